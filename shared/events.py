@@ -1,0 +1,151 @@
+"""What comes in: the versioned events that wait in lanes.
+
+An event is JSON in Redis, written by one process and read by another that may be older or newer:
+unknown fields are ignored, a new meaning gets a new `v`.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
+
+from shared.phones import normalize
+
+Kind = Literal["send", "provision", "webhook"]
+KINDS: tuple[Kind, ...] = ("send", "provision", "webhook")
+
+Phone = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{6,14}$")]
+"""International digits without a plus, as the platform wants them: 79990001122."""
+
+MAX_TEXT = 65_536
+"""Characters. WhatsApp's own limit for a text message."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Strict(BaseModel):
+    """What callers send us: an unknown field is a mistake that they want to hear about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Media(Strict):
+    """A file that the platform fetches from `url` by itself."""
+
+    type: Literal["image", "video", "audio", "voice", "document"]
+    url: HttpUrl
+    filename: str | None = Field(default=None, max_length=255)
+    mime: str | None = Field(default=None, max_length=127)
+
+
+class Location(Strict):
+    lat: float = Field(ge=-90, le=90)
+    lng: float = Field(ge=-180, le=180)
+    name: str | None = Field(default=None, max_length=255)
+    address: str | None = Field(default=None, max_length=1024)
+
+
+class Message(Strict):
+    """A message to one recipient: a text, a file with the text as its caption, or a place."""
+
+    to: str = Field(max_length=64, description="Recipient's phone, in any usual spelling.")
+    text: str = Field(default="", max_length=MAX_TEXT)
+    media: Media | None = None
+    location: Location | None = None
+    integration_id: UUID | None = Field(
+        default=None, description="The number to send from. Default: where the recipient last wrote, else the primary."
+    )
+    client_id: UUID | None = None
+    teacher_id: UUID | None = None
+    sender_name: str | None = Field(default=None, max_length=255)
+
+    @model_validator(mode="after")
+    def _has_one_content(self) -> "Message":
+        if self.media and self.location:
+            msg = "give either media or location, not both"
+            raise ValueError(msg)
+        if not (self.text.strip() or self.media or self.location):
+            msg = "give a text, a media or a location"
+            raise ValueError(msg)
+        normalize(self.to)  # raises ValueError with what is wrong
+        return self
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: Literal[1] = 1
+    id: UUID
+    accepted_at: datetime = Field(default_factory=utc_now)
+
+
+class SendEvent(Event):
+    """One message of one organization, bound to the integration it leaves from."""
+
+    kind: Literal["send"] = "send"
+    organization_id: UUID
+    integration_id: UUID
+    to: Phone
+    text: str = ""
+    media: Media | None = None
+    location: Location | None = None
+    client_id: UUID | None = None
+    teacher_id: UUID | None = None
+    sender_name: str | None = None
+
+    @property
+    def lane(self) -> str:
+        return f"send:{self.integration_id}:{self.to}"
+
+    @property
+    def tenant(self) -> str:
+        return str(self.organization_id)
+
+
+class ProvisionEvent(Event):
+    """Something to do to one integration of one organization.
+
+    `connect` creates what is missing and starts the account; `watch` looks at an account that has been started
+    until it is connected; `disconnect` stops it.
+    """
+
+    kind: Literal["provision"] = "provision"
+    organization_id: UUID
+    integration_id: UUID
+    action: Literal["connect", "watch", "disconnect"] = "connect"
+    add_new: bool = False
+    force_recreate: bool = False
+    name: str | None = None
+
+    @property
+    def lane(self) -> str:
+        if self.action == "watch":  # watching takes minutes: it must not hold up the organization's next click
+            return f"watch:{self.integration_id}"
+        return f"provision:{self.organization_id}"
+
+    @property
+    def tenant(self) -> str:
+        return str(self.organization_id)
+
+
+class WebhookEvent(Event):
+    """One event as the platform posted it, about one account. `peer` orders it within its conversation."""
+
+    kind: Literal["webhook"] = "webhook"
+    account: str
+    peer: str | None = None
+    payload: dict[str, Any]
+
+    @property
+    def lane(self) -> str:
+        return f"event:{self.account}:{self.peer}" if self.peer else f"event:{self.account}"
+
+    @property
+    def tenant(self) -> str:
+        return self.account
+
+
+AnyEvent = Annotated[SendEvent | ProvisionEvent | WebhookEvent, Field(discriminator="kind")]

@@ -1,0 +1,111 @@
+"""What goes out: the rows of the outbox, applied to Supabase in batches by `wpp_apply(batch jsonb)`.
+
+Every outcome carries enough to be applied alone, in any order, any number of times: the SQL finds or creates,
+and moves statuses only forward. The functions in supabase/migrations are the other half of this file.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["queued", "sent", "delivered", "read", "failed", "unknown", "deleted"]
+SessionStatus = Literal["starting", "qr_issued", "connected", "disconnected", "error"]
+Content = Literal[
+    "text", "image", "video", "audio", "voice", "document", "sticker", "location", "contact", "other"
+]
+
+
+class Outcome(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: Literal[1] = 1
+    at: datetime = Field(description="When it happened, by the platform's clock where it tells.")
+
+
+class MessageOutcome(Outcome):
+    """A message, outgoing or arrived: one `chat_messages` row with this id.
+
+    The integration is named by `integration_id` (what we sent) or by `account` (what the platform told).
+    `task_id` is the platform's queue id, `wa_message_id` WhatsApp's own; each may be learned late.
+    """
+
+    type: Literal["message"] = "message"
+    id: UUID
+    organization_id: UUID | None = None
+    integration_id: UUID | None = None
+    account: str | None = None
+    outgoing: bool
+    phone: str = Field(description="The peer, international digits.")
+    peer_name: str | None = None
+    client_id: UUID | None = None
+    teacher_id: UUID | None = None
+    sender_name: str | None = None
+    content: Content = "text"
+    text: str = ""
+    file_url: str | None = None
+    file_name: str | None = None
+    file_type: str | None = None
+    media_state: Literal["none", "pending", "stored", "refused"] = "none"
+    status: Status
+    task_id: str | None = None
+    wa_message_id: str | None = None
+    error: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class StatusOutcome(Outcome):
+    """A later status of a message that the platform names by any of its ids."""
+
+    type: Literal["status"] = "status"
+    account: str
+    external_ids: list[str]
+    task_id: str | None = None
+    wa_message_id: str | None = None
+    status: Status
+    error: str | None = None
+
+
+class SessionOutcome(Outcome):
+    """The state of one connected number; `at` orders it, an older one never overwrites a newer."""
+
+    type: Literal["session"] = "session"
+    account: str
+    status: SessionStatus
+    qr: str | None = None
+    reason: str
+    error: str | None = None
+
+
+class LogOutcome(Outcome):
+    """One webhook as it arrived, without media bodies, and what became of it."""
+
+    type: Literal["log"] = "log"
+    id: UUID
+    account: str
+    event_type: str
+    payload: dict[str, Any]
+    became: str
+    error: str | None = None
+
+
+class DeadLetterOutcome(Outcome):
+    """An event that ended without success, kept whole so that it can be replayed."""
+
+    type: Literal["dead_letter"] = "dead_letter"
+    id: UUID
+    organization_id: UUID | None = None
+    account: str | None = None
+    kind: str
+    lane: str
+    reason: str
+    detail: str
+    attempts: int
+    accepted_at: datetime
+    event: dict[str, Any]
+
+
+AnyOutcome = Annotated[
+    MessageOutcome | StatusOutcome | SessionOutcome | LogOutcome | DeadLetterOutcome, Field(discriminator="type")
+]
