@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "unknown", "deleted"]
 SessionStatus = Literal["starting", "qr_issued", "connected", "disconnected", "error"]
-Content = Literal[
-    "text", "image", "video", "audio", "voice", "document", "sticker", "location", "contact", "other"
-]
+Content = Literal["text", "image", "video", "audio", "voice", "document", "sticker", "location", "contact", "other"]
 
 
 class Outcome(BaseModel):

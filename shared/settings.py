@@ -1,0 +1,101 @@
+"""Settings from the environment, in groups: each process asks only for what it uses.
+
+`.env.example` documents every one of them; `tests/test_consistency.py` holds the two together.
+"""
+
+from functools import cached_property
+from typing import Annotated, TypeVar
+
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import ConfigurationError
+
+
+class Group(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env")
+
+
+Chosen = TypeVar("Chosen", bound="Group")
+
+
+class RedisSettings(Group):
+    """The durable Redis that holds lanes, ledger, outbox, wake-ups and tokens."""
+
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"), description="One primary, 6.2 or newer."
+    )
+    wpp_allow_volatile_redis: bool = Field(
+        default=False, description="Accept a Redis that may forget. Experiments only."
+    )
+
+
+class EngineSettings(Group):
+    """How long things may take and how much may wait. Times in seconds."""
+
+    wpp_http_deadline_s: float = Field(
+        default=20, gt=0, description="Whole call to the platform, connect to last byte."
+    )
+    wpp_lease_s: float = Field(
+        default=25, gt=0, description="How long a worker may hold an event before it is given up."
+    )
+    wpp_max_age_s: float = Field(
+        default=86_400, gt=0, description="A message that could not go out for this long fails."
+    )
+    wpp_max_inflight_per_tenant: int = Field(
+        default=16, gt=0, description="Events of one organization worked on at once."
+    )
+    wpp_outbox_limit: int = Field(
+        default=100_000, gt=0, description="Outcomes waiting for Supabase before we refuse more."
+    )
+    wpp_record_ttl_s: int = Field(default=8 * 86_400, gt=0, description="How long a finished event answers its key.")
+    wpp_watch_limit_s: float = Field(default=600, gt=0, description="How long a started account is watched for a scan.")
+
+
+class SupabaseSettings(Group):
+    supabase_url: HttpUrl
+    supabase_anon_key: SecretStr
+    supabase_service_role_key: SecretStr
+
+
+class PlatformSettings(Group):
+    wpp_base_url: HttpUrl
+    wpp_secret: SecretStr = Field(description="Server-to-server bearer; used for creating clients only.")
+
+
+class KeySettings(Group):
+    """Secrets that webhook URLs and service keys are derived from: the first one signs, all of them verify."""
+
+    wpp_key_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(min_length=1, description="Comma-separated.")
+    wpp_public_url: HttpUrl = Field(description="Where the platform reaches our ingress.")
+
+    @field_validator("wpp_key_secrets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("wpp_key_secrets")
+    @classmethod
+    def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(secret.get_secret_value()) < 32 for secret in value):
+            msg = "each secret needs at least 32 characters; make one with: openssl rand -hex 32"
+            raise ValueError(msg)
+        return value
+
+    @cached_property
+    def secrets(self) -> tuple[bytes, ...]:
+        return tuple(secret.get_secret_value().encode() for secret in self.wpp_key_secrets)
+
+
+def load(group: type[Chosen]) -> Chosen:
+    """Read one group, or say which variable is wrong.
+
+    Raises:
+        ConfigurationError: a variable is missing or unusable, each named with what it needs.
+    """
+    try:
+        return group()
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}".upper() + f": {fault['msg']}" for fault in error.errors())
+        msg = f"cannot start: {faults}. See .env.example."
+        raise ConfigurationError(msg) from None
