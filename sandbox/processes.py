@@ -1,0 +1,202 @@
+"""Start a program, wait until it serves, stop it: the one place in the sandbox that knows how.
+
+A child has its own session (Ctrl-C reaches us alone, we stop it in order), writes to a log file,
+and dies with us even when we are killed (Linux).
+"""
+
+import os
+import queue
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+import psutil  # type: ignore[import-untyped]
+
+from sandbox import tether
+from shared.errors import PipelineError
+
+LOCALHOST = "127.0.0.1"
+POLL_S = 0.01
+LOG_LINES = 15
+Progress = Callable[[str], None]
+Running = subprocess.Popen[bytes]
+Order = tuple[Callable[[], Running], Future[Running]]
+
+
+class SandboxError(PipelineError):
+    """A local part could not be started; the text says which one, why, and what to do."""
+
+    code = "sandbox"
+
+
+class PortTakenError(SandboxError):
+    code = "port_taken"
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom a program runs as, when we may choose (root)."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run. `environment` is the whole of it; None inherits ours. `port` is the one it will listen on."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    port: int | None = None
+    environment: Mapping[str, str] | None = None
+    user: User | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+
+
+class Process:
+    """A running program.
+
+    Raises:
+        PortTakenError: somebody else listens on its port.
+    """
+
+    def __init__(self, program: Program) -> None:
+        if program.port is not None:
+            _claim(program.name, program.port)
+        self.program = program
+        program.log.parent.mkdir(parents=True, exist_ok=True)
+        self._popen = _in_lasting_thread(lambda: _spawn(program))
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def wait_until(self, ready: Callable[[], bool], *, within_s: float) -> None:
+        """Return once `ready()`.
+
+        Raises:
+            SandboxError: it died first, or was not ready in time; with the last lines of its log.
+        """
+        deadline = time.monotonic() + within_s
+        while self.alive:
+            if ready():
+                return
+            if time.monotonic() > deadline:
+                self._fail(f"was not ready within {within_s:.0f} s")
+            time.sleep(POLL_S)
+        self._fail(f"stopped with status {self._popen.returncode}")
+
+    def stop(self, *, within_s: float = 10) -> None:
+        """Ask it to end, and end it when it does not."""
+        if self.alive:
+            self._popen.send_signal(self.program.stop_signal)
+            try:
+                self._popen.wait(within_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """End it and what it started, at once (SIGKILL)."""
+        if self.alive:
+            os.killpg(self._popen.pid, signal.SIGKILL)
+            self._popen.wait()
+
+    def _fail(self, what: str) -> NoReturn:
+        lines = self.program.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        tail = "\n".join(f"  | {line}" for line in lines) or "  | (it wrote nothing)"
+        msg = f"{self.program.name} {what}. The end of {self.program.log}:\n{tail}"
+        raise SandboxError(msg)
+
+
+def free_port(used: Iterable[int] = ()) -> int:
+    """Return a port nobody listens on, below 32768: above, an outgoing connection may hold it."""
+    taken = set(used)
+    for _ in range(200):
+        port = random.randrange(18_000, 32_000)  # noqa: S311 - not a secret
+        if port not in taken and not listening(port) and _bindable(port):
+            return port
+    msg = f"no free port found on {LOCALHOST} between 18000 and 32000"
+    raise SandboxError(msg)
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOCALHOST, port)) == 0
+
+
+def _claim(name: str, port: int) -> None:
+    if not _bindable(port):
+        msg = f"port {port}, needed by {name}, is taken by {_holder(port)}: stop that, or choose another port"
+        raise PortTakenError(msg)
+
+
+def _bindable(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOCALHOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _holder(port: int) -> str:
+    try:
+        held = [one for one in psutil.net_connections("tcp") if one.laddr and one.laddr.port == port and one.pid]
+        process = psutil.Process(held[0].pid)
+        return f"{process.name()} (pid {process.pid})"
+    except (psutil.Error, IndexError):
+        return "another program"
+
+
+def _spawn(program: Program) -> Running:
+    user = program.user or User(tether.KEEP, tether.KEEP)
+    tied = [str(os.getpid()), str(int(program.stop_signal)), str(user.uid), str(user.gid)]
+    with program.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", tether.__file__, *tied, *program.command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=program.environment,
+            start_new_session=True,
+        )
+
+
+def _in_lasting_thread(spawn: Callable[[], Running]) -> Running:
+    """Spawn from a thread that outlives every caller: a child dies with the *thread* that started it (prctl(2))."""
+    answer: Future[Running] = Future()
+    _spawner().put((spawn, answer))
+    return answer.result()
+
+
+@cache
+def _spawner() -> queue.SimpleQueue[Order]:
+    orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+
+    def serve() -> None:
+        while True:
+            spawn, answer = orders.get()
+            try:
+                answer.set_result(spawn())
+            except OSError as error:
+                answer.set_exception(error)
+
+    threading.Thread(target=serve, name="spawner", daemon=True).start()
+    return orders
