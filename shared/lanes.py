@@ -1,0 +1,291 @@
+"""Lanes: events in strict order, one holder at a time, tenants in turn.
+
+A lane holds the events of one conversation (or one organization's provisioning) in the order in which they were
+accepted. A worker claims the event at the head of the lane whose turn it is, under a lease with a fence; it concludes
+the claim with a `Verdict` (settled, or postponed) and is handed its next claim in the same round trip. Outcomes of a
+settled event enter the outbox in that same atomic step. The protocol is `lanes.lua`, where the keys are described.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import redis
+from pydantic import BaseModel
+
+from shared.errors import IdempotencyConflictError, OverloadedError
+from shared.events import Event, Kind
+from shared.outcomes import Outcome
+from shared.settings import EngineSettings
+
+PREFIX = "wpp:"
+SCRIPT = files("shared").joinpath("lanes.lua").read_text()
+State = Literal["queued", "claimed", "sent", "failed", "unknown", "done"]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of an append: a new event, or one that this key already named."""
+
+    id: UUID
+    new: bool
+    state: State
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on one event until its lease ends. Times are Redis' own, in ms since 1970."""
+
+    kind: Kind
+    id: UUID
+    lane: str
+    fence: str
+    attempts: int
+    accepted_ms: int
+    expires_ms: int
+    now_ms: int
+    body: bytes
+    reason: str
+    """Why it was postponed the last time, if it was."""
+
+    @property
+    def expired(self) -> bool:
+        return self.now_ms >= self.expires_ms
+
+
+@dataclass(frozen=True)
+class Append:
+    """An event on its way into its lane."""
+
+    event: Event
+    kind: Kind
+    lane: str
+    tenant: str
+    gates: tuple[str, ...] = ()
+    delay_s: float = 0
+    outcomes: tuple[Outcome, ...] = ()
+    fingerprint: str | None = None
+    """What must be equal for the same id to be the same request. Default: the event without id and time."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The end of an event: what became of it, and what Supabase is told."""
+
+    state: State
+    outcomes: Sequence[Outcome] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    follow: Sequence[Append] = ()
+
+
+@dataclass(frozen=True)
+class Postponed:
+    """Not now: the event stays at the head of its lane, and the lane waits."""
+
+    delay_s: float
+    reason: str
+
+
+Verdict = Settled | Postponed
+
+
+@dataclass
+class Slot:
+    """One worker thread's place: it numbers its claims, so that the reply to one may be lost without harm."""
+
+    name: str = field(default_factory=lambda: uuid4().hex)
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found: tenants with work ready, ms until the next lane is due, claims that were given up."""
+
+    ready: int
+    next_due_ms: int | None
+    given_up: list[Claim]
+
+
+def fingerprint(value: Mapping[str, Any]) -> str:
+    """Return a hash that is equal for equal requests: SHA-256 of the canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def dump(model: BaseModel) -> str:
+    return model.model_dump_json(exclude_none=True)
+
+
+class Lanes:
+    def __init__(self, client: "redis.Redis", settings: EngineSettings, prefix: str = PREFIX) -> None:
+        self.client = client
+        self.prefix = prefix
+        self._settings = settings
+        self._script = client.register_script(SCRIPT)
+
+    def arguments(self, item: Append) -> list[str]:
+        """Return the ARGV that appends `item`: for callers that pipeline the script themselves."""
+        return ["append", json.dumps(self._append(item), separators=(",", ":"))]
+
+    def append(self, item: Append) -> Accepted:
+        """Put an event at the end of its lane, once.
+
+        Raises:
+            IdempotencyConflictError: the id stands for a different request.
+            OverloadedError: too many outcomes wait for Supabase.
+            redis.RedisError: Redis did not confirm; asking again with the same id is safe.
+        """
+        return self.accepted(item, self._script(keys=[self.prefix], args=self.arguments(item)))
+
+    @staticmethod
+    def accepted(item: Append, reply: Sequence[bytes]) -> Accepted:
+        """Read the script's reply to `arguments`; raises as `append` does."""
+        word = reply[0].decode()
+        if word == "conflict":
+            msg = "this Idempotency-Key was used for a different request; use a new key for a new request"
+            raise IdempotencyConflictError(msg)
+        if word == "full":
+            msg = "too much is waiting to be written to Supabase; try again later"
+            raise OverloadedError(msg)
+        return Accepted(id=item.event.id, new=word == "new", state=reply[1].decode())  # type: ignore[arg-type]
+
+    def claim(self, kind: Kind, slot: Slot) -> Claim | None:
+        """Claim the next ready event of `kind`, or None when none is ready."""
+        return self._take(kind, slot, self._call("claim", self._wanted(kind, slot)))
+
+    def conclude(self, claim: Claim, verdict: Verdict, slot: Slot | None = None) -> tuple[bool, Claim | None]:
+        """End a claim; with a `slot`, take the next one in the same round trip.
+
+        Returns whether the verdict counted (not when somebody else has concluded or claimed the event since), and the
+        next claim.
+        """
+        wanted = self._wanted(claim.kind, slot) if slot else {}
+        reply = self._call("conclude", wanted | self._verdict(claim, verdict))
+        return reply[0] == b"ok", self._take(claim.kind, slot, reply[1]) if slot else None
+
+    def extend(self, claim: Claim) -> bool:
+        """Renew the lease from now on. False: it is no longer ours, stop working on it."""
+        arguments = {"kind": claim.kind, "lane": claim.lane, "fence": claim.fence, "lease": self._lease_ms}
+        return bool(self._call("extend", arguments)[0] == b"ok")
+
+    def sweep(self, kind: Kind, count: int = 200) -> Swept:
+        """Wake lanes that are due, take over claims whose lease has ended. Any number of sweepers may run."""
+        ready, due, taken = self._call("sweep", {"kind": kind, "count": count, "lease": self._lease_ms})
+        given_up = [self._read(kind, reply) for reply in taken]
+        return Swept(ready=ready, next_due_ms=None if due == b"-1" else max(0, int(due)), given_up=given_up)
+
+    def resolve(self, event_id: UUID, settled: Settled) -> bool:
+        """Settle an event whose effect was unknown; state "queued" sends it once more, as the last of its lane."""
+        arguments = {
+            "id": str(event_id),
+            "state": settled.state,
+            "fields": dict(settled.fields),
+            "outcomes": [dump(outcome) for outcome in settled.outcomes],
+            "ttl": self._settings.wpp_record_ttl_s,
+            "max_age": int(self._settings.wpp_max_age_s * 1000),
+        }
+        return bool(self._call("resolve", arguments)[0] == b"ok")
+
+    def close_gate(self, gate: str, seconds: float, reason: str) -> None:
+        """Hold every lane that names `gate`, for at most `seconds`: their events wait in order."""
+        self.client.set(f"{self.prefix}gate:{gate}", reason, px=int(seconds * 1000))
+
+    def open_gate(self, gate: str) -> int:
+        """Let the lanes held at `gate` go on; return how many there were."""
+        total = 0
+        while count := int(self._call("open_gate", {"gate": gate})):
+            total += count
+        return total
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._settings.wpp_lease_s * 1000)
+
+    def _call(self, command: str, arguments: Mapping[str, Any]) -> Any:
+        return self._script(keys=[self.prefix], args=[command, json.dumps(arguments, separators=(",", ":"))])
+
+    def _append(self, item: Append) -> dict[str, Any]:
+        content = item.event.model_dump(mode="json", exclude={"id", "accepted_at"})
+        return {
+            "id": str(item.event.id),
+            "kind": item.kind,
+            "lane": item.lane,
+            "tenant": item.tenant,
+            "gates": list(item.gates),
+            "delay": int(item.delay_s * 1000),
+            "max_age": int(self._settings.wpp_max_age_s * 1000),
+            "limit": self._settings.wpp_outbox_limit,
+            "print": item.fingerprint or fingerprint(content),
+            "body": dump(item.event),
+            "outcomes": [dump(outcome) for outcome in item.outcomes],
+        }
+
+    def _wanted(self, kind: Kind, slot: Slot) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "slot": slot.name,
+            "seq": str(slot.seq + 1),
+            "lease": self._lease_ms,
+            "room": self._settings.wpp_max_inflight_per_tenant,
+            # Sends stop when Supabase is far behind: their results would be seen by nobody. Arrivals only add to it.
+            "limit": self._settings.wpp_outbox_limit,
+        }
+
+    def _take(self, kind: Kind, slot: Slot, reply: Sequence[Any]) -> Claim | None:
+        word = reply[0]
+        if word == b"again":
+            return self.claim(kind, slot)
+        slot.seq += 1
+        return self._read(kind, reply) if word == b"claim" else None
+
+    @staticmethod
+    def _read(kind: Kind, reply: Sequence[bytes]) -> Claim:
+        _, event_id, lane, fence, attempts, accepted, expires, now, body, reason = reply
+        return Claim(
+            kind=kind,
+            id=UUID(event_id.decode()),
+            lane=lane.decode(),
+            fence=fence.decode(),
+            attempts=int(attempts),
+            accepted_ms=int(accepted),
+            expires_ms=int(expires),
+            now_ms=int(now),
+            body=body,
+            reason=reason.decode(),
+        )
+
+    def _verdict(self, claim: Claim, verdict: Verdict) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"id": str(claim.id), "lane": claim.lane, "fence": claim.fence}
+        if isinstance(verdict, Postponed):
+            return arguments | {
+                "state": "queued",
+                "delay": int(verdict.delay_s * 1000),
+                "fields": {"reason": verdict.reason},
+            }
+        return arguments | {
+            "state": verdict.state,
+            "fields": dict(verdict.fields),
+            "outcomes": [dump(outcome) for outcome in verdict.outcomes],
+            "follow": [self._append(item) for item in verdict.follow],
+            "ttl": self._settings.wpp_record_ttl_s,
+        }
+
+
+class SlotOfThread(threading.local):
+    """Each thread's own slot, kept between claims."""
+
+    def __init__(self) -> None:
+        self.slot = Slot()
+
+
+def total_waiting(client: "redis.Redis", kinds: Iterable[Kind], prefix: str = PREFIX) -> dict[str, dict[str, int]]:
+    """Return events in lanes as {kind: {tenant: count}}: for metrics and operators."""
+    return {
+        kind: {tenant.decode(): int(count) for tenant, count in client.hgetall(f"{prefix}waiting:{kind}").items()}
+        for kind in kinds
+    }
