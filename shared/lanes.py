@@ -232,7 +232,7 @@ class Lanes:
             "seq": str(slot.seq + 1),
             "lease": self._lease_ms,
             "room": self._settings.wpp_max_inflight_per_tenant,
-            # Sends stop when Supabase is far behind: their results would be seen by nobody. Arrivals only add to it.
+            # Claims stop when Supabase is far behind: their results would be seen by nobody.
             "limit": self._settings.wpp_outbox_limit,
         }
 
@@ -285,7 +285,8 @@ class SlotOfThread(threading.local):
 
 def total_waiting(client: "redis.Redis", kinds: Iterable[Kind], prefix: str = PREFIX) -> dict[str, dict[str, int]]:
     """Return events in lanes as {kind: {tenant: count}}: for metrics and operators."""
-    return {
-        kind: {tenant.decode(): int(count) for tenant, count in client.hgetall(f"{prefix}waiting:{kind}").items()}
-        for kind in kinds
-    }
+    totals = {}
+    for kind in kinds:
+        waiting: Any = client.hgetall(f"{prefix}waiting:{kind}")
+        totals[kind] = {tenant.decode(): int(count) for tenant, count in waiting.items()}
+    return totals

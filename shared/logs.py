@@ -1,0 +1,83 @@
+"""Structured logs: one line per event, JSON for machines or text for people, secrets masked in one place."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import structlog
+
+from shared.settings import Group, load
+
+SECRET_FIELD = re.compile(
+    r"secret|token|password|api_?key|authorization|jwt|service_key|webhook_key|(^|_)qr$", re.IGNORECASE
+)
+SECRET_VALUE = re.compile(
+    r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]+"  # a JWT
+    r"|wpp_[0-9a-f]{32}_[\w-]{43}"  # a service key
+    r"|(?<=/webhooks/wpp/)[^/\s]+/[\w-]{20,}"  # a webhook URL
+    r"|(?i:(?<=bearer )[\w.~+/-]{8,})"
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"  # user:password in a URL
+)
+MASK = "•••"
+
+
+class LogSettings(Group):
+    wpp_log_format: Literal["json", "text"] = "json"
+    wpp_log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def mask_text(text: str) -> str:
+    return SECRET_VALUE.sub(MASK, text)
+
+
+def mask(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hide what must not be read in a log: fields by their name, values by their shape."""
+    return {name: MASK if SECRET_FIELD.search(name) and value else _masked(value) for name, value in fields.items()}
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, dict):
+        return mask(None, "", value)
+    if isinstance(value, (list, tuple)):
+        return [_masked(item) for item in value]
+    return value
+
+
+def configure(process: str) -> None:
+    """Send everything that this process logs, its libraries included, to stdout through the mask."""
+    settings = load(LogSettings)
+    text = settings.wpp_log_format == "text"
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
+        structlog.processors.format_exc_info,
+        mask,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=False) if text else structlog.processors.JSONRenderer()
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.wpp_log_level.upper())
+    for chatty in ("httpx", "httpcore", "hpack", "uvicorn.access"):  # they log whole URLs, with the keys in them
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for own in ("uvicorn", "uvicorn.error", "dramatiq"):
+        logging.getLogger(own).handlers[:] = []
+        logging.getLogger(own).propagate = True
+    structlog.contextvars.bind_contextvars(process=process)

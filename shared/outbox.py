@@ -1,0 +1,101 @@
+"""The outbox: outcomes on their way to Supabase, in a Redis stream that several recorders may share.
+
+An entry is read by one recorder, and stays pending until it is done: a recorder that dies leaves its entries to the
+others after `ABANDONED_MS`. Applying an outcome twice is harmless (the SQL is idempotent), losing one is not.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from shared.lanes import PREFIX
+
+GROUP = "recorders"
+ABANDONED_MS = 15_000
+DEAD_LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    id: bytes
+    row: dict[str, Any]
+
+
+class Outbox:
+    def __init__(self, client: "redis.Redis", consumer: str, prefix: str = PREFIX) -> None:
+        self.client = client
+        self.consumer = consumer
+        self.stream = f"{prefix}outbox"
+        self.dead = f"{prefix}outbox:dead"
+        self._changes = f"{prefix}changed:"
+
+    def read(self, rows: int = 200, idle_s: float = 5, gather_s: float = 0.2) -> list[Entry]:
+        """Return the next batch: `rows` of them, or what has come within `gather_s` of the first.
+
+        Waits for a first one up to `idle_s`, in one blocking command. Abandoned entries of other recorders come first.
+        """
+        try:
+            batch = self._abandoned(rows) or self._new(rows, idle_s)
+            if 0 < len(batch) < rows:
+                time.sleep(gather_s)
+                batch += self._new(rows - len(batch), None)
+        except redis.ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            self._create_group()
+            return []
+        return batch
+
+    def done(self, entries: Sequence[Entry]) -> None:
+        """Forget entries that Supabase has."""
+        ids = [entry.id for entry in entries]
+        pipe = self.client.pipeline()
+        pipe.xack(self.stream, GROUP, *ids)
+        pipe.xdel(self.stream, *ids)
+        pipe.execute()
+
+    def bury(self, entry: Entry, reason: str) -> None:
+        """Put an entry that Supabase refuses aside, with the reason, for an operator to see."""
+        pipe = self.client.pipeline()
+        pipe.xadd(self.dead, {"r": json.dumps(entry.row), "reason": reason}, maxlen=DEAD_LIMIT, approximate=True)
+        pipe.xack(self.stream, GROUP, entry.id)
+        pipe.xdel(self.stream, entry.id)
+        pipe.execute()
+
+    def announce(self, changes: Sequence[dict[str, Any]]) -> None:
+        """Tell pages that watch an organization what has just changed in Supabase."""
+        by_organization: dict[str, list[dict[str, Any]]] = {}
+        for change in changes:
+            by_organization.setdefault(change["organization_id"], []).append(change)
+        pipe = self.client.pipeline(transaction=False)
+        for organization, items in by_organization.items():
+            pipe.publish(self._changes + organization, json.dumps(items))
+        if by_organization:
+            pipe.execute()
+
+    def __len__(self) -> int:
+        return int(self.client.xlen(self.stream))
+
+    def _create_group(self) -> None:
+        try:
+            self.client.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    def _new(self, rows: int, wait_s: float | None) -> list[Entry]:
+        block = None if wait_s is None else int(wait_s * 1000)
+        reply: Any = self.client.xreadgroup(GROUP, self.consumer, {self.stream: ">"}, count=rows, block=block)
+        return _entries(reply[0][1]) if reply else []
+
+    def _abandoned(self, rows: int) -> list[Entry]:
+        reply: Any = self.client.xautoclaim(self.stream, GROUP, self.consumer, ABANDONED_MS, count=rows)
+        return _entries(reply[1])
+
+
+def _entries(items: Sequence[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Entry]:
+    return [Entry(id=entry_id, row=json.loads(fields[b"r"])) for entry_id, fields in items if fields]
