@@ -96,14 +96,6 @@ class SendEvent(Event):
     teacher_id: UUID | None = None
     sender_name: str | None = None
 
-    @property
-    def lane(self) -> str:
-        return f"send:{self.integration_id}:{self.to}"
-
-    @property
-    def tenant(self) -> str:
-        return str(self.organization_id)
-
 
 class ProvisionEvent(Event):
     """Something to do to one integration of one organization.
@@ -120,16 +112,6 @@ class ProvisionEvent(Event):
     force_recreate: bool = False
     name: str | None = None
 
-    @property
-    def lane(self) -> str:
-        if self.action == "watch":  # watching takes minutes: it must not hold up the organization's next click
-            return f"watch:{self.integration_id}"
-        return f"provision:{self.organization_id}"
-
-    @property
-    def tenant(self) -> str:
-        return str(self.organization_id)
-
 
 class WebhookEvent(Event):
     """One event as the platform posted it, about one account. `peer` orders it within its conversation."""
@@ -138,14 +120,6 @@ class WebhookEvent(Event):
     account: str
     peer: str | None = None
     payload: dict[str, Any]
-
-    @property
-    def lane(self) -> str:
-        return f"event:{self.account}:{self.peer}" if self.peer else f"event:{self.account}"
-
-    @property
-    def tenant(self) -> str:
-        return self.account
 
 
 AnyEvent = Annotated[SendEvent | ProvisionEvent | WebhookEvent, Field(discriminator="kind")]

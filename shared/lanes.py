@@ -285,7 +285,7 @@ class SlotOfThread(threading.local):
 
 def total_waiting(client: "redis.Redis", kinds: Iterable[Kind], prefix: str = PREFIX) -> dict[str, dict[str, int]]:
     """Return events in lanes as {kind: {tenant: count}}: for metrics and operators."""
-    totals = {}
+    totals: dict[str, dict[str, int]] = {}
     for kind in kinds:
         waiting: Any = client.hgetall(f"{prefix}waiting:{kind}")
         totals[kind] = {tenant.decode(): int(count) for tenant, count in waiting.items()}

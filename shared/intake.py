@@ -1,0 +1,108 @@
+"""How a request becomes an event in its lane: used by the ingress and by the producer alike."""
+
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+from shared.events import Message, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.lanes import Append, fingerprint
+from shared.outcomes import Content, MessageOutcome, Status
+from shared.phones import normalize
+
+PLATFORM_GATE = "platform"
+"""Closed while the platform itself is down: every lane that calls it waits."""
+
+
+def integration_gate(integration_id: UUID) -> str:
+    """Closed while the key of this integration is refused: its lanes wait for the repair."""
+    return f"integration:{integration_id}"
+
+
+def event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
+    """Return the id of an event: the same one for the same key of the same tenant, for as long as it is remembered."""
+    return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}") if idempotency_key else uuid4()
+
+
+def send(organization_id: UUID, integration_id: UUID, message: Message, idempotency_key: str | None = None) -> Append:
+    """Return the append of one message. The row appears in Supabase as `queued` by the same atomic step.
+
+    Equal requests are told by what the caller wrote, not by the number that was chosen for them.
+    """
+    content = message.model_dump(exclude={"to", "integration_id"})
+    event = SendEvent(
+        id=event_id(organization_id, idempotency_key),
+        organization_id=organization_id,
+        integration_id=integration_id,
+        to=normalize(message.to),
+        **content,
+    )
+    return Append(
+        event=event,
+        kind="send",
+        lane=f"send:{integration_id}:{event.to}",
+        tenant=str(organization_id),
+        gates=(PLATFORM_GATE, integration_gate(integration_id)),
+        outcomes=(message_outcome(event, "queued", event.accepted_at),),
+        fingerprint=fingerprint(message.model_dump(mode="json")),
+    )
+
+
+def provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
+    """Return the append of one step towards a connected number.
+
+    Watching an account takes minutes, so it has a lane of its own: the organization's next click doesn't wait for it.
+    """
+    watching = event.action == "watch"
+    return Append(
+        event=event,
+        kind="provision",
+        lane=f"watch:{event.integration_id}" if watching else f"provision:{event.organization_id}",
+        tenant=str(event.organization_id),
+        delay_s=delay_s,
+    )
+
+
+def webhook(account: str, payload: dict[str, Any], identity: str, peer: str | None) -> Append:
+    """Return the append of one event that the platform posted: the same event twice is one."""
+    event = WebhookEvent(id=event_id(account, identity), account=account, peer=peer, payload=payload)
+    return Append(
+        event=event,
+        kind="webhook",
+        lane=f"event:{account}:{peer}" if peer else f"event:{account}",
+        tenant=account,
+    )
+
+
+def message_outcome(event: SendEvent, status: Status, at: datetime, **learned: str | None) -> MessageOutcome:
+    """Return the row of an outgoing message in `status`, with what has been learned of it."""
+    return MessageOutcome(
+        at=at,
+        id=event.id,
+        organization_id=event.organization_id,
+        integration_id=event.integration_id,
+        outgoing=True,
+        phone=event.to,
+        client_id=event.client_id,
+        teacher_id=event.teacher_id,
+        sender_name=event.sender_name,
+        content=_content(event),
+        text=event.text or _described(event),
+        file_url=str(event.media.url) if event.media else None,
+        file_name=event.media.filename if event.media else None,
+        file_type=event.media.mime if event.media else None,
+        status=status,
+        **learned,
+    )
+
+
+def _content(event: SendEvent) -> Content:
+    if event.media:
+        return event.media.type
+    return "location" if event.location else "text"
+
+
+def _described(event: SendEvent) -> str:
+    """Return what a list of messages shows for one that has no text."""
+    if place := event.location:
+        return place.name or place.address or f"{place.lat}, {place.lng}"
+    return ""
