@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from shared.events import Message, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.events import Message, ProvisionEvent, SendEvent, WebhookEvent
 from shared.lanes import Append, fingerprint
 from shared.outcomes import Content, MessageOutcome, Status
 from shared.phones import normalize

@@ -196,6 +196,7 @@ local function conclude()
     if not claimed then return 'lost' end
     note(a.id, a.fields)
     redis.call('HSET', key, 'state', 'queued', 'by', a.fence .. a.state)
+    put_out(a.outcomes)
     release(e.kind, e.tenant, a.lane, a.delay)
     return 'ok'
   end

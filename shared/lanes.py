@@ -89,6 +89,7 @@ class Postponed:
 
     delay_s: float
     reason: str
+    outcomes: Sequence[Outcome] = ()
 
 
 Verdict = Settled | Postponed
@@ -266,6 +267,7 @@ class Lanes:
                 "state": "queued",
                 "delay": int(verdict.delay_s * 1000),
                 "fields": {"reason": verdict.reason},
+                "outcomes": [dump(outcome) for outcome in verdict.outcomes],
             }
         return arguments | {
             "state": verdict.state,
