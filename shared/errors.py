@@ -12,7 +12,7 @@ PipelineError
 └── PlatformError             the WPP Platform; what is known of the effect of the call:
     ├── NotSentError          proven not processed: safe to try again
     │   ├── LimitedError      429, with how long to wait
-    │   └── UnavailableError  could not be reached, or said 503
+    │   └── UnavailableError  could not be reached, or said when to come back
     ├── RefusedError          processed and refused: trying again changes nothing
     ├── UnauthorizedError     the token was refused (401)
     ├── InvalidApiKeyError    the key was refused: only a new key helps
@@ -94,7 +94,13 @@ class LimitedError(NotSentError):
 
 
 class UnavailableError(NotSentError):
+    """Not reached. `retry_after_s` is set where somebody knows when to ask again."""
+
     code = "platform_unavailable"
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, status=status)
+        self.retry_after_s = retry_after_s
 
 
 class RefusedError(PlatformError):

@@ -1,0 +1,148 @@
+"""Single flight on Redis: of all who need the token of an account, one is elected to get it, the others wait for it.
+
+The protocol and its keys are described in `flights.lua`. A flight has a fence: a number that only rises. Whoever is
+elected must `land` it; one who does not is replaced when the lease ends.
+"""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+SCRIPT = files("shared").joinpath("flights.lua").read_text()
+PREFIX = "wpp:token:"
+LONGEST_WAIT_S = 2.0
+"""How long one blocking read of a bell may last; must stay below any client's socket timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A token's times from now on, in seconds: to its end, to when it no longer counts, to when one may refresh it."""
+
+    left_s: float
+    usable_s: float
+    fresh_s: float
+
+    @property
+    def in_ms(self) -> tuple[int, int, int]:
+        """As `publish` in flights.lua takes them: life, soft, hard."""
+        return max(1, _ms(self.left_s)), _ms(self.fresh_s), _ms(self.usable_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """There is a token. With a `fence`, the asker is elected to refresh it ahead."""
+
+    value: str
+    generation: int
+    life: Life
+    fence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Elected:
+    """There is none, and the asker is to get one. `refused_sha1` is of the last token that was refused, or empty."""
+
+    fence: int
+    refused_sha1: str
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    fence: int
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRefused:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """There is no token, nobody is getting one, and the asker said that it may not."""
+
+
+Answer = Held | Elected | Underway | KeyRefused | Paused | Nobody
+
+
+class Flights:
+    """`lease_s` is how long an elected asker is waited for."""
+
+    def __init__(self, client: "redis.Redis", lease_s: float) -> None:
+        self.owner = uuid4().hex
+        self._redis, self._lease_ms = client, _ms(lease_s)
+        self._script = client.register_script(SCRIPT)
+
+    def ask(self, account: str, *, unwanted: int | None, may_mint: bool, may_ahead: bool) -> Answer:
+        """Ask for a token of another generation than `unwanted`, or for what to do to get one. One round trip."""
+        unwanted = -1 if unwanted is None else unwanted
+        word, *rest = self._run(account, "get", self.owner, self._lease_ms, unwanted, int(may_mint), int(may_ahead))
+        match _text(word):
+            case "use":
+                value, generation, left, usable, fresh, fence = rest
+                life = Life(left / 1000, usable / 1000, fresh / 1000)
+                return Held(_text(value), generation, life, fence or None)
+            case "mint":
+                return Elected(rest[0], _text(rest[1]))
+            case "wait":
+                return Underway(int(rest[0]), max(0.0, rest[1] / 1000))
+            case "refused":
+                return KeyRefused(_text(rest[0]))
+            case "pause":
+                return Paused(rest[0] / 1000)
+            case _:
+                return Nobody()
+
+    def wait(self, account: str, fence: int, seconds: float) -> None:
+        """Return when the flight has landed, or after `seconds`, or sooner: then ask again."""
+        bell = f"{_key(account)}:bell:{fence}"
+        self._redis.blmove(bell, bell, max(0.01, min(seconds, LONGEST_WAIT_S)))  # type: ignore[arg-type] # Redis 6 takes fractions
+
+    def land(self, account: str, fence: int, value: str, life: Life) -> bool:
+        """Publish. False: a younger flight has; use what it brought."""
+        return bool(self._run(account, "land", self.owner, fence, "ok", value, *life.in_ms))
+
+    def fail(self, account: str, fence: int, pause_s: float, longest_s: float) -> None:
+        """Let nobody ask for `pause_s`, doubled with each failure in a row up to `longest_s`."""
+        self._run(account, "land", self.owner, fence, "fail", _ms(pause_s), _ms(longest_s))
+
+    def refuse(self, account: str, fence: int, reason: str, for_s: float) -> None:
+        """Remember that the account's key was refused."""
+        self._run(account, "land", self.owner, fence, "refuse", reason, _ms(for_s))
+
+    def adopt(self, account: str, value: str, life: Life) -> int:
+        """Publish a token that was got outside of any flight; return its generation."""
+        return int(self._run(account, "adopt", value, *life.in_ms))
+
+    def drop(self, account: str, generation: int) -> bool:
+        return bool(self._run(account, "drop", generation))
+
+    def forget(self, account: str) -> None:
+        """Forget a refusal, a pause and the lease of a flight with the old key."""
+        self._run(account, "forget")
+
+    def is_newest(self, account: str, generation: int) -> bool:
+        return int(self._redis.hget(_key(account), "gen") or 0) == generation
+
+    def _run(self, account: str, operation: str, *arguments: str | float) -> Any:
+        return self._script(keys=[_key(account)], args=[operation, *arguments])
+
+
+def _key(account: str) -> str:
+    return f"{PREFIX}{{{account}}}"
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,63 @@
+"""How long a token of the platform lives, whatever its answer tells and however far the clocks are apart."""
+
+import base64
+import binascii
+import json
+import math
+import re
+from typing import Any
+
+DEFAULT_S = 15 * 60
+"""What the platform's tokens live when nothing says otherwise."""
+LONGEST_S = 24 * 3600
+
+
+def claims(token: str) -> dict[str, Any]:
+    """Return the claims of a JWT unverified (we only carry it), or nothing when it is not one."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def number(value: object) -> float | None:
+    """Return a finite number given as one or as its text; anything else is None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not re.fullmatch(r"\s*-?\d{1,18}(\.\d{1,9})?\s*", value):
+        return None
+    found = float(value) if not isinstance(value, int) or abs(value) < 10**18 else math.inf
+    return found if math.isfinite(found) else None
+
+
+def expiry_s(token: str) -> float | None:
+    """Return the JWT's `exp` in seconds since 1970 by the platform's clock (read as ms where it must be)."""
+    return _epoch_s(claims(token).get("exp"))
+
+
+def lifetime_s(token: str, *, platform_now_s: float | None = None, expires_in: object = None) -> float:
+    """Return the seconds that a token lives from its answer on.
+
+    From `exp`, seen from the platform's own clock: the answer's Date where it has one (a token that the platform
+    issued earlier and hands out again has less left), else `iat`. Our clock is not asked, so it may be wrong.
+    Without a usable `exp`: `expires_in` seconds, a number or its text. Else 15 minutes.
+    """
+    found = claims(token)
+    exp, iat = _epoch_s(found.get("exp")), _epoch_s(found.get("iat"))
+    whole = exp - iat if exp is not None and iat is not None and exp > iat else LONGEST_S
+    for issued in (platform_now_s, iat):
+        if exp is not None and issued is not None and exp > issued:
+            return min(exp - issued, whole, LONGEST_S)
+    seconds = number(expires_in)
+    return min(seconds, LONGEST_S) if seconds is not None and seconds > 0 else DEFAULT_S
+
+
+def _epoch_s(value: object) -> float | None:
+    seconds = number(value)
+    if seconds is None or seconds <= 0:
+        return None
+    return seconds / 1000 if seconds > 100_000_000_000 else seconds

@@ -1,0 +1,117 @@
+"""Where tokens outlive Redis: the integration's settings in Supabase, which the CRM reads and writes as well."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from pydantic import SecretStr
+
+from shared import lifetimes
+from shared.errors import PipelineError
+
+MARGIN_S = 60.0
+"""A token counts while it has more than this left."""
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """What the platform gave: a token, and the seconds that it lives from the answer on."""
+
+    value: SecretStr
+    life_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token in use. A higher generation is younger; `expires_at` is by this machine's clock."""
+
+    value: SecretStr
+    generation: int
+    expires_at: datetime
+
+
+class TokenStore(Protocol):
+    """`wppJwtToken` and `wppJwtExpiresAt` (ms since 1970) of the integration with this account number.
+
+    Both raise a PipelineError when the store cannot be asked, and should do so within two seconds.
+    """
+
+    def load(self, account: str) -> Token | None:
+        """Return what is stored, however old (generation 0), or None."""
+
+    def save(self, account: str, token: Token) -> None:
+        """Merge the two keys into the settings, leaving every other key as it is."""
+
+
+def seconds_left(token: Token) -> float:
+    """Return how long a stored token lives: what was written, or its own `exp` where that is sooner.
+
+    The CRM writes an hour where the platform did not say; the platform's tokens live a quarter of one.
+    """
+    stored = token.expires_at.timestamp()
+    return min(stored, lifetimes.expiry_s(token.value.get_secret_value()) or stored) - time.time()
+
+
+def load_valid(store: TokenStore, account: str, refused_sha1: str) -> Minted | None:
+    """Return the stored token and what it has left, if it counts and is not the one that was refused last."""
+    try:
+        token = store.load(account)
+    except PipelineError as error:
+        log.warning("token.load_failed", account=account, error=error.code)
+        return None
+    if token is None or (left_s := seconds_left(token)) <= MARGIN_S:
+        return None
+    sha1 = hashlib.sha1(token.value.get_secret_value().encode(), usedforsecurity=False).hexdigest()
+    return None if sha1 == refused_sha1 else Minted(token.value, left_s)
+
+
+class Saver:
+    """Saves tokens behind the back of whoever got them: Supabase may be slow, a message must not wait for it.
+
+    One thread while there is something to save, the newest token of each account, and none that `is_newest` no longer
+    holds true for. A save that fails is left to the next refresh: the store is the last layer but one.
+    """
+
+    def __init__(self, store: TokenStore, is_newest: Callable[[str, int], bool]) -> None:
+        self._store, self._is_newest = store, is_newest
+        self._waiting: dict[str, Token] = {}
+        self._changed = threading.Condition()
+        self._running = False
+
+    def put(self, account: str, token: Token) -> None:
+        with self._changed:
+            known = self._waiting.get(account)
+            if known is None or known.generation < token.generation:
+                self._waiting[account] = token
+            if not self._running:
+                threading.Thread(target=self._run, name="token-save", daemon=True).start()
+                self._running = True
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to save; False if that took longer than `timeout_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    self._running = False
+                    self._changed.notify_all()
+                    return
+                account = next(iter(self._waiting))
+                token = self._waiting.pop(account)
+            self._save(account, token)
+
+    def _save(self, account: str, token: Token) -> None:
+        try:
+            if self._is_newest(account, token.generation):
+                self._store.save(account, token)
+        except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a store raises
+            log.warning("token.save_failed", account=account, error=type(error).__name__)

@@ -1,0 +1,259 @@
+"""TokenCache: however many workers need the token of an account, one of them asks the platform.
+
+Layers, nearest first: this process, Redis (`Flights`), the `TokenStore` (Supabase), then `mint`, which asks the
+platform. A token is refreshed by one, ahead of its end, while the others go on using it; when there is none, one gets
+it and the others wake with its answer. What a lease cannot promise: a holder that is paused for longer than its lease
+costs one extra mint, and nothing else.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import redis
+import structlog
+from pydantic import SecretStr
+
+from shared import deadline
+from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, UnavailableError
+from shared.flights import Elected, Flights, Held, KeyRefused, Life, Paused, Underway
+from shared.token_store import MARGIN_S, Minted, Saver, Token, TokenStore, load_valid
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Times:
+    """In seconds. `mint_s` is the mint's own wall-clock deadline: less than the lease by what the store may take."""
+
+    lease_s: float = 9.0
+    mint_s: float = 6.0
+    refused_s: float = 60.0
+    pause_s: float = 1.0
+    longest_pause_s: float = 15.0
+    local_s: float = 30.0
+    fresh: tuple[float, float] = (0.61, 0.75)
+    """A token is refreshed from some point in this part of its life on."""
+
+
+@dataclass
+class _Slot:
+    """One account in this process: its token, until when it may be used unasked, and who may ask Redis."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    token: Token | None = None
+    until: float = 0.0
+
+    def usable(self, now: float, unwanted: int | None) -> Token | None:
+        token = self.token
+        return token if token and now < self.until and token.generation != unwanted else None
+
+
+class TokenCache:
+    """Tokens by account for all threads of this process and, through Redis, for all processes.
+
+    `mint(account)` returns a new token within `times.mint_s`. It raises InvalidApiKeyError when the key was refused or
+    there is none, and any other PipelineError when it could not ask.
+    """
+
+    def __init__(
+        self,
+        client: "redis.Redis",
+        mint: Callable[[str], Minted],
+        store: TokenStore | None = None,
+        times: Times | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._times = times or Times()
+        self._mint, self._store, self._clock = mint, store, clock
+        self._flights = Flights(client, self._times.lease_s)
+        self._slots: dict[str, _Slot] = {}
+        self._refreshers = threading.BoundedSemaphore(4)
+        self._saver = Saver(store, self._flights.is_newest) if store else None
+
+    def get(self, account: str, *, timeout_s: float = 20.0, not_generation: int | None = None) -> Token:
+        """Return a token that counts and is not of `not_generation`, within `timeout_s`.
+
+        Asks the platform itself only when `timeout_s` leaves time for that (`times.mint_s`); else waits for others.
+
+        Raises:
+            InvalidApiKeyError: the platform refused the account's key, now or within the last minute.
+            LimitedError, UnavailableError: no token to be had now. Nothing was sent; try again later.
+        """
+        slot = self._slots.setdefault(account, _Slot())
+        if token := slot.usable(self._clock(), not_generation):
+            return token
+        end = self._clock() + timeout_s
+        if not slot.lock.acquire(timeout=max(0.0, timeout_s)):
+            raise _late(account)
+        try:
+            with _redis_answers(account):
+                return slot.usable(self._clock(), not_generation) or self._get(account, end, not_generation)
+        finally:
+            slot.lock.release()
+
+    def adopt(self, account: str, minted: Minted) -> Token:
+        """Take a token that was got elsewhere (the first one of a new key); also forgets a refusal."""
+        life = self._life(minted.life_s)
+        with _redis_answers(account):
+            generation = self._flights.adopt(account, minted.value.get_secret_value(), life)
+        return self._publish(account, minted.value, generation, life)
+
+    def invalidate(self, account: str, generation: int) -> bool:
+        """Drop the token of this generation, which was refused. False: somebody has replaced it already."""
+        slot = self._slots.get(account)
+        if slot and slot.token and slot.token.generation == generation:
+            slot.until = 0.0
+        with _redis_answers(account):
+            return self._flights.drop(account, generation)
+
+    def forget_refusal(self, account: str) -> None:
+        """The account's key was repaired: ask with the new one, whatever was answered to the old."""
+        with _redis_answers(account):
+            self._flights.forget(account)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until the store has every token; False if it does not within `timeout_s`."""
+        return self._saver is None or self._saver.flush(timeout_s)
+
+    def _get(self, account: str, end: float, unwanted: int | None) -> Token:
+        while True:
+            left_s = end - self._clock()
+            match self._ask(account, unwanted, may_mint=left_s >= self._times.mint_s):
+                case Held() as held:
+                    return self._keep(account, SecretStr(held.value), held.generation, held.life)
+                case Elected(fence=fence, refused_sha1=refused):
+                    if token := self._fly(account, fence, refused):
+                        return token
+                case Underway(fence=fence, lease_s=lease_s) if left_s > 0:
+                    self._flights.wait(account, fence, min(left_s, lease_s + _jitter(0.005, 0.05)))
+                case KeyRefused(reason=reason):
+                    raise InvalidApiKeyError(reason)
+                case Paused(for_s=for_s):
+                    msg = f"no token for account {account}: the platform could not be asked a moment ago"
+                    raise UnavailableError(msg, retry_after_s=for_s)
+                case _:
+                    raise _late(account)
+
+    def _ask(self, account: str, unwanted: int | None, *, may_mint: bool) -> object:
+        """Ask Redis what to do. When this process is elected to refresh ahead, one of its few threads does so."""
+        free = self._refreshers.acquire(blocking=False)
+        handed_over = False
+        try:
+            answer = self._flights.ask(account, unwanted=unwanted, may_mint=may_mint, may_ahead=free)
+            if isinstance(answer, Held) and answer.fence:
+                work = (account, answer.fence)
+                threading.Thread(target=self._refresh, args=work, name=f"token-refresh-{account}", daemon=True).start()
+                handed_over = True
+            return answer
+        finally:
+            if free and not handed_over:
+                self._refreshers.release()
+
+    def _refresh(self, account: str, fence: int) -> None:
+        try:
+            self._fly(account, fence, None)
+        except (PipelineError, redis.RedisError) as error:
+            log.warning("token.refresh_failed", account=account, error=type(error).__name__)
+        finally:
+            self._refreshers.release()
+
+    def _fly(self, account: str, fence: int, refused_sha1: str | None) -> Token | None:
+        """Get a token and publish it under `fence`. None: a younger one was there first."""
+        try:
+            stored, value, life = self._obtain(account, refused_sha1)
+        except BaseException as error:  # noqa: BLE001 - an interrupt, too, must end the flight; all are raised again
+            raise self._failed(account, fence, error) from None
+        if not self._flights.land(account, fence, value.get_secret_value(), life):
+            return None
+        log.info("token.refreshed", account=account, generation=fence, life_s=round(life.left_s), stored=stored)
+        if stored:
+            return self._keep(account, value, fence, life)
+        return self._publish(account, value, fence, life)
+
+    def _obtain(self, account: str, refused_sha1: str | None) -> tuple[bool, SecretStr, Life]:
+        """Return whether the token comes from the store (asked only when nobody has one), and the token."""
+        if self._store and refused_sha1 is not None and (found := load_valid(self._store, account, refused_sha1)):
+            return True, found.value, self._life(found.life_s, margin_s=MARGIN_S)
+        started = self._clock()
+        minted = self._mint(account)
+        return False, minted.value, self._life(minted.life_s - (self._clock() - started))
+
+    def _failed(self, account: str, fence: int, error: BaseException) -> BaseException:
+        """Land a flight that brought nothing; return what its caller is told."""
+        if isinstance(error, InvalidApiKeyError):
+            self._flights.refuse(account, fence, str(error), self._times.refused_s)
+            return error
+        told_s = getattr(error, "retry_after_s", None) or 0.0
+        pause_s = max(self._times.pause_s * _jitter(0.7, 1.3), told_s)
+        self._flights.fail(account, fence, pause_s, max(pause_s, self._times.longest_pause_s))
+        if isinstance(error, LimitedError) or not isinstance(error, PipelineError):
+            return error
+        return UnavailableError(f"no token for account {account}: {error}", retry_after_s=pause_s)
+
+    def _life(self, left_s: float, *, margin_s: float | None = None) -> Life:
+        """Return when a token with `left_s` is to be refreshed, and when it no longer counts.
+
+        It counts while it has more than a minute left; one that lives less than ten minutes, while a tenth is left.
+        """
+        usable_s = left_s - (min(MARGIN_S, left_s / 10) if margin_s is None else margin_s)
+        return Life(left_s, usable_s, min(left_s * _jitter(*self._times.fresh), usable_s * 0.9))
+
+    def _publish(self, account: str, value: SecretStr, generation: int, life: Life) -> Token:
+        token = self._keep(account, value, generation, life)
+        if self._saver:
+            self._saver.put(account, token)
+        return token
+
+    def _keep(self, account: str, value: SecretStr, generation: int, life: Life) -> Token:
+        """Remember a token in this process: until it may be refreshed; a moment only while another refreshes it."""
+        token = Token(value, generation, datetime.now(UTC) + timedelta(seconds=life.left_s))
+        slot = self._slots.setdefault(account, _Slot())
+        if slot.token is None or slot.token.generation <= generation:
+            slot.token = token
+            slot.until = self._clock() + min(self._times.local_s, max(0.25, life.fresh_s), life.usable_s)
+        return token
+
+
+class TokenAuth(httpx.Auth):
+    """Carries the account's token. One that is refused (401) is dropped and the call repeated with another, once."""
+
+    def __init__(self, cache: TokenCache, account: str) -> None:
+        self._cache, self._account = cache, account
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        token = self._get(None)
+        request.headers["Authorization"] = f"Bearer {token.value.get_secret_value()}"
+        response = yield request
+        if response.status_code != httpx.codes.UNAUTHORIZED:
+            return
+        self._cache.invalidate(self._account, token.generation)
+        token = self._get(token.generation)
+        request.headers["Authorization"] = f"Bearer {token.value.get_secret_value()}"
+        yield request
+
+    def _get(self, refused: int | None) -> Token:
+        left_s = min(20.0, deadline.remaining())
+        return self._cache.get(self._account, timeout_s=left_s, not_generation=refused)
+
+
+@contextmanager
+def _redis_answers(account: str) -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        msg = f"no token for account {account}: Redis did not answer ({type(error).__name__})"
+        raise UnavailableError(msg) from error
+
+
+def _late(account: str) -> UnavailableError:
+    return UnavailableError(f"no token for account {account} in time: another worker is getting it")
+
+
+def _jitter(low: float, high: float) -> float:
+    return random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing
