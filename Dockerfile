@@ -1,0 +1,15 @@
+# One image for every process of the Procfile; docker-compose.yml says which.
+FROM python:3.13-slim AS build
+WORKDIR /app
+COPY requirements/run.txt requirements/
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+
+FROM python:3.13-slim
+RUN useradd --system --no-create-home wpp
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY shared shared
+COPY workers workers
+COPY Procfile .
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER wpp

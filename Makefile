@@ -1,0 +1,51 @@
+# Every daily command. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help up test test-faults check format bench bench-engine lock clean
+
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+up: .venv/ready ## Run everything here: Redis, Postgres + PostgREST, the platform's sandbox, ingress, workers
+	@exec wpp up
+
+test: .venv/ready ## Pass the tests, on real parts that they start themselves
+	@exec pytest -m "not faults" $(ARGS)
+
+test-faults: .venv/ready ## Kill processes and cut connections for some minutes
+	@exec pytest -m faults $(ARGS)
+
+check: .venv/ready ## Format, lint, types, import layers, compose file
+	ruff format --check
+	ruff check
+	mypy
+	lint-imports
+
+format: .venv/ready ## Let the formatter and the linter mend what they can
+	ruff check --fix-only
+	ruff format
+
+bench: .venv/ready ## Measure against baselines in the same run
+	@for file in bench/[a-z]*.py; do echo "== $$file"; python -m bench.$$(basename $$file .py) || exit 1; done
+
+lock: .venv/ready ## Resolve the requirements anew, with hashes
+	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra local --extra dev -o requirements/dev.txt
+	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/dev.txt -o requirements/run.txt
+
+clean: ## Remove the environment and the local world's data
+	rm -rf .venv .local
+
+.venv/ready: pyproject.toml requirements/dev.txt requirements/uv.txt
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here: install Python 3.11 or newer, or say which: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed, say which: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv)."; exit 1; }
+	@echo "Making the environment in .venv …"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
