@@ -1,0 +1,95 @@
+"""The durable Redis: how to connect to it, and a refusal to work with one that may forget."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+import structlog
+from pydantic import SecretStr
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from shared.errors import NotDurableError
+
+OLDEST = (6, 2)
+SOCKET_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 2
+CHECK_IDLE_AFTER_S = 30
+RETRIES = 3
+MOST_CONNECTIONS = 512
+"""One for each thread that may ask at the same moment. redis-py's own limit of 100 is an error, not a queue."""
+
+log = structlog.get_logger(__name__)
+
+
+def connect(url: SecretStr | str) -> "redis.Redis":
+    """Return a client whose commands are tried again when the connection fails: everything we send may be repeated.
+
+    It connects when it is first used.
+    """
+    return redis.Redis.from_url(
+        url.get_secret_value() if isinstance(url, SecretStr) else url,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_keepalive=True,
+        health_check_interval=CHECK_IDLE_AFTER_S,
+        max_connections=MOST_CONNECTIONS,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
+    )
+
+
+def refuse_volatile(client: "redis.Redis", *, allow: bool = False) -> list[str]:
+    """Make sure that this Redis keeps what it has confirmed; return, and log, what is less than ideal or unknown.
+
+    A managed Redis may forbid CONFIG: then INFO has to do. With `allow`, a volatile one is only warned about.
+
+    Raises:
+        NotDurableError: it may forget or evict; says why, and what to set.
+        redis.RedisError: it could not be asked.
+    """
+    info: dict[str, Any] = client.info()
+    config = _config(client)
+    faults, doubts = list(_faults(info, config)), list(_doubts(config))
+    if faults and not allow:
+        msg = f"this Redis may lose what was accepted: {'; '.join(faults)}. See the README for its settings."
+        raise NotDurableError(msg)
+    for doubt in [*faults, *doubts]:
+        log.warning("redis.durability", doubt=doubt)
+    return [*faults, *doubts]
+
+
+def _faults(info: dict[str, Any], config: dict[str, str]) -> Iterator[str]:
+    version = str(info.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        yield f"it is version {version}, and 6.2 is needed"
+    if config.get("appendonly", "yes" if info.get("aof_enabled") else "no") != "yes":
+        yield "appendonly is off: a restart forgets (set `appendonly yes`)"
+    policy = config.get("maxmemory-policy", info.get("maxmemory_policy", "unknown"))
+    if policy != "noeviction":
+        yield f"maxmemory-policy is {policy}: a full memory forgets (set `maxmemory-policy noeviction`)"
+
+
+def _doubts(config: dict[str, str]) -> Iterator[str]:
+    if not config:
+        yield "CONFIG is forbidden here, so appendfsync could not be checked: it should be always"
+        return
+    fsync = config.get("appendfsync", "unknown")
+    if fsync != "always":
+        yield f"appendfsync is {fsync}: a power failure may take the last seconds (set `appendfsync always`)"
+    if config.get("no-appendfsync-on-rewrite") == "yes":
+        yield "no-appendfsync-on-rewrite is yes: a power failure during a rewrite may take more"
+
+
+def _config(client: "redis.Redis") -> dict[str, str]:
+    """Return what CONFIG tells, or nothing where it is forbidden (an ACL, or a renamed command)."""
+    config: dict[Any, Any] = {}
+    try:
+        for pattern in ("append*", "no-append*", "maxmemory-policy"):
+            config |= client.config_get(pattern)
+    except redis.ResponseError:
+        return {}
+    return {_text(name): _text(value) for name, value in config.items()}
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,48 @@
+"""A worker that can make no progress says so and exits: its supervisor starts a fresh one."""
+
+import os
+import threading
+from collections.abc import Callable
+
+import structlog
+from dramatiq import Broker, Middleware, Worker
+
+EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: try again later."""
+CHECKS = 12
+
+log = structlog.get_logger(__name__)
+
+
+class Watchdog(Middleware):
+    """Ends the process when `replies` (a count that grows with every answer of Redis) stands still for `limit_s`.
+
+    It ends at once, without handing anything back: nobody would take it. What the worker held runs again elsewhere.
+    Standing still is counted in checks, so that a machine that was asleep isn't taken for a Redis that was silent.
+    """
+
+    def __init__(
+        self, replies: Callable[[], int], *, limit_s: float = 60, exit_process: Callable[[int], object] = os._exit
+    ) -> None:
+        self._replies = replies
+        self._limit_s = limit_s
+        self._exit_process = exit_process
+        self._stopped = threading.Event()
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        self._stopped.clear()
+        threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        seen, still = self._replies(), 0
+        while not self._stopped.wait(self._limit_s / CHECKS):
+            now = self._replies()
+            still = still + 1 if now == seen else 0
+            seen = now
+            if still >= CHECKS:
+                log.critical("worker.stuck", seconds=self._limit_s, hint="no answer from Redis; exiting for a restart")
+                self._exit_process(EXIT_CODE)
+                return
