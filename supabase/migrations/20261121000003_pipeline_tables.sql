@@ -1,0 +1,94 @@
+-- The pipeline's own tables, all named wpp_*. Uniqueness that the CRM's tables can't promise stands here.
+
+-- Whose an account is, also after its integration was removed: late webhooks still find their messages.
+create table if not exists public.wpp_accounts (
+  account text primary key,
+  organization_id uuid not null references public.organizations (id) on delete cascade,
+  integration_id uuid not null,
+  claimed_at timestamptz not null default now()
+);
+create index if not exists wpp_accounts_of_integration on public.wpp_accounts (integration_id, claimed_at desc);
+
+-- Every id by which the platform (taskId) or WhatsApp (waMessageId) has named a message.
+create table if not exists public.wpp_message_ids (
+  organization_id uuid not null references public.organizations (id) on delete cascade,
+  account text not null,
+  external_id text not null,
+  message_id uuid not null references public.chat_messages (id) on delete cascade,
+  primary key (organization_id, account, external_id)
+);
+create index if not exists wpp_message_ids_of_message on public.wpp_message_ids (message_id);
+
+-- Everything that was ever said of a message's status: its current status is computed from this set,
+-- so that neither order nor duplicates matter. `source` is `own` (we concluded it) or `platform` (it told).
+create table if not exists public.wpp_message_history (
+  message_id uuid not null references public.chat_messages (id) on delete cascade,
+  organization_id uuid not null,
+  status public.message_status not null,
+  source text not null check (source in ('own', 'platform')),
+  at timestamptz not null,
+  error text,
+  primary key (message_id, status, source, at)
+);
+
+-- What can't be applied yet: it awaits its message, or the integration that its account belongs to.
+create table if not exists public.wpp_parked_outcomes (
+  id uuid primary key, -- of its content: parking the same twice is once
+  awaits text not null check (awaits in ('message', 'account')),
+  account text not null,
+  organization_id uuid references public.organizations (id) on delete cascade,
+  external_ids text[] not null default '{}',
+  outcome jsonb not null,
+  parked_at timestamptz not null default now()
+);
+create index if not exists wpp_parked_by_id on public.wpp_parked_outcomes using gin (external_ids)
+  where awaits = 'message';
+create index if not exists wpp_parked_by_account on public.wpp_parked_outcomes (account) where awaits = 'account';
+create index if not exists wpp_parked_by_age on public.wpp_parked_outcomes (parked_at);
+
+-- Events that ended without success, whole. No foreign key: a dead letter is never refused.
+create table if not exists public.wpp_dead_letters (
+  id uuid primary key, -- the event's id
+  organization_id uuid,
+  account text,
+  kind text not null,
+  lane text not null,
+  reason text not null,
+  detail text not null,
+  attempts integer not null,
+  accepted_at timestamptz not null,
+  at timestamptz not null,
+  event jsonb not null,
+  replayed_at timestamptz
+);
+create index if not exists wpp_dead_letters_of_organization on public.wpp_dead_letters (organization_id, at desc);
+create index if not exists wpp_dead_letters_by_time on public.wpp_dead_letters (at desc);
+
+-- One row per change of a connected number's state.
+create table if not exists public.wpp_session_history (
+  id bigint generated always as identity primary key,
+  organization_id uuid not null references public.organizations (id) on delete cascade,
+  integration_id uuid not null,
+  account text not null,
+  status text not null,
+  reason text not null,
+  error text,
+  at timestamptz not null,
+  unique (account, at, status, reason)
+);
+create index if not exists wpp_session_history_of_integration on public.wpp_session_history (integration_id, at desc);
+
+-- Each webhook as it arrived, without media bodies. The CRM's webhook_logs has two shapes and neither an account.
+create table if not exists public.wpp_webhook_log (
+  id uuid primary key, -- the event's id
+  organization_id uuid,
+  account text not null,
+  event_type text not null,
+  payload jsonb not null,
+  became text not null,
+  error text,
+  at timestamptz not null,
+  recorded_at timestamptz not null default now()
+);
+create index if not exists wpp_webhook_log_of_account on public.wpp_webhook_log (account, at desc);
+create index if not exists wpp_webhook_log_by_time on public.wpp_webhook_log (at);
