@@ -1,0 +1,98 @@
+"""The outermost layer: counts what the platform's API answers, and lets requests suffer the faults in force."""
+
+import asyncio
+import math
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox.platform.faults import Faults
+from sandbox.platform.ledger import Ledger
+
+API = ("/api/", "/auth/", "/internal/")
+
+
+class Door:
+    def __init__(self, app: ASGIApp, faults: Faults, ledger: Ledger) -> None:
+        self._app = app
+        self._faults = faults
+        self._ledger = ledger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(API):
+            await self._app(scope, receive, send)
+            return
+        kind = None
+        if self._faults.suffers(scope["path"]):
+            await asyncio.sleep(self._faults.plan.latency_s)
+            kind = self._faults.draw()
+        result = await self._serve(kind, scope, receive, send)
+        name = _name(scope)
+        self._ledger.count("requests", name, result)
+        if kind:
+            self._ledger.count("faults", name, kind)
+
+    async def _serve(self, kind: str | None, scope: Scope, receive: Receive, send: Send) -> str:
+        """Return the status that the client saw, or how it was left without one."""
+        plan = self._faults.plan
+        if kind in {"429", "5xx"}:
+            if kind == "5xx" and plan.processed_5xx:
+                await self._app(scope, receive, _swallow)
+            answer = _too_many(plan.retry_after_s) if kind == "429" else _broken(plan.status_5xx)
+            await answer(scope, receive, send)
+            return str(answer.status_code)
+        if kind in {"drop_before", "drop_after"}:
+            if kind == "drop_after":
+                await self._app(scope, receive, _swallow)
+            await cut(receive, send)
+            return kind
+        reply = _Reply(send, plan.slow.seconds if kind == "slow" else 0)
+        await self._app(scope, receive, reply)
+        return reply.status
+
+
+class _Reply:
+    """A `send` that notes the status, and waits before it lets the answer go."""
+
+    def __init__(self, send: Send, wait_s: float) -> None:
+        self.status = "none"
+        self._send = send
+        self._wait_s = wait_s
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = str(message["status"])
+            if self._wait_s:
+                await asyncio.sleep(self._wait_s)
+        await self._send(message)
+
+
+async def cut(receive: Receive, send: Send) -> None:
+    """Close the connection with no answer at all.
+
+    ASGI has no word for it, so this reaches for the transport behind uvicorn's `send`.
+    """
+    send.__self__.transport.close()  # type: ignore[attr-defined]
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _swallow(_message: Message) -> None:
+    pass
+
+
+def _too_many(retry_after_s: float | None) -> JSONResponse:
+    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
+    return JSONResponse({"error": "Too many requests"}, 429, headers)
+
+
+def _broken(status: int) -> JSONResponse:
+    return JSONResponse({"error": "Internal server error"}, status)
+
+
+def _name(scope: Scope) -> str:
+    """Return `GET /api/accounts/{number}/status`: the route, so that counts stay few."""
+    path: str = scope["path"]
+    for name, value in scope.get("path_params", {}).items():
+        path = path.replace(f"/{value}", f"/{{{name}}}", 1)
+    return f"{scope['method']} {path}"

@@ -1,0 +1,118 @@
+"""Faults on demand: what may go wrong, and the dice."""
+
+import random
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+"""Chance of it happening to one request (or one webhook)."""
+
+
+class Slow(BaseModel):
+    """Processed at once, answered `seconds` later: later than a client waits, if so wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rate: Rate = 0
+    seconds: float = Field(default=0, ge=0)
+
+
+class FaultPlan(BaseModel):
+    """One request suffers at most one of 429, 5xx, drop and slow: their rates add up to 1 at most."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paths: str = Field(default=r"^/api/messages/(text|image|file|location)$", description="Which requests suffer.")
+    limit: int | None = Field(default=None, ge=0, description="So many faults, then none: `rate_5xx: 1, limit: 3`.")
+    seed: int | None = None
+    latency_s: float = Field(default=0, ge=0, description="Every request waits, before it is processed.")
+
+    rate_429: Rate = 0
+    retry_after_s: float | None = Field(default=1, ge=0, description="Retry-After of a 429; null: none.")
+    rate_5xx: Rate = 0
+    status_5xx: int = Field(default=500, ge=500, le=599)
+    processed_5xx: bool = Field(default=False, description="A 5xx comes after the request was processed.")
+    drop_before: Rate = Field(default=0, description="Connection closed without an answer, nothing processed.")
+    drop_after: Rate = Field(default=0, description="Processed, then connection closed without an answer.")
+    slow: Slow = Slow()
+
+    mute: bool | list[str] = Field(default=False, description="No webhooks: of all accounts, or of these.")
+    duplicate_webhooks: Rate = 0
+    reorder_webhooks: bool = False
+    reorder_s: float = Field(default=0.5, ge=0, description="A reordered webhook leaves up to so much later.")
+
+    revoked_keys: list[str] = Field(default=[], description="Accounts whose key and tokens are refused.")
+    new_key_refused_s: float = Field(default=0, ge=0, description="A key younger than this is refused.")
+    refused_recipients: list[str] = Field(default=[], description="Digits; a send to one is answered with an error.")
+    dead_recipients: list[str] = Field(default=[], description="Digits; a send to one ends in message.dead.")
+
+    @field_validator("paths")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            msg = f"no regular expression: {error}"
+            raise ValueError(msg) from error
+        return value
+
+    @model_validator(mode="after")
+    def _rates_fit(self) -> "FaultPlan":
+        if sum(rate for _, rate in self.kinds()) > 1 + 1e-9:
+            msg = "the rates of 429, 5xx, drops and slow add up to more than 1"
+            raise ValueError(msg)
+        return self
+
+    def kinds(self) -> Iterator[tuple[str, float]]:
+        yield "429", self.rate_429
+        yield "5xx", self.rate_5xx
+        yield "drop_before", self.drop_before
+        yield "drop_after", self.drop_after
+        yield "slow", self.slow.rate
+
+
+class Faults:
+    """The plan in force. Kept in memory: a restart is free of faults."""
+
+    def __init__(self) -> None:
+        self.set(FaultPlan())
+
+    def set(self, plan: FaultPlan) -> None:
+        """Put `plan` in the place of the one before, whole."""
+        self.plan = plan
+        self.injected = 0
+        # Two dice: how many webhooks leave in between must not change what a seed does to requests.
+        self._random = random.Random(plan.seed)  # noqa: S311 - dice, not secrets
+        self._webhook_random = random.Random(plan.seed)  # noqa: S311
+        self._paths = re.compile(plan.paths)
+
+    def suffers(self, path: str) -> bool:
+        return bool(self._paths.search(path))
+
+    def draw(self) -> str | None:
+        """Return the kind of fault that one request suffers, if any."""
+        if self.plan.limit is not None and self.injected >= self.plan.limit:
+            return None
+        left = self._random.random()
+        for kind, rate in self.plan.kinds():
+            if left < rate:
+                self.injected += 1
+                return kind
+            left -= rate
+        return None
+
+    def mutes(self, session: str) -> bool:
+        return session in self.plan.mute if isinstance(self.plan.mute, list) else self.plan.mute
+
+    def duplicates(self) -> bool:
+        return self._webhook_random.random() < self.plan.duplicate_webhooks
+
+    def delay_s(self) -> float:
+        """Return how much later than its turn a webhook leaves."""
+        return self._webhook_random.uniform(0, self.plan.reorder_s) if self.plan.reorder_webhooks else 0
+
+    def restore_key(self, session: str) -> None:
+        self.plan.revoked_keys = [revoked for revoked in self.plan.revoked_keys if revoked != session]

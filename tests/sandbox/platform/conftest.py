@@ -1,0 +1,170 @@
+"""A running platform whose every wait is short, a receiver for its webhooks, and a client that knows its API."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sandbox.platform.server import PlatformServer, ThreadedServer
+
+SECRET = "the-secret"
+QUICK = {
+    "secret": SECRET,
+    "starting_s": 0.01,
+    "sent_s": 0.01,
+    "delivered_s": 0.01,
+    "read_s": 0.01,
+    "webhook_backoff_s": 0.02,
+}
+
+
+def until(condition: Callable[[], Any], within_s: float = 5) -> Any:
+    """Return what `condition` gives as soon as it is true."""
+    give_up = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < give_up, "it never came true"
+        time.sleep(0.01)
+    return found
+
+
+class Receiver:
+    """An HTTP server that keeps every webhook, and answers with the statuses it was given first, then 200."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.statuses: list[int] = []
+        self.server = ThreadedServer(self)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        self.bodies.append(await Request(scope, receive).json())
+        answer: Response = JSONResponse({"ok": True}, self.statuses.pop(0) if self.statuses else 200)
+        await answer(scope, receive, send)
+
+    @property
+    def url(self) -> str:
+        return f"{self.server.url}/webhooks"
+
+    @property
+    def types(self) -> list[str]:
+        return [body["type"] for body in self.bodies]
+
+    def wait(self, count: int) -> list[dict[str, Any]]:
+        until(lambda: len(self.bodies) >= count)
+        return self.bodies
+
+
+class Number:
+    """One account on the platform, as its client sees it."""
+
+    def __init__(self, http: httpx.Client, organization_id: str = "org-1") -> None:
+        self.http = http
+        created = http.post(
+            "/api/integrations/wpp/create",
+            headers={"Authorization": f"Bearer {SECRET}"},
+            json={"organizationId": organization_id},
+        ).json()
+        self.session: str = created["session"]
+        self.api_key: str = created["apiKey"]
+        self.token = ""
+
+    def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
+        """Ask with the account's token, fetched once."""
+        if not self.token:
+            self.token = self.http.post("/auth/token", json={"apiKey": self.api_key}).json()["token"]
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return self.http.request(method, path, headers=headers, json=body or None)
+
+    def register(self, url: str) -> None:
+        assert self.ask("POST", f"/internal/session/{self.session}/webhook", url=url).is_success
+
+    def start(self) -> httpx.Response:
+        return self.ask("POST", "/api/accounts/start", number=self.session)
+
+    def status(self) -> str:
+        return str(self.ask("GET", f"/api/accounts/{self.session}/status").json()["status"])
+
+    def qr(self) -> str | None:
+        code: str | None = self.ask("GET", f"/api/accounts/{self.session}/qr").json()["qr"]
+        return code
+
+    def phone(self, action: str, **body: Any) -> httpx.Response:
+        return self.http.post(f"/phone/{self.session}/{action}", json=body)
+
+    def connect(self) -> "Number":
+        self.start()
+        until(self.qr)
+        assert self.phone("scan").is_success
+        return self
+
+    def send(self, text: str = "Hello", to: str = "79990001122") -> httpx.Response:
+        return self.ask("POST", "/api/messages/text", type="text", to=to, text=text)
+
+
+class Platform:
+    """A running platform: `http` is a client with its address."""
+
+    def __init__(self, **options: Any) -> None:
+        self._server = PlatformServer(**{**QUICK, **options})
+        self._server.__enter__()
+        self.port = self._server.port
+        self.http = httpx.Client(base_url=self._server.url, timeout=5)
+
+    def stop(self) -> None:
+        self.http.close()
+        self._server.__exit__(None, None, None)
+
+    def number(self, organization_id: str = "org-1") -> Number:
+        return Number(self.http, organization_id)
+
+    def faults(self, **plan: Any) -> None:
+        assert self.http.post("/admin/faults", json=plan).is_success
+
+    def ledger(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get("/admin/ledger").json()
+        return found
+
+
+PlatformFactory = Callable[..., Platform]
+
+
+@pytest.fixture
+def start_platform() -> Iterator[PlatformFactory]:
+    """Return a function that starts a platform with the options it is given; stop it early with `stop`."""
+    started: list[Platform] = []
+
+    def start(**options: Any) -> Platform:
+        started.append(Platform(**options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture
+def platform(start_platform: PlatformFactory) -> Platform:
+    return start_platform()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    received = Receiver()
+    with received.server:
+        yield received
+
+
+@pytest.fixture
+def number(platform: Platform, receiver: Receiver) -> Number:
+    """Return a connected account with its webhooks registered, and forget those of connecting."""
+    connected = platform.number()
+    connected.register(receiver.url)
+    connected.connect()
+    receiver.wait(2)
+    receiver.bodies.clear()
+    return connected
