@@ -1,4 +1,7 @@
-"""Phone numbers in one spelling: international digits, no plus, as the platform takes them."""
+"""Phone numbers in one spelling: international digits, no plus, as the platform takes them.
+
+`normalize` reads what people and other services write, `from_platform` what the platform says.
+"""
 
 import re
 
@@ -6,32 +9,95 @@ import phonenumbers
 
 DEFAULT_REGION = "RU"
 
+PHONE = re.compile(r"[1-9][0-9]{6,14}")
+"""E.164 without the plus: the shortest numbers in use have 7 digits, the longest 15."""
+
+_PEOPLE = ("c.us", "s.whatsapp.net")
+_OF_CODE_7 = ("RU", "KZ")
+_OLDER_THAN_PLAN = re.compile(r"521[0-9]{10}|229[0-9]{8}")
+"""Mexico dropped its 1 and Benin went to ten digits, but the ids of accounts opened before that stayed."""
+
 
 def normalize(raw: str, region: str = DEFAULT_REGION) -> str:
     """Return `raw` as digits with the country code: "8 (999) 000-11-22" in RU is "79990001122".
 
-    A number that already carries a country code may come without its plus, as the platform writes it
-    ("380501234567", "79990001122@c.us").
+    A plus, a leading 00 or the platform's suffix ("79990001122@c.us") says that the country code is there. Without
+    them `raw` is a number of `region` (ISO 3166, two letters) if it can be one, else an international number that
+    lacks its plus ("380501234567").
 
     Raises:
         ValueError: it is no phone number, said in words a caller can act on.
     """
-    text = re.sub(r"@(c\.us|s\.whatsapp\.net)$", "", raw.strip())
-    digits = re.sub(r"\D", "", text)
-    candidates = [f"+{digits}"] if text.startswith("+") else [text, f"+{digits}"]
-    for candidate in candidates:
-        try:
-            number = phonenumbers.parse(candidate, region)
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_possible_number(number) and (
-            phonenumbers.is_valid_number(number) or candidate == candidates[-1]
-        ):
-            return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).lstrip("+")
+    text = re.sub(r"^\s*00(?=[1-9])", "+", raw).strip()
+    if "@" in text:
+        phone = from_platform(text)
+    elif text.startswith("+"):
+        phone = _international(text)
+    else:
+        phone = _of_code_7(text, region) or _national(text, region) or _without_plus(text)
+    if phone and PHONE.fullmatch(phone):
+        return phone
     msg = f"not a phone number: {mask(raw)!r}; write it with its country code, such as +79990001122"
     raise ValueError(msg)
+
+
+def from_platform(raw: str) -> str | None:
+    """Return the phone in an address of the platform, or None: a group, a list, a hidden number, no number at all.
+
+    Its digits are international already: "84912345678@c.us" is Vietnam, though in RU an 11-digit number with an 8
+    is a domestic one. They are kept as they are, because they are the account's id, whatever today's plan says.
+    """
+    user, _, server = raw.strip().partition("@")
+    digits = user.split(":")[0].removeprefix("+")  # :12 is one of the account's devices
+    if server not in ("", *_PEOPLE) or not PHONE.fullmatch(digits):
+        return None
+    number = _parse(f"+{digits}")
+    plausible = number and (9 <= len(digits) <= 13 or phonenumbers.is_possible_number(number))
+    return digits if plausible else None
 
 
 def mask(phone: str) -> str:
     """Return `phone` fit for a log line: enough to recognise, not enough to call."""
     return f"{phone[:3]}…{phone[-2:]}" if len(phone) > 6 else "…"
+
+
+def _of_code_7(text: str, region: str) -> str | None:
+    """Apply the rules of Russian and Kazakh habit: a leading 8 stands for 7, and a mobile number may lack both."""
+    if region not in _OF_CODE_7 or re.search(r"[^\d\s().\-\u2010-\u2015]", text):
+        return None
+    digits = re.sub(r"[^0-9]", "", text)
+    if len(digits) == 11 and digits[0] == "8":
+        return f"7{digits[1:]}"
+    return f"7{digits}" if len(digits) == 10 and digits[0] == "9" else None
+
+
+def _national(text: str, region: str) -> str | None:
+    number = _parse(text, region)
+    return _e164(number) if number and phonenumbers.is_valid_number(number) else None
+
+
+def _without_plus(text: str) -> str | None:
+    """Return an international number. A short one must be valid: seven local digits would fit in some country too."""
+    number = _parse(f"+{text}")
+    if number and not phonenumbers.is_valid_number(number) and len(_e164(number)) < 11:
+        return None
+    return _international(f"+{text}")
+
+
+def _international(text: str) -> str | None:
+    number = _parse(text)
+    if number is None:
+        return None
+    digits = _e164(number)
+    return digits if phonenumbers.is_possible_number(number) or _OLDER_THAN_PLAN.fullmatch(digits) else None
+
+
+def _parse(text: str, region: str | None = None) -> phonenumbers.PhoneNumber | None:
+    try:
+        return phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _e164(number: phonenumbers.PhoneNumber) -> str:
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
