@@ -4,9 +4,10 @@
 -- Times are the server's, in ms. Every command may be sent twice: the second answer equals the first.
 --
 --   event:{id}             hash    state queued|claimed|sent|failed|unknown|done, body, lane, tenant, kind, gates,
---                                  attempts, fence, accepted, expires, reason, print, settled, + what the handler noted
+--                                  attempts, fence, accepted, expires, due, reason, print, settled, by (who ended the
+--                                  last claim, and how), + what the handler noted
 --   lane:{lane}            list    event ids, oldest first
---   lane:{lane}:is         hash    where ready|claimed|later|gated, fence, kind, tenant
+--   lane:{lane}:is         hash    where ready|claimed|later|gated, fence, gate, kind, tenant
 --   ready:{kind}:{tenant}  list    lanes to be claimed, in turn
 --   ring:{kind}            list    tenants with ready lanes and room for one more claim; ringed:{kind} is its set
 --   busy:{kind}            hash    tenant -> lanes claimed now
@@ -38,18 +39,35 @@ local function make_ready(kind, tenant, lane)
   enter_ring(kind, tenant)
 end
 
--- Give up the claim of a lane, and say where it goes next: `due` ms from now, or to the others that are ready.
-local function release(kind, tenant, lane, due)
-  redis.call('ZREM', P .. 'leases:' .. kind, lane)
-  if redis.call('HINCRBY', P .. 'busy:' .. kind, tenant, -1) <= 0 then redis.call('HDEL', P .. 'busy:' .. kind, tenant) end
+local function make_later(kind, lane, at)
+  where(lane, 'later')
+  redis.call('ZADD', P .. 'later:' .. kind, at, lane)
+end
+
+-- End the waiting of a lane that is postponed or parked at `gate`.
+local function leave_later(kind, lane, gate)
+  redis.call('ZREM', P .. 'later:' .. kind, lane)
+  if gate then
+    redis.call('SREM', P .. 'gated:' .. gate, lane)
+    redis.call('HDEL', P .. 'lane:' .. lane .. ':is', 'gate')
+  end
+end
+
+-- Say where a lane goes that stands nowhere: `delay` ms from now, or to the others that are ready.
+local function go_on(kind, tenant, lane, delay)
   if redis.call('EXISTS', P .. 'lane:' .. lane) == 0 then
     redis.call('DEL', P .. 'lane:' .. lane .. ':is')
-  elseif due then
-    where(lane, 'later')
-    redis.call('ZADD', P .. 'later:' .. kind, now + due, lane)
+  elseif delay and delay > 0 then
+    make_later(kind, lane, now + delay)
   else
     make_ready(kind, tenant, lane)
   end
+end
+
+local function release(kind, tenant, lane, delay)
+  redis.call('ZREM', P .. 'leases:' .. kind, lane)
+  if redis.call('HINCRBY', P .. 'busy:' .. kind, tenant, -1) <= 0 then redis.call('HDEL', P .. 'busy:' .. kind, tenant) end
+  go_on(kind, tenant, lane, delay)
   enter_ring(kind, tenant)
 end
 
@@ -68,12 +86,7 @@ local function stand_in_line(kind, tenant, lane, id, delay)
   local is = P .. 'lane:' .. lane .. ':is'
   if redis.call('EXISTS', is) == 1 then return end
   redis.call('HSET', is, 'kind', kind, 'tenant', tenant)
-  if delay > 0 then
-    where(lane, 'later')
-    redis.call('ZADD', P .. 'later:' .. kind, now + delay, lane)
-  else
-    make_ready(kind, tenant, lane)
-  end
+  go_on(kind, tenant, lane, delay)
 end
 
 local function append(e)
@@ -86,25 +99,31 @@ local function append(e)
   if e.limit and redis.call('XLEN', P .. 'outbox') >= e.limit then return {'full'} end
   redis.call('HSET', key, 'state', 'queued', 'body', e.body, 'lane', e.lane, 'tenant', e.tenant, 'kind', e.kind,
     'print', e.print, 'attempts', 0, 'accepted', now, 'expires', now + e.max_age, 'gates', table.concat(e.gates, ' '))
+  if e.delay > 0 then redis.call('HSET', key, 'due', now + e.delay) end
   stand_in_line(e.kind, e.tenant, e.lane, e.id, e.delay)
   put_out(e.outcomes)
   return {'new', 'queued'}
 end
 
-local function closed_gate(id)
-  for gate in string.gmatch(redis.call('HGET', P .. 'event:' .. id, 'gates') or '', '%S+') do
+local function closed_gate(gates)
+  for gate in string.gmatch(gates, '%S+') do
     local left = redis.call('PTTL', P .. 'gate:' .. gate)
     if left > 0 then return gate, left end
   end
 end
 
--- Park a lane at a closed gate, but let an event through that would expire there: its worker says so.
-local function parked(kind, lane, id)
-  local gate, left = closed_gate(id)
-  if not gate then return false end
-  local expires = tonumber(redis.call('HGET', P .. 'event:' .. id, 'expires'))
-  if expires <= now then return false end
-  where(lane, 'gated')
+-- Whether a lane has to wait because its head is not due or a gate is closed; it is put there. An event that would
+-- expire at a gate is let through: its worker says so.
+local function must_wait(kind, lane, id)
+  local e = redis.call('HMGET', P .. 'event:' .. id, 'gates', 'expires', 'due')
+  local expires, due = tonumber(e[2]), tonumber(e[3] or 0)
+  if due > now then
+    make_later(kind, lane, due)
+    return true
+  end
+  local gate, left = closed_gate(e[1])
+  if not gate or expires <= now then return false end
+  redis.call('HSET', P .. 'lane:' .. lane .. ':is', 'where', 'gated', 'gate', gate)
   redis.call('SADD', P .. 'gated:' .. gate, lane)
   redis.call('ZADD', P .. 'later:' .. kind, math.min(now + left, expires), lane)
   return true
@@ -141,77 +160,92 @@ local function next_lane(kind)
   return lane, tenant
 end
 
+-- The reply to this very claim was lost: give it again, if it still holds, with a whole lease.
+local function claim_again(slot)
+  local last = redis.call('HMGET', slot, 'seq', 'kind', 'id', 'lane', 'fence')
+  if last[1] ~= a.seq or last[2] ~= a.kind then return nil end
+  local lane = redis.call('HMGET', P .. 'lane:' .. last[4] .. ':is', 'where', 'fence')
+  if lane[1] ~= 'claimed' or lane[2] ~= last[5] then return nil end
+  redis.call('ZADD', P .. 'leases:' .. a.kind, now + a.lease, last[4])
+  return answer(last[3], last[4], last[5])
+end
+
 local function claim()
   local kind, slot = a.kind, P .. 'slot:' .. a.slot
-  local last = redis.call('HMGET', slot, 'seq', 'id', 'lane', 'fence')
-  if last[1] == a.seq then -- the reply to this very claim was lost: give it again
-    if last[2] == '' then return {'none'} end
-    if redis.call('HGET', P .. 'event:' .. last[2], 'fence') == last[4] then return answer(last[2], last[3], last[4]) end
-  end
-  local function remember(id, lane, fence)
-    redis.call('HSET', slot, 'seq', a.seq, 'id', id, 'lane', lane, 'fence', fence)
-    redis.call('PEXPIRE', slot, 3600000)
-  end
+  local again = claim_again(slot)
+  if again then return again end
   if a.limit and redis.call('XLEN', P .. 'outbox') >= a.limit then return {'full'} end
   for _ = 1, 64 do
     local lane, tenant = next_lane(kind)
-    if lane == nil then
-      remember('', '', '')
-      return {'none'}
-    end
+    if lane == nil then return {'none'} end
     local id = lane and redis.call('LINDEX', P .. 'lane:' .. lane, 0)
-    if lane and not id then redis.call('DEL', P .. 'lane:' .. lane .. ':is') end
-    if id and not parked(kind, lane, id) then
+    if lane and not id then redis.call('DEL', P .. 'lane:' .. lane .. ':is') end -- emptied by late news
+    if id and not must_wait(kind, lane, id) then
       local fence = hold(kind, tenant, lane, id)
-      remember(id, lane, fence)
+      redis.call('HSET', slot, 'seq', a.seq, 'kind', kind, 'id', id, 'lane', lane, 'fence', fence)
+      redis.call('PEXPIRE', slot, 3600000)
       return answer(id, lane, fence)
     end
   end
-  return {'again'} -- many parked lanes stood in front: the caller asks once more, so that no call takes long
+  return {'again'} -- many lanes that wait stood in front: the caller asks once more, so that no call takes long
 end
 
 -- A settled event answers its idempotency key for a while; what it carried is in Supabase.
 local function forget_later(id)
-  redis.call('HDEL', P .. 'event:' .. id, 'body', 'gates', 'expires')
+  redis.call('HDEL', P .. 'event:' .. id, 'body', 'gates', 'expires', 'due')
   redis.call('EXPIRE', P .. 'event:' .. id, a.ttl)
 end
 
--- Whoever claimed an event may conclude it: as long as nobody else has claimed it since. Late news of an event that
--- was given up (its lease ended, so it is `unknown`, or waits to be sent again) is still news.
-local function may_conclude(e, lane_fence)
-  if e.fence == a.fence then return e.state == 'claimed' or e.state == 'queued' or e.state == 'unknown' end
-  return e.state == 'claimed' and lane_fence == a.fence -- the clock, which took over an ended lease
+-- Whoever claimed an event may conclude it, as long as nobody else has claimed it since. Late news of an event that
+-- was given up (its lease ended, so it is `unknown`, or waits to be tried again) is still news; that nobody knows is not.
+local function may_conclude(e, lane)
+  if e.state == 'claimed' then
+    return e.fence == a.fence or lane.fence == a.fence -- or the clock, which took over an ended lease
+  end
+  if e.fence ~= a.fence or a.state == 'queued' or a.state == 'unknown' then return false end
+  return e.state == 'queued' or e.state == 'unknown'
+end
+
+local function take_out(e)
+  redis.call('LREM', P .. 'lane:' .. a.lane, 1, a.id)
+  if redis.call('HINCRBY', P .. 'waiting:' .. e.kind, e.tenant, -1) <= 0 then
+    redis.call('HDEL', P .. 'waiting:' .. e.kind, e.tenant)
+  end
+end
+
+local function settle(e, lane)
+  local was_head = redis.call('LINDEX', P .. 'lane:' .. a.lane, 0) == a.id
+  if e.state ~= 'unknown' then take_out(e) end
+  redis.call('HSET', P .. 'event:' .. a.id, 'settled', now)
+  if a.state ~= 'unknown' then forget_later(a.id) end
+  if e.state == 'claimed' then
+    release(e.kind, lane.tenant, a.lane)
+  elseif was_head and (lane.where == 'later' or lane.where == 'gated') then -- what it waited for is over
+    leave_later(e.kind, a.lane, lane.gate)
+    go_on(e.kind, lane.tenant, a.lane)
+  end
+  for _, follow in ipairs(a.follow or {}) do
+    follow.limit = nil -- it was accepted with the event that it follows
+    append(follow)
+  end
 end
 
 local function conclude()
   local key, is = P .. 'event:' .. a.id, P .. 'lane:' .. a.lane .. ':is'
-  local h = redis.call('HMGET', key, 'state', 'fence', 'kind', 'tenant')
-  local e = {state = h[1], fence = h[2], kind = h[3], tenant = h[4]}
-  local lane = redis.call('HMGET', is, 'where', 'fence')
-  if not e.state then return 'lost' end
-  if redis.call('HGET', key, 'by') == a.fence .. a.state then return 'ok' end -- this very call, again
-  if not may_conclude(e, lane[2]) then return 'lost' end
-  local claimed = lane[1] == 'claimed' and e.state == 'claimed'
-  if a.state == 'queued' then -- not now: the event stays at the head of its lane
-    if not claimed then return 'lost' end
-    note(a.id, a.fields)
-    redis.call('HSET', key, 'state', 'queued', 'by', a.fence .. a.state)
-    put_out(a.outcomes)
-    release(e.kind, e.tenant, a.lane, a.delay)
-    return 'ok'
-  end
-  if e.state ~= 'unknown' then
-    if redis.call('LREM', P .. 'lane:' .. a.lane, 1, a.id) == 0 then return 'lost' end
-    if redis.call('HINCRBY', P .. 'waiting:' .. e.kind, e.tenant, -1) <= 0 then
-      redis.call('HDEL', P .. 'waiting:' .. e.kind, e.tenant)
-    end
-  end
+  local h = redis.call('HMGET', key, 'state', 'fence', 'kind', 'tenant', 'by')
+  local e = {state = h[1], fence = h[2], kind = h[3], tenant = h[4], by = h[5]}
+  h = redis.call('HMGET', is, 'where', 'fence', 'tenant', 'gate')
+  local lane = {where = h[1], fence = h[2], tenant = h[3], gate = h[4]}
+  if e.by == a.fence .. a.state then return 'ok' end -- this very call, again
+  if not may_conclude(e, lane) then return 'lost' end
   note(a.id, a.fields)
-  redis.call('HSET', key, 'state', a.state, 'settled', now, 'by', a.fence .. a.state)
-  if a.state ~= 'unknown' then forget_later(a.id) end
+  redis.call('HSET', key, 'state', a.state, 'by', a.fence .. a.state)
   put_out(a.outcomes)
-  if claimed then release(e.kind, e.tenant, a.lane) end
-  for _, follow in ipairs(a.follow or {}) do append(follow) end
+  if a.state == 'queued' then -- not now: the event stays at the head of its lane
+    release(e.kind, lane.tenant, a.lane, a.delay)
+  else
+    settle(e, lane)
+  end
   return 'ok'
 end
 
@@ -226,21 +260,15 @@ end
 local function sweep()
   local kind, leases, later, out = a.kind, P .. 'leases:' .. a.kind, P .. 'later:' .. a.kind, {}
   for _, lane in ipairs(redis.call('ZRANGEBYSCORE', later, '-inf', now, 'LIMIT', 0, a.count)) do
-    redis.call('ZREM', later, lane)
-    local tenant = redis.call('HGET', P .. 'lane:' .. lane .. ':is', 'tenant')
-    if tenant then make_ready(kind, tenant, lane) end
+    local is = redis.call('HMGET', P .. 'lane:' .. lane .. ':is', 'tenant', 'gate')
+    leave_later(kind, lane, is[2])
+    make_ready(kind, is[1], lane)
   end
   for _, lane in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, a.count)) do
-    local is, id = P .. 'lane:' .. lane .. ':is', redis.call('LINDEX', P .. 'lane:' .. lane, 0)
-    if id then
-      local fence = redis.call('INCR', P .. 'fence')
-      redis.call('HSET', is, 'fence', fence)
-      redis.call('ZADD', leases, now + a.lease, lane)
-      out[#out + 1] = answer(id, lane, fence)
-    else
-      redis.call('ZREM', leases, lane)
-      redis.call('DEL', is)
-    end
+    local fence = redis.call('INCR', P .. 'fence')
+    redis.call('HSET', P .. 'lane:' .. lane .. ':is', 'fence', fence)
+    redis.call('ZADD', leases, now + a.lease, lane)
+    out[#out + 1] = answer(redis.call('LINDEX', P .. 'lane:' .. lane, 0), lane, fence)
   end
   local due = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')
   return {redis.call('LLEN', P .. 'ring:' .. kind), due[2] and tostring(tonumber(due[2]) - now) or '-1', out}
@@ -250,11 +278,9 @@ local function open_gate()
   redis.call('DEL', P .. 'gate:' .. a.gate)
   local lanes = redis.call('SPOP', P .. 'gated:' .. a.gate, 1000)
   for _, lane in ipairs(lanes) do
-    local h = redis.call('HMGET', P .. 'lane:' .. lane .. ':is', 'where', 'kind', 'tenant')
-    if h[1] == 'gated' then
-      redis.call('ZREM', P .. 'later:' .. h[2], lane)
-      make_ready(h[2], h[3], lane)
-    end
+    local h = redis.call('HMGET', P .. 'lane:' .. lane .. ':is', 'kind', 'tenant')
+    leave_later(h[1], lane, a.gate)
+    make_ready(h[1], h[2], lane)
   end
   return #lanes
 end
@@ -262,17 +288,19 @@ end
 -- An event whose effect nobody knew is settled by somebody who does (a webhook, an operator), or goes out once more.
 local function resolve()
   local key = P .. 'event:' .. a.id
-  local h = redis.call('HMGET', key, 'state', 'kind', 'tenant', 'lane')
+  local h = redis.call('HMGET', key, 'state', 'kind', 'tenant', 'lane', 'by')
+  if h[5] == 'resolve' .. a.state then return 'ok' end -- this very call, again
   if h[1] ~= 'unknown' then return 'lost' end
   note(a.id, a.fields)
   put_out(a.outcomes)
+  redis.call('HSET', key, 'state', a.state, 'settled', now, 'by', 'resolve' .. a.state)
   if a.state == 'queued' then
-    redis.call('HSET', key, 'state', 'queued', 'fence', '', 'expires', now + a.max_age)
+    redis.call('HSET', key, 'expires', now + a.max_age)
+    redis.call('HDEL', key, 'settled')
     stand_in_line(h[2], h[3], h[4], a.id, 0)
-    return 'ok'
+  else
+    forget_later(a.id)
   end
-  redis.call('HSET', key, 'state', a.state, 'settled', now)
-  forget_later(a.id)
   return 'ok'
 end
 

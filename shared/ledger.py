@@ -41,9 +41,10 @@ def key(event_id: UUID, prefix: str = PREFIX) -> str:
 
 def record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
     """Read the answer to HMGET `key` `FIELDS`."""
-    values: dict[str, Any] = {name: value for name, value in zip(FIELDS, reply, strict=True) if value is not None}
-    if "state" not in values:
+    found = {name: value for name, value in zip(FIELDS, reply, strict=True) if value is not None}
+    if "state" not in found:
         return None
+    values: dict[str, Any] = {name: value if name == "body" else value.decode() for name, value in found.items()}
     for time in ("accepted", "settled"):
         if time in values:
             values[time] = datetime.fromtimestamp(int(values[time]) / 1000, UTC)

@@ -17,6 +17,8 @@ from shared.lanes import PREFIX
 GROUP = "recorders"
 ABANDONED_MS = 15_000
 DEAD_LIMIT = 10_000
+LONGEST_WAIT_S = 3.0
+"""Below redis-py's own socket timeout of 5 s: a wait that outlasts it is taken for a dead connection."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Outbox:
         self.dead = f"{prefix}outbox:dead"
         self._changes = f"{prefix}changed:"
 
-    def read(self, rows: int = 200, idle_s: float = 5, gather_s: float = 0.2) -> list[Entry]:
+    def read(self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2) -> list[Entry]:
         """Return the next batch: `rows` of them, or what has come within `gather_s` of the first.
 
-        Waits for a first one up to `idle_s`, in one blocking command. Abandoned entries of other recorders come first.
+        Waits for a first one up to `idle_s` (at most 3 s), in one blocking command. Abandoned entries of other recorders come first.
         """
         try:
             batch = self._abandoned(rows) or self._new(rows, idle_s)
@@ -88,7 +90,7 @@ class Outbox:
                 raise
 
     def _new(self, rows: int, wait_s: float | None) -> list[Entry]:
-        block = None if wait_s is None else int(wait_s * 1000)
+        block = None if wait_s is None else int(min(wait_s, LONGEST_WAIT_S) * 1000)
         reply: Any = self.client.xreadgroup(GROUP, self.consumer, {self.stream: ">"}, count=rows, block=block)
         return _entries(reply[0][1]) if reply else []
 
