@@ -38,7 +38,7 @@ class Outbox:
     def read(self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2) -> list[Entry]:
         """Return the next batch: `rows` of them, or what has come within `gather_s` of the first.
 
-        Waits for a first one up to `idle_s` (at most 3 s), in one blocking command. Abandoned entries of other recorders come first.
+        Waits for a first one up to `idle_s` (at most 3 s), in one blocking command. Abandoned entries come first.
         """
         try:
             batch = self._abandoned(rows) or self._new(rows, idle_s)
