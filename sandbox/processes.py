@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+import httpx
 import psutil  # type: ignore[import-untyped]
 
 from sandbox import tether
@@ -138,6 +139,18 @@ def listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOCALHOST, port)) == 0
+
+
+def serves(url: str) -> Callable[[], bool]:
+    """Return a check: does `url` answer 200?"""
+
+    def check() -> bool:
+        try:
+            return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    return check
 
 
 def _claim(name: str, port: int) -> None:

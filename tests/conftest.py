@@ -2,14 +2,42 @@
 
 `redis_server`     the redis-server process (`RedisServer`: url, port, stop, kill, start); leave it running
 `redis_client`     a `redis.Redis` (bytes in, bytes out) on it, empty at the start of each test
+`supabase_world`   the Supabase project (`Supabase`: url, anon_key, service_role_key, postgres), our migrations applied
+`database_url`     its Postgres, as role `postgres`; every table empty at the start of the test
+`service_client`   a `supabase.Client` with the service role's key, on empty tables
+`make_client`      makes further clients, for signing users in: `make_client()` is anonymous, `make_client(key)` is not
 """
 
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import httpx
+import psycopg
 import pytest
 import redis
 
+import supabase
 from sandbox.redis import RedisServer
+from sandbox.supabase.project import Supabase
+
+TOOLS = Path(__file__).parents[1] / ".local" / "tools"
+TIMEOUT = httpx.Timeout(20, connect=5)
+EMPTY_ALL = """
+    set session_replication_role = replica;  -- no foreign keys, no triggers: a tenth of the time of truncate
+    do $$
+    declare
+      held record;
+      has_rows boolean;
+    begin
+      for held in select schemaname, tablename from pg_tables where schemaname in ('public', 'auth', 'storage') loop
+        execute format('select exists (select from %I.%I)', held.schemaname, held.tablename) into has_rows;
+        if has_rows then execute format('delete from %I.%I', held.schemaname, held.tablename); end if;
+      end loop;
+    end $$
+"""
+MakeClient = Callable[..., supabase.Client]
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +53,52 @@ def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture(scope="session")
+def open_directory() -> Iterator[Path]:
+    """Return a folder that Postgres may enter when root runs the tests: pytest's own is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="wpp-tests-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+        shutil.rmtree(directory / "postgres", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def supabase_world(open_directory: Path) -> Iterator[Supabase]:
+    """Return the session's Supabase project. A test that kills its Postgres starts it again."""
+    with Supabase(open_directory, tools=TOOLS, durable=False) as project:
+        yield project
+
+
+@pytest.fixture
+def database_url(supabase_world: Supabase) -> str:
+    """Return the address of the session's Postgres (role `postgres`), all tables empty."""
+    with psycopg.connect(supabase_world.postgres.admin_url, autocommit=True) as connection:
+        connection.execute(EMPTY_ALL)
+    return supabase_world.database_url
+
+
+@pytest.fixture
+def make_client(supabase_world: Supabase, database_url: str) -> Iterator[MakeClient]:
+    """Return a function that makes a client of the project: anonymous, or with the key given."""
+    del database_url  # asked for because it empties the tables
+    opened: list[httpx.Client] = []
+
+    def make(key: str | None = None) -> supabase.Client:
+        opened.append(httpx.Client(http2=False, timeout=TIMEOUT))
+        options = supabase.ClientOptions(
+            httpx_client=opened[-1], auto_refresh_token=False, persist_session=False, postgrest_client_retry=False
+        )
+        return supabase.create_client(supabase_world.url, key or supabase_world.anon_key, options)
+
+    yield make
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def service_client(supabase_world: Supabase, make_client: MakeClient) -> supabase.Client:
+    """Return a client that may do everything, on empty tables."""
+    return make_client(supabase_world.service_role_key)

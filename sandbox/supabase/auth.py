@@ -1,0 +1,208 @@
+"""/auth/v1 as Supabase Auth answers it: sign-up, sign-in, refresh, the user, sign-out, and users for the service role.
+
+Its answers and errors ({code, message}) are those that the `supabase` client reads; e-mail and phone count as
+confirmed at once.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.supabase import users
+from sandbox.supabase.tokens import SERVICE_ROLE, SESSION_S, issue, verify
+from sandbox.supabase.users import Database, Row
+
+VERSION = {"x-supabase-api-version": "2024-01-01"}
+LEAST_PASSWORD = 6
+PAGING = {"page": 1, "per_page": 50}
+Thing = TypeVar("Thing")
+
+
+class RefusedError(Exception):
+    """An error answer: its status, code and text."""
+
+    def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"code": code, "message": message, **more}
+
+
+class Auth:
+    """The routes. Each works in one transaction of its own."""
+
+    def __init__(self, database_url: str, secret: str) -> None:
+        self._database_url = database_url
+        self._secret = secret
+
+    async def sign_up(self, request: Request, db: Database) -> Any:
+        given = await request.json()
+        if not given.get("email") or not given.get("password"):
+            raise RefusedError(422, "anonymous_provider_disabled", "Sign up with an email and a password")
+        row = await self._create(db, {**given, "user_metadata": given.get("data"), "app_metadata": None})
+        return self._session(row, await users.open_session(db, row["id"]))
+
+    async def token(self, request: Request, db: Database) -> Any:
+        given = await request.json()
+        kind = request.query_params.get("grant_type")
+        if kind == "password":
+            row = await users.authenticate(db, given.get("email") or "", given.get("password") or "")
+            if row is None:
+                raise RefusedError(400, "invalid_credentials", "Invalid login credentials")
+            return self._session(row, await users.open_session(db, row["id"]))
+        if kind == "refresh_token":
+            renewed = await users.refresh(db, given.get("refresh_token") or "")
+            if renewed is None:
+                raise RefusedError(400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
+            return self._session(*renewed)
+        raise RefusedError(400, "validation_failed", "unsupported grant_type")
+
+    async def user(self, request: Request, db: Database) -> Any:
+        row, _ = await self._signed_in(request, db)
+        return shown(row)
+
+    async def change(self, request: Request, db: Database) -> Any:
+        row, _ = await self._signed_in(request, db)
+        given = await request.json()
+        own = {name: given[name] for name in ("email", "phone", "password") if given.get(name)}
+        if "data" in given:
+            own["user_metadata"] = given["data"] or {}
+        _require_password(own.get("password", "long enough"))
+        return shown(await users.change(db, row["id"], own) or row)
+
+    async def sign_out(self, request: Request, db: Database) -> Any:
+        row, session_id = await self._signed_in(request, db)
+        await users.close_sessions(db, row["id"], session_id, request.query_params.get("scope", "global"))
+
+    async def admin_list(self, request: Request, db: Database) -> Any:
+        self._require_service_role(request)
+        page, per_page = (int(request.query_params.get(name) or default) for name, default in PAGING.items())
+        return {"aud": "authenticated", "users": [shown(row) for row in await users.listed(db, page, per_page)]}
+
+    async def admin_create(self, request: Request, db: Database) -> Any:
+        self._require_service_role(request)
+        return shown(await self._create(db, await request.json()))
+
+    async def admin_get(self, request: Request, db: Database) -> Any:
+        self._require_service_role(request)
+        return shown(_found(await users.get(db, request.path_params["user"])))
+
+    async def admin_change(self, request: Request, db: Database) -> Any:
+        self._require_service_role(request)
+        return shown(_found(await users.change(db, request.path_params["user"], await request.json())))
+
+    async def admin_delete(self, request: Request, db: Database) -> Any:
+        self._require_service_role(request)
+        _found(await users.delete(db, request.path_params["user"]) or None)
+        return {}
+
+    def route(self, act: Callable[[Request, Database], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
+        """Return `act` as an endpoint: connected, its result as JSON, its refusal as an error answer."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._database_url, row_factory=dict_row) as db:
+                    answer = await act(request, db)
+            except RefusedError as error:
+                return JSONResponse(error.body, error.status, VERSION)
+            except psycopg.OperationalError:
+                return JSONResponse({"code": "unexpected_failure", "message": "no database"}, 503, VERSION)
+            return Response(status_code=204) if answer is None else JSONResponse(answer, 200, VERSION)
+
+        return endpoint
+
+    async def _create(self, db: Database, given: dict[str, Any]) -> Row:
+        _require_password(given.get("password") or "long enough")
+        try:
+            return await users.create(db, given)
+        except psycopg.errors.UniqueViolation:
+            raise RefusedError(422, "user_already_exists", "User already registered") from None
+
+    def _session(self, row: Row, session: users.Session) -> dict[str, Any]:
+        claims = {
+            "aud": row["aud"],
+            "role": row["role"],
+            "sub": str(row["id"]),
+            "email": row["email"],
+            "app_metadata": row["raw_app_meta_data"],
+            "user_metadata": row["raw_user_meta_data"],
+            "session_id": session.id,
+        }
+        access_token = issue(claims, self._secret, valid_s=SESSION_S)
+        times = {"expires_in": SESSION_S, "expires_at": verify(access_token, self._secret)["exp"]}  # type: ignore[index]
+        tokens = {"access_token": access_token, "refresh_token": session.refresh_token, "token_type": "bearer"}
+        return {**tokens, **times, "user": shown(row)}
+
+    async def _signed_in(self, request: Request, db: Database) -> tuple[Row, str]:
+        claims = self._claims(request)
+        session_id = claims.get("session_id", "")
+        row = await users.get(db, claims["sub"]) if "sub" in claims else None
+        if row is None:
+            raise RefusedError(403, "bad_jwt", "invalid claim: missing sub claim")
+        if not await users.alive(db, session_id):
+            raise RefusedError(403, "session_not_found", "Session from session_id claim in JWT does not exist")
+        return row, session_id
+
+    def _require_service_role(self, request: Request) -> None:
+        if self._claims(request).get("role") != SERVICE_ROLE:
+            raise RefusedError(403, "not_admin", "User not allowed")
+
+    def _claims(self, request: Request) -> dict[str, Any]:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        claims = verify(token, self._secret) if scheme.lower() == "bearer" else None
+        if claims is None:
+            raise RefusedError(403, "bad_jwt", "invalid JWT: unable to parse or verify signature")
+        return claims
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """Return a row of auth.users as the API shows it: never with its password."""
+    kept = ("id", "aud", "role", "email", "phone", "email_confirmed_at", "last_sign_in_at", "created_at", "updated_at")
+    user = {name: _plain(row[name]) for name in kept}
+    metadata = {"app_metadata": row["raw_app_meta_data"], "user_metadata": row["raw_user_meta_data"]}
+    return {**user, **metadata, "identities": [], "is_anonymous": False}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _require_password(password: str) -> None:
+    if len(password) < LEAST_PASSWORD:
+        message = f"Password should be at least {LEAST_PASSWORD} characters."
+        raise RefusedError(422, "weak_password", message, weak_password={"reasons": ["length"]})
+
+
+def _found(thing: Thing | None) -> Thing:
+    if thing is None:
+        raise RefusedError(404, "user_not_found", "User not found")
+    return thing
+
+
+def build(database_url: str, secret: str) -> Starlette:
+    auth = Auth(database_url, secret)
+    one = "/admin/users/{user:uuid}"
+    return Starlette(
+        routes=[
+            Route("/health", lambda _: JSONResponse({"name": "GoTrue", "version": "local"})),
+            Route("/signup", auth.route(auth.sign_up), methods=["POST"]),
+            Route("/token", auth.route(auth.token), methods=["POST"]),
+            Route("/user", auth.route(auth.user), methods=["GET"]),
+            Route("/user", auth.route(auth.change), methods=["PUT"]),
+            Route("/logout", auth.route(auth.sign_out), methods=["POST"]),
+            Route("/admin/users", auth.route(auth.admin_list), methods=["GET"]),
+            Route("/admin/users", auth.route(auth.admin_create), methods=["POST"]),
+            Route(one, auth.route(auth.admin_get), methods=["GET"]),
+            Route(one, auth.route(auth.admin_change), methods=["PUT"]),
+            Route(one, auth.route(auth.admin_delete), methods=["DELETE"]),
+        ]
+    )

@@ -1,0 +1,139 @@
+"""One address for a whole project: /rest/v1, /auth/v1 and /storage/v1, behind the project's API keys.
+
+`python -m sandbox.supabase.gateway PORT POSTGREST_PORT`, its secrets in the environment (`GatewaySettings`).
+"""
+
+import sys
+from typing import Any
+
+import uvicorn
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sandbox.processes import LOCALHOST
+from sandbox.supabase import auth, storage
+from sandbox.supabase.tokens import same
+from sandbox.supabase.upstream import Headers, Upstream
+
+REST = "/rest/v1"
+OPEN = ("/health", "/storage/v1/object/public/", "/storage/v1/object/sign/", "/auth/v1/health")
+UNTOUCHED = {b"apikey", b"host", b"origin"}  # PostgREST has no use for them; CORS is answered here
+NO_KEY = {"message": "No API key found in request", "hint": "No `apikey` request header or url param was found."}
+WRONG_KEY = {"message": "Invalid API key", "hint": "Double check your Supabase `anon` or `service_role` API key."}
+
+
+class GatewaySettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_")
+
+    database_url: SecretStr
+    jwt_secret: SecretStr
+    storage_secret: SecretStr
+    anon_key: SecretStr
+    service_role_key: SecretStr
+
+
+class KeyCheck:
+    """Let through what carries one of the project's keys, as the hosted gateway does."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, str]) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = None if scope["type"] != "http" else self._refusal(Request(scope))
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refusal(self, request: Request) -> Response | None:
+        reading = request.method in {"GET", "HEAD"}
+        if reading and request.url.path.startswith(OPEN):
+            return None
+        given = request.headers.get("apikey") or request.query_params.get("apikey")
+        if not given:
+            return JSONResponse(NO_KEY, 401)
+        known = [same(given, key) for key in self._keys]  # all of them: the time taken tells nothing
+        return None if any(known) else JSONResponse(WRONG_KEY, 401)
+
+
+class Rest:
+    """Forward to PostgREST, query string, headers and body as they are."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = Upstream(LOCALHOST, port)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["raw_path"].removeprefix(REST.encode()) or b"/"
+        target = path + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        try:
+            body = await _body(receive)
+            answer = await self._upstream.request(scope["method"], target, _forwarded(scope["headers"]), body)
+        except OSError:
+            away = JSONResponse({"code": "PGRST000", "message": "PostgREST does not answer", "details": None}, 503)
+            await away(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": bytes(answer.body)})
+
+
+def _forwarded(headers: Headers) -> Headers:
+    """Return the headers for PostgREST; who sends no token acts with what the API key says."""
+    kept = [(name, value) for name, value in headers if name not in UNTOUCHED]
+    if not any(name == b"authorization" for name, _ in kept):
+        kept += [(b"authorization", b"Bearer " + value) for name, value in headers if name == b"apikey"]
+    return [*kept, (b"host", b"postgrest")]
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def build(settings: GatewaySettings, postgrest_port: int) -> Starlette:
+    database_url = settings.database_url.get_secret_value()
+    jwt_secret = settings.jwt_secret.get_secret_value()
+    keys = (settings.anon_key.get_secret_value(), settings.service_role_key.get_secret_value())
+    everybody: dict[str, Any] = {"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}
+    return Starlette(
+        routes=[
+            Route("/health", lambda _: Response("ok")),
+            Mount("/auth/v1", app=auth.build(database_url, jwt_secret)),
+            Mount(
+                "/storage/v1", app=storage.build(database_url, jwt_secret, settings.storage_secret.get_secret_value())
+            ),
+            Mount(REST, app=Rest(postgrest_port)),
+        ],
+        middleware=[
+            Middleware(CORSMiddleware, expose_headers=["content-range"], **everybody),
+            Middleware(KeyCheck, keys=keys),
+        ],
+    )
+
+
+def main() -> None:
+    port, postgrest_port = int(sys.argv[1]), int(sys.argv[2])
+    app = build(GatewaySettings(), postgrest_port)
+    uvicorn.run(
+        app,
+        host=LOCALHOST,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+        date_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""/storage/v1: buckets and objects over HTTP, as the `supabase` client calls them.
+
+Each call works as the role of its token, so row level security decides: the service role may do everything, a user
+what a migration's policies on `storage.objects` allow (nothing, without one). A public bucket and a signed URL may
+be read by anybody. Errors are {statusCode, error, message} with HTTP status 400, as hosted storage answers.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import psycopg
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.supabase import objects
+from sandbox.supabase.objects import Database, File
+from sandbox.supabase.tokens import SERVICE_ROLE, issue, verify
+
+ROLES = {"anon", "authenticated", SERVICE_ROLE}
+LONGEST_S = 7 * 86_400
+
+
+class RefusedError(Exception):
+    def __init__(self, status: int, error: str, message: str) -> None:
+        super().__init__(message)
+        self.body = {"statusCode": str(status), "error": error, "message": message}
+
+
+NO_BUCKET = (404, "Bucket not found", "Bucket not found")
+NO_OBJECT = (404, "not_found", "Object not found")
+DATABASE_REFUSALS: tuple[tuple[type[psycopg.Error], tuple[int, str, str]], ...] = (
+    (psycopg.errors.UniqueViolation, (409, "Duplicate", "The resource already exists")),
+    (psycopg.errors.InsufficientPrivilege, (403, "Unauthorized", "new row violates row-level security policy")),
+    (psycopg.errors.ForeignKeyViolation, (409, "Conflict", "The bucket is missing, or not empty")),
+    (psycopg.OperationalError, (503, "DatabaseError", "no database")),
+)
+
+
+class Storage:
+    """The routes. Each works in one transaction, as the role of the caller's token."""
+
+    def __init__(self, database_url: str, jwt_secret: str, secret: str) -> None:
+        self._database_url = database_url
+        self._jwt_secret = jwt_secret
+        self._secret = secret
+
+    async def list_buckets(self, _: Request, db: Database) -> Any:
+        return await objects.buckets(db)
+
+    async def add_bucket(self, request: Request, db: Database) -> Any:
+        given = await request.json()
+        await objects.add_bucket(db, given)
+        return {"name": given["id"]}
+
+    async def get_bucket(self, request: Request, db: Database) -> Any:
+        return _required(await objects.bucket(db, request.path_params["bucket"]), NO_BUCKET)
+
+    async def change_bucket(self, request: Request, db: Database) -> Any:
+        _required(await objects.change_bucket(db, request.path_params["bucket"], await request.json()), NO_BUCKET)
+        return {"message": "Successfully updated"}
+
+    async def empty_bucket(self, request: Request, db: Database) -> Any:
+        await objects.empty_bucket(db, request.path_params["bucket"])
+        return {"message": "Successfully emptied"}
+
+    async def delete_bucket(self, request: Request, db: Database) -> Any:
+        _required(await objects.delete_bucket(db, request.path_params["bucket"]), NO_BUCKET)
+        return {"message": "Successfully deleted"}
+
+    async def upload(self, request: Request, db: Database) -> Any:
+        bucket_id, name = request.path_params["bucket"], request.path_params["name"]
+        replace = request.method == "PUT" or request.headers.get("x-upsert") == "true"
+        file = await _uploaded(request)
+        object_id = await objects.save(db, bucket_id, name, file, replace=replace)
+        _check_limits(_required(await objects.bucket(db, bucket_id), NO_BUCKET), file)
+        return {"Id": object_id, "Key": f"{bucket_id}/{name}"}
+
+    async def download(self, request: Request, db: Database) -> Any:
+        bucket_id, name = request.path_params["bucket"], request.path_params["name"]
+        return _served(_required(await objects.load(db, bucket_id, name), NO_OBJECT), request)
+
+    async def info(self, request: Request, db: Database) -> Any:
+        row = _required(await objects.info(db, request.path_params["bucket"], request.path_params["name"]), NO_OBJECT)
+        metadata = row.pop("metadata")
+        return {**row, "size": metadata["size"], "content_type": metadata["mimetype"], "metadata": {}}
+
+    async def list(self, request: Request, db: Database) -> Any:
+        return await objects.listed(db, request.path_params["bucket"], await request.json())
+
+    async def remove(self, request: Request, db: Database) -> Any:
+        return await objects.remove(db, request.path_params["bucket"], (await request.json())["prefixes"])
+
+    async def sign(self, request: Request, db: Database) -> Any:
+        bucket_id, name, given = request.path_params["bucket"], request.path_params["name"], await request.json()
+        _required(await objects.info(db, bucket_id, name), NO_OBJECT)
+        return {"signedURL": self._signed(bucket_id, name, given)}
+
+    async def sign_many(self, request: Request, db: Database) -> Any:
+        bucket_id, given = request.path_params["bucket"], await request.json()
+        return [await self._sign_known(db, bucket_id, name, given) for name in given["paths"]]
+
+    async def read_signed(self, request: Request) -> Response:
+        bucket_id, name = request.path_params["bucket"], request.path_params["name"]
+        claims = verify(request.query_params.get("token", ""), self._secret)
+        if claims is None or claims.get("url") != f"{bucket_id}/{name}":
+            return _refusal(RefusedError(400, "InvalidJWT", "the URL's token is not valid, or no longer"))
+        return await self.route(self.download, SERVICE_ROLE)(request)
+
+    async def read_public(self, request: Request, db: Database) -> Any:
+        bucket = await objects.bucket(db, request.path_params["bucket"])
+        _required(bucket and bucket["public"], NO_BUCKET)
+        return await self.download(request, db)
+
+    def route(
+        self, act: Callable[[Request, Database], Awaitable[Any]], role: str | None = None
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return `act` as an endpoint, in the role of the caller's token, or in `role`."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                claims = {"role": role} if role else self._claims(request)
+                async with objects.acting(self._database_url, claims) as db:
+                    answer = await act(request, db)
+            except RefusedError as error:
+                return _refusal(error)
+            except psycopg.Error as error:
+                return _refusal(_translated(error))
+            return answer if isinstance(answer, Response) else _json(answer)
+
+        return endpoint
+
+    def _claims(self, request: Request) -> dict[str, Any]:
+        _, _, token = request.headers.get("authorization", "").partition(" ")
+        claims = verify(token, self._jwt_secret)
+        if claims is None or claims.get("role") not in ROLES:
+            raise RefusedError(403, "Unauthorized", "Invalid Compact JWS")
+        return claims
+
+    async def _sign_known(self, db: Database, bucket_id: str, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        if await objects.info(db, bucket_id, name) is None:
+            return {
+                "path": name,
+                "error": "Either the object does not exist or you do not have access",
+                "signedURL": None,
+            }
+        return {"path": name, "error": None, "signedURL": self._signed(bucket_id, name, given)}
+
+    def _signed(self, bucket_id: str, name: str, given: dict[str, Any]) -> str:
+        valid_s = min(max(int(given.get("expiresIn") or 0), 1), LONGEST_S)
+        token = issue({"url": f"{bucket_id}/{name}"}, self._secret, valid_s=valid_s)
+        return f"/object/sign/{quote(bucket_id)}/{quote(name)}?token={token}"
+
+
+async def _uploaded(request: Request) -> File:
+    """Return the file of a multipart form, or else the whole body."""
+    mime_type = request.headers.get("content-type", "application/octet-stream")
+    if not mime_type.startswith("multipart/form-data"):
+        return File(await request.body(), mime_type)
+    async with request.form() as form:
+        found = next((part for part in form.values() if isinstance(part, UploadFile)), None)
+        if found is None:
+            raise RefusedError(400, "InvalidRequest", "the form holds no file")
+        cache = str(form.get("cacheControl") or "3600")
+        return File(await found.read(), found.content_type or "application/octet-stream", _seconds(cache))
+
+
+def _seconds(cache_control: str) -> int:
+    digits = cache_control.removeprefix("max-age=")
+    return int(digits) if digits.isdigit() else 3600
+
+
+def _check_limits(bucket: dict[str, Any], file: File) -> None:
+    """Refuse, and so undo, what its bucket does not take."""
+    if bucket["file_size_limit"] and len(file.content) > bucket["file_size_limit"]:
+        raise RefusedError(413, "Payload too large", "The object exceeded the maximum allowed size")
+    if bucket["allowed_mime_types"] and file.mime_type.partition(";")[0] not in bucket["allowed_mime_types"]:
+        raise RefusedError(415, "invalid_mime_type", f"mime type {file.mime_type} is not supported")
+
+
+def _served(file: File, request: Request) -> Response:
+    headers = {"cache-control": f"max-age={file.cache_s}", "x-content-type-options": "nosniff"}
+    if "download" in request.query_params:
+        name = request.query_params["download"] or request.path_params["name"].rpartition("/")[2]
+        headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
+    return Response(file.content, headers=headers | {"content-type": file.mime_type})
+
+
+def _required(found: Any, refusal: tuple[int, str, str]) -> Any:
+    if not found:
+        raise RefusedError(*refusal)
+    return found
+
+
+def _translated(error: psycopg.Error) -> RefusedError:
+    for kind, refusal in DATABASE_REFUSALS:
+        if isinstance(error, kind):
+            return RefusedError(*refusal)
+    raise error
+
+
+def _refusal(error: RefusedError) -> Response:
+    return JSONResponse(error.body, 400)
+
+
+def _json(answer: Any) -> Response:
+    return Response(json.dumps(answer, default=_plain), media_type="application/json")
+
+
+def _plain(value: datetime | UUID) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def build(database_url: str, jwt_secret: str, secret: str) -> Starlette:
+    storage = Storage(database_url, jwt_secret, secret)
+    act, one = storage.route, "/object/{bucket}/{name:path}"
+    return Starlette(
+        routes=[
+            Route("/bucket", act(storage.list_buckets), methods=["GET"]),
+            Route("/bucket", act(storage.add_bucket), methods=["POST"]),
+            Route("/bucket/{bucket}", act(storage.get_bucket), methods=["GET"]),
+            Route("/bucket/{bucket}", act(storage.change_bucket), methods=["PUT"]),
+            Route("/bucket/{bucket}", act(storage.delete_bucket), methods=["DELETE"]),
+            Route("/bucket/{bucket}/empty", act(storage.empty_bucket), methods=["POST"]),
+            Route("/object/public/{bucket}/{name:path}", act(storage.read_public, SERVICE_ROLE), methods=["GET"]),
+            Route("/object/sign/{bucket}/{name:path}", storage.read_signed, methods=["GET"]),
+            Route("/object/sign/{bucket}/{name:path}", act(storage.sign), methods=["POST"]),
+            Route("/object/sign/{bucket}", act(storage.sign_many), methods=["POST"]),
+            Route("/object/info/{bucket}/{name:path}", act(storage.info), methods=["GET"]),
+            Route("/object/list/{bucket}", act(storage.list), methods=["POST"]),
+            Route("/object/{bucket}", act(storage.remove), methods=["DELETE"]),
+            Route("/object/authenticated/{bucket}/{name:path}", act(storage.download), methods=["GET"]),
+            Route(one, act(storage.download), methods=["GET"]),
+            Route(one, act(storage.upload), methods=["POST", "PUT"]),
+        ]
+    )

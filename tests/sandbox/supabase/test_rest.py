@@ -1,0 +1,177 @@
+"""Tables and functions through the unmodified `supabase` client."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import httpx
+import psycopg
+import pytest
+from postgrest.exceptions import APIError
+from postgrest.types import CountMethod, ReturnMethod
+
+import supabase
+from sandbox.supabase.project import MAX_ROWS, Supabase
+from tests.conftest import MakeClient
+
+NOTES = """
+    create table public.notes (
+      id uuid primary key default gen_random_uuid(),
+      owner uuid default auth.uid(), body text not null, size int default 1
+    );
+    alter table public.notes enable row level security;
+    create policy own on public.notes to authenticated using (owner = auth.uid()) with check (owner = auth.uid());
+    create function public.count_notes(prefix text) returns bigint language sql stable as
+      $$ select count(*) from public.notes where starts_with(body, prefix) $$;
+    create function public.add_notes(bodies jsonb) returns int language plpgsql as $$
+      begin
+        insert into public.notes (body) select jsonb_array_elements_text(bodies);
+        return jsonb_array_length(bodies);
+      end $$;
+"""
+NO_NOTES = "drop function public.add_notes, public.count_notes; drop table public.notes"
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _notes(supabase_world: Supabase) -> Iterator[None]:
+    """Make a table and functions under a running PostgREST, and wait until its event trigger has told it of them."""
+    table, key = f"{supabase_world.url}/rest/v1/notes", supabase_world.service_role_key
+    _run(supabase_world, NOTES)
+    for _ in range(500):
+        if httpx.post(table, json=[], headers={"apikey": key, "prefer": "return=representation"}).is_success:
+            break
+    yield
+    _run(supabase_world, NO_NOTES)
+
+
+def _run(project: Supabase, statements: str) -> None:
+    with psycopg.connect(project.database_url) as connection:
+        connection.execute(statements.encode())
+
+
+@pytest.fixture
+def client(service_client: supabase.Client) -> supabase.Client:
+    return service_client
+
+
+def rows(answer: Any) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", answer.data)
+
+
+def signed_up(make_client: MakeClient, email: str) -> supabase.Client:
+    client = make_client()
+    client.auth.sign_up({"email": email, "password": PASSWORD})
+    return client
+
+
+def test_reads_back_what_it_inserted(client: supabase.Client) -> None:
+    """Text that means something in a URL, and beyond ASCII, is found again."""
+    body = "a+b & c=d, «ü», (x.eq.1)"
+    written = rows(client.table("notes").insert({"body": body}).execute())[0]
+    assert rows(client.table("notes").select("id, size").eq("body", body).execute()) == [
+        {"id": written["id"], "size": 1}
+    ]
+
+
+def test_upserts_on_the_primary_key(client: supabase.Client) -> None:
+    written = rows(client.table("notes").insert({"body": "first"}).execute())[0]
+    client.table("notes").upsert({"id": written["id"], "body": "second"}).execute()
+    assert [row["body"] for row in rows(client.table("notes").select("body").execute())] == ["second"]
+
+
+def test_inserts_many_rows_in_one_request(client: supabase.Client) -> None:
+    client.table("notes").insert([{"body": f"{n}"} for n in range(500)], returning=ReturnMethod.minimal).execute()
+    assert client.table("notes").select("id", count=CountMethod.exact).limit(1).execute().count == 500
+
+
+def test_keeps_defaults_where_bulk_rows_differ_in_keys(client: supabase.Client) -> None:
+    differing: list[dict[str, Any]] = [{"body": "a", "size": 7}, {"body": "b"}]
+    table = client.table("notes").insert(differing, default_to_null=False)
+    assert [row["size"] for row in rows(table.execute())] == [7, 1]
+
+
+def test_counts_without_reading(client: supabase.Client) -> None:
+    client.table("notes").insert([{"body": "a"}, {"body": "b"}]).execute()
+    assert client.table("notes").select("*", count=CountMethod.exact, head=True).execute().count == 2
+
+
+def test_calls_functions(client: supabase.Client) -> None:
+    """A batch as one jsonb argument, and one read with GET."""
+    assert client.rpc("add_notes", {"bodies": [f"n{n}" for n in range(100)]}).execute().data == 100
+    assert client.rpc("count_notes", {"prefix": "n1"}, get=True).execute().data == 11
+
+
+def test_returns_no_more_rows_than_a_hosted_project(client: supabase.Client) -> None:
+    client.rpc("add_notes", {"bodies": ["n" for _ in range(MAX_ROWS + 5)]}).execute()
+    assert len(client.table("notes").select("id").execute().data) == MAX_ROWS
+
+
+@pytest.mark.parametrize(
+    ("row", "sqlstate"),
+    [({"size": 1}, "23502"), ({"body": "x", "id": "no uuid"}, "22P02"), ({"body": "x", "no": 1}, "")],
+)
+def test_says_what_postgres_objects_to(client: supabase.Client, row: dict[str, Any], sqlstate: str) -> None:
+    with pytest.raises(APIError) as refused:
+        client.table("notes").insert(row).execute()
+    assert (refused.value.code or "").startswith(sqlstate or "PGRST")
+
+
+def test_users_see_their_own_rows_only(client: supabase.Client, make_client: MakeClient) -> None:
+    """Row level security tells two users apart, and shows nothing to who is not signed in."""
+    anna, boris = signed_up(make_client, "anna@example.com"), signed_up(make_client, "boris@example.com")
+    anna.table("notes").insert({"body": "anna's"}).execute()
+    boris.table("notes").insert({"body": "boris's"}).execute()
+    seen = [rows(one.table("notes").select("body").execute()) for one in (anna, boris, make_client())]
+    assert seen == [[{"body": "anna's"}], [{"body": "boris's"}], []]
+    assert len(rows(client.table("notes").select("body").execute())) == 2
+
+
+def test_nobody_writes_without_a_policy(client: supabase.Client, make_client: MakeClient) -> None:
+    del client
+    with pytest.raises(APIError) as refused:
+        make_client().table("notes").insert({"body": "anonymous"}).execute()
+    assert refused.value.code == "42501"
+
+
+def test_refuses_a_wrong_api_key(make_client: MakeClient) -> None:
+    with pytest.raises(APIError, match="Invalid API key"):
+        make_client("no.such.key").table("notes").select("id").execute()
+
+
+def test_refuses_a_request_without_an_api_key(supabase_world: Supabase) -> None:
+    """Even with a valid token: the key opens the door, the token says who comes in."""
+    bearer = {"authorization": f"Bearer {supabase_world.service_role_key}"}
+    assert httpx.get(f"{supabase_world.url}/rest/v1/notes", headers=bearer).status_code == 401
+
+
+def test_acts_as_its_key_says_where_no_token_is_sent(client: supabase.Client, supabase_world: Supabase) -> None:
+    client.table("notes").insert({"body": "x"}).execute()
+    url, keys = (
+        f"{supabase_world.url}/rest/v1/notes?select=body",
+        (supabase_world.anon_key, supabase_world.service_role_key),
+    )
+    assert [httpx.get(url, headers={"apikey": key}).json() for key in keys] == [[], [{"body": "x"}]]
+
+
+def test_answers_a_browser_from_another_origin(supabase_world: Supabase) -> None:
+    asked = {"origin": "http://localhost:8000", "access-control-request-method": "GET"}
+    allowed = {**asked, "access-control-request-headers": "apikey, authorization"}
+    answer = httpx.options(f"{supabase_world.url}/rest/v1/notes", headers=allowed)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+def test_says_503_while_postgres_is_away_and_recovers(client: supabase.Client, supabase_world: Supabase) -> None:
+    """Postgres killed: the same error as a hosted project's; started again: what was acknowledged is there."""
+    client.table("notes").insert({"body": "kept"}).execute()
+    supabase_world.postgres.kill()
+    with pytest.raises(APIError) as away:
+        client.table("notes").insert({"body": "lost"}).execute()
+    assert (away.value.code or "").startswith("PGRST0")
+    supabase_world.postgres.start()
+    for _ in range(100):
+        try:
+            answer = client.table("notes").select("body").execute()
+            break
+        except APIError:
+            continue
+    assert rows(answer) == [{"body": "kept"}]
