@@ -65,6 +65,26 @@ class StatusOutcome(Outcome):
     error: str | None = None
 
 
+class ReactionOutcome(Outcome):
+    """Somebody's reaction to a message; a newer one of the same person replaces it, without `emoji` withdraws it."""
+
+    type: Literal["reaction"] = "reaction"
+    account: str
+    external_ids: list[str]
+    outgoing: bool = Field(description="True: given on our side's phone.")
+    phone: str = Field(description="The peer, international digits.")
+    emoji: str | None = None
+
+
+class EditOutcome(Outcome):
+    """A message was rewritten; the newest text is shown, the first one kept in its metadata."""
+
+    type: Literal["edit"] = "edit"
+    account: str
+    external_ids: list[str]
+    text: str
+
+
 class SessionOutcome(Outcome):
     """The state of one connected number; `at` orders it, an older one never overwrites a newer."""
 
@@ -105,5 +125,6 @@ class DeadLetterOutcome(Outcome):
 
 
 AnyOutcome = Annotated[
-    MessageOutcome | StatusOutcome | SessionOutcome | LogOutcome | DeadLetterOutcome, Field(discriminator="type")
+    MessageOutcome | StatusOutcome | ReactionOutcome | EditOutcome | SessionOutcome | LogOutcome | DeadLetterOutcome,
+    Field(discriminator="type"),
 ]

@@ -75,7 +75,8 @@ $$;
 
 create or replace view public.wpp_integrations with (security_barrier) as
 select i.id, i.organization_id, i.messenger_type, i.provider, i.name, i.phone_label, i.is_primary, i.is_enabled,
-       i.settings ->> 'wppAccountNumber' as account, i.last_error, i.last_error_at, i.created_at, i.updated_at,
+       i.settings ->> 'wppAccountNumber' as account,
+       i.settings ->> 'wppSubOrgId' as sub_org_id, i.last_error, i.last_error_at, i.created_at, i.updated_at,
        s.status, s.status_at, s.status_reason, s.last_qr_b64 as qr, s.last_qr_at as qr_at
 from public.messenger_integrations i
 left join lateral (

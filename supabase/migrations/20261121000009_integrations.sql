@@ -106,9 +106,19 @@ begin
            coalesce(wpp_save_integration.webhook_key, replace(gen_random_uuid()::text, '-', '')), patch;
   end if;
   if account is not null then
+    insert into public.whatsapp_sessions (organization_id, session_name, status)
+    select wpp_save_integration.organization_id, 'wpp_' || account, 'starting'
+    where not exists (select from public.whatsapp_sessions w where w.session_name = 'wpp_' || account);
     perform public.wpp_unpark(account);
   end if;
 end
+$$;
+
+-- An account's settings, secrets included.
+create or replace function public.wpp_settings(account text) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select i.settings from public.wpp_accounts a join public.messenger_integrations i on i.id = a.integration_id
+  where a.account = wpp_settings.account
 $$;
 
 -- Change just these keys of an integration's settings; a null removes its key. Other keys, changed by others at the

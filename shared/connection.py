@@ -1,0 +1,99 @@
+"""The connection to Supabase: one client per process, and its many ways to fail as two.
+
+`DatabaseUnavailableError` means that nothing is wrong with what was asked: it may work later, unchanged. That is so
+when nobody answered, when Postgres gave up for reasons of its own, and also when a key was refused or a migration is
+missing: an operator mends that, and no row may be thrown away for it meanwhile.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from postgrest.exceptions import APIError
+from storage3.exceptions import StorageApiError
+from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError
+
+from shared.errors import DatabaseError, DatabaseUnavailableError
+from shared.settings import SupabaseSettings
+from supabase import Client, ClientOptions, create_client
+
+TIMEOUT = httpx.Timeout(15.0, connect=3.0)
+"""Seconds. Longer than the 8 s that a hosted project gives a statement, so that its own answer arrives."""
+
+LASTING = ("20", "21", "22", "23", "27", "44", "P0", "PGRST1")
+"""SQLSTATE classes and PostgREST codes that the same request would get again: it is wrong itself."""
+
+
+class Connection:
+    """Supabase for one process. `http` is for tests that stand between us and Supabase."""
+
+    def __init__(self, settings: SupabaseSettings, http: httpx.Client | None = None) -> None:
+        self._settings = settings
+        self._http = http
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._pid = 0
+
+    @property
+    def client(self) -> Client:
+        """The client of this process, made at first use: one that was used before a fork mixes up its answers."""
+        with self._lock:
+            if self._client is None or self._pid != os.getpid():
+                self._client = self._connect()
+                self._pid = os.getpid()
+            return self._client
+
+    def _connect(self) -> Client:
+        # HTTP/2 with several threads loses acknowledgements when a server closes the connection; the client's own
+        # repetition of reads blocks for 7 s.
+        http = self._http or httpx.Client(timeout=TIMEOUT, http2=False, follow_redirects=True)
+        options = ClientOptions(
+            auto_refresh_token=False, persist_session=False, postgrest_client_retry=False, httpx_client=http
+        )
+        key = self._settings.supabase_service_role_key.get_secret_value()
+        return create_client(str(self._settings.supabase_url).rstrip("/"), key, options)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what supabase raises into our errors.
+
+    Raises:
+        DatabaseUnavailableError: it may work later.
+        DatabaseError: this will not work; `sqlstate`, and `row` where one row of a batch is to blame.
+    """
+    try:
+        yield
+    except APIError as error:
+        raise _database_error(error) from error
+    except AuthApiError as error:
+        kind = DatabaseError if 400 <= error.status < 500 and error.status != 429 else DatabaseUnavailableError
+        raise _said(kind, error.message) from error
+    except (AuthRetryableError, httpx.TransportError) as error:
+        raise _said(DatabaseUnavailableError, f"does not answer: {type(error).__name__}") from error
+    except StorageApiError as error:
+        kind = DatabaseError if str(error.status).startswith("4") else DatabaseUnavailableError
+        raise _said(kind, error.message) from error
+    except AuthError as error:
+        raise _said(DatabaseError, error.message) from error
+
+
+def _database_error(error: APIError) -> DatabaseError:
+    code = error.code or ""
+    row = _row(error.details) if (error.message or "").startswith("outcome ") else None
+    lasting = row is not None or code.startswith(LASTING)
+    message = f"{code}: {error.message}" if code else str(error.message)
+    if not lasting:
+        return _said(DatabaseUnavailableError, message)
+    return DatabaseError(f"Supabase said {message}", sqlstate=code, row=row)
+
+
+def _row(details: Any) -> int | None:
+    return int(details) if str(details).isdecimal() else None
+
+
+def _said(kind: type[DatabaseError], message: str) -> DatabaseError:
+    return kind(f"Supabase: {message}")

@@ -1,0 +1,203 @@
+"""Supabase: what is read of it, and the SQL functions that write to it (supabase/migrations).
+
+Every method blocks, for 15 s at most, and raises DatabaseUnavailableError (it may work later) or DatabaseError.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+from pydantic import SecretStr
+
+from shared.connection import Connection, translated
+from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
+from shared.rows import Applied, DeadLetter, DeadLetterQuery, Integration, StoredMessage
+from shared.settings import SupabaseSettings
+from shared.token_store import Token
+
+__all__ = ["Applied", "Database", "DeadLetter", "DeadLetterQuery", "Integration", "StoredMessage"]
+
+MESSAGE_COLUMNS = (
+    "id, organization_id, client_id, teacher_id, integration_id, is_outgoing, message_text, message_status, "
+    "external_message_id, file_url, file_name, file_type, metadata, created_at"
+)
+DEAD_LETTER_COLUMNS = (
+    "id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event, replayed_at"
+)
+IDS_AT_ONCE = 200
+"""Ids in one filter: they travel in the URL."""
+
+
+class Database:
+    def __init__(self, settings: SupabaseSettings, http: httpx.Client | None = None) -> None:
+        """Connect at first use, once per process."""
+        self._connection = Connection(settings, http)
+
+    def apply(self, outcomes: Sequence[dict[str, Any]]) -> Applied:
+        """Apply outcomes (`model_dump(mode="json")`) in one transaction: all of them or, with an error, none.
+
+        Raises:
+            DatabaseError: one of them can't be applied; `row` is its index.
+            DatabaseUnavailableError: nothing is wrong with them, try again.
+        """
+        return Applied.model_validate(self._call("wpp_apply", batch=list(outcomes)))
+
+    def integration(self, integration_id: UUID) -> Integration | None:
+        return next(iter(self._integrations("id", str(integration_id))), None)
+
+    def integration_by_account(self, account: str) -> Integration | None:
+        return next(iter(self._integrations("account", account)), None)
+
+    def integrations(self, organization_id: UUID) -> list[Integration]:
+        """Return an organization's WPP integrations, the primary one first, then the oldest."""
+        return self._integrations("organization_id", str(organization_id))
+
+    def save_integration(  # noqa: PLR0913 - one atomic step of provisioning, all by name
+        self,
+        *,
+        integration_id: UUID,
+        organization_id: UUID,
+        name: str | None = None,
+        account: str | None = None,
+        api_key: SecretStr | None = None,
+        sub_org_id: str | None = None,
+        is_enabled: bool | None = None,
+    ) -> Integration:
+        """Make or update an integration, and return it; None leaves what is there.
+
+        Raises:
+            DatabaseError: the id or the account belongs to another organization (23505).
+        """
+        self._call(
+            "wpp_save_integration",
+            id=str(integration_id),
+            organization_id=str(organization_id),
+            name=name,
+            account=account,
+            api_key=api_key.get_secret_value() if api_key else None,
+            sub_org_id=sub_org_id,
+            is_enabled=is_enabled,
+        )
+        if saved := self.integration(integration_id):
+            return saved
+        msg = f"integration {integration_id} was removed while it was saved"
+        raise DatabaseError(msg)
+
+    def merge_settings(self, integration_id: UUID, patch: dict[str, Any]) -> bool:
+        """Change just these keys of an integration's settings; None removes one. False: no such integration."""
+        return bool(self._call("wpp_merge_settings", integration_id=str(integration_id), patch=patch))
+
+    def remove_integration(self, integration_id: UUID, organization_id: UUID) -> bool:
+        """Remove an integration; the oldest one left becomes primary. False: there was none."""
+        return bool(self._call("wpp_remove_integration", **_both(integration_id, organization_id)))
+
+    def set_primary(self, integration_id: UUID, organization_id: UUID) -> bool:
+        return bool(self._call("wpp_set_primary", **_both(integration_id, organization_id)))
+
+    def report_error(self, integration_id: UUID, text: str) -> None:
+        """Show what is wrong with an integration; the next state of its session replaces it."""
+        wrong = {"last_error": text, "last_error_at": datetime.now(UTC).isoformat()}
+        with translated():
+            table = self._connection.client.table("messenger_integrations")
+            table.update(wrong).eq("id", str(integration_id)).eq("provider", "wpp").execute()
+
+    def message(self, message_id: UUID, organization_id: UUID) -> StoredMessage | None:
+        rows = self._rows(
+            "chat_messages", MESSAGE_COLUMNS, id=str(message_id), organization_id=str(organization_id), limit=1
+        )
+        return StoredMessage.model_validate(rows[0]) if rows else None
+
+    def organization_of_user(self, jwt: str) -> UUID | None:
+        """Return the organization of a signed-in user, or None when Supabase refuses the token or knows none."""
+        try:
+            with translated():
+                answer = self._connection.client.auth.get_user(jwt)
+        except DatabaseUnavailableError:
+            raise
+        except DatabaseError:
+            return None
+        rows = self._rows("profiles", "organization_id", id=answer.user.id, limit=1) if answer else []
+        return UUID(rows[0]["organization_id"]) if rows and rows[0]["organization_id"] else None
+
+    def api_key(self, account: str) -> SecretStr:
+        """Return the long-lived key of an account.
+
+        Raises:
+            InvalidApiKeyError: there is none.
+        """
+        if key := self._settings(account).get("wppApiKey"):
+            return SecretStr(key)
+        msg = f"account {account} has no key: connect it again with force_recreate"
+        raise InvalidApiKeyError(msg)
+
+    def load(self, account: str) -> Token | None:
+        """Return the stored token of an account, however old (shared/token_store.py)."""
+        settings = self._settings(account)
+        try:
+            expires_at = datetime.fromtimestamp(float(settings["wppJwtExpiresAt"]) / 1000, UTC)
+            return Token(value=SecretStr(settings["wppJwtToken"]), generation=0, expires_at=expires_at)
+        except (KeyError, TypeError, ValueError, OverflowError):  # none, or what somebody else wrote there
+            return None
+
+    def save(self, account: str, token: Token) -> None:
+        """Store a token beside the other settings, unless a later one is there."""
+        expires_at_ms = int(token.expires_at.timestamp() * 1000)
+        self._call("wpp_save_token", account=account, token=token.value.get_secret_value(), expires_at_ms=expires_at_ms)
+
+    def dead_letters(self, query: DeadLetterQuery) -> list[DeadLetter]:
+        """Return matching dead letters, the newest first."""
+        with translated():
+            found = self._connection.client.table("wpp_dead_letters").select(DEAD_LETTER_COLUMNS)
+            for column, value in query.equal().items():
+                found = found.eq(column, value)
+            if query.ids is not None:
+                found = found.in_("id", [str(each) for each in query.ids[:IDS_AT_ONCE]])
+            if query.since is not None:
+                found = found.gte("at", query.since.isoformat())
+            if query.until is not None:
+                found = found.lt("at", query.until.isoformat())
+            if not query.replayed:
+                found = found.is_("replayed_at", None)
+            rows = found.order("at", desc=True).order("id").limit(query.limit).execute().data
+        return [DeadLetter.model_validate(row) for row in rows]
+
+    def mark_replayed(self, ids: Sequence[UUID], at: datetime | None = None) -> None:
+        """Note that these dead letters were put back into their lanes; those that die again are shown again."""
+        replayed = {"replayed_at": (at or datetime.now(UTC)).isoformat()}
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            some = [str(each) for each in ids[start : start + IDS_AT_ONCE]]
+            with translated():
+                self._connection.client.table("wpp_dead_letters").update(replayed).in_("id", some).execute()
+
+    def keep_house(self, *, parked_before: datetime, logged_before: datetime) -> dict[str, int]:
+        """Turn outcomes parked too long into dead letters and drop old raw logs; return both counts."""
+        answer = self._call(
+            "wpp_keep_house", parked_before=parked_before.isoformat(), logged_before=logged_before.isoformat()
+        )
+        return cast("dict[str, int]", answer)
+
+    def _integrations(self, column: str, value: str) -> list[Integration]:
+        with translated():
+            found = self._connection.client.table("wpp_integrations").select("*").eq(column, value)
+            rows = found.order("is_primary", desc=True).order("created_at").order("id").execute().data
+        return [Integration.model_validate(row) for row in rows]
+
+    def _settings(self, account: str) -> dict[str, Any]:
+        return cast("dict[str, Any]", self._call("wpp_settings", account=account) or {})
+
+    def _rows(self, table: str, columns: str, *, limit: int, **equal: str) -> list[dict[str, Any]]:
+        with translated():
+            found = self._connection.client.table(table).select(columns)
+            for column, value in equal.items():
+                found = found.eq(column, value)
+            return cast("list[dict[str, Any]]", found.limit(limit).execute().data)
+
+    def _call(self, function: str, **arguments: Any) -> Any:
+        with translated():
+            return self._connection.client.rpc(function, arguments).execute().data
+
+
+def _both(integration_id: UUID, organization_id: UUID) -> dict[str, str]:
+    return {"integration_id": str(integration_id), "organization_id": str(organization_id)}

@@ -1,0 +1,121 @@
+"""Rows of Supabase, as the pipeline reads them: small, frozen, without a secret."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from shared.outcomes import SessionStatus, Status
+
+
+class Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Applied(Row):
+    """What a batch changed: {"organization_id", "integration_id", "what": "session" | "message"} each, once."""
+
+    changed: Sequence[dict[str, Any]]
+    unknown_accounts: Sequence[str] = Field(description="Named by outcomes that wait until an integration has them.")
+
+
+class Integration(Row):
+    """One connected number, and the state of its session."""
+
+    id: UUID
+    organization_id: UUID
+    name: str
+    account: str = Field(description="Empty while it has none.")
+    sub_org_id: str | None = None
+    is_primary: bool
+    is_enabled: bool
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+    created_at: datetime | None = None
+    status: SessionStatus
+    status_at: datetime | None = None
+    status_reason: str | None = None
+    qr: str | None = None
+    qr_at: datetime | None = None
+
+    @field_validator("account", mode="before")
+    @classmethod
+    def _none_yet(cls, value: object) -> object:
+        return value or ""
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _known_word(cls, value: object) -> object:
+        """An integration that was never started has no session; the old system said `pairing` as well."""
+        return {None: "disconnected", "pairing": "starting"}.get(_word(value), value)
+
+
+class StoredMessage(Row):
+    """One row of chat_messages."""
+
+    id: UUID
+    organization_id: UUID
+    client_id: UUID | None
+    teacher_id: UUID | None
+    integration_id: UUID | None
+    outgoing: bool = Field(alias="is_outgoing")
+    text: str = Field(alias="message_text")
+    status: Status = Field(alias="message_status")
+    external_message_id: str | None
+    file_url: str | None
+    file_name: str | None
+    file_type: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+
+    @field_validator("metadata", mode="before")
+    @classmethod
+    def _empty(cls, value: object) -> object:
+        return value or {}
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _known_word(cls, value: object) -> object:
+        """Rows older than this pipeline: without a status, or of a recipient who has no WhatsApp."""
+        return {None: "sent", "noAccount": "failed"}.get(_word(value), value)
+
+
+class DeadLetter(Row):
+    """An event that ended without success. `event` is the whole of it, to be replayed."""
+
+    id: UUID
+    organization_id: UUID | None
+    account: str | None
+    kind: str
+    lane: str
+    reason: str
+    detail: str
+    attempts: int
+    accepted_at: datetime
+    at: datetime
+    event: dict[str, Any]
+    replayed_at: datetime | None
+
+
+class DeadLetterQuery(Row):
+    """Which dead letters: all given conditions together, `since` <= at < `until`."""
+
+    ids: Sequence[UUID] | None = Field(default=None, max_length=200)
+    organization_id: UUID | None = None
+    account: str | None = None
+    kind: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    replayed: bool = Field(default=False, description="Also those that were replayed already.")
+    limit: int = Field(default=100, gt=0, le=1000)
+
+    def equal(self) -> dict[str, str]:
+        wanted = {"organization_id", "account", "kind", "reason"}
+        return self.model_dump(mode="json", include=wanted, exclude_none=True)
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) else None
