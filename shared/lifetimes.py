@@ -51,9 +51,14 @@ def lifetime_s(token: str, *, platform_now_s: float | None = None, expires_in: o
     whole = exp - iat if exp is not None and iat is not None and exp > iat else LONGEST_S
     for issued in (platform_now_s, iat):
         if exp is not None and issued is not None and exp > issued:
-            return min(exp - issued, whole, LONGEST_S)
+            return _whole_seconds(min(exp - issued, whole, LONGEST_S))
     seconds = number(expires_in)
     return min(seconds, LONGEST_S) if seconds is not None and seconds > 0 else DEFAULT_S
+
+
+def _whole_seconds(seconds: float) -> float:
+    """Return less by a second (by half at most): dates and `iat` are cut to whole ones, so up to one is gone."""
+    return max(seconds - 1, seconds / 2)
 
 
 def _epoch_s(value: object) -> float | None:

@@ -77,9 +77,10 @@ class TokenCache:
         self._saver = Saver(store, self._flights.is_newest) if store else None
 
     def get(self, account: str, *, timeout_s: float = 20.0, not_generation: int | None = None) -> Token:
-        """Return a token that counts and is not of `not_generation`, within `timeout_s`.
+        """Return a token that counts and is not of `not_generation`, within `timeout_s` (plus one mint, if it begins).
 
-        Asks the platform itself only when `timeout_s` leaves time for that (`times.mint_s`); else waits for others.
+        Begins to ask the platform itself only in the first half of `timeout_s`, or while there is time enough, and
+        never in its last second: a call cut short would look like a platform that is away.
 
         Raises:
             InvalidApiKeyError: the platform refused the account's key, now or within the last minute.
@@ -122,9 +123,10 @@ class TokenCache:
         return self._saver is None or self._saver.flush(timeout_s)
 
     def _get(self, account: str, end: float, unwanted: int | None) -> Token:
+        enough_s = min(self._times.mint_s, max((end - self._clock()) / 2, 1.0))
         while True:
             left_s = end - self._clock()
-            match self._ask(account, unwanted, may_mint=left_s >= self._times.mint_s):
+            match self._ask(account, unwanted, may_mint=left_s >= enough_s):
                 case Held() as held:
                     return self._keep(account, SecretStr(held.value), held.generation, held.life)
                 case Elected(fence=fence, refused_sha1=refused):

@@ -1,0 +1,162 @@
+"""One question to the platform and its answer, within a deadline; failures told as what is known of the effect.
+
+| what happened                                                        | repeatable call | a send         |
+| -------------------------------------------------------------------- | --------------- | -------------- |
+| no connection, no free connection, breaker open, 408, 425            | Unavailable     | Unavailable    |
+| 429                                                                  | Limited         | Limited        |
+| 503 with Retry-After: somebody has turned it away on purpose         | Unavailable     | Unavailable    |
+| 503 without: may as well be a proxy that lost an answer              | Unavailable     | UnknownEffect  |
+| no answer in time, connection lost, answer cut short or unreadable, any other 5xx | Unavailable | UnknownEffect |
+| 401                                                                  | Unauthorized    | Unauthorized   |
+| any other 4xx, a redirect, a success that says `error`               | Refused         | Refused        |
+
+No error shows a key, a token or a message's text, and none is chained to httpx's, whose request holds them.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from shared import endpoints
+from shared.answers import Answer
+from shared.deadline import remaining, within
+from shared.endpoints import Endpoint, Routes
+from shared.errors import (
+    LimitedError,
+    PlatformError,
+    RefusedError,
+    UnauthorizedError,
+    UnavailableError,
+    UnknownEffectError,
+)
+
+CONNECT_S = 5.0
+LONGEST_ANSWER = 2 * 1024 * 1024
+DEFAULT_RETRY_AFTER_S = 5.0
+NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class Exchange:
+    """Asks one platform, over one pool of connections. Any number of threads may use it."""
+
+    def __init__(self, base_url: str, transport: httpx.BaseTransport, deadline_s: float) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._deadline_s = deadline_s
+        self._routes = Routes()
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        self._http = httpx.Client(transport=transport, headers=headers)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def ask(
+        self,
+        endpoint: Endpoint,
+        auth: httpx.Auth,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Answer:
+        """Ask, and return an answer that is a success.
+
+        Raises:
+            PlatformError: as the table says.
+        """
+        with within(deadline_s or self._deadline_s):
+            for form in self._routes.forms(endpoint):
+                with self._open(endpoint, form, auth, body, params or {}) as response:
+                    answer = _read(endpoint, response)
+                    ours = _secrets(response.request, body)
+                if not answer.route_unknown:
+                    self._routes.remember(endpoint, form)
+                    return _success(endpoint, answer, ours)
+        raise _no_route(endpoint)
+
+    @contextmanager
+    def stream(
+        self, endpoint: Endpoint, auth: httpx.Auth, *, deadline_s: float, params: Mapping[str, str]
+    ) -> Iterator[httpx.Response]:
+        """Open an answer that is a success and leave its body to be read, within the deadline."""
+        with within(deadline_s), self._open(endpoint, endpoint.forms[0], auth, None, params) as response:
+            if not response.is_success:
+                _success(endpoint, _read(endpoint, response), _secrets(response.request, None))
+            yield response
+
+    @contextmanager
+    def _open(
+        self,
+        endpoint: Endpoint,
+        form: str,
+        auth: httpx.Auth,
+        body: Mapping[str, Any] | None,
+        params: Mapping[str, str],
+    ) -> Iterator[httpx.Response]:
+        method, path = endpoints.fill(form, params)
+        left_s = max(0.001, remaining())
+        timeout = httpx.Timeout(left_s, connect=min(CONNECT_S, left_s), pool=min(CONNECT_S, left_s))
+        try:
+            with self._http.stream(method, self._base_url + path, json=body, auth=auth, timeout=timeout) as response:
+                yield response
+        except httpx.HTTPError as error:  # its text may quote a header, its request holds the token
+            raise _failed(endpoint, type(error)) from None
+
+
+def _read(endpoint: Endpoint, response: httpx.Response) -> Answer:
+    """Read a body of bounded size."""
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > LONGEST_ANSWER:
+            raise unreadable(endpoint, response.status_code, "it is far too long")
+    return Answer(response.status_code, response.headers, bytes(body))
+
+
+def _secrets(request: httpx.Request, body: Mapping[str, Any] | None) -> list[str]:
+    """Return what an error must not repeat: the token or secret that went out, and the texts of the body."""
+    texts = [value for value in (body or {}).values() if isinstance(value, str)]
+    return [request.headers.get("authorization", "").removeprefix("Bearer "), *texts]
+
+
+def _success(endpoint: Endpoint, answer: Answer, ours: list[str]) -> Answer:
+    """Return the answer if it is a success; raise what it says otherwise."""
+    if answer.ok and not (endpoint.verdict and answer.says_error):
+        return answer
+    said = f"{endpoint.name}: {answer.status}: {answer.reason(ours)}"
+    raise _verdict(endpoint, answer, said)
+
+
+def _verdict(endpoint: Endpoint, answer: Answer, said: str) -> PlatformError:
+    status = answer.status
+    if status == 401:
+        return UnauthorizedError(said, status=status)
+    if status == 429:
+        return LimitedError(said, retry_after_s=answer.retry_after_s or DEFAULT_RETRY_AFTER_S)
+    if status in {408, 425} or (status == 503 and answer.retry_after_s):
+        return UnavailableError(said, status=status, retry_after_s=answer.retry_after_s)
+    if status < 500:
+        return RefusedError(said, status=status)
+    if endpoint.repeatable:
+        return UnavailableError(said, status=status)
+    return UnknownEffectError(said, status=status)
+
+
+def unreadable(endpoint: Endpoint, status: int, why: str) -> PlatformError:
+    """Return the error for an answer that cannot be understood: of a send, nobody knows what became of it."""
+    said = f"{endpoint.name}: {status}: the answer cannot be read: {why}"
+    kind = UnavailableError if endpoint.repeatable else UnknownEffectError
+    return kind(said, status=status)
+
+
+def _failed(endpoint: Endpoint, failure: type[Exception]) -> PlatformError:
+    if issubclass(failure, NEVER_LEFT):
+        return UnavailableError(f"{endpoint.name}: the platform could not be reached ({failure.__name__})")
+    said = f"{endpoint.name}: the platform did not answer ({failure.__name__})"
+    return UnavailableError(said) if endpoint.repeatable else UnknownEffectError(said)
+
+
+def _no_route(endpoint: Endpoint) -> RefusedError:
+    msg = f"{endpoint.name}: 404: the platform knows none of {', '.join(endpoint.forms)}; is WPP_BASE_URL right?"
+    return RefusedError(msg, status=404)
