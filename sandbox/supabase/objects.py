@@ -1,5 +1,6 @@
 """Buckets and objects, in the tables of schema `storage`. Every function works in the caller's transaction and role."""
 
+import json
 import mimetypes
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +31,7 @@ class File:
 async def acting(database_url: str, claims: Row) -> AsyncIterator[Database]:
     """Connect, and act as a token's holder until the end of the block, which is one transaction."""
     async with await AsyncConnection[Row].connect(database_url, row_factory=dict_row) as db:
-        await db.execute("select set_config('request.jwt.claims', %s, true)", (Jsonb(claims),))
+        await db.execute("select set_config('request.jwt.claims', %s, true)", (json.dumps(claims),))
         await db.execute(sql.SQL("set local role {}").format(sql.Identifier(claims["role"])))
         yield db
 
