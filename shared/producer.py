@@ -1,0 +1,87 @@
+"""What another service imports to enqueue. It needs Redis, and nothing else.
+
+producer = Producer.connect("redis://…")
+accepted = producer.send(organization_id, Message(to="+79990001122", text="Hello"), idempotency_key="order-17")
+producer.find(accepted.id)  # where it is
+"""
+
+from typing import Any
+from uuid import UUID
+
+import redis
+from pydantic import SecretStr
+from redis.exceptions import NoScriptError
+
+from shared import durable, intake, ledger
+from shared.broker import load_scripts
+from shared.directory import Directory
+from shared.errors import NotFoundError
+from shared.events import Message
+from shared.lanes import Accepted, Append, Lanes
+from shared.ledger import Record
+from shared.settings import EngineSettings
+from shared.wakeups import wake_on
+
+
+class Producer:
+    def __init__(self, client: "redis.Redis", settings: EngineSettings | None = None) -> None:
+        self._client = client
+        self._lanes = Lanes(client, settings or EngineSettings())
+        self._directory = Directory(client, source=None)
+
+    @classmethod
+    def connect(cls, url: SecretStr | str) -> "Producer":
+        """Return a producer on the Redis at `url`; it connects when it is first used. Share one among threads."""
+        return cls(durable.connect(url))
+
+    def send(self, organization_id: UUID, message: Message, idempotency_key: str | None = None) -> Accepted:
+        """Queue a message; once this returns, it is kept.
+
+        With an `idempotency_key` it is safe to call again after an error: the same key is the same message. Without
+        `integration_id` it leaves from the organization's primary number, as far as Redis knows that.
+
+        Raises:
+            NotFoundError: no such number in this organization, or none is known here: name one.
+            IdempotencyConflictError: the key was used for a different message.
+            OverloadedError: too much is waiting; try again later.
+            redis.RedisError: Redis did not confirm.
+        """
+        return self.append(
+            intake.send(organization_id, self._number(organization_id, message), message, idempotency_key)
+        )
+
+    def find(self, event_id: UUID) -> Record | None:
+        """Return what became of an event, or None when it is not known (any more)."""
+        return ledger.find(self._client, event_id)
+
+    def append(self, item: Append) -> Accepted:
+        """Put an event in its lane and wake a worker, in one round trip."""
+        try:
+            reply = self._append(item)
+        except NoScriptError:  # Redis has been restarted: it knows scripts only by heart
+            Lanes.load(self._client)
+            load_scripts(self._client)
+            reply = self._append(item)
+        return Lanes.accepted(item, reply)
+
+    def _append(self, item: Append) -> Any:
+        pipe = self._client.pipeline(transaction=True)
+        self._lanes.append_on(pipe, item)
+        wake_on(pipe, item.kind)
+        return pipe.execute()[0]
+
+    def _number(self, organization_id: UUID, message: Message) -> UUID:
+        route = (
+            self._directory.find(message.integration_id)
+            if message.integration_id
+            else self._directory.primary(organization_id)
+        )
+        if route and route.organization_id != organization_id:
+            msg = f"no integration {message.integration_id} in this organization"
+            raise NotFoundError(msg)
+        if route:
+            return route.id
+        if message.integration_id:  # not known here: the worker looks it up, and refuses another organization's
+            return message.integration_id
+        msg = "no number of this organization is known here yet: name one with integration_id"
+        raise NotFoundError(msg)

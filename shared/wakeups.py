@@ -1,0 +1,22 @@
+"""Wake-ups: Dramatiq messages that say "some lane of this kind is ready", and nothing else.
+
+Which lane it is, is decided when a worker has time for it, so a wake-up may be lost, doubled or late without harm:
+the clock repeats it. No more of them wait than threads could follow at once; each drains until nothing is ready.
+"""
+
+from typing import Any
+
+from shared.broker import DurableRedisBroker, enqueue_on, wake_up
+from shared.events import Kind
+
+AT_MOST = 256
+
+
+def wake_on(pipe: Any, kind: Kind) -> None:
+    """Add a wake-up to a pipeline, sync or async: it goes with what has just become ready."""
+    enqueue_on(pipe, wake_up(kind), unless_depth=AT_MOST)
+
+
+def wake(broker: DurableRedisBroker, kind: Kind, times: int = 1) -> None:
+    """Send wake-ups now; raises redis.RedisError."""
+    broker.enqueue_many([wake_up(kind) for _ in range(min(times, AT_MOST))])

@@ -1,0 +1,84 @@
+"""What is said in two places is the same in both."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+from shared import logs, settings
+from shared.events import KINDS
+
+ROOT = Path(__file__).parent.parent
+GROUPS = [
+    value
+    for module in (settings, logs)
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, settings.Group) and value is not settings.Group
+]
+
+
+def procfile() -> dict[str, str]:
+    lines = (ROOT / "Procfile").read_text().splitlines()
+    return dict(line.split(": ", 1) for line in lines if line)
+
+
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
+def example() -> set[str]:
+    return set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
+def test_every_setting_is_in_the_example(group: type[BaseSettings]) -> None:
+    """A setting that `.env.example` does not explain is one that nobody finds."""
+    assert {name.upper() for name in group.model_fields} <= example()
+
+
+def test_the_example_names_no_setting_that_does_not_exist() -> None:
+    """A line that nothing reads misleads whoever edits it."""
+    assert example() <= {name.upper() for group in GROUPS for name in group.model_fields}
+
+
+def test_the_example_alone_is_a_valid_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies it and changes nothing gets a plain start, not a validation error."""
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        if match := re.match(r"([A-Z_]+)=(.*)", line):
+            monkeypatch.setenv(*match.groups())
+    for group in GROUPS:
+        settings.load(group)
+
+
+def test_compose_runs_every_process_of_the_procfile() -> None:
+    """What runs here and what runs there are the same programs."""
+    services = compose()["services"]
+    assert set(services) == {*procfile(), "redis"}
+    for name, command in procfile().items():
+        assert services[name]["command"].split()[:3] == command.split()[:3]
+
+
+def test_every_queue_is_served_by_a_process() -> None:
+    """An event of a kind that no process drains would wait for ever."""
+    served = {queue for command in procfile().values() for queue in re.findall(r"--queues (\w+)", command)}
+    assert served == set(KINDS)
+
+
+def test_compose_keeps_redis_durable() -> None:
+    """The Redis of the compose file passes the check that every process makes at start."""
+    command = compose()["services"]["redis"]["command"]
+    for option in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
+        assert option in command
+
+
+def test_python_versions_agree() -> None:
+    """The linter, the lock and the package name the same oldest Python."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    oldest = project["project"]["requires-python"].removeprefix(">=")
+    assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    assert f"--python-version {oldest}" in (ROOT / "Makefile").read_text()
