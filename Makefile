@@ -32,7 +32,7 @@ format: .venv/ready ## Let the formatter and the linter mend what they can
 bench: .venv/ready ## Measure against baselines in the same run
 	@for file in bench/[a-z]*.py; do echo "== $$file"; python -m bench.$$(basename $$file .py) || exit 1; done
 
-lock: .venv/ready ## Resolve the requirements anew, with hashes
+lock: ## Resolve the requirements anew, with hashes
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra local --extra dev -o requirements/dev.txt
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/dev.txt -o requirements/run.txt
 
@@ -44,8 +44,8 @@ clean: ## Remove the environment and the local world's data
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed, say which: make PYTHON=python3.12 …"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv)."; exit 1; }
 	@echo "Making the environment in .venv …"
-	@$(PYTHON) -m venv --clear .venv
+	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
