@@ -1,0 +1,146 @@
+"""What has arrived: which event it is, about whose conversation, and when."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared import ids
+from shared.chats import Chat, find, is_own
+from shared.dialects import SERVICE_WORDS, SESSION_WORDS, STATES, TYPES, ArrivalType, plain, status
+from shared.events import utc_now
+from shared.shapes import Shape, first, identifier, moment, read, text
+
+RETRY_WINDOW_S = 120
+"""Two equal events that carry neither an id nor a time are one event within this time, else two."""
+
+_VOLATILE = frozenset({"attempt", "attempts", "retry", "retries", "retrycount", "retry_count", "deliveryattempt"})
+"""What the platform may change from one try to the next."""
+_MAX_LEVELS = 64
+_LONG = 4096
+
+_SESSION = ("qr", "connected", "disconnected")
+_TARGETING = ("reaction", "edit", "revoke")
+_CHATS = ("message", "echo", *_TARGETING)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One event of the platform. `account` is whose URL it came to, which proves itself."""
+
+    type: ArrivalType
+    event_type: str
+    """The platform's own word for it."""
+    account: str
+    foreign: str | None
+    """Another account, which the payload names: it must not be believed, so that the event is only logged."""
+    peer: str | None
+    at: datetime
+    identity: str
+    """Equal for two tries of one event, different for two events."""
+
+
+def describe(payload: Mapping[str, Any], account: str, accepted_at: datetime | None = None) -> Arrival:
+    """Return what arrived for `account`; never raises. `accepted_at` stands in where no time is told."""
+    accepted_at = accepted_at or utc_now()
+    shape = read(payload)
+    own = is_own(shape.fields)
+    kind = _kind(shape, own=own)
+    of_ours = own or kind in ("echo", "status", "sent", "dead")
+    chat = Chat(None, "nobody") if kind in _SESSION else find(shape.fields, own=of_ours)
+    at = moment(shape, accepted_at)
+    claimed = claimed_account(payload)
+    return Arrival(
+        type=_placed(kind, chat),
+        event_type=shape.word[:64],
+        account=account,
+        foreign=claimed[:64] if claimed and claimed != account else None,
+        peer=chat.phone,
+        at=at or accepted_at,
+        identity=_identity(payload, shape, kind, at or accepted_at, timed=at is not None),
+    )
+
+
+def claimed_account(payload: Mapping[str, Any]) -> str | None:
+    """Return the account that a payload says it is about. Whoever can post can write any."""
+    claimed = identifier(payload.get("account")) or identifier(read(payload).fields.get("account"))
+    return claimed.removeprefix("wpp_") if claimed else None
+
+
+def named_ids(shape: Shape, kind: ArrivalType) -> ids.Ids:
+    """Return the ids of the message that an event of this type is, or is about."""
+    if kind in ("message", "echo"):
+        return ids.of_message(shape)
+    return ids.of_target(shape) if kind in _TARGETING else ids.of_status(shape)
+
+
+def _kind(shape: Shape, *, own: bool) -> ArrivalType:
+    if state := _session_state(shape):
+        return state
+    known = [TYPES[word] for word in shape.words if word in TYPES]
+    kind = next((kind for kind in known if kind != "message"), known[0] if known else "unknown")
+    if kind == "unknown" and shape.flat and _speaks(shape):
+        kind = "message"
+    return "echo" if kind == "message" and own else kind
+
+
+def _session_state(shape: Shape) -> ArrivalType | None:
+    """Return the state that an event of a general type ("session.status") tells in a field."""
+    if not SESSION_WORDS.intersection(shape.words) or ids.of_status(shape).every:
+        return None
+    state = plain(text(first(shape.fields, "status", "state", "connection")) or "").replace(".", "")
+    return STATES.get(state)
+
+
+def _speaks(shape: Shape) -> bool:
+    """Return whether a flat event of a type that we don't know is a message all the same."""
+    fields = shape.fields
+    somebody = first(fields, "from", "raw_from", "chatId") is not None
+    said = any(fields.get(name) is not None for name in ("text", "body", "media"))
+    return somebody and said and not SERVICE_WORDS.intersection(shape.words)
+
+
+def _placed(kind: ArrivalType, chat: Chat) -> ArrivalType:
+    """Return `kind`, unless it is about a chat that never becomes a contact, or a message of nobody."""
+    if kind in ("message", "echo") and chat.kind == "nobody":
+        return "unknown"
+    crowd = chat.kind == "crowd" and kind in (*_CHATS, "status")
+    return "ignored_chat" if crowd or (chat.kind == "hidden" and kind in ("message", "echo")) else kind
+
+
+def _identity(payload: Mapping[str, Any], shape: Shape, kind: ArrivalType, at: datetime, *, timed: bool) -> str:
+    """Return what two tries of an event have in common and two events do not.
+
+    The content counts even beside an id: ids of events may start anew when the platform does, and a second message
+    under a known id is for the database to compare. Without an id, the platform's time tells two equal texts apart;
+    without that, only when they came. A session, a reaction or a text may return to what it was, so the id of the
+    message that they are about doesn't name them.
+    """
+    named = shape.event_id
+    if not named and kind not in (*_SESSION, *_TARGETING, "unknown", "sla"):
+        named = ",".join(named_ids(shape, kind).every) or None
+    said = status(first(shape.fields, "status", "ack"))
+    window = "" if named or timed else f":{int(at.timestamp()) // RETRY_WINDOW_S}"
+    return f"{named or '-'}:{kind}:{said or '-'}:{_digest(payload)}{window}"
+
+
+def _digest(payload: Mapping[str, Any]) -> str:
+    stable = json.dumps(_stable("", payload, 0), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(stable.encode()).hexdigest()[:32]
+
+
+def _stable(name: str, value: Any, level: int) -> Any:
+    if level > _MAX_LEVELS:
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        kept = ((str(key), item) for key, item in value.items() if str(key).lower() not in _VOLATILE)
+        return {key: _stable(key, item, level + 1) for key, item in kept}
+    if isinstance(value, list):
+        return [_stable(name, item, level + 1) for item in value]
+    if not isinstance(value, str):
+        return value if isinstance(value, float | bool | None) else hex(value) if isinstance(value, int) else str(value)
+    if name.lower().endswith("url"):
+        value = value.partition("?")[0]  # a link to a file is signed anew for each try
+    return value if len(value) <= _LONG else hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,82 @@
+"""Whose conversation an event belongs to: a person's phone, or a chat that never becomes a contact."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.phones import from_platform
+from shared.shapes import first, identifier, members, text, truth
+
+_SERIALIZED = re.compile(r"(true|false)_([^_@\s]+@[a-z.]+)_")
+"""WhatsApp Web's spelling of a message's id: whether it is our own, its chat, its own id."""
+
+_CROWDS = ("g.us", "broadcast", "newsletter", "call")
+_CROWD_FLAGS = ("isGroup", "isGroupMsg", "isStatus", "isStatusV3", "isNewsletter")
+
+
+@dataclass(frozen=True)
+class Chat:
+    """`phone` only for a person. Hidden: there is an address, but no phone in it (`@lid`, a service's short id)."""
+
+    phone: str | None
+    kind: Literal["person", "crowd", "hidden", "nobody"]
+
+
+def is_own(fields: Mapping[str, Any]) -> bool:
+    """Return whether the account itself wrote it: `fromMe`, or else an id that says so."""
+    flag = first(fields, "fromMe", "from_me", "isFromMe")
+    if flag is None:
+        flag = members(fields, "id").get("fromMe")
+    if flag is not None:
+        return truth(flag)
+    return any(match[1] == "true" for match in _serialized_ids(fields))
+
+
+def find(fields: Mapping[str, Any], *, own: bool) -> Chat:
+    """Return the conversation. `own`: we wrote it, so that the peer is who it went to.
+
+    For our own messages some versions give the peer in `from`, some the account's own number there and the peer in
+    `to`: what names the chat itself is asked first.
+    """
+    chat = [*_texts(fields, "chatId", "chat_id", "remoteJid"), *(match[2] for match in _serialized_ids(fields))]
+    sender = [*_texts(fields, "from", "senderPn", "raw_from", "rawFrom"), *_texts(members(fields, "sender"), "id")]
+    addresses = [*chat, *_texts(fields, "to", "raw_to", "recipient"), *sender] if own else [*sender, *chat]
+    servers = {_server(address) for address in (*addresses, *_texts(fields, "to"))}
+    if servers.intersection(_CROWDS) or any(truth(fields.get(flag)) for flag in _CROWD_FLAGS):
+        return Chat(phone=None, kind="crowd")
+    hidden = {_user(address) for address in addresses if _server(address) == "lid"}
+    phones = (from_platform(address) for address in addresses if _user(address) not in hidden)
+    if phone := next((phone for phone in phones if phone), None):
+        return Chat(phone=phone, kind="person")
+    return Chat(phone=None, kind="hidden" if addresses else "nobody")
+
+
+def person(fields: Mapping[str, Any]) -> str | None:
+    """Return the display name that the sender gave themselves, or None."""
+    sender = members(fields, "sender")
+    names = (
+        *_texts(fields, "notifyName", "pushName", "pushname", "senderName", "notify_name", "push_name", "sender_name"),
+        *_texts(sender, "pushname", "pushName", "name", "formattedName", "shortName"),
+    )
+    return next((name[:255] for name in names if re.search(r"[^\W\d_]|[^\x00-\x7f]", name)), None)
+
+
+def _serialized_ids(fields: Mapping[str, Any]) -> Iterator[re.Match[str]]:
+    for name in ("messageId", "id", "waMessageId", "msgId"):
+        if match := _SERIALIZED.match(identifier(fields.get(name)) or ""):
+            yield match
+
+
+def _texts(fields: Mapping[str, Any], *names: str) -> list[str]:
+    """Return the addresses in the named fields, as texts or as WhatsApp's object of their parts."""
+    values = (fields.get(name) for name in names)
+    return [found for value in values if (found := identifier(value) or text(value))]
+
+
+def _user(address: str) -> str:
+    return address.partition("@")[0].removeprefix("+")
+
+
+def _server(address: str) -> str:
+    return address.partition("@")[2].lower()
