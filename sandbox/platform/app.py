@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None, **options: Any) -> Door:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await world.open()
+        world.resume()
         yield
         await world.close()
 

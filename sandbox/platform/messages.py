@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sandbox.platform.accounts import Account
@@ -101,7 +101,7 @@ class Messages:
         self._store.put(LEDGER_START, "messages", self._ledger_start)
 
     def save(self, message: Message) -> None:
-        self._store.put(MESSAGE, message.task_id, asdict(message))
+        self._store.put(MESSAGE, message.task_id, vars(message))
 
     def _keep(self, message: Message) -> None:
         self._all.append(message)

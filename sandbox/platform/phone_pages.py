@@ -14,6 +14,8 @@ _HERE = Path(__file__).parent
 _PAGE = Template((_HERE / "phone_page.html").read_text(encoding="utf-8"))
 _FORMS = Template((_HERE / "phone_forms.html").read_text(encoding="utf-8"))
 
+SHOWN = 200
+"""Messages of one conversation on a page, the latest."""
 SAMPLE_PEER = "79990001122"
 TICKS = {"queued": "🕓", "sent": "✓", "delivered": "✓✓", "read": "✓✓", "deleted": "taken back", "dead": "⚠ not sent"}
 WORDS = {
@@ -76,7 +78,8 @@ def _peers(account: Account, messages: list[Message], chosen: str | None) -> str
 
 
 def _chat(messages: list[Message], peer: str | None) -> str:
-    bubbles = "".join(_bubble(message) for message in messages if message.peer == peer)
+    latest = [message for message in messages if message.peer == peer][-SHOWN:]
+    bubbles = "".join(_bubble(message) for message in latest)
     return f'<section class="chat">{bubbles or "<p class=hint>No message yet. Write one below.</p>"}</section>'
 
 

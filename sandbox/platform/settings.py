@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Options of `python -m sandbox.platform`, also read from WPP_SANDBOX_…; times in seconds."""
 
-    model_config = SettingsConfigDict(frozen=True, env_prefix="WPP_SANDBOX_", cli_kebab_case=True)
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix="WPP_SANDBOX_", cli_kebab_case=True, cli_implicit_flags=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8700, ge=0, le=65_535)

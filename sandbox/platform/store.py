@@ -1,8 +1,8 @@
 """What outlives the process: one SQLite table of JSON bodies, written as things happen."""
 
+import asyncio
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from typing import Any
 class Store:
     """Bodies by kind and id, in the order of their first writing. Without a folder it keeps nothing.
 
-    A write is with the operating system when it returns: a killed process loses none, a power cut may.
+    What one turn of the event loop writes is one transaction, ended in the next turn. Then the operating system has
+    it: a killed process loses at most what it was about to answer, a power cut may cost more.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -18,7 +19,7 @@ class Store:
 
     def put(self, kind: str, key: str, body: Any) -> None:
         if self._database:
-            self._database.execute(
+            self._write(
                 "insert into entry (kind, key, body) values (?, ?, ?)"
                 " on conflict (kind, key) do update set body = excluded.body",
                 (kind, key, json.dumps(body)),
@@ -26,18 +27,41 @@ class Store:
 
     def drop(self, kind: str, key: str | None = None) -> None:
         """Forget one entry, or all of a kind."""
-        if self._database:
-            self._database.execute("delete from entry where kind = ? and key = coalesce(?, key)", (kind, key))
+        if key is None:
+            self._write("delete from entry where kind = ?", (kind,))
+        else:
+            self._write("delete from entry where kind = ? and key = ?", (kind, key))
 
-    def all(self, kind: str) -> Iterator[tuple[str, Any]]:
-        if self._database:
-            rows = self._database.execute("select key, body from entry where kind = ? order by seq", (kind,))
-            yield from ((key, json.loads(body)) for key, body in rows)
+    def all(self, kind: str) -> list[tuple[str, Any]]:
+        if self._database is None:
+            return []
+        rows = self._database.execute("select key, body from entry where kind = ? order by seq", (kind,))
+        return [(key, json.loads(body)) for key, body in rows]
 
     def close(self) -> None:
         if self._database:
+            self._commit()
             self._database.close()
             self._database = None
+
+    def _write(self, statement: str, values: tuple[str, ...]) -> None:
+        if self._database is None:
+            return
+        if not self._database.in_transaction and (loop := _running_loop()):
+            self._database.execute("begin")
+            loop.call_soon(self._commit)
+        self._database.execute(statement, values)
+
+    def _commit(self) -> None:
+        if self._database and self._database.in_transaction:
+            self._database.execute("commit")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -25,9 +25,9 @@ class World:
         self.messages = Messages(settings, self.store, self.faults, self._tell_message)
         self._dialect = Dialect(settings)
 
-    async def open(self) -> None:
+    def resume(self) -> None:
         """Take up, on the running loop, what a restart interrupted."""
-        await self.webhooks.open(self.accounts.by_session)
+        self.webhooks.resume(self.accounts.by_session)
         self.accounts.resume()
         self.messages.resume(self.accounts.by_session)
 

@@ -152,11 +152,19 @@ def platform(start_platform: PlatformFactory) -> Platform:
     return start_platform()
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
+@pytest.fixture(scope="session")
+def one_receiver() -> Iterator[Receiver]:
     received = Receiver()
     with received.server:
         yield received
+
+
+@pytest.fixture
+def receiver(one_receiver: Receiver) -> Receiver:
+    """Return the receiver, empty: the platform of the test before has stopped posting."""
+    one_receiver.bodies.clear()
+    one_receiver.statuses.clear()
+    return one_receiver
 
 
 @pytest.fixture

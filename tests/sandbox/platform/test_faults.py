@@ -31,7 +31,9 @@ def test_5xx_before_or_after_processing(
 
 
 @pytest.mark.parametrize(("fault", "messages"), [("drop_before", 0), ("drop_after", 1)])
-def test_a_dropped_connection_has_no_answer(platform: Platform, number: Number, fault: str, messages: int) -> None:
+def test_a_dropped_connection_has_no_answer(
+    platform: Platform, number: Number, fault: str, messages: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """The client sees its connection closed; whether the message was taken, only the ledger tells."""
     platform.faults(**{fault: 1})
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
@@ -40,7 +42,9 @@ def test_a_dropped_connection_has_no_answer(platform: Platform, number: Number, 
     ledger = platform.ledger()
     assert len(ledger["messages"]) == messages
     assert ledger["requests"]["POST /api/messages/text"] == {fault: 1}
+    assert ledger["faults"] == {"POST /api/messages/text": {fault: 1}}
     assert number.send().json()["status"] == "queued"
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
 def test_slow_is_processed_at_once_and_answered_late(platform: Platform, number: Number) -> None:
