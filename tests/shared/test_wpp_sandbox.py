@@ -28,7 +28,7 @@ class World:
     def __init__(self, server: PlatformServer, redis_client: "redis.Redis") -> None:
         self.keys: dict[str, SecretStr] = {}
         self.admin = httpx.Client(base_url=server.url)
-        settings = PlatformSettings(wpp_base_url=server.url, wpp_secret=SecretStr(SECRET))  # type: ignore[arg-type] # read as a URL
+        settings = PlatformSettings(wpp_base_url=server.url, wpp_secret=SecretStr(SECRET))
         self.platform = Platform(settings, auth=lambda account: TokenAuth(self.tokens, account), deadline_s=3)
         self.tokens = TokenCache(redis_client, mint=lambda account: self.platform.mint_token(self.keys[account]))
 
@@ -132,7 +132,7 @@ def test_stop_takes_the_account_offline(world: World) -> None:
 def test_a_wrong_secret_is_unauthorized(world: World, redis_client: "redis.Redis") -> None:
     """A wrong WPP_SECRET is refused with 401, and the error does not show it."""
     url = str(world.admin.base_url)
-    settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("wrong-secret-value"))  # type: ignore[arg-type] # read as a URL
+    settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("wrong-secret-value"))
     del redis_client
     with Platform(settings, auth=lambda _account: httpx.Auth()) as platform, pytest.raises(UnauthorizedError) as caught:
         platform.create_client("org")
