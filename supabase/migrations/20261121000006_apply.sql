@@ -5,41 +5,56 @@
 
 -- Each outcome with its number in the batch, its organisation, integration and account.
 create or replace function public.wpp_place(batch jsonb) returns jsonb
-language sql stable set search_path = '' as $$
-  select coalesce(jsonb_agg(o.value || jsonb_build_object(
-    'n', o.n,
-    'arrived', o.value ? 'account' and o.value ->> 'account' is not null,
-    'account', coalesce(o.value ->> 'account', a.account),
-    'organization_id', coalesce((o.value ->> 'organization_id')::uuid, a.organization_id),
-    'integration_id', coalesce((o.value ->> 'integration_id')::uuid, a.integration_id),
-    'owner', a.organization_id,
-    'ids', to_jsonb(array(
-      select jsonb_array_elements_text(case jsonb_typeof(o.value -> 'external_ids') when 'array' then o.value -> 'external_ids' else '[]' end)
-      union select o.value ->> 'task_id' where o.value ->> 'task_id' is not null
-      union select o.value ->> 'wa_message_id' where o.value ->> 'wa_message_id' is not null))
-  ) order by o.n), '[]')
-  from jsonb_array_elements(batch) with ordinality as o (value, n)
-  left join lateral (
-    select * from public.wpp_accounts k
-    where k.account = o.value ->> 'account'
-       or (o.value ->> 'account' is null and k.integration_id = (o.value ->> 'integration_id')::uuid)
-    order by k.claimed_at desc limit 1
-  ) a on true
+language plpgsql stable set search_path = '' as $$
+begin
+  return (
+    select coalesce(jsonb_agg(o.value || jsonb_build_object(
+      'n', o.n,
+      'arrived', o.value ? 'account' and o.value ->> 'account' is not null,
+      'account', coalesce(o.value ->> 'account', a.account),
+      'organization_id', coalesce((o.value ->> 'organization_id')::uuid, a.organization_id),
+      'integration_id', coalesce((o.value ->> 'integration_id')::uuid, a.integration_id),
+      'owner', a.organization_id,
+      'ids', to_jsonb(array(
+        select jsonb_array_elements_text(case jsonb_typeof(o.value -> 'external_ids') when 'array' then o.value -> 'external_ids' else '[]' end)
+        union select o.value ->> 'task_id' where o.value ->> 'task_id' is not null
+        union select o.value ->> 'wa_message_id' where o.value ->> 'wa_message_id' is not null))
+    ) order by o.n), '[]')
+    from jsonb_array_elements(batch) with ordinality as o (value, n)
+    left join lateral (
+      select * from public.wpp_accounts k
+      where k.account = o.value ->> 'account'
+         or (o.value ->> 'account' is null and k.integration_id = (o.value ->> 'integration_id')::uuid)
+      order by k.claimed_at desc limit 1
+    ) a on true
+  );
+end
 $$;
 
--- The message that any of these ids names. The CRM's older rows are known by their external_message_id only.
--- Where an echo and our own message share ids, ours is meant.
-create or replace function public.wpp_find_message(organization uuid, named_account text, ids text[]) returns uuid
-language sql stable set search_path = '' as $$
-  select coalesce(
-    (select i.message_id from public.wpp_message_ids i join public.chat_messages c on c.id = i.message_id
-     where i.organization_id = organization and i.account = named_account and i.external_id = any (ids)
-     order by c.metadata ? 'echo', c.created_at, c.id limit 1),
-    (select c.id from public.chat_messages c
-     where c.external_message_id = any (ids) and c.organization_id = organization
-     order by c.created_at, c.id limit 1))
+-- Each item with `message_id`: the message that any of its `ids` names, or null. The CRM's older rows are known by
+-- their external_message_id only. Where an echo and our own message share ids, ours is meant.
+create or replace function public.wpp_resolve(items jsonb) returns jsonb
+language plpgsql stable set search_path = '' as $$
+begin
+  -- `offset 0` keeps the planner from walking a whole account and comparing each row with the ids
+  return (
+    select coalesce(jsonb_agg(o || jsonb_build_object('message_id', coalesce(
+      (select (array_agg(c.id order by coalesce(c.metadata ? 'echo', false), c.created_at, c.id))[1]
+       from jsonb_array_elements_text(o -> 'ids') as e (id),
+       lateral (select i.message_id from public.wpp_message_ids i
+                where i.organization_id = (o ->> 'organization_id')::uuid and i.account = o ->> 'account'
+                  and i.external_id = e.id offset 0) i
+       join public.chat_messages c on c.id = i.message_id),
+      (select (array_agg(c.id order by c.created_at, c.id))[1]
+       from jsonb_array_elements_text(o -> 'ids') as e (id),
+       lateral (select c.id, c.created_at from public.chat_messages c
+                where c.organization_id = (o ->> 'organization_id')::uuid and c.external_message_id = e.id offset 0) c)
+    ))), '[]')
+    from jsonb_array_elements(items) as o
+  );
+end
 $$;
-create index if not exists wpp_messages_by_external_id on public.chat_messages (external_message_id)
+create index if not exists wpp_messages_by_external_id on public.chat_messages (organization_id, external_message_id)
   where external_message_id is not null;
 
 -- File messages. Returns the ids of the messages touched.
@@ -49,21 +64,17 @@ declare
   filed jsonb;
   made uuid[];
 begin
+  select coalesce(jsonb_agg(o), '[]') into filed from jsonb_array_elements(placed) as o where o ->> 'type' = 'message';
   -- What arrived under an id that is known already is that message; what we sent keeps its own id.
-  with m as (
-    select o, (o ->> 'n')::int as n, (o ->> 'id')::uuid as id, (o ->> 'arrived')::bool as arrived,
-           (o ->> 'organization_id')::uuid as organization_id, o ->> 'account' as account,
-           coalesce(o ->> 'wa_message_id', o ->> 'task_id', 'id:' || (o ->> 'id')) as named
-    from jsonb_array_elements(placed) as o where o ->> 'type' = 'message'
-  )
-  select coalesce(jsonb_agg(m.o || jsonb_build_object('message_id', case when m.arrived then coalesce(
-    public.wpp_find_message(m.organization_id, m.account, array(select jsonb_array_elements_text(m.o -> 'ids'))),
-    m.first_id) else m.id end) order by m.n), '[]')
+  select coalesce(jsonb_agg(m.o || jsonb_build_object('message_id', case
+    when (m.o ->> 'arrived')::bool then coalesce(m.o ->> 'message_id', m.first_id) else m.o ->> 'id' end)), '[]')
   into filed
   from (
-    select m.*, first_value(m.id) over (
-      partition by m.organization_id, m.account, m.named order by m.arrived, m.n) as first_id
-    from m
+    select o, first_value(o ->> 'id') over (
+      partition by o ->> 'organization_id', o ->> 'account',
+                   coalesce(o ->> 'wa_message_id', o ->> 'task_id', 'id:' || (o ->> 'id'))
+      order by (o ->> 'arrived')::bool, (o ->> 'n')::int) as first_id
+    from jsonb_array_elements(public.wpp_resolve(filed)) as o
   ) m;
 
   if exists (
@@ -235,7 +246,8 @@ $$;
 -- Bring together what several outcomes say of one message: the earliest time, every id, the furthest media.
 -- A text that contradicts the row is kept beside it, in metadata.conflicts.
 create or replace function public.wpp_merge_messages(filed jsonb, made uuid[]) returns void
-language sql set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
   with o as (
     select (o ->> 'message_id')::uuid as id, (o ->> 'n')::int as n, (o ->> 'at')::timestamptz as at, o,
            array_position(array['none', 'pending', 'refused', 'stored'], o ->> 'media_state') as media
@@ -276,7 +288,8 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
       file_url = m.file_url, file_name = m.file_name, file_type = m.file_type, metadata = m.metadata
   from merged m
   where c.id = m.id and (c.created_at, c.external_message_id, c.sender_name, c.file_url, c.file_name, c.file_type, c.metadata)
-    is distinct from (m.created_at, m.external_message_id, m.sender_name, m.file_url, m.file_name, m.file_type, m.metadata)
+    is distinct from (m.created_at, m.external_message_id, m.sender_name, m.file_url, m.file_name, m.file_type, m.metadata);
+end
 $$;
 
 -- What a message means for its client: the time of the last one; an answer from the phone marks what came before as read.

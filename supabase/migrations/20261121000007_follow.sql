@@ -1,13 +1,5 @@
 -- What is said about a message: statuses, reactions, edits. Before its message has come it is parked.
 
--- Each item with the message it is about, or null.
-create or replace function public.wpp_resolve(items jsonb) returns jsonb
-language sql stable set search_path = '' as $$
-  select coalesce(jsonb_agg(o || jsonb_build_object('message_id', public.wpp_find_message(
-    (o ->> 'organization_id')::uuid, o ->> 'account', array(select jsonb_array_elements_text(o -> 'ids'))))), '[]')
-  from jsonb_array_elements(items) as o
-$$;
-
 -- Apply what can be applied, and park the rest. Returns the ids of the messages touched.
 create or replace function public.wpp_follow(placed jsonb) returns uuid[]
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
@@ -32,14 +24,14 @@ begin
     touched := touched || public.wpp_say(hits);
     select known || coalesce(array_agg(distinct i), '{}') into known
     from jsonb_array_elements(hits) as o, jsonb_array_elements_text(o -> 'ids') as i;
-    with freed as (
-      delete from public.wpp_parked_outcomes p
-      where p.awaits = 'message' and p.external_ids && known
-        and public.wpp_find_message(p.organization_id, p.account, p.external_ids) is not null
-      returning p.outcome
-    )
-    select coalesce(jsonb_agg(outcome), '[]') into hits from freed;
+    select coalesce(jsonb_agg(p.outcome || jsonb_build_object('parked', p.id)), '[]') into hits
+    from public.wpp_parked_outcomes p where p.awaits = 'message' and p.external_ids && known;
     exit when hits = '[]';
+    select coalesce(jsonb_agg(o), '[]') into hits
+    from jsonb_array_elements(public.wpp_resolve(hits)) as o where o ->> 'message_id' is not null;
+    exit when hits = '[]';
+    delete from public.wpp_parked_outcomes p
+    where p.id in (select (o ->> 'parked')::uuid from jsonb_array_elements(hits) as o);
   end loop;
   return touched;
 end
@@ -92,7 +84,8 @@ $$;
 
 -- The newest edit counts; what was written first is kept.
 create or replace function public.wpp_edit(said jsonb) returns void
-language sql set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
   update public.chat_messages c
   set message_text = e.text,
       metadata = coalesce(c.metadata, '{}') || jsonb_build_object('edited_at', e.at,
@@ -103,7 +96,8 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
     from jsonb_array_elements(said) as o where o ->> 'type' = 'edit'
     order by o ->> 'message_id', (o ->> 'at')::timestamptz desc, o ->> 'text' desc
   ) e
-  where c.id = e.id and (e.at, e.text) > (coalesce((c.metadata ->> 'edited_at')::timestamptz, '-infinity'), c.message_text)
+  where c.id = e.id and (e.at, e.text) > (coalesce((c.metadata ->> 'edited_at')::timestamptz, '-infinity'), c.message_text);
+end
 $$;
 
 -- The newest reaction of each person counts, an empty one withdraws. The message's metadata remembers when;
@@ -144,7 +138,8 @@ $$;
 --   A platform's word is taken as a minute newer than it says: its clock isn't ours and counts whole seconds.
 --   `unknown` overrides an earlier failure of our own (the event was tried again), nothing else.
 create or replace function public.wpp_settle_statuses(touched uuid[]) returns void
-language sql set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
   update public.chat_messages c
   set message_status = s.status,
       metadata = case when s.error is null then coalesce(c.metadata, '{}') - 'error'
@@ -163,7 +158,8 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
              h.at + case h.source when 'platform' then interval '1 minute' else interval '0' end desc,
              h.status desc, h.error
   ) s
-  where c.id = s.id and (c.message_status, c.metadata ->> 'error') is distinct from (s.status, s.error)
+  where c.id = s.id and (c.message_status, c.metadata ->> 'error') is distinct from (s.status, s.error);
+end
 $$;
 
 -- What follows what, where two states carry the same second.

@@ -75,8 +75,11 @@ $$;
 -- Answers {"changed": [{"organization_id", "integration_id", "what": "session" | "message"}, …],
 --          "unknown_accounts": [account, …]}.
 -- A row that can't be applied fails the whole batch; the error's DETAIL is its index from 0.
+--
+-- Batches are small and tables large, whatever the statistics say (a fresh database has none): always the index.
 create or replace function public.wpp_apply(batch jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
   one jsonb;
   index integer;
