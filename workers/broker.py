@@ -1,0 +1,36 @@
+"""The broker of the worker processes. Building it opens no connection."""
+
+from threading import Event as Flag
+from typing import Any
+
+import dramatiq
+from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
+
+from shared import durable
+from shared.broker import DurableRedisBroker
+from shared.settings import RedisSettings, load
+
+STOP_MS = 300_000
+"""A drain that has not ended by then is stuck."""
+
+stopping = Flag()
+"""Set when this process is told to stop: a drain ends after the event in hand."""
+
+
+class StopDrains(Middleware):
+    """Tells drains that the process shuts down; Dramatiq waits for them."""
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:  # noqa: ARG002
+        stopping.set()
+
+
+broker = DurableRedisBroker(
+    client=durable.connect(load(RedisSettings).redis_url),
+    middleware=[
+        AgeLimit(),
+        TimeLimit(time_limit=STOP_MS),
+        Retries(max_retries=3),
+        StopDrains(),
+    ],
+)
+dramatiq.set_broker(broker)

@@ -1,0 +1,86 @@
+"""The loop that all Dramatiq actors share: take the next ready lane of a kind, handle its head, conclude, go on.
+
+A wake-up says only that some lane of a kind is ready. One drain works on until nothing is ready, its time is over or
+the process shuts down; it never holds a claim while it is not working on it.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from threading import Event as Flag
+from typing import TypeVar
+
+import redis
+import structlog
+
+from shared.errors import DatabaseUnavailableError
+from shared.events import Kind
+from shared.lanes import Claim, Lanes, Postponed, SlotOfThread, Verdict
+
+DRAIN_S = 10.0
+"""How long one wake-up is followed: short beside Dramatiq's time limit, long beside one event."""
+
+KEEP_TRYING_S = 120.0
+"""How long a verdict is offered to a Redis that is away: it may hold the only knowledge of a message sent."""
+
+MAX_SURPRISES = 8
+"""Attempts at an event that raises what nobody expected, before it becomes a dead letter."""
+
+Handler = Callable[[Claim], Verdict]
+GiveUp = Callable[[Claim, str, str], Verdict]
+Answer = TypeVar("Answer")
+
+log = structlog.get_logger()
+_here = SlotOfThread()
+
+
+def back_off(attempts: int, base_s: float = 0.5, cap_s: float = 60.0) -> float:
+    """Return seconds to wait before attempt `attempts` + 1: exponential with full jitter, at least a fifth of it."""
+    ceiling = min(cap_s, base_s * 2 ** min(attempts, 16))
+    return random.uniform(ceiling / 5, ceiling)  # noqa: S311
+
+
+def drain(lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping: Flag) -> bool:
+    """Handle ready events of `kind` until there are none. Return whether more may be waiting."""
+    slot = _here.slot
+    until = time.monotonic() + DRAIN_S
+    claim = lanes.claim(kind, slot)
+    while claim:
+        verdict = judge(claim, handler, give_up)
+        go_on = time.monotonic() < until and not stopping.is_set()
+        counted, following = _persistently(partial(lanes.conclude, claim, verdict, slot if go_on else None))
+        if not counted:
+            log.warning("claim.lost", event_id=str(claim.id), lane=claim.lane, verdict=type(verdict).__name__)
+        if not go_on:
+            return True
+        claim = following
+    return False
+
+
+def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
+    """Return the handler's verdict; what it did not expect is tried again, and given up after a while."""
+    with structlog.contextvars.bound_contextvars(event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts):
+        try:
+            if claim.expired:
+                return give_up(claim, "expired", f"could not be done in time; last reason: {claim.reason or 'none'}")
+            return handler(claim)
+        except DatabaseUnavailableError as error:
+            return Postponed(back_off(claim.attempts), f"{error.code}: {error}")
+        except Exception as error:
+            log.exception("event.surprise")
+            if claim.attempts >= MAX_SURPRISES:
+                return give_up(claim, "internal_error", f"{type(error).__name__}: {error}")
+            return Postponed(back_off(claim.attempts), f"internal_error: {type(error).__name__}")
+
+
+def _persistently(call: Callable[[], Answer]) -> Answer:
+    until = time.monotonic() + KEEP_TRYING_S
+    while True:
+        try:
+            return call()
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            if time.monotonic() > until:
+                raise
+            log.warning("redis.away", error=str(error))
+            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311

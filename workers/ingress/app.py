@@ -1,0 +1,74 @@
+"""The door: FastAPI over Redis. Run by `uvicorn --factory workers.ingress.app:create_app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import redis.asyncio
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from shared import durable, logs
+from shared.database import Database
+from shared.directory import Directory
+from shared.lanes import Lanes
+from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
+from workers.ingress import integrations, messages, problems, webhooks
+from workers.ingress.grouped import GroupedAppends
+from workers.ingress.state import Doorway
+
+ANSWER_S = 3.0
+"""How long Redis may take to confirm before a caller is told to try again."""
+
+
+def create_app() -> FastAPI:
+    """Return the app; what it works with is opened when it starts to serve.
+
+    Raises:
+        ConfigurationError: a setting is missing or wrong.
+        NotDurableError: this Redis might forget what we accept.
+    """
+    logs.configure("web")
+    app = FastAPI(title="WPP pipeline", version="1", lifespan=_open, docs_url=None, redoc_url=None)
+    problems.install(app)
+    app.include_router(messages.router)
+    app.include_router(integrations.router)
+    # a plain route: nothing to parse or to document stands between the platform and Redis
+    app.routes.append(Route("/webhooks/wpp/{account}/{key}", webhooks.receive, methods=["POST"]))
+    app.routes.append(Route("/health", _health))
+    app.routes.append(Route("/ready", _ready))
+    return app
+
+
+@asynccontextmanager
+async def _open(app: FastAPI) -> AsyncIterator[None]:
+    settings, keys, engine = load(RedisSettings), load(KeySettings), load(EngineSettings)
+    sync = durable.connect(settings.redis_url)
+    durable.refuse_volatile(sync, allow=settings.wpp_allow_volatile_redis)
+    database = Database(load(SupabaseSettings))
+    client = redis.asyncio.Redis.from_url(
+        settings.redis_url.get_secret_value(), socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
+    )
+    app.state.doorway = Doorway(
+        keys=keys,
+        redis=client,
+        appends=GroupedAppends(client, Lanes(sync, engine)),
+        database=database,
+        directory=Directory(sync, database),
+    )
+    yield
+    await client.aclose()
+    sync.close()
+
+
+async def _health(_request: Request) -> Response:
+    """Tell that this process lives."""
+    return JSONResponse({"ok": True})
+
+
+async def _ready(request: Request) -> Response:
+    """Tell whether this process could accept something now."""
+    here: Doorway = request.app.state.doorway
+    await here.redis.ping()
+    return JSONResponse({"ok": True})

@@ -1,0 +1,124 @@
+"""POST and GET /v1/messages."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
+
+from shared import intake, ledger
+from shared.errors import DatabaseError, NotFoundError
+from shared.events import Message
+from shared.ledger import Record
+from workers.ingress.callers import Organization
+from workers.ingress.state import Doorway, doorway
+
+router = APIRouter(prefix="/v1/messages", tags=["messages"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same key with the same body is one message, however often it is sent.",
+    ),
+]
+
+
+class AcceptedMessage(BaseModel):
+    id: UUID
+    status: str = "queued"
+
+
+class MessageState(BaseModel):
+    """Where a message is. `status`: queued, sent, delivered, read, failed, unknown or deleted."""
+
+    id: UUID
+    status: str
+    task_id: str | None = None
+    reason: str | None = None
+    attempts: int | None = None
+    accepted_at: datetime | None = None
+    settled_at: datetime | None = None
+
+
+@router.post("", status_code=202)
+async def send(
+    message: Message,
+    organization_id: Organization,
+    response: Response,
+    here: Annotated[Doorway, Depends(doorway)],
+    idempotency_key: IdempotencyKey = None,
+) -> AcceptedMessage:
+    """Accept a message: once this is answered, it is kept. It goes out in the order of its conversation."""
+    integration_id = await _integration(message, organization_id, here)
+    accepted = await here.appends.append(intake.send(organization_id, integration_id, message, idempotency_key))
+    response.headers["Location"] = f"/v1/messages/{accepted.id}"
+    if not accepted.new:
+        response.headers["Idempotent-Replayed"] = "true"
+    return AcceptedMessage(id=accepted.id)
+
+
+@router.get("/{message_id}")
+async def state(
+    message_id: UUID, organization_id: Organization, here: Annotated[Doorway, Depends(doorway)]
+) -> MessageState:
+    """Tell where a message is: from the ledger while it is on its way, from Supabase afterwards."""
+    reply: Any = await here.redis.hmget(ledger.key(message_id), list(ledger.FIELDS))
+    record = ledger.record(message_id, reply)
+    if record and (record.kind != "send" or record.tenant != str(organization_id)):
+        record = None
+    found = _from_ledger(record) if record else None
+    if record is None or record.settled:
+        found = await _from_supabase(message_id, organization_id, found, here)
+    if found is None:
+        msg = f"no message {message_id} in this organization"
+        raise NotFoundError(msg)
+    return found
+
+
+async def _integration(message: Message, organization_id: UUID, here: Doorway) -> UUID:
+    """Return the number to send from: the one named if it is the caller's, else the organization's primary."""
+    wanted = message.integration_id
+    if wanted is None:
+        route = await run_in_threadpool(here.directory.primary, organization_id)
+        if route is None:
+            msg = "this organization has no connected number yet: connect one with POST /v1/integrations"
+            raise NotFoundError(msg)
+        return route.id
+    route = here.directory.known(wanted) or await run_in_threadpool(here.directory.find, wanted)
+    if route is None or route.organization_id != organization_id:
+        msg = f"no integration {wanted} in this organization"
+        raise NotFoundError(msg)
+    return wanted
+
+
+def _from_ledger(record: Record) -> MessageState:
+    return MessageState(
+        id=record.id,
+        status="queued" if record.state == "claimed" else record.state,
+        task_id=record.task_id,
+        reason=record.reason if record.state != "sent" else None,
+        attempts=record.attempts,
+        accepted_at=record.accepted,
+        settled_at=record.settled,
+    )
+
+
+async def _from_supabase(
+    message_id: UUID, organization_id: UUID, found: MessageState | None, here: Doorway
+) -> MessageState | None:
+    """Add what webhooks have told since; without Supabase the ledger's word stands."""
+    try:
+        row = await run_in_threadpool(here.database.message, message_id, organization_id)
+    except DatabaseError:
+        if found is None:
+            raise
+        return found
+    if row is None or row.status == "queued":  # the recorder may be a moment behind
+        return found
+    known = found or MessageState(id=message_id, status=row.status)
+    return known.model_copy(update={"status": row.status})

@@ -1,0 +1,111 @@
+"""How the door says no: RFC 9457 problem details, one shape for every error.
+
+{"type": "about:blank", "title", "status", "code", "detail", "errors": [{"field", "message"}]}
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import redis
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from shared.errors import (
+    AccessError,
+    DatabaseUnavailableError,
+    IdempotencyConflictError,
+    NotFoundError,
+    OverloadedError,
+    PipelineError,
+)
+
+STATUS = {
+    AccessError: HTTPStatus.UNAUTHORIZED,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    IdempotencyConflictError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+RETRY_AFTER_S = 2
+
+log = structlog.get_logger()
+
+
+def problem(
+    status: HTTPStatus, code: str, detail: str, errors: Sequence[dict[str, str]] = (), **headers: str
+) -> JSONResponse:
+    """Return the answer; `headers` are named with underscores for hyphens."""
+    content: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "code": code,
+        "detail": detail,
+    }
+    if errors:
+        content["errors"] = list(errors)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return JSONResponse(content, status, named, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the routes end in a problem."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(PipelineError, _known)
+    app.add_exception_handler(HTTPException, _http)
+    for away in (redis.ConnectionError, redis.TimeoutError):
+        app.add_exception_handler(away, _redis_away)
+    app.add_exception_handler(Exception, _surprise)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
+    errors = [{"field": _field(fault["loc"]), "message": _plain(fault["msg"])} for fault in error.errors()]
+    detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in errors)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
+
+
+def _field(location: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+async def _known(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PipelineError)  # noqa: S101 - registered for this type
+    status = next(
+        (found for kind, found in STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        wait_s = int(getattr(error, "retry_after_s", RETRY_AFTER_S))
+        return problem(status, error.code, str(error), Retry_After=str(max(1, wait_s)))
+    if status is HTTPStatus.UNAUTHORIZED:
+        return problem(status, error.code, str(error), WWW_Authenticate="Bearer")
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request.failed", code=error.code, error=str(error))
+    return problem(status, error.code, str(error))
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
+    status = HTTPStatus(error.status_code)
+    answer = problem(status, status.name.lower(), str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _redis_away(_request: Request, error: Exception) -> JSONResponse:
+    log.warning("redis.away", error=str(error))
+    detail = "nothing was accepted: the queue did not confirm; send the same request again, with its Idempotency-Key"
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "queue_unavailable", detail, Retry_After=str(RETRY_AFTER_S))
+
+
+async def _surprise(_request: Request, error: Exception) -> JSONResponse:
+    log.error("request.surprise", exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "an error on our side; it has been logged")

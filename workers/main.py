@@ -1,0 +1,40 @@
+"""Entry point of all Dramatiq workers: `dramatiq workers.main --queues send` and so on.
+
+An actor follows wake-ups of one kind; which events there are is the lanes' business.
+"""
+
+import dramatiq
+
+from shared import durable, logs
+from shared.events import Kind
+from shared.settings import RedisSettings, load
+from shared.wakeups import wake
+from workers import provision, send, webhook
+from workers.broker import broker, stopping
+from workers.drain import GiveUp, drain
+from workers.services import Handle, services
+
+logs.configure("worker")
+_redis = load(RedisSettings)
+durable.refuse_volatile(broker.client, allow=_redis.wpp_allow_volatile_redis)
+
+
+@dramatiq.actor(broker=broker, queue_name="send")
+def drain_send() -> None:
+    _drain("send", send.handle, send.give_up)
+
+
+@dramatiq.actor(broker=broker, queue_name="provision")
+def drain_provision() -> None:
+    _drain("provision", provision.handle, provision.give_up)
+
+
+@dramatiq.actor(broker=broker, queue_name="webhook")
+def drain_webhook() -> None:
+    _drain("webhook", webhook.handle, webhook.give_up)
+
+
+def _drain(kind: Kind, handle: Handle, give_up: GiveUp) -> None:
+    here = services()
+    if drain(here.lanes, kind, lambda claim: handle(claim, here), give_up, stopping):
+        wake(broker, kind)

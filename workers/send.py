@@ -1,0 +1,86 @@
+"""Sends: one message to the platform, settled as sent, failed or unknown, or tried again when it proved not sent."""
+
+from shared import intake
+from shared.errors import (
+    InvalidApiKeyError,
+    LimitedError,
+    NotSentError,
+    PlatformError,
+    RefusedError,
+    UnauthorizedError,
+)
+from shared.events import SendEvent, utc_now
+from shared.lanes import Claim, Postponed, Settled, Verdict
+from workers.dead_letters import dead_letter
+from workers.drain import back_off
+from workers.services import Services
+
+REPAIR_S = 60.0
+"""How long the lanes of an integration wait between two looks at a key that was refused."""
+
+
+def handle(claim: Claim, here: Services) -> Verdict:
+    """Send one message, and say what is known of it."""
+    event = SendEvent.model_validate_json(claim.body)
+    route = here.directory.find(event.integration_id)
+    if route is None or route.organization_id != event.organization_id:
+        return give_up(claim, "not_found", f"no integration {event.integration_id} in this organization")
+    if not route.is_enabled:
+        return give_up(claim, "disabled", f"the integration {route.name!r} is switched off")
+    try:
+        sent = here.platform.send(route.account, event)
+    except PlatformError as error:
+        return after(error, claim, here)
+    outcome = intake.message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
+    return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
+
+
+def after(error: PlatformError, claim: Claim, here: Services) -> Verdict:
+    """Say what a failed call means for its message.
+
+    Whatever proves that the platform has not taken it leads to another try; whatever leaves that open ends as
+    `unknown`, which nobody repeats by itself: only proof allows a second attempt.
+    """
+    match error:
+        case InvalidApiKeyError():
+            return _hold(error, claim, here)
+        case LimitedError():
+            return Postponed(error.retry_after_s, str(error))
+        case NotSentError() | UnauthorizedError():
+            _hold_all_while_open(here)
+            return Postponed(back_off(claim.attempts), str(error))
+        case RefusedError():
+            return give_up(claim, "refused", str(error))
+        case _:
+            return unknown(claim, str(error))
+
+
+def _hold(error: PlatformError, claim: Claim, here: Services) -> Verdict:
+    """A refused key is no fault of the message: its integration's lanes wait, in order, for the repair."""
+    event = SendEvent.model_validate_json(claim.body)
+    here.lanes.close_gate(intake.integration_gate(event.integration_id), REPAIR_S, str(error))
+    here.database.report_error(event.integration_id, str(error))
+    return Postponed(0, str(error))
+
+
+def _hold_all_while_open(here: Services) -> None:
+    """While the breaker is open no lane is asked: their waiting costs nothing, and one probe finds out."""
+    state = here.breaker.state()
+    if state.name == "open":
+        here.lanes.close_gate(intake.PLATFORM_GATE, max(0.1, state.retry_after_s), "the platform is in trouble")
+
+
+def unknown(claim: Claim, why: str) -> Verdict:
+    """Nobody can know whether the platform took it: shown as such, never blindly sent again."""
+    event = SendEvent.model_validate_json(claim.body)
+    return Settled("unknown", [intake.message_outcome(event, "unknown", utc_now(), error=why)], {"reason": why})
+
+
+def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
+    """End a message without success: its row says failed, and a dead letter keeps it for a replay."""
+    event = SendEvent.model_validate_json(claim.body)
+    outcomes = (
+        intake.message_outcome(event, "failed", utc_now(), error=detail),
+        dead_letter(event, claim, reason, detail),
+    )
+    return Settled("failed", outcomes, {"reason": detail})
