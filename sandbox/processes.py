@@ -6,14 +6,12 @@ and dies with us even when we are killed (Linux).
 
 import os
 import queue
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
@@ -21,27 +19,16 @@ from pathlib import Path
 from typing import NoReturn
 
 import httpx
-import psutil  # type: ignore[import-untyped]
 
 from sandbox import tether
-from shared.errors import PipelineError
+from sandbox.errors import SandboxError
+from sandbox.ports import claim
 
-LOCALHOST = "127.0.0.1"
 POLL_S = 0.01
 LOG_LINES = 15
 Progress = Callable[[str], None]
 Running = subprocess.Popen[bytes]
 Order = tuple[Callable[[], Running], Future[Running]]
-
-
-class SandboxError(PipelineError):
-    """A local part could not be started; the text says which one, why, and what to do."""
-
-    code = "sandbox"
-
-
-class PortTakenError(SandboxError):
-    code = "port_taken"
 
 
 @dataclass(frozen=True)
@@ -74,7 +61,7 @@ class Process:
 
     def __init__(self, program: Program) -> None:
         if program.port is not None:
-            _claim(program.name, program.port)
+            claim(program.name, program.port)
         self.program = program
         program.log.parent.mkdir(parents=True, exist_ok=True)
         self._popen = _in_lasting_thread(lambda: _spawn(program))
@@ -124,23 +111,6 @@ class Process:
         raise SandboxError(msg)
 
 
-def free_port(used: Iterable[int] = ()) -> int:
-    """Return a port nobody listens on, below 32768: above, an outgoing connection may hold it."""
-    taken = set(used)
-    for _ in range(200):
-        port = random.randrange(18_000, 32_000)  # noqa: S311 - not a secret
-        if port not in taken and not listening(port) and _bindable(port):
-            return port
-    msg = f"no free port found on {LOCALHOST} between 18000 and 32000"
-    raise SandboxError(msg)
-
-
-def listening(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOCALHOST, port)) == 0
-
-
 def serves(url: str) -> Callable[[], bool]:
     """Return a check: does `url` answer 200?"""
 
@@ -151,31 +121,6 @@ def serves(url: str) -> Callable[[], bool]:
             return False
 
     return check
-
-
-def _claim(name: str, port: int) -> None:
-    if not _bindable(port):
-        msg = f"port {port}, needed by {name}, is taken by {_holder(port)}: stop that, or choose another port"
-        raise PortTakenError(msg)
-
-
-def _bindable(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOCALHOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _holder(port: int) -> str:
-    try:
-        held = [one for one in psutil.net_connections("tcp") if one.laddr and one.laddr.port == port and one.pid]
-        process = psutil.Process(held[0].pid)
-        return f"{process.name()} (pid {process.pid})"
-    except (psutil.Error, IndexError):
-        return "another program"
 
 
 def _spawn(program: Program) -> Running:

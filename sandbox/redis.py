@@ -9,7 +9,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sandbox.processes import LOCALHOST, Process, Program, SandboxError, free_port
+from sandbox.errors import SandboxError
+from sandbox.ports import LOCALHOST, free_port
+from sandbox.processes import Process, Program
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
 ONCE = Retry(NoBackoff(), retries=0)

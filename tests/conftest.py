@@ -5,6 +5,7 @@
 `supabase_world`   the Supabase project (`Supabase`: url, anon_key, service_role_key, postgres), our migrations applied
 `database_url`     its Postgres, as role `postgres`; every table empty at the start of the test
 `service_client`   a `supabase.Client` with the service role's key, on empty tables
+`platform`         the played platform, quick and forgetful (`PlatformServer`: url); its WPP_SECRET is `PLATFORM_SECRET`
 `make_client`      makes further clients, for signing users in: `make_client()` is anonymous, `make_client(key)` is not
 """
 
@@ -12,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -19,21 +21,33 @@ import pytest
 import redis
 
 import supabase
+from sandbox.platform.server import PlatformServer
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
 
 TOOLS = Path(__file__).parents[1] / ".local" / "tools"
+PLATFORM_SECRET = "the platform's server-to-server secret"
+QUICK: dict[str, Any] = {
+    "starting_s": 0.01,
+    "sent_s": 0.01,
+    "delivered_s": 0.01,
+    "read_s": 0.01,
+    "webhook_backoff_s": 0.02,
+}
 TIMEOUT = httpx.Timeout(20, connect=5)
 EMPTY_ALL = """
     set session_replication_role = replica;  -- no foreign keys, no triggers: a tenth of the time of truncate
     do $$
     declare
-      held record;
+      held regclass;
       has_rows boolean;
     begin
-      for held in select schemaname, tablename from pg_tables where schemaname in ('public', 'auth', 'storage') loop
-        execute format('select exists (select from %I.%I)', held.schemaname, held.tablename) into has_rows;
-        if has_rows then execute format('delete from %I.%I', held.schemaname, held.tablename); end if;
+      for held in
+        select format('%I.%I', schemaname, tablename) from pg_tables
+        where schemaname in ('public', 'auth', 'storage') and tablename <> 'buckets'
+      loop
+        execute format('select exists (select from %s)', held) into has_rows;
+        if has_rows then execute format('delete from %s', held); end if;
       end loop;
     end $$
 """
@@ -72,11 +86,19 @@ def supabase_world(open_directory: Path) -> Iterator[Supabase]:
         yield project
 
 
+@pytest.fixture(scope="session")
+def own_buckets(supabase_world: Supabase) -> list[str]:
+    """Return the buckets that the migrations made: they stay."""
+    with psycopg.connect(supabase_world.database_url) as connection:
+        return [name for (name,) in connection.execute("select id from storage.buckets")]
+
+
 @pytest.fixture
-def database_url(supabase_world: Supabase) -> str:
+def database_url(supabase_world: Supabase, own_buckets: list[str]) -> str:
     """Return the address of the session's Postgres (role `postgres`), all tables empty."""
     with psycopg.connect(supabase_world.postgres.admin_url, autocommit=True) as connection:
         connection.execute(EMPTY_ALL)
+        connection.execute("delete from storage.buckets where id <> all(%s)", (own_buckets,))
     return supabase_world.database_url
 
 
@@ -102,3 +124,10 @@ def make_client(supabase_world: Supabase, database_url: str) -> Iterator[MakeCli
 def service_client(supabase_world: Supabase, make_client: MakeClient) -> supabase.Client:
     """Return a client that may do everything, on empty tables."""
     return make_client(supabase_world.service_role_key)
+
+
+@pytest.fixture
+def platform() -> Iterator[PlatformServer]:
+    """Return a platform of the test's own, new: in a thread, on a port of its own."""
+    with PlatformServer(secret=PLATFORM_SECRET, **QUICK) as server:
+        yield server

@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.processes import Progress, SandboxError
+from sandbox.errors import SandboxError
+from sandbox.processes import Progress
 
 VERSION = "12.0.2-2"
 PACKAGES = {  # per system: the package, and the SHA-256 of the binary in it where we have seen it

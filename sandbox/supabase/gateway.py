@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox.processes import LOCALHOST
+from sandbox.ports import LOCALHOST
 from sandbox.supabase import auth, storage
 from sandbox.supabase.tokens import same
 from sandbox.supabase.upstream import Headers, Upstream

@@ -12,7 +12,8 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from sandbox.processes import SandboxError, User
+from sandbox.errors import SandboxError
+from sandbox.processes import User
 
 ELSEWHERE = Path("/var/tmp")  # noqa: S108 - the owner of what we find there is checked
 

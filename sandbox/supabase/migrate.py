@@ -10,10 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import psycopg
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 
-from sandbox.processes import SandboxError
+from sandbox.errors import SandboxError
 
 NAME = re.compile(r"(?P<version>\d+)_(?P<name>\w+)\.sql")
+TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|/\*.*?\*/|(\$\w*\$).*?\1|;|\S""", re.DOTALL)
 LOCK = 7_718_001  # one migration run at a time: an arbitrary number of ours
 
 JOURNAL = """
@@ -75,20 +78,39 @@ def _read(path: Path) -> Migration:
 
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     statements = migration.path.read_text(encoding="utf-8")
-    try:
-        with connection.transaction():
-            connection.execute(statements.encode())
-            connection.execute(
-                "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
-                (migration.version, migration.name, [statements]),
-            )
-    except psycopg.Error as error:
-        raise SandboxError(_explain(migration, statements, error)) from error
+    with connection.transaction():
+        _run(connection, migration.path.name, statements)
+        connection.execute(
+            "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
+            (migration.version, migration.name, [statements]),
+        )
 
 
-def _explain(migration: Migration, statements: str, error: psycopg.Error) -> str:
-    position = int(error.diag.statement_position or 0)
-    line = statements.count("\n", 0, position) + 1 if position else None
-    where = migration.path.name + (f", line {line}" if line else "")
-    details = (error.diag.message_detail, error.diag.message_hint, error.diag.context)
-    return "\n  ".join([f"{where}: {error.diag.message_primary or error}", *(detail for detail in details if detail)])
+def _run(connection: psycopg.Connection, name: str, statements: str) -> None:
+    """Send the whole file as it is; the answers, one per statement, tell which of them failed."""
+    connection.pgconn.send_query(statements.encode())
+    failure: psycopg.Error | None = None
+    answered = 0
+    while result := connection.pgconn.get_result():
+        if result.status == ExecStatus.FATAL_ERROR:
+            failure = error_from_result(result)
+        answered += failure is None
+    if failure:
+        position = int(failure.diag.statement_position or 0) or _starts(statements)[answered]
+        line = statements.count("\n", 0, position) + 1
+        details = (failure.diag.message_detail, failure.diag.message_hint, failure.diag.context)
+        lines = [f"{name}, line {line}: {failure.diag.message_primary}", *(detail for detail in details if detail)]
+        raise SandboxError("\n  ".join(lines)) from failure
+
+
+def _starts(statements: str) -> list[int]:
+    """Return where each statement begins, and where the text ends."""
+    starts: list[int] = []
+    between = True
+    for token in TOKEN.finditer(statements):
+        if token[0] == ";":
+            between = True
+        elif between and not token[0].startswith(("--", "/*")):
+            starts.append(token.start())
+            between = False
+    return [*starts, len(statements)]

@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import psycopg
 
-from sandbox.processes import LOCALHOST, Process, Program, SandboxError, User
+from sandbox.errors import SandboxError
+from sandbox.ports import LOCALHOST
+from sandbox.processes import Process, Program, User
 from sandbox.supabase import home
 
 ADMIN = "supabase_admin"
@@ -108,7 +110,10 @@ class Postgres:
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.admin_url, connect_timeout=2).close()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                msg = f"the data in {self.directory} was made with another password: restore it, or delete that folder"
+                raise SandboxError(msg) from None
             return False
         return True
 

@@ -12,7 +12,8 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from sandbox.processes import LOCALHOST, Process, Program, Progress, free_port, serves
+from sandbox.ports import LOCALHOST, free_port
+from sandbox.processes import Process, Program, Progress, serves
 from sandbox.supabase import binary, migrate
 from sandbox.supabase.postgres import Postgres
 from sandbox.supabase.tokens import SERVICE_ROLE, Secrets

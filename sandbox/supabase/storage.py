@@ -14,23 +14,17 @@ from uuid import UUID
 
 import psycopg
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.supabase import objects
+from sandbox.supabase import files, objects
+from sandbox.supabase.files import RefusedError
 from sandbox.supabase.objects import Database, File
 from sandbox.supabase.tokens import SERVICE_ROLE, issue, verify
 
 ROLES = {"anon", "authenticated", SERVICE_ROLE}
 LONGEST_S = 7 * 86_400
-
-
-class RefusedError(Exception):
-    def __init__(self, status: int, error: str, message: str) -> None:
-        super().__init__(message)
-        self.body = {"statusCode": str(status), "error": error, "message": message}
 
 
 NO_BUCKET = (404, "Bucket not found", "Bucket not found")
@@ -77,14 +71,14 @@ class Storage:
     async def upload(self, request: Request, db: Database) -> Any:
         bucket_id, name = request.path_params["bucket"], request.path_params["name"]
         replace = request.method == "PUT" or request.headers.get("x-upsert") == "true"
-        file = await _uploaded(request)
+        file = await files.uploaded(request)
         object_id = await objects.save(db, bucket_id, name, file, replace=replace)
         _check_limits(_required(await objects.bucket(db, bucket_id), NO_BUCKET), file)
         return {"Id": object_id, "Key": f"{bucket_id}/{name}"}
 
     async def download(self, request: Request, db: Database) -> Any:
         bucket_id, name = request.path_params["bucket"], request.path_params["name"]
-        return _served(_required(await objects.load(db, bucket_id, name), NO_OBJECT), request)
+        return files.served(_required(await objects.load(db, bucket_id, name), NO_OBJECT), request)
 
     async def info(self, request: Request, db: Database) -> Any:
         row = _required(await objects.info(db, request.path_params["bucket"], request.path_params["name"]), NO_OBJECT)
@@ -158,38 +152,12 @@ class Storage:
         return f"/object/sign/{quote(bucket_id)}/{quote(name)}?token={token}"
 
 
-async def _uploaded(request: Request) -> File:
-    """Return the file of a multipart form, or else the whole body."""
-    mime_type = request.headers.get("content-type", "application/octet-stream")
-    if not mime_type.startswith("multipart/form-data"):
-        return File(await request.body(), mime_type)
-    async with request.form() as form:
-        found = next((part for part in form.values() if isinstance(part, UploadFile)), None)
-        if found is None:
-            raise RefusedError(400, "InvalidRequest", "the form holds no file")
-        cache = str(form.get("cacheControl") or "3600")
-        return File(await found.read(), found.content_type or "application/octet-stream", _seconds(cache))
-
-
-def _seconds(cache_control: str) -> int:
-    digits = cache_control.removeprefix("max-age=")
-    return int(digits) if digits.isdigit() else 3600
-
-
 def _check_limits(bucket: dict[str, Any], file: File) -> None:
     """Refuse, and so undo, what its bucket does not take."""
     if bucket["file_size_limit"] and len(file.content) > bucket["file_size_limit"]:
         raise RefusedError(413, "Payload too large", "The object exceeded the maximum allowed size")
     if bucket["allowed_mime_types"] and file.mime_type.partition(";")[0] not in bucket["allowed_mime_types"]:
         raise RefusedError(415, "invalid_mime_type", f"mime type {file.mime_type} is not supported")
-
-
-def _served(file: File, request: Request) -> Response:
-    headers = {"cache-control": f"max-age={file.cache_s}", "x-content-type-options": "nosniff"}
-    if "download" in request.query_params:
-        name = request.query_params["download"] or request.path_params["name"].rpartition("/")[2]
-        headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
-    return Response(file.content, headers=headers | {"content-type": file.mime_type})
 
 
 def _required(found: Any, refusal: tuple[int, str, str]) -> Any:

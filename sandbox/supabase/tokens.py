@@ -10,7 +10,7 @@ import jwt
 
 ALGORITHM = "HS256"
 SESSION_S = 3600
-KEY_S = 10 * 365 * 86_400
+KEYS_FROM, KEYS_UNTIL = 1_600_000_000, 2_500_000_000  # 2020 to 2049: the same key at each start
 SERVICE_ROLE = "service_role"
 
 
@@ -25,7 +25,7 @@ class Secrets:
 
     def key(self, role: str) -> str:
         """Return the API key of `role`, "anon" or "service_role": the same one at each start."""
-        claims = {"iss": "supabase", "ref": "local", "role": role, "iat": 1_767_225_600, "exp": 1_767_225_600 + KEY_S}
+        claims = {"iss": "supabase", "ref": "local", "role": role, "iat": KEYS_FROM, "exp": KEYS_UNTIL}
         return jwt.encode(claims, self.jwt, ALGORITHM)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from sandbox.processes import PortTakenError, SandboxError
+from sandbox.errors import PortTakenError, SandboxError
 from sandbox.redis import ONCE, RedisServer
 
 

@@ -1,0 +1,32 @@
+"""What the local world starts with: an organization, and a person of it who can sign in."""
+
+from uuid import UUID
+
+import psycopg
+
+from sandbox.supabase.users import hashed
+
+ORGANIZATION = UUID("00000000-0000-4000-8000-000000000001")
+USER = UUID("00000000-0000-4000-8000-000000000002")
+NAME = "Demo organization"
+EMAIL = "demo@example.com"
+PASSWORD = "password"
+
+
+def seed(admin_url: str) -> None:
+    """Insert the demo rows where they are missing; what somebody changed stays."""
+    with psycopg.connect(admin_url) as connection:
+        connection.execute(
+            "insert into public.organizations (id, name) values (%s, %s) on conflict do nothing", (ORGANIZATION, NAME)
+        )
+        connection.execute(
+            """
+            insert into auth.users (id, email, encrypted_password, email_confirmed_at) values (%s, %s, %s, now())
+            on conflict do nothing
+            """,
+            (USER, EMAIL, hashed(PASSWORD)),
+        )
+        connection.execute(
+            "insert into public.profiles (id, organization_id, email) values (%s, %s, %s) on conflict do nothing",
+            (USER, ORGANIZATION, EMAIL),
+        )
