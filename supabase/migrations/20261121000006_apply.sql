@@ -57,6 +57,15 @@ $$;
 create index if not exists wpp_messages_by_external_id on public.chat_messages (organization_id, external_message_id)
   where external_message_id is not null;
 
+-- A row older than this history: what it says is the first that was said.
+create or replace function public.wpp_begin_history(ids uuid[]) returns void
+language sql set search_path = '' as $$
+  insert into public.wpp_message_history (message_id, organization_id, status, source, at)
+  select c.id, c.organization_id, coalesce(c.message_status, 'sent'), 'own', c.created_at
+  from public.chat_messages c
+  where c.id = any (ids) and not exists (select from public.wpp_message_history h where h.message_id = c.id)
+$$;
+
 -- File messages. Returns the ids of the messages touched.
 create or replace function public.wpp_file_messages(placed jsonb) returns uuid[]
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
@@ -92,6 +101,9 @@ begin
   where e.external_id is not null and o ->> 'account' is not null;
   perform public.wpp_merge_messages(filed, made);
 
+  perform public.wpp_begin_history(array(
+    select (o ->> 'message_id')::uuid from jsonb_array_elements(filed) as o
+    except select unnest(made)));
   insert into public.wpp_message_history (message_id, organization_id, status, source, at, error)
   select (o ->> 'message_id')::uuid, (o ->> 'organization_id')::uuid, (o ->> 'status')::public.message_status,
          case when (o ->> 'arrived')::bool then 'platform' else 'own' end, (o ->> 'at')::timestamptz, o ->> 'error'
@@ -231,6 +243,11 @@ begin
     from public.wpp_message_history h where h.message_id = twin.echo
     on conflict do nothing;
     update public.message_reactions r set message_id = twin.own where r.message_id = twin.echo;
+    update public.chat_messages own
+    set metadata = (echo.metadata - 'echo') || coalesce(own.metadata, '{}'),
+        message_text = case when echo.metadata ? 'edited_at' and not own.metadata ? 'edited_at' then echo.message_text
+                            else own.message_text end
+    from public.chat_messages echo where own.id = twin.own and echo.id = twin.echo;
     delete from public.chat_messages c where c.id = twin.echo;
   end loop;
 end
@@ -299,10 +316,13 @@ declare
   client record;
 begin
   for client in
-    select c.id, max(m.created_at) as at,
+    select c.id, max(o.at) as at,
            max(m.created_at) filter (where m.metadata ? 'echo') as answered_at,
            min(m.created_at) filter (where not m.is_outgoing and not m.is_read) as unread_from
-    from (select distinct (o ->> 'message_id')::uuid as id from jsonb_array_elements(filed) as o) o
+    from (
+      select (o ->> 'message_id')::uuid as id, max((o ->> 'at')::timestamptz) as at
+      from jsonb_array_elements(filed) as o group by 1
+    ) o
     join public.chat_messages m on m.id = o.id join public.clients c on c.id = m.client_id
     group by c.id order by c.id
   loop

@@ -66,11 +66,7 @@ begin
   where c.id = a.id and (c.external_message_id, c.metadata)
     is distinct from (coalesce(c.external_message_id, a.external_id), a.metadata || coalesce(c.metadata, '{}'));
 
-  insert into public.wpp_message_history (message_id, organization_id, status, source, at)
-  select c.id, c.organization_id, coalesce(c.message_status, 'sent'), 'own', c.created_at
-  from public.chat_messages c -- a row older than this history: what it says is the first that was said
-  where c.id in (select (o ->> 'message_id')::uuid from jsonb_array_elements(said) as o)
-    and not exists (select from public.wpp_message_history h where h.message_id = c.id);
+  perform public.wpp_begin_history(array(select (o ->> 'message_id')::uuid from jsonb_array_elements(said) as o));
   insert into public.wpp_message_history (message_id, organization_id, status, source, at, error)
   select (o ->> 'message_id')::uuid, (o ->> 'organization_id')::uuid, (o ->> 'status')::public.message_status,
          'platform', (o ->> 'at')::timestamptz, o ->> 'error'

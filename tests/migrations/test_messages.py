@@ -1,0 +1,238 @@
+"""wpp_apply and messages: filed once, completed by what comes later, in the same row whatever the order."""
+
+from itertools import permutations
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.migrations.conftest import PHONE, Tenant, at
+
+
+def test_a_sent_message_is_one_row_with_its_task_id(tenant: Tenant) -> None:
+    sent = tenant.sent(task_id="task_77", sender_name="Olga")
+    answer = tenant.apply(sent)
+    row = tenant.message()
+    assert row["id"] == sent.id
+    assert (row["message_status"], row["external_message_id"], row["message_text"]) == ("sent", "task_77", "Hello")
+    assert (row["message_type"], row["messenger_type"], row["is_outgoing"]) == ("manager", "whatsapp", True)
+    assert (row["integration_id"], row["sender_name"], row["created_at"]) == (tenant.integration, "Olga", at(0))
+    assert row["metadata"]["integration_id"] == str(tenant.integration)
+    assert answer == {
+        "changed": [
+            {"organization_id": str(tenant.id), "integration_id": str(tenant.integration), "what": "message"},
+        ],
+        "unknown_accounts": [],
+    }
+
+
+def test_an_arrived_message_is_filed_under_its_sender_at_the_platform_s_time(tenant: Tenant) -> None:
+    tenant.apply(tenant.arrived(30, wa_message_id="false_1", peer_name="Ivan", text="Hi"))
+    row, (client,) = tenant.message(), tenant.clients()
+    assert (row["client_id"], client["name"], client["phone"]) == (client["id"], "Ivan", PHONE)
+    assert (row["message_type"], row["is_outgoing"], row["is_read"]) == ("client", False, False)
+    assert (row["external_message_id"], row["created_at"], client["last_message_at"]) == ("false_1", at(30), at(30))
+
+
+def test_the_same_outcome_twice_changes_nothing(tenant: Tenant) -> None:
+    outcomes = [tenant.arrived(wa_message_id="W1"), tenant.sent(task_id="T1", second=1)]
+    tenant.apply(*outcomes, *outcomes)
+    before = tenant.messages()
+    tenant.apply(*outcomes)
+    assert tenant.messages() == before
+    assert len(before) == 2
+
+
+def test_two_arrivals_of_one_external_id_are_one_row(tenant: Tenant) -> None:
+    first, second, third = (tenant.arrived(wa_message_id="W1") for _ in range(3))
+    tenant.apply(first, second)
+    tenant.apply(third)
+    row = tenant.message()
+    assert row["id"] == first.id
+    assert "conflicts" not in row["metadata"]
+
+
+def test_a_duplicate_with_another_text_is_kept_beside_the_first(tenant: Tenant) -> None:
+    tenant.apply(tenant.arrived(wa_message_id="W1", text="one"))
+    for _ in range(2):
+        tenant.apply(tenant.arrived(wa_message_id="W1", text="two"))
+    row = tenant.message()
+    assert (row["message_text"], row["metadata"]["conflicts"]) == ("one", ["two"])
+
+
+def test_messages_without_an_external_id_are_told_apart_by_their_own(tenant: Tenant) -> None:
+    tenant.apply(tenant.arrived(), tenant.arrived())
+    assert len(tenant.messages()) == 2
+
+
+def test_the_same_external_id_on_two_numbers_is_two_messages(tenant: Tenant, other: Tenant) -> None:
+    tenant.apply(tenant.arrived(wa_message_id="W1"), other.arrived(wa_message_id="W1", phone="79990003344"))
+    assert len(tenant.messages()) == len(other.messages()) == 1
+
+
+def test_a_file_follows_its_message(tenant: Tenant) -> None:
+    message = tenant.arrived(wa_message_id="W1", content="image", media_state="pending", file_type="image/jpeg")
+    stored = message.model_copy(update={"media_state": "stored", "file_url": "https://x/1.jpg", "file_name": "1.jpg"})
+    for order in permutations([message, stored, message]):
+        tenant.db.execute("truncate chat_messages cascade")
+        for each in order:
+            tenant.apply(each)
+        row = tenant.message()
+        assert (row["file_url"], row["file_name"], row["file_type"]) == ("https://x/1.jpg", "1.jpg", "image/jpeg")
+        assert row["metadata"]["media_state"] == "stored"
+        assert row["metadata"]["content"] == "image"
+
+
+def test_an_answer_from_the_phone_marks_what_came_before_as_read(tenant: Tenant) -> None:
+    before, after = tenant.arrived(1, wa_message_id="W1"), tenant.arrived(9, wa_message_id="W3")
+    echo = tenant.arrived(5, wa_message_id="W2", outgoing=True, text="Answered from the phone")
+    for order in permutations([before, echo, after]):
+        tenant.db.execute("truncate chat_messages cascade")
+        for each in order:
+            tenant.apply(each)
+        read = {row["external_message_id"]: row["is_read"] for row in tenant.messages()}
+        assert read == {"W1": True, "W2": True, "W3": False}
+
+
+def test_an_echo_of_our_own_message_becomes_part_of_it(tenant: Tenant) -> None:
+    """The platform tells of what we sent under its waMessageId; only later do we learn that it is our task."""
+    sent = tenant.sent(task_id="T1")
+    echo = tenant.arrived(1, wa_message_id="W1", outgoing=True, text="Hello")
+    bind = tenant.status("delivered", 2, task_id="T1", wa_message_id="W1")
+    for order in permutations([sent, echo, bind]):
+        tenant.db.execute("truncate chat_messages, wpp_parked_outcomes cascade")
+        for each in order:
+            tenant.apply(each)
+        row = tenant.message()
+        assert (row["id"], row["message_status"], row["external_message_id"]) == (sent.id, "delivered", "T1")
+        assert row["metadata"]["waMessageId"] == "W1"
+
+
+def test_what_an_unknown_account_says_waits_until_somebody_connects_it(tenant: Tenant) -> None:
+    late = Tenant(tenant.db, "0000000000099")
+    answer = tenant.apply(
+        late.arrived(wa_message_id="W1"), late.status("read", 2, "W1"), late.session("connected", 1), tenant.arrived()
+    )
+    assert answer["unknown_accounts"] == [late.account]
+    assert [change["organization_id"] for change in answer["changed"]] == [str(tenant.id)]
+    late.connect()
+    assert late.message()["message_status"] == "read"
+    assert late.rows("select status from whatsapp_sessions where organization_id = %s", late.id) == [
+        {"status": "connected"}
+    ]
+    assert late.rows("select * from wpp_parked_outcomes") == []
+
+
+def test_an_account_that_was_removed_still_receives(tenant: Tenant) -> None:
+    """Receipts come after a number was disconnected, and after it was connected again as a new integration."""
+    sent = tenant.sent(task_id="T1")
+    tenant.apply(sent)
+    tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
+    tenant.apply(tenant.status("delivered", 1, "T1"))
+    assert tenant.message()["message_status"] == "delivered"
+    tenant.db.execute("select wpp_save_integration(%s, %s, 'Again', %s)", (uuid4(), tenant.id, tenant.account))
+    tenant.apply(tenant.status("read", 2, "T1"))
+    assert tenant.message()["message_status"] == "read"
+
+
+def test_a_row_of_the_old_system_is_found_by_its_external_id(tenant: Tenant) -> None:
+    tenant.db.execute(
+        "insert into chat_messages (organization_id, message_text, message_type, is_outgoing, message_status, "
+        "external_message_id, created_at) values (%s, 'old', 'manager', true, 'read', 'T0', %s)",
+        (tenant.id, at(-60)),
+    )
+    tenant.apply(tenant.status("delivered", 0, "T0"), tenant.arrived(1, wa_message_id="T0", text="old"))
+    row = tenant.message()
+    assert (row["message_text"], row["message_status"]) == ("old", "read")
+
+
+def test_one_wrong_row_refuses_the_batch_and_is_named(tenant: Tenant) -> None:
+    wrong = tenant.sent().model_dump(mode="json") | {"id": "not-a-uuid"}
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation, match="outcome 2: ") as caught:
+        tenant.apply(tenant.sent(), tenant.sent(), wrong, tenant.sent())
+    assert caught.value.diag.message_detail == "2"
+    assert tenant.messages() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"type": "nonsense"}, {"at": None}, {"status": "nonsense"}, {"organization_id": str(uuid4())}, {"type": None}],
+)
+def test_a_row_that_makes_no_sense_is_named(tenant: Tenant, wrong: dict[str, Any]) -> None:
+    with pytest.raises(psycopg.Error, match="outcome 1: "):
+        tenant.apply(tenant.sent(), tenant.sent().model_dump(mode="json") | wrong)
+
+
+def test_nobody_writes_into_another_organization(tenant: Tenant, other: Tenant) -> None:
+    sent = tenant.sent(task_id="T1")
+    tenant.apply(sent)
+    for foreign in (
+        sent.model_copy(update={"organization_id": other.id, "integration_id": other.integration}),
+        tenant.sent().model_copy(update={"organization_id": other.id}),
+        tenant.arrived().model_copy(update={"organization_id": other.id}),
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="another organization"):
+            tenant.apply(foreign)
+    tenant.apply(other.status("read", 1, "T1"))
+    assert tenant.message()["message_status"] == "sent"
+    assert other.messages() == []
+
+
+def test_an_empty_batch_is_nothing(tenant: Tenant) -> None:
+    assert tenant.apply() == {"changed": [], "unknown_accounts": []}
+
+
+LIFE = ("queued", "sent", "bind", "delivered", "read", "edit", "reaction", "incoming", "file")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(LIFE), again=st.lists(st.sampled_from(LIFE), max_size=6), cut=st.integers(1, 14))
+def test_every_order_of_a_life_ends_in_the_same_rows(
+    tenant: Tenant, order: list[str], again: list[str], cut: int
+) -> None:
+    """Whatever order, repetition and division into batches: the same rows, and nothing left parked."""
+    tenant.db.execute("truncate chat_messages, clients, wpp_parked_outcomes cascade")
+    told = [*order, *again]
+    for start in range(0, len(told), cut):
+        tenant.apply(*(life(tenant)[name] for name in told[start : start + cut]))
+    assert tenant.rows("select * from wpp_parked_outcomes") == []
+    incoming, sent = tenant.messages()
+    assert (incoming["message_text"], incoming["file_url"]) == ("Photo", "https://x/1.jpg")
+    reactions = sent["metadata"].pop("reactions")
+    assert reactions[PHONE]["emoji"] == "👍"
+    edited_at = sent["metadata"].pop("edited_at")
+    assert edited_at.startswith("2026-11-21T12:00:07")
+    assert sent["metadata"] == {
+        "integration_id": str(tenant.integration),
+        "phone": PHONE,
+        "taskId": "T1",
+        "waMessageId": "W1",
+        "original_text": "Hello",
+    }
+    assert (sent["message_text"], sent["message_status"], sent["external_message_id"]) == ("Hello!", "read", "T1")
+    assert sent["created_at"] == at(1)
+    (client,) = tenant.clients()
+    assert (client["name"], client["last_message_at"]) == ("Ivan", at(2))
+    assert tenant.rows("select emoji from message_reactions where client_id = %s", client["id"]) == [{"emoji": "👍"}]
+    history = tenant.rows("select status from wpp_message_history where message_id = %s order by at", sent["id"])
+    assert [row["status"] for row in history] == ["queued", "sent", "sent", "delivered", "read"]
+
+
+def life(tenant: Tenant) -> dict[str, Any]:
+    """What is said of one message that we sent, and of one that arrived, with ids that stay the same."""
+    own = {"id": tenant.integration, "text": "Hello"}
+    photo = {"id": tenant.id, "wa_message_id": "W9", "text": "Photo", "content": "image", "peer_name": "Ivan"}
+    return {
+        "queued": tenant.sent("queued", 1, **own),
+        "sent": tenant.sent("sent", 2, task_id="T1", **own),
+        "bind": tenant.status("sent", 3, task_id="T1", wa_message_id="W1"),
+        "delivered": tenant.status("delivered", 4, "T1"),
+        "read": tenant.status("read", 5, "W1"),
+        "edit": tenant.edit("Hello!", 7, "W1"),
+        "reaction": tenant.reaction("👍", 8, "W1"),
+        "incoming": tenant.arrived(0, media_state="pending", **photo),
+        "file": tenant.arrived(0, media_state="stored", file_url="https://x/1.jpg", **photo),
+    }
