@@ -83,9 +83,9 @@ class Accounts:
             account.qr_shown = 0
             self._later(account, self._settings.starting_s, self._come_up)
 
-    def scan(self, account: Account, code: str | None = None) -> bool:
+    def scan(self, account: Account, code: object = None) -> bool:
         """Link the phone; False when there is no QR code, or `code` is no longer the one shown."""
-        if account.status != "qr" or code not in {None, account.qr}:
+        if account.status != "qr" or (code is not None and code != account.qr):
             return False
         account.linked = True
         self._connect(account)

@@ -50,6 +50,6 @@ def account(request: Request, named: object = None) -> Account:
         raise invalid_token()
     if not world.tokens.belongs(fingerprint, found.api_key):
         raise invalid_token()
-    if named not in {None, session}:
+    if named is not None and named != session:
         raise ApiError(403, "Token does not belong to this account")
     return found

@@ -58,7 +58,7 @@ def _badge(account: Account) -> str:
 def _waiting(account: Account) -> str:
     if account.status != "qr":
         return f'<p class="hint">{WORDS[account.status]}</p>'
-    picture = segno.make(account.qr or "", error="l").svg_inline(scale=4, border=2, dark="#0b141a", light="#fff")
+    picture = segno.make(account.qr or "", error="l").svg_inline(omitsize=True, border=2, dark="#0b141a", light="#fff")
     return (
         f'<div class="qr">{picture}</div>'
         f'<form class="scan" method="post" action="/phone/{account.session}/scan"><button>Scan</button></form>'

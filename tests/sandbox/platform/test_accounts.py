@@ -77,6 +77,7 @@ def test_a_token_opens_its_own_account_only(platform: Platform) -> None:
         other.ask("POST", f"/internal/session/{number.session}/webhook", url="http://evil.example"),
         other.ask("POST", f"/internal/session/{number.session}/stop"),
         other.ask("POST", "/api/messages/text", account=number.session, to="79990001122", text="x"),
+        other.ask("POST", "/api/messages/text", account=[number.session], to="79990001122", text="x"),
     ]
     assert {answer.status_code for answer in answers} == {403}
 
@@ -111,6 +112,7 @@ def test_an_old_qr_code_cannot_be_scanned(number: Number) -> None:
     number.start()
     until(number.qr)
     assert number.phone("scan", qr="2@yesterday").status_code == 409
+    assert number.phone("scan", qr=["2@"]).status_code == 409
     assert number.status() == "qr"
 
 

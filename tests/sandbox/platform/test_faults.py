@@ -48,7 +48,7 @@ def test_a_dropped_connection_has_no_answer(
 
 
 def test_slow_is_processed_at_once_and_answered_late(platform: Platform, number: Number) -> None:
-    platform.faults(slow={"rate": 1, "seconds": 5})
+    platform.faults(slow={"rate": 1, "seconds": 0.5})
     number.http = httpx.Client(base_url=number.http.base_url, timeout=0.2)
     with number.http, pytest.raises(httpx.ReadTimeout):
         number.send()
