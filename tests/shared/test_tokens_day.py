@@ -1,0 +1,43 @@
+"""A day in the life of a token, on a clock that the test turns: fakeredis, whose time is Python's."""
+
+import random
+import threading
+import time
+from itertools import pairwise
+
+import fakeredis
+import pytest
+from pydantic import SecretStr
+
+from shared.token_store import Minted
+from shared.tokens import TokenCache
+
+ACCOUNT = "0000000000042"
+LIFE_S = 900.0
+
+
+def test_a_day_of_four_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 h of calls, one every 10 s from one of four workers: at most one refresh in 9 minutes, and no 401."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    minted_at: list[float] = []
+
+    def mint(_account: str) -> Minted:
+        minted_at.append(now)
+        return Minted(SecretStr(str(now + LIFE_S)), LIFE_S)
+
+    server = fakeredis.FakeServer()
+    workers = [TokenCache(fakeredis.FakeRedis(server=server), mint, clock=lambda: now) for _ in range(4)]
+    dice = random.Random(4)  # noqa: S311 - a repeatable day
+    refused = 0
+    for _ in range(24 * 360):
+        token = dice.choice(workers).get(ACCOUNT)
+        refused += now >= float(token.value.get_secret_value())
+        for thread in threading.enumerate():
+            if thread.name.startswith("token-refresh"):
+                thread.join()
+        now += 10
+    assert refused == 0
+    gaps = [later - earlier for earlier, later in pairwise(minted_at)]
+    assert min(gaps) >= 9 * 60
+    assert max(gaps) < LIFE_S - 60, "refreshed ahead, never when it has stopped to count"

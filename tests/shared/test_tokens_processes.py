@@ -1,0 +1,55 @@
+"""The token cache across processes: one mint for all of them, and another one only when its holder dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from sandbox.redis import RedisServer
+
+
+def fleet(url: str, processes: int, threads: int, first_mint_s: float, lease_s: float) -> subprocess.Popen[str]:
+    numbers = [str(number) for number in (processes, threads, first_mint_s, lease_s)]
+    command = [sys.executable, "-m", "tests.shared.token_program", url, "0000000000042", *numbers]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def said(line: str) -> dict[str, Any]:
+    """Return what a process said, or nothing for a log line."""
+    found: dict[str, Any] = json.loads(line) if line.startswith("{") else {"what": "log"}
+    return found
+
+
+@pytest.mark.usefixtures("redis_client")
+def test_a_cold_fleet_mints_once(redis_server: RedisServer) -> None:
+    """8 processes of 16 threads without a token: exactly one mint, and 128 times the same token."""
+    with fleet(redis_server.url, 8, 16, first_mint_s=0.3, lease_s=9) as running:
+        assert running.stdout
+        lines = [said(line) for line in running.stdout]
+    got = [line["value"] for line in lines if line["what"] == "got"]
+    assert len(got) == 128
+    assert len(set(got)) == 1
+    assert sum(line["what"] == "minting" for line in lines) == 1
+
+
+@pytest.mark.usefixtures("redis_client")
+def test_a_killed_holder_is_replaced_after_its_lease(redis_server: RedisServer) -> None:
+    """The one who asks is killed with -9: one more mint, and everybody else is served within lease + 1 s."""
+    lease_s, killed_at, lines = 2.0, 0.0, []
+    with fleet(redis_server.url, 4, 8, first_mint_s=60, lease_s=lease_s) as running:
+        assert running.stdout
+        for line in running.stdout:
+            lines.append(said(line))
+            if lines[-1]["what"] == "minting" and not killed_at:
+                os.kill(lines[-1]["pid"], signal.SIGKILL)
+                killed_at = time.monotonic()
+    got = [line for line in lines if line["what"] == "got"]
+    assert len(got) == 24
+    assert len({line["value"] for line in got}) == 1
+    assert max(line["at"] for line in got) - killed_at < lease_s + 1
+    assert sum(line["what"] == "minting" for line in lines) == 2

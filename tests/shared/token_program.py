@@ -1,0 +1,64 @@
+"""A fleet that needs one token: `token_program <redis url> <account> <processes> <threads> <first mint s> <lease s>`.
+
+All threads of all processes ask at once. Prints one JSON line per mint and per token, with the process's id and `at`,
+in seconds by the clock that all processes of a machine share. The first mint of all takes its time, the others 0.1 s.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from multiprocessing.synchronize import Barrier
+
+import redis
+from pydantic import SecretStr
+
+from shared.token_store import Minted
+from shared.tokens import Times, TokenCache
+
+
+def say(what: str, value: str) -> None:
+    line = json.dumps({"what": what, "value": value, "at": time.monotonic(), "pid": os.getpid()}) + "\n"
+    os.write(1, line.encode())
+
+
+def one_process(url: str, account: str, threads: int, times: tuple[float, float], together: Barrier) -> None:
+    first_mint_s, lease_s = times
+    client = redis.Redis.from_url(url)
+
+    def mint(_account: str) -> Minted:
+        say("minting", "")
+        time.sleep(first_mint_s if client.incr("mints") == 1 else 0.1)
+        value = f"token of {os.getpid()}"
+        say("minted", value)
+        return Minted(SecretStr(value), 900)
+
+    cache = TokenCache(client, mint, times=Times(lease_s=lease_s, mint_s=1))
+
+    def get() -> None:
+        together.wait()
+        say("got", cache.get(account, timeout_s=30).value.get_secret_value())
+
+    running = [threading.Thread(target=get) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+def main(url: str, account: str, processes: int, threads: int, times: tuple[float, float]) -> None:
+    fork = multiprocessing.get_context("fork")
+    together = fork.Barrier(processes * threads)
+    running = [
+        fork.Process(target=one_process, args=(url, account, threads, times, together)) for _ in range(processes)
+    ]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), (float(sys.argv[5]), float(sys.argv[6])))
