@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from shared import ids
-from shared.chats import Chat, find, is_own
+from shared.chats import Chat, find, has_own_id, is_own
 from shared.dialects import SERVICE_WORDS, SESSION_WORDS, STATES, TYPES, ArrivalType, plain, status
 from shared.events import utc_now
 from shared.shapes import Shape, first, identifier, moment, read, text
@@ -46,9 +46,8 @@ def describe(payload: Mapping[str, Any], account: str, accepted_at: datetime | N
     """Return what arrived for `account`; never raises. `accepted_at` stands in where no time is told."""
     accepted_at = accepted_at or utc_now()
     shape = read(payload)
-    own = is_own(shape.fields)
-    kind = _kind(shape, own=own)
-    of_ours = own or kind in ("echo", "status", "sent", "dead")
+    kind = _kind(shape)
+    of_ours = kind in ("echo", "status", "sent", "dead") or is_own(shape.fields) is True
     chat = Chat(None, "nobody") if kind in _SESSION else find(shape.fields, own=of_ours)
     at = moment(shape, accepted_at)
     claimed = claimed_account(payload)
@@ -69,26 +68,22 @@ def claimed_account(payload: Mapping[str, Any]) -> str | None:
     return claimed.removeprefix("wpp_") if claimed else None
 
 
-def named_ids(shape: Shape, kind: ArrivalType) -> ids.Ids:
-    """Return the ids of the message that an event of this type is, or is about."""
-    if kind in ("message", "echo"):
-        return ids.of_message(shape)
-    return ids.of_target(shape) if kind in _TARGETING else ids.of_status(shape)
-
-
-def _kind(shape: Shape, *, own: bool) -> ArrivalType:
+def _kind(shape: Shape) -> ArrivalType:
     if state := _session_state(shape):
         return state
     known = [TYPES[word] for word in shape.words if word in TYPES]
     kind = next((kind for kind in known if kind != "message"), known[0] if known else "unknown")
     if kind == "unknown" and shape.flat and _speaks(shape):
         kind = "message"
-    return "echo" if kind == "message" and own else kind
+    if kind != "message":
+        return kind
+    own = is_own(shape.fields)
+    return "echo" if own or (own is None and has_own_id(shape.fields)) else "message"
 
 
 def _session_state(shape: Shape) -> ArrivalType | None:
     """Return the state that an event of a general type ("session.status") tells in a field."""
-    if not SESSION_WORDS.intersection(shape.words) or ids.of_status(shape).every:
+    if not SESSION_WORDS.intersection(shape.words) or ids.of_several(shape):
         return None
     state = plain(text(first(shape.fields, "status", "state", "connection")) or "").replace(".", "")
     return STATES.get(state)
@@ -120,7 +115,8 @@ def _identity(payload: Mapping[str, Any], shape: Shape, kind: ArrivalType, at: d
     """
     named = shape.event_id
     if not named and kind not in (*_SESSION, *_TARGETING, "unknown", "sla"):
-        named = ",".join(named_ids(shape, kind).every) or None
+        each = [ids.of_message(shape)] if kind in ("message", "echo") else ids.of_several(shape)[:1]
+        named = ",".join(name for one in each for name in one.every) or None
     said = status(first(shape.fields, "status", "ack"))
     window = "" if named or timed else f":{int(at.timestamp()) // RETRY_WINDOW_S}"
     return f"{named or '-'}:{kind}:{said or '-'}:{_digest(payload)}{window}"
@@ -134,7 +130,7 @@ def _digest(payload: Mapping[str, Any]) -> str:
 def _stable(name: str, value: Any, level: int) -> Any:
     if level > _MAX_LEVELS:
         return type(value).__name__
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         kept = ((str(key), item) for key, item in value.items() if str(key).lower() not in _VOLATILE)
         return {key: _stable(key, item, level + 1) for key, item in kept}
     if isinstance(value, list):

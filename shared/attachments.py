@@ -49,7 +49,7 @@ def attached(fields: Mapping[str, Any]) -> Attachment | None:
         media = next(iter(media), None)
     if isinstance(media, str):
         media = {"url": media} if re.match("https?://", media) else {"base64": media}
-    if not isinstance(media, Mapping) or not media:
+    if not isinstance(media, dict) or not media:
         media = _at_root(fields)
     return _read(media) if media else None
 
@@ -61,7 +61,8 @@ def is_blob(value: Any) -> bool:
 
 def file_type(attachment: Attachment, kind: str) -> str:
     """Return the MIME type: as told, else by the name's extension, else what `kind` usually is."""
-    by_name = _TYPES.get(_extension(attachment.name or ""))
+    path = (attachment.url or "").partition("?")[0]
+    by_name = _TYPES.get(_extension(attachment.name or "")) or _TYPES.get(_extension(path))
     return attachment.mime or by_name or _USUAL.get(kind, "application/octet-stream")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shared.phones import from_platform
-from shared.shapes import first, identifier, members, text, truth
+from shared.shapes import first, identifier, members, truth
 
 _SERIALIZED = re.compile(r"(true|false)_([^_@\s]+@[a-z.]+)_")
 """WhatsApp Web's spelling of a message's id: whether it is our own, its chat, its own id."""
@@ -23,13 +23,16 @@ class Chat:
     kind: Literal["person", "crowd", "hidden", "nobody"]
 
 
-def is_own(fields: Mapping[str, Any]) -> bool:
-    """Return whether the account itself wrote it: `fromMe`, or else an id that says so."""
+def is_own(fields: Mapping[str, Any]) -> bool | None:
+    """Return whether the account itself wrote it, or None where that isn't told."""
     flag = first(fields, "fromMe", "from_me", "isFromMe")
     if flag is None:
         flag = members(fields, "id").get("fromMe")
-    if flag is not None:
-        return truth(flag)
+    return None if flag is None else truth(flag)
+
+
+def has_own_id(fields: Mapping[str, Any]) -> bool:
+    """Return whether a message's id says that the account itself wrote it."""
     return any(match[1] == "true" for match in _serialized_ids(fields))
 
 
@@ -64,14 +67,13 @@ def person(fields: Mapping[str, Any]) -> str | None:
 
 def _serialized_ids(fields: Mapping[str, Any]) -> Iterator[re.Match[str]]:
     for name in ("messageId", "id", "waMessageId", "msgId"):
-        if match := _SERIALIZED.match(identifier(fields.get(name)) or ""):
+        if name in fields and (match := _SERIALIZED.match(identifier(fields[name]) or "")):
             yield match
 
 
 def _texts(fields: Mapping[str, Any], *names: str) -> list[str]:
     """Return the addresses in the named fields, as texts or as WhatsApp's object of their parts."""
-    values = (fields.get(name) for name in names)
-    return [found for value in values if (found := identifier(value) or text(value))]
+    return [found for name in names if name in fields and (found := identifier(fields[name]))]
 
 
 def _user(address: str) -> str:

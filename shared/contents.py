@@ -59,7 +59,7 @@ def written(fields: Mapping[str, Any]) -> str:
 def _word(shape: Shape) -> str:
     """Return the word for the kind of content: an envelope's inner type, or the flat message's own."""
     inner = text(first(shape.fields, "messageType", "message_type", "mediaType", "kind"))
-    own = text(shape.fields.get("type")) if not shape.flat or len(shape.words) < 2 else shape.word
+    own = shape.word if shape.flat else text(shape.fields.get("type"))
     for word in (own, inner, shape.word):
         if word and plain(word) in CONTENTS:
             return plain(word)
@@ -73,7 +73,7 @@ def _content(word: str, attachment: Attachment | None) -> Content:
         return {"image": "image", "video": "video", "audio": "audio"}.get(family, "document")  # type: ignore[return-value]
     if content:
         return content
-    return "text" if word.startswith(("message", "onmessage", "unknown", "on", "incoming")) else "other"
+    return "text" if "message" in word or word == "unknown" else "other"
 
 
 def _written(fields: Mapping[str, Any], content: Content, attachment: Attachment | None) -> str:
@@ -90,7 +90,7 @@ def _written(fields: Mapping[str, Any], content: Content, attachment: Attachment
 
 
 def _plain_text(value: Any) -> str | None:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = first(value, "body", "text", "caption")
     return text(value)
 
@@ -121,7 +121,7 @@ def _cards(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return name and phones of each vCard, as the sender's phone book has them."""
     several = first(fields, "vcardList", "contacts", "vCards")
     found = [*(several[:_MAX_CARDS] if isinstance(several, list) else ()), *(fields.get(n) for n in _CARD_FIELDS)]
-    cards = [first(card, "vcard") if isinstance(card, Mapping) else card for card in found]
+    cards = [first(card, "vcard") if isinstance(card, dict) else card for card in found]
     return [_card(card[:_MAX_CARD]) for card in cards if is_card(card)][:_MAX_CARDS]
 
 

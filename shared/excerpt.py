@@ -31,7 +31,7 @@ def _keep(name: str, value: Any, limits: tuple[int, int, int]) -> Any:
     texts, members, depth = limits
     if isinstance(value, str):
         return _text(name.lower(), value, texts)
-    if isinstance(value, Mapping | list):
+    if isinstance(value, dict | list):
         if depth == 0:
             return f"[{len(value)} members omitted]"
         inner = (texts, members, depth - 1)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from shared.shapes import Shape, identifier
 
 _WHATSAPP = re.compile(r"(?:true|false)_|.*@(?:c\.us|s\.whatsapp\.net|lid)|[0-9A-F]{16,}$")
+MAX_LISTED = 1000
+"""Messages that one status may name: a phone that was off for weeks reads many at once."""
+
 _TARGETS = (
     *("targetMessageId", "reactedMessageId", "originalMessageId", "parentMsgId", "parentMsgKey", "msgId", "refId"),
     *("waMessageId", "messageId", "message_id", "taskId", "id"),
@@ -30,13 +33,23 @@ def of_status(shape: Shape) -> Ids:
     """Return the ids in a status. `messageId` may be either of the two: beside a task's id it is WhatsApp's."""
     task = _id(shape, "taskId", "task_id")
     whatsapp = _id(shape, "waMessageId", "wa_message_id")
-    named = [name for field in ("messageId", "message_id", "id") if (name := _id(shape, field))]
-    several = shape.fields.get("messageIds") or shape.fields.get("ids")
-    named += [name for item in (several[:100] if isinstance(several, list) else ()) if (name := identifier(item))]
-    for name in named:
-        if whatsapp is None and name != task and (_WHATSAPP.match(name) or (task and name != _id(shape, "id"))):
-            whatsapp = name
-    return _ids(task, whatsapp, *named)
+    named = _id(shape, "messageId", "message_id")
+    if not (task or whatsapp or named):
+        named = _id(shape, "id")  # beside the others it may as well be the status' own
+    if whatsapp is None and named and named != task and (task or _WHATSAPP.match(named)):
+        whatsapp = named
+    return _ids(task, whatsapp, named)
+
+
+def of_several(shape: Shape) -> list[Ids]:
+    """Return the ids of each message that a status is about, most often of one."""
+    names = shape.fields.get("messageIds") or shape.fields.get("ids")
+    listed = [identifier(name) for name in (names[:MAX_LISTED] if isinstance(names, list) else ())]
+    several = [
+        of_status(shape),
+        *(_ids(None, name if _WHATSAPP.match(name) else None, name) for name in listed if name),
+    ]
+    return [one for one in several if one.every]
 
 
 def of_target(shape: Shape) -> Ids:
@@ -47,7 +60,7 @@ def of_target(shape: Shape) -> Ids:
 
 def _id(shape: Shape, *names: str) -> str | None:
     """Return the first of the named ids; an event's own id names no message."""
-    found = (identifier(shape.fields.get(name)) for name in names)
+    found = (identifier(shape.fields[name]) for name in names if name in shape.fields)
     return next((name for name in found if name and not name.startswith("evt_")), None)
 
 

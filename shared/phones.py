@@ -6,6 +6,7 @@
 import re
 
 import phonenumbers
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 DEFAULT_REGION = "RU"
 
@@ -51,9 +52,12 @@ def from_platform(raw: str) -> str | None:
     digits = user.split(":")[0].removeprefix("+")  # :12 is one of the account's devices
     if server not in ("", *_PEOPLE) or not PHONE.fullmatch(digits):
         return None
-    number = _parse(f"+{digits}")
-    plausible = number and (9 <= len(digits) <= 13 or phonenumbers.is_possible_number(number))
-    return digits if plausible else None
+    if 9 <= len(digits) <= 13:
+        known = any(int(digits[:length]) in COUNTRY_CODE_TO_REGION_CODE for length in (1, 2, 3))
+    else:  # so few or so many are a number in some countries only, and more often somebody's hidden id
+        number = _parse(f"+{digits}")
+        known = number is not None and phonenumbers.is_possible_number(number)
+    return digits if known else None
 
 
 def mask(phone: str) -> str:

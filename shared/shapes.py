@@ -61,7 +61,7 @@ def split(body: Any) -> list[dict[str, Any]]:
 def read(payload: Mapping[str, Any]) -> Shape:
     """Return what an event says, whichever shape it has."""
     data = payload.get("data")
-    flat = _says_something(payload) or not isinstance(data, Mapping)
+    flat = _says_something(payload) or not isinstance(data, dict)
     fields = payload if flat else {k: v for k, v in payload.items() if k not in _ENVELOPE} | dict(data or {})
     words = tuple(word for word in (text(payload.get("type")), text(payload.get("event"))) if word)
     if not words and not flat and (inner := text(fields.get("type"))):
@@ -93,14 +93,17 @@ def first(fields: Mapping[str, Any], *names: str) -> Any:
 
 def text(value: Any) -> str | None:
     """Return a text or a number as a text that is not blank, or None."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
-        return str(value)
-    return _UNFIT.sub("\ufffd", value).strip() or None if isinstance(value, str) else None
+    if isinstance(value, str):
+        return scrub_text(value).strip() or None
+    number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+    return str(value) if number else None
 
 
 def identifier(value: Any) -> str | None:
     """Return an id, as a text, a number or WhatsApp's object of its parts, or None."""
-    if isinstance(value, Mapping):
+    if value is None:
+        return None
+    if isinstance(value, dict):
         value = first(value, "_serialized", "id")
     found = text(value)
     return found if found and len(found) <= MAX_ID else None
@@ -114,7 +117,7 @@ def truth(value: Any) -> bool:
 def members(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the object in a field; an empty one where there is none."""
     value = fields.get(name)
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def scrub_text(value: str) -> str:
