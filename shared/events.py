@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, ValidationInfo, field_validator
 
 from shared.phones import normalize
 
@@ -52,26 +52,38 @@ class Message(Strict):
     """A message to one recipient: a text, a file with the text as its caption, or a place."""
 
     to: str = Field(max_length=64, description="Recipient's phone, in any usual spelling.")
-    text: str = Field(default="", max_length=MAX_TEXT)
     media: Media | None = None
     location: Location | None = None
+    text: str = Field(default="", max_length=MAX_TEXT, validate_default=True)
     integration_id: UUID | None = Field(
-        default=None, description="The number to send from. Default: where the recipient last wrote, else the primary."
+        default=None, description="The number to send from. Default: the organization's primary one."
     )
     client_id: UUID | None = None
     teacher_id: UUID | None = None
     sender_name: str | None = Field(default=None, max_length=255)
 
-    @model_validator(mode="after")
-    def _has_one_content(self) -> "Message":
-        if self.media and self.location:
+    @field_validator("to")
+    @classmethod
+    def _is_a_phone(cls, value: str) -> str:
+        normalize(value)
+        return value
+
+    @field_validator("location")
+    @classmethod
+    def _is_alone(cls, value: Location | None, info: ValidationInfo) -> Location | None:
+        if value and info.data.get("media"):
             msg = "give either media or location, not both"
             raise ValueError(msg)
-        if not (self.text.strip() or self.media or self.location):
+        return value
+
+    @field_validator("text")
+    @classmethod
+    def _is_there_if_nothing_else_is(cls, value: str, info: ValidationInfo) -> str:
+        given = {"media", "location"} - info.data.keys() or info.data["media"] or info.data["location"]
+        if not given and not value.strip():
             msg = "give a text, a media or a location"
             raise ValueError(msg)
-        normalize(self.to)  # raises ValueError with what is wrong
-        return self
+        return value
 
 
 class Event(BaseModel):

@@ -1,0 +1,118 @@
+"""Who may come in, and how the door says no."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from shared import access
+from tests.pipeline.conftest import Running, texts_sent_to, until
+
+Number = tuple[UUID, dict[str, Any]]
+HELLO = {"to": "+79990001122", "text": "Hello"}
+
+
+@pytest.mark.parametrize("bearer", ["", "Bearer", "Bearer nonsense", "Basic dXNlcjpwYXNz", "Bearer a.b.c"])
+def test_a_stranger_gets_401(running: Running, bearer: str) -> None:
+    """No route answers anything else to somebody unknown."""
+    for method, path in [("POST", "/v1/messages"), ("GET", "/v1/integrations"), ("POST", "/v1/integrations")]:
+        answer = httpx.request(method, running.url + path, json=HELLO, headers={"Authorization": bearer})
+        assert answer.status_code == 401
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_key_of_another_server_gets_401(running: Running) -> None:
+    """A well-formed key that another secret made opens nothing."""
+    key = access.service_key(uuid4(), [b"x" * 32])
+    assert httpx.get(f"{running.url}/v1/integrations", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+
+
+def test_a_signed_in_member_acts_for_their_organization(running: Running) -> None:
+    """A person's Supabase session is enough; the organization comes from their profile."""
+    signed_in = httpx.post(
+        f"{running.environment['SUPABASE_URL'].rstrip('/')}/auth/v1/token?grant_type=password",
+        json={"email": "demo@example.com", "password": "password"},
+        headers={"apikey": running.environment["SUPABASE_ANON_KEY"]},
+    ).json()
+    bearer = {"Authorization": f"bearer {signed_in['access_token']}"}
+    answer = httpx.get(f"{running.url}/v1/integrations", headers=bearer)
+    assert (answer.status_code, answer.json()) == (200, [])
+
+
+def test_what_belongs_to_another_organization_is_not_found(running: Running, number: Number) -> None:
+    """Ids of others are unknown ids: to read, to send from, to connect, to disconnect."""
+    organization_id, integration = number
+    theirs = integration["integration_id"]
+    with running.as_service(organization_id) as crm:
+        sent = crm.post("/v1/messages", json=HELLO).headers["Location"]
+    with running.as_service(running.organization()) as stranger:
+        answers = [
+            stranger.get(sent),
+            stranger.get(f"/v1/integrations/{theirs}"),
+            stranger.delete(f"/v1/integrations/{theirs}"),
+            stranger.post("/v1/messages", json={**HELLO, "integration_id": theirs}),
+            stranger.post("/v1/integrations", json={"integration_id": theirs}),
+        ]
+    assert [answer.status_code for answer in answers] == [404] * 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"text": "Hello"}, "to"),
+        ({"to": "+79990001122", "text": "Hello", "txt": 1}, "txt"),
+        ({"to": "+79990001122", "text": "Hello", "integration_id": "no"}, "integration_id"),
+        ({"to": "+79990001122", "media": {"type": "image", "url": "ftp://x"}}, "media.url"),
+        ({"to": "not a phone", "text": "Hello"}, "to"),
+        ({"to": "+79990001122"}, "text"),
+    ],
+)
+def test_a_wrong_request_names_its_field(running: Running, number: Number, wrong: dict[str, Any], field: str) -> None:
+    """422 with the field and what is wrong with it; nothing is enqueued."""
+    with running.as_service(number[0]) as crm:
+        answer = crm.post("/v1/messages", json=wrong)
+    assert answer.status_code == 422
+    assert field in {error["field"] for error in answer.json()["errors"]}
+
+
+def test_the_same_key_is_the_same_message(running: Running, number: Number) -> None:
+    """Same key and body: the same answer, one message. Same key, other body: 422."""
+    organization_id, integration = number
+    body = {"to": "+79990007788", "text": "Once"}
+    with running.as_service(organization_id) as crm:
+        key = {"Idempotency-Key": str(uuid4())}
+        answers = [crm.post("/v1/messages", json=body, headers=key) for _ in range(3)]
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.text for answer in answers}) == 1
+        assert crm.post("/v1/messages", json={**body, "text": "Twice"}, headers=key).status_code == 422
+        until(lambda: crm.get(answers[0].headers["Location"]).json()["status"] == "read", "the message to be read")
+    assert texts_sent_to(running, integration["account_number"], "79990007788") == ["Once"]
+
+
+def test_a_webhook_needs_its_key(running: Running, number: Number) -> None:
+    """A wrong key, or the key of another account, is 404 and tells nothing."""
+    account = number[1]["account_number"]
+    other = access.webhook_key("0000000009999", running.secrets)
+    for key in ("wrong", other):
+        answer = httpx.post(f"{running.url}/webhooks/wpp/{account}/{key}", json={"type": "connected"})
+        assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"[" * 100_000])
+def test_a_malformed_webhook_is_400(running: Running, number: Number, body: bytes) -> None:
+    """What is no event in JSON is said so, never a 500."""
+    account = number[1]["account_number"]
+    url = access.webhook_url(running.url, account, running.secrets)
+    assert httpx.post(url, content=body).status_code == 400
+
+
+def test_the_api_describes_itself(running: Running) -> None:
+    """OpenAPI names every route that a caller may use."""
+    paths = httpx.get(f"{running.url}/openapi.json").json()["paths"]
+    assert {
+        "/v1/messages",
+        "/v1/messages/{message_id}",
+        "/v1/integrations",
+        "/v1/integrations/{integration_id}",
+    } <= set(paths)
