@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import cycle
 
-import psutil  # type: ignore[import-untyped]
-
 from sandbox.errors import PortTakenError, SandboxError
 
 LOCALHOST = "127.0.0.1"
@@ -58,6 +56,8 @@ def _bindable(port: int) -> bool:
 
 
 def _holder(port: int) -> str:
+    import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - for this message only, and slow to import
+
     try:
         held = [one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port]
         process = psutil.Process(next(one.pid for one in held if one.pid))
