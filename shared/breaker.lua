@@ -26,7 +26,7 @@ local function save()
 end
 
 local function open(jitter)
-  if now - h.closed_at > CALM then h.trips = 0 end
+  if h['until'] == 0 and now - h.closed_at > CALM then h.trips = 0 end
   h.trips = h.trips + 1
   h['until'] = now + math.min(LONGEST, SHORTEST * 2 ^ math.min(h.trips - 1, 10)) * jitter
 end

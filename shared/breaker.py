@@ -73,7 +73,7 @@ class Breaker:
             self._learned, told = self._clock(), self._take_unsaid()
         return self._ask("tell", told, 0, 0, _jitter())
 
-    def record(self, ok: bool, *, reached: bool = True) -> None:  # noqa: FBT001 - reads as intended
+    def record(self, *, ok: bool, reached: bool = True) -> None:
         """Count one call that was not made through `call`."""
         if ok:
             with self._lock:
@@ -92,7 +92,7 @@ class Breaker:
         """
         state = self.state()
         if state.name == "closed":
-            yield Call(lambda ok, reached: self.record(ok, reached=reached))
+            yield Call(lambda ok, reached: self.record(ok=ok, reached=reached))
             return
         owner = uuid4().hex
         if state.name == "probe":
