@@ -18,7 +18,8 @@ begin
       'ids', to_jsonb(array(
         select jsonb_array_elements_text(case jsonb_typeof(o.value -> 'external_ids') when 'array' then o.value -> 'external_ids' else '[]' end)
         union select o.value ->> 'task_id' where o.value ->> 'task_id' is not null
-        union select o.value ->> 'wa_message_id' where o.value ->> 'wa_message_id' is not null))
+        union select o.value ->> 'wa_message_id' where o.value ->> 'wa_message_id' is not null
+      order by 1))
     ) order by o.n), '[]')
     from jsonb_array_elements(batch) with ordinality as o (value, n)
     left join lateral (

@@ -1,0 +1,177 @@
+"""Statuses form a lattice: what a message's status is depends on what was said of it, not on when we heard it."""
+
+from itertools import permutations, zip_longest
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.migrations.conftest import Tenant, at
+
+OWN = "own"
+Said = tuple[str, str, float]
+"""By whom (own or platform), what, in which second."""
+
+
+def tell(tenant: Tenant, message: Any, said: Said) -> Any:
+    by, status, second = said
+    if by == OWN:
+        return message.model_copy(update={"status": status, "at": at(second), "error": f"{status} at {second}"})
+    return tenant.status(status, second, message.task_id, error=f"{status} at {second}")
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [
+        pytest.param([(OWN, "queued", 0), (OWN, "sent", 1)], "sent", id="the platform took it"),
+        pytest.param([("p", "delivered", 2), ("p", "read", 3), ("p", "sent", 1)], "read", id="read is furthest"),
+        pytest.param([("p", "read", 1), ("p", "delivered", 9)], "read", id="a late delivered changes nothing"),
+        pytest.param([(OWN, "sent", 5), ("p", "failed", 5)], "failed", id="message.dead after it was taken"),
+        pytest.param([(OWN, "sent", 5.9), ("p", "failed", 5)], "failed", id="their clock counts whole seconds"),
+        pytest.param([(OWN, "failed", 5), ("p", "sent", 4)], "sent", id="the platform proves it was sent"),
+        pytest.param([(OWN, "failed", 5), ("p", "delivered", 4)], "delivered", id="a phone proves it"),
+        pytest.param([("p", "failed", 5), ("p", "read", 4)], "read", id="read beats any failure"),
+        pytest.param(
+            [(OWN, "unknown", 9), ("p", "sent", 1)], "sent", id="unknown becomes sent, however late we gave up"
+        ),
+        pytest.param([(OWN, "unknown", 9), ("p", "failed", 1)], "failed", id="unknown becomes failed"),
+        pytest.param([(OWN, "unknown", 1), (OWN, "failed", 2)], "failed", id="an operator says it failed"),
+        pytest.param([(OWN, "unknown", 1), (OWN, "sent", 2)], "sent", id="an operator had it sent again"),
+        pytest.param([(OWN, "failed", 1), (OWN, "sent", 500)], "sent", id="a replay went well"),
+        pytest.param([(OWN, "failed", 1), (OWN, "unknown", 500)], "unknown", id="nobody knows how a replay went"),
+        pytest.param([(OWN, "failed", 1), (OWN, "failed", 2)], "failed", id="a replay failed again"),
+        pytest.param([("p", "deleted", 1), ("p", "read", 9), (OWN, "sent", 10)], "deleted", id="deleted stays"),
+    ],
+)
+def test_a_set_of_words_has_one_end(tenant: Tenant, said: list[Said], ends: str) -> None:
+    stories = []
+    for order in permutations(said):
+        for copies in (1, 2):
+            message = tenant.sent("queued", task_id=f"T{len(stories)}")
+            stories.append([message, *(tell(tenant, message, each) for each in order * copies)])
+    for step in zip_longest(*stories):  # all stories at once, each batch one step of each of them
+        tenant.apply(*filter(None, step))
+    rows = tenant.messages()
+    assert [row["message_status"] for row in rows] == [ends] * len(stories)
+    errors = {row["metadata"].get("error") for row in rows}
+    assert len(errors) == 1
+    assert (errors == {None}) == (ends not in {"failed", "unknown"})
+
+
+def test_the_newest_failure_is_the_one_shown(tenant: Tenant) -> None:
+    sent = tenant.sent("failed", 1, error="no account")
+    tenant.apply(sent, sent.model_copy(update={"at": at(2), "error": "too big"}))
+    assert tenant.message()["metadata"]["error"] == "too big"
+
+
+def test_every_word_is_kept_in_the_history_once(tenant: Tenant) -> None:
+    tenant.apply(tenant.sent("queued", task_id="T1"))
+    for _ in range(2):
+        tenant.apply(tenant.status("read", 3, "T1"), tenant.status("delivered", 2, "T1"))
+    history = tenant.rows("select status, source, at from wpp_message_history order by at")
+    assert [(row["status"], row["source"], row["at"]) for row in history] == [
+        ("queued", "own", at(0)),
+        ("delivered", "platform", at(2)),
+        ("read", "platform", at(3)),
+    ]
+
+
+def test_a_status_waits_for_its_message(tenant: Tenant) -> None:
+    answer = tenant.apply(tenant.status("read", 3, "T1"))
+    assert answer["changed"] == []
+    assert len(tenant.rows("select * from wpp_parked_outcomes")) == 1
+    tenant.apply(tenant.sent(task_id="T1"))
+    assert tenant.message()["message_status"] == "read"
+    assert tenant.rows("select * from wpp_parked_outcomes") == []
+
+
+def test_one_parked_status_can_free_another(tenant: Tenant) -> None:
+    """`read` names W2, and only `delivered`, itself parked under T1, tells that W2 is T1."""
+    tenant.apply(tenant.status("read", 3, "W2"))
+    tenant.apply(tenant.status("delivered", 2, task_id="T1", wa_message_id="W2"))
+    tenant.apply(tenant.sent(task_id="T1"))
+    row = tenant.message()
+    assert (row["message_status"], row["metadata"]["waMessageId"]) == ("read", "W2")
+    assert tenant.rows("select * from wpp_parked_outcomes") == []
+
+
+def test_ids_are_learned_and_the_external_id_is_never_overwritten(tenant: Tenant) -> None:
+    tenant.apply(tenant.sent(task_id="T1"), tenant.status("sent", 1, task_id="T1", wa_message_id="W1"))
+    tenant.apply(tenant.status("delivered", 2, "W1"))
+    row = tenant.message()
+    assert (row["external_message_id"], row["metadata"]["waMessageId"]) == ("T1", "W1")
+    ids = tenant.rows("select external_id from wpp_message_ids order by external_id")
+    assert [each["external_id"] for each in ids] == ["T1", "W1"]
+
+
+def test_the_task_id_may_come_after_the_message(tenant: Tenant) -> None:
+    queued = tenant.sent("queued")
+    tenant.apply(queued)
+    tenant.apply(tenant.status("delivered", 3, "T1"), queued.model_copy(update={"status": "sent", "task_id": "T1"}))
+    row = tenant.message()
+    assert (row["message_status"], row["external_message_id"]) == ("delivered", "T1")
+
+
+def test_a_message_that_arrived_can_be_deleted_by_its_sender(tenant: Tenant) -> None:
+    tenant.apply(tenant.status("deleted", 5, "W1"), tenant.arrived(wa_message_id="W1"))
+    tenant.apply(tenant.arrived(wa_message_id="W1"))
+    assert tenant.message()["message_status"] == "deleted"
+
+
+def test_the_newest_edit_counts_and_the_first_text_is_kept(tenant: Tenant) -> None:
+    message = tenant.arrived(wa_message_id="W1", text="one")
+    edits = [tenant.edit("two", 1, "W1"), tenant.edit("three", 2, "W1")]
+    for order in permutations([message, message, *edits]):
+        tenant.db.execute("truncate chat_messages, wpp_parked_outcomes cascade")
+        for each in order:
+            tenant.apply(each)
+        row = tenant.message()
+        assert (row["message_text"], row["metadata"]["original_text"]) == ("three", "one")
+        assert "conflicts" not in row["metadata"]
+
+
+def test_the_newest_reaction_of_each_person_counts(tenant: Tenant) -> None:
+    message = tenant.sent(task_id="T1")
+    reactions = [
+        tenant.reaction("👍", 1, "T1"),
+        tenant.reaction("🔥", 2, "T1"),
+        tenant.reaction("😂", 1, "T1", outgoing=True),
+    ]
+    for order in permutations([message, *reactions]):
+        tenant.db.execute("truncate chat_messages, wpp_parked_outcomes cascade")
+        for each in order:
+            tenant.apply(each)
+        kept = tenant.message()["metadata"]["reactions"]
+        assert {who: reaction["emoji"] for who, reaction in kept.items()} == {"79990001122": "🔥", "self": "😂"}
+        assert [row["emoji"] for row in tenant.rows("select emoji from message_reactions")] == ["🔥"]
+    tenant.apply(tenant.reaction(None, 3, "T1"))
+    tenant.apply(tenant.reaction("👍", 1, "T1"))
+    assert tenant.rows("select emoji from message_reactions") == []
+
+
+def test_what_waited_too_long_becomes_a_dead_letter(tenant: Tenant) -> None:
+    stranger = Tenant(tenant.db, "0000000000099")
+    tenant.apply(tenant.status("read", 3, "T1", "W1"), stranger.arrived())
+    keep = "select wpp_keep_house(now() - interval '1 hour', now() - interval '30 days') as kept"
+    assert tenant.rows(keep) == [{"kept": {"expired": 0, "pruned": 0}}]
+    tenant.db.execute("update wpp_parked_outcomes set parked_at = parked_at - interval '2 hours'")
+    assert tenant.rows(keep) == [{"kept": {"expired": 2, "pruned": 0}}]
+    dead = tenant.rows("select account, organization_id, reason, detail, event from wpp_dead_letters order by account")
+    assert [(row["account"], row["organization_id"], row["reason"]) for row in dead] == [
+        (tenant.account, tenant.id, "message_never_came"),
+        (stranger.account, None, "account_unknown"),
+    ]
+    assert dead[0]["detail"] == "no message with id T1, W1"
+    assert dead[0]["event"]["status"] == "read"
+    assert tenant.rows("select * from wpp_parked_outcomes") == []
+
+
+def test_a_status_of_another_number_of_the_organization_is_not_ours(tenant: Tenant) -> None:
+    """Ids are unique per number: the same task id at a second number is another message."""
+    second = Tenant(tenant.db, "0000000000043", id=tenant.id, integration=uuid4())
+    second.db.execute(
+        "select wpp_save_integration(%s, %s, 'Second', %s)", (second.integration, second.id, second.account)
+    )
+    tenant.apply(tenant.sent(task_id="T1"), second.sent(task_id="T1", second=1))
+    tenant.apply(second.status("read", 3, "T1"))
+    assert [row["message_status"] for row in tenant.messages()] == ["sent", "read"]

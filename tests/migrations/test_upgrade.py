@@ -1,0 +1,190 @@
+"""The migrations on a database that the CRM has used for long: nothing is lost, and everything works on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from sandbox.supabase.migrate import migrate
+from sandbox.supabase.project import MIGRATIONS, Supabase
+from tests.migrations.conftest import PHONE, Db, Tenant, at
+
+CRM = Path(__file__).with_name("crm.sql").read_text(encoding="utf-8")
+FIRST = UUID("00000000-0000-4000-8000-000000000001")
+SECOND = UUID("00000000-0000-4000-8000-000000000002")
+ACCOUNT = "0000000000001"
+
+
+@pytest.fixture(scope="module")
+def crm_url(supabase_world: Supabase) -> Iterator[str]:
+    """Return the address of a database of the CRM that our migrations were applied to."""
+    name = "crm_before"
+    admin_url = supabase_world.postgres.admin_url
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(name)))
+        url = psycopg.conninfo.make_conninfo(supabase_world.database_url, dbname=name)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(CRM.encode())
+        migrate(url, MIGRATIONS)
+        yield url
+        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def crm(crm_url: str) -> Iterator[Db]:
+    """Return a connection to it in one transaction, which is undone."""
+    with psycopg.connect(crm_url, row_factory=dict_row) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def first(crm: Db) -> Tenant:
+    """The organization whose number was connected by the old system."""
+    (row,) = crm.execute("select id from messenger_integrations where name = 'Old'").fetchall()
+    return Tenant(crm, ACCOUNT, id=FIRST, integration=row["id"])
+
+
+@pytest.fixture
+def second(crm: Db) -> Tenant:
+    tenant = Tenant(crm, "0000000000002", id=SECOND)
+    crm.execute("select wpp_save_integration(%s, %s, 'New', %s)", (tenant.integration, SECOND, tenant.account))
+    return tenant
+
+
+def count(db: Db, table: str) -> int:
+    (row,) = db.execute(sql.SQL("select count(*) as n from {}").format(sql.Identifier(table))).fetchall()
+    return int(row["n"])
+
+
+def test_no_row_was_lost(crm: Db) -> None:
+    counted = {
+        table: count(crm, table)
+        for table in ("clients", "messenger_integrations", "whatsapp_sessions", "chat_messages", "message_reactions")
+    }
+    assert counted == {
+        "clients": 2,
+        "messenger_integrations": 3,
+        "whatsapp_sessions": 2,
+        "chat_messages": 4,
+        "message_reactions": 8,
+    }
+
+
+def test_migrating_again_changes_nothing(crm_url: str) -> None:
+    """Each file may also be run by hand, on a database that has it already."""
+    assert migrate(crm_url, MIGRATIONS) == []
+    with psycopg.connect(crm_url) as connection:
+        for path in sorted(MIGRATIONS.glob("*.sql")):
+            connection.execute(path.read_bytes())
+            connection.commit()
+
+
+def test_an_account_in_two_organizations_belongs_to_the_one_that_had_it_first(crm: Db, first: Tenant) -> None:
+    first.apply(first.arrived(wa_message_id="W5", phone="79995550000"))
+    (row,) = crm.execute("select * from chat_messages where external_message_id = 'W5'").fetchall()
+    assert row["organization_id"] == FIRST
+
+
+def test_a_phone_that_another_organization_has_gets_a_client_all_the_same(crm: Db, second: Tenant) -> None:
+    """The CRM allows a phone once among all organisations: the second one's client has it as a further number."""
+    crm.execute("insert into clients (organization_id, name, phone) values (%s, 'Theirs', '79991112233')", (FIRST,))
+    for text in ("one", "two"):
+        second.apply(second.arrived(wa_message_id=text, phone="79991112233", text=text, peer_name="Petr"))
+    rows = second.rows("select client_id, metadata from chat_messages where external_message_id in ('one', 'two')")
+    assert rows[0]["client_id"] == rows[1]["client_id"]
+    assert second.rows("select organization_id, name, phone from clients where id = %s", rows[0]["client_id"]) == [
+        {"organization_id": SECOND, "name": "Petr", "phone": None}
+    ]
+    assert "contact" not in rows[0]["metadata"]
+
+
+def test_a_client_that_the_crm_s_trigger_minds_still_gets_its_messages(crm: Db, first: Tenant) -> None:
+    """Two organisations have this phone from before the rule: every update of either client raises 23505."""
+    with pytest.raises(psycopg.errors.UniqueViolation), crm.transaction():
+        crm.execute("update clients set name = name where organization_id = %s", (FIRST,))
+    first.apply(*(first.arrived(wa_message_id=f"N{n}", phone=PHONE if n else "79994445566") for n in range(3)))
+    rows = first.rows("select client_id, metadata from chat_messages where external_message_id like 'N%%'")
+    assert len(rows) == 3
+    (client,) = first.rows("select id from clients where organization_id = %s and name = 'Twice'", FIRST)
+    assert [row["client_id"] for row in rows].count(client["id"]) == 2
+    assert {row["metadata"].get("contact") for row in rows} == {None, "conflict"}
+
+
+def test_a_first_organization_s_deleted_client_can_come_back_as_far_as_the_crm_lets_it(crm: Db, first: Tenant) -> None:
+    crm.execute(
+        "insert into clients (organization_id, name, phone, is_active) values (%s, 'Gone', '79997778899', false)",
+        (FIRST,),
+    )
+    first.apply(first.arrived(wa_message_id="G1", phone="79997778899"))
+    assert first.rows("select is_active from clients where name = 'Gone'") == [{"is_active": True}]
+
+
+def test_the_crm_s_enums_and_checks_take_our_words(crm: Db, first: Tenant) -> None:
+    first.apply(
+        first.sent("unknown", phone="79995550000", task_id="T1"),
+        first.status("deleted", 1, "T1"),
+        first.session("starting", 1),
+    )
+    assert first.rows("select message_status from chat_messages where external_message_id = 'T1'") == [
+        {"message_status": "deleted"}
+    ]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        crm.execute("update whatsapp_sessions set status = 'nonsense'")
+
+
+def test_a_session_known_twice_is_kept_up_to_date(first: Tenant) -> None:
+    for status, second in (("qr_issued", 1), ("connected", 2), ("qr_issued", 1)):
+        first.apply(first.session(status, second))
+    rows = first.rows("select status from whatsapp_sessions where status_at = %s", at(2))
+    assert rows == [{"status": "connected"}]
+
+
+def test_a_row_whose_external_id_stands_twice_takes_its_status_once(first: Tenant) -> None:
+    first.apply(first.status("read", 1, "W1"))
+    rows = first.rows(
+        "select message_status from chat_messages where external_message_id = 'W1' and organization_id = %s", FIRST
+    )
+    assert sorted(row["message_status"] for row in rows) == ["read", "sent"]
+
+
+def test_an_old_message_can_still_be_reacted_to(first: Tenant) -> None:
+    first.apply(first.reaction("🔥", 1, "W1"))
+    rows = first.rows("select emoji from message_reactions where emoji = '🔥'")
+    assert len(rows) == 1
+
+
+def test_a_teacher_s_message_needs_no_client(crm: Db, first: Tenant) -> None:
+    teacher = uuid4()
+    crm.execute(
+        "insert into teachers (id, organization_id, first_name, phone) values (%s, %s, 'Olga', '8-999-777-00-00')",
+        (teacher, FIRST),
+    )
+    first.apply(first.arrived(wa_message_id="T9", phone="79997770000"))
+    (row,) = first.rows("select client_id, teacher_id from chat_messages where external_message_id = 'T9'")
+    assert row == {"client_id": None, "teacher_id": teacher}
+
+
+def test_policies_of_the_crm_stay_as_they_are(crm: Db) -> None:
+    policies = crm.execute(
+        "select c.relname, p.polname from pg_policy p join pg_class c on c.oid = p.polrelid "
+        "where c.relname in ('clients', 'teachers') order by 1"
+    ).fetchall()
+    assert [(row["relname"], row["polname"]) for row in policies] == [
+        ("clients", "managers see their branch"),
+        ("teachers", "wpp_own_organization"),
+    ]
+
+
+@pytest.mark.parametrize("column", ["settings", "webhook_key", "*"])
+def test_users_of_the_crm_no_longer_read_keys(crm: Db, column: str) -> None:
+    """Its policies let a user's browser read whole rows, keys and tokens among them."""
+    crm.execute("set local role authenticated")
+    chosen: Any = sql.SQL("*") if column == "*" else sql.Identifier(column)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        crm.execute(sql.SQL("select {} from messenger_integrations").format(chosen))
