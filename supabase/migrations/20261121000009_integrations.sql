@@ -127,7 +127,7 @@ create or replace function public.wpp_merge_settings(integration_id uuid, patch 
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
   update public.messenger_integrations i
-  set settings = (i.settings || jsonb_strip_nulls(patch)) - array(
+  set settings = (i.settings || patch) - array(
     select e.key from jsonb_each(patch) e where jsonb_typeof(e.value) = 'null')
   where i.id = integration_id and i.provider = 'wpp';
   return found;

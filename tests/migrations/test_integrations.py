@@ -1,0 +1,188 @@
+"""Saving, changing and removing integrations: each at once, also when several do it at the same moment."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from tests.migrations.conftest import Tenant
+
+
+def save(tenant: Tenant, integration: UUID, account: str | None, **given: Any) -> None:
+    tenant.db.execute(
+        "select wpp_save_integration(id => %s, organization_id => %s, account => %s, api_key => %s, sub_org_id => %s, "
+        "is_enabled => %s)",
+        (
+            integration,
+            tenant.id,
+            account,
+            given.get("api_key"),
+            given.get("sub_org_id"),
+            given.get("is_enabled"),
+        ),
+    )
+
+
+def integrations(tenant: Tenant) -> list[dict[str, Any]]:
+    return tenant.rows(
+        "select * from messenger_integrations where organization_id = %s order by created_at, id", tenant.id
+    )
+
+
+def at_once(database_url: str, *calls: tuple[str, tuple[Any, ...]]) -> None:
+    def run(call: tuple[str, tuple[Any, ...]]) -> None:
+        with psycopg.connect(database_url, autocommit=True) as db:
+            db.execute(call[0].encode(), call[1])
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        list(pool.map(run, calls))
+
+
+def test_the_first_integration_is_primary_and_stays_so(tenant: Tenant) -> None:
+    save(tenant, uuid4(), "0000000000051", sub_org_id="x__wpp__1")
+    first, second = integrations(tenant)
+    assert (first["is_primary"], second["is_primary"]) == (True, False)
+    assert first["settings"] == {"wppApiKey": "key", "wppAccountNumber": tenant.account}
+    assert second["settings"] == {"wppSubOrgId": "x__wpp__1", "wppAccountNumber": "0000000000051"}
+    assert first["webhook_key"] != second["webhook_key"]
+
+
+def test_another_provider_s_primary_stays_primary(tenant: Tenant) -> None:
+    tenant.db.execute("delete from messenger_integrations")
+    tenant.db.execute(
+        "insert into messenger_integrations (organization_id, messenger_type, provider, name, is_primary) "
+        "values (%s, 'whatsapp', 'green_api', 'Other', true)",
+        (tenant.id,),
+    )
+    save(tenant, tenant.integration, tenant.account)
+    assert [(row["provider"], row["is_primary"]) for row in integrations(tenant)] == [
+        ("green_api", True),
+        ("wpp", False),
+    ]
+
+
+def test_saving_again_changes_what_is_given_and_drops_the_old_key_s_token(tenant: Tenant) -> None:
+    tenant.db.execute("select wpp_save_token(%s, 'jwt', 1)", (tenant.account,))
+    save(tenant, tenant.integration, None)
+    assert integrations(tenant)[0]["settings"]["wppJwtToken"] == "jwt"
+    save(tenant, tenant.integration, "0000000000052", api_key="new")
+    (row,) = integrations(tenant)
+    assert row["settings"] == {"wppApiKey": "new", "wppAccountNumber": "0000000000052"}
+    assert (row["name"], row["is_primary"]) == ("First", True)
+
+
+def test_integrations_saved_at_once_have_one_primary(tenant: Tenant, database_url: str) -> None:
+    tenant.db.execute("delete from messenger_integrations")
+    call = "select wpp_save_integration(%s, %s, 'New', %s)"
+    at_once(database_url, *((call, (uuid4(), tenant.id, f"00000000001{n:02}")) for n in range(8)))
+    rows = integrations(tenant)
+    assert len(rows) == 8
+    assert sum(row["is_primary"] for row in rows) == 1
+
+
+def test_one_integration_saved_at_once_by_several_is_one(tenant: Tenant, database_url: str) -> None:
+    new = uuid4()
+    call = "select wpp_save_integration(%s, %s, 'New', '0000000000061', 'key')"
+    at_once(database_url, *[(call, (new, tenant.id))] * 8)
+    assert len(integrations(tenant)) == 2
+
+
+def test_settings_merged_at_once_keep_every_key(tenant: Tenant, database_url: str) -> None:
+    call = "select wpp_merge_settings(%s, %s)"
+    at_once(database_url, *((call, (tenant.integration, Jsonb({f"k{n}": n}))) for n in range(8)))
+    settings = integrations(tenant)[0]["settings"]
+    assert {f"k{n}": n for n in range(8)}.items() <= settings.items()
+    assert settings["wppApiKey"] == "key"
+
+
+def test_a_null_removes_a_key(tenant: Tenant) -> None:
+    merge = "select wpp_merge_settings(%s, %s) as found"
+    assert tenant.rows(merge, tenant.integration, Jsonb({"a": 1, "b": {"c": None}, "wppApiKey": None})) == [
+        {"found": True}
+    ]
+    assert integrations(tenant)[0]["settings"] == {"a": 1, "b": {"c": None}, "wppAccountNumber": tenant.account}
+    assert tenant.rows(merge, uuid4(), Jsonb({})) == [{"found": False}]
+
+
+def test_a_later_token_is_never_overwritten_by_an_earlier_one(tenant: Tenant) -> None:
+    keep = "select wpp_save_token(%s, %s, %s) as kept"
+    kept = [tenant.rows(keep, tenant.account, f"t{end}", end)[0]["kept"] for end in (10, 20, 15, 20)]
+    assert kept == [True, True, False, True]
+    assert integrations(tenant)[0]["settings"]["wppJwtToken"] == "t20"
+
+
+def test_nobody_takes_over_a_connected_account(tenant: Tenant, other: Tenant) -> None:
+    """Neither by saving it, nor by writing its number into an integration of one's own."""
+    take: list[Callable[[], Any]] = [
+        lambda: save(other, uuid4(), tenant.account),
+        lambda: save(other, other.integration, tenant.account),
+        lambda: other.db.execute(
+            "update messenger_integrations set settings = settings || %s where id = %s",
+            (Jsonb({"wppAccountNumber": tenant.account}), other.integration),
+        ),
+        lambda: save(other, tenant.integration, "0000000000071"),
+    ]
+    for attempt in take:
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            attempt()
+    other.apply(tenant.arrived())
+    assert len(tenant.messages()) == 1
+    assert other.messages() == []
+
+
+def test_an_account_that_was_given_up_may_be_connected_by_another(tenant: Tenant, other: Tenant) -> None:
+    tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
+    save(other, uuid4(), tenant.account)
+    tenant.apply(tenant.arrived())
+    assert len(other.messages()) == 1
+
+
+def test_is_active_and_is_enabled_are_one(tenant: Tenant) -> None:
+    for column, value in (("is_enabled", False), ("is_active", True), ("is_active", False), ("is_enabled", True)):
+        change = sql.SQL("update messenger_integrations set {} = %s").format(sql.Identifier(column))
+        tenant.db.execute(change, (value,))
+        (row,) = integrations(tenant)
+        assert (row["is_enabled"], row["is_active"]) == (value, value)
+    save(tenant, tenant.integration, None, is_enabled=False)
+    assert integrations(tenant)[0]["is_active"] is False
+
+
+def test_removing_the_primary_promotes_the_oldest_left(tenant: Tenant) -> None:
+    second, third = uuid4(), uuid4()
+    save(tenant, second, "0000000000051")
+    save(tenant, third, "0000000000052")
+    tenant.apply(tenant.arrived(), tenant.session("connected", 0))
+    remove = "select wpp_remove_integration(%s, %s) as gone"
+    assert tenant.rows(remove, tenant.integration, tenant.id) == [{"gone": True}]
+    assert tenant.rows(remove, tenant.integration, tenant.id) == [{"gone": False}]
+    assert [(row["id"], row["is_primary"]) for row in integrations(tenant)] == [(second, True), (third, False)]
+    assert len(tenant.messages()) == 1
+
+
+def test_removing_disconnects_the_session(tenant: Tenant) -> None:
+    tenant.apply(tenant.session("connected", -365 * 86_400))
+    tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
+    assert tenant.rows("select status, status_reason from whatsapp_sessions") == [
+        {"status": "disconnected", "status_reason": "removed"}
+    ]
+
+
+def test_another_one_can_be_made_primary(tenant: Tenant, other: Tenant) -> None:
+    second = uuid4()
+    save(tenant, second, "0000000000051")
+    choose = "select wpp_set_primary(%s, %s) as done"
+    assert tenant.rows(choose, second, other.id) == [{"done": False}]
+    assert tenant.rows(choose, second, tenant.id) == [{"done": True}]
+    assert {row["id"]: row["is_primary"] for row in integrations(tenant)} == {second: True, tenant.integration: False}
+    assert integrations(other)[0]["is_primary"] is True
+
+
+def test_only_the_own_integration_can_be_removed(tenant: Tenant, other: Tenant) -> None:
+    remove = "select wpp_remove_integration(%s, %s) as gone"
+    assert tenant.rows(remove, tenant.integration, other.id) == [{"gone": False}]
+    assert len(integrations(tenant)) == 1
