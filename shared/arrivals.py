@@ -57,7 +57,8 @@ def describe(payload: Mapping[str, Any], account: str, accepted_at: datetime | N
         account=account,
         foreign=claimed[:64] if claimed and claimed != account else None,
         peer=chat.phone,
-        at=at or accepted_at,
+        # states come in order and are told in whole seconds: too coarse to stand beside what we have seen ourselves
+        at=accepted_at if kind in _SESSION else at or accepted_at,
         identity=_identity(payload, shape, kind, at or accepted_at, timed=at is not None),
     )
 
