@@ -6,7 +6,10 @@ the clock repeats it. No more of them wait than threads could follow at once; ea
 
 from typing import Any
 
-from shared.broker import DurableRedisBroker, enqueue_on, wake_up
+import redis
+from redis.exceptions import NoScriptError
+
+from shared.broker import enqueue_on, load_scripts, wake_up
 from shared.events import Kind
 
 AT_MOST = 256
@@ -17,6 +20,17 @@ def wake_on(pipe: Any, kind: Kind) -> None:
     enqueue_on(pipe, wake_up(kind), unless_depth=AT_MOST)
 
 
-def wake(broker: DurableRedisBroker, kind: Kind, times: int = 1) -> None:
-    """Send wake-ups now; raises redis.RedisError."""
-    broker.enqueue_many([wake_up(kind) for _ in range(min(times, AT_MOST))])
+def wake(client: "redis.Redis", kind: Kind, times: int = 1) -> None:
+    """Send wake-ups now, as many as there is room for; raises redis.RedisError."""
+    try:
+        _wake(client, kind, times)
+    except NoScriptError:  # Redis has been restarted: it knows scripts only by heart
+        load_scripts(client)
+        _wake(client, kind, times)
+
+
+def _wake(client: "redis.Redis", kind: Kind, times: int) -> None:
+    pipe = client.pipeline(transaction=False)
+    for _ in range(min(times, AT_MOST)):
+        wake_on(pipe, kind)
+    pipe.execute()

@@ -10,13 +10,13 @@ from threading import Event as Flag
 import redis
 import structlog
 
-from shared import logs
+from shared import durable, logs
 from shared.events import KINDS
-from shared.lanes import Claim, Postponed, Verdict
+from shared.lanes import Claim, Lanes, Postponed, Verdict
+from shared.settings import EngineSettings, RedisSettings, load
 from shared.wakeups import wake
-from workers import send
 from workers.broker import broker
-from workers.services import Services, services
+from workers.unknown import unknown
 
 TICK_S = 1.0
 """The longest pause between two sweeps; shorter when a lane falls due earlier."""
@@ -26,16 +26,16 @@ FEWEST_S = 0.05
 log = structlog.get_logger()
 
 
-def tick(here: Services) -> float:
+def tick(lanes: Lanes) -> float:
     """Sweep every kind once; return seconds until the next sweep is worth it."""
     pause = TICK_S
     for kind in KINDS:
-        swept = here.lanes.sweep(kind)
+        swept = lanes.sweep(kind)
         for claim in swept.given_up:
             log.warning("claim.given_up", event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts)
-            here.lanes.conclude(claim, verdict_on_given_up(claim))
+            lanes.conclude(claim, verdict_on_given_up(claim))
         if swept.ready or swept.given_up:
-            wake(broker, kind, swept.ready + len(swept.given_up))
+            wake(broker.client, kind, swept.ready + len(swept.given_up))
         if swept.next_due_ms is not None:
             pause = min(pause, swept.next_due_ms / 1000)
     return max(FEWEST_S, pause)
@@ -44,7 +44,7 @@ def tick(here: Services) -> float:
 def verdict_on_given_up(claim: Claim) -> Verdict:
     """A send whose worker vanished may have gone out: nobody can know. Everything else may be done again."""
     if claim.kind == "send":
-        return send.unknown(claim, "its worker stopped while the platform was being asked")
+        return unknown(claim, "its worker stopped while the platform was being asked")
     return Postponed(0, "its worker stopped")
 
 
@@ -53,11 +53,13 @@ def main() -> None:
     stopping = Flag()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
-    here = services()
+    settings = load(RedisSettings)
+    durable.refuse_volatile(broker.client, allow=settings.wpp_allow_volatile_redis)
+    lanes = Lanes(broker.client, load(EngineSettings))
     pause = 0.0
     while not stopping.wait(pause):
         try:
-            pause = tick(here)
+            pause = tick(lanes)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             log.warning("redis.away", error=str(error))
             pause = random.uniform(0.5, 1.5)  # noqa: S311

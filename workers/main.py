@@ -37,4 +37,4 @@ def drain_webhook() -> None:
 def _drain(kind: Kind, handle: Handle, give_up: GiveUp) -> None:
     here = services()
     if drain(here.lanes, kind, lambda claim: handle(claim, here), give_up, stopping):
-        wake(broker, kind)
+        wake(broker.client, kind)

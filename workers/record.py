@@ -15,9 +15,12 @@ from typing import Any
 import redis
 import structlog
 
+from shared import durable, logs
+from shared.database import Database
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Entry, Outbox
 from shared.rows import Applied
+from shared.settings import RedisSettings, SupabaseSettings, load
 
 CAP_S = 30.0
 """The longest pause between two tries while Supabase is away."""
@@ -90,16 +93,15 @@ class Recorder:
 
 
 def main() -> None:
-    from shared import logs  # noqa: PLC0415
-    from workers.services import services  # noqa: PLC0415
-
     logs.configure("record")
     stopping = Flag()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
-    here = services()
+    settings = load(RedisSettings)
+    client = durable.connect(settings.redis_url)
+    durable.refuse_volatile(client, allow=settings.wpp_allow_volatile_redis)
     consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
-    Recorder(Outbox(here.redis, consumer), here.database.apply, stopping).run()
+    Recorder(Outbox(client, consumer), Database(load(SupabaseSettings)).apply, stopping).run()
 
 
 if __name__ == "__main__":

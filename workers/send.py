@@ -14,6 +14,7 @@ from shared.lanes import Claim, Postponed, Settled, Verdict
 from workers.dead_letters import dead_letter
 from workers.drain import back_off
 from workers.services import Services
+from workers.unknown import unknown
 
 REPAIR_S = 60.0
 """How long the lanes of an integration wait between two looks at a key that was refused."""
@@ -68,12 +69,6 @@ def _hold_all_while_open(here: Services) -> None:
     state = here.breaker.state()
     if state.name == "open":
         here.lanes.close_gate(intake.PLATFORM_GATE, max(0.1, state.retry_after_s), "the platform is in trouble")
-
-
-def unknown(claim: Claim, why: str) -> Verdict:
-    """Nobody can know whether the platform took it: shown as such, never blindly sent again."""
-    event = SendEvent.model_validate_json(claim.body)
-    return Settled("unknown", [intake.message_outcome(event, "unknown", utc_now(), error=why)], {"reason": why})
 
 
 def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
