@@ -1,7 +1,7 @@
 """Phones come out in one spelling, or not at all."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.phones import PHONE, from_platform, mask, normalize
@@ -61,6 +61,7 @@ def test_an_unknown_region_leaves_international_numbers_readable() -> None:
         normalize("9990001122", "XX")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.sampled_from(["RU", "KZ", "BR", "MX", "US", "XX"]))
 def test_any_text_is_a_phone_or_a_value_error(text: str, region: str) -> None:
     try:
@@ -70,6 +71,7 @@ def test_any_text_is_a_phone_or_a_value_error(text: str, region: str) -> None:
     assert PHONE.fullmatch(phone)
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"\A79[0-9]{9}\Z"))
 def test_normalizing_twice_changes_nothing(phone: str) -> None:
     assert normalize(phone) == normalize(normalize(phone)) == phone
@@ -101,6 +103,7 @@ def test_pain_43_groups_lists_and_hidden_numbers_are_no_phones(said: str) -> Non
     assert from_platform(said) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_of_the_platform_is_a_phone_or_none(said: str) -> None:
     phone = from_platform(said)
