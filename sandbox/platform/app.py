@@ -42,4 +42,4 @@ def create_app(settings: Settings | None = None, **options: Any) -> Door:
         exception_handlers={ApiError: answer_api_error, HTTPException: answer_http_error},
     )
     app.state.world = world
-    return Door(app, world.faults, world.ledger)
+    return Door(app, world)

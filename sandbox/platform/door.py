@@ -2,25 +2,31 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.platform.faults import Faults
-from sandbox.platform.ledger import Ledger
+from sandbox.platform.world import World
 
 API = ("/api/", "/auth/", "/internal/")
 
 
 class Door:
-    def __init__(self, app: ASGIApp, faults: Faults, ledger: Ledger) -> None:
+    """Keeps what a request wrote before its answer leaves: a killed platform has all that it answered."""
+
+    def __init__(self, app: ASGIApp, world: World) -> None:
         self._app = app
-        self._faults = faults
-        self._ledger = ledger
+        self._faults = world.faults
+        self._ledger = world.ledger
+        self._keep = world.store.commit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(API):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if not scope["path"].startswith(API):
+            await self._app(scope, receive, _Reply(send, self._keep))
             return
         kind = None
         if self._faults.suffers(scope["path"]):
@@ -37,30 +43,32 @@ class Door:
         plan = self._faults.plan
         if kind in {"429", "5xx"}:
             if kind == "5xx" and plan.processed_5xx:
-                await self._app(scope, receive, _swallow)
+                await self._app(scope, receive, _Reply(_swallow, self._keep))
             answer = _too_many(plan.retry_after_s) if kind == "429" else _broken(plan.status_5xx)
             await answer(scope, receive, send)
             return str(answer.status_code)
         if kind in {"drop_before", "drop_after"}:
             if kind == "drop_after":
-                await self._app(scope, receive, _swallow)
+                await self._app(scope, receive, _Reply(_swallow, self._keep))
             await cut(receive, send)
             return kind
-        reply = _Reply(send, plan.slow.seconds if kind == "slow" else 0)
+        reply = _Reply(send, self._keep, plan.slow.seconds if kind == "slow" else 0)
         await self._app(scope, receive, reply)
         return reply.status
 
 
 class _Reply:
-    """A `send` that notes the status, and waits before it lets the answer go."""
+    """A `send` that keeps what was written, notes the status, and waits before it lets the answer go."""
 
-    def __init__(self, send: Send, wait_s: float) -> None:
+    def __init__(self, send: Send, keep: Callable[[], None], wait_s: float = 0) -> None:
         self.status = "none"
         self._send = send
+        self._keep = keep
         self._wait_s = wait_s
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self._keep()
             self.status = str(message["status"])
             if self._wait_s:
                 await asyncio.sleep(self._wait_s)

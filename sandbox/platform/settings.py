@@ -11,7 +11,11 @@ class Settings(BaseSettings):
     """Options of `python -m sandbox.platform`, also read from WPP_SANDBOX_…; times in seconds."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix="WPP_SANDBOX_", cli_kebab_case=True, cli_implicit_flags=True
+        frozen=True,
+        env_prefix="WPP_SANDBOX_",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_prog_name="python -m sandbox.platform",
     )
 
     host: str = "127.0.0.1"

@@ -10,8 +10,8 @@ from typing import Any
 class Store:
     """Bodies by kind and id, in the order of their first writing. Without a folder it keeps nothing.
 
-    What one turn of the event loop writes is one transaction, ended in the next turn. Then the operating system has
-    it: a killed process loses at most what it was about to answer, a power cut may cost more.
+    What one turn of the event loop writes is one transaction, ended by `commit`, or in the next turn. From then on the
+    operating system has it: a killed process loses nothing of it, a power cut may.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -38,9 +38,13 @@ class Store:
         rows = self._database.execute("select key, body from entry where kind = ? order by seq", (kind,))
         return [(key, json.loads(body)) for key, body in rows]
 
+    def commit(self) -> None:
+        if self._database and self._database.in_transaction:
+            self._database.execute("commit")
+
     def close(self) -> None:
         if self._database:
-            self._commit()
+            self.commit()
             self._database.close()
             self._database = None
 
@@ -49,12 +53,8 @@ class Store:
             return
         if not self._database.in_transaction and (loop := _running_loop()):
             self._database.execute("begin")
-            loop.call_soon(self._commit)
+            loop.call_soon(self.commit)
         self._database.execute(statement, values)
-
-    def _commit(self) -> None:
-        if self._database and self._database.in_transaction:
-            self._database.execute("commit")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
