@@ -11,6 +11,8 @@ from shared.consumer import Desk
 log = structlog.get_logger(__name__)
 
 AFTER_FAILURE_S = 1.0
+GRAIN_S = 0.01
+"""Delays are kept this exactly: every worker that knows of the next one ticks for it."""
 SHORTEST_BLOCK_S = 0.001
 """Zero would block for ever."""
 
@@ -94,7 +96,7 @@ class Keeper(threading.Thread):
         tick = self._queues.tick(queues, self._heartbeat_timeout, self._dead_letter_ttl)
         self.replies += 1
         due_s = self._interval_s if tick.due_s is None else tick.due_s
-        self._next_tick = began + min(self._interval_s, due_s)
+        self._next_tick = began + min(self._interval_s, max(due_s, GRAIN_S))
         self._adopt(tick.held)
 
     def _adopt(self, held: list[str]) -> None:

@@ -263,6 +263,22 @@ def test_a_full_worker_leaves_the_bell_to_others(redis_client: redis.Redis) -> N
                 assert time.monotonic() - sent < 0.5
 
 
+def test_a_worker_that_was_full_goes_on_at_once(broker: DurableRedisBroker) -> None:
+    """With what was waiting meanwhile, and, once that is done, with what comes in next; no tick is needed for it."""
+    broker.tick_interval = 3_000
+    runs = Runs(broker)
+    runs.seconds = 0.1
+    with working(broker, threads=1):
+        eventually(lambda: broker.desk.listening)
+        for number in range(6):
+            runs.actor.send(number)
+        assert eventually(lambda: len(runs.count) == 6) < 1.5
+        eventually(lambda: not broker.desk.held["default"])
+        time.sleep(0.1)
+        runs.actor.send(6)
+        assert eventually(lambda: runs.count[6]) < 0.5
+
+
 def test_many_messages_are_enqueued_in_one_round_trip(proxy: Proxy, redis_client: redis.Redis) -> None:
     """Shown by a reply that is lost once for all of them, and a repetition that doubles none."""
     broker = brisk_broker(impatient(proxy.url))
