@@ -129,9 +129,17 @@ class Lanes:
         self._settings = settings
         self._script = client.register_script(SCRIPT)
 
-    def arguments(self, item: Append) -> list[str]:
-        """Return the ARGV that appends `item`: for callers that pipeline the script themselves."""
-        return ["append", json.dumps(self._append(item), separators=(",", ":"))]
+    def append_on(self, pipe: Any, item: Append) -> None:
+        """Add the append of `item` to a pipeline, sync or async alike; `accepted` reads its reply.
+
+        The pipeline's execution raises redis' NoScriptError after a restart of Redis: `load`, then do it again.
+        """
+        pipe.evalsha(self._script.sha, 1, self.prefix, *self._arguments(item))
+
+    @staticmethod
+    def load(client: Any) -> Any:
+        """Make the script known to Redis; awaitable when `client` is an async one."""
+        return client.script_load(SCRIPT)
 
     def append(self, item: Append) -> Accepted:
         """Put an event at the end of its lane, once.
@@ -141,11 +149,11 @@ class Lanes:
             OverloadedError: too many outcomes wait for Supabase.
             redis.RedisError: Redis did not confirm; asking again with the same id is safe.
         """
-        return self.accepted(item, self._script(keys=[self.prefix], args=self.arguments(item)))
+        return self.accepted(item, self._script(keys=[self.prefix], args=self._arguments(item)))
 
     @staticmethod
     def accepted(item: Append, reply: Sequence[bytes]) -> Accepted:
-        """Read the script's reply to `arguments`; raises as `append` does."""
+        """Read the script's reply to an append; raises as `append` does."""
         word = reply[0].decode()
         if word == "conflict":
             msg = "this Idempotency-Key was used for a different request; use a new key for a new request"
@@ -203,6 +211,9 @@ class Lanes:
             total += count
         return total
 
+    def _arguments(self, item: Append) -> list[str]:
+        return ["append", json.dumps(self._append(item), separators=(",", ":"))]
+
     @property
     def _lease_ms(self) -> int:
         return int(self._settings.wpp_lease_s * 1000)
@@ -238,11 +249,10 @@ class Lanes:
         }
 
     def _take(self, kind: Kind, slot: Slot, reply: Sequence[Any]) -> Claim | None:
-        word = reply[0]
-        if word == b"again":
-            return self.claim(kind, slot)
+        while reply[0] == b"again":  # many lanes that have to wait stood in front, and are out of the way now
+            reply = self._call("claim", self._wanted(kind, slot))
         slot.seq += 1
-        return self._read(kind, reply) if word == b"claim" else None
+        return self._read(kind, reply) if reply[0] == b"claim" else None
 
     @staticmethod
     def _read(kind: Kind, reply: Sequence[bytes]) -> Claim:
