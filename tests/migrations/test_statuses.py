@@ -44,7 +44,7 @@ def tell(tenant: Tenant, message: Any, said: Said) -> Any:
     ],
 )
 def test_a_set_of_words_has_one_end(tenant: Tenant, said: list[Said], ends: str) -> None:
-    stories = []
+    stories: list[list[Any]] = []
     for order in permutations(said):
         for copies in (1, 2):
             message = tenant.sent("queued", task_id=f"T{len(stories)}")

@@ -1,0 +1,216 @@
+"""Who may read and call what, over the API: users of two organisations, and the anonymous key."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+from postgrest.exceptions import APIError
+
+import supabase
+from shared.outcomes import DeadLetterOutcome
+from tests.migrations.conftest import Tenant, at
+
+MakeClient = Callable[..., supabase.Client]
+OWN_ROWS = (
+    "organizations",
+    "profiles",
+    "messenger_integrations",
+    "wpp_integrations",
+    "whatsapp_sessions",
+    "clients",
+    "teachers",
+    "client_phone_numbers",
+    "chat_messages",
+    "message_reactions",
+    "wpp_message_ids",
+    "wpp_message_history",
+    "wpp_session_history",
+    "wpp_dead_letters",
+)
+NOBODY_S_ROWS = ("wpp_accounts", "wpp_parked_outcomes", "wpp_webhook_log")
+DENIED = "42501"
+
+
+def fill(tenant: Tenant) -> None:
+    """Put at least one row of this organisation into every table."""
+    tenant.apply(
+        tenant.arrived(wa_message_id="W1"),
+        tenant.reaction("👍", 1, "W1"),
+        tenant.session("connected", 1),
+        tenant.status("read", 1, "W404"),
+        DeadLetterOutcome(
+            at=at(1),
+            id=uuid4(),
+            organization_id=tenant.id,
+            kind="send",
+            lane="send:1",
+            reason="refused",
+            detail="why",
+            attempts=1,
+            accepted_at=at(0),
+            event={},
+        ),
+    )
+    tenant.db.execute(
+        "insert into client_phone_numbers (client_id, phone) select id, '79990003344' from clients "
+        "where organization_id = %s",
+        (tenant.id,),
+    )
+    tenant.db.execute("insert into teachers (organization_id, first_name) values (%s, 'Olga')", (tenant.id,))
+
+
+def sign_in(tenant: Tenant, make_client: MakeClient, email: str) -> supabase.Client:
+    client = make_client()
+    user = client.auth.sign_up({"email": email, "password": "correct horse"}).user
+    assert user
+    tenant.db.execute("insert into profiles (id, organization_id) values (%s, %s)", (user.id, tenant.id))
+    return client
+
+
+@pytest.fixture
+def users(tenant: Tenant, other: Tenant, make_client: MakeClient) -> dict[str, supabase.Client]:
+    """A signed-in user of each of two organisations, and one who belongs to none."""
+    fill(tenant)
+    fill(other)
+    stranger = make_client()
+    stranger.auth.sign_up({"email": "nobody@example.org", "password": "correct horse"})
+    return {
+        str(tenant.id): sign_in(tenant, make_client, "anna@example.org"),
+        str(other.id): sign_in(other, make_client, "boris@example.org"),
+        "none": stranger,
+    }
+
+
+def read(client: supabase.Client, table: str, columns: str | None = None) -> list[dict[str, Any]] | None:
+    """Return what a client sees of a table, or None when it is refused."""
+    readable = {"messenger_integrations": "id, organization_id, name, is_primary"}
+    try:
+        data = client.table(table).select(columns or readable.get(table, "*")).execute().data
+    except APIError as error:
+        if error.code != DENIED:
+            raise
+        return None
+    return cast("list[dict[str, Any]]", data)
+
+
+def test_users_see_the_rows_of_their_own_organization_only(
+    tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]
+) -> None:
+    for table in OWN_ROWS:
+        one, two, none = (
+            read(users[str(tenant.id)], table),
+            read(users[str(other.id)], table),
+            read(users["none"], table),
+        )
+        assert none == [], table
+        assert one, table
+        assert two, table
+        assert {row.get("organization_id", str(tenant.id)) for row in one} == {str(tenant.id)}, table
+        assert [row for row in one if row in two] == [], table
+
+
+def test_users_do_not_see_the_pipeline_s_own_records(users: dict[str, supabase.Client]) -> None:
+    seen = {table: read(client, table) for table in NOBODY_S_ROWS for client in users.values()}
+    assert seen == dict.fromkeys(NOBODY_S_ROWS)
+
+
+def test_the_anonymous_key_sees_nothing(tenant: Tenant, make_client: MakeClient) -> None:
+    fill(tenant)
+    seen = {table: read(make_client(), table) or [] for table in OWN_ROWS + NOBODY_S_ROWS}
+    assert seen == {table: [] for table in seen}
+
+
+def test_users_never_read_a_key(tenant: Tenant, users: dict[str, supabase.Client]) -> None:
+    mine = users[str(tenant.id)]
+    for columns in ("settings", "settings->>wppApiKey", "webhook_key", "*"):
+        assert read(mine, "messenger_integrations", columns) is None, columns
+
+
+def test_users_cannot_find_a_key_by_guessing(tenant: Tenant, users: dict[str, supabase.Client]) -> None:
+    """A filter on a column that may not be read would tell whether a guess is right."""
+    with pytest.raises(APIError) as caught:
+        users[str(tenant.id)].table("messenger_integrations").select("id").eq("settings->>wppApiKey", "key").execute()
+    assert caught.value.code == DENIED
+
+
+def test_what_users_read_of_an_integration_has_no_key(tenant: Tenant, users: dict[str, supabase.Client]) -> None:
+    (row,) = read(users[str(tenant.id)], "wpp_integrations") or []
+    assert (row["account"], row["status"], row["is_primary"]) == (tenant.account, "connected", True)
+    assert "key" not in row.values()
+
+
+def test_users_do_not_write_what_the_pipeline_owns(
+    tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]
+) -> None:
+    """Whoever could write their profile or an account would choose whose data they see."""
+    wanted = {
+        "profiles": {"organization_id": str(other.id)},
+        "messenger_integrations": {"name": "Mine"},
+        "whatsapp_sessions": {"session_name": "mine"},
+        "wpp_dead_letters": {"reason": "none"},
+        "wpp_accounts": {"organization_id": str(other.id)},
+    }
+    before = {table: tenant.rows(f"select * from {table} order by 1") for table in wanted}  # noqa: S608 - our own names
+    for table, row in wanted.items():
+        with contextlib.suppress(APIError):
+            users[str(tenant.id)].table(table).update(row).neq(*next(iter(row.items()))).execute()
+    after = {table: tenant.rows(f"select * from {table} order by 1") for table in wanted}  # noqa: S608 - our own names
+    assert after == before
+
+
+def test_users_do_not_write_into_another_organization(
+    tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]
+) -> None:
+    mine = users[str(tenant.id)]
+    assert mine.table("clients").update({"name": "Mine"}).eq("organization_id", str(other.id)).execute().data == []
+    with pytest.raises(APIError) as caught:
+        mine.table("clients").insert({"organization_id": str(other.id), "name": "Planted"}).execute()
+    assert caught.value.code == DENIED
+
+
+def test_only_the_service_role_calls_our_functions(tenant: Tenant) -> None:
+    may_call = (
+        "select distinct p.proname from pg_proc p, unnest(%s::text[]) as who "
+        "where p.proname like 'wpp\\_%%' and has_function_privilege(who, p.oid, 'execute') order by 1"
+    )
+    others = tenant.rows(may_call, ["anon", "authenticated"])
+    assert [row["proname"] for row in others] == ["wpp_my_organization", "wpp_phone"]
+    assert len(tenant.rows(may_call, ["service_role"])) > 20
+
+
+def test_users_are_refused_at_the_functions(
+    tenant: Tenant, users: dict[str, supabase.Client], make_client: MakeClient
+) -> None:
+    calls: dict[str, dict[str, Any]] = {
+        "wpp_apply": {"batch": []},
+        "wpp_settings": {"account": tenant.account},
+        "wpp_save_token": {"account": tenant.account, "token": "x", "expires_at_ms": 1},
+        "wpp_remove_integration": {"integration_id": str(tenant.integration), "organization_id": str(tenant.id)},
+    }
+    for client in (make_client(), *users.values()):
+        for function, arguments in calls.items():
+            with pytest.raises(APIError) as caught:
+                client.rpc(function, arguments).execute()
+            assert caught.value.code == DENIED, function
+
+
+def test_every_definer_has_a_fixed_search_path(tenant: Tenant) -> None:
+    loose = tenant.rows(
+        "select proname from pg_proc where proname like 'wpp\\_%%' and prosecdef "
+        "and not exists (select from unnest(proconfig) as setting where setting like 'search_path=%%')"
+    )
+    assert loose == []
+
+
+def test_every_table_has_row_security(tenant: Tenant) -> None:
+    open_tables = tenant.rows(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' "
+        "and not relrowsecurity"
+    )
+    assert open_tables == []
+
+
+def test_the_bucket_for_media_is_private(tenant: Tenant) -> None:
+    assert tenant.rows("select public from storage.buckets where id = 'chat-media'") == [{"public": False}]

@@ -1,0 +1,123 @@
+"""How Supabase fails: what may work later, and what will not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import HttpUrl, SecretStr
+
+from shared.connection import Connection, translated
+from shared.database import Database
+from shared.errors import DatabaseError, DatabaseUnavailableError
+from shared.settings import SupabaseSettings
+
+SETTINGS = SupabaseSettings(
+    supabase_url=HttpUrl("http://127.0.0.1:9"),
+    supabase_anon_key=SecretStr("anon"),
+    supabase_service_role_key=SecretStr("service"),
+)
+
+
+def answering(answer: Callable[[httpx.Request], httpx.Response]) -> Database:
+    return Database(SETTINGS, httpx.Client(transport=httpx.MockTransport(answer)))
+
+
+def said(status: int, code: str | None, message: str = "no", details: str | None = None) -> Database:
+    body = {"code": code, "message": message, "details": details, "hint": None}
+    return answering(lambda _: httpx.Response(status, json=body))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "40P01",  # deadlock
+        "40001",  # serialization
+        "57014",  # statement timeout
+        "57P01",  # shutting down
+        "53300",  # too many connections
+        "08006",  # connection lost
+        "PGRST000",  # PostgREST can't reach Postgres
+        "PGRST002",  # nor read its schema
+        "PGRST202",  # no such function: a migration is missing
+        "42883",
+        "42501",  # a key without the rights
+        "PGRST301",  # a key that was signed with another secret
+        None,
+    ],
+)
+def test_what_is_no_fault_of_the_rows_may_work_later(code: str | None) -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        said(500, code).apply([])
+
+
+@pytest.mark.parametrize("code", ["22P02", "23505", "23503", "P0001", "PGRST102"])
+def test_what_is_wrong_itself_will_not(code: str) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        said(400, code).apply([])
+    assert not isinstance(caught.value, DatabaseUnavailableError)
+    assert (caught.value.sqlstate, caught.value.row) == (code, None)
+
+
+def test_a_row_that_is_to_blame_is_named_whatever_the_code() -> None:
+    with pytest.raises(DatabaseError) as caught:
+        said(403, "42501", "outcome 7: this belongs to another organization", "7").apply([])
+    assert not isinstance(caught.value, DatabaseUnavailableError)
+    assert (caught.value.sqlstate, caught.value.row) == ("42501", 7)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_an_answer_of_something_between_us_may_work_later(status: int) -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        answering(lambda _: httpx.Response(status, text="<html>Bad Gateway</html>")).apply([])
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")]
+)
+def test_no_answer_may_come_later(error: httpx.TransportError) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    database = answering(fail)
+    with pytest.raises(DatabaseUnavailableError, match=type(error).__name__):
+        database.apply([])
+    with pytest.raises(DatabaseUnavailableError):
+        database.organization_of_user("a.b.c")
+
+
+def test_a_read_that_fails_is_not_repeated_behind_our_back() -> None:
+    """The library's own repetition of reads blocks a thread for 7 s."""
+    asked = []
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(503, json={"code": "PGRST000", "message": "no", "details": None, "hint": None})
+
+    with pytest.raises(DatabaseUnavailableError):
+        answering(fail).integration_by_account("1")
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_auth_server_in_trouble_is_not_a_refused_token(status: int) -> None:
+    body: dict[str, Any] = {"code": "over_request_rate_limit", "message": "no"}
+    database = answering(lambda _: httpx.Response(status, json=body))
+    with pytest.raises(DatabaseUnavailableError):
+        database.organization_of_user("a.b.c")
+
+
+def test_no_key_stands_in_an_error() -> None:
+    with pytest.raises(DatabaseError) as caught:
+        Database(SETTINGS).apply([])
+    assert "service" not in str(caught.value)
+
+
+def test_nothing_is_connected_before_it_is_used() -> None:
+    connection = Connection(SETTINGS)
+    assert connection.client is connection.client
+
+
+def test_other_errors_pass_unchanged() -> None:
+    with pytest.raises(ZeroDivisionError), translated():
+        raise ZeroDivisionError

@@ -1,0 +1,343 @@
+"""Database, on real Postgres and PostgREST through the real supabase client."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import psycopg
+import pytest
+from pydantic import HttpUrl, SecretStr
+
+import supabase
+from sandbox.supabase.project import Supabase
+from shared.database import Database, DeadLetterQuery
+from shared.errors import DatabaseError, InvalidApiKeyError
+from shared.outcomes import DeadLetterOutcome, MessageOutcome, SessionOutcome
+from shared.settings import SupabaseSettings
+from shared.token_store import Token
+
+ACCOUNT = "0000000000041"
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings(supabase_world: Supabase, database_url: str) -> SupabaseSettings:
+    del database_url  # asked for because it empties the tables
+    return SupabaseSettings(
+        supabase_url=HttpUrl(supabase_world.url),
+        supabase_anon_key=SecretStr(supabase_world.anon_key),
+        supabase_service_role_key=SecretStr(supabase_world.service_role_key),
+    )
+
+
+@pytest.fixture
+def database(settings: SupabaseSettings) -> Iterator[Database]:
+    with httpx.Client(timeout=15) as http:
+        yield Database(settings, http)
+
+
+@pytest.fixture
+def organization(database_url: str) -> UUID:
+    with psycopg.connect(database_url) as db:
+        (row,) = db.execute("insert into organizations (name) values ('School') returning id").fetchall()
+        return UUID(str(row[0]))
+
+
+@pytest.fixture
+def integration(database: Database, organization: UUID) -> UUID:
+    return database.save_integration(
+        integration_id=uuid4(),
+        organization_id=organization,
+        name="First",
+        account=ACCOUNT,
+        api_key=SecretStr("key"),
+    ).id
+
+
+def sent(organization: UUID, integration: UUID, **given: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"id": uuid4(), "phone": "79990001122", "text": "Hello", "status": "sent"}
+    return MessageOutcome(
+        at=NOW, organization_id=organization, integration_id=integration, outgoing=True, **(defaults | given)
+    ).model_dump(mode="json")
+
+
+def session(status: Any, **given: Any) -> dict[str, Any]:
+    return SessionOutcome(at=NOW, account=ACCOUNT, status=status, reason="webhook", **given).model_dump(mode="json")
+
+
+def dead(organization: UUID | None, **given: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"id": uuid4(), "kind": "send", "reason": "refused", "at": NOW}
+    return DeadLetterOutcome(
+        organization_id=organization,
+        lane="send:1",
+        detail="why",
+        attempts=3,
+        accepted_at=NOW,
+        event={"v": 1, "text": "Hello"},
+        **(defaults | given),
+    ).model_dump(mode="json")
+
+
+def test_outcomes_become_rows_and_the_changes_are_told(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
+    outcome = sent(organization, integration, task_id="T1")
+    applied = database.apply([outcome, session("connected")])
+    assert {change["what"] for change in applied.changed} == {"message", "session"}
+    assert {change["organization_id"] for change in applied.changed} == {str(organization)}
+    message = database.message(UUID(outcome["id"]), organization)
+    assert message
+    assert (message.status, message.text, message.outgoing) == ("sent", "Hello", True)
+    assert (message.external_message_id, message.created_at) == ("T1", NOW)
+
+
+def test_accounts_that_nobody_has_are_named(database: Database) -> None:
+    assert database.apply([session("connected")]).unknown_accounts == [ACCOUNT]
+
+
+def test_the_row_that_can_t_be_applied_is_named(database: Database, organization: UUID, integration: UUID) -> None:
+    wrong = sent(organization, integration) | {"id": "nonsense"}
+    with pytest.raises(DatabaseError, match="outcome 1: ") as caught:
+        database.apply([sent(organization, integration), wrong])
+    assert (caught.value.row, caught.value.sqlstate) == (1, "22P02")
+
+
+def test_a_message_of_another_organization_is_not_there(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
+    outcome = sent(organization, integration)
+    database.apply([outcome])
+    assert database.message(UUID(outcome["id"]), uuid4()) is None
+
+
+@pytest.mark.parametrize(("stored", "status"), [(None, "sent"), ("read", "read")])
+def test_a_message_of_the_old_system_has_a_status_as_well(
+    database: Database, organization: UUID, database_url: str, stored: str | None, status: str
+) -> None:
+    with psycopg.connect(database_url) as db:
+        (row,) = db.execute(
+            "insert into chat_messages (organization_id, message_text, message_type, message_status) "
+            "values (%s, 'old', 'manager', %s) returning id",
+            (organization, stored),
+        ).fetchall()
+    message = database.message(row[0], organization)
+    assert message
+    assert (message.status, message.metadata) == (status, {})
+
+
+def test_an_integration_is_found_by_id_by_account_and_by_organization(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
+    second = database.save_integration(integration_id=uuid4(), organization_id=organization, sub_org_id="x__wpp__1")
+    found = database.integration(integration)
+    assert found
+    assert (found.account, found.name, found.is_primary, found.is_enabled) == (ACCOUNT, "First", True, True)
+    assert (second.account, second.sub_org_id, second.is_primary) == ("", "x__wpp__1", False)
+    assert database.integration_by_account(ACCOUNT) == found
+    assert database.integrations(organization) == [found, second]
+    assert (database.integration(uuid4()), database.integrations(uuid4())) == (None, [])
+
+
+def test_an_integration_shows_the_state_of_its_session(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
+    def state() -> tuple[Any, ...]:
+        found = database.integration(integration)
+        assert found
+        return found.status, found.qr, found.last_error
+
+    assert state() == ("starting", None, None)
+    database.apply([session("qr_issued", qr="2@one")])
+    assert state() == ("qr_issued", "2@one", None)
+    database.report_error(integration, "the platform refused the key")
+    assert state() == ("qr_issued", "2@one", "the platform refused the key")
+    other = database.save_integration(integration_id=uuid4(), organization_id=organization)
+    assert other.status == "disconnected"
+
+
+def test_no_key_is_part_of_what_is_read(database: Database, integration: UUID) -> None:
+    assert "key" not in str(database.integration(integration))
+    assert database.api_key(ACCOUNT).get_secret_value() == "key"
+    with pytest.raises(InvalidApiKeyError, match="0000000000099"):
+        database.api_key("0000000000099")
+
+
+def test_an_account_of_another_organization_is_refused(
+    database: Database, integration: UUID, database_url: str
+) -> None:
+    del integration
+    with psycopg.connect(database_url) as db:
+        (row,) = db.execute("insert into organizations (name) values ('Other') returning id").fetchall()
+    with pytest.raises(DatabaseError, match="another organization") as caught:
+        database.save_integration(integration_id=uuid4(), organization_id=row[0], account=ACCOUNT)
+    assert caught.value.sqlstate == "23505"
+
+
+def test_settings_are_merged_by_key(database: Database, integration: UUID) -> None:
+    assert database.merge_settings(integration, {"wppApiKey": "new", "other": 1}) is True
+    assert database.merge_settings(integration, {"other": None}) is True
+    assert database.merge_settings(uuid4(), {"other": 1}) is False
+    assert database.api_key(ACCOUNT).get_secret_value() == "new"
+
+
+def test_removing_the_primary_promotes_the_next(database: Database, organization: UUID, integration: UUID) -> None:
+    second = database.save_integration(integration_id=uuid4(), organization_id=organization)
+    assert database.remove_integration(integration, uuid4()) is False
+    assert database.remove_integration(integration, organization) is True
+    assert [(left.id, left.is_primary) for left in database.integrations(organization)] == [(second.id, True)]
+    assert database.set_primary(second.id, uuid4()) is False
+    assert database.set_primary(second.id, organization) is True
+
+
+def token(value: str, expires_at: datetime = NOW) -> Token:
+    return Token(SecretStr(value), generation=7, expires_at=expires_at)
+
+
+def test_a_token_comes_back_as_it_was_saved(database: Database, integration: UUID) -> None:
+    assert database.load(ACCOUNT) is None
+    database.save(ACCOUNT, token("jwt", NOW + timedelta(milliseconds=250)))
+    loaded = database.load(ACCOUNT)
+    assert loaded
+    assert (loaded.value.get_secret_value(), loaded.generation) == ("jwt", 0)
+    assert loaded.expires_at == NOW + timedelta(milliseconds=250)
+    assert database.load("0000000000099") is None
+    assert database.api_key(ACCOUNT).get_secret_value() == "key", integration
+
+
+def test_a_token_is_saved_as_the_crm_reads_it(database: Database, integration: UUID, database_url: str) -> None:
+    database.save(ACCOUNT, token("jwt"))
+    database.save(ACCOUNT, token("earlier", NOW - timedelta(seconds=1)))
+    with psycopg.connect(database_url) as db:
+        (row,) = db.execute("select settings from messenger_integrations where id = %s", (integration,)).fetchall()
+    assert row[0]["wppJwtToken"] == "jwt"
+    assert row[0]["wppJwtExpiresAt"] == int(NOW.timestamp() * 1000)
+
+
+@pytest.mark.parametrize("nonsense", [{"wppJwtExpiresAt": "soon"}, {"wppJwtExpiresAt": 1e300}, {"wppJwtToken": None}])
+def test_a_token_that_somebody_else_spoilt_is_none(
+    database: Database, integration: UUID, nonsense: dict[str, Any]
+) -> None:
+    database.save(ACCOUNT, token("jwt"))
+    database.merge_settings(integration, nonsense)
+    assert database.load(ACCOUNT) is None
+
+
+def test_a_user_s_token_tells_their_organization(
+    database: Database, organization: UUID, make_client: Callable[..., supabase.Client], database_url: str
+) -> None:
+    answer = make_client().auth.sign_up({"email": "anna@example.org", "password": "correct horse"})
+    assert answer.session
+    assert answer.user
+    assert database.organization_of_user(answer.session.access_token) is None
+    with psycopg.connect(database_url, autocommit=True) as db:
+        db.execute("insert into profiles (id) values (%s)", (answer.user.id,))
+        assert database.organization_of_user(answer.session.access_token) is None
+        db.execute("update profiles set organization_id = %s", (organization,))
+    assert database.organization_of_user(answer.session.access_token) == organization
+    assert database.apply([]).changed == []  # still with the service role's key
+
+
+@pytest.mark.parametrize("jwt", ["", "nonsense", "a.b.c"])
+def test_a_token_that_supabase_refuses_is_nobody_s(database: Database, jwt: str) -> None:
+    assert database.organization_of_user(jwt) is None
+
+
+def test_the_service_key_is_no_user(database: Database, settings: SupabaseSettings) -> None:
+    assert database.organization_of_user(settings.supabase_service_role_key.get_secret_value()) is None
+
+
+def test_dead_letters_are_found_by_what_they_are(database: Database, organization: UUID) -> None:
+    letters = [
+        dead(organization),
+        dead(organization, reason="expired", at=NOW + timedelta(hours=1)),
+        dead(None, kind="webhook", account=ACCOUNT, at=NOW + timedelta(hours=2)),
+    ]
+    database.apply(letters)
+    ids = [UUID(letter["id"]) for letter in letters]
+
+    def found(**query: Any) -> list[int]:
+        return [ids.index(letter.id) for letter in database.dead_letters(DeadLetterQuery(**query))]
+
+    assert found() == [2, 1, 0]
+    assert found(organization_id=organization) == [1, 0]
+    assert found(kind="webhook") == found(account=ACCOUNT) == [2]
+    assert found(reason="expired", organization_id=organization) == [1]
+    assert found(since=NOW + timedelta(hours=1)) == [2, 1]
+    assert found(until=NOW + timedelta(hours=1)) == [0]
+    assert found(ids=[ids[0], uuid4()]) == [0]
+    assert found(limit=1) == [2]
+    assert database.dead_letters(DeadLetterQuery(ids=ids[:1]))[0].event == {"v": 1, "text": "Hello"}
+
+
+def test_replayed_dead_letters_are_left_out_until_they_die_again(database: Database, organization: UUID) -> None:
+    letter = dead(organization)
+    database.apply([letter])
+    database.mark_replayed([UUID(letter["id"]), *(uuid4() for _ in range(450))], NOW + timedelta(hours=1))
+    assert database.dead_letters(DeadLetterQuery()) == []
+    (replayed,) = database.dead_letters(DeadLetterQuery(replayed=True))
+    assert replayed.replayed_at == NOW + timedelta(hours=1)
+    database.apply([letter])
+    assert database.dead_letters(DeadLetterQuery()) == []
+    database.apply([letter | {"at": (NOW + timedelta(hours=2)).isoformat()}])
+    assert len(database.dead_letters(DeadLetterQuery())) == 1
+
+
+def test_house_keeping_tells_what_it_did(database: Database) -> None:
+    database.apply([session("connected")])
+    future = datetime.now(UTC) + timedelta(hours=1)
+    assert database.keep_house(parked_before=future, logged_before=future) == {"expired": 1, "pruned": 0}
+    (letter,) = database.dead_letters(DeadLetterQuery())
+    assert (letter.reason, letter.account) == ("account_unknown", ACCOUNT)
+
+
+def test_threads_share_one_database(database: Database, organization: UUID, integration: UUID) -> None:
+    def write(_: int) -> None:
+        for _ in range(5):
+            database.apply([sent(organization, integration) for _ in range(4)])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    found = database.apply([sent(organization, integration)])
+    assert len(found.changed) == 1
+
+
+FORKING = """
+import os, sys, uuid
+from shared.database import Database
+from shared.settings import SupabaseSettings
+database, organization = Database(SupabaseSettings()), uuid.UUID(sys.argv[1])
+database.integrations(organization)
+children = []
+for _ in range(6):
+    if not (child := os.fork()):
+        os._exit(0 if all(len(database.integrations(organization)) == 1 for _ in range(5)) else 1)
+    children.append(child)
+sys.exit(max(os.waitpid(child, 0)[1] for child in children) and 1)
+"""
+
+
+def test_a_database_used_before_a_fork_works_in_each_child(
+    settings: SupabaseSettings, organization: UUID, integration: UUID
+) -> None:
+    del integration
+    environment = {
+        "SUPABASE_URL": str(settings.supabase_url),
+        "SUPABASE_ANON_KEY": settings.supabase_anon_key.get_secret_value(),
+        "SUPABASE_SERVICE_ROLE_KEY": settings.supabase_service_role_key.get_secret_value(),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, str(organization)],
+        env=environment,
+        check=False,
+        timeout=60,
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
