@@ -18,7 +18,7 @@ from shared.phones import PHONE
 from shared.shapes import read
 from tests.shared.arriving import arrive, identity
 
-UNHURRIED = settings(max_examples=200, deadline=None)
+UNHURRIED = settings(deadline=None)
 """A machine that is busy with something else is no fault of what is tested."""
 
 OUTCOME: TypeAdapter[Any] = TypeAdapter(AnyOutcome)
