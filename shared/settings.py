@@ -4,9 +4,9 @@
 """
 
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import ConfigurationError
@@ -30,6 +30,15 @@ class RedisSettings(Group):
     )
 
 
+NESTED = (
+    ("wpp_http_deadline_s", "wpp_lease_s", "a call must end before its event is given up, or it could be made twice"),
+    ("wpp_lease_s", "wpp_max_age_s", "an event must be tried more than once before it is too old"),
+    ("wpp_max_age_s", "wpp_record_ttl_s", "a key must be remembered for as long as its event may still be tried"),
+    ("wpp_watch_limit_s", "wpp_max_age_s", "a scan is awaited until its limit, not until the event is too old"),
+)
+"""Which time has to end within which, and why."""
+
+
 class EngineSettings(Group):
     """How long things may take and how much may wait. Times in seconds."""
 
@@ -50,6 +59,18 @@ class EngineSettings(Group):
     )
     wpp_record_ttl_s: int = Field(default=8 * 86_400, gt=0, description="How long a finished event answers its key.")
     wpp_watch_limit_s: float = Field(default=600, gt=0, description="How long a started account is watched for a scan.")
+
+    @model_validator(mode="after")
+    def _nest(self) -> Self:
+        """Refuse times of which the inner one could outlast the outer one."""
+        for inner, outer, why in NESTED:
+            if getattr(self, inner) >= getattr(self, outer):
+                msg = (
+                    f"{inner.upper()} ({getattr(self, inner):g}) must be below {outer.upper()} "
+                    f"({getattr(self, outer):g}): {why}"
+                )
+                raise ValueError(msg)
+        return self
 
 
 class SupabaseSettings(Group):
@@ -96,6 +117,9 @@ def load(group: type[Chosen]) -> Chosen:
     try:
         return group()
     except ValidationError as error:
-        faults = "; ".join(f"{fault['loc'][0]}".upper() + f": {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(
+            ": ".join([*(str(part).upper() for part in fault["loc"][:1]), fault["msg"].removeprefix("Value error, ")])
+            for fault in error.errors()
+        )
         msg = f"cannot start: {faults}. See .env.example."
         raise ConfigurationError(msg) from None
