@@ -1,0 +1,38 @@
+"""Settings that cannot work are refused at start, in words that say what to change."""
+
+import pytest
+
+from shared.errors import ConfigurationError
+from shared.settings import NESTED, EngineSettings, KeySettings, load
+
+
+def test_the_defaults_nest() -> None:
+    """Nobody has to set anything for the times to fit into each other."""
+    assert load(EngineSettings)
+
+
+@pytest.mark.parametrize(("inner", "outer", "why"), NESTED)
+def test_times_that_do_not_nest_are_refused(inner: str, outer: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names both variables with their values, and why they must nest."""
+    monkeypatch.setenv(inner.upper(), "999")
+    monkeypatch.setenv(outer.upper(), "999")
+    with pytest.raises(ConfigurationError) as refused:
+        load(EngineSettings)
+    assert f"{inner.upper()} (999) must be below {outer.upper()} (999): {why}" in str(refused.value)
+
+
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is said by the name under which it is set."""
+    monkeypatch.delenv("WPP_KEY_SECRETS", raising=False)
+    monkeypatch.setenv("WPP_PUBLIC_URL", "http://127.0.0.1")
+    with pytest.raises(ConfigurationError, match="WPP_KEY_SECRETS: Field required"):
+        load(KeySettings)
+
+
+def test_a_short_secret_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that can be guessed is none; the message says how to make one, not what it was."""
+    monkeypatch.setenv("WPP_KEY_SECRETS", "tooshort")
+    monkeypatch.setenv("WPP_PUBLIC_URL", "http://127.0.0.1")
+    with pytest.raises(ConfigurationError, match="openssl rand -hex 32") as refused:
+        load(KeySettings)
+    assert "tooshort" not in str(refused.value)
