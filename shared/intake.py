@@ -1,5 +1,6 @@
 """How a request becomes an event in its lane: used by the ingress and by the producer alike."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
@@ -23,54 +24,56 @@ def event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
     return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}") if idempotency_key else uuid4()
 
 
+def place(event: SendEvent | ProvisionEvent | WebhookEvent) -> Append:
+    """Return the append of an event: which lane it stands in, and whose turn it takes there.
+
+    Watching an account takes minutes, so it has a lane of its own: the organization's next click doesn't wait for it.
+    """
+    match event:
+        case SendEvent():
+            lane, tenant = send_lane(event.integration_id, event.to), str(event.organization_id)
+            gates = (PLATFORM_GATE, integration_gate(event.integration_id))
+            return Append(event=event, kind="send", lane=lane, tenant=tenant, gates=gates)
+        case ProvisionEvent(action="watch"):
+            lane, tenant = f"watch:{event.integration_id}", str(event.organization_id)
+            return Append(event=event, kind="provision", lane=lane, tenant=tenant)
+        case ProvisionEvent():
+            lane, tenant = f"provision:{event.organization_id}", str(event.organization_id)
+            return Append(event=event, kind="provision", lane=lane, tenant=tenant)
+        case _:
+            lane = f"event:{event.account}:{event.peer}" if event.peer else f"event:{event.account}"
+            return Append(event=event, kind="webhook", lane=lane, tenant=event.account)
+
+
+def send_lane(integration_id: UUID, to: str) -> str:
+    """Return the lane of a conversation, one number with one recipient."""
+    return f"send:{integration_id}:{to}"
+
+
 def send(organization_id: UUID, integration_id: UUID, message: Message, idempotency_key: str | None = None) -> Append:
     """Return the append of one message. The row appears in Supabase as `queued` by the same atomic step.
 
     Equal requests are told by what the caller wrote, not by the number that was chosen for them.
     """
-    content = message.model_dump(exclude={"to", "integration_id"})
     event = SendEvent(
         id=event_id(organization_id, idempotency_key),
         organization_id=organization_id,
         integration_id=integration_id,
         to=normalize(message.to),
-        **content,
+        **message.model_dump(exclude={"to", "integration_id"}),
     )
-    return Append(
-        event=event,
-        kind="send",
-        lane=f"send:{integration_id}:{event.to}",
-        tenant=str(organization_id),
-        gates=(PLATFORM_GATE, integration_gate(integration_id)),
-        outcomes=(message_outcome(event, "queued", event.accepted_at),),
-        fingerprint=fingerprint(message.model_dump(mode="json")),
-    )
+    queued = message_outcome(event, "queued", event.accepted_at)
+    return replace(place(event), outcomes=(queued,), fingerprint=fingerprint(message.model_dump(mode="json")))
 
 
 def provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
-    """Return the append of one step towards a connected number.
-
-    Watching an account takes minutes, so it has a lane of its own: the organization's next click doesn't wait for it.
-    """
-    watching = event.action == "watch"
-    return Append(
-        event=event,
-        kind="provision",
-        lane=f"watch:{event.integration_id}" if watching else f"provision:{event.organization_id}",
-        tenant=str(event.organization_id),
-        delay_s=delay_s,
-    )
+    """Return the append of one step towards a connected number."""
+    return replace(place(event), delay_s=delay_s)
 
 
 def webhook(account: str, payload: dict[str, Any], identity: str, peer: str | None) -> Append:
     """Return the append of one event that the platform posted: the same event twice is one."""
-    event = WebhookEvent(id=event_id(account, identity), account=account, peer=peer, payload=payload)
-    return Append(
-        event=event,
-        kind="webhook",
-        lane=f"event:{account}:{peer}" if peer else f"event:{account}",
-        tenant=account,
-    )
+    return place(WebhookEvent(id=event_id(account, identity), account=account, peer=peer, payload=payload))
 
 
 def message_outcome(event: SendEvent, status: Status, at: datetime, **learned: str | None) -> MessageOutcome:

@@ -16,6 +16,7 @@
 --   later:{kind}           zset    postponed lane -> when it is due
 --   gate:{name}            string  why it is closed, with a TTL; gated:{name} the lanes parked at it
 --   slot:{slot}            hash    the last claim of one worker thread, so that a lost reply costs nothing
+--   unknown:{lane}         set    events of the lane whose effect nobody knows
 --   fence                  counter of claims: a later claim has a higher fence
 --   outbox                 stream  outcomes on their way to Supabase
 
@@ -214,6 +215,7 @@ local function take_out(e)
 end
 
 local function settle(e, lane)
+  redis.call(a.state == 'unknown' and 'SADD' or 'SREM', P .. 'unknown:' .. a.lane, a.id)
   local was_head = redis.call('LINDEX', P .. 'lane:' .. a.lane, 0) == a.id
   if e.state ~= 'unknown' then take_out(e) end
   redis.call('HSET', P .. 'event:' .. a.id, 'settled', now)
@@ -294,6 +296,7 @@ local function resolve()
   note(a.id, a.fields)
   put_out(a.outcomes)
   redis.call('HSET', key, 'state', a.state, 'settled', now, 'by', 'resolve' .. a.state)
+  redis.call('SREM', P .. 'unknown:' .. h[4], a.id)
   if a.state == 'queued' then
     redis.call('HSET', key, 'expires', now + a.max_age)
     redis.call('HDEL', key, 'settled')
@@ -302,6 +305,20 @@ local function resolve()
     forget_later(a.id)
   end
   return 'ok'
+end
+
+-- A failed event stands in line once more, whole, as the last of its lane. Any other state: it has been done already.
+local function replay()
+  local key = P .. 'event:' .. a.id
+  local state = redis.call('HGET', key, 'state')
+  if not state then return append(a)[1] end
+  if state ~= 'failed' then return 'same' end
+  redis.call('HSET', key, 'state', 'queued', 'body', a.body, 'gates', table.concat(a.gates, ' '),
+    'expires', now + a.max_age, 'by', '')
+  redis.call('HDEL', key, 'settled')
+  redis.call('PERSIST', key)
+  stand_in_line(a.kind, a.tenant, a.lane, a.id, 0)
+  return 'new'
 end
 
 local command = ARGV[1]
@@ -315,5 +332,6 @@ end
 if command == 'extend' then return {extend()} end
 if command == 'sweep' then return sweep() end
 if command == 'open_gate' then return open_gate() end
+if command == 'replay' then return {replay()} end
 if command == 'resolve' then return {resolve()} end
 return redis.error_reply('no such command: ' .. command)

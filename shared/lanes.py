@@ -200,6 +200,15 @@ class Lanes:
         }
         return bool(self._call("resolve", arguments)[0] == b"ok")
 
+    def replay(self, item: Append) -> bool:
+        """Put a failed event back into its lane, as the last. False: it is on its way, or done, already."""
+        return bool(self._call("replay", self._append(item))[0] == b"new")
+
+    def unknown(self, lane: str) -> list[UUID]:
+        """Return the events of a lane whose effect nobody knows."""
+        found: Any = self.client.smembers(f"{self.prefix}unknown:{lane}")
+        return [UUID(event_id.decode()) for event_id in found]
+
     def close_gate(self, gate: str, seconds: float, reason: str) -> None:
         """Hold every lane that names `gate`, for at most `seconds`: their events wait in order."""
         self.client.set(f"{self.prefix}gate:{gate}", reason, px=int(seconds * 1000))

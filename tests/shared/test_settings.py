@@ -8,7 +8,7 @@ from shared.settings import NESTED, EngineSettings, KeySettings, load
 
 def test_the_defaults_nest() -> None:
     """Nobody has to set anything for the times to fit into each other."""
-    assert load(EngineSettings)
+    assert isinstance(load(EngineSettings), EngineSettings)
 
 
 @pytest.mark.parametrize(("inner", "outer", "why"), NESTED)
