@@ -4,7 +4,7 @@
 """
 
 from functools import cached_property
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -82,6 +82,9 @@ class SupabaseSettings(Group):
 class PlatformSettings(Group):
     wpp_base_url: HttpUrl
     wpp_secret: SecretStr = Field(description="Server-to-server bearer; used for creating clients only.")
+    wpp_http_transport: Literal["direct", "httpx"] = Field(
+        default="direct", description="How requests travel: over a stack of connections, or httpx's own pool."
+    )
 
 
 class KeySettings(Group):
