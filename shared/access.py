@@ -40,9 +40,10 @@ def organization_of_key(key: str, secrets: Sequence[bytes]) -> UUID | None:
 
 
 def _mac(use: str, subject: str, secret: bytes) -> str:
-    digest = hmac.new(secret, f"{use}:{subject}".encode(), hashlib.sha256).digest()
+    digest = hmac.new(secret, f"{use}:{subject}".encode(errors="surrogatepass"), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _fits(use: str, subject: str, mac: str, secrets: Sequence[bytes]) -> bool:
-    return any(hmac.compare_digest(_mac(use, subject, secret).encode(), mac.encode()) for secret in secrets)
+    given = mac.encode(errors="replace")
+    return any(hmac.compare_digest(_mac(use, subject, secret).encode(), given) for secret in secrets)

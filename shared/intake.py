@@ -73,7 +73,8 @@ def provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
 
 def webhook(account: str, payload: dict[str, Any], identity: str, peer: str | None) -> Append:
     """Return the append of one event that the platform posted: the same event twice is one."""
-    return place(WebhookEvent(id=event_id(account, identity), account=account, peer=peer, payload=payload))
+    event = WebhookEvent(id=event_id(account, identity), account=account, peer=peer, payload=payload)
+    return replace(place(event), fingerprint=identity)  # the platform may word a retry differently
 
 
 def message_outcome(event: SendEvent, status: Status, at: datetime, **learned: str | None) -> MessageOutcome:

@@ -14,12 +14,16 @@ SECRET_FIELD = re.compile(
     r"secret|token|password|api_?key|authorization|jwt|service_key|webhook_key|(^|_)qr$", re.IGNORECASE
 )
 SECRET_VALUE = re.compile(
-    r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]+"  # a JWT
-    r"|wpp_[0-9a-f]{32}_[\w-]{43}"  # a service key
+    r"eyJ[\w-]{8,}(?:\.[\w-]*)*"  # a JWT, or its beginning
+    r"|wpp_[0-9a-f]{32}_[\w-]{43,}"  # a service key
+    r"|sb_secret_[\w-]+"  # a key of Supabase
     r"|(?<=/webhooks/wpp/)[^/\s]+/[\w-]{20,}"  # a webhook URL
-    r"|(?i:(?<=bearer )[\w.~+/-]{8,})"
+    r"|(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]{8,}"
+    r"|(?i:(?<=;base64,))[\w+/=-]{32,}"  # a QR code as an image
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"  # user:password in a URL
 )
+NAMED_VALUE = re.compile(r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}")
+"""A secret that says so: in a query, in JSON, in an error's text."""
 MASK = "•••"
 
 
@@ -29,22 +33,29 @@ class LogSettings(Group):
 
 
 def mask_text(text: str) -> str:
-    return SECRET_VALUE.sub(MASK, text)
+    return NAMED_VALUE.sub(rf"\1{MASK}", SECRET_VALUE.sub(MASK, text))
 
 
 def mask(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Hide what must not be read in a log: fields by their name, values by their shape."""
-    return {name: MASK if SECRET_FIELD.search(name) and value else _masked(value) for name, value in fields.items()}
+    return {name: _masked_field(str(name), value) for name, value in fields.items()}
+
+
+def _masked_field(name: str, value: object) -> object:
+    if name.startswith("_"):  # structlog's own, removed before anything is written
+        return value
+    return MASK if value and SECRET_FIELD.search(name) else _masked(value)
 
 
 def _masked(value: object) -> object:
-    if isinstance(value, str):
-        return mask_text(value)
+    """Mask a value as it would be written: an exception, a URL or a model may quote a secret, too."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, dict):
         return mask(None, "", value)
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple | set | frozenset):
         return [_masked(item) for item in value]
-    return value
+    return mask_text(str(value))
 
 
 def configure(process: str) -> None:

@@ -1,0 +1,190 @@
+"""Logs: whoever writes a line, and however, no secret is in it."""
+
+import base64
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import logs
+from shared.access import service_key, webhook_url
+from shared.errors import ConfigurationError
+
+SECRETS = (b"a secret of at least 32 characters",)
+ORGANIZATION = UUID("6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b")
+KEY = service_key(ORGANIZATION, SECRETS)
+URL = webhook_url("https://wpp.example", "acc_1", SECRETS)
+JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+QR = base64.b64encode(bytes(range(64))).decode()
+
+TOLD = [
+    (KEY, KEY),
+    (URL, URL.rsplit("/", 1)[1]),
+    (JWT, JWT),
+    (f"cut off: {JWT[:60]}", JWT[:60]),
+    ("Authorization: Bearer 0123456789abcdef", "0123456789abcdef"),
+    ("bearer 0123456789abcdef", "0123456789abcdef"),
+    ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNzd29yZA=="),
+    ("redis://:pa55word@redis:6379/0", "pa55word"),
+    ("postgresql://postgres:pa55word@db:5432/postgres", "pa55word"),
+    ("sb_secret_0123456789abcdef", "0123456789abcdef"),
+    ("/api/x?secret=0123456789&page=2", "0123456789"),
+    ('403 {"apiKey":"0123456789","id":1}', "0123456789"),
+    ("api_key: 0123456789", "0123456789"),
+    ("{'token': '0123456789'}", "0123456789"),
+    ("WPP_SECRET=0123456789", "0123456789"),
+    (f"data:image/png;base64,{QR}", QR),
+]
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Return what the process writes to stdout; logging is as before afterwards."""
+    root, out = logging.getLogger(), io.StringIO()
+    before = root.handlers[:], root.level
+    monkeypatch.setattr("sys.stdout", out)
+    logs.configure("test")
+    yield out
+    root.handlers[:], level = before
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def fail(text: str) -> None:
+    raise RuntimeError(text)
+
+
+def lines(written: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(("text", "secret"), TOLD)
+def test_every_shape_of_a_secret_is_masked(text: str, secret: str) -> None:
+    assert secret not in logs.mask_text(text)
+    assert logs.MASK in logs.mask_text(text)
+
+
+@given(before=st.text(max_size=40), after=st.text(max_size=40), secret=st.sampled_from([KEY, JWT]))
+def test_a_key_never_survives_whatever_stands_around_it(before: str, after: str, secret: str) -> None:
+    assert secret not in logs.mask_text(before + secret + after)
+
+
+@given(before=st.text(max_size=40), after=st.text(max_size=40))
+def test_a_webhook_key_never_survives_in_its_url(before: str, after: str) -> None:
+    assert URL.rsplit("/", 1)[1] not in logs.mask_text(f"{before}{URL}{after}")
+
+
+@given(organization=st.uuids(), secret=st.binary(min_size=32, max_size=64))
+def test_no_key_that_we_hand_out_survives(organization: UUID, secret: bytes) -> None:
+    key = service_key(organization, (secret,))
+    assert logs.mask_text(f"refused {key}.") == f"refused {logs.MASK}."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-21T06:15:06Z",
+        "6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b",
+        "https://wpp.example/health",
+        "send:1:79990001122",
+    ],
+)
+def test_what_is_no_secret_stays_readable(text: str) -> None:
+    assert logs.mask_text(text) == text
+
+
+@pytest.mark.parametrize("name", ["token", "wpp_secret", "apiKey", "api_key", "Authorization", "password", "qr", "jwt"])
+def test_fields_are_masked_by_their_name_at_any_depth(name: str) -> None:
+    fields = {"outer": [{name: "short"}], name: 12345, "other": "seen"}
+    assert logs.mask(None, "", fields) == {"outer": [{name: logs.MASK}], name: logs.MASK, "other": "seen"}
+
+
+def test_a_field_that_is_empty_says_so() -> None:
+    """That there is no token is worth knowing."""
+    assert logs.mask(None, "", {"token": None, "qr": ""}) == {"token": None, "qr": ""}
+
+
+@pytest.mark.parametrize("value", [ValueError(URL), URL.encode(), (URL,), {URL}, {1: URL}, [[URL]]])
+def test_values_of_any_type_are_masked(value: object) -> None:
+    """As they would be written: the text of an exception, the bytes of an answer, what stands in a list."""
+    assert URL.rsplit("/", 1)[1] not in str(logs.mask(None, "", {"value": value}))
+
+
+def test_plain_values_keep_their_type() -> None:
+    fields = {"count": 3, "pause_s": 0.5, "new": True, "reason": None}
+    assert logs.mask(None, "", dict(fields)) == fields
+
+
+def test_a_line_is_one_json_object(written: io.StringIO) -> None:
+    structlog.get_logger("wpp").info("message.sent", account="acc_1", took_ms=12)
+    [line] = lines(written)
+    assert line.pop("timestamp")
+    assert line == {
+        "event": "message.sent",
+        "account": "acc_1",
+        "took_ms": 12,
+        "level": "info",
+        "logger": "wpp",
+        "process": "test",
+    }
+
+
+def test_the_loggers_of_libraries_pass_through_the_mask(written: io.StringIO) -> None:
+    """Their format arguments, their exceptions and the context that we bound, too."""
+    library = logging.getLogger("some.library")
+    library.warning("POST %s took %d ms", URL, 12)
+    try:
+        fail(URL)
+    except RuntimeError:
+        library.exception("failed")
+    with structlog.contextvars.bound_contextvars(token=JWT, lane="x"):
+        library.warning("within")
+    assert URL.rsplit("/", 1)[1] not in written.getvalue()
+    assert JWT not in written.getvalue()
+    first, second, third = lines(written)
+    assert first["event"] == f"POST https://wpp.example/webhooks/wpp/{logs.MASK} took 12 ms"
+    assert "RuntimeError" in second["exception"]
+    assert (third["lane"], third["token"]) == ("x", logs.MASK)
+
+
+def test_exceptions_of_our_own_are_masked(written: io.StringIO) -> None:
+    try:
+        fail(KEY)
+    except RuntimeError:
+        structlog.get_logger().exception("event.surprise", error=RuntimeError(KEY))
+    assert KEY not in written.getvalue()
+    assert "RuntimeError" in lines(written)[0]["exception"]
+
+
+def test_libraries_that_log_urls_are_silent(written: io.StringIO) -> None:
+    for name in ("httpx", "httpcore", "uvicorn.access"):
+        logging.getLogger(name).info("GET %s", URL)
+    assert written.getvalue() == ""
+
+
+def test_text_for_people_is_masked_as_well(monkeypatch: pytest.MonkeyPatch, written: io.StringIO) -> None:
+    monkeypatch.setenv("WPP_LOG_FORMAT", "text")
+    monkeypatch.setattr("sys.stdout", written)
+    logs.configure("test")
+    try:
+        fail(KEY)
+    except RuntimeError:
+        structlog.get_logger("text").exception("event.surprise", url=URL)
+    assert "event.surprise" in written.getvalue()
+    assert "Traceback" in written.getvalue()
+    assert KEY not in written.getvalue()
+    assert URL.rsplit("/", 1)[1] not in written.getvalue()
+
+
+def test_an_unknown_level_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WPP_LOG_LEVEL", "loud")
+    with pytest.raises(ConfigurationError, match="WPP_LOG_LEVEL"):
+        logs.configure("test")
