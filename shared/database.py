@@ -103,6 +103,11 @@ class Database:
             table = self._connection.client.table("messenger_integrations")
             table.update(wrong).eq("id", str(integration_id)).eq("provider", "wpp").execute()
 
+    def resends_unknown(self, organization_id: UUID) -> bool:
+        """Return whether an organization wants messages sent again of which nobody knows whether they went out."""
+        rows = self._rows("wpp_policies", "unknown", organization_id=str(organization_id), limit=1)
+        return bool(rows) and rows[0]["unknown"] == "resend"
+
     def message(self, message_id: UUID, organization_id: UUID) -> StoredMessage | None:
         rows = self._rows(
             "chat_messages", MESSAGE_COLUMNS, id=str(message_id), organization_id=str(organization_id), limit=1

@@ -29,6 +29,7 @@ class Route(BaseModel):
     account: str
     is_primary: bool
     is_enabled: bool
+    resends_unknown: bool = False
 
 
 class Source(Protocol):
@@ -36,6 +37,7 @@ class Source(Protocol):
 
     def integration(self, integration_id: UUID, /) -> Any: ...
     def integrations(self, organization_id: UUID, /) -> Any: ...
+    def resends_unknown(self, organization_id: UUID, /) -> bool: ...
 
 
 class Directory:
@@ -82,7 +84,7 @@ class Directory:
         routes = [Route.model_validate(item) for item in self._source.integrations(organization_id) if item.account]
         chosen = next((route for route in routes if route.is_primary), routes[0] if routes else None)
         if chosen:
-            self._store(chosen)
+            chosen = self._store(chosen)
             self._client.set(self._primary_key(organization_id), str(chosen.id), ex=REDIS_S)
         return chosen
 
@@ -95,12 +97,14 @@ class Directory:
         found = self._source.integration(integration_id) if self._source else None
         if found is None or not found.account:
             return None
-        route = Route.model_validate(found)
-        self._store(route)
-        return route
+        return self._store(Route.model_validate(found))
 
-    def _store(self, route: Route) -> None:
+    def _store(self, route: Route) -> Route:
+        """Keep a route in Redis, with its organization's policy."""
+        if self._source and self._source.resends_unknown(route.organization_id):
+            route = route.model_copy(update={"resends_unknown": True})
         self._client.set(self._key(route.id), route.model_dump_json(), ex=REDIS_S)
+        return route
 
     def _key(self, integration_id: UUID) -> str:
         return f"{self._prefix}integration:{integration_id}"

@@ -11,7 +11,8 @@ import redis
 import structlog
 
 from shared import durable, logs
-from shared.events import KINDS
+from shared.directory import Directory
+from shared.events import KINDS, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Verdict
 from shared.settings import EngineSettings, RedisSettings, load
 from shared.wakeups import wake
@@ -26,14 +27,14 @@ FEWEST_S = 0.05
 log = structlog.get_logger()
 
 
-def tick(lanes: Lanes) -> float:
+def tick(lanes: Lanes, directory: Directory) -> float:
     """Sweep every kind once; return seconds until the next sweep is worth it."""
     pause = TICK_S
     for kind in KINDS:
         swept = lanes.sweep(kind)
         for claim in swept.given_up:
             log.warning("claim.given_up", event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts)
-            lanes.conclude(claim, verdict_on_given_up(claim))
+            lanes.conclude(claim, verdict_on_given_up(claim, directory))
         if swept.ready or swept.given_up:
             wake(broker.client, kind, swept.ready + len(swept.given_up))
         if swept.next_due_ms is not None:
@@ -41,10 +42,11 @@ def tick(lanes: Lanes) -> float:
     return max(FEWEST_S, pause)
 
 
-def verdict_on_given_up(claim: Claim) -> Verdict:
+def verdict_on_given_up(claim: Claim, directory: Directory) -> Verdict:
     """A send whose worker vanished may have gone out: nobody can know. Everything else may be done again."""
     if claim.kind == "send":
-        return unknown(claim, "its worker stopped while the platform was being asked")
+        route = directory.find(SendEvent.model_validate_json(claim.body).integration_id)
+        return unknown(claim, "its worker stopped while the platform was being asked", route)
     return Postponed(0, "its worker stopped")
 
 
@@ -56,10 +58,11 @@ def main() -> None:
     settings = load(RedisSettings)
     durable.refuse_volatile(broker.client, allow=settings.wpp_allow_volatile_redis)
     lanes = Lanes(broker.client, load(EngineSettings))
+    directory = Directory(broker.client, source=None)  # a policy that Redis does not know is the cautious one
     pause = 0.0
     while not stopping.wait(pause):
         try:
-            pause = tick(lanes)
+            pause = tick(lanes, directory)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             log.warning("redis.away", error=str(error))
             pause = random.uniform(0.5, 1.5)  # noqa: S311

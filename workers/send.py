@@ -1,6 +1,7 @@
 """Sends: one message to the platform, settled as sent, failed or unknown, or tried again when it proved not sent."""
 
 from shared import intake
+from shared.directory import Route
 from shared.errors import (
     InvalidApiKeyError,
     LimitedError,
@@ -31,12 +32,12 @@ def handle(claim: Claim, here: Services) -> Verdict:
     try:
         sent = here.platform.send(route.account, event)
     except PlatformError as error:
-        return after(error, claim, here)
+        return after(error, claim, route, here)
     outcome = intake.message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
     return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
 
 
-def after(error: PlatformError, claim: Claim, here: Services) -> Verdict:
+def after(error: PlatformError, claim: Claim, route: Route, here: Services) -> Verdict:
     """Say what a failed call means for its message.
 
     Whatever proves that the platform has not taken it leads to another try; whatever leaves that open ends as
@@ -44,7 +45,7 @@ def after(error: PlatformError, claim: Claim, here: Services) -> Verdict:
     """
     match error:
         case InvalidApiKeyError():
-            return _hold(error, claim, here)
+            return _hold(error, route, here)
         case LimitedError():
             return Postponed(error.retry_after_s, str(error))
         case NotSentError() | UnauthorizedError():
@@ -53,14 +54,13 @@ def after(error: PlatformError, claim: Claim, here: Services) -> Verdict:
         case RefusedError():
             return give_up(claim, "refused", str(error))
         case _:
-            return unknown(claim, str(error))
+            return unknown(claim, str(error), route)
 
 
-def _hold(error: PlatformError, claim: Claim, here: Services) -> Verdict:
+def _hold(error: PlatformError, route: Route, here: Services) -> Verdict:
     """A refused key is no fault of the message: its integration's lanes wait, in order, for the repair."""
-    event = SendEvent.model_validate_json(claim.body)
-    here.lanes.close_gate(intake.integration_gate(event.integration_id), REPAIR_S, str(error))
-    here.database.report_error(event.integration_id, str(error))
+    here.lanes.close_gate(intake.integration_gate(route.id), REPAIR_S, str(error))
+    here.database.report_error(route.id, str(error))
     return Postponed(0, str(error))
 
 
