@@ -1,120 +1,153 @@
-"""How bytes travel: httpx's transport with a wall-clock deadline, and the guard that spares a platform in trouble.
+"""How requests travel: over kept-alive connections, within the deadline.
 
-httpx's own timeouts are per read: an answer that trickles in may last for ever. Here each socket operation of a call
-gets what is left of the `deadline` around it.
+Two transports carry the same httpcore connections; `bench/transport.py` holds them beside each other. `PoolTransport`
+is httpx's own pool: each request looks at every connection, under one lock, so 64 threads pay three times as much CPU
+a request as one does. `DirectTransport` keeps idle connections on a stack instead. What was not taken: pyreqwest (a
+Rust client behind httpx's API) needs the least CPU of all, and reports a connection that was cut after the platform
+had read the request as a ConnectError; whoever believes that sends a message twice.
 """
 
-import math
-from collections.abc import Iterable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import httpcore
 import httpx
 
-from shared.breaker import Breaker
 from shared.deadline import remaining
+from shared.sockets import DeadlineBackend
 
-LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=128, keepalive_expiry=3.0)
-"""Idle connections are closed before the platform does it (Node's default is 5 s): sending on one that the other side
-is just closing leaves nobody knowing what became of the message."""
+KEEPALIVE_S = 3.0
+"""Idle connections are closed before the platform does it (Node's default is 5 s): of a message sent on one that the
+other side is just closing, nobody knows what became."""
+MAX_CONNECTIONS = 256
+Kind = Literal["direct", "httpx"]
+ERRORS = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
 
 
-class DeadlineTransport(httpx.HTTPTransport):
-    """httpx's HTTP/1.1 transport within the surrounding deadline; repeats connects, once, and nothing else."""
+def open_transport(kind: Kind) -> httpx.BaseTransport:
+    return DirectTransport() if kind == "direct" else PoolTransport()
+
+
+class PoolTransport(httpx.HTTPTransport):
+    """httpx's HTTP/1.1 transport within the surrounding deadline. Repeats connects, once, and nothing else."""
 
     def __init__(self) -> None:
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(),
-            max_connections=LIMITS.max_connections,
-            max_keepalive_connections=LIMITS.max_keepalive_connections,
-            keepalive_expiry=LIMITS.keepalive_expiry,
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_CONNECTIONS,
+            keepalive_expiry=KEEPALIVE_S,
             retries=1,
-            network_backend=_Backend(),
+            network_backend=DeadlineBackend(),
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if remaining() <= 0:
-            msg = "the deadline passed before the request left"
-            raise httpx.PoolTimeout(msg)
+        _check_deadline()
         return super().handle_request(request)
 
 
-class GuardedTransport(httpx.BaseTransport):
-    """Tells the breaker how each request went, and sends none while it is open.
+class DirectTransport(httpx.BaseTransport):
+    """One httpcore connection per request under way, the idle ones on a stack: the freshest serves next.
 
-    A 429 is an answer of a healthy platform. Waiting for a free connection of our own pool says nothing about it.
+    There are never more connections than threads that ask at once. Connects are repeated, once, and nothing else.
     """
 
-    def __init__(self, inner: httpx.BaseTransport, breaker: Breaker) -> None:
-        self._inner, self._breaker = inner, breaker
+    def __init__(self) -> None:
+        self._ssl_context, self._backend = httpx.create_ssl_context(), DeadlineBackend()
+        self._idle: deque[httpcore.HTTPConnection] = deque()  # its ends are safe to use from many threads
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        with self._breaker.call() as call:
+        _check_deadline()
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        asked = httpcore.Request(
+            request.method, url, headers=request.headers.raw, content=request.stream, extensions=request.extensions
+        )
+        connection = self._take(url.origin)
+        try:
+            answer = connection.handle_request(asked)
+        except BaseException as error:
+            connection.close()
+            raise _as_httpx(error) from error
+        body = _Body(answer.iter_stream(), answer.close, connection, self._idle)
+        return httpx.Response(answer.status, headers=answer.headers, stream=body, extensions=answer.extensions)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self, origin: httpcore.Origin) -> httpcore.HTTPConnection:
+        while True:
             try:
-                response = self._inner.handle_request(request)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                call.failed(reached=False)
-                raise
-            except httpx.PoolTimeout:
-                raise
-            except httpx.TransportError:
-                call.failed()
-                raise
-            if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-                call.failed()
-            else:
-                call.succeeded()
-            return response
-
-    def close(self) -> None:
-        self._inner.close()
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if connection.can_handle_request(origin) and connection.is_available() and not connection.has_expired():
+                return connection
+            connection.close()
+        return httpcore.HTTPConnection(
+            origin,
+            ssl_context=self._ssl_context,
+            keepalive_expiry=KEEPALIVE_S,
+            retries=1,
+            network_backend=self._backend,
+        )
 
 
-class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
-        self._inner = inner
+class _Body(httpx.SyncByteStream):
+    """An answer's body; once it is closed its connection is free again."""
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        left_s = _left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left_s))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class _Backend(httpcore.NetworkBackend):
-    def __init__(self) -> None:
-        self._inner = httpcore.SyncBackend()
-
-    def connect_tcp(
+    def __init__(
         self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        left_s = _left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._inner.connect_tcp(host, port, left_s, local_address, socket_options))
+        stream: Iterable[bytes],
+        done: Callable[[], None],
+        connection: httpcore.HTTPConnection,
+        idle: deque[httpcore.HTTPConnection],
+    ) -> None:
+        self._stream, self._done, self._connection, self._idle = stream, done, connection, idle
+        self._open = True
 
-    def sleep(self, seconds: float) -> None:
-        self._inner.sleep(min(seconds, max(0.0, remaining())))
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._stream
+        except ERRORS as error:
+            raise _as_httpx(error) from error
+
+    def close(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._done()
+        if self._connection.is_available():
+            self._idle.append(self._connection)
+        else:
+            self._connection.close()
+        _close_oldest(self._idle)
 
 
-def _left(timeout: float | None, error: type[httpcore.TimeoutException]) -> float | None:
-    """Return the seconds for one operation: its own timeout, or what is left of the deadline."""
-    left_s = min(remaining(), math.inf if timeout is None else timeout)
-    if left_s <= 0:
-        raise error
-    return None if left_s == math.inf else left_s
+def _close_oldest(idle: deque[httpcore.HTTPConnection]) -> None:
+    """Look at the connection that has been idle for longest, and close it if its time is over."""
+    try:
+        oldest = idle.popleft()
+    except IndexError:
+        return
+    if oldest.has_expired():
+        oldest.close()
+    else:
+        idle.appendleft(oldest)
+
+
+def _check_deadline() -> None:
+    if remaining() <= 0:
+        msg = "the deadline passed before the request left"
+        raise httpx.PoolTimeout(msg)
+
+
+def _as_httpx(error: BaseException) -> BaseException:
+    """Return httpx's error of the same name for one of httpcore's, and any other one as it is."""
+    return getattr(httpx, type(error).__name__)(str(error)) if isinstance(error, ERRORS) else error

@@ -35,9 +35,10 @@ from shared.endpoints import Endpoint
 from shared.errors import InvalidApiKeyError, RefusedError, UnauthorizedError
 from shared.events import SendEvent
 from shared.exchange import Exchange, unreadable
+from shared.guard import GuardedTransport
 from shared.settings import PlatformSettings
 from shared.token_store import Minted
-from shared.transport import DeadlineTransport, GuardedTransport
+from shared.transport import open_transport
 
 MINT_S = 6.0
 """A token's whole call; must stay below the lease of `shared.tokens.Times`."""
@@ -68,7 +69,7 @@ class Platform:
         transport: httpx.BaseTransport | None = None,
         deadline_s: float = 20.0,
     ) -> None:
-        wire = transport or DeadlineTransport()
+        wire = transport or open_transport(settings.wpp_http_transport)
         guarded = GuardedTransport(wire, breaker) if breaker else wire
         self._exchange = Exchange(str(settings.wpp_base_url), guarded, deadline_s)
         self._auth, self._secret, self._deadline_s = auth, Bearer(settings.wpp_secret), deadline_s

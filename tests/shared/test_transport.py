@@ -1,27 +1,41 @@
-"""Bytes on a real socket: the wall-clock deadline, connects alone repeated, and the guard in front of a platform."""
+"""Bytes on a real socket, over each transport: the deadline, kept connections, and nothing that is sent twice."""
 
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
-import redis
 
-from shared.breaker import Breaker
 from shared.deadline import within
-from shared.errors import UnavailableError
-from shared.transport import DeadlineTransport, GuardedTransport
+from shared.transport import DirectTransport, Kind, open_transport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def request_of(connection: socket.socket) -> bytes:
+    """Return one whole request, or nothing when the other side has gone."""
+    seen = b""
+    while not seen.endswith((b"}", b"\r\n\r\n")) or (b"\r\n\r\n" in seen[-4:] and b"Content-Length" in seen):
+        chunk = connection.recv(65_536)
+        if not chunk:
+            return b""
+        seen += chunk
+    return seen
 
 
 @contextmanager
 def server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Accept connections, read each request's head, and let `behave` do the rest."""
+    """Accept connections, read the first request of each, and let `behave` do the rest."""
     listening = socket.create_server(("127.0.0.1", 0))
+
+    def one(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            request_of(connection)
+            behave(connection)
 
     def serve() -> None:
         while True:
@@ -29,12 +43,7 @@ def server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
                 connection, _ = listening.accept()
             except OSError:
                 return
-            with connection:
-                try:
-                    connection.recv(65_536)
-                    behave(connection)
-                except OSError:
-                    pass
+            threading.Thread(target=one, args=(connection,), daemon=True).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -43,8 +52,16 @@ def server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
     listening.close()
 
 
-def client_of() -> httpx.Client:
-    return httpx.Client(transport=DeadlineTransport(), timeout=30)
+@pytest.fixture(params=["direct", "httpx"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture
+def client(kind: Kind) -> Iterator[httpx.Client]:
+    with httpx.Client(transport=open_transport(kind), timeout=30) as found:
+        yield found
 
 
 def trickle(connection: socket.socket) -> None:
@@ -63,102 +80,118 @@ def trickle_head(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("behave", [trickle, trickle_head, lambda _connection: time.sleep(1.5)])
-def test_a_deadline_holds_by_the_wall_clock(behave: Callable[[socket.socket], None]) -> None:
+def test_a_deadline_holds_by_the_wall_clock(client: httpx.Client, behave: Callable[[socket.socket], None]) -> None:
     """An answer that trickles in, or never begins, ends with the deadline, not with the last byte."""
-    with server(behave) as url, client_of() as client:
+    with server(behave) as url:
         began = time.monotonic()
         with within(0.3), pytest.raises(httpx.ReadTimeout):
             client.get(url)
         assert time.monotonic() - began < 0.6
 
 
-def test_without_a_deadline_the_timeouts_count() -> None:
+def test_without_a_deadline_the_timeouts_count(client: httpx.Client) -> None:
     """As httpx has them."""
-    with server(lambda _connection: time.sleep(0.5)) as url, client_of() as client, pytest.raises(httpx.ReadTimeout):
+    with server(lambda _connection: time.sleep(0.5)) as url, pytest.raises(httpx.ReadTimeout):
         client.get(url, timeout=0.1)
 
 
-def test_nothing_leaves_after_the_deadline() -> None:
+def test_nothing_leaves_after_the_deadline(client: httpx.Client) -> None:
     """It is told as an error that says so: the request was not sent."""
     seen: list[int] = []
-    with server(lambda _connection: seen.append(1)) as url, client_of() as client:
+    with server(lambda _connection: seen.append(1)) as url:
         with within(-1), pytest.raises(httpx.PoolTimeout):
             client.get(url)
         assert seen == []
 
 
-def test_a_request_that_was_cut_off_is_not_repeated() -> None:
-    """The server has read it and hung up: it may have been processed."""
+def test_a_refused_connect_is_told_as_one(client: httpx.Client) -> None:
+    with pytest.raises(httpx.ConnectError):
+        client.post("http://127.0.0.1:1/", json={})
+
+
+def test_a_request_that_was_cut_off_is_not_repeated(client: httpx.Client) -> None:
+    """The server has read it and hung up: it may have been processed, and no error says that it was not sent."""
     seen: list[int] = []
-    with server(lambda _connection: seen.append(1)) as url, client_of() as client:
+    with server(lambda _connection: seen.append(1)) as url:
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             client.post(url, json={"to": "1"})
         assert seen == [1]
 
 
-@pytest.fixture
-def breaker(redis_client: "redis.Redis") -> Breaker:
-    return Breaker(redis_client, "http://platform.test")
+def test_one_that_was_cut_off_on_a_kept_connection_is_not_repeated(client: httpx.Client) -> None:
+    """The same, when an earlier request on that connection had been answered."""
+    seen: list[bytes] = []
+
+    def answer_once(connection: socket.socket) -> None:
+        connection.sendall(EMPTY)
+        seen.append(request_of(connection))
+
+    with server(answer_once) as url:
+        assert client.post(url, json={"to": "1"}).status_code == 200
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            client.post(url, json={"to": "2"})
+    assert len(seen) == 1
+    assert seen[0].endswith(b'{"to":"2"}')
 
 
-def guarded(breaker: Breaker, answer: Callable[[httpx.Request], httpx.Response]) -> httpx.Client:
-    transport = GuardedTransport(httpx.MockTransport(answer), breaker)
-    return httpx.Client(transport=transport, base_url="http://platform.test")
+def test_a_cut_body_is_told_as_one(client: httpx.Client) -> None:
+    with server(lambda connection: connection.sendall(HEAD)) as url, pytest.raises(httpx.RemoteProtocolError):
+        client.get(url)
 
 
-def test_refused_connects_open_the_breaker(breaker: Breaker) -> None:
-    """After five of them the next call does not even try."""
-    tries: list[int] = []
+class Counting:
+    """Answers any number of requests on a connection, and counts the connections."""
 
-    def refuse(_request: httpx.Request) -> httpx.Response:
-        tries.append(1)
-        raise httpx.ConnectError("refused")  # noqa: EM101 - as httpx does
+    def __init__(self) -> None:
+        self.connections = 0
 
-    with guarded(breaker, refuse) as client:
-        for _ in range(5):
-            with pytest.raises(httpx.ConnectError):
-                client.get("/")
-        with pytest.raises(UnavailableError):
-            client.get("/")
-    assert len(tries) == 5
+    def __call__(self, connection: socket.socket) -> None:
+        self.connections += 1
+        connection.sendall(EMPTY)
+        while request_of(connection):
+            connection.sendall(EMPTY)
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 404, 429])
-def test_any_answer_below_500_is_healthy(breaker: Breaker, status: int) -> None:
-    """A refusal or a limit is the platform at work."""
-    with guarded(breaker, lambda _request: httpx.Response(status)) as client:
-        for _ in range(30):
-            assert client.get("/").status_code == status
-    assert breaker.state().name == "closed"
-
-
-@pytest.mark.parametrize("failure", [500, 504, httpx.ReadTimeout("")])
-def test_failures_open_the_breaker(breaker: Breaker, failure: int | Exception) -> None:
-    """Twenty answers of 500 or more, or none at all."""
-
-    def fail(_request: httpx.Request) -> httpx.Response:
-        if isinstance(failure, Exception):
-            raise failure
-        return httpx.Response(failure)
-
-    with guarded(breaker, fail) as client:
+def test_connections_are_kept(client: httpx.Client) -> None:
+    """One after the other, all requests travel over the same one."""
+    counting = Counting()
+    with server(counting) as url:
         for _ in range(20):
-            try:
-                client.get("/")
-            except httpx.ReadTimeout:
-                continue
-        with pytest.raises(UnavailableError):
-            client.get("/")
+            assert client.post(url, json={"to": "1"}).status_code == 200
+        client.close()
+    assert counting.connections == 1
 
 
-def test_a_full_pool_says_nothing_about_the_platform(breaker: Breaker) -> None:
-    """It is ours."""
+def test_a_connection_that_the_server_has_closed_is_not_used(client: httpx.Client) -> None:
+    """It is seen before anything is sent on it."""
+    with server(lambda connection: connection.sendall(EMPTY)) as url:
+        for _ in range(5):
+            assert client.post(url, json={"to": "1"}).status_code == 200
+            time.sleep(0.05)
 
-    def wait(_request: httpx.Request) -> httpx.Response:
-        raise httpx.PoolTimeout("full")  # noqa: EM101 - as httpx does
 
-    with guarded(breaker, wait) as client:
-        for _ in range(30):
-            with pytest.raises(httpx.PoolTimeout):
-                client.get("/")
-    assert breaker.state().name == "closed"
+def test_threads_use_as_many_connections_as_they_need(kind: Kind) -> None:
+    """16 threads at once: each has its own answer, none waits for another's, and all are closed in the end."""
+    counting, answered = Counting(), []
+    with server(counting) as url, httpx.Client(transport=open_transport(kind), timeout=5) as client:
+        running = [threading.Thread(target=lambda: answered.append(client.get(url).status_code)) for _ in range(16)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+    assert answered == [200] * 16
+    assert 1 <= counting.connections <= 16
+
+
+def test_idle_connections_are_closed_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that has been idle for longest goes, while the freshest goes on serving."""
+    monkeypatch.setattr("shared.transport.KEEPALIVE_S", 0.2)
+    counting, transport = Counting(), DirectTransport()
+    with server(counting) as url, httpx.Client(transport=transport, timeout=5) as client:
+        with client.stream("GET", url) as first, client.stream("GET", url) as second:
+            assert (first.read(), second.read()) == (b"", b"")
+        for _ in range(6):
+            client.get(url)
+            time.sleep(0.05)
+        assert len(transport._idle) == 1  # noqa: SLF001 - nothing else shows an idle connection
+    assert counting.connections == 2

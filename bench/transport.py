@@ -1,0 +1,134 @@
+"""Which transport carries httpx's requests with the least of a core: `python -m bench.transport [--requests 1500]`.
+
+All of them post the body of a text message, in turns within one run, over keep-alive to a server in another process,
+through httpx.Client as `shared.wpp` uses it; the last one is that client whole. Figures: microseconds of this process's
+CPU a request, requests a second, and both beside httpx's own transport. pyreqwest takes part where it is installed.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+
+import httpx
+
+from shared import endpoints
+from shared.exchange import Exchange
+from shared.transport import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport, PoolTransport
+
+ROUNDS = 5
+BODY = {"type": "text", "to": "79990001122", "text": "Hello, this is your appointment tomorrow at 10:30."}
+FOUND = b'{"taskId":"task_7","status":"queued"}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(FOUND), FOUND)
+Post = Callable[[], object]
+
+
+class Answering(asyncio.Protocol):
+    """Answers every request, whose body comes in one piece with its head or after it."""
+
+    def __init__(self) -> None:
+        self.seen = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.seen += data
+        if self.seen.endswith(b"}"):
+            self.seen = b""
+            self.transport.write(ANSWER)  # type: ignore[attr-defined] # a TCP transport
+
+
+def serve(port: Connection) -> None:
+    async def run() -> None:
+        server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=512)
+        port.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(run())
+
+
+@contextmanager
+def answering_server() -> Iterator[str]:
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(there,), daemon=True)
+    process.start()
+    yield f"http://127.0.0.1:{here.recv()}"
+    process.terminate()
+    process.join()
+
+
+def candidates(url: str) -> dict[str, Post]:
+    transports: dict[str, httpx.BaseTransport] = {
+        "httpx": httpx.HTTPTransport(limits=httpx.Limits(MAX_CONNECTIONS, MAX_CONNECTIONS, KEEPALIVE_S)),
+        "our pool": PoolTransport(),
+        "direct": DirectTransport(),
+    }
+    if find_spec("pyreqwest"):
+        from pyreqwest.compatibility.httpx import SyncHttpxTransport  # noqa: PLC0415 - only where it is installed
+
+        transports["pyreqwest"] = SyncHttpxTransport()
+    found = {
+        name: posting(httpx.Client(transport=transport, timeout=20), url) for name, transport in transports.items()
+    }
+    exchange, no_auth = Exchange(url, DirectTransport(), 20), httpx.Auth()
+    return found | {"the platform client": lambda: exchange.ask(endpoints.TEXT, no_auth, BODY)}
+
+
+def posting(client: httpx.Client, url: str) -> Post:
+    def post() -> object:
+        response = client.post(f"{url}/api/messages/text", json=BODY, headers={"Authorization": "Bearer token"})
+        assert response.status_code == 200
+        return response.json()
+
+    return post
+
+
+def measure(post: Post, threads: int, requests: int) -> tuple[float, float]:
+    """Return CPU seconds and wall seconds a request."""
+    each = requests // threads
+
+    def run() -> None:
+        for _ in range(each):
+            post()
+
+    running = [threading.Thread(target=run) for _ in range(threads)]
+    cpu, wall = time.process_time(), time.perf_counter()
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return (time.process_time() - cpu) / (each * threads), (time.perf_counter() - wall) / (each * threads)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=1500)
+    arguments = parser.parse_args()
+    with answering_server() as url:
+        posts = candidates(url)
+        for threads in (1, 16, 64):
+            for post in posts.values():
+                measure(post, threads, 5 * threads)
+            rounds = [
+                {name: measure(post, threads, arguments.requests) for name, post in posts.items()}
+                for _ in range(ROUNDS)
+            ]
+            print(f"\n{threads} threads            CPU µs    beside httpx    requests/s    beside httpx")
+            for name in posts:
+                cpu = statistics.median(found[name][0] for found in rounds)
+                wall = statistics.median(found[name][1] for found in rounds)
+                cpu_ratio = statistics.median(found[name][0] / found["httpx"][0] for found in rounds)
+                wall_ratio = statistics.median(found["httpx"][1] / found[name][1] for found in rounds)
+                print(f"{name:22} {cpu * 1e6:8.0f} {cpu_ratio:14.2f}x {1 / wall:13.0f} {wall_ratio:14.2f}x")
+
+
+if __name__ == "__main__":
+    main()
