@@ -37,6 +37,11 @@ class PlayedPlatform:
         if self._process:
             self._process.wait_until(serves(f"{self.url}/health"), within_s=READY_WITHIN_S)
 
+    def check(self) -> None:
+        """Raises SandboxError if it has stopped by itself."""
+        if self._process:
+            self._process.check()
+
     def stop(self) -> None:
         if self._process:
             self._process.stop()

@@ -81,13 +81,18 @@ class Process:
             SandboxError: it died first, or was not ready in time; with the last lines of its log.
         """
         deadline = time.monotonic() + within_s
-        while self.alive:
+        while True:
+            self.check()
             if ready():
                 return
             if time.monotonic() > deadline:
                 self._fail(f"was not ready within {within_s:.0f} s")
             time.sleep(POLL_S)
-        self._fail(f"stopped with status {self._popen.returncode}")
+
+    def check(self) -> None:
+        """Raises SandboxError if it has stopped by itself, with the last lines of its log."""
+        if not self.alive:
+            self._fail(f"stopped with status {self._popen.returncode}")
 
     def stop(self, *, within_s: float = 10) -> None:
         """Ask it to end, and end it when it does not."""

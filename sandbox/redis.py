@@ -58,6 +58,11 @@ class RedisServer:
         if self._process:
             self._process.wait_until(self._answers, within_s=READY_WITHIN_S)
 
+    def check(self) -> None:
+        """Raises SandboxError if it has stopped by itself."""
+        if self._process:
+            self._process.check()
+
     def stop(self) -> None:
         """End it in order (SIGTERM)."""
         if self._process:

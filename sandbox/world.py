@@ -82,6 +82,7 @@ class World:
         self._tools = tools or self.directory / "tools"
         self._say = say
         self._undo = contextlib.ExitStack()
+        self._parts: list[RedisServer | PlayedPlatform | Supabase] = []
         self.database_url: str | None = None  # of our own Postgres, if it is ours
 
     def __enter__(self) -> dict[str, str]:
@@ -95,6 +96,11 @@ class World:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with undisturbed():
             self._undo.close()
+
+    def check(self) -> None:
+        """Raises SandboxError if a part that was started here has stopped by itself, with the end of its log."""
+        for part in self._parts:
+            part.check()
 
     def _start(self, undo: contextlib.ExitStack) -> dict[str, str]:
         for address, others in NEEDED_WITH.items():
@@ -126,6 +132,7 @@ class World:
         own = [(part, name) for part, address, name in both if not self._given.get(address)]
         for part, name in own:
             self._say(f"starting {name}")
+            self._parts.append(part)
             undo.callback(part.stop)
             part.launch()
         environment |= self._real("SUPABASE_URL") or self._start_supabase(secrets, undo)
@@ -144,6 +151,7 @@ class World:
             durable=self._durable,
             say=self._say,
         )
+        self._parts.append(supabase)
         undo.callback(supabase.stop)
         supabase.start()
         seed(supabase.postgres.admin_url)

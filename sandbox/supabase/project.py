@@ -94,6 +94,12 @@ class Supabase:
             gateway.wait_until(serves(f"{self.url}/health"), within_s=READY_WITHIN_S)
             undo.pop_all()
 
+    def check(self) -> None:
+        """Raises SandboxError if one of the three has stopped by itself."""
+        self.postgres.check()
+        for process in self._running:
+            process.check()
+
     def stop(self) -> None:
         while self._running:
             self._running.pop().stop()

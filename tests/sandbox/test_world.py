@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import redis
 import supabase
 from sandbox.errors import PortTakenError, SandboxError
 from sandbox.ports import LOCALHOST
+from sandbox.secrets import Secrets
 from sandbox.supabase import seed
 from sandbox.world import Ports, World
 from shared.settings import KeySettings, PlatformSettings, RedisSettings, SupabaseSettings, load
@@ -47,6 +49,18 @@ def world(directory: Path, given: dict[str, str] | None = None, said: list[str] 
     """Return a world on free ports; what is `given` is its environment, what it says goes to `said`."""
     say = [] if said is None else said
     return World(directory, ports=Ports.free(), environment=given or {}, durable=False, tools=TOOLS, say=say.append)
+
+
+def launched(directory: Path) -> subprocess.Popen[bytes]:
+    """Start a world in another process; it prints "up" and its environment, and waits."""
+    script = textwrap.dedent(SCRIPT).format(directory=str(directory), tools=str(TOOLS))
+    return subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def check_for_a_while(local: World) -> None:
+    for _ in range(200):
+        local.check()
+        time.sleep(0.01)
 
 
 def descendants() -> list[psutil.Process]:
@@ -151,12 +165,22 @@ def test_runs_once_in_a_folder(directory: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("part", ["redis-server", "postgres"])
+def test_notices_a_part_that_died(directory: Path, part: str) -> None:
+    before = descendants()
+    local = world(directory)
+    with local:
+        local.check()
+        own = [process for process in descendants() if process not in before]
+        next(process for process in own if process.name() == part).kill()
+        with pytest.raises(SandboxError, match=r"stopped with status -9"):
+            check_for_a_while(local)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
 def test_ends_whole_however_it_is_ended(directory: Path, ending: signal.Signals) -> None:
-    """Nothing is left running; after a kill -9 the next start finds the same data."""
-    script = textwrap.dedent(SCRIPT).format(directory=str(directory), tools=str(TOOLS))
-    launcher = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    with launcher:
+    """Nothing is left running; and the next start finds the same data."""
+    with launched(directory) as launcher:
         assert launcher.stdout
         line = next(line for line in launcher.stdout if line.startswith(b"up "))
         started = psutil.Process(launcher.pid).children(recursive=True)
@@ -164,7 +188,6 @@ def test_ends_whole_however_it_is_ended(directory: Path, ending: signal.Signals)
         launcher.send_signal(ending)
     _, left = psutil.wait_procs(started, timeout=10)
     assert left == []
-    with world(directory) as environment:
-        kept = ("WPP_SECRET", "SUPABASE_SERVICE_ROLE_KEY", "WPP_KEY_SECRETS")
-        before = json.loads(line.removeprefix(b"up "))
-        assert {name: environment[name] for name in kept} == {name: before[name] for name in kept}
+    assert (directory / "postgres" / "data" / "PG_VERSION").exists()
+    kept = Secrets.kept_in(directory / "secrets.json")
+    assert json.loads(line.removeprefix(b"up "))["WPP_SECRET"] == kept.platform

@@ -38,7 +38,9 @@ def _notes(supabase_world: Supabase) -> Iterator[None]:
     table, key = f"{supabase_world.url}/rest/v1/notes", supabase_world.service_role_key
     _run(supabase_world, NOTES)
     for _ in range(500):
-        if httpx.post(table, json=[], headers={"apikey": key, "prefer": "return=representation"}).is_success:
+        if httpx.post(
+            table, json={"body": "known yet?"}, headers={"apikey": key, "prefer": "return=representation"}
+        ).is_success:
             break
     yield
     _run(supabase_world, NO_NOTES)
