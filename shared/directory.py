@@ -36,6 +36,7 @@ class Source(Protocol):
     """Where routes come from: `Database`. Integrations carry more than a route; the rest is left behind."""
 
     def integration(self, integration_id: UUID, /) -> Any: ...
+    def integration_by_account(self, account: str, /) -> Any: ...
     def integrations(self, organization_id: UUID, /) -> Any: ...
     def resends_unknown(self, organization_id: UUID, /) -> bool: ...
 
@@ -87,6 +88,18 @@ class Directory:
             chosen = self._store(chosen)
             self._client.set(self._primary_key(organization_id), str(chosen.id), ex=REDIS_S)
         return chosen
+
+    def of_account(self, account: str) -> Route | None:
+        """Return the route of the integration that speaks through `account`; raises as `find` does."""
+        key = f"{self._prefix}account:{account}"
+        stored: Any = self._client.get(key)
+        if stored:
+            return self.find(UUID(stored.decode()))
+        found = self._source.integration_by_account(account) if self._source else None
+        if found is None:
+            return None
+        self._client.set(key, str(found.id), ex=REDIS_S)
+        return self.find(found.id)
 
     def forget(self, integration_id: UUID, organization_id: UUID) -> None:
         """An integration has changed: read it anew. Other processes do within `HERE_S`."""

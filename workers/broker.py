@@ -9,6 +9,7 @@ from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
 from shared import durable
 from shared.broker import DurableRedisBroker
 from shared.settings import RedisSettings, load
+from shared.watchdog import Watchdog
 
 STOP_MS = 300_000
 """A drain that has not ended by then is stuck."""
@@ -27,6 +28,7 @@ class StopDrains(Middleware):
 broker = DurableRedisBroker(
     client=durable.connect(load(RedisSettings).redis_url),
     middleware=[
+        Watchdog(lambda: broker.replies),
         AgeLimit(),
         TimeLimit(time_limit=STOP_MS),
         Retries(max_retries=3),

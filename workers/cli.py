@@ -5,6 +5,8 @@ Everything here uses the same settings as the processes (see .env.example).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import Enum
 from typing import Annotated
 from uuid import UUID
 
@@ -12,14 +14,23 @@ import redis
 import typer
 
 from shared import access, durable
+from shared.database import Database, DeadLetterQuery
 from shared.errors import PipelineError
 from shared.events import KINDS, Message
-from shared.lanes import total_waiting
+from shared.lanes import Lanes, total_waiting
 from shared.ledger import find
 from shared.producer import Producer
-from shared.settings import EngineSettings, KeySettings, RedisSettings, load
+from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
+from workers import unknown
+from workers.dead_letters import Replayer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+class Outcome(Enum):
+    SENT = "sent"
+    FAILED = "failed"
+    AGAIN = "again"
 
 
 @contextmanager
@@ -75,6 +86,50 @@ def show(event_id: UUID) -> None:
             msg = f"no event {event_id} (finished ones are remembered for {load(EngineSettings).wpp_record_ttl_s} s)"
             raise ValueError(msg)
         typer.echo(found.model_dump_json(indent=2, exclude_none=True, exclude={"body"}))
+
+
+@app.command()
+def settle(event_id: UUID, outcome: Annotated[Outcome, typer.Argument(help="What is known now.")]) -> None:
+    """Settle a message of which nobody knew whether it went out, or send it once more (`again`)."""
+    with plainly():
+        client = durable.connect(load(RedisSettings).redis_url)
+        if not unknown.settle(client, Lanes(client, load(EngineSettings)), event_id, outcome.value):
+            msg = f"{event_id} is no message whose effect is unknown (wpp show tells what it is)"
+            raise ValueError(msg)
+        typer.echo("done")
+
+
+@app.command()
+def dead(  # noqa: PLR0913, PLR0917 - one option for each way to choose
+    event_id: Annotated[list[UUID] | None, typer.Option("--id")] = None,
+    organization_id: Annotated[UUID | None, typer.Option("--organization")] = None,
+    kind: Annotated[str | None, typer.Option()] = None,
+    reason: Annotated[str | None, typer.Option(help="Such as refused, expired, not_found.")] = None,
+    since: Annotated[datetime | None, typer.Option()] = None,
+    until: Annotated[datetime | None, typer.Option()] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    replay: Annotated[bool, typer.Option("--replay", help="Put them back into their lanes.")] = False,  # noqa: FBT002
+    rate: Annotated[float, typer.Option(help="How many a second.", min=0.1)] = 20,
+) -> None:
+    """List what ended without success, the newest first; with --replay, put it back. Times are UTC."""
+    with plainly():
+        database = Database(load(SupabaseSettings))
+        query = DeadLetterQuery(
+            ids=event_id,
+            organization_id=organization_id,
+            kind=kind,
+            reason=reason,
+            since=since and since.replace(tzinfo=UTC),
+            until=until and until.replace(tzinfo=UTC),
+            limit=limit,
+        )
+        letters = database.dead_letters(query)
+        for letter in letters:
+            typer.echo(f"{letter.at:%F %T}  {letter.kind:9}  {letter.id}  {letter.reason}: {letter.detail}")
+        if replay:
+            client = durable.connect(load(RedisSettings).redis_url)
+            back, left = Replayer(client, Lanes(client, load(EngineSettings)), database, rate).replay(letters)
+            typer.echo(f"{back} put back, {left} left as they are (on their way or done already, or unreadable)")
 
 
 @app.command()

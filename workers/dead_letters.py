@@ -1,8 +1,19 @@
-"""Dead letters: whatever ends without success, kept whole with its reason."""
+"""Dead letters: whatever ends without success, kept whole with its reason; and how it is put back."""
 
-from shared.events import ProvisionEvent, SendEvent, WebhookEvent, utc_now
-from shared.lanes import Claim
+import time
+from collections.abc import Callable, Iterable
+
+import redis
+from pydantic import TypeAdapter, ValidationError
+
+from shared import intake
+from shared.database import Database, DeadLetter
+from shared.events import AnyEvent, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.lanes import Claim, Lanes
 from shared.outcomes import DeadLetterOutcome
+from shared.wakeups import wake
+
+EVENT: TypeAdapter[SendEvent | ProvisionEvent | WebhookEvent] = TypeAdapter(AnyEvent)
 
 
 def dead_letter(
@@ -22,3 +33,46 @@ def dead_letter(
         accepted_at=event.accepted_at,
         event=event.model_dump(mode="json", exclude_none=True),
     )
+
+
+class Replayer:
+    """Puts dead letters back into their lanes, `per_second` of them. Twice is as good as once."""
+
+    def __init__(
+        self,
+        client: "redis.Redis",
+        lanes: Lanes,
+        database: Database,
+        per_second: float = 20,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._lanes = lanes
+        self._database = database
+        self._pause_s = 1 / per_second
+        self._sleep = sleep
+
+    def replay(self, letters: Iterable[DeadLetter]) -> tuple[int, int]:
+        """Return how many were put back, and how many are on their way, done or unreadable.
+
+        The oldest first, so that those of one conversation keep their order.
+        """
+        back = left = 0
+        for letter in sorted(letters, key=lambda letter: letter.accepted_at):
+            if self._put_back(letter):
+                back += 1
+                self._sleep(self._pause_s)
+            else:
+                left += 1
+        return back, left
+
+    def _put_back(self, letter: DeadLetter) -> bool:
+        try:
+            event = EVENT.validate_python(letter.event)
+        except ValidationError:  # an outcome that Supabase refused, or what a newer version wrote
+            return False
+        new = self._lanes.replay(intake.place(event))
+        self._database.mark_replayed([letter.id])
+        if new:
+            wake(self._client, event.kind)
+        return new

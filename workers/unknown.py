@@ -1,9 +1,15 @@
 """Messages of which nobody can know whether the platform took them."""
 
-from shared import intake
+from typing import Literal
+from uuid import UUID
+
+import redis
+
+from shared import intake, ledger
 from shared.directory import Route
 from shared.events import SendEvent, utc_now
-from shared.lanes import Claim, Postponed, Settled, Verdict
+from shared.lanes import Claim, Lanes, Postponed, Settled, Verdict
+from shared.wakeups import wake
 from workers.drain import back_off
 
 
@@ -16,3 +22,31 @@ def unknown(claim: Claim, why: str, route: Route | None) -> Verdict:
         return Postponed(back_off(claim.attempts), f"unknown, and sent again by the organization's policy: {why}")
     event = SendEvent.model_validate_json(claim.body)
     return Settled("unknown", [intake.message_outcome(event, "unknown", utc_now(), error=why)], {"reason": why})
+
+
+def settle(client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Literal["sent", "failed", "again"]) -> bool:
+    """Settle a message by somebody's word for it. False: its effect is not unknown (any more)."""
+    record = ledger.find(client, event_id)
+    if record is None or record.state != "unknown" or record.body is None:
+        return False
+    if outcome == "again":
+        settled = lanes.resolve(event_id, Settled("queued"))
+        wake(client, "send")
+        return settled
+    event = SendEvent.model_validate_json(record.body)
+    return lanes.resolve(event_id, Settled(outcome, [intake.message_outcome(event, outcome, utc_now())]))
+
+
+def proven(client: "redis.Redis", lanes: Lanes, lane: str, text: str, wa_message_id: str | None) -> UUID | None:
+    """Settle as sent the message that an echo from the phone shows to have gone out; return its id.
+
+    The oldest of those with the same text in this conversation: each echo proves one.
+    """
+    records = [record for each in lanes.unknown(lane) if (record := ledger.find(client, each)) and record.body]
+    for record in sorted(records, key=lambda record: record.accepted):
+        event = SendEvent.model_validate_json(record.body or b"")
+        if event.text == text:
+            outcome = intake.message_outcome(event, "sent", utc_now(), wa_message_id=wa_message_id)
+            if lanes.resolve(record.id, Settled("sent", [outcome])):
+                return record.id
+    return None

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import redis.asyncio
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.lanes import Lanes
 from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
+from workers import unknown
 from workers.ingress import integrations, messages, problems, webhooks
 from workers.ingress.grouped import GroupedAppends
 from workers.ingress.state import Doorway
@@ -50,12 +52,14 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
     client = redis.asyncio.Redis.from_url(
         settings.redis_url.get_secret_value(), socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
     )
+    lanes = Lanes(sync, engine)
     app.state.doorway = Doorway(
         keys=keys,
         redis=client,
-        appends=GroupedAppends(client, Lanes(sync, engine)),
+        appends=GroupedAppends(client, lanes),
         database=database,
         directory=Directory(sync, database),
+        settle_unknown=partial(unknown.settle, sync, lanes),
     )
     yield
     await client.aclose()

@@ -1,7 +1,7 @@
 """POST and GET /v1/messages."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Response
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from shared import intake, ledger
 from shared.errors import DatabaseError, NotFoundError
-from shared.events import Message
+from shared.events import Message, Strict
 from shared.ledger import Record
 from workers.ingress.callers import Organization
 from workers.ingress.state import Doorway, doorway
@@ -31,6 +31,10 @@ IdempotencyKey = Annotated[
 class AcceptedMessage(BaseModel):
     id: UUID
     status: str = "queued"
+
+
+class Resolution(Strict):
+    outcome: Literal["sent", "failed", "again"]
 
 
 class MessageState(BaseModel):
@@ -78,6 +82,18 @@ async def state(
         msg = f"no message {message_id} in this organization"
         raise NotFoundError(msg)
     return found
+
+
+@router.post("/{message_id}/resolution")
+async def resolve(
+    message_id: UUID, wanted: Resolution, organization_id: Organization, here: Annotated[Doorway, Depends(doorway)]
+) -> MessageState:
+    """Say what became of a message whose status is `unknown`, or have it sent `again`."""
+    found = await state(message_id, organization_id, here)
+    if not await run_in_threadpool(here.settle_unknown, message_id, wanted.outcome):
+        msg = f"the effect of message {message_id} is not unknown: it is {found.status}"
+        raise NotFoundError(msg)
+    return await state(message_id, organization_id, here)
 
 
 async def _integration(message: Message, organization_id: UUID, here: Doorway) -> UUID:
