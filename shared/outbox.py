@@ -54,6 +54,8 @@ class Outbox:
 
     def done(self, entries: Sequence[Entry]) -> None:
         """Forget entries that Supabase has."""
+        if not entries:
+            return
         ids = [entry.id for entry in entries]
         pipe = self.client.pipeline()
         pipe.xack(self.stream, GROUP, *ids)

@@ -172,12 +172,13 @@ class Machine(Play):
         for lane in self.model.lanes.values():
             if lane.holder:
                 self.end_lease(lane)
-        while any(lane.ids for lane in self.model.lanes.values()):
+        while waiting := sum(len(lane.ids) for lane in self.model.lanes.values()):
             for lane in self.model.lanes.values():
                 if lane.ids and not lane.holder:
                     self.end_waiting(lane)
             self.work_off("send")
             self.work_off("webhook")
+            assert waiting > sum(len(lane.ids) for lane in self.model.lanes.values()), "nobody can go on"
         assert self.bench.nothing_ready("send")
         assert self.bench.nothing_ready("webhook")
         self.nothing_is_left()
