@@ -66,8 +66,11 @@ def answering_server() -> Iterator[str]:
 
 
 def candidates(url: str) -> dict[str, Post]:
+    limits = httpx.Limits(
+        max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=KEEPALIVE_S
+    )
     transports: dict[str, httpx.BaseTransport] = {
-        "httpx": httpx.HTTPTransport(limits=httpx.Limits(MAX_CONNECTIONS, MAX_CONNECTIONS, KEEPALIVE_S)),
+        "httpx": httpx.HTTPTransport(limits=limits),
         "our pool": PoolTransport(),
         "direct": DirectTransport(),
     }
