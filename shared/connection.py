@@ -6,6 +6,7 @@ missing: an operator mends that, and no row may be thrown away for it meanwhile.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,8 @@ from supabase import Client, ClientOptions, create_client
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 """Seconds. Longer than the 8 s that a hosted project gives a statement, so that its own answer arrives."""
 
-LASTING = ("20", "21", "22", "23", "27", "44", "P0", "PGRST1")
-"""SQLSTATE classes and PostgREST codes that the same request would get again: it is wrong itself."""
+LASTING = re.compile(r"(20|21|22|23|27|44|54|P0)[0-9A-Z]{3}|PGRST1\d\d|400|413")
+"""SQLSTATE classes, PostgREST codes and HTTP statuses that the same request would get again: it is wrong itself."""
 
 
 class Connection:
@@ -84,7 +85,7 @@ def translated() -> Iterator[None]:
 def _database_error(error: APIError) -> DatabaseError:
     code = error.code or ""
     row = _row(error.details) if (error.message or "").startswith("outcome ") else None
-    lasting = row is not None or code.startswith(LASTING)
+    lasting = row is not None or LASTING.fullmatch(code) is not None
     message = f"{code}: {error.message}" if code else str(error.message)
     if not lasting:
         return _said(DatabaseUnavailableError, message)

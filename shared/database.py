@@ -3,7 +3,7 @@
 Every method blocks, for 15 s at most, and raises DatabaseUnavailableError (it may work later) or DatabaseError.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from shared.connection import Connection, translated
 from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
+from shared.jsonb import storable
 from shared.rows import Applied, DeadLetter, DeadLetterQuery, Integration, StoredMessage
 from shared.settings import SupabaseSettings
 from shared.token_store import Token
@@ -26,6 +27,7 @@ MESSAGE_COLUMNS = (
 DEAD_LETTER_COLUMNS = (
     "id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event, replayed_at"
 )
+PAGE = 500
 IDS_AT_ONCE = 200
 """Ids in one filter: they travel in the URL."""
 
@@ -53,6 +55,23 @@ class Database:
     def integrations(self, organization_id: UUID) -> list[Integration]:
         """Return an organization's WPP integrations, the primary one first, then the oldest."""
         return self._integrations("organization_id", str(organization_id))
+
+    def every_integration(self) -> Iterator[Integration]:
+        """Go through all organizations' WPP integrations, a page at a time."""
+        last = str(UUID(int=0))
+        while True:
+            with translated():
+                found = self._connection.client.table("wpp_integrations").select("*").gt("id", last)
+                rows = found.order("id").limit(PAGE).execute().data
+            yield from (Integration.model_validate(row) for row in rows)
+            if len(rows) < PAGE:
+                return
+            last = cast("dict[str, Any]", rows[-1])["id"]
+
+    def organizations_that_resend(self) -> set[UUID]:
+        """Return the organizations whose policy for unknown messages is `resend`."""
+        rows = self._rows("wpp_policies", "organization_id", unknown="resend", limit=1000)
+        return {UUID(row["organization_id"]) for row in rows}
 
     def save_integration(  # noqa: PLR0913 - one atomic step of provisioning, all by name
         self,
@@ -98,7 +117,7 @@ class Database:
 
     def report_error(self, integration_id: UUID, text: str) -> None:
         """Show what is wrong with an integration; the next state of its session replaces it."""
-        wrong = {"last_error": text, "last_error_at": datetime.now(UTC).isoformat()}
+        wrong = {"last_error": storable(text), "last_error_at": datetime.now(UTC).isoformat()}
         with translated():
             table = self._connection.client.table("messenger_integrations")
             table.update(wrong).eq("id", str(integration_id)).eq("provider", "wpp").execute()
@@ -201,7 +220,7 @@ class Database:
 
     def _call(self, function: str, **arguments: Any) -> Any:
         with translated():
-            return self._connection.client.rpc(function, arguments).execute().data
+            return self._connection.client.rpc(function, storable(arguments)).execute().data
 
 
 def _both(integration_id: UUID, organization_id: UUID) -> dict[str, str]:

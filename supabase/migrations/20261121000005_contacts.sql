@@ -21,23 +21,23 @@ create index if not exists wpp_clients_by_phone on public.clients (organization_
 create index if not exists wpp_teachers_by_phone on public.teachers (organization_id, public.wpp_phone(phone));
 create index if not exists wpp_numbers_by_phone on public.client_phone_numbers (public.wpp_phone(phone));
 
--- Everybody whom a phone could mean, best first: active before deleted, teacher before client before further number,
--- newest first. Deleted teachers are left out: who left doesn't come back by writing.
+-- Everybody whom a phone could mean. Deleted teachers are left out: who left doesn't come back by writing.
+-- `kind` is 1 for a teacher, 2 for a client, 3 for a client by a further number; `unnamed` says that a client has its
+-- phone for a name. Without a search path of its own, so that Postgres can inline it.
 create or replace function public.wpp_candidates(organization uuid, digits text)
-returns table (client_id uuid, teacher_id uuid, active boolean, kind integer, since timestamptz)
-language sql stable set search_path = '' as $$
-  select null::uuid, t.id, true, 1, t.created_at
+returns table (client_id uuid, teacher_id uuid, active boolean, kind integer, unnamed boolean, since timestamptz)
+language sql stable as $$
+  select null::uuid, t.id, true, 1, false, t.created_at
   from public.teachers t
   where t.organization_id = organization and public.wpp_phone(t.phone) = digits and coalesce(t.is_active, true)
   union all
-  select c.id, null, coalesce(c.is_active, true), 2, c.created_at
+  select c.id, null, coalesce(c.is_active, true), 2, c.name = digits, c.created_at
   from public.clients c
   where c.organization_id = organization and public.wpp_phone(c.phone) = digits
   union all
-  select c.id, null, coalesce(c.is_active, true), 3, c.created_at
+  select c.id, null, coalesce(c.is_active, true), 3, c.name = digits, c.created_at
   from public.client_phone_numbers n join public.clients c on c.id = n.client_id
   where public.wpp_phone(n.phone) = digits and c.organization_id = organization
-  order by 3 desc, 4, 5 desc nulls last, 1, 2
 $$;
 
 -- Make a client. The CRM allows a phone once among all organisations: where it is taken by another organisation, the
@@ -70,34 +70,50 @@ exception when integrity_constraint_violation then
 end
 $$;
 
--- The contact of one phone, made or revived where needed. `flag` says what an operator should look at:
--- `ambiguous` (several active ones of the same kind; the newest was taken) or `conflict` (none could be made).
-create or replace function public.wpp_contact(
-  organization uuid, digits text, named text, out client_id uuid, out teacher_id uuid, out flag text
-) language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+-- Bring one contact into being, back, or to its name. `entry` is its entry in wpp_contacts; so is the answer.
+create or replace function public.wpp_settle_contact(entry jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
-  best record;
+  digits text := entry ->> 'phone';
+  named text := nullif(trim(entry ->> 'name'), '');
+  made uuid;
 begin
-  select c.*, count(*) filter (where c.active) over (partition by c.kind) as rivals into best
-  from public.wpp_candidates(organization, digits) c
-  order by c.active desc, c.kind, c.since desc nulls last, c.client_id, c.teacher_id limit 1;
-  if not found then
-    client_id := public.wpp_make_client(organization, digits, coalesce(nullif(trim(named), ''), digits));
-    flag := case when client_id is null then 'conflict' end;
-    return;
+  if entry ->> 'client_id' is null then
+    made := public.wpp_make_client((entry ->> 'organization_id')::uuid, digits, coalesce(named, digits));
+    return entry || jsonb_build_object('client_id', made, 'flag', case when made is null then 'conflict' end);
   end if;
-  client_id := best.client_id;
-  teacher_id := best.teacher_id;
-  flag := case when best.rivals > 1 then 'ambiguous' end;
-  begin
-    if not best.active then
-      update public.clients c set is_active = true where c.id = best.client_id;
-    end if;
-    if nullif(trim(named), '') is not null and best.client_id is not null then -- so far named by its phone
-      update public.clients c set name = trim(named) where c.id = best.client_id and c.name = digits;
-    end if;
-  exception when unique_violation then
-    flag := 'conflict'; -- the CRM minds another organisation's client: the message is filed all the same
-  end;
+  update public.clients c
+  set is_active = true, name = case when c.name = digits then coalesce(named, c.name) else c.name end
+  where c.id = (entry ->> 'client_id')::uuid;
+  return entry;
+exception when unique_violation then
+  return entry || '{"flag": "conflict"}'; -- the CRM minds another organisation's client; the message is filed all the same
+end
+$$;
+
+-- The contacts of many phones, made or revived where needed: {"<organization>:<phone>": {"client_id", "teacher_id",
+-- "flag"}}. Best first: active before deleted, teacher before client before further number, newest first. `flag` says
+-- what an operator should look at: `ambiguous` (several active ones of one kind) or `conflict` (none could be made).
+-- `wanted` is an array of {"organization_id", "phone", "name"}, each phone once.
+create or replace function public.wpp_contacts(wanted jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+declare
+  contacts jsonb;
+begin
+  select coalesce(jsonb_object_agg((w ->> 'organization_id') || ':' || (w ->> 'phone'), w || jsonb_build_object(
+    'client_id', best.client_id, 'teacher_id', best.teacher_id,
+    'flag', case when best.rivals > 1 then 'ambiguous' end,
+    'unsettled', best.active is not true or (best.unnamed and nullif(trim(w ->> 'name'), '') is not null)
+  )), '{}') into contacts
+  from jsonb_array_elements(wanted) as w
+  left join lateral (
+    select c.*, count(*) filter (where c.active) over (partition by c.kind) as rivals
+    from public.wpp_candidates((w ->> 'organization_id')::uuid, w ->> 'phone') c
+    order by c.active desc, c.kind, c.since desc nulls last, c.client_id, c.teacher_id limit 1
+  ) best on true;
+  return contacts || (
+    select coalesce(jsonb_object_agg(e.key, public.wpp_settle_contact(e.value)), '{}')
+    from (select * from jsonb_each(contacts) as c where (c.value ->> 'unsettled')::bool order by c.key) e
+  );
 end
 $$;

@@ -117,7 +117,7 @@ $$;
 
 -- What a message's metadata says of itself.
 create or replace function public.wpp_metadata(o jsonb) returns jsonb
-language sql immutable set search_path = '' as $$
+language sql immutable as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'integration_id', o ->> 'integration_id', 'phone', o ->> 'phone', 'sender_name', o ->> 'sender_name',
     'content', nullif(o ->> 'content', 'text'), 'media_state', nullif(o ->> 'media_state', 'none'),
@@ -131,39 +131,37 @@ create or replace function public.wpp_insert_messages(filed jsonb) returns uuid[
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
   fresh jsonb;
+  contacts jsonb;
   made uuid[];
 begin
-  with f as (
+  select coalesce(jsonb_agg(f.o || jsonb_build_object('client_id', c.id, 'teacher_id', t.id,
+    'contact', case when c.id is null and t.id is null then (f.o ->> 'organization_id') || ':' || (f.o ->> 'phone') end)
+  ), '[]') into fresh
+  from (
     select distinct on (o ->> 'message_id') o
     from jsonb_array_elements(filed) as o
     where not exists (select from public.chat_messages c where c.id = (o ->> 'message_id')::uuid)
     order by o ->> 'message_id', (o ->> 'n')::int
-  ), explicit as (
-    select o, c.id as client_id, t.id as teacher_id
-    from f
-    left join public.clients c on c.id = (o ->> 'client_id')::uuid
-      and c.organization_id = (o ->> 'organization_id')::uuid
-    left join public.teachers t on t.id = (o ->> 'teacher_id')::uuid
-      and t.organization_id = (o ->> 'organization_id')::uuid
-  ), looked_up as materialized (
-    select p.organization_id, p.phone, w.*
-    from (
-      select (o ->> 'organization_id')::uuid as organization_id, o ->> 'phone' as phone,
-             (array_agg(o ->> 'peer_name' order by (o ->> 'n')::int)
-                filter (where not (o ->> 'outgoing')::bool and o ->> 'peer_name' is not null))[1] as peer_name
-      from explicit where client_id is null and teacher_id is null group by 1, 2
-    ) p, lateral public.wpp_contact(p.organization_id, p.phone, p.peer_name) w
-  )
-  select coalesce(jsonb_agg(e.o || jsonb_build_object(
-    'client_id', coalesce(e.client_id, case when e.teacher_id is null then l.client_id end),
-    'teacher_id', coalesce(e.teacher_id, case when e.client_id is null then l.teacher_id end),
-    'metadata', public.wpp_metadata(e.o) || jsonb_strip_nulls(jsonb_build_object(
-      'contact', l.flag, 'teacher_id', coalesce(e.teacher_id, l.teacher_id)))
-  ) order by e.o ->> 'message_id'), '[]')
-  into fresh
-  from explicit e left join looked_up l
-    on l.organization_id = (e.o ->> 'organization_id')::uuid and l.phone = e.o ->> 'phone'
-   and e.client_id is null and e.teacher_id is null;
+  ) f -- whom the sender named is taken if it is one of this organisation
+  left join public.clients c on c.id = (f.o ->> 'client_id')::uuid
+    and c.organization_id = (f.o ->> 'organization_id')::uuid
+  left join public.teachers t on t.id = (f.o ->> 'teacher_id')::uuid
+    and t.organization_id = (f.o ->> 'organization_id')::uuid;
+
+  select public.wpp_contacts(coalesce(jsonb_agg(w), '[]')) into contacts from (
+    select jsonb_build_object('organization_id', o ->> 'organization_id', 'phone', o ->> 'phone', 'name',
+      (array_agg(o ->> 'peer_name' order by (o ->> 'n')::int)
+         filter (where not (o ->> 'outgoing')::bool and o ->> 'peer_name' is not null))[1]) as w
+    from jsonb_array_elements(fresh) as o where o ->> 'contact' is not null
+    group by o ->> 'organization_id', o ->> 'phone') w;
+
+  select coalesce(jsonb_agg(o || jsonb_build_object(
+    'metadata', public.wpp_metadata(o) || jsonb_strip_nulls(jsonb_build_object(
+      'contact', x.c ->> 'flag', 'teacher_id', coalesce(o ->> 'teacher_id', x.c ->> 'teacher_id')))
+  ) || case when x.c is null then '{}'
+            else jsonb_build_object('client_id', x.c -> 'client_id', 'teacher_id', x.c -> 'teacher_id') end
+  ), '[]') into fresh
+  from jsonb_array_elements(fresh) as o, lateral (select contacts -> (o ->> 'contact') as c) x;
 
   begin
     return public.wpp_insert_rows(fresh);
@@ -188,7 +186,7 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
     select (o ->> 'message_id')::uuid, (o ->> 'organization_id')::uuid, (o ->> 'client_id')::uuid,
            (o ->> 'teacher_id')::uuid, (o ->> 'integration_id')::uuid, o ->> 'text',
            case when (o ->> 'outgoing')::bool then 'manager' else 'client' end, 'whatsapp',
-           (o ->> 'outgoing')::bool, (o ->> 'outgoing')::bool and (o ->> 'arrived')::bool,
+           (o ->> 'outgoing')::bool, (o ->> 'outgoing')::bool,
            (o ->> 'status')::public.message_status,
            case when (o ->> 'outgoing')::bool and not (o ->> 'arrived')::bool then o ->> 'task_id'
                 else coalesce(o ->> 'wa_message_id', o ->> 'task_id') end,
@@ -224,11 +222,16 @@ create or replace function public.wpp_learn(pairs jsonb) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
   twin record;
+  learned integer;
 begin
   insert into public.wpp_message_ids (organization_id, account, external_id, message_id)
   select (p ->> 'organization_id')::uuid, p ->> 'account', p ->> 'external_id', (p ->> 'message_id')::uuid
   from jsonb_array_elements(pairs) as p order by 1, 2, 3
   on conflict do nothing;
+  get diagnostics learned = row_count;
+  if learned = jsonb_array_length(pairs) then
+    return; -- none was known before
+  end if;
   for twin in
     select distinct i.message_id as echo, own.id as own
     from jsonb_array_elements(pairs) as p

@@ -5,6 +5,10 @@
 create or replace function public.wpp_claim_account() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
+  if tg_op = 'UPDATE' and (old.provider, old.organization_id, old.settings ->> 'wppAccountNumber')
+      is not distinct from (new.provider, new.organization_id, new.settings ->> 'wppAccountNumber') then
+    return null; -- a token was refreshed, or the like
+  end if;
   insert into public.wpp_accounts as a (account, organization_id, integration_id)
   values (new.settings ->> 'wppAccountNumber', new.organization_id, new.id)
   on conflict (account) do update

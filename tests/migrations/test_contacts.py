@@ -165,3 +165,22 @@ def test_two_recorders_make_one_client(tenant: Tenant, database_url: str) -> Non
         list(pool.map(record, range(4)))
     assert len(tenant.clients()) == 1
     assert len(tenant.messages()) == 5 + 4 * 5
+
+
+def test_recorders_that_share_tenants_do_not_wait_for_each_other_for_ever(
+    tenant: Tenant, other: Tenant, database_url: str
+) -> None:
+    """Each batch has both organisations, in opposite order."""
+
+    def record(turned: bool) -> None:  # noqa: FBT001
+        with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as db:
+            both = [
+                Tenant(db, each.account, id=each.id, integration=each.integration)
+                for each in ([other, tenant] if turned else [tenant, other])
+            ]
+            for k in range(15):
+                both[0].apply(*(each.arrived(k, wa_message_id=f"W{k}") for each in both))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(record, [False, True]))
+    assert len(tenant.messages()) == len(other.messages()) == 15

@@ -51,7 +51,7 @@ def test_what_is_no_fault_of_the_rows_may_work_later(code: str | None) -> None:
         said(500, code).apply([])
 
 
-@pytest.mark.parametrize("code", ["22P02", "23505", "23503", "P0001", "PGRST102"])
+@pytest.mark.parametrize("code", ["22P02", "23505", "23503", "54001", "P0001", "PGRST102"])
 def test_what_is_wrong_itself_will_not(code: str) -> None:
     with pytest.raises(DatabaseError) as caught:
         said(400, code).apply([])
@@ -70,6 +70,12 @@ def test_a_row_that_is_to_blame_is_named_whatever_the_code() -> None:
 def test_an_answer_of_something_between_us_may_work_later(status: int) -> None:
     with pytest.raises(DatabaseUnavailableError):
         answering(lambda _: httpx.Response(status, text="<html>Bad Gateway</html>")).apply([])
+
+
+def test_a_batch_that_is_too_large_for_a_gateway_will_not_pass_later() -> None:
+    with pytest.raises(DatabaseError) as caught:
+        answering(lambda _: httpx.Response(413, text="<html>Too Large</html>")).apply([])
+    assert not isinstance(caught.value, DatabaseUnavailableError)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,17 @@ def test_the_row_that_can_t_be_applied_is_named(database: Database, organization
     assert (caught.value.row, caught.value.sqlstate) == (1, "22P02")
 
 
+def test_hostile_texts_are_kept_as_far_as_they_can_be(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
+    outcome = sent(organization, integration, text="a\x00b 😀") | {"metadata": {"n": float("nan"), "s": "\ud800"}}
+    database.apply([outcome])
+    message = database.message(UUID(outcome["id"]), organization)
+    assert message
+    assert message.text == "a\N{REPLACEMENT CHARACTER}b 😀"
+    assert (message.metadata["n"], message.metadata["s"]) == (None, "\N{REPLACEMENT CHARACTER}")
+
+
 def test_a_message_of_another_organization_is_not_there(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
