@@ -6,21 +6,19 @@
 import os
 import sys
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Self
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.datastructures import Headers, QueryParams
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.ports import LOCALHOST
 from sandbox.supabase import auth, storage
 from sandbox.supabase.tokens import same
-from sandbox.supabase.upstream import Headers, Upstream
+from sandbox.supabase.upstream import RawHeaders, Upstream
 
 REST = "/rest/v1"
 OPEN = ("/health", "/storage/v1/object/public/", "/storage/v1/object/sign/", "/auth/v1/health")
@@ -53,14 +51,13 @@ class KeyCheck:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = None if scope["type"] != "http" else self._refusal(Request(scope))
+        refusal = None if scope["type"] != "http" else self._refusal(scope)
         await (refusal or self._app)(scope, receive, send)
 
-    def _refusal(self, request: Request) -> Response | None:
-        reading = request.method in {"GET", "HEAD"}
-        if reading and request.url.path.startswith(OPEN):
+    def _refusal(self, scope: Scope) -> Response | None:
+        if scope["method"] in {"GET", "HEAD"} and scope["path"].startswith(OPEN):
             return None
-        given = request.headers.get("apikey") or request.query_params.get("apikey")
+        given = Headers(scope=scope).get("apikey") or QueryParams(scope["query_string"]).get("apikey")
         if not given:
             return JSONResponse(NO_KEY, 401)
         known = [same(given, key) for key in self._keys]  # all of them: the time taken tells nothing
@@ -87,7 +84,7 @@ class Rest:
         await send({"type": "http.response.body", "body": bytes(answer.body)})
 
 
-def _forwarded(headers: Headers) -> Headers:
+def _forwarded(headers: RawHeaders) -> RawHeaders:
     """Return the headers for PostgREST; who sends no token acts with what the API key says."""
     kept = [(name, value) for name, value in headers if name not in UNTOUCHED]
     if not any(name == b"authorization" for name, _ in kept):
@@ -105,20 +102,19 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def build(settings: GatewaySettings, postgrest_port: int) -> Starlette:
+def build(settings: GatewaySettings, postgrest_port: int) -> ASGIApp:
+    """Return the gateway as an ASGI app: CORS, then the key, then one of the three; no more layers than that."""
     database_url, jwt_secret = settings.database_url, settings.jwt_secret
-    everybody: dict[str, Any] = {"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}
-    return Starlette(
-        routes=[
-            Route("/health", lambda _: Response("ok")),
-            Mount("/auth/v1", app=auth.build(database_url, jwt_secret)),
-            Mount("/storage/v1", app=storage.build(database_url, jwt_secret, settings.storage_secret)),
-            Mount(REST, app=Rest(postgrest_port)),
-        ],
-        middleware=[
-            Middleware(CORSMiddleware, expose_headers=["content-range"], **everybody),
-            Middleware(KeyCheck, keys=(settings.anon_key, settings.service_role_key)),
-        ],
+    routes = [
+        Mount(REST, app=Rest(postgrest_port)),
+        Mount("/auth/v1", app=auth.build(database_url, jwt_secret)),
+        Mount("/storage/v1", app=storage.build(database_url, jwt_secret, settings.storage_secret)),
+        Route("/health", lambda _: Response("ok")),
+    ]
+    guarded = KeyCheck(Router(routes), (settings.anon_key, settings.service_role_key))
+    every = ["*"]
+    return CORSMiddleware(
+        guarded, allow_origins=every, allow_methods=every, allow_headers=every, expose_headers=["content-range"]
     )
 
 

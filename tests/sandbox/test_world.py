@@ -139,8 +139,8 @@ def test_a_taken_port_is_named_and_nothing_is_left_running(directory: Path) -> N
     ports = Ports.free()
     local = World(directory, ports=ports, environment={}, durable=False, tools=TOOLS, say=lambda _: None)
     with (
-        socket.create_server((LOCALHOST, ports.postgrest)),
-        pytest.raises(PortTakenError, match=rf"port {ports.postgrest}, needed by PostgREST.*WPP_FIRST_PORT="),
+        socket.create_server((LOCALHOST, ports.platform)),
+        pytest.raises(PortTakenError, match=rf"port {ports.platform}, needed by the platform.*WPP_FIRST_PORT="),
         local,
     ):
         pass
@@ -165,14 +165,13 @@ def test_runs_once_in_a_folder(directory: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("part", ["redis-server", "postgres"])
-def test_notices_a_part_that_died(directory: Path, part: str) -> None:
+def test_notices_a_part_that_died(directory: Path) -> None:
     before = descendants()
     local = world(directory)
     with local:
         local.check()
         own = [process for process in descendants() if process not in before]
-        next(process for process in own if process.name() == part).kill()
+        next(process for process in own if process.name() == "postgres").kill()
         with pytest.raises(SandboxError, match=r"stopped with status -9"):
             check_for_a_while(local)
 

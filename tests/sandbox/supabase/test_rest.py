@@ -1,6 +1,7 @@
 """Tables and functions through the unmodified `supabase` client."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import httpx
@@ -160,6 +161,30 @@ def test_answers_a_browser_from_another_origin(supabase_world: Supabase) -> None
     allowed = {**asked, "access-control-request-headers": "apikey, authorization"}
     answer = httpx.options(f"{supabase_world.url}/rest/v1/notes", headers=allowed)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+def test_keeps_every_row_that_was_acknowledged_to_many_at_once(
+    supabase_world: Supabase, client: supabase.Client
+) -> None:
+    """Eight clients share the gateway's connections; no answer reaches the wrong one."""
+
+    def write(name: int) -> set[str]:
+        with httpx.Client(headers={"apikey": supabase_world.service_role_key}) as http:
+            url, asked = f"{supabase_world.url}/rest/v1/notes?select=body", {"prefer": "return=representation"}
+            bodies = [f"{name}-{number}" for number in range(25)]
+            answers = [http.post(url, json={"body": body}, headers=asked).json() for body in bodies]
+        assert answers == [[{"body": body}] for body in bodies]
+        return set(bodies)
+
+    with ThreadPoolExecutor(8) as writers:
+        acknowledged = set[str]().union(*writers.map(write, range(8)))
+    assert {row["body"] for row in rows(client.table("notes").select("body").execute())} == acknowledged
+
+
+def test_carries_large_rows(client: supabase.Client) -> None:
+    body = "ü" * 1_000_000
+    client.table("notes").insert({"body": body}, returning=ReturnMethod.minimal).execute()
+    assert rows(client.table("notes").select("body").execute()) == [{"body": body}]
 
 
 def test_says_503_while_postgres_is_away_and_recovers(client: supabase.Client, supabase_world: Supabase) -> None:
