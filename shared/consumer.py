@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
@@ -35,7 +35,7 @@ class Desk:
 
     def __init__(self, queues: Queues) -> None:
         self.queues = queues
-        self.held: defaultdict[str, set[str]] = defaultdict(set)
+        self.held: dict[str, set[str]] = {}
         self.consumers: dict[str, DurableConsumer] = {}
         self.stopping = threading.Event()
         self.attended = False
@@ -60,6 +60,7 @@ class DurableConsumer(Consumer):
         self.desk = desk
         self.queue_name = queue_name
         self.prefetch = prefetch
+        self.held = desk.held.setdefault(queue_name, set())
         self.fetching_since: float | None = None
         self._timeout_s = timeout / 1000
         self._fetched: deque[tuple[str, bytes]] = deque()
@@ -71,7 +72,7 @@ class DurableConsumer(Consumer):
     @property
     def room(self) -> int:
         """How many more messages this process may hold, those of an earlier consumer of this queue counted."""
-        return self.prefetch - len(self.desk.held[self.queue_name])
+        return self.prefetch - len(self.held)
 
     def call(self) -> None:
         """Come and see: there may be something in the queue."""
@@ -112,7 +113,7 @@ class DurableConsumer(Consumer):
         except redis.RedisError as error:
             raise ConnectionClosed(error) from None
         finally:
-            self.desk.held[self.queue_name].difference_update(ids)
+            self.held.difference_update(ids)
 
     def close(self) -> None:
         if self.desk.consumers.get(self.queue_name) is self:
@@ -130,7 +131,7 @@ class DurableConsumer(Consumer):
         self.fetching_since = time.monotonic()
         try:
             self._fetched.extend(self.desk.queues.fetch(self.queue_name, room))
-            self.desk.held[self.queue_name].update(message_id for message_id, _ in self._fetched)
+            self.held.update(message_id for message_id, _ in self._fetched)
         finally:
             self.fetching_since = None
         if len(self._fetched) == room:
@@ -149,7 +150,7 @@ class DurableConsumer(Consumer):
             try:
                 self.desk.queues.nack(self.queue_name, message_id)
             finally:
-                self.desk.held[self.queue_name].discard(message_id)
+                self.held.discard(message_id)
             return None
 
     def _settle(self, message: Any, command: Callable[[str, str], None]) -> None:
@@ -159,6 +160,6 @@ class DurableConsumer(Consumer):
             raise ConnectionClosed(error) from None
 
     def _drop(self, message: Any) -> None:
-        self.desk.held[self.queue_name].discard(message.options["redis_message_id"])
+        self.held.discard(message.options["redis_message_id"])
         if self._more:
             self._look.set()

@@ -1,11 +1,12 @@
 """The directory: whose an integration is and which account it speaks through, without asking Supabase each time.
 
-Layers: this process (seconds), Redis (minutes), Supabase. It holds no key and no token.
+Layers: this process (seconds), Redis, Supabase. The clock copies all of Supabase's integrations into Redis every
+minute, so that whoever has only Redis knows them too. It holds no key and no token.
 """
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, Self
 from uuid import UUID
 
 import redis
@@ -15,7 +16,8 @@ from shared.lanes import PREFIX
 
 HERE_S = 10.0
 """How long one process trusts what it has read: a number that was switched off sends on for at most this long."""
-REDIS_S = 300
+REDIS_S = 3600
+"""How long Redis remembers a route that nobody refreshes."""
 
 
 class Route(BaseModel):
@@ -31,9 +33,14 @@ class Route(BaseModel):
     is_enabled: bool
     resends_unknown: bool = False
 
+    @classmethod
+    def of(cls, integration: Any, *, resends_unknown: bool = False) -> Self:
+        """Return the route of an integration, which carries more."""
+        return cls.model_validate(integration).model_copy(update={"resends_unknown": resends_unknown})
+
 
 class Source(Protocol):
-    """Where routes come from: `Database`. Integrations carry more than a route; the rest is left behind."""
+    """Where routes come from: `Database`."""
 
     def integration(self, integration_id: UUID, /) -> Any: ...
     def integration_by_account(self, account: str, /) -> Any: ...
@@ -49,12 +56,12 @@ class Directory:
         prefix: str = PREFIX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without a `source` the directory knows only what others have put into Redis."""
+        """Without a `source` the directory knows only what is in Redis."""
         self._client = client
         self._source = source
         self._prefix = prefix
         self._clock = clock
-        self._here: dict[UUID, tuple[float, Route | None]] = {}
+        self._here: dict[UUID, tuple[float, Route]] = {}
 
     def known(self, integration_id: UUID) -> Route | None:
         """Return what this process has read lately, without any I/O."""
@@ -65,62 +72,58 @@ class Directory:
         """Return the route of an integration, or None when there is no such (or we cannot know).
 
         Raises:
-            DatabaseUnavailableError: it is not cached, and Supabase does not answer.
+            DatabaseUnavailableError: Redis does not know it, and Supabase does not answer.
         """
         if route := self.known(integration_id):
             return route
         stored: Any = self._client.get(self._key(integration_id))
-        route = Route.model_validate_json(stored) if stored else self._fetch(integration_id)
+        route = Route.model_validate_json(stored) if stored else self._fetched(integration_id)
         if route:
             self._here[integration_id] = (self._clock() + HERE_S, route)
         return route
 
     def primary(self, organization_id: UUID) -> Route | None:
         """Return the route of the organization's primary number; raises as `find` does."""
-        stored: Any = self._client.get(self._primary_key(organization_id))
-        if stored:
-            return self.find(UUID(stored.decode()))
-        if self._source is None:
-            return None
-        routes = [Route.model_validate(item) for item in self._source.integrations(organization_id) if item.account]
-        chosen = next((route for route in routes if route.is_primary), routes[0] if routes else None)
-        if chosen:
-            chosen = self._store(chosen)
-            self._client.set(self._primary_key(organization_id), str(chosen.id), ex=REDIS_S)
-        return chosen
+        stored: Any = self._client.get(f"{self._prefix}primary:{organization_id}")
+        if stored and (route := self.find(UUID(stored.decode()))):
+            return route
+        integrations = self._source.integrations(organization_id) if self._source else []
+        usable = [each for each in integrations if each.account]
+        chosen = next((each for each in usable if each.is_primary), usable[0] if usable else None)
+        return self._remembered(chosen)
 
     def of_account(self, account: str) -> Route | None:
         """Return the route of the integration that speaks through `account`; raises as `find` does."""
-        key = f"{self._prefix}account:{account}"
-        stored: Any = self._client.get(key)
-        if stored:
-            return self.find(UUID(stored.decode()))
-        found = self._source.integration_by_account(account) if self._source else None
-        if found is None:
-            return None
-        self._client.set(key, str(found.id), ex=REDIS_S)
-        return self.find(found.id)
+        stored: Any = self._client.get(f"{self._prefix}account:{account}")
+        if stored and (route := self.find(UUID(stored.decode()))):
+            return route
+        return self._remembered(self._source.integration_by_account(account) if self._source else None)
+
+    def remember(self, routes: Iterable[Route]) -> None:
+        """Put routes into Redis, where every process finds them by id, account, and as their organization's primary."""
+        pipe = self._client.pipeline(transaction=False)
+        for route in routes:
+            pipe.set(self._key(route.id), route.model_dump_json(), ex=REDIS_S)
+            pipe.set(f"{self._prefix}account:{route.account}", str(route.id), ex=REDIS_S)
+            if route.is_primary:
+                pipe.set(f"{self._prefix}primary:{route.organization_id}", str(route.id), ex=REDIS_S)
+        pipe.execute()
 
     def forget(self, integration_id: UUID, organization_id: UUID) -> None:
         """An integration has changed: read it anew. Other processes do within `HERE_S`."""
         self._here.pop(integration_id, None)
-        self._client.delete(self._key(integration_id), self._primary_key(organization_id))
+        self._client.delete(self._key(integration_id), f"{self._prefix}primary:{organization_id}")
 
-    def _fetch(self, integration_id: UUID) -> Route | None:
-        found = self._source.integration(integration_id) if self._source else None
-        if found is None or not found.account:
+    def _fetched(self, integration_id: UUID) -> Route | None:
+        return self._remembered(self._source.integration(integration_id) if self._source else None)
+
+    def _remembered(self, integration: Any) -> Route | None:
+        if integration is None or not integration.account or self._source is None:
             return None
-        return self._store(Route.model_validate(found))
-
-    def _store(self, route: Route) -> Route:
-        """Keep a route in Redis, with its organization's policy."""
-        if self._source and self._source.resends_unknown(route.organization_id):
-            route = route.model_copy(update={"resends_unknown": True})
-        self._client.set(self._key(route.id), route.model_dump_json(), ex=REDIS_S)
+        resends = self._source.resends_unknown(integration.organization_id)
+        route = Route.of(integration, resends_unknown=resends)
+        self.remember([route])
         return route
 
     def _key(self, integration_id: UUID) -> str:
         return f"{self._prefix}integration:{integration_id}"
-
-    def _primary_key(self, organization_id: UUID) -> str:
-        return f"{self._prefix}primary:{organization_id}"

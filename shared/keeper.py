@@ -12,9 +12,9 @@ log = structlog.get_logger(__name__)
 
 AFTER_FAILURE_S = 1.0
 GRAIN_S = 0.01
-"""Delays are kept this exactly: every worker that knows of the next one ticks for it."""
-SHORTEST_BLOCK_S = 0.001
-"""Zero would block for ever."""
+"""The shortest time between two ticks for delayed messages: every worker that knows of the next one ticks for it."""
+SHORTEST_BLOCK_S = 0.01
+"""Redis 6.2 cuts a timeout to whole ms, and zero blocks for ever. It looks at timeouts ten times a second."""
 
 
 class Keeper(threading.Thread):

@@ -16,7 +16,7 @@
 --   later:{kind}           zset    postponed lane -> when it is due
 --   gate:{name}            string  why it is closed, with a TTL; gated:{name} the lanes parked at it
 --   slot:{slot}            hash    the last claim of one worker thread, so that a lost reply costs nothing
---   unknown:{lane}         set    events of the lane whose effect nobody knows
+--   unknown:{lane}         set     events of the lane whose effect nobody knows
 --   fence                  counter of claims: a later claim has a higher fence
 --   outbox                 stream  outcomes on their way to Supabase
 
@@ -215,14 +215,13 @@ local function take_out(e)
 end
 
 local function settle(e, lane)
-  redis.call(a.state == 'unknown' and 'SADD' or 'SREM', P .. 'unknown:' .. a.lane, a.id)
-  local was_head = redis.call('LINDEX', P .. 'lane:' .. a.lane, 0) == a.id
-  if e.state ~= 'unknown' then take_out(e) end
-  redis.call('HSET', P .. 'event:' .. a.id, 'settled', now)
-  if a.state ~= 'unknown' then forget_later(a.id) end
+  local waited = (lane.where == 'later' or lane.where == 'gated')
+    and redis.call('LINDEX', P .. 'lane:' .. a.lane, 0) == a.id
+  if e.state == 'unknown' then redis.call('SREM', P .. 'unknown:' .. a.lane, a.id) else take_out(e) end
+  if a.state == 'unknown' then redis.call('SADD', P .. 'unknown:' .. a.lane, a.id) else forget_later(a.id) end
   if e.state == 'claimed' then
     release(e.kind, lane.tenant, a.lane)
-  elseif was_head and (lane.where == 'later' or lane.where == 'gated') then -- what it waited for is over
+  elseif waited then -- for a time or a gate that was this event's
     leave_later(e.kind, a.lane, lane.gate)
     go_on(e.kind, lane.tenant, a.lane)
   end
@@ -241,11 +240,12 @@ local function conclude()
   if e.by == a.fence .. a.state then return 'ok' end -- this very call, again
   if not may_conclude(e, lane) then return 'lost' end
   note(a.id, a.fields)
-  redis.call('HSET', key, 'state', a.state, 'by', a.fence .. a.state)
   put_out(a.outcomes)
   if a.state == 'queued' then -- not now: the event stays at the head of its lane
+    redis.call('HSET', key, 'state', a.state, 'by', a.fence .. a.state)
     release(e.kind, lane.tenant, a.lane, a.delay)
   else
+    redis.call('HSET', key, 'state', a.state, 'by', a.fence .. a.state, 'settled', now)
     settle(e, lane)
   end
   return 'ok'
@@ -307,18 +307,19 @@ local function resolve()
   return 'ok'
 end
 
--- A failed event stands in line once more, whole, as the last of its lane. Any other state: it has been done already.
+-- A failed event stands in line once more, whole and as if new, as the last of its lane: whoever failed at it before has
+-- no say in it. Any other state: it has been done already.
 local function replay()
   local key = P .. 'event:' .. a.id
   local state = redis.call('HGET', key, 'state')
-  if not state then return append(a)[1] end
-  if state ~= 'failed' then return 'same' end
-  redis.call('HSET', key, 'state', 'queued', 'body', a.body, 'gates', table.concat(a.gates, ' '),
-    'expires', now + a.max_age, 'by', '')
-  redis.call('HDEL', key, 'settled')
+  if not state then return append(a) end
+  if state ~= 'failed' then return {'same', state} end
+  redis.call('HSET', key, 'state', 'queued', 'body', a.body, 'gates', table.concat(a.gates, ' '), 'lane', a.lane,
+    'tenant', a.tenant, 'kind', a.kind, 'expires', now + a.max_age, 'attempts', 0)
+  redis.call('HDEL', key, 'settled', 'fence', 'by', 'reason')
   redis.call('PERSIST', key)
   stand_in_line(a.kind, a.tenant, a.lane, a.id, 0)
-  return 'new'
+  return {'new', 'queued'}
 end
 
 local command = ARGV[1]
@@ -332,6 +333,6 @@ end
 if command == 'extend' then return {extend()} end
 if command == 'sweep' then return sweep() end
 if command == 'open_gate' then return open_gate() end
-if command == 'replay' then return {replay()} end
+if command == 'replay' then return replay() end
 if command == 'resolve' then return {resolve()} end
 return redis.error_reply('no such command: ' .. command)

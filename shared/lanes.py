@@ -201,8 +201,12 @@ class Lanes:
         return bool(self._call("resolve", arguments)[0] == b"ok")
 
     def replay(self, item: Append) -> bool:
-        """Put a failed event back into its lane, as the last. False: it is on its way, or done, already."""
-        return bool(self._call("replay", self._append(item))[0] == b"new")
+        """Put a failed event back into its lane, as the last. False: it is on its way, or done, already.
+
+        Raises:
+            OverloadedError: too many outcomes wait for Supabase.
+        """
+        return self.accepted(item, self._call("replay", self._append(item))).new
 
     def unknown(self, lane: str) -> list[UUID]:
         """Return the events of a lane whose effect nobody knows."""

@@ -5,7 +5,7 @@ accepted = producer.send(organization_id, Message(to="+79990001122", text="Hello
 producer.find(accepted.id)  # where it is
 """
 
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import redis
@@ -33,6 +33,15 @@ class Producer:
     def connect(cls, url: SecretStr | str) -> "Producer":
         """Return a producer on the Redis at `url`; it connects when it is first used. Share one among threads."""
         return cls(durable.connect(url))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def send(self, organization_id: UUID, message: Message, idempotency_key: str | None = None) -> Accepted:
         """Queue a message; once this returns, it is kept.

@@ -13,9 +13,8 @@ from pydantic import SecretStr
 
 from shared import lifetimes
 from shared.errors import PipelineError
+from shared.token_times import MARGIN_S
 
-MARGIN_S = 60.0
-"""A token counts while it has more than this left."""
 log = structlog.get_logger(__name__)
 
 

@@ -6,7 +6,6 @@ it and the others wake with its answer. What a lease cannot promise: a holder th
 costs one extra mint, and nothing else.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -22,23 +21,10 @@ from pydantic import SecretStr
 from shared import deadline
 from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, UnavailableError
 from shared.flights import Elected, Flights, Held, KeyRefused, Life, Paused, Underway
-from shared.token_store import MARGIN_S, Minted, Saver, Token, TokenStore, load_valid
+from shared.token_store import Minted, Saver, Token, TokenStore, load_valid
+from shared.token_times import MARGIN_S, Times, jitter
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Times:
-    """In seconds. `mint_s` is the mint's own wall-clock deadline: less than the lease by what the store may take."""
-
-    lease_s: float = 9.0
-    mint_s: float = 6.0
-    refused_s: float = 60.0
-    pause_s: float = 1.0
-    longest_pause_s: float = 15.0
-    local_s: float = 30.0
-    fresh: tuple[float, float] = (0.61, 0.75)
-    """A token is refreshed from some point in this part of its life on."""
 
 
 @dataclass
@@ -86,7 +72,7 @@ class TokenCache:
             InvalidApiKeyError: the platform refused the account's key, now or within the last minute.
             LimitedError, UnavailableError: no token to be had now. Nothing was sent; try again later.
         """
-        slot = self._slots.setdefault(account, _Slot())
+        slot = self._slots.get(account) or self._slots.setdefault(account, _Slot())
         if token := slot.usable(self._clock(), not_generation):
             return token
         end = self._clock() + timeout_s
@@ -100,7 +86,7 @@ class TokenCache:
 
     def adopt(self, account: str, minted: Minted) -> Token:
         """Take a token that was got elsewhere (the first one of a new key); also forgets a refusal."""
-        life = self._life(minted.life_s)
+        life = self._times.life(minted.life_s)
         with _redis_answers(account):
             generation = self._flights.adopt(account, minted.value.get_secret_value(), life)
         return self._publish(account, minted.value, generation, life)
@@ -133,7 +119,7 @@ class TokenCache:
                     if token := self._fly(account, fence, refused):
                         return token
                 case Underway(fence=fence, lease_s=lease_s) if left_s > 0:
-                    self._flights.wait(account, fence, min(left_s, lease_s + _jitter(0.005, 0.05)))
+                    self._flights.wait(account, fence, min(left_s, lease_s + jitter(0.005, 0.05)))
                 case KeyRefused(reason=reason):
                     raise InvalidApiKeyError(reason)
                 case Paused(for_s=for_s):
@@ -181,10 +167,10 @@ class TokenCache:
     def _obtain(self, account: str, refused_sha1: str | None) -> tuple[bool, SecretStr, Life]:
         """Return whether the token comes from the store (asked only when nobody has one), and the token."""
         if self._store and refused_sha1 is not None and (found := load_valid(self._store, account, refused_sha1)):
-            return True, found.value, self._life(found.life_s, margin_s=MARGIN_S)
+            return True, found.value, self._times.life(found.life_s, margin_s=MARGIN_S)
         started = self._clock()
         minted = self._mint(account)
-        return False, minted.value, self._life(minted.life_s - (self._clock() - started))
+        return False, minted.value, self._times.life(minted.life_s - (self._clock() - started))
 
     def _failed(self, account: str, fence: int, error: BaseException) -> BaseException:
         """Land a flight that brought nothing; return what its caller is told."""
@@ -192,19 +178,11 @@ class TokenCache:
             self._flights.refuse(account, fence, str(error), self._times.refused_s)
             return error
         told_s = getattr(error, "retry_after_s", None) or 0.0
-        pause_s = max(self._times.pause_s * _jitter(0.7, 1.3), told_s)
+        pause_s = max(self._times.pause_s * jitter(0.7, 1.3), told_s)
         self._flights.fail(account, fence, pause_s, max(pause_s, self._times.longest_pause_s))
         if isinstance(error, LimitedError) or not isinstance(error, PipelineError):
             return error
         return UnavailableError(f"no token for account {account}: {error}", retry_after_s=pause_s)
-
-    def _life(self, left_s: float, *, margin_s: float | None = None) -> Life:
-        """Return when a token with `left_s` is to be refreshed, and when it no longer counts.
-
-        It counts while it has more than a minute left; one that lives less than ten minutes, while a tenth is left.
-        """
-        usable_s = left_s - (min(MARGIN_S, left_s / 10) if margin_s is None else margin_s)
-        return Life(left_s, usable_s, min(left_s * _jitter(*self._times.fresh), usable_s * 0.9))
 
     def _publish(self, account: str, value: SecretStr, generation: int, life: Life) -> Token:
         token = self._keep(account, value, generation, life)
@@ -255,7 +233,3 @@ def _redis_answers(account: str) -> Iterator[None]:
 
 def _late(account: str) -> UnavailableError:
     return UnavailableError(f"no token for account {account} in time: another worker is getting it")
-
-
-def _jitter(low: float, high: float) -> float:
-    return random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing

@@ -28,11 +28,11 @@ class StopDrains(Middleware):
 broker = DurableRedisBroker(
     client=durable.connect(load(RedisSettings).redis_url),
     middleware=[
-        Watchdog(lambda: broker.replies),
         AgeLimit(),
         TimeLimit(time_limit=STOP_MS),
         Retries(max_retries=3),
         StopDrains(),
     ],
 )
+broker.add_middleware(Watchdog(lambda: broker.replies))
 dramatiq.set_broker(broker)

@@ -5,16 +5,19 @@ Any number may run; one is enough: `python -m workers.clock`.
 
 import random
 import signal
+import threading
 from threading import Event as Flag
 
 import redis
 import structlog
 
 from shared import durable, logs
-from shared.directory import Directory
+from shared.database import Database
+from shared.directory import Directory, Route
+from shared.errors import DatabaseError
 from shared.events import KINDS, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Verdict
-from shared.settings import EngineSettings, RedisSettings, load
+from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load
 from shared.wakeups import wake
 from workers.broker import broker
 from workers.unknown import unknown
@@ -23,6 +26,9 @@ TICK_S = 1.0
 """The longest pause between two sweeps; shorter when a lane falls due earlier."""
 
 FEWEST_S = 0.05
+
+DIRECTORY_S = 60.0
+"""How old Redis' copy of the integrations may be."""
 
 log = structlog.get_logger()
 
@@ -59,6 +65,7 @@ def main() -> None:
     durable.refuse_volatile(broker.client, allow=settings.wpp_allow_volatile_redis)
     lanes = Lanes(broker.client, load(EngineSettings))
     directory = Directory(broker.client, source=None)  # a policy that Redis does not know is the cautious one
+    threading.Thread(target=keep_directory, args=(directory, Database(load(SupabaseSettings)), stopping)).start()
     pause = 0.0
     while not stopping.wait(pause):
         try:
@@ -66,6 +73,22 @@ def main() -> None:
         except (redis.ConnectionError, redis.TimeoutError) as error:
             log.warning("redis.away", error=str(error))
             pause = random.uniform(0.5, 1.5)  # noqa: S311
+
+
+def keep_directory(directory: Directory, database: Database, stopping: Flag) -> None:
+    """Copy Supabase's integrations into Redis every minute, for whoever has only Redis."""
+    while True:
+        try:
+            resend = database.organizations_that_resend()
+            directory.remember(
+                Route.of(each, resends_unknown=each.organization_id in resend)
+                for each in database.every_integration()
+                if each.account
+            )
+        except (DatabaseError, redis.RedisError) as error:
+            log.warning("directory.not_copied", error=str(error))
+        if stopping.wait(DIRECTORY_S):
+            return
 
 
 if __name__ == "__main__":

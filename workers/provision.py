@@ -106,7 +106,8 @@ def _create(event: ProvisionEvent, existing: Integration | None, here: Services)
         api_key=client.api_key,
         sub_org_id=sub_organization,
     )
-    here.directory.forget(event.integration_id, event.organization_id)
+    here.directory.forget(saved.id, saved.organization_id)
+    here.directory.find(saved.id)
     here.tokens.adopt(client.account, here.platform.initial_token(client.api_key))
     here.lanes.open_gate(intake.integration_gate(event.integration_id))
     return saved

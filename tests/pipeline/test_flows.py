@@ -37,16 +37,16 @@ def test_a_message_goes_out_comes_back_delivered_and_is_answered(running: Runnin
 def test_another_service_enqueues_with_the_producer(running: Running, number: Number) -> None:
     """A service that has nothing but Redis hands a message over, and learns what became of it."""
     organization_id, integration = number
-    producer = Producer.connect(running.environment["REDIS_URL"])
-    message = Message(to="+79990003344", text="Your code is 1234")
-    accepted = producer.send(organization_id, message, idempotency_key="otp-1")
-    assert producer.send(organization_id, message, idempotency_key="otp-1").id == accepted.id
+    with Producer.connect(running.environment["REDIS_URL"]) as producer:
+        message = Message(to="+79990003344", text="Your code is 1234")
+        accepted = producer.send(organization_id, message, idempotency_key="otp-1")
+        assert producer.send(organization_id, message, idempotency_key="otp-1").id == accepted.id
 
-    def settled() -> bool:
-        record = producer.find(accepted.id)
-        return record is not None and record.state == "sent"
+        def settled() -> bool:
+            record = producer.find(accepted.id)
+            return record is not None and record.state == "sent"
 
-    until(settled, "the message to be sent")
+        until(settled, "the message to be sent")
 
     def read() -> list[dict[str, Any]]:
         return [row for row in running.rows("chat_messages", id=str(accepted.id)) if row["message_status"] == "read"]
