@@ -253,7 +253,7 @@ def test_a_full_worker_leaves_the_bell_to_others(redis_client: redis.Redis) -> N
     counts[0].seconds = 1
     with working(brokers[0], threads=1):
         brokers[0].enqueue_many(counts[0].actor.message(number) for number in range(2))
-        eventually(lambda: len(brokers[0].desk.held["default"]) == 2)
+        eventually(lambda: len(brokers[0].desk.held.get("default", set())) == 2)
         with working(brokers[1], threads=1):
             eventually(lambda: brokers[1].desk.listening)
             for number in range(2, 7):
@@ -273,7 +273,7 @@ def test_a_worker_that_was_full_goes_on_at_once(broker: DurableRedisBroker) -> N
         for number in range(6):
             runs.actor.send(number)
         assert eventually(lambda: len(runs.count) == 6) < 1.5
-        eventually(lambda: not broker.desk.held["default"])
+        eventually(lambda: not broker.desk.held.get("default", set()))
         time.sleep(0.1)
         runs.actor.send(6)
         assert eventually(lambda: runs.count[6]) < 0.5

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from shared.consumer import Desk, DurableConsumer
-from shared.keeper import Keeper
+from shared.keeper import SHORTEST_BLOCK_S, Keeper
 from shared.queues import Entry, Queues
 from tests.shared.workshop import eventually
 
@@ -36,7 +36,7 @@ def test_what_no_thread_holds_is_handed_back(desk: Desk) -> None:
 
 def test_what_a_thread_holds_is_left_alone(desk: Desk) -> None:
     desk.queues.fetch("q", 1)
-    desk.held["q"].add("a")
+    DurableConsumer(desk, "q", prefetch=1, timeout=10).held.add("a")
     guard = keeper(desk)
     guard.start()
     eventually(lambda: guard.replies > 10)
@@ -76,3 +76,10 @@ def test_it_never_blocks_for_as_long_as_the_client_waits_for_an_answer(desk: Des
     guard.start()
     eventually(lambda: guard.replies > 4)
     guard.stop()
+
+
+def test_its_shortest_block_ends(desk: Desk) -> None:
+    """Redis 6.2 takes a millisecond for zero, which is for ever."""
+    began = time.monotonic()
+    assert desk.queues.await_bell([desk.queues.own_bell], SHORTEST_BLOCK_S) is None
+    assert time.monotonic() - began < 1

@@ -168,7 +168,7 @@ def test_what_was_not_begun_is_handed_back_at_shutdown(broker: DurableRedisBroke
     sent = [work.send(number) for number in range(6)]
     with working(broker, threads=1):
         assert begun.wait(5)
-        eventually(lambda: broker.desk.held["default"] == {message.message_id for message in sent[:2]})
+        eventually(lambda: broker.desk.held.get("default", set()) == {message.message_id for message in sent[:2]})
         sent.append(work.send(6))
         threading.Timer(0.2, finish.set).start()
     assert broker.client.lrange(f"{PREFIX}:default", 0, -1) == [message.message_id.encode() for message in sent[1:]]
@@ -229,7 +229,7 @@ def test_settling_is_tried_again_when_the_connection_fails(
         with working(broker):
             proxy.cut_after(f"\r\n{command}\r\n".encode(), times=2)
             work.send()
-            eventually(lambda: proxy.hits == 2 and not broker.desk.held["default"])
+            eventually(lambda: proxy.hits == 2 and not broker.desk.held.get("default", set()))
         assert runs == [1]
         assert broker.desk.queues.size("default") == 0
         assert len(dead_letters(redis_client, "default")) == (command == "nack")
