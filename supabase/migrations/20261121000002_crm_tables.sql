@@ -144,9 +144,11 @@ end
 $$;
 
 select pg_temp.try_unique_index(statement) from unnest(array[
-  'create unique index if not exists wpp_one_primary on public.messenger_integrations (organization_id, messenger_type) where is_primary',
+  'create unique index if not exists wpp_one_primary
+   on public.messenger_integrations (organization_id, messenger_type) where is_primary',
   'create unique index if not exists wpp_one_session on public.whatsapp_sessions (session_name)',
-  'create unique index if not exists wpp_one_reaction on public.message_reactions (message_id, client_id) where client_id is not null'
+  'create unique index if not exists wpp_one_reaction
+   on public.message_reactions (message_id, client_id) where client_id is not null'
 ]) as statement;
 
 create index if not exists wpp_messages_of_client on public.chat_messages (client_id, created_at desc);

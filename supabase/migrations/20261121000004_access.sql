@@ -15,7 +15,8 @@ begin
     return;
   end if;
   execute format('alter table %s enable row level security', guarded);
-  execute format('create policy wpp_own_organization on %s for %s to authenticated using (%s)', guarded, action, condition);
+  execute format('create policy wpp_own_organization on %s for %s to authenticated using (%s)',
+                 guarded, action, condition);
 end
 $$;
 

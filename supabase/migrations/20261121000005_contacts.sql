@@ -61,7 +61,8 @@ begin
   if made is not null then
     return made;
   end if;
-  insert into public.clients (organization_id, name, is_active) values (organization, named, true) returning id into made;
+  insert into public.clients (organization_id, name, is_active) values (organization, named, true)
+  returning id into made;
   insert into public.client_phone_numbers (client_id, phone, is_primary, is_whatsapp_enabled)
   values (made, digits, true, true);
   return made;
@@ -87,7 +88,7 @@ begin
   where c.id = (entry ->> 'client_id')::uuid;
   return entry;
 exception when unique_violation then
-  return entry || '{"flag": "conflict"}'; -- the CRM minds another organisation's client; the message is filed all the same
+  return entry || '{"flag": "conflict"}'; -- the CRM minds another organisation's client: filed all the same
 end
 $$;
 

@@ -16,7 +16,7 @@ begin
       'integration_id', coalesce((o.value ->> 'integration_id')::uuid, a.integration_id),
       'owner', a.organization_id,
       'ids', to_jsonb(array(
-        select jsonb_array_elements_text(case jsonb_typeof(o.value -> 'external_ids') when 'array' then o.value -> 'external_ids' else '[]' end)
+        select jsonb_array_elements_text(coalesce(o.value -> 'external_ids', '[]'))
         union select o.value ->> 'task_id' where o.value ->> 'task_id' is not null
         union select o.value ->> 'wa_message_id' where o.value ->> 'wa_message_id' is not null
       order by 1))
@@ -135,7 +135,8 @@ declare
   made uuid[];
 begin
   select coalesce(jsonb_agg(f.o || jsonb_build_object('client_id', c.id, 'teacher_id', t.id,
-    'contact', case when c.id is null and t.id is null then (f.o ->> 'organization_id') || ':' || (f.o ->> 'phone') end)
+    'contact', case when c.id is null and t.id is null and f.o ->> 'phone' ~ '^\d{5,}$'
+                    then (f.o ->> 'organization_id') || ':' || (f.o ->> 'phone') end)
   ), '[]') into fresh
   from (
     select distinct on (o ->> 'message_id') o
@@ -157,7 +158,9 @@ begin
 
   select coalesce(jsonb_agg(o || jsonb_build_object(
     'metadata', public.wpp_metadata(o) || jsonb_strip_nulls(jsonb_build_object(
-      'contact', x.c ->> 'flag', 'teacher_id', coalesce(o ->> 'teacher_id', x.c ->> 'teacher_id')))
+      'contact', case when x.c is not null then x.c ->> 'flag'
+                      when coalesce(o ->> 'client_id', o ->> 'teacher_id') is null then 'no_phone' end,
+      'teacher_id', coalesce(o ->> 'teacher_id', x.c ->> 'teacher_id')))
   ) || case when x.c is null then '{}'
             else jsonb_build_object('client_id', x.c -> 'client_id', 'teacher_id', x.c -> 'teacher_id') end
   ), '[]') into fresh
@@ -308,12 +311,15 @@ begin
   set created_at = m.created_at, external_message_id = m.external_message_id, sender_name = m.sender_name,
       file_url = m.file_url, file_name = m.file_name, file_type = m.file_type, metadata = m.metadata
   from merged m
-  where c.id = m.id and (c.created_at, c.external_message_id, c.sender_name, c.file_url, c.file_name, c.file_type, c.metadata)
-    is distinct from (m.created_at, m.external_message_id, m.sender_name, m.file_url, m.file_name, m.file_type, m.metadata);
+  where c.id = m.id and (c.created_at, c.external_message_id, c.sender_name, c.file_url, c.file_name, c.file_type,
+                         c.metadata)
+    is distinct from (m.created_at, m.external_message_id, m.sender_name, m.file_url, m.file_name, m.file_type,
+                      m.metadata);
 end
 $$;
 
--- What a message means for its client: the time of the last one; an answer from the phone marks what came before as read.
+-- What a message means for its client: the time of the last one; an answer from the phone marks what came before it
+-- as read.
 create or replace function public.wpp_touch_clients(filed jsonb) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare

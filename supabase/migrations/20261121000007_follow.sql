@@ -16,7 +16,8 @@ begin
          array(select jsonb_array_elements_text(o -> 'ids')), o - 'n'
   from jsonb_array_elements(hits) as o where o ->> 'message_id' is null
   on conflict do nothing;
-  select coalesce(jsonb_agg(o), '[]') into hits from jsonb_array_elements(hits) as o where o ->> 'message_id' is not null;
+  select coalesce(jsonb_agg(o), '[]') into hits
+  from jsonb_array_elements(hits) as o where o ->> 'message_id' is not null;
 
   select coalesce(array_agg(distinct i), '{}') into known
   from jsonb_array_elements(placed) as o, jsonb_array_elements_text(o -> 'ids') as i where o ->> 'type' = 'message';
@@ -52,13 +53,14 @@ begin
   said := public.wpp_resolve(items); -- again: learning may have made two rows one
 
   update public.chat_messages c
-  set external_message_id = coalesce(c.external_message_id, a.external_id), metadata = a.metadata || coalesce(c.metadata, '{}')
+  set external_message_id = coalesce(c.external_message_id, a.external_id),
+      metadata = a.metadata || coalesce(c.metadata, '{}')
   from (
     select (o ->> 'message_id')::uuid as id,
            min(case when m.is_outgoing and not coalesce(m.metadata ? 'echo', false) then o ->> 'task_id'
                     else o ->> 'wa_message_id' end) as external_id,
-           jsonb_strip_nulls(jsonb_build_object('taskId', min(o ->> 'task_id'), 'waMessageId', min(o ->> 'wa_message_id')))
-             as metadata
+           jsonb_strip_nulls(jsonb_build_object(
+             'taskId', min(o ->> 'task_id'), 'waMessageId', min(o ->> 'wa_message_id'))) as metadata
     from jsonb_array_elements(said) as o join public.chat_messages m on m.id = (o ->> 'message_id')::uuid
     where o ->> 'task_id' is not null or o ->> 'wa_message_id' is not null
     group by 1
@@ -92,7 +94,8 @@ begin
     from jsonb_array_elements(said) as o where o ->> 'type' = 'edit'
     order by o ->> 'message_id', (o ->> 'at')::timestamptz desc, o ->> 'text' desc
   ) e
-  where c.id = e.id and (e.at, e.text) > (coalesce((c.metadata ->> 'edited_at')::timestamptz, '-infinity'), c.message_text);
+  where c.id = e.id
+    and (e.at, e.text) > (coalesce((c.metadata ->> 'edited_at')::timestamptz, '-infinity'), c.message_text);
 end
 $$;
 
@@ -185,7 +188,8 @@ begin
         order by h.at desc, h.id desc limit 1
       ) h where (h.status, h.reason, h.error) is not distinct from (s.status, s.reason, s.error))
     on conflict do nothing;
-    perform public.wpp_set_session(s.organization_id, s.integration_id, s.account, s.status, s.qr, s.reason, s.error, s.at);
+    perform public.wpp_set_session(
+      s.organization_id, s.integration_id, s.account, s.status, s.qr, s.reason, s.error, s.at);
   end loop;
 end
 $$;

@@ -87,6 +87,7 @@ language plpgsql security definer set search_path = pg_catalog, public, pg_temp 
 declare
   patch jsonb := jsonb_strip_nulls(jsonb_build_object('wppAccountNumber', account, 'wppApiKey', api_key,
                                                       'wppSubOrgId', sub_org_id));
+  first boolean;
 begin
   perform public.wpp_lock_organization(wpp_save_integration.organization_id);
   update public.messenger_integrations i
@@ -94,20 +95,31 @@ begin
       webhook_key = coalesce(wpp_save_integration.webhook_key, i.webhook_key),
       is_enabled = coalesce(wpp_save_integration.is_enabled, i.is_enabled),
       -- a token of an older key is worth nothing
-      settings = case when i.settings ->> 'wppApiKey' is distinct from coalesce(wpp_save_integration.api_key, i.settings ->> 'wppApiKey')
+      settings = case when i.settings ->> 'wppApiKey' <> api_key
                       then i.settings - 'wppJwtToken' - 'wppJwtExpiresAt' else i.settings end || patch
   where i.id = wpp_save_integration.id and i.organization_id = wpp_save_integration.organization_id
     and i.provider = 'wpp';
   if not found then
-    insert into public.messenger_integrations
-      (id, organization_id, messenger_type, provider, name, is_primary, is_enabled, webhook_key, settings)
-    select wpp_save_integration.id, wpp_save_integration.organization_id, 'whatsapp', 'wpp',
-           coalesce(wpp_save_integration.name, 'WhatsApp'), not exists (
-             select from public.messenger_integrations i
-             where i.organization_id = wpp_save_integration.organization_id and i.messenger_type = 'whatsapp'
-               and i.is_primary),
-           coalesce(wpp_save_integration.is_enabled, true),
-           coalesce(wpp_save_integration.webhook_key, replace(gen_random_uuid()::text, '-', '')), patch;
+    first := not exists (
+      select from public.messenger_integrations i
+      where i.organization_id = wpp_save_integration.organization_id and i.messenger_type = 'whatsapp'
+        and i.is_primary);
+    loop
+      begin
+        insert into public.messenger_integrations
+          (id, organization_id, messenger_type, provider, name, is_primary, is_enabled, webhook_key, settings)
+        values (wpp_save_integration.id, wpp_save_integration.organization_id, 'whatsapp', 'wpp',
+                coalesce(wpp_save_integration.name, 'WhatsApp'), first,
+                coalesce(wpp_save_integration.is_enabled, true),
+                coalesce(wpp_save_integration.webhook_key, replace(gen_random_uuid()::text, '-', '')), patch);
+        exit;
+      exception when unique_violation then
+        if not first then
+          raise;
+        end if;
+        first := false; -- the CRM, which takes no lock, has just made another one primary
+      end;
+    end loop;
   end if;
   if account is not null then
     insert into public.whatsapp_sessions (organization_id, session_name, status)

@@ -6,9 +6,9 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+import supabase
 from postgrest.exceptions import APIError
 
-import supabase
 from shared.outcomes import DeadLetterOutcome
 from tests.migrations.conftest import Tenant, at
 

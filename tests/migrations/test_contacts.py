@@ -148,6 +148,14 @@ def test_somebody_else_s_client_is_not_taken_at_the_sender_s_word(tenant: Tenant
     assert [(row["client_id"], row["teacher_id"]) for row in tenant.messages()] == [(client["id"], None)] * 2
 
 
+def test_a_peer_without_a_phone_is_nobody_s_contact(tenant: Tenant) -> None:
+    """Least of all that of the clients whose phone is unknown, which the CRM writes as a dash."""
+    tenant.add_client("-")
+    tenant.apply(tenant.arrived(phone=""))
+    row = tenant.message()
+    assert (row["client_id"], row["metadata"]["contact"]) == (None, "no_phone")
+
+
 def test_many_messages_of_one_stranger_make_one_client(tenant: Tenant) -> None:
     tenant.apply(*(tenant.arrived(n, wa_message_id=f"W{n}") for n in range(50)))
     assert len(tenant.clients()) == 1

@@ -85,6 +85,22 @@ def test_integrations_saved_at_once_have_one_primary(tenant: Tenant, database_ur
     assert sum(row["is_primary"] for row in rows) == 1
 
 
+def test_a_primary_that_the_crm_makes_meanwhile_stays_primary(tenant: Tenant, database_url: str) -> None:
+    tenant.db.execute("delete from messenger_integrations")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as crm:
+        crm.execute(
+            "insert into messenger_integrations (organization_id, messenger_type, provider, name, is_primary) "
+            "values (%s, 'whatsapp', 'green_api', 'Other', true)",
+            (tenant.id,),
+        )
+        saving = pool.submit(save, tenant, tenant.integration, tenant.account)
+        with pytest.raises(TimeoutError):  # it waits for the CRM's transaction
+            saving.result(timeout=0.3)
+        crm.commit()
+        saving.result(timeout=10)
+    assert {row["provider"]: row["is_primary"] for row in integrations(tenant)} == {"green_api": True, "wpp": False}
+
+
 def test_one_integration_saved_at_once_by_several_is_one(tenant: Tenant, database_url: str) -> None:
     new = uuid4()
     call = "select wpp_save_integration(%s, %s, 'New', '0000000000061', 'key')"
