@@ -33,6 +33,7 @@ class Record:
     early: bool = False
     """It was appended with a delay that isn't over."""
     expired: bool = False
+    replays: int = 0
 
 
 class Model:
@@ -108,4 +109,13 @@ class Model:
         if state == "queued":
             record.expired = False
             record.lane.ids.append(record.id)
+        return True
+
+    def replay(self, record: Record) -> bool:
+        if record.state != "failed":
+            return False
+        record.state, record.fence, record.by = "queued", "", ""
+        record.replays += 1
+        record.early = record.expired = False
+        record.lane.ids.append(record.id)
         return True

@@ -8,7 +8,7 @@ import redis
 
 from shared.events import KINDS
 
-READ = {"ready": "lrange", "ring": "lrange", "ringed": "smembers", "gated": "smembers"}
+READ = {"ready": "lrange", "ring": "lrange", "ringed": "smembers", "gated": "smembers", "unknown": "smembers"}
 READ |= {"busy": "hgetall", "waiting": "hgetall", "leases": "zrange", "later": "zrange", "event": "hgetall"}
 
 
@@ -93,6 +93,8 @@ class Truth:
             )
             claimed = inside and lane[:1] == [event] and self._is(record["lane"], "where") == "claimed"
             self.must(claimed == (record["state"] == "claimed"), f"{event} is {record['state']}, its lane is not")
+            listed = event in self.at["unknown"].get(record["lane"], ())
+            self.must(listed == (record["state"] == "unknown"), f"{event}: {record['state']}, listed: {listed}")
             ended = not inside and record["state"] != "unknown"
             self.must(ended != ("body" in record), f"{event} is {record['state']}: its body should be there or not")
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-import redis
 
 from shared.lanes import Claim, Postponed, Settled, Slot
 from tests.shared.lanes_bench import Bench, outcome, settled
@@ -246,42 +245,6 @@ def test_numbered_claims_of_one_thread_are_different_claims(bench: Bench) -> Non
     for number in range(3):
         bench.append(f"lane{number}")
     assert len({claim.id for claim in bench.claims()}) == 3
-
-
-def test_what_is_unknown_is_settled_by_whoever_knows(bench: Bench) -> None:
-    """Once; told twice, it is one effect. What is known already is left alone."""
-    event_id = bench.append("x")
-    assert not bench.lanes.resolve(event_id, settled("sent")), "it is not unknown"
-    claim = bench.claim()
-    bench.conclude(claim, "unknown", "unknown")
-    for _ in range(2):
-        assert bench.lanes.resolve(event_id, Settled("sent", [outcome("sent")], {"task_id": "t"}))
-    assert not bench.lanes.resolve(event_id, settled("failed", "failed"))
-    assert bench.outbox() == ["unknown", "sent"]
-    assert (bench.state(event_id), bench.client.hget(f"wpp:event:{event_id}", "task_id")) == ("sent", b"t")
-    assert bench.client.ttl(f"wpp:event:{event_id}") > 0
-
-
-def test_what_is_unknown_is_sent_once_more_as_the_last_of_its_lane(redis_client: "redis.Redis") -> None:
-    """With its whole time before it again. Asked for twice, it is sent once more, not twice."""
-    bench = Bench(redis_client)
-    event_id = bench.append("x", "first")
-    bench.conclude(bench.claim(), "unknown")
-    bench.append("x", "second")
-    redis_client.hset(f"wpp:event:{event_id}", "expires", 1)
-    for _ in range(2):
-        assert bench.lanes.resolve(event_id, settled("queued"))
-    seen = []
-    for claim in bench.claims():
-        seen.append(bench.told(claim.body))
-        assert not claim.expired
-        bench.conclude(claim)
-    assert seen == ["second", "first"]
-    assert bench.state(event_id) == "sent"
-
-
-def test_an_event_nobody_knows_is_not_resolved(bench: Bench) -> None:
-    assert not bench.lanes.resolve(bench.item("x").event.id, settled("sent"))
 
 
 def test_a_lane_stays_with_the_tenant_that_opened_it(bench: Bench) -> None:
