@@ -1,17 +1,15 @@
 """`make up`: the local world and the pipeline, until Ctrl-C."""
 
-import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import typer
 
-from sandbox.pipeline import ROOT, Pipeline
+from sandbox.pipeline import Pipeline
 from sandbox.supabase.seed import ORGANIZATION
 from sandbox.world import World
 from shared import access
-
-DIRECTORY = ROOT / ".local"
 
 SUMMARY = """
 Ready after {seconds:.0f} s.
@@ -42,21 +40,22 @@ Answer from the phone's page: the message appears in the table chat_messages. Ct
 """
 
 
-def run() -> None:
-    """Start everything, say where it is, and keep it until Ctrl-C or until a part dies.
+def run(directory: Path) -> None:
+    """Start everything, say where it is, and keep it until Ctrl-C or until a part dies; data stays in `directory`.
 
     Raises:
         SandboxError: a part could not be started, or has stopped; everything else is stopped as well.
     """
     started = time.monotonic()
-    world = World(DIRECTORY)
+    world = World(directory)
     with world as environment:
         typer.echo("starting the pipeline")
-        with Pipeline(environment | {"WPP_LOG_FORMAT": "text"}, DIRECTORY / "pipeline.log") as pipeline:
+        with Pipeline(environment | {"WPP_LOG_FORMAT": "text"}, directory / "pipeline.log") as pipeline:
             typer.echo(_summary(environment, world, time.monotonic() - started))
             try:
                 while True:
-                    threading.Event().wait(1)
+                    time.sleep(1)
+                    world.check()
                     pipeline.check()
             except KeyboardInterrupt:
                 typer.echo("\nstopping …")
@@ -71,6 +70,6 @@ def _summary(environment: Mapping[str, str], world: World, seconds: float) -> st
         supabase=environment["SUPABASE_URL"],
         postgres=world.database_url or "(your own)",
         redis=environment["REDIS_URL"],
-        logs=f"{DIRECTORY.name}/*.log",
+        logs=f"{world.directory}/*.log",
         key=access.service_key(ORGANIZATION, secrets),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -47,12 +48,12 @@ def plainly() -> Iterator[None]:
 
 
 @app.command()
-def up() -> None:
+def up(directory: Annotated[Path, typer.Option(help="Where its data stays.")] = Path(".local")) -> None:
     """Run everything here: Redis, Supabase and the platform where none is named, and every process of the Procfile."""
     from sandbox.up import run  # noqa: PLC0415 - the local world is not part of an installed worker
 
     with plainly():
-        run()
+        run(directory)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psycopg
 import pytest
 import redis
@@ -24,6 +25,13 @@ PEER = "79990009{:03d}"
 def client(running: Running) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(running.environment["REDIS_URL"]) as connected:
         yield connected
+
+
+@pytest.fixture
+def database(running: Running) -> Iterator[Database]:
+    settings = {name.lower(): value for name, value in running.environment.items() if name.startswith("SUPABASE_")}
+    with httpx.Client(trust_env=False) as http:
+        yield Database(SupabaseSettings.model_validate(settings), http)
 
 
 @pytest.fixture
@@ -87,6 +95,11 @@ def test_an_echo_proves_a_message_that_was_unknown(running: Running, producer: P
         echo = {"to": f"+{peer}", "text": "Did it arrive?"}
         phone.post(f"/phone/{integration['account_number']}/echo", json=echo).raise_for_status()
     until(lambda: state_of(producer, message_id) == "sent", "the message to be proven")
+
+    def row_is_sent() -> bool:
+        return [row["message_status"] for row in running.rows("chat_messages", id=str(message_id))] == ["sent"]
+
+    until(row_is_sent, "the row to be sent")
     rows = running.rows("chat_messages", organization_id=str(organization_id), message_text="Did it arrive?")
     assert [row["id"] for row in rows] == [str(message_id)]
 
@@ -110,7 +123,7 @@ def test_an_organization_may_choose_to_resend(running: Running) -> None:
 
 
 def test_a_refused_message_is_a_dead_letter_and_can_be_replayed(
-    running: Running, producer: Producer, client: redis.Redis, number: Number
+    running: Running, producer: Producer, client: redis.Redis, database: Database, number: Number
 ) -> None:
     """Refused by the platform: failed, with its reason; replayed after the mend, it goes out once."""
     organization_id, integration = number
@@ -120,11 +133,6 @@ def test_a_refused_message_is_a_dead_letter_and_can_be_replayed(
         accepted = producer.send(organization_id, Message(to=peer, text="Refused at first"))
         until(lambda: state_of(producer, accepted.id) == "failed", "the message to fail")
         phone.delete("/admin/faults").raise_for_status()
-    database = Database(
-        SupabaseSettings.model_validate(
-            {name.lower(): value for name, value in running.environment.items() if name.startswith("SUPABASE_")}
-        )
-    )
     query = DeadLetterQuery(organization_id=organization_id, reason="refused")
     letters = until(lambda: database.dead_letters(query), "a dead letter")
     assert letters[0].id == accepted.id
