@@ -3,6 +3,7 @@
 Hypothesis plays; `lanes_model` says what should be, `lanes_truth` what may never be, a real Redis runs the script.
 """
 
+import pytest
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -201,7 +202,9 @@ class Machine(Play):
             self.say(Held(claim), Say("sent"), None)
 
 
-def test_lanes_keep_their_promises(redis_client: "redis.Redis") -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("examples", [40, pytest.param(600, marks=pytest.mark.faults)])
+def test_lanes_keep_their_promises(redis_client: "redis.Redis", examples: int) -> None:
     """Order, one holder, rising fences, nothing lost, nothing told twice, nobody forgotten: whatever happens."""
 
     class OnThisRedis(Machine):
@@ -210,8 +213,8 @@ def test_lanes_keep_their_promises(redis_client: "redis.Redis") -> None:
     run_state_machine_as_test(
         OnThisRedis,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=50,
+            max_examples=examples,
+            stateful_step_count=40,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
