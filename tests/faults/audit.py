@@ -1,0 +1,124 @@
+"""The promises, checked afterwards: on the ledger, at the platform, in Supabase, and in what is left in Redis."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from shared import ledger
+from shared.ledger import Record
+from tests.faults.callers import Sent
+from tests.faults.conftest import until
+from tests.faults.town import Town
+
+SETTLED = {"sent", "failed", "unknown"}
+ROW_STATUS = {
+    "sent": {"sent", "delivered", "read"},
+    "failed": {"failed"},
+    "unknown": {"unknown"},
+}
+"""What the row of a message may say, by what the ledger says."""
+
+LEFT_BEHIND = ("lane:", "ready:", "ring:", "ringed:", "busy:", "waiting:", "leases:", "later:", "gated:", "gate:")
+"""Keys of the lanes that exist only while something waits, is worked on or is held back."""
+
+
+@dataclass
+class Books:
+    """All that is known of the messages that were accepted."""
+
+    records: dict[str, Record]
+    at_platform: Counter[str]
+    order: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    rows: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def states(self) -> dict[str, int]:
+        return dict(Counter(record.state for record in self.records.values()))
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        return dict(Counter(status for statuses in self.rows.values() for status in statuses))
+
+
+def leftovers(town: Town) -> dict[str, Any]:
+    """Return what still waits anywhere: in lanes, in the outbox, in a recorder's or a worker's hands."""
+    client = town.client
+    keys = [key.decode().removeprefix("wpp:") for key in client.scan_iter("wpp:*", count=1000)]
+    left: dict[str, Any] = dict(Counter(key.partition(":")[0] for key in keys if key.startswith(LEFT_BEHIND)))
+    left["outbox"] = client.xlen("wpp:outbox")
+    left["refused outcomes"] = client.xlen("wpp:outbox:dead")
+    if left["outbox"] or any(key == "outbox" for key in keys):
+        groups: Any = client.xinfo_groups("wpp:outbox")
+        left["pending outcomes"] = sum(group["pending"] for group in groups)
+    left["held by workers"] = sum(key.startswith("dramatiq:held:") for key in keys)
+    left["wake-ups"] = sum(
+        client.hlen(f"wpp:{key}") for key in keys if key.startswith("dramatiq:") and key.endswith(".msgs")
+    )
+    return {name: count for name, count in left.items() if count}
+
+
+def drained(town: Town, within_s: float) -> None:
+    """Wait until nothing is left anywhere, three looks in a row: one command may stand between two steps."""
+    looks = 0
+
+    def empty() -> bool:
+        nonlocal looks
+        looks = 0 if leftovers(town) else looks + 1
+        return looks >= 3
+
+    try:
+        until(empty, "everything drained", within_s, pause_s=0.2)
+    except BaseException:
+        print("left behind:", leftovers(town))  # noqa: T201 - shown with the failure
+        raise
+
+
+def read_books(town: Town, tag: str, accepted: Sequence[Sent]) -> Books:
+    pipe = town.client.pipeline(transaction=False)
+    for sent in accepted:
+        pipe.hmget(ledger.key(sent.id), list(ledger.FIELDS))
+    records: dict[str, Record] = {}
+    for sent, reply in zip(accepted, pipe.execute(), strict=True):
+        record = ledger.record(sent.id, reply)
+        assert record, f"{sent} was accepted and is not known any more"
+        records[sent.text] = record
+    messages = [message for message in town.messages() if message["text"].startswith(f"{tag} ")]
+    books = Books(records, Counter(message["text"] for message in messages))
+    for message in messages:
+        conversation, _, seq = message["text"].rpartition(" ")
+        books.order[f"{message['session']} {conversation}"].append(int(seq))
+    found = town.rows(
+        "select message_text, message_status::text from chat_messages where message_text like %s", f"{tag} %"
+    )
+    for text, status in found:
+        books.rows[text].append(status)
+    return books
+
+
+def keep_promises(books: Books, accepted: Sequence[Sent]) -> None:
+    """Fail with the first messages of which a promise was not kept."""
+    _nothing(_twice(books.rows, accepted), "accepted once has one row, and only what was accepted has")
+    for sent in accepted:
+        record, deliveries, rows = books.records[sent.text], books.at_platform[sent.text], books.rows[sent.text]
+        about = f"{sent.text!r} ({sent.id}): {record.state} {record.reason}, {deliveries} at the platform, row {rows}"
+        assert record.state in SETTLED, f"not settled: {about}"
+        assert deliveries <= 1, f"sent twice: {about}"
+        assert record.state != "sent" or deliveries == 1, f"sent, and never arrived: {about}"
+        assert record.state != "failed" or deliveries == 0, f"failed, and yet arrived: {about}"
+        assert rows[0] in ROW_STATUS[record.state], f"row and ledger differ: {about}"
+    texts = {sent.text for sent in accepted}
+    _nothing([text for text in books.at_platform if text not in texts], "the platform has only what was accepted")
+    unordered = [name for name, seqs in books.order.items() if any(a >= b for a, b in pairwise(seqs))]
+    _nothing([(name, books.order[name]) for name in unordered], "each conversation is in order")
+
+
+def _twice(rows: Mapping[str, list[str]], accepted: Sequence[Sent]) -> list[tuple[str, int]]:
+    wanted = Counter(sent.text for sent in accepted)
+    counts = {text: len(statuses) for text, statuses in rows.items()}
+    return [(text, counts.get(text, 0)) for text in wanted | counts if counts.get(text, 0) != wanted[text]]
+
+
+def _nothing(found: Sequence[Any], promise: str) -> None:
+    assert not found, f"{promise}; but {len(found)} are otherwise: {found[:5]}"

@@ -1,0 +1,115 @@
+"""Everything goes wrong at once, for a minute: nothing is lost, nothing is sent twice, each conversation is in order.
+
+`CHAOS_SEED=7 make test-faults` runs one given seed, `CHAOS_SEED=1,2,3` several.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.faults.audit import drained, keep_promises, read_books
+from tests.faults.callers import Callers, conversations
+from tests.faults.conftest import Say, StartFleet
+from tests.faults.fleet import Fleet
+from tests.faults.town import Town, quick
+
+GIVEN = [int(seed) for seed in os.environ.get("CHAOS_SEED", "").split(",") if seed]
+SEEDS = GIVEN or random.sample(range(1_000_000), 2)
+OF_EACH, MESSAGES, PER_S = 26, 10, 60.0
+"""26 conversations of each of 8 organizations, 10 messages each: 2,080 in some 50 s, with the waits for the door."""
+VICTIMS = ("send", "send", "webhook", "record", "clock", "web", "provision")
+PLATFORM = {
+    "latency_s": 0.05,
+    "rate_429": 0.06,
+    "drop_before": 0.03,
+    "drop_after": 0.04,
+    "slow": {"rate": 0.02, "seconds": 3},  # the deadline is 2 s
+}
+DRAIN_S = 100.0
+
+
+class Chaos:
+    """Kills a process every few seconds, pauses one beyond its lease, kills Redis every ten; as `seed` has it."""
+
+    def __init__(self, fleet: Fleet, town: Town, seed: int) -> None:
+        self.done: Counter[str] = Counter()
+        self._fleet = fleet
+        self._town = town
+        self._dice = random.Random(seed)  # noqa: S311
+        self._over = threading.Event()
+
+    @contextmanager
+    def reigning(self) -> Iterator[None]:
+        threads = [threading.Thread(target=work, daemon=True) for work in (self._kill, self._kill_redis, self._pause)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            for thread in threads:
+                thread.join()
+
+    def _kill(self) -> None:
+        while not self._over.wait(self._dice.uniform(2, 4)):
+            victim = self._dice.choice(self._fleet.of(self._dice.choice(VICTIMS)))
+            if not victim.alive:
+                continue
+            if self._dice.random() < 0.3 and victim.kill_child():
+                self.done[f"a child of {victim.name}"] += 1
+            else:
+                victim.kill()
+                self.done[victim.name] += 1
+
+    def _kill_redis(self) -> None:
+        dice = random.Random(self._dice.random())  # noqa: S311 - its own: threads take turns as they like
+        while not self._over.wait(dice.uniform(7, 12)):
+            self._town.redis.kill()
+            time.sleep(dice.uniform(0.2, 2))
+            self._town.redis.start()
+            self.done["Redis"] += 1
+
+    def _pause(self) -> None:
+        """Stop a worker for longer than its lease, so that it comes back with late news."""
+        dice = random.Random(self._dice.random())  # noqa: S311
+        while not self._over.wait(dice.uniform(8, 14)):
+            victim = dice.choice(self._fleet.of("send"))
+            victim.signal(signal.SIGSTOP)
+            time.sleep(5)
+            victim.signal(signal.SIGCONT)
+            self.done["paused"] += 1
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_chaos_loses_nothing_and_sends_nothing_twice(town: Town, start_fleet: StartFleet, say: Say, seed: int) -> None:
+    """Every accepted send is settled once, whatever was killed; rows equal the ledger; nothing is left anywhere."""
+    say(f"seed {seed}")
+    tag = f"chaos-{seed}-{time.time_ns()}"
+    fleet = start_fleet(quick())
+    town.fail(seed=seed, **PLATFORM)
+    town.gateway.rate, town.gateway.dice = 0.1, random.Random(seed)  # noqa: S311
+    callers = Callers(town, tag, conversations(town, OF_EACH), callers=16)
+    chaos = Chaos(fleet, town, seed)
+    say(f"all processes run; sending {OF_EACH * len(town.numbers) * MESSAGES} messages")
+    with chaos.reigning():
+        accepted = callers.send(MESSAGES, per_s=PER_S)
+    say(f"accepted {len(accepted)}; the callers were told {dict(callers.answers)}")
+    say(f"killed {dict(chaos.done)}; Supabase failed {town.gateway.failed}; the platform {town.ledger()['faults']}")
+    town.fail()
+    town.gateway.rate = 0
+    healed = time.monotonic()
+    drained(town, DRAIN_S)
+    books = read_books(town, tag, accepted)
+    say(f"drained {time.monotonic() - healed:.1f} s later: {books.states}; rows {books.statuses}")
+    assert len(accepted) >= 2000
+    assert chaos.done["Redis"] >= 3
+    keep_promises(books, accepted)
