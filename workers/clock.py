@@ -15,11 +15,10 @@ from shared import durable, logs
 from shared.database import Database
 from shared.directory import Directory, Route
 from shared.errors import DatabaseError
-from shared.events import KINDS, SendEvent
+from shared.events import KINDS, Kind, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Verdict
 from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load
 from shared.wakeups import wake
-from workers.broker import broker
 from workers.unknown import unknown
 
 TICK_S = 1.0
@@ -33,46 +32,31 @@ DIRECTORY_S = 60.0
 log = structlog.get_logger()
 
 
-def tick(lanes: Lanes, directory: Directory) -> float:
-    """Sweep every kind once; return seconds until the next sweep is worth it."""
-    pause = TICK_S
-    for kind in KINDS:
-        swept = lanes.sweep(kind)
+class Clock:
+    def __init__(self, client: "redis.Redis", lanes: Lanes, directory: Directory) -> None:
+        self._client = client
+        self._lanes = lanes
+        self._directory = directory
+
+    def tick(self) -> float:
+        """Sweep every kind once; return seconds until the next sweep is worth it."""
+        return max(FEWEST_S, min(self._sweep(kind) for kind in KINDS))
+
+    def _sweep(self, kind: Kind) -> float:
+        swept = self._lanes.sweep(kind)
         for claim in swept.given_up:
             log.warning("claim.given_up", event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts)
-            lanes.conclude(claim, verdict_on_given_up(claim, directory))
+            self._lanes.conclude(claim, self._verdict(claim))
         if swept.ready or swept.given_up:
-            wake(broker.client, kind, swept.ready + len(swept.given_up))
-        if swept.next_due_ms is not None:
-            pause = min(pause, swept.next_due_ms / 1000)
-    return max(FEWEST_S, pause)
+            wake(self._client, kind, swept.ready + len(swept.given_up))
+        return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
 
-
-def verdict_on_given_up(claim: Claim, directory: Directory) -> Verdict:
-    """A send whose worker vanished may have gone out: nobody can know. Everything else may be done again."""
-    if claim.kind == "send":
-        route = directory.find(SendEvent.model_validate_json(claim.body).integration_id)
-        return unknown(claim, "its worker stopped while the platform was being asked", route)
-    return Postponed(0, "its worker stopped")
-
-
-def main() -> None:
-    logs.configure("clock")
-    stopping = Flag()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stopping.set())
-    settings = load(RedisSettings)
-    durable.refuse_volatile(broker.client, allow=settings.wpp_allow_volatile_redis)
-    lanes = Lanes(broker.client, load(EngineSettings))
-    directory = Directory(broker.client, source=None)  # a policy that Redis does not know is the cautious one
-    threading.Thread(target=keep_directory, args=(directory, Database(load(SupabaseSettings)), stopping)).start()
-    pause = 0.0
-    while not stopping.wait(pause):
-        try:
-            pause = tick(lanes, directory)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            log.warning("redis.away", error=str(error))
-            pause = random.uniform(0.5, 1.5)  # noqa: S311
+    def _verdict(self, claim: Claim) -> Verdict:
+        """A send whose worker vanished may have gone out: nobody can know. Everything else may be done again."""
+        if claim.kind == "send":
+            route = self._directory.find(SendEvent.model_validate_json(claim.body).integration_id)
+            return unknown(claim, "its worker stopped while the platform was being asked", route)
+        return Postponed(0, "its worker stopped")
 
 
 def keep_directory(directory: Directory, database: Database, stopping: Flag) -> None:
@@ -89,6 +73,25 @@ def keep_directory(directory: Directory, database: Database, stopping: Flag) -> 
             log.warning("directory.not_copied", error=str(error))
         if stopping.wait(DIRECTORY_S):
             return
+
+
+def main() -> None:
+    logs.configure("clock")
+    stopping = Flag()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stopping.set())
+    settings = load(RedisSettings)
+    client = durable.connect(settings.redis_url)
+    durable.refuse_volatile(client, allow=settings.wpp_allow_volatile_redis)
+    directory = Directory(client, source=None)  # a policy that Redis does not know is the cautious one
+    threading.Thread(target=keep_directory, args=(directory, Database(load(SupabaseSettings)), stopping)).start()
+    clock, pause = Clock(client, Lanes(client, load(EngineSettings)), directory), 0.0
+    while not stopping.wait(pause):
+        try:
+            pause = clock.tick()
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            log.warning("redis.away", error=str(error))
+            pause = random.uniform(0.5, 1.5)  # noqa: S311
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+"""The drain loop: what becomes of what a handler says, or does not."""
+
+from threading import Event as Flag
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+
+from shared import intake
+from shared.errors import DatabaseUnavailableError
+from shared.events import Message
+from shared.lanes import Claim, Lanes, Postponed, Settled, Slot, Verdict
+from shared.ledger import find
+from shared.settings import EngineSettings
+from workers import drain as draining
+from workers.drain import back_off, drain, judge
+
+ORGANIZATION, INTEGRATION = uuid4(), uuid4()
+
+
+@pytest.fixture
+def lanes(redis_client: redis.Redis) -> Lanes:
+    return Lanes(redis_client, EngineSettings())
+
+
+def accept(lanes: Lanes, text: str, to: str = "+79990001122") -> UUID:
+    return lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to=to, text=text))).id
+
+
+def give_up(_claim: Claim, reason: str, detail: str) -> Verdict:
+    return Settled("failed", fields={"reason": f"{reason}: {detail}"})
+
+
+def done(_claim: Claim) -> Verdict:
+    return Settled("sent")
+
+
+def test_a_drain_goes_on_until_nothing_is_ready(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """One wake-up is enough for any number of lanes and events."""
+    ids = [accept(lanes, str(i), f"+7999000{i % 3:04d}") for i in range(30)]
+    assert drain(lanes, "send", done, give_up, Flag()) is False
+    assert {record.state for each in ids if (record := find(redis_client, each))} == {"sent"}
+
+
+def test_a_drain_ends_after_the_event_in_hand_when_told_to_stop(lanes: Lanes) -> None:
+    """A process that shuts down holds no claim; the rest is left to others."""
+    for i in range(5):
+        accept(lanes, str(i), f"+7999000{i:04d}")
+    stopping = Flag()
+
+    def stop_here(_claim: Claim) -> Verdict:
+        stopping.set()
+        return Settled("sent")
+
+    assert drain(lanes, "send", stop_here, give_up, stopping) is True
+    assert drain(lanes, "send", done, give_up, Flag()) is False
+    assert lanes.client.zcard("wpp:leases:send") == 0
+
+
+def test_a_drain_ends_when_its_time_is_over(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full queue does not keep one thread from its broker for ever; it says that more is waiting."""
+    accept(lanes, "one")
+    accept(lanes, "two")
+    monkeypatch.setattr(draining, "DRAIN_S", 0.0)
+    assert drain(lanes, "send", done, give_up, Flag()) is True
+
+
+def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """What needs Supabase waits for it, for as long as the event may wait."""
+    event_id = accept(lanes, "Hello")
+
+    def away(_claim: Claim) -> Verdict:
+        msg = "no answer"
+        raise DatabaseUnavailableError(msg)
+
+    drain(lanes, "send", away, give_up, Flag())
+    record = find(redis_client, event_id)
+    assert record
+    assert (record.state, record.reason) == ("queued", "database_unavailable: no answer")
+
+
+def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
+    """A handler that raises what nobody expected costs its own event a few attempts, and nobody else anything."""
+    accept(lanes, "Hello")
+
+    def broken(_claim: Claim) -> Verdict:
+        msg = "surprise"
+        raise RuntimeError(msg)
+
+    claim = lanes.claim("send", Slot())
+    assert claim
+    assert isinstance(judge(claim, broken, give_up), Postponed)
+    last = Claim(**{**vars(claim), "attempts": draining.MAX_SURPRISES})
+    verdict = judge(last, broken, give_up)
+    assert isinstance(verdict, Settled)
+    assert verdict.fields["reason"] == "internal_error: RuntimeError: surprise"
+
+
+def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None:
+    """What could not be done in time is not done late; the reason is the one that it waited for."""
+    accept(lanes, "Hello")
+    claim = lanes.claim("send", Slot())
+    assert claim
+    late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "reason": "limited"})
+    verdict = judge(late, done, give_up)
+    assert isinstance(verdict, Settled)
+    assert verdict.fields["reason"] == "expired: could not be done in time; last reason: limited"
+
+
+@pytest.mark.parametrize("attempts", [1, 5, 1000])
+def test_back_off_grows_and_stays_bounded(attempts: int) -> None:
+    """Pauses are never zero and never longer than the cap, however often it was tried."""
+    pauses = [back_off(attempts) for _ in range(200)]
+    assert min(pauses) >= 0.2
+    assert max(pauses) <= 60
