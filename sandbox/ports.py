@@ -56,7 +56,7 @@ def _bindable(port: int) -> bool:
 
 
 def _holder(port: int) -> str:
-    import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - for this message only, and slow to import
+    import psutil
 
     try:
         held = [one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port]

@@ -60,7 +60,8 @@ def test_compose_runs_every_process_of_the_procfile() -> None:
     services = compose()["services"]
     assert set(services) == {*procfile(), "redis"}
     for name, command in procfile().items():
-        assert services[name]["command"].split()[:3] == command.split()[:3]
+        program = command.split(" ", 1)[1] if "=" in command.split()[0] else command
+        assert services[name]["command"].split()[:4] == program.split()[:4]
 
 
 def test_every_queue_is_served_by_a_process() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import psycopg
 
 from sandbox.errors import SandboxError

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from sandbox.errors import PortTakenError, SandboxError

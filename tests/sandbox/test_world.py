@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 import psycopg
 import pytest
 import redis
-
 import supabase
+
 from sandbox.errors import PortTakenError, SandboxError
 from sandbox.ports import LOCALHOST
 from sandbox.secrets import Secrets

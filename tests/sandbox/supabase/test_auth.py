@@ -4,9 +4,9 @@ import time
 
 import jwt
 import pytest
+import supabase
 from supabase_auth.errors import AuthApiError, AuthWeakPasswordError
 
-import supabase
 from sandbox.supabase.project import Supabase
 from tests.conftest import MakeClient
 

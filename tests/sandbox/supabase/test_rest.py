@@ -7,10 +7,10 @@ from typing import Any, cast
 import httpx
 import psycopg
 import pytest
+import supabase
 from postgrest.exceptions import APIError
 from postgrest.types import CountMethod, ReturnMethod
 
-import supabase
 from sandbox.supabase.project import MAX_ROWS, Supabase
 from tests.conftest import MakeClient
 

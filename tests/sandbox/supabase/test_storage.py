@@ -6,9 +6,9 @@ import httpx
 import jwt
 import psycopg
 import pytest
+import supabase
 from storage3.exceptions import StorageApiError
 
-import supabase
 from sandbox.supabase.project import Supabase
 from tests.conftest import MakeClient
 

@@ -1,0 +1,71 @@
+"""The README is true: its commands run, as they stand there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from sandbox.supabase.seed import ORGANIZATION
+from shared import access
+from tests.pipeline.conftest import Running, connected_number
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^( *)```(\w+)\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+CURLS = [
+    command.replace("\\\n", " ").strip()
+    for _, language, text in BLOCKS
+    if language == "console"
+    for command in re.findall(r"^ *(curl (?:.*\\\n)*.*)$", text, re.MULTILINE)
+]
+
+
+@pytest.fixture(scope="module")
+def demo(running: Running) -> UUID:
+    """Return the demo organization, with its number connected as the README's reader has it by then."""
+    connected_number(running, ORGANIZATION)
+    return ORGANIZATION
+
+
+@pytest.mark.parametrize("command", CURLS)
+def test_every_curl_works(running: Running, demo: UUID, command: str) -> None:
+    """Each request is understood; only the address differs from what a reader types."""
+    here = command.replace("localhost:8000", running.url.removeprefix("http://")).replace(
+        "curl ", "curl -sS --fail ", 1
+    )
+    environment = {**os.environ, "KEY": access.service_key(demo, running.secrets)}
+    done = subprocess.run(
+        ["bash", "-c", here], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_example_works(running: Running, demo: UUID) -> None:
+    """The producer's example enqueues, with the address of this Redis instead of the local world's."""
+    assert demo
+    (example,) = [text for _, language, text in BLOCKS if language == "python"]
+    here = example.replace("redis://127.0.0.1:8003/0", running.environment["REDIS_URL"])
+    assert here != example, "the example names another Redis than `make up` starts"
+    done = subprocess.run(
+        [sys.executable, "-c", here], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "state='" in done.stdout
+
+
+def test_every_make_command_exists() -> None:
+    """What the README tells to type is a target of the Makefile."""
+    named = set(re.findall(r"`?make ([a-z-]+)", README))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+def test_every_file_that_is_linked_exists() -> None:
+    """A link in the README leads somewhere."""
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
