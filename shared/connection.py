@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 from postgrest.exceptions import APIError
 from storage3.exceptions import StorageApiError
+from supabase import Client, ClientOptions, create_client
 from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError
 
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.settings import SupabaseSettings
-from supabase import Client, ClientOptions, create_client
 
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 """Seconds. Longer than the 8 s that a hosted project gives a statement, so that its own answer arrives."""

@@ -17,27 +17,29 @@ language sql immutable parallel safe set search_path = '' as $$
   from (select regexp_replace(stored, '\D', '', 'g') as digits) d
 $$;
 
-create index if not exists wpp_clients_by_phone on public.clients (organization_id, public.wpp_phone(phone));
-create index if not exists wpp_teachers_by_phone on public.teachers (organization_id, public.wpp_phone(phone));
+create index if not exists wpp_clients_by_phone on public.clients (public.wpp_phone(phone));
+create index if not exists wpp_teachers_by_phone on public.teachers (public.wpp_phone(phone));
 create index if not exists wpp_numbers_by_phone on public.client_phone_numbers (public.wpp_phone(phone));
 
 -- Everybody whom a phone could mean. Deleted teachers are left out: who left doesn't come back by writing.
 -- `kind` is 1 for a teacher, 2 for a client, 3 for a client by a further number; `unnamed` says that a client has its
--- phone for a name. Without a search path of its own, so that Postgres can inline it.
+-- phone for a name. Without a search path of its own, so that Postgres can inline it; organisations are compared as
+-- text, so that it looks phones up and doesn't walk an organisation.
 create or replace function public.wpp_candidates(organization uuid, digits text)
 returns table (client_id uuid, teacher_id uuid, active boolean, kind integer, unnamed boolean, since timestamptz)
 language sql stable as $$
   select null::uuid, t.id, true, 1, false, t.created_at
   from public.teachers t
-  where t.organization_id = organization and public.wpp_phone(t.phone) = digits and coalesce(t.is_active, true)
+  where public.wpp_phone(t.phone) = digits and t.organization_id::text = organization::text
+    and coalesce(t.is_active, true)
   union all
   select c.id, null, coalesce(c.is_active, true), 2, c.name = digits, c.created_at
   from public.clients c
-  where c.organization_id = organization and public.wpp_phone(c.phone) = digits
+  where public.wpp_phone(c.phone) = digits and c.organization_id::text = organization::text
   union all
   select c.id, null, coalesce(c.is_active, true), 3, c.name = digits, c.created_at
   from public.client_phone_numbers n join public.clients c on c.id = n.client_id
-  where public.wpp_phone(n.phone) = digits and c.organization_id = organization
+  where public.wpp_phone(n.phone) = digits and c.organization_id::text = organization::text
 $$;
 
 -- Make a client. The CRM allows a phone once among all organisations: where it is taken by another organisation, the

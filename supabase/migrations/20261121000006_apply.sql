@@ -37,7 +37,8 @@ $$;
 create or replace function public.wpp_resolve(items jsonb) returns jsonb
 language plpgsql stable set search_path = '' as $$
 begin
-  -- `offset 0` keeps the planner from walking a whole account and comparing each row with the ids
+  -- `offset 0` and `::text` keep the planner, which may know an empty table only, from walking a whole account or
+  -- organisation and comparing each row with the ids.
   return (
     select coalesce(jsonb_agg(o || jsonb_build_object('message_id', coalesce(
       (select (array_agg(c.id order by coalesce(c.metadata ? 'echo', false), c.created_at, c.id))[1]
@@ -49,13 +50,13 @@ begin
       (select (array_agg(c.id order by c.created_at, c.id))[1]
        from jsonb_array_elements_text(o -> 'ids') as e (id),
        lateral (select c.id, c.created_at from public.chat_messages c
-                where c.organization_id = (o ->> 'organization_id')::uuid and c.external_message_id = e.id offset 0) c)
+                where c.external_message_id = e.id and c.organization_id::text = o ->> 'organization_id' offset 0) c)
     ))), '[]')
     from jsonb_array_elements(items) as o
   );
 end
 $$;
-create index if not exists wpp_messages_by_external_id on public.chat_messages (organization_id, external_message_id)
+create index if not exists wpp_messages_by_external_id on public.chat_messages (external_message_id)
   where external_message_id is not null;
 
 -- A row older than this history: what it says is the first that was said.

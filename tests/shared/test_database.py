@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
+import supabase
 from pydantic import HttpUrl, SecretStr
 
-import supabase
 from sandbox.supabase.project import Supabase
 from shared.database import Database, DeadLetterQuery
 from shared.errors import DatabaseError, InvalidApiKeyError

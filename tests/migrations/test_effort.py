@@ -1,0 +1,64 @@
+"""What a batch costs does not depend on how much is stored already, nor on what the planner believes of it."""
+
+from collections.abc import Iterator
+from uuid import UUID, uuid5
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from sandbox.supabase.migrate import migrate
+from sandbox.supabase.project import MIGRATIONS, Supabase
+from tests.migrations.conftest import Db, Tenant
+
+BATCH, BATCHES = 100, 8
+READ = """
+select relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as tuples
+from pg_stat_xact_user_tables where schemaname = 'public'
+"""
+
+
+def tuples(tenant: Tenant) -> dict[str, int]:
+    """Return how many rows of each table this transaction has read so far."""
+    return {row["relname"]: row["tuples"] for row in tenant.rows(READ)}
+
+
+@pytest.fixture
+def untouched(supabase_world: Supabase) -> Iterator[Db]:
+    """Return a connection to a database that nothing was ever stored in: Postgres knows nothing of its tables."""
+    name = "effort"
+    with psycopg.connect(supabase_world.postgres.admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(name)))
+        url = psycopg.conninfo.make_conninfo(supabase_world.database_url, dbname=name)
+        with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
+            connection.execute("create schema auth")
+            connection.execute("create function auth.uid() returns uuid language sql as 'select null::uuid'")
+            migrate(url, MIGRATIONS)
+            yield connection
+        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_a_later_batch_reads_no_more_than_an_earlier_one(untouched: Db, *, analyzed: bool) -> None:
+    """The worst that can happen: plans made while the tables were empty, or for an organisation that has every row."""
+    tenant = Tenant(untouched, "0000000000041").connect()
+    for _ in range(6):  # from the sixth time on, Postgres keeps the plan it has
+        tenant.apply()
+    read = []
+    for batch in range(BATCHES):
+        numbers = range(batch * BATCH, (batch + 1) * BATCH)
+        ids = {n: uuid5(UUID(int=0), str(n)) for n in numbers}
+        phones = {n: f"7999{n % 50:07}" for n in numbers}
+        untouched.execute("select pg_stat_force_next_flush()")  # what was read before is counted elsewhere from now on
+        with untouched.transaction():
+            tenant.apply(*(tenant.arrived(n, wa_message_id=f"W{n}", phone=phones[n]) for n in numbers))
+            tenant.apply(*(tenant.sent("queued", n, id=ids[n], phone=phones[n]) for n in numbers))
+            tenant.apply(*(tenant.sent("sent", n, id=ids[n], phone=phones[n], task_id=f"T{n}") for n in numbers))
+            tenant.apply(*(tenant.status("delivered", n, f"T{n}") for n in numbers))
+            read.append(tuples(tenant))
+        if analyzed:
+            untouched.execute("analyze")
+    first, last = read[1], read[-1]  # the very first batch also makes the clients
+    assert {table: count for table, count in last.items() if count > 1.5 * first[table] + BATCH} == {}
+    assert sum(last.values()) < 100 * BATCH
