@@ -16,7 +16,8 @@ from redis.retry import Retry
 from shared.deadline import within
 from shared.errors import InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
 from shared.token_store import Minted, Token
-from shared.tokens import Times, TokenAuth, TokenCache
+from shared.token_times import Times
+from shared.tokens import TokenAuth, TokenCache
 
 ACCOUNT = "0000000000042"
 KEY = f"wpp:token:{{{ACCOUNT}}}"

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
 
 import pytest
 
@@ -19,18 +18,12 @@ def fleet(url: str, processes: int, threads: int, first_mint_s: float, lease_s: 
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def said(line: str) -> dict[str, Any]:
-    """Return what a process said, or nothing for a log line."""
-    found: dict[str, Any] = json.loads(line) if line.startswith("{") else {"what": "log"}
-    return found
-
-
 @pytest.mark.usefixtures("redis_client")
 def test_a_cold_fleet_mints_once(redis_server: RedisServer) -> None:
     """8 processes of 16 threads without a token: exactly one mint, and 128 times the same token."""
     with fleet(redis_server.url, 8, 16, first_mint_s=0.3, lease_s=9) as running:
         assert running.stdout
-        lines = [said(line) for line in running.stdout]
+        lines = [json.loads(line) for line in running.stdout]
     got = [line["value"] for line in lines if line["what"] == "got"]
     assert len(got) == 128
     assert len(set(got)) == 1
@@ -44,7 +37,7 @@ def test_a_killed_holder_is_replaced_after_its_lease(redis_server: RedisServer) 
     with fleet(redis_server.url, 4, 8, first_mint_s=60, lease_s=lease_s) as running:
         assert running.stdout
         for line in running.stdout:
-            lines.append(said(line))
+            lines.append(json.loads(line))
             if lines[-1]["what"] == "minting" and not killed_at:
                 os.kill(lines[-1]["pid"], signal.SIGKILL)
                 killed_at = time.monotonic()

@@ -10,13 +10,14 @@ import os
 import sys
 import threading
 import time
-from multiprocessing.synchronize import Barrier
 
 import redis
+import structlog
 from pydantic import SecretStr
 
 from shared.token_store import Minted
-from shared.tokens import Times, TokenCache
+from shared.token_times import Times
+from shared.tokens import TokenCache
 
 
 def say(what: str, value: str) -> None:
@@ -24,13 +25,14 @@ def say(what: str, value: str) -> None:
     os.write(1, line.encode())
 
 
-def one_process(url: str, account: str, threads: int, times: tuple[float, float], together: Barrier) -> None:
+def one_process(url: str, account: str, threads: int, times: tuple[float, float], start: float) -> None:
     first_mint_s, lease_s = times
     client = redis.Redis.from_url(url)
 
     def mint(_account: str) -> Minted:
+        is_first = client.incr("mints") == 1
         say("minting", "")
-        time.sleep(first_mint_s if client.incr("mints") == 1 else 0.1)
+        time.sleep(first_mint_s if is_first else 0.1)
         value = f"token of {os.getpid()}"
         say("minted", value)
         return Minted(SecretStr(value), 900)
@@ -38,7 +40,7 @@ def one_process(url: str, account: str, threads: int, times: tuple[float, float]
     cache = TokenCache(client, mint, times=Times(lease_s=lease_s, mint_s=1))
 
     def get() -> None:
-        together.wait()
+        time.sleep(max(0.0, start - time.monotonic()))
         say("got", cache.get(account, timeout_s=30).value.get_secret_value())
 
     running = [threading.Thread(target=get) for _ in range(threads)]
@@ -49,11 +51,12 @@ def one_process(url: str, account: str, threads: int, times: tuple[float, float]
 
 
 def main(url: str, account: str, processes: int, threads: int, times: tuple[float, float]) -> None:
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )  # its lines end in a write of their own
     fork = multiprocessing.get_context("fork")
-    together = fork.Barrier(processes * threads)
-    running = [
-        fork.Process(target=one_process, args=(url, account, threads, times, together)) for _ in range(processes)
-    ]
+    start = time.monotonic() + 1  # no barrier: who is killed in one keeps the others there
+    running = [fork.Process(target=one_process, args=(url, account, threads, times, start)) for _ in range(processes)]
     for process in running:
         process.start()
     for process in running:
