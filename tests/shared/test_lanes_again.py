@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from shared.errors import OverloadedError
-from shared.lanes import Settled
+from shared.lanes import Postponed, Settled
 from tests.shared.lanes_bench import Bench, outcome, settled
 
 
@@ -119,3 +119,18 @@ def test_nothing_is_put_back_while_the_outbox_is_full(redis_client: "redis.Redis
     redis_client.xadd("wpp:outbox", {"r": "{}"})
     with pytest.raises(OverloadedError):
         bench.lanes.replay(bench.item("x"))
+
+
+def test_late_news_of_one_that_is_not_in_front_wakes_nobody(bench: Bench) -> None:
+    """It was to go out once more, and turns out to be sent: the head, which is postponed, waits on."""
+    bench.append("x", "first")
+    bench.append("x", "second")
+    slow = bench.claim()
+    bench.conclude(bench.take_over(), "unknown")
+    bench.lanes.conclude(bench.claim(), Postponed(60, "not now"))
+    bench.lanes.resolve(slow.id, settled("queued"))
+    assert bench.conclude(slow, "sent")
+    assert bench.nothing_ready()
+    bench.end("later:send")
+    assert bench.lanes.sweep("send").ready == 1
+    assert bench.told(bench.claim().body) == "second"

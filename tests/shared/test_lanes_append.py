@@ -98,7 +98,7 @@ def test_a_full_outbox_does_not_lose_what_follows(redis_client: "redis.Redis") -
 
 def test_a_finished_event_is_remembered_for_the_record_ttl(redis_client: "redis.Redis") -> None:
     """Its content is dropped at once; an event that is waiting, or unknown, is never forgotten."""
-    bench = Bench(redis_client, wpp_record_ttl_s=1000)
+    bench = Bench(redis_client, wpp_record_ttl_s=1000, wpp_max_age_s=900)
     for state in ("sent", "failed", "done", "unknown"):
         bench.append(state)
     waiting = bench.append("waiting")

@@ -68,9 +68,9 @@ def test_of_two_closed_gates_each_holds(bench: Bench) -> None:
 
 def test_an_event_that_expires_behind_a_gate_is_handed_out_as_expired(bench: Bench) -> None:
     """The lane is due at the event's end, not at the gate's: the worker then says that it could not be done."""
-    lanes = Bench(bench.client, wpp_max_age_s=0.05).lanes
     bench.lanes.close_gate("g", 60, "closed")
-    lanes.append(bench.item("x", gates=("g",)))
+    event_id = bench.append("x", gates=("g",))
+    bench.client.hset(f"wpp:event:{event_id}", "expires", int(time.time() * 1000) + 50)
     bench.append("x", "still young", gates=("g",))
     assert bench.nothing_ready()
     time.sleep(0.06)

@@ -33,6 +33,7 @@ SAYINGS = st.builds(
     later=st.booleans(),
     follow=st.none() | LANES,
 )
+CLOCK_SAYINGS = st.sampled_from([Say("unknown"), Say("queued"), Say("queued", later=True)])
 
 
 class Machine(Play):
@@ -71,7 +72,7 @@ class Machine(Play):
         assert self.say(self.held[pick % len(self.held)], say, None) is None
 
     @precondition(lambda self: self.held)
-    @rule(pick=PICK, crash=st.booleans())
+    @rule(pick=PICK, crash=st.sampled_from([False, False, True]))
     def extend_or_crash(self, pick: int, *, crash: bool) -> None:
         held = self.held[pick % len(self.held)]
         if crash:
@@ -105,6 +106,14 @@ class Machine(Play):
         self.client.hdel(f"wpp:event:{lane.ids[0]}", "due")
         self.client.zadd(f"wpp:later:{lane.kind}", {lane.name: 1}, xx=True)
 
+    @rule(who=WORKERS, kind=KINDS, say=CLOCK_SAYINGS)
+    def pause(self, who: int, kind: Kind, say: Say) -> None:
+        """A worker stops for longer than its lease: the clock has its say, the worker comes back late."""
+        self.claim(who, kind, lost=False)
+        if self.held and (lane := self.model.lanes[self.held[-1].claim.lane]).holder:
+            self.end_lease(lane)
+            self.sweep(lane.kind, say)
+
     @precondition(lambda self: self.model.closed)
     @rule(name=LANES)
     def head_expires(self, name: str) -> None:
@@ -115,12 +124,17 @@ class Machine(Play):
             if self.client.hget(f"wpp:lane:{name}:is", "where") == b"gated":
                 self.client.zadd(f"wpp:later:{lane.kind}", {name: 1})
 
-    @rule(kind=KINDS)
-    def sweep(self, kind: Kind) -> None:
-        """Two clocks sweep: the first takes over what was given up, nothing is left for the second."""
-        self.held.extend(map(Held, self.take_over(kind)))
+    @rule(kind=KINDS, say=st.none() | CLOCK_SAYINGS)
+    def sweep(self, kind: Kind, say: Say | None) -> None:
+        """The clock takes over what was given up, and mostly says at once what becomes of it."""
+        for held in map(Held, self.take_over(kind)):
+            if say:
+                self.say(held, say, None)
+            else:
+                self.held.append(held)
 
     def take_over(self, kind: Kind) -> list[Claim]:
+        """Two clocks sweep: nothing is left for the second."""
         ended = {lane.name for lane in self.model.lanes.values() if lane.ended and lane.kind == kind}
         taken = self.bench.lanes.sweep(kind).given_up
         assert {claim.lane for claim in taken} == ended
@@ -203,7 +217,7 @@ class Machine(Play):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("examples", [40, pytest.param(600, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("examples", [60, pytest.param(600, marks=pytest.mark.faults)])
 def test_lanes_keep_their_promises(redis_client: "redis.Redis", examples: int) -> None:
     """Order, one holder, rising fences, nothing lost, nothing told twice, nobody forgotten: whatever happens."""
 
