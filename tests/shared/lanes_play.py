@@ -84,6 +84,11 @@ class Play(RuleBasedStateMachine):
                 self.model.append(item.event.id, self.model.lanes[item.lane], early=item.delay_s > 0)
         return counts
 
+    def take(self, worker: Worker, kind: Kind, *, lost: bool) -> Claim | None:
+        found = self.bench.lanes.claim(kind, worker.slot)
+        self.received(worker, kind, found, lost=lost)
+        return found
+
     def received(self, worker: Worker, kind: Kind, found: Claim | None, *, lost: bool) -> None:
         """Check what a claim got. If its reply is lost, the worker will ask for the same again."""
         unheard, worker.unheard = worker.unheard, None

@@ -55,8 +55,7 @@ class Machine(Play):
 
     @rule(who=WORKERS, kind=KINDS, lost=st.booleans())
     def claim(self, who: int, kind: Kind, *, lost: bool) -> None:
-        found = self.bench.lanes.claim(kind, self.workers[who].slot)
-        self.received(self.workers[who], kind, found, lost=lost)
+        self.take(self.workers[who], kind, lost=lost)
 
     @precondition(lambda self: self.held)
     @rule(pick=PICK, who=WORKERS, say=SAYINGS, lost=st.booleans())
@@ -106,13 +105,12 @@ class Machine(Play):
         self.client.hdel(f"wpp:event:{lane.ids[0]}", "due")
         self.client.zadd(f"wpp:later:{lane.kind}", {lane.name: 1}, xx=True)
 
-    @rule(who=WORKERS, kind=KINDS, say=CLOCK_SAYINGS)
-    def pause(self, who: int, kind: Kind, say: Say) -> None:
-        """A worker stops for longer than its lease: the clock has its say, the worker comes back late."""
-        self.claim(who, kind, lost=False)
-        if self.held and (lane := self.model.lanes[self.held[-1].claim.lane]).holder:
-            self.end_lease(lane)
-            self.sweep(lane.kind, say)
+    @rule(who=WORKERS, kind=KINDS, say=st.none() | CLOCK_SAYINGS, lost=st.booleans())
+    def pause(self, who: int, kind: Kind, say: Say | None, *, lost: bool) -> None:
+        """A worker stops, or hears nothing, for longer than its lease: the clock has its say before it is back."""
+        if found := self.take(self.workers[who], kind, lost=lost):
+            self.end_lease(self.model.lanes[found.lane])
+            self.sweep(kind, say)
 
     @precondition(lambda self: self.model.closed)
     @rule(name=LANES)
