@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help up test test-faults check format bench bench-engine lock clean
+.PHONY: help up test test-faults check format bench bench-engine bench-webhooks lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -32,6 +32,12 @@ format: .venv/ready ## Let the formatter and the linter mend what they can
 bench: .venv/ready ## Measure against baselines in the same run
 	@for file in bench/[a-z]*.py; do echo "== $$file"; python -m bench.$$(basename $$file .py) || exit 1; done
 
+bench-engine: .venv/ready ## The same for the engine alone, beside stock Dramatiq
+	@exec python -m bench.engine
+
+bench-webhooks: .venv/ready ## The same for arriving events, beside a naive door
+	@exec python -m bench.webhooks
+
 lock: ## Resolve the requirements anew, with hashes
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra local --extra dev -o requirements/dev.txt
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/dev.txt -o requirements/run.txt
@@ -46,6 +52,6 @@ clean: ## Remove the environment and the local world's data
 	@echo "Making the environment in .venv …"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@MAKEFLAGS=-j$$(getconf _NPROCESSORS_ONLN) $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
