@@ -1,13 +1,22 @@
 """Bytes on a real socket, over each transport: the deadline, kept connections, and nothing that is sent twice."""
 
+import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from shared.deadline import within
 from shared.transport import DirectTransport, Kind, open_transport
@@ -28,12 +37,12 @@ def request_of(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
+def server(behave: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Accept connections, read the first request of each, and let `behave` do the rest."""
     listening = socket.create_server(("127.0.0.1", 0))
 
-    def one(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
+    def one(accepted: socket.socket) -> None:
+        with suppress(OSError), tls.wrap_socket(accepted, server_side=True) if tls else accepted as connection:
             request_of(connection)
             behave(connection)
 
@@ -47,7 +56,7 @@ def server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    yield f"{'https' if tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}/"
     listening.shutdown(socket.SHUT_RDWR)
     listening.close()
 
@@ -195,3 +204,50 @@ def test_idle_connections_are_closed_when_their_time_is_over(monkeypatch: pytest
             time.sleep(0.05)
         assert len(transport._idle) == 1  # noqa: SLF001 - nothing else shows an idle connection
     assert counting.connections == 2
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Return a file with a certificate for 127.0.0.1, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "platform.test")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    built = builder.not_valid_before(now).not_valid_after(now + timedelta(hours=1))
+    built = built.add_extension(names, critical=False)
+    pem = built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+def over_tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def test_https(kind: Kind, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a certificate that SSL_CERT_FILE trusts: answers come, connections are kept, deadlines hold."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    counting = Counting()
+    with server(counting, over_tls(certificate)) as url, httpx.Client(transport=open_transport(kind)) as client:
+        assert [client.post(url, json={}).status_code for _ in range(3)] == [200] * 3
+    assert counting.connections == 1
+    with (
+        server(trickle, over_tls(certificate)) as url,
+        httpx.Client(transport=open_transport(kind)) as client,
+        within(0.5),
+        pytest.raises(httpx.ReadTimeout),
+    ):
+        client.get(url)
+
+
+def test_a_certificate_that_nobody_vouches_for(client: httpx.Client, certificate: Path) -> None:
+    """The connect fails: nothing was sent."""
+    seen: list[int] = []
+    with server(lambda _connection: seen.append(1), over_tls(certificate)) as url:
+        with pytest.raises(httpx.ConnectError):
+            client.post(url, json={})
+        assert seen == []
