@@ -25,6 +25,9 @@ from shared.settings import RedisSettings, SupabaseSettings, load
 CAP_S = 30.0
 """The longest pause between two tries while Supabase is away."""
 
+TOO_SLOW = "57014"
+"""Postgres' query_canceled: the statement took longer than it may."""
+
 log = structlog.get_logger()
 
 
@@ -78,13 +81,15 @@ class Recorder:
         """Apply rows, however long Supabase is away; None when told to stop meanwhile.
 
         Raises:
-            DatabaseError: Supabase refuses these rows.
+            DatabaseError: Supabase refuses these rows, or so many of them.
         """
         attempts = 0
         while True:
             try:
                 return self._apply(rows)
             except DatabaseUnavailableError as error:
+                if error.sqlstate == TOO_SLOW and len(rows) > 1:
+                    raise  # smaller batches may be quick enough
                 attempts += 1
                 pause = random.uniform(0, min(CAP_S, 0.2 * 2 ** min(attempts, 10)))  # noqa: S311
                 log.warning("supabase.away", attempts=attempts, pause_s=round(pause, 2), error=str(error))

@@ -94,3 +94,21 @@ def test_a_recorder_that_stops_during_an_outage_leaves_its_batch_to_others(redis
     assert redis_client.xlen("wpp:outbox") == 3
     pending: Any = redis_client.xpending("wpp:outbox", "recorders")
     assert pending["pending"] == 3
+
+
+def test_a_batch_that_takes_too_long_is_halved(redis_client: redis.Redis) -> None:
+    """What Postgres cannot do in its time at once, it does in parts; nothing is tried for ever."""
+    put(redis_client, 8)
+    written: list[int] = []
+
+    def slow(rows: Rows) -> Applied:
+        if len(rows) > 2:
+            msg = "canceling statement due to statement timeout"
+            raise DatabaseUnavailableError(msg, sqlstate="57014")
+        written.extend(row["n"] for row in rows)
+        return NOTHING
+
+    Recorder(Outbox(redis_client, "r1"), slow, Flag()).step(idle_s=0.01)
+    Recorder(Outbox(redis_client, "r1"), slow, Flag()).step(idle_s=0.01)
+    assert written == list(range(8))
+    assert redis_client.xlen("wpp:outbox") == 0
