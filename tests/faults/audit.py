@@ -89,10 +89,8 @@ def read_books(town: Town, tag: str, accepted: Sequence[Sent]) -> Books:
     for message in messages:
         conversation, _, seq = message["text"].rpartition(" ")
         books.order[f"{message['session']} {conversation}"].append(int(seq))
-    found = town.rows(
-        "select message_text, message_status::text from chat_messages where message_text like %s", f"{tag} %"
-    )
-    for text, status in found:
+    query = "select message_text, message_status::text from chat_messages where is_outgoing and message_text like %s"
+    for text, status in town.rows(query, f"{tag} %"):
         books.rows[text].append(status)
     return books
 

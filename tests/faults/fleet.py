@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from sandbox import tether
 from sandbox.pipeline import ROOT
@@ -54,7 +54,7 @@ class Service:
         tied = (str(os.getpid()), str(int(signal.SIGKILL)), str(tether.KEEP), str(tether.KEEP))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", tether.__file__, *tied, "sh", "-c", f"exec {self._command}"],
+                [sys.executable, "-I", "-S", tether.__file__, *tied, "sh", "-c", f"exec env {self._command}"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

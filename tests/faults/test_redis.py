@@ -1,0 +1,75 @@
+"""Redis goes away: while work is postponed and in hand, and while somebody is at the door."""
+
+import time
+
+import pytest
+
+from tests.faults.audit import drained, keep_promises, read_books
+from tests.faults.callers import Callers, conversations
+from tests.faults.conftest import Say, StartFleet, until
+from tests.faults.town import Town, quick
+
+AWAY_S = 3.0
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(180)
+def test_postponed_and_claimed_work_survives_redis(town: Town, start_fleet: StartFleet, say: Say) -> None:
+    """Killed with lanes in back-off, calls in flight and outcomes in a recorder's hands: all goes on, in order."""
+    tag = f"redis-{time.time_ns()}"
+    start_fleet(quick())
+    callers = Callers(town, tag, conversations(town, 10))
+    callers.send(1)
+    drained(town, 60)  # tokens and routes are known from here on
+    town.gateway.rate = 1
+    town.fail(rate_429=0.5, retry_after_s=5, slow={"rate": 0.5, "seconds": 1.5})
+    accepted = callers.send(2, first=1)
+    lanes = {name: town.client.zcard(f"wpp:{name}:send") for name in ("later", "leases")}
+    pending = town.client.xpending("wpp:outbox", "recorders")["pending"]
+    town.redis.kill()
+    killed = time.monotonic()
+    say(f"killed Redis with {lanes['later']} lanes postponed, {lanes['leases']} claimed, {pending} outcomes in hand")
+    time.sleep(AWAY_S)
+    town.redis.start()
+    town.gateway.rate = 0
+    town.fail()
+    drained(town, 60)
+    say(f"drained {time.monotonic() - killed:.1f} s after the kill, of which Redis was away {AWAY_S:.0f} s")
+    books = read_books(town, tag, accepted)
+    keep_promises(books, accepted)
+    assert books.states == {"sent": len(accepted)}, "every call was answered, so each is known to be sent"
+    assert min(lanes["later"], lanes["leases"], pending) > 0
+
+
+@pytest.mark.faults
+def test_a_caller_hears_that_redis_is_away_and_is_accepted_afterwards_once(
+    town: Town, start_fleet: StartFleet, say: Say
+) -> None:
+    """503 with Retry-After and a problem; the same request later is one message."""
+    tag = f"door-{time.time_ns()}"
+    start_fleet(quick(), {"web": 1, "send": 1, "record": 1, "clock": 1})
+    conversation = conversations(town, 1)[0]
+    text = conversation.text(tag, 0)
+    body = {"to": f"+{conversation.peer}", "text": text}
+    with town.caller(conversation.number.organization_id) as crm:
+        crm.post("/v1/messages", json={**body, "text": "the door knows the number"}).raise_for_status()
+        town.redis.kill()
+        asked = time.monotonic()
+        refused = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
+        took = time.monotonic() - asked
+        say(f"refused with {refused.status_code} after {took:.1f} s: {refused.text}")
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert refused.json()["code"] == "queue_unavailable"
+        assert crm.get("/ready").status_code == 503
+        assert crm.get("/health").status_code == 200
+        assert took < 5
+        town.redis.start()
+        accepted = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
+        again = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
+        assert [accepted.status_code, again.status_code] == [202, 202]
+        assert accepted.json() == again.json()
+        assert again.headers["Idempotent-Replayed"] == "true"
+        until(lambda: crm.get(accepted.headers["Location"]).json()["status"] == "sent", "the message to be sent")
+    assert [message["text"] for message in town.messages()].count(text) == 1
