@@ -2,8 +2,8 @@
 
 Two transports carry the same httpcore connections; `bench/transport.py` holds them beside each other. `PoolTransport`
 is httpx's own pool: each request looks at every connection, under one lock, so 64 threads pay three times as much CPU
-a request as one does. `DirectTransport` keeps idle connections on a stack instead. What was not taken: pyreqwest (a
-Rust client behind httpx's API) needs the least CPU of all, and reports a connection that was cut after the platform
+a request as one does. `DirectTransport` keeps idle connections on a stack instead. What was not taken: pyreqwest 0.15
+(a Rust client behind httpx's API) needs the least CPU of all, and reports a connection that was cut after the platform
 had read the request as a ConnectError; whoever believes that sends a message twice.
 """
 
