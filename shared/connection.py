@@ -88,7 +88,7 @@ def _database_error(error: APIError) -> DatabaseError:
     lasting = row is not None or LASTING.fullmatch(code) is not None
     message = f"{code}: {error.message}" if code else str(error.message)
     if not lasting:
-        return _said(DatabaseUnavailableError, message)
+        return DatabaseUnavailableError(f"Supabase: {message}", sqlstate=code or None)
     return DatabaseError(f"Supabase said {message}", sqlstate=code, row=row)
 
 

@@ -127,3 +127,10 @@ def test_nothing_is_connected_before_it_is_used() -> None:
 def test_other_errors_pass_unchanged() -> None:
     with pytest.raises(ZeroDivisionError), translated():
         raise ZeroDivisionError
+
+
+def test_a_statement_that_took_too_long_says_so_by_its_code() -> None:
+    """The recorder halves such a batch, so the code must reach it although the error is a passing one."""
+    with pytest.raises(DatabaseUnavailableError) as raised, translated():
+        raise APIError({"code": "57014", "message": "canceling statement due to statement timeout"})
+    assert raised.value.sqlstate == "57014"
