@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from postgrest.exceptions import APIError
 from pydantic import HttpUrl, SecretStr
 
 from shared.connection import Connection, translated
