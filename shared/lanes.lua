@@ -90,6 +90,14 @@ local function stand_in_line(kind, tenant, lane, id, delay)
   go_on(kind, tenant, lane, delay)
 end
 
+-- Write a record first: false when Redis' memory is full (what a script writes later is let through).
+local function recorded(key, ...)
+  local reply = redis.pcall('HSET', key, ...)
+  if type(reply) == 'number' then return true end
+  if string.find(reply.err, 'OOM', 1, true) then return false end
+  error(reply.err)
+end
+
 local function append(e)
   local key = P .. 'event:' .. e.id
   local print = redis.call('HGET', key, 'print')
@@ -98,8 +106,11 @@ local function append(e)
     return {'same', redis.call('HGET', key, 'state')}
   end
   if e.limit and redis.call('XLEN', P .. 'outbox') >= e.limit then return {'full'} end
-  redis.call('HSET', key, 'state', 'queued', 'body', e.body, 'lane', e.lane, 'tenant', e.tenant, 'kind', e.kind,
+  if not recorded(key, 'state', 'queued', 'body', e.body, 'lane', e.lane, 'tenant', e.tenant, 'kind', e.kind,
     'print', e.print, 'attempts', 0, 'accepted', now, 'expires', now + e.max_age, 'gates', table.concat(e.gates, ' '))
+  then
+    return {'full'}
+  end
   if e.delay > 0 then redis.call('HSET', key, 'due', now + e.delay) end
   stand_in_line(e.kind, e.tenant, e.lane, e.id, e.delay)
   put_out(e.outcomes)
@@ -314,8 +325,10 @@ local function replay()
   local state = redis.call('HGET', key, 'state')
   if not state then return append(a) end
   if state ~= 'failed' then return {'same', state} end
-  redis.call('HSET', key, 'state', 'queued', 'body', a.body, 'gates', table.concat(a.gates, ' '), 'lane', a.lane,
-    'tenant', a.tenant, 'kind', a.kind, 'expires', now + a.max_age, 'attempts', 0)
+  if not recorded(key, 'state', 'queued', 'body', a.body, 'gates', table.concat(a.gates, ' '), 'lane', a.lane,
+    'tenant', a.tenant, 'kind', a.kind, 'expires', now + a.max_age, 'attempts', 0) then
+    return {'full'}
+  end
   redis.call('HDEL', key, 'settled', 'fence', 'by', 'reason')
   redis.call('PERSIST', key)
   stand_in_line(a.kind, a.tenant, a.lane, a.id, 0)
@@ -323,6 +336,9 @@ local function replay()
 end
 
 local command = ARGV[1]
+-- With its memory full, Redis refuses a script whose first write asks for more: so it does with new events. What was
+-- accepted has to end all the same, nothing else makes room: hence a first write that asks for none.
+if command ~= 'append' and command ~= 'replay' then redis.call('DEL', P .. 'nothing') end
 if command == 'append' then return append(a) end
 if command == 'claim' then return claim() end
 if command == 'conclude' then

@@ -146,7 +146,7 @@ class Lanes:
 
         Raises:
             IdempotencyConflictError: the id stands for a different request.
-            OverloadedError: too many outcomes wait for Supabase.
+            OverloadedError: too many outcomes wait for Supabase, or Redis has no memory left.
             redis.RedisError: Redis did not confirm; asking again with the same id is safe.
         """
         return self.accepted(item, self._script(keys=[self.prefix], args=self._arguments(item)))

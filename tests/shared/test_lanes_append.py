@@ -1,7 +1,9 @@
 """Appending: once per key, refused when too much waits, each with what Supabase is told at that moment."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
@@ -94,6 +96,36 @@ def test_a_full_outbox_does_not_lose_what_follows(redis_client: "redis.Redis") -
     bench.lanes.conclude(bench.claim(), Settled("done", [outcome(1), outcome(2)], follow=[follow]))
     redis_client.xtrim("wpp:outbox", maxlen=0)
     assert bench.claim().id == follow.event.id
+
+
+@contextmanager
+def full_memory(client: "redis.Redis") -> Iterator[None]:
+    client.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+def test_a_full_memory_refuses_new_events_and_lets_the_others_end(bench: Bench) -> None:
+    """What is accepted goes out, is told, postponed, taken over: only that makes room again."""
+    for lane in "abc":
+        bench.append(lane)
+    with full_memory(bench.client):
+        with pytest.raises(OverloadedError):
+            bench.append("d")
+        with pytest.raises(OverloadedError):
+            bench.lanes.replay(bench.item("d"))
+        sent, postponed, slow = bench.claims()
+        assert bench.conclude(sent, "sent", "sent")
+        assert bench.lanes.conclude(postponed, Postponed(60, "not now"))[0]
+        assert bench.lanes.extend(slow)
+    bench.end("leases:send")
+    with full_memory(bench.client):
+        [taken] = bench.lanes.sweep("send").given_up
+        assert bench.conclude(taken, "unknown", "unknown")
+        assert bench.lanes.resolve(slow.id, settled("sent", "known"))
+    assert bench.outbox() == ["sent", "unknown", "known"]
 
 
 def test_a_finished_event_is_remembered_for_the_record_ttl(redis_client: "redis.Redis") -> None:
