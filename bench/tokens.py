@@ -21,8 +21,8 @@ import structlog
 from pydantic import SecretStr
 
 from sandbox.redis import RedisServer
-from shared.token_store import Minted
 from shared.tokens import TokenCache
+from shared.tokens.store import Minted
 
 MINT_S = 0.3
 Get = Callable[[str], object]

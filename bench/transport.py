@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 
 import httpx
 
-from shared import endpoints
-from shared.exchange import Exchange
-from shared.transport import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport, PoolTransport
+from shared.wpp import endpoints
+from shared.wpp.exchange import Exchange
+from shared.wpp.transport import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport, PoolTransport
 
 ROUNDS = 5
 BODY = {"type": "text", "to": "79990001122", "text": "Hello, this is your appointment tomorrow at 10:30."}

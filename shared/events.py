@@ -10,10 +10,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, ValidationInfo, field_validator
 
+from shared.outcomes import MessageOutcome
 from shared.phones import normalize
 
-Kind = Literal["send", "provision", "webhook"]
-KINDS: tuple[Kind, ...] = ("send", "provision", "webhook")
+Kind = Literal["send", "provision", "webhook", "media"]
+KINDS: tuple[Kind, ...] = ("send", "provision", "webhook", "media")
 
 Phone = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{6,14}$")]
 """International digits without a plus, as the platform wants them: 79990001122."""
@@ -126,12 +127,31 @@ class ProvisionEvent(Event):
 
 
 class WebhookEvent(Event):
-    """One event as the platform posted it, about one account. `peer` orders it within its conversation."""
+    """One event as the platform posted it, about one account. `peer` orders it within its conversation.
+
+    `blobs` are the digests of the long texts that wait beside it (shared/blobs.py).
+    """
 
     kind: Literal["webhook"] = "webhook"
     account: str
     peer: str | None = None
     payload: dict[str, Any]
+    blobs: tuple[str, ...] = ()
 
 
-AnyEvent = Annotated[SendEvent | ProvisionEvent | WebhookEvent, Field(discriminator="kind")]
+class MediaEvent(Event):
+    """The file of one message that arrived: where its bytes are, and the row that it belongs to, as it was told.
+
+    `blob` is a key in Redis (base64), `base64` a small file itself, `url` the platform's link. Without any of them, or
+    when they fail, the platform is asked for the file by the message's WhatsApp id.
+    """
+
+    kind: Literal["media"] = "media"
+    account: str
+    message: MessageOutcome
+    blob: str | None = None
+    base64: str | None = None
+    url: str | None = None
+
+
+AnyEvent = Annotated[SendEvent | ProvisionEvent | WebhookEvent | MediaEvent, Field(discriminator="kind")]

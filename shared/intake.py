@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from shared.events import Message, ProvisionEvent, SendEvent, WebhookEvent
-from shared.lanes import Append, fingerprint
+from shared.events import MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent
+from shared.inbound.attachments import Attachment
+from shared.lanes import PREFIX, Append, fingerprint
 from shared.outcomes import Content, MessageOutcome, Status
 from shared.phones import normalize
 
@@ -19,15 +20,26 @@ def integration_gate(integration_id: UUID) -> str:
     return f"integration:{integration_id}"
 
 
+def dismissed(integration_id: UUID) -> str:
+    """Return the key in Redis that says: this number was disconnected by its organization, whatever still runs."""
+    return f"{PREFIX}dismissed:{integration_id}"
+
+
+def latest_watch(integration_id: UUID) -> str:
+    """Return the key in Redis that holds the id of the newest watch over an account: an older one ends."""
+    return f"{PREFIX}watch:{integration_id}"
+
+
 def event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
     """Return the id of an event: the same one for the same key of the same tenant, for as long as it is remembered."""
     return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}") if idempotency_key else uuid4()
 
 
-def place(event: SendEvent | ProvisionEvent | WebhookEvent) -> Append:
+def place(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Append:
     """Return the append of an event: which lane it stands in, and whose turn it takes there.
 
     Watching an account takes minutes, so it has a lane of its own: the organization's next click doesn't wait for it.
+    So has each file: no conversation waits for a download.
     """
     match event:
         case SendEvent():
@@ -40,6 +52,8 @@ def place(event: SendEvent | ProvisionEvent | WebhookEvent) -> Append:
         case ProvisionEvent():
             lane, tenant = f"provision:{event.organization_id}", str(event.organization_id)
             return Append(event=event, kind="provision", lane=lane, tenant=tenant)
+        case MediaEvent():
+            return Append(event=event, kind="media", lane=f"media:{event.message.id}", tenant=event.account)
         case _:
             lane = f"event:{event.account}:{event.peer}" if event.peer else f"event:{event.account}"
             return Append(event=event, kind="webhook", lane=lane, tenant=event.account)
@@ -71,10 +85,27 @@ def provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
     return replace(place(event), delay_s=delay_s)
 
 
-def webhook(account: str, payload: dict[str, Any], identity: str, peer: str | None) -> Append:
+def webhook(
+    account: str, payload: dict[str, Any], identity: str, peer: str | None, blobs: tuple[str, ...] = ()
+) -> Append:
     """Return the append of one event that the platform posted: the same event twice is one."""
-    event = WebhookEvent(id=event_id(account, identity), account=account, peer=peer, payload=payload)
+    event = WebhookEvent(id=event_id(account, identity), account=account, peer=peer, payload=payload, blobs=blobs)
     return replace(place(event), fingerprint=identity)  # the platform may word a retry differently
+
+
+def media(event: WebhookEvent, message: MessageOutcome, file: Attachment | None, blob: str | None) -> Append:
+    """Return the append of the file of a message that `event` brought; `blob` is where its base64 waits, if it does."""
+    base64 = file.base64 if file and not blob else None
+    return place(
+        MediaEvent(
+            id=uuid5(NAMESPACE_URL, f"wpp:media:{event.id}"),
+            account=event.account,
+            message=message,
+            blob=blob,
+            base64=base64,
+            url=file.url if file else None,
+        )
+    )
 
 
 def message_outcome(event: SendEvent, status: Status, at: datetime, **learned: str | None) -> MessageOutcome:

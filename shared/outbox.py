@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from shared.lanes import PREFIX
+from shared.outcomes import Outcome
 
 GROUP = "recorders"
 ABANDONED_MS = 15_000
@@ -51,6 +52,13 @@ class Outbox:
             self._create_group()
             return []
         return batch
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Put outcomes in that belong to no event: what somebody has seen by looking."""
+        pipe = self.client.pipeline(transaction=True)
+        for outcome in outcomes:
+            pipe.xadd(self.stream, {"r": outcome.model_dump_json(exclude_none=True)})
+        pipe.execute()
 
     def done(self, entries: Sequence[Entry]) -> None:
         """Forget entries that Supabase has."""

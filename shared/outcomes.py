@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "unknown", "deleted"]
-SessionStatus = Literal["starting", "qr_issued", "connected", "disconnected", "error"]
+SessionStatus = Literal["starting", "qr_issued", "connected", "degraded", "disconnected", "error"]
 Content = Literal["text", "image", "video", "audio", "voice", "document", "sticker", "location", "contact", "other"]
 
 

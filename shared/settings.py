@@ -3,6 +3,7 @@
 `.env.example` documents every one of them; `tests/test_consistency.py` holds the two together.
 """
 
+import re
 from functools import cached_property
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -59,6 +60,11 @@ class EngineSettings(Group):
     )
     wpp_record_ttl_s: int = Field(default=8 * 86_400, gt=0, description="How long a finished event answers its key.")
     wpp_watch_limit_s: float = Field(default=600, gt=0, description="How long a started account is watched for a scan.")
+    wpp_check_every_s: float = Field(default=300, gt=0, description="How often a connected number is looked at.")
+    wpp_checks_per_second: int = Field(default=10, gt=0, description="Looks at connected numbers, over the fleet.")
+    wpp_silence_s: float = Field(
+        default=900, gt=0, description="A number of which nothing is heard for this long after a message is degraded."
+    )
 
     @model_validator(mode="after")
     def _nest(self) -> Self:
@@ -109,6 +115,77 @@ class KeySettings(Group):
     @cached_property
     def secrets(self) -> tuple[bytes, ...]:
         return tuple(secret.get_secret_value().encode() for secret in self.wpp_key_secrets)
+
+
+class PageSettings(Group):
+    """The page at /connect."""
+
+    wpp_page_parents: str = Field(
+        default="", description="Origins that may show the page in a frame and sign it in, separated by spaces."
+    )
+    wpp_demo_user: SecretStr | None = Field(
+        default=None, description="email:password of a user who signs in with one click. Local worlds only."
+    )
+
+    @field_validator("wpp_page_parents")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        if any(not re.fullmatch(r"https?://[\w.-]+(:\d+)?", origin) for origin in value.split()):
+            msg = "give origins such as https://crm.example.com, separated by spaces"
+            raise ValueError(msg)
+        return value
+
+
+class DoorSettings(Group):
+    """What the ingress takes of the platform."""
+
+    wpp_body_limit: int = Field(
+        default=25 * 1024 * 1024, gt=0, description="Bytes of one webhook; media come within it as base64."
+    )
+    wpp_body_stall_s: float = Field(
+        default=10, gt=0, description="How long a webhook's body may pause before it is given up."
+    )
+    wpp_webhook_secret: SecretStr | None = Field(
+        default=None, description="Shared secret of the old webhook URLs (?account=…). Without it they are closed."
+    )
+
+    @field_validator("wpp_webhook_secret")
+    @classmethod
+    def _set_or_not(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and 0 < len(value.get_secret_value()) < 16:
+            msg = "a shared secret needs at least 16 characters; make one with: openssl rand -hex 16"
+            raise ValueError(msg)
+        return value or None
+
+
+class MediaSettings(Group):
+    """Files that arrive, and where they are kept."""
+
+    wpp_media_limit: int = Field(default=50 * 1024 * 1024, gt=0, description="Bytes of one file.")
+    wpp_media_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Hosts that files may be fetched from, comma-separated. None: any public one."
+    )
+    wpp_media_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Hosts of our own network (host or host:port) that files may be fetched from."
+    )
+    wpp_media_public: bool = Field(default=False, description="Make the bucket public, and its links unsigned.")
+    wpp_media_link_s: int = Field(default=365 * 86_400, gt=0, description="How long a signed link to a file is valid.")
+
+    @field_validator("wpp_media_hosts", "wpp_media_private_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip().lower().rstrip(".") for part in value.split(",") if part.strip())
+
+
+class HouseSettings(Group):
+    """How long what is only kept for reference stays."""
+
+    wpp_log_days: float = Field(default=30, gt=0, description="How long the raw log of webhooks is kept.")
+    wpp_parked_days: float = Field(
+        default=7, gt=0, description="How long a status waits for its message before it becomes a dead letter."
+    )
 
 
 def load(group: type[Chosen]) -> Chosen:

@@ -17,9 +17,9 @@ import structlog
 
 from shared import durable, logs
 from shared.database import Database
+from shared.database.rows import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Entry, Outbox
-from shared.rows import Applied
 from shared.settings import RedisSettings, SupabaseSettings, load
 
 CAP_S = 30.0

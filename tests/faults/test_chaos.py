@@ -19,6 +19,7 @@ from tests.faults.callers import Callers, conversations
 from tests.faults.conftest import Say, StartFleet
 from tests.faults.fleet import Fleet
 from tests.faults.town import Town, quick
+from tests.proxy import Proxy
 
 GIVEN = [int(seed) for seed in os.environ.get("CHAOS_SEED", "").split(",") if seed]
 SEEDS = GIVEN or random.sample(range(1_000_000), 2)
@@ -35,19 +36,28 @@ PLATFORM = {
 DRAIN_S = 100.0
 
 
-class Chaos:
-    """Kills a process every few seconds, pauses one beyond its lease, kills Redis every ten; as `seed` has it."""
+COMMANDS = (b"append", b"claim", b"conclude", b"sweep", b"fetch", b"tick", b"XACK")
+"""What the processes say to Redis: steps of the lanes, of the broker and of the outbox."""
 
-    def __init__(self, fleet: Fleet, town: Town, seed: int) -> None:
+
+class Chaos:
+    """Kills a process every few seconds, pauses one beyond its lease, kills Redis every ten, loses its replies.
+
+    What happens when is up to `seed` and to the machine.
+    """
+
+    def __init__(self, fleet: Fleet, town: Town, wire: Proxy, seed: int) -> None:
         self.done: Counter[str] = Counter()
         self._fleet = fleet
         self._town = town
+        self._wire = wire
         self._dice = random.Random(seed)  # noqa: S311
         self._over = threading.Event()
 
     @contextmanager
     def reigning(self) -> Iterator[None]:
-        threads = [threading.Thread(target=work, daemon=True) for work in (self._kill, self._kill_redis, self._pause)]
+        ways = (self._kill, self._kill_redis, self._pause, self._lose_replies)
+        threads = [threading.Thread(target=work, daemon=True) for work in ways]
         for thread in threads:
             thread.start()
         try:
@@ -86,19 +96,36 @@ class Chaos:
             victim.signal(signal.SIGCONT)
             self.done["paused"] += 1
 
+    def _lose_replies(self) -> None:
+        """Let a command through to Redis and cut the connection, or leave it silent, before the reply."""
+        dice = random.Random(self._dice.random())  # noqa: S311
+        while not self._over.wait(dice.uniform(0.1, 0.5)):
+            lose = self._wire.swallow_after if dice.random() < 0.1 else self._wire.cut_after
+            lose(dice.choice(COMMANDS))
+        self.done["replies lost"] = self._wire.hits
+
+
+@pytest.fixture
+def wire(town: Town) -> Iterator[Proxy]:
+    """Return the wire between the processes and Redis."""
+    with Proxy(town.redis.port) as proxy:
+        yield proxy
+
 
 @pytest.mark.faults
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_chaos_loses_nothing_and_sends_nothing_twice(town: Town, start_fleet: StartFleet, say: Say, seed: int) -> None:
+def test_chaos_loses_nothing_and_sends_nothing_twice(
+    town: Town, wire: Proxy, start_fleet: StartFleet, say: Say, seed: int
+) -> None:
     """Every accepted send is settled once, whatever was killed; rows equal the ledger; nothing is left anywhere."""
     say(f"seed {seed}")
     tag = f"chaos-{seed}-{time.time_ns()}"
-    fleet = start_fleet(quick())
+    fleet = start_fleet(quick(REDIS_URL=wire.url))
     town.fail(seed=seed, **PLATFORM)
     town.gateway.rate, town.gateway.dice = 0.1, random.Random(seed)  # noqa: S311
     callers = Callers(town, tag, conversations(town, OF_EACH), callers=16)
-    chaos = Chaos(fleet, town, seed)
+    chaos = Chaos(fleet, town, wire, seed)
     say(f"all processes run; sending {OF_EACH * len(town.numbers) * MESSAGES} messages")
     with chaos.reigning():
         accepted = callers.send(MESSAGES, per_s=PER_S)

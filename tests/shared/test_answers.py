@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.answers import Answer, Qr
+from shared.wpp.answers import Answer, Qr
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAA" + "Ab+/" * 30 + "=="
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import inbound
-from shared.arrivals import RETRY_WINDOW_S
+from shared.inbound.arrivals import RETRY_WINDOW_S
 from tests.shared.arriving import ACCEPTED, ACCOUNT, identity
 
 LATER = ACCEPTED + timedelta(days=1)

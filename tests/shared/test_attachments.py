@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.attachments import MAX_NAME, Attachment, attached, file_name, file_type
+from shared.inbound.attachments import MAX_NAME, Attachment, attached, file_name, file_type
 
 LONG = "/9j/4AAQ" * 40
 

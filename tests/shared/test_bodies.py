@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared.bodies import message
 from shared.events import Location, Media, SendEvent
+from shared.wpp.bodies import message
 
 TO = "79990001122"
 URL = "https://files.test/folder/my%20report.pdf?v=1"

@@ -7,8 +7,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.breaker import Breaker, State
 from shared.errors import UnavailableError
+from shared.wpp.breaker import Breaker, State
 
 URL = "https://user:secret@platform.test:8443/base"
 KEY = "wpp:breaker:{platform.test:8443}"

@@ -12,8 +12,8 @@ from dramatiq import Message
 
 from sandbox.redis import RedisServer
 from shared.broker import DurableRedisBroker
+from shared.broker.watchdog import EXIT_CODE
 from shared.durable import connect
-from shared.watchdog import EXIT_CODE
 from tests.shared.workshop import WorkerProgram, eventually, impatient, texts, working
 
 pytestmark = pytest.mark.faults

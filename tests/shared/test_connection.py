@@ -8,8 +8,8 @@ import pytest
 from postgrest.exceptions import APIError
 from pydantic import HttpUrl, SecretStr
 
-from shared.connection import Connection, translated
 from shared.database import Database
+from shared.database.connection import Connection, translated
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.settings import SupabaseSettings
 

@@ -6,8 +6,8 @@ from dramatiq import Message
 from dramatiq.errors import ConnectionClosed
 
 from sandbox.redis import RedisServer
-from shared.consumer import Desk, DurableConsumer
-from shared.queues import Entry, Queues
+from shared.broker.consumer import Desk, DurableConsumer
+from shared.broker.queues import Entry, Queues
 from tests.proxy import Proxy
 from tests.shared.workshop import impatient, texts
 

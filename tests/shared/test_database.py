@@ -20,7 +20,7 @@ from shared.database import Database, DeadLetterQuery
 from shared.errors import DatabaseError, InvalidApiKeyError
 from shared.outcomes import DeadLetterOutcome, MessageOutcome, SessionOutcome
 from shared.settings import SupabaseSettings
-from shared.token_store import Token
+from shared.tokens.store import Token
 
 ACCOUNT = "0000000000041"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

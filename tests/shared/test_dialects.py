@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.dialects import SERVICE_WORDS, SESSION_WORDS, TYPES, plain, status
+from shared.inbound.dialects import SERVICE_WORDS, SESSION_WORDS, TYPES, plain, status
 
 
 @pytest.mark.parametrize("word", ["MESSAGE_IN", "message-in", " message.in ", "Message In"])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared import endpoints
-from shared.endpoints import Endpoint, Routes, fill
 from shared.errors import RefusedError
+from shared.wpp import endpoints
+from shared.wpp.endpoints import Endpoint, Routes, fill
 
 TABLE = [found for found in vars(endpoints).values() if isinstance(found, Endpoint)]
 

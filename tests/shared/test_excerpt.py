@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.events import MAX_TEXT
-from shared.excerpt import MAX_BYTES, excerpt
+from shared.inbound.excerpt import MAX_BYTES, excerpt
 
 
 def test_what_was_said_is_kept_as_it_was() -> None:

@@ -10,7 +10,6 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from shared import endpoints
 from shared.deadline import within
 from shared.errors import (
     LimitedError,
@@ -20,8 +19,8 @@ from shared.errors import (
     UnavailableError,
     UnknownEffectError,
 )
-from shared.exchange import LONGEST_ANSWER, Exchange
-from shared.wpp import Bearer
+from shared.wpp import Bearer, endpoints
+from shared.wpp.exchange import LONGEST_ANSWER, Exchange
 
 URL = "http://platform.test/base/"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from shared.flights import Elected, Flights, Held, KeyRefused, Life, Nobody, Paused, Underway
+from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Life, Nobody, Paused, Underway
 
 ACCOUNT = "0000000000042"
 KEY = f"wpp:token:{{{ACCOUNT}}}"

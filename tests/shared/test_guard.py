@@ -6,9 +6,9 @@ import httpx
 import pytest
 import redis
 
-from shared.breaker import Breaker
 from shared.errors import UnavailableError
-from shared.guard import GuardedTransport
+from shared.wpp.breaker import Breaker
+from shared.wpp.guard import GuardedTransport
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from shared import inbound
-from shared.attachments import attached
+from shared.inbound.attachments import attached
+from shared.inbound.shapes import read
 from shared.outcomes import LogOutcome, MessageOutcome, SessionOutcome, StatusOutcome
-from shared.shapes import read
 from tests.shared.arriving import ACCOUNT, arrive, identity
 
 FLAT = {"account": ACCOUNT, "from": "+79990001122", "type": "chat"}

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from shared import inbound
-from shared.attachments import attached
-from shared.dialects import TYPES
-from shared.excerpt import MAX_BYTES
+from shared.inbound.attachments import attached
+from shared.inbound.dialects import TYPES
+from shared.inbound.excerpt import MAX_BYTES
+from shared.inbound.shapes import read
 from shared.outcomes import AnyOutcome, LogOutcome, MessageOutcome
 from shared.phones import PHONE
-from shared.shapes import read
 from tests.shared.arriving import arrive, identity
 
 UNHURRIED = settings(deadline=None)

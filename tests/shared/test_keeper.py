@@ -5,9 +5,9 @@ import time
 import pytest
 import redis
 
-from shared.consumer import Desk, DurableConsumer
-from shared.keeper import SHORTEST_BLOCK_S, Keeper
-from shared.queues import Entry, Queues
+from shared.broker.consumer import Desk, DurableConsumer
+from shared.broker.keeper import SHORTEST_BLOCK_S, Keeper
+from shared.broker.queues import Entry, Queues
 from tests.shared.workshop import eventually
 
 

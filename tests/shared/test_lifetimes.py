@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.lifetimes import DEFAULT_S, LONGEST_S, claims, expiry_s, lifetime_s
+from shared.tokens.lifetimes import DEFAULT_S, LONGEST_S, claims, expiry_s, lifetime_s
 
 NOW = 1_790_000_000
 

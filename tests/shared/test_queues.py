@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from redis.exceptions import NoScriptError
 
 from sandbox.redis import RedisServer
-from shared.queues import Entry, Queues, Tick, enqueue_on, load_scripts
+from shared.broker.queues import Entry, Queues, Tick, enqueue_on, load_scripts
 from tests.shared.workshop import texts
 
 NAMESPACE = "wpp:test"

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from shared.rows import DeadLetterQuery, Integration, StoredMessage
+from shared.database.rows import DeadLetterQuery, Integration, StoredMessage
 
 
 def integration(**given: Any) -> Integration:

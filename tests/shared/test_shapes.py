@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.shapes import MAX_DEPTH, read, split
+from shared.inbound.shapes import MAX_DEPTH, read, split
 
 ONE, TWO = {"type": "chat", "text": "one"}, {"type": "chat", "text": "two"}
 

@@ -8,7 +8,7 @@ import httpcore
 import pytest
 
 from shared.deadline import within
-from shared.sockets import DeadlineBackend
+from shared.wpp.sockets import DeadlineBackend
 
 
 @pytest.fixture

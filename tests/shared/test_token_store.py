@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import DatabaseUnavailableError
-from shared.token_store import Minted, Saver, Token, load_valid
+from shared.tokens.store import Minted, Saver, Token, load_valid
 
 ACCOUNT = "0000000000042"
 

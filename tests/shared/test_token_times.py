@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.token_times import Times
+from shared.tokens.times import Times
 
 
 def test_a_usual_token() -> None:

@@ -15,9 +15,9 @@ from redis.retry import Retry
 
 from shared.deadline import within
 from shared.errors import InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
-from shared.token_store import Minted, Token
-from shared.token_times import Times
 from shared.tokens import TokenAuth, TokenCache
+from shared.tokens.store import Minted, Token
+from shared.tokens.times import Times
 
 ACCOUNT = "0000000000042"
 KEY = f"wpp:token:{{{ACCOUNT}}}"

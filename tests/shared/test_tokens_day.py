@@ -9,8 +9,8 @@ import fakeredis
 import pytest
 from pydantic import SecretStr
 
-from shared.token_store import Minted
 from shared.tokens import TokenCache
+from shared.tokens.store import Minted
 
 ACCOUNT = "0000000000042"
 LIFE_S = 900.0

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from shared.deadline import within
-from shared.transport import DirectTransport, Kind, open_transport
+from shared.wpp.transport import DirectTransport, Kind, open_transport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -194,7 +194,7 @@ def test_threads_use_as_many_connections_as_they_need(kind: Kind) -> None:
 
 def test_idle_connections_are_closed_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that has been idle for longest goes, while the freshest goes on serving."""
-    monkeypatch.setattr("shared.transport.KEEPALIVE_S", 0.2)
+    monkeypatch.setattr("shared.wpp.transport.KEEPALIVE_S", 0.2)
     counting, transport = Counting(), DirectTransport()
     with server(counting) as url, httpx.Client(transport=transport, timeout=5) as client:
         with client.stream("GET", url) as first, client.stream("GET", url) as second:

@@ -4,7 +4,7 @@ import time
 from dramatiq import Worker
 from dramatiq.brokers.stub import StubBroker
 
-from shared.watchdog import EXIT_CODE, Watchdog
+from shared.broker.watchdog import EXIT_CODE, Watchdog
 from tests.shared.workshop import eventually
 
 

@@ -11,7 +11,6 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from shared.answers import Started
 from shared.errors import (
     InvalidApiKeyError,
     LimitedError,
@@ -24,6 +23,7 @@ from shared.errors import (
 from shared.events import SendEvent
 from shared.settings import PlatformSettings
 from shared.wpp import Bearer, Platform
+from shared.wpp.answers import Started
 
 KEY = SecretStr("wpp_key_0123456789")
 EVENT = SendEvent(id=uuid4(), organization_id=uuid4(), integration_id=uuid4(), to="79990001122", text="private words")

@@ -11,13 +11,13 @@ import redis
 from pydantic import SecretStr
 
 from sandbox.platform.server import PlatformServer
-from shared.answers import Client
 from shared.errors import InvalidApiKeyError, LimitedError, RefusedError, UnauthorizedError, UnknownEffectError
 from shared.events import Location, Media, SendEvent
 from shared.settings import PlatformSettings
-from shared.token_store import Minted
 from shared.tokens import TokenAuth, TokenCache
+from shared.tokens.store import Minted
 from shared.wpp import Platform
+from shared.wpp.answers import Client
 
 SECRET = "a-secret-for-create-only"
 

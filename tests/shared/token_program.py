@@ -15,9 +15,9 @@ import redis
 import structlog
 from pydantic import SecretStr
 
-from shared.token_store import Minted
-from shared.token_times import Times
 from shared.tokens import TokenCache
+from shared.tokens.store import Minted
+from shared.tokens.times import Times
 
 
 def say(what: str, value: str) -> None:

@@ -6,8 +6,8 @@ import time
 import dramatiq
 
 from shared.broker import HEARTBEAT_TIMEOUT_MS, TICK_INTERVAL_MS, DurableRedisBroker
+from shared.broker.watchdog import Watchdog
 from shared.durable import connect
-from shared.watchdog import Watchdog
 
 broker = DurableRedisBroker(
     client=connect(os.environ["TEST_REDIS_URL"]),

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from shared.flights import Life
+from shared.tokens.flights import Life
 
 MARGIN_S = 60.0
 """A token counts while it has more than this left."""

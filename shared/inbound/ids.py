@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from shared.shapes import Shape, identifier
+from shared.inbound.shapes import Shape, identifier
 
 _WHATSAPP = re.compile(r"(?:true|false)_|.*@(?:c\.us|s\.whatsapp\.net|lid)|[0-9A-F]{16,}$")
 MAX_LISTED = 1000

@@ -2,7 +2,7 @@
 
 import httpx
 
-from shared.breaker import Breaker
+from shared.wpp.breaker import Breaker
 
 
 class GuardedTransport(httpx.BaseTransport):

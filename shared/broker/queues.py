@@ -10,7 +10,7 @@ from uuid import uuid4
 import redis
 from redis.exceptions import NoScriptError
 
-SCRIPT = files("shared").joinpath("queues.lua").read_text()
+SCRIPT = files("shared.broker").joinpath("queues.lua").read_text()
 SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 """Redis knows scripts by their SHA-1."""
 REQUEUED_AT_ONCE = 1000

@@ -6,7 +6,7 @@ import time
 import redis
 import structlog
 
-from shared.consumer import Desk
+from shared.broker.consumer import Desk
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.shapes import first, text
+from shared.inbound.shapes import first, text
 
 MAX_NAME = 120
 """Characters. Storage keys and every file system take it."""

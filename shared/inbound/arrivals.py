@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from shared import ids
-from shared.chats import Chat, find, has_own_id, is_own
-from shared.dialects import SERVICE_WORDS, SESSION_WORDS, STATES, TYPES, ArrivalType, plain, status
 from shared.events import utc_now
-from shared.shapes import Shape, first, identifier, moment, read, text
+from shared.inbound import ids
+from shared.inbound.chats import Chat, find, has_own_id, is_own
+from shared.inbound.dialects import SERVICE_WORDS, SESSION_WORDS, STATES, TYPES, ArrivalType, plain, status
+from shared.inbound.shapes import Shape, first, identifier, moment, read, text
 
 RETRY_WINDOW_S = 120
 """Two equal events that carry neither an id nor a time are one event within this time, else two."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.dialects import plain
+from shared.inbound.dialects import plain
 
 MAX_DEPTH = 64
 MAX_ID = 256

@@ -11,9 +11,9 @@ from typing import Protocol
 import structlog
 from pydantic import SecretStr
 
-from shared import lifetimes
 from shared.errors import PipelineError
-from shared.token_times import MARGIN_S
+from shared.tokens import lifetimes
+from shared.tokens.times import MARGIN_S
 
 log = structlog.get_logger(__name__)
 

@@ -28,11 +28,11 @@ from dramatiq import Broker, Message, MessageProxy, Middleware, Worker
 from dramatiq.common import q_name
 from dramatiq.errors import QueueJoinTimeout
 
-from shared import queues
-from shared.consumer import Desk, DurableConsumer
+from shared.broker import queues
+from shared.broker.consumer import Desk, DurableConsumer
+from shared.broker.keeper import Keeper
+from shared.broker.queues import Entry, Queues, load_scripts
 from shared.events import Kind
-from shared.keeper import Keeper
-from shared.queues import Entry, Queues, load_scripts
 
 __all__ = ["DurableRedisBroker", "enqueue_on", "load_scripts", "wake_up"]
 
@@ -87,7 +87,7 @@ class DurableRedisBroker(Broker):
 
     @property
     def replies(self) -> int:
-        """A count that grows while Redis answers this worker (for `shared.watchdog`)."""
+        """A count that grows while Redis answers this worker (for `shared.broker.watchdog`)."""
         return self.keeper.replies if self.keeper else 0
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> DurableConsumer:

@@ -12,7 +12,7 @@ as an `httpx.Auth`, and nothing of the database. The parts are put together like
     started = platform.start(client.account)
     sent = platform.send(client.account, event)
 
-Every call may raise what `shared.exchange` lists, and InvalidApiKeyError when no token is to be had for the account
+Every call may raise what `shared.wpp.exchange` lists, and InvalidApiKeyError when no token is to be had for the account
 because its key was refused.
 """
 
@@ -27,18 +27,19 @@ import httpx
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_incrementing
 
-from shared import bodies, endpoints, lifetimes
-from shared.answers import AccountStatus, Answer, Client, Download, Qr, Sent, Started
-from shared.breaker import Breaker
 from shared.deadline import within
-from shared.endpoints import Endpoint
 from shared.errors import InvalidApiKeyError, RefusedError, UnauthorizedError
 from shared.events import SendEvent
-from shared.exchange import Exchange, unreadable
-from shared.guard import GuardedTransport
 from shared.settings import PlatformSettings
-from shared.token_store import Minted
-from shared.transport import open_transport
+from shared.tokens import lifetimes
+from shared.tokens.store import Minted
+from shared.wpp import bodies, endpoints
+from shared.wpp.answers import AccountStatus, Answer, Client, Download, Qr, Sent, Started
+from shared.wpp.breaker import Breaker
+from shared.wpp.endpoints import Endpoint
+from shared.wpp.exchange import Exchange, unreadable
+from shared.wpp.guard import GuardedTransport
+from shared.wpp.transport import open_transport
 
 MINT_S = 6.0
 """A token's whole call; must stay below the lease of `shared.tokens.Times`."""

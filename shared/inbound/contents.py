@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.attachments import Attachment, attached, file_name, file_type, is_blob
-from shared.dialects import CONTENTS, plain
 from shared.events import MAX_TEXT
+from shared.inbound.attachments import Attachment, attached, file_name, file_type, is_blob
+from shared.inbound.dialects import CONTENTS, plain
+from shared.inbound.shapes import Shape, first, identifier, members, text, truth
 from shared.outcomes import Content
-from shared.shapes import Shape, first, identifier, members, text, truth
 
 _PLACEHOLDER = re.compile(r"\s*\[(image|video|audio|document|file|sticker|voice|media|ptt)\]\s*", re.IGNORECASE)
 _MAX_CARDS = 10

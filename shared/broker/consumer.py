@@ -11,7 +11,7 @@ import structlog
 from dramatiq import Consumer, Message, MessageProxy
 from dramatiq.errors import ConnectionClosed
 
-from shared.queues import Queues
+from shared.broker.queues import Queues
 
 FETCHED_AT_ONCE = 1000
 """Messages per fetch: Redis does nothing else meanwhile."""

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shared.attachments import is_blob
-from shared.shapes import scrub_number, scrub_text
+from shared.inbound.attachments import is_blob
+from shared.inbound.shapes import scrub_number, scrub_text
 
 MAX_BYTES = 131_072
 

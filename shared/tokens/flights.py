@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import redis
 
-SCRIPT = files("shared").joinpath("flights.lua").read_text()
+SCRIPT = files("shared.tokens").joinpath("flights.lua").read_text()
 PREFIX = "wpp:token:"
 LONGEST_WAIT_S = 2.0
 """How long one blocking read of a bell may last; must stay below any client's socket timeout."""

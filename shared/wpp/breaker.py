@@ -23,7 +23,7 @@ import redis
 
 from shared.errors import UnavailableError
 
-SCRIPT = files("shared").joinpath("breaker.lua").read_text()
+SCRIPT = files("shared.wpp").joinpath("breaker.lua").read_text()
 TOLD_EVERY_S = 1.0
 PROBE_LEASE_S = 60.0
 Name = Literal["closed", "open", "probe"]

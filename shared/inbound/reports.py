@@ -3,13 +3,13 @@
 Each function takes an arrival and its shape, and returns the outcomes and, in a word for the log, what became of it.
 """
 
-from shared import ids
-from shared.arrivals import Arrival
-from shared.chats import is_own
-from shared.contents import written
-from shared.dialects import status as known_status
+from shared.inbound import ids
+from shared.inbound.arrivals import Arrival
+from shared.inbound.chats import is_own
+from shared.inbound.contents import written
+from shared.inbound.dialects import status as known_status
+from shared.inbound.shapes import Shape, first, members, text
 from shared.outcomes import EditOutcome, Outcome, ReactionOutcome, SessionOutcome, Status, StatusOutcome
-from shared.shapes import Shape, first, members, text
 
 MAX_QR = 65_536
 """Characters. A pairing string has about 240, a picture of one a few thousand."""

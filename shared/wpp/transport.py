@@ -15,7 +15,7 @@ import httpcore
 import httpx
 
 from shared.deadline import remaining
-from shared.sockets import DeadlineBackend
+from shared.wpp.sockets import DeadlineBackend
 
 KEEPALIVE_S = 3.0
 """Idle connections are closed before the platform does it (Node's default is 5 s): of a message sent on one that the

@@ -4,9 +4,9 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import unquote
 
-from shared import endpoints
-from shared.endpoints import Endpoint
 from shared.events import Media, SendEvent
+from shared.wpp import endpoints
+from shared.wpp.endpoints import Endpoint
 
 FILENAMES = {"video": "video.mp4", "audio": "audio.mp3", "voice": "voice.ogg", "document": "document"}
 

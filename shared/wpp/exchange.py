@@ -19,10 +19,7 @@ from typing import Any
 
 import httpx
 
-from shared import endpoints
-from shared.answers import Answer
 from shared.deadline import remaining, within
-from shared.endpoints import Endpoint, Routes
 from shared.errors import (
     LimitedError,
     PlatformError,
@@ -31,6 +28,9 @@ from shared.errors import (
     UnavailableError,
     UnknownEffectError,
 )
+from shared.wpp import endpoints
+from shared.wpp.answers import Answer
+from shared.wpp.endpoints import Endpoint, Routes
 
 CONNECT_S = 5.0
 LONGEST_ANSWER = 2 * 1024 * 1024

@@ -20,9 +20,9 @@ from pydantic import SecretStr
 
 from shared import deadline
 from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, UnavailableError
-from shared.flights import Elected, Flights, Held, KeyRefused, Life, Paused, Underway
-from shared.token_store import Minted, Saver, Token, TokenStore, load_valid
-from shared.token_times import MARGIN_S, Times, jitter
+from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Life, Paused, Underway
+from shared.tokens.store import Minted, Saver, Token, TokenStore, load_valid
+from shared.tokens.times import MARGIN_S, Times, jitter
 
 log = structlog.get_logger(__name__)
 

@@ -6,16 +6,16 @@ The ingress takes a body apart (`split`) and puts each event in its lane (`descr
 from collections.abc import Callable
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from shared import ids, reports
-from shared.arrivals import Arrival, claimed_account, describe
-from shared.chats import person
-from shared.contents import said
-from shared.dialects import ArrivalType, status
 from shared.events import WebhookEvent
-from shared.excerpt import excerpt
+from shared.inbound import ids, reports
+from shared.inbound.arrivals import Arrival, claimed_account, describe
+from shared.inbound.chats import person
+from shared.inbound.contents import said
+from shared.inbound.dialects import ArrivalType, status
+from shared.inbound.excerpt import excerpt
+from shared.inbound.reports import Made
+from shared.inbound.shapes import Shape, read, split
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome
-from shared.reports import Made
-from shared.shapes import Shape, read, split
 
 __all__ = ["Arrival", "claimed_account", "describe", "outcomes", "row_id", "split"]
 

@@ -11,12 +11,12 @@ from uuid import UUID
 import httpx
 from pydantic import SecretStr
 
-from shared.connection import Connection, translated
+from shared.database.connection import Connection, translated
+from shared.database.jsonb import storable
+from shared.database.rows import Applied, DeadLetter, DeadLetterQuery, Integration, SessionChange, StoredMessage
 from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
-from shared.jsonb import storable
-from shared.rows import Applied, DeadLetter, DeadLetterQuery, Integration, StoredMessage
 from shared.settings import SupabaseSettings
-from shared.token_store import Token
+from shared.tokens.store import Token
 
 __all__ = ["Applied", "Database", "DeadLetter", "DeadLetterQuery", "Integration", "StoredMessage"]
 
@@ -104,6 +104,23 @@ class Database:
         msg = f"integration {integration_id} was removed while it was saved"
         raise DatabaseError(msg)
 
+    def change_integration(self, integration_id: UUID, organization_id: UUID, **values: Any) -> bool:
+        """Set columns of an organization's integration (`name`, `is_enabled`). False: it has no such."""
+        with translated():
+            table = self._connection.client.table("messenger_integrations").update(storable(values))
+            equal = _both(integration_id, organization_id)
+            found = table.eq("id", equal["integration_id"]).eq("organization_id", equal["organization_id"])
+            return bool(found.eq("provider", "wpp").execute().data)
+
+    def session_history(self, integration_id: UUID, organization_id: UUID, limit: int = 100) -> list[SessionChange]:
+        """Return the changes of a number's state, the latest first; also those of a number that was removed."""
+        with translated():
+            found = self._connection.client.table("wpp_session_history").select("status, reason, error, account, at")
+            for column, value in _both(integration_id, organization_id).items():
+                found = found.eq(column, value)
+            rows = found.order("at", desc=True).order("id", desc=True).limit(limit).execute().data
+        return [SessionChange.model_validate(row) for row in rows]
+
     def merge_settings(self, integration_id: UUID, patch: dict[str, Any]) -> bool:
         """Change just these keys of an integration's settings; None removes one. False: no such integration."""
         return bool(self._call("wpp_merge_settings", integration_id=str(integration_id), patch=patch))
@@ -157,7 +174,7 @@ class Database:
         raise InvalidApiKeyError(msg)
 
     def load(self, account: str) -> Token | None:
-        """Return the stored token of an account, however old (shared/token_store.py)."""
+        """Return the stored token of an account, however old (shared/tokens/store.py)."""
         settings = self._settings(account)
         try:
             expires_at = datetime.fromtimestamp(float(settings["wppJwtExpiresAt"]) / 1000, UTC)

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from shared.inbound.shapes import first, identifier, members, truth
 from shared.phones import from_platform
-from shared.shapes import first, identifier, members, truth
 
 _SERIALIZED = re.compile(r"(true|false)_([^_@\s]+@[a-z.]+)_")
 """WhatsApp Web's spelling of a message's id: whether it is our own, its chat, its own id."""

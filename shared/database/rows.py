@@ -39,6 +39,9 @@ class Integration(Row):
     status_reason: str | None = None
     qr: str | None = None
     qr_at: datetime | None = None
+    last_inbound_at: datetime | None = None
+    last_ack_at: datetime | None = None
+    awaited_since: datetime | None = Field(default=None, description="A message went out; nothing was heard since.")
 
     @field_validator("account", mode="before")
     @classmethod
@@ -50,6 +53,16 @@ class Integration(Row):
     def _known_word(cls, value: object) -> object:
         """An integration that was never started has no session; the old system said `pairing` as well."""
         return {None: "disconnected", "pairing": "starting"}.get(_word(value), value)
+
+
+class SessionChange(Row):
+    """One change of a number's state, with why it came about."""
+
+    status: str
+    reason: str
+    error: str | None = None
+    account: str
+    at: datetime
 
 
 class StoredMessage(Row):

@@ -1,0 +1,5 @@
+"""Tokens: however many workers need the token of an account, one of them asks the platform."""
+
+from shared.tokens.cache import TokenAuth, TokenCache
+
+__all__ = ["TokenAuth", "TokenCache"]
