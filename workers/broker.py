@@ -8,8 +8,8 @@ from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
 
 from shared import durable
 from shared.broker import DurableRedisBroker
+from shared.broker.watchdog import Watchdog
 from shared.settings import RedisSettings, load
-from shared.watchdog import Watchdog
 
 STOP_MS = 300_000
 """A drain that has not ended by then is stuck."""

@@ -6,13 +6,13 @@ from functools import cache
 
 import redis
 
-from shared.breaker import Breaker
 from shared.database import Database
 from shared.directory import Directory
 from shared.lanes import Claim, Lanes, Verdict
 from shared.settings import EngineSettings, KeySettings, PlatformSettings, SupabaseSettings, load
 from shared.tokens import TokenAuth, TokenCache
 from shared.wpp import Platform
+from shared.wpp.breaker import Breaker
 from workers.broker import broker
 
 

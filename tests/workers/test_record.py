@@ -9,9 +9,9 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.database.rows import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Outbox
-from shared.rows import Applied
 from workers import record
 from workers.record import Recorder
 

@@ -9,8 +9,6 @@ import pytest
 import redis
 
 from shared import intake
-from shared.answers import Sent
-from shared.breaker import State
 from shared.directory import Route
 from shared.errors import (
     InvalidApiKeyError,
@@ -26,6 +24,8 @@ from shared.events import Message, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Settled, Slot, Verdict
 from shared.outcomes import DeadLetterOutcome, MessageOutcome
 from shared.settings import EngineSettings
+from shared.wpp.answers import Sent
+from shared.wpp.breaker import State
 from workers import send
 from workers.services import Services
 
