@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import redis.asyncio
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,13 +15,9 @@ from shared.directory import Directory
 from shared.lanes import Lanes
 from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
 from workers import unknown
-from workers.ingress import integrations, messages, problems, webhooks
+from workers.ingress import connection, integrations, messages, problems, webhooks
 from workers.ingress.grouped import GroupedAppends
 from workers.ingress.state import Doorway
-
-ANSWER_S = 3.0
-"""How long Redis may take to confirm before a caller is told to try again."""
-
 
 def create_app() -> FastAPI:
     """Return the app; what it works with is opened when it starts to serve.
@@ -49,9 +44,7 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
     sync = durable.connect(settings.redis_url)
     durable.refuse_volatile(sync, allow=settings.wpp_allow_volatile_redis)
     database = Database(load(SupabaseSettings))
-    client = redis.asyncio.Redis.from_url(
-        settings.redis_url.get_secret_value(), socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
-    )
+    client = connection.connect(settings.redis_url)
     lanes = Lanes(sync, engine)
     app.state.doorway = Doorway(
         keys=keys,

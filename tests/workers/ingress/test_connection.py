@@ -1,0 +1,60 @@
+"""However Redis is lost, the door hears one kind of error."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import redis
+import uvloop
+from pydantic import SecretStr
+
+from sandbox.redis import RedisServer
+from tests.proxy import Proxy
+from workers.ingress.connection import connect
+
+
+@pytest.fixture
+def wire(redis_server: RedisServer) -> Iterator[Proxy]:
+    """Return a wire to Redis that can be cut."""
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def connected(wire: Proxy) -> AsyncIterator[Any]:
+    client = connect(SecretStr(wire.url))
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def test_a_connection_reset_while_it_is_written_to_is_a_redis_error(wire: Proxy) -> None:
+    """uvloop, which uvicorn runs on, raises a RuntimeError of its own there."""
+
+    async def ask() -> None:
+        async with connected(wire) as client:
+            assert await client.ping()
+            connection = await client.connection_pool.get_connection()
+            connection._writer.transport.abort()  # noqa: SLF001 - as when a reset was just noticed
+            with pytest.raises(redis.ConnectionError):
+                await connection.send_command("PING")
+            await client.connection_pool.release(connection)
+            assert await client.ping(), "the next command has a connection again"
+
+    uvloop.run(ask())
+
+
+def test_a_redis_that_resets_every_connection_is_a_redis_error(wire: Proxy) -> None:
+    async def ask() -> None:
+        async with connected(wire) as client:
+            assert await client.ping()
+            wire.refuse()
+            for _ in range(3):
+                with pytest.raises(redis.ConnectionError):
+                    await client.ping()
+            wire.accept()
+            assert await client.ping()
+
+    uvloop.run(ask())
