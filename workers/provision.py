@@ -2,115 +2,152 @@
 
 Every step is safe to take again: the platform hands back the same client for the same organization id, the row is
 saved under an id that was chosen at the door, and the webhook and the start are idempotent. So a connect that was
-interrupted starts over and ends in one client, one row, one account.
+interrupted starts over and ends in one client, one row, one account. How a started account is watched until somebody
+has scanned its code is `watch.py`.
 """
 
-from datetime import datetime
 from uuid import uuid4
 
 import structlog
 
 from shared import access, intake
 from shared.database import Integration
-from shared.errors import InvalidApiKeyError, NotFoundError, PlatformError, RefusedError
+from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError, PlatformError, RefusedError
 from shared.events import ProvisionEvent, utc_now
 from shared.lanes import Append, Claim, Postponed, Settled, Verdict
-from shared.outcomes import SessionOutcome, SessionStatus
+from shared.outbox import Outbox
+from shared.outcomes import SessionStatus
+from shared.wpp.answers import Client, Started
+from workers import watch
 from workers.dead_letters import dead_letter
 from workers.drain import back_off
 from workers.services import Services
 
-FIRST_LOOK_S = 2.0
-"""How long after a start the account is looked at, in case its webhook does not come."""
+OURS_ELSEWHERE = "23505"
+"""SQLSTATE of a save that is refused because another organization has this very account."""
 
 log = structlog.get_logger()
+
+
+class TakenOverError(Exception):
+    """Our lease has ended, and somebody else does this event now."""
 
 
 def handle(claim: Claim, here: Services) -> Verdict:
     """Do one provisioning event; a platform that does not answer is asked again later."""
     event = ProvisionEvent.model_validate_json(claim.body)
-    steps = {"connect": connect, "watch": watch, "disconnect": disconnect}
+    steps = {"connect": connect, "watch": watch.watch, "disconnect": disconnect}
     try:
         return steps[event.action](event, claim, here)
-    except NotFoundError as error:
-        return give_up(claim, error.code, str(error))
+    except TakenOverError:
+        return Postponed(0, "another worker does it")
     except (InvalidApiKeyError, RefusedError) as error:
-        here.database.report_error(event.integration_id, str(error))
-        return give_up(claim, error.code, str(error))
+        return refused(event, claim, error, here)
     except PlatformError as error:
-        return Postponed(back_off(claim.attempts), str(error))
+        return Postponed(getattr(error, "retry_after_s", None) or back_off(claim.attempts), str(error))
 
 
 def connect(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
-    """Create what is missing, register the webhook, start the account."""
-    integration = here.database.integration(event.integration_id)
+    """Create what is missing, register the webhook, start the account, and have it watched."""
+    integration = _meant(event, here)
+    if here.redis.exists(intake.dismissed(event.integration_id)) or (integration is None and not _is_birth(event)):
+        return Settled("done", fields={"reason": "it was removed meanwhile"})
     if integration is None or event.force_recreate:
-        integration = _create(event, integration, here)
-        here.lanes.extend(claim)
-    here.platform.register_webhook(
-        integration.account, access.webhook_url(str(here.keys.wpp_public_url), integration.account, here.keys.secrets)
-    )
+        integration = _create(event, integration, claim, here)
     asked = utc_now()
-    started = here.platform.start(integration.account)
-    status: SessionStatus = "connected" if started.status == "connected" else "starting"
-    outcome = _session(integration.account, status, started.qr, "started", asked)
-    follow = [] if status == "connected" else [_watch(event)]
-    return Settled("done", [outcome], {"status": outcome.status}, follow)
-
-
-def watch(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
-    """Look at a started account until it is connected, for as long as somebody may still scan its code."""
-    integration = here.database.integration(event.integration_id)
-    if integration is None:  # disconnected meanwhile
-        return Settled("done")
-    asked = utc_now()
-    status = here.platform.status(integration.account)
-    if status == "connected":
-        return Settled("done", [_session(integration.account, "connected", None, "looked at", asked)])
-    age_s = (claim.now_ms - claim.accepted_ms) / 1000
-    if age_s > here.engine.wpp_watch_limit_s:
-        return Settled("done", [_session(integration.account, "disconnected", None, "nobody scanned the code", asked)])
-    qr = here.platform.qr(integration.account)
-    news = [_session(integration.account, "qr_issued", qr, "looked at", asked)] if qr else []
-    return Postponed(min(FIRST_LOOK_S + age_s / 10, 15), "waiting for the scan", news)
+    started = _start(integration.account, claim, here)
+    if started.status == "connected":
+        return Settled("done", [watch.seen(integration, "connected", asked, watch.STARTED)])
+    status: SessionStatus = "qr_issued" if started.qr else "starting"
+    outcome = watch.seen(integration, status, asked, watch.STARTED, qr=started.qr)
+    return Settled("done", [outcome], follow=[_watched(event, integration, here)])
 
 
 def disconnect(event: ProvisionEvent, _claim: Claim, here: Services) -> Verdict:
     """Stop the account and remove the integration; messages stay."""
-    integration = _known(event, here)
+    integration = here.database.integration(event.integration_id)
+    if integration is None or integration.organization_id != event.organization_id:
+        return Settled("done", fields={"reason": "there was no such number"})
     try:
         here.platform.stop(integration.account)
     except (RefusedError, InvalidApiKeyError) as error:  # already gone there: nothing to stop
         log.info("account.gone", account=integration.account, error=str(error))
     here.database.remove_integration(integration.id, event.organization_id)
     here.directory.forget(integration.id, event.organization_id)
-    return Settled(
-        "done", [_session(integration.account, "disconnected", None, "disconnected by the organization", utc_now())]
-    )
+    _announce(integration, here)
+    return Settled("done")
 
 
-def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
+def refused(event: ProvisionEvent, claim: Claim, error: PlatformError, here: Services) -> Verdict:
+    """End an event that the platform refuses; its number shows why, and what to do is told by the reason."""
+    verdict = give_up(claim, error.code, str(error))
+    integration = here.database.integration(event.integration_id)
+    if integration is None:
+        return verdict
+    shown = watch.seen(integration, "error", utc_now(), error.code, error=str(error))
+    return Settled("failed", [*verdict.outcomes, shown], verdict.fields)
+
+
+def give_up(claim: Claim, reason: str, detail: str) -> Settled:
     event = ProvisionEvent.model_validate_json(claim.body)
     return Settled("failed", [dead_letter(event, claim, reason, detail)], {"reason": detail})
 
 
-def _create(event: ProvisionEvent, existing: Integration | None, here: Services) -> Integration:
+def _is_birth(event: ProvisionEvent) -> bool:
+    """Return whether this event was to make its number; any other one is about a number that was there."""
+    return event.id == event.integration_id
+
+
+def _meant(event: ProvisionEvent, here: Services) -> Integration | None:
+    """Return the number that is to be connected, or None when it has to be made.
+
+    Whoever did not ask for a further number means the one that their organization has got meanwhile.
+    """
+    found = here.database.integration(event.integration_id)
+    if found or event.add_new or not _is_birth(event):
+        return found if found and found.organization_id == event.organization_id else None
+    return next(iter(here.database.integrations(event.organization_id)), None)
+
+
+def _create(event: ProvisionEvent, existing: Integration | None, claim: Claim, here: Services) -> Integration:
     """Have the platform create the client, and save its key and account under the integration's id."""
     sub_organization = existing.sub_org_id if existing else _sub_organization(event, here)
     client = here.platform.create_client(sub_organization or str(event.organization_id))
-    saved = here.database.save_integration(
-        integration_id=event.integration_id,
-        organization_id=event.organization_id,
-        name=event.name or (existing.name if existing else "WhatsApp"),
-        account=client.account,
-        api_key=client.api_key,
-        sub_org_id=sub_organization,
-    )
+    _keep(claim, here)
+    if existing and existing.account and existing.account != client.account:
+        _stop_quietly(existing.account, here)
+    saved = _save(event, existing, sub_organization, client, here)
+    _keep(claim, here)
     here.directory.forget(saved.id, saved.organization_id)
     here.directory.find(saved.id)
+    _announce(saved, here)
     here.tokens.adopt(client.account, here.platform.initial_token(client.api_key))
-    here.lanes.open_gate(intake.integration_gate(event.integration_id))
+    here.lanes.open_gate(intake.integration_gate(saved.id))
+    _keep(claim, here)
     return saved
+
+
+def _save(
+    event: ProvisionEvent, existing: Integration | None, sub_organization: str | None, client: Client, here: Services
+) -> Integration:
+    """Save what the platform has created; where Supabase refuses it for good, nothing of it is left running there."""
+    try:
+        return here.database.save_integration(
+            integration_id=existing.id if existing else event.integration_id,
+            organization_id=event.organization_id,
+            name=event.name or (existing.name if existing else "WhatsApp"),
+            account=client.account,
+            api_key=client.api_key,
+            sub_org_id=sub_organization,
+        )
+    except DatabaseUnavailableError:
+        raise
+    except DatabaseError as error:
+        if error.sqlstate != OURS_ELSEWHERE:
+            here.tokens.adopt(client.account, here.platform.initial_token(client.api_key))
+            _stop_quietly(client.account, here)
+        msg = f"the number could not be saved, so it was not started: {error}"
+        raise RefusedError(msg) from error
 
 
 def _sub_organization(event: ProvisionEvent, here: Services) -> str | None:
@@ -125,18 +162,46 @@ def _sub_organization(event: ProvisionEvent, here: Services) -> str | None:
     return f"{event.organization_id}__wpp__{event.integration_id.hex[:8]}"
 
 
-def _known(event: ProvisionEvent, here: Services) -> Integration:
-    integration = here.database.integration(event.integration_id)
-    if integration is None or integration.organization_id != event.organization_id:
-        msg = f"no integration {event.integration_id} in this organization"
-        raise NotFoundError(msg)
-    return integration
+def _start(account: str, claim: Claim, here: Services) -> Started:
+    """Register the webhook, then start: the code may be late, its webhook finds us in any case.
+
+    A platform that knows no webhook for an account before it runs is told once more when it does.
+    """
+    url = access.webhook_url(str(here.keys.wpp_public_url), account, here.keys.secrets)
+    registered = True
+    try:
+        here.platform.register_webhook(account, url)
+    except RefusedError as error:
+        log.info("webhook.too_early", account=account, error=str(error))
+        registered = False
+    _keep(claim, here)
+    started = here.platform.start(account)
+    if not registered:
+        _keep(claim, here)
+        here.platform.register_webhook(account, url)
+    return started
 
 
-def _watch(event: ProvisionEvent) -> Append:
-    return intake.provision(event.model_copy(update={"id": uuid4(), "action": "watch"}), delay_s=FIRST_LOOK_S)
+def _watched(event: ProvisionEvent, integration: Integration, here: Services) -> Append:
+    """Return the watch that follows a start; an earlier one over the same account ends."""
+    following = event.model_copy(update={"id": uuid4(), "action": "watch", "integration_id": integration.id})
+    here.redis.set(intake.latest_watch(integration.id), str(following.id), ex=int(here.engine.wpp_max_age_s))
+    return intake.provision(following, delay_s=watch.FIRST_LOOK_S)
 
 
-def _session(account: str, status: SessionStatus, qr: str | None, reason: str, asked: datetime) -> SessionOutcome:
-    """Return the state as of `asked`, before the platform was: what its webhooks told meanwhile is newer."""
-    return SessionOutcome(at=asked, account=account, status="qr_issued" if qr else status, qr=qr, reason=reason)
+def _stop_quietly(account: str, here: Services) -> None:
+    try:
+        here.platform.stop(account)
+    except PlatformError as error:
+        log.warning("account.not_stopped", account=account, error=str(error))
+
+
+def _keep(claim: Claim, here: Services) -> None:
+    if not here.lanes.extend(claim):
+        raise TakenOverError
+
+
+def _announce(integration: Integration, here: Services) -> None:
+    """Tell the pages that watch this organization to look again."""
+    change = {"organization_id": str(integration.organization_id), "integration_id": str(integration.id)}
+    Outbox(here.redis, consumer="").announce([change | {"what": "session"}])

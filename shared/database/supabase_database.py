@@ -61,7 +61,7 @@ class Database:
         last = str(UUID(int=0))
         while True:
             with translated():
-                found = self._connection.client.table("wpp_integrations").select("*").gt("id", last)
+                found = self._connection.client.table("wpp_numbers").select("*").gt("id", last)
                 rows = found.order("id").limit(PAGE).execute().data
             yield from (Integration.model_validate(row) for row in rows)
             if len(rows) < PAGE:
@@ -221,7 +221,7 @@ class Database:
 
     def _integrations(self, column: str, value: str) -> list[Integration]:
         with translated():
-            found = self._connection.client.table("wpp_integrations").select("*").eq(column, value)
+            found = self._connection.client.table("wpp_numbers").select("*").eq(column, value)
             rows = found.order("is_primary", desc=True).order("created_at").order("id").execute().data
         return [Integration.model_validate(row) for row in rows]
 
