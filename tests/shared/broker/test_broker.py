@@ -18,7 +18,7 @@ from dramatiq.brokers.redis import RedisBroker
 from sandbox.redis import RedisServer
 from shared.broker import DurableRedisBroker, enqueue_on, load_scripts, wake_up
 from tests.proxy import Proxy
-from tests.shared.workshop import brisk_broker, eventually, impatient, working
+from tests.shared.broker.workshop import brisk_broker, eventually, impatient, working
 
 PREFIX = "wpp:dramatiq"
 ENQUEUE, FETCH = b"\r\nenqueue\r\n", b"\r\nfetch\r\n"

@@ -14,7 +14,7 @@ from sandbox.redis import RedisServer
 from shared.broker import DurableRedisBroker
 from shared.broker.watchdog import EXIT_CODE
 from shared.durable import connect
-from tests.shared.workshop import WorkerProgram, eventually, impatient, texts, working
+from tests.shared.broker.workshop import WorkerProgram, eventually, impatient, texts, working
 
 pytestmark = pytest.mark.faults
 

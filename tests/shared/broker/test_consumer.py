@@ -9,7 +9,7 @@ from sandbox.redis import RedisServer
 from shared.broker.consumer import Desk, DurableConsumer
 from shared.broker.queues import Entry, Queues
 from tests.proxy import Proxy
-from tests.shared.workshop import impatient, texts
+from tests.shared.broker.workshop import impatient, texts
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import redis
 from shared.broker.consumer import Desk, DurableConsumer
 from shared.broker.keeper import SHORTEST_BLOCK_S, Keeper
 from shared.broker.queues import Entry, Queues
-from tests.shared.workshop import eventually
+from tests.shared.broker.workshop import eventually
 
 
 @pytest.fixture

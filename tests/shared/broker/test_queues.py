@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError
 
 from sandbox.redis import RedisServer
 from shared.broker.queues import Entry, Queues, Tick, enqueue_on, load_scripts
-from tests.shared.workshop import texts
+from tests.shared.broker.workshop import texts
 
 NAMESPACE = "wpp:test"
 HOUR_MS = 3_600_000

@@ -1,4 +1,4 @@
-"""A worker for tests to kill: `dramatiq tests.shared.worker_program`, set up by TEST_* variables."""
+"""A worker for tests to kill: `dramatiq tests.shared.broker.worker_program`, set up by TEST_* variables."""
 
 import os
 import time

@@ -60,13 +60,22 @@ def eventually(happened: Callable[[], object], within_s: float = SOON_S) -> floa
 
 
 class WorkerProgram:
-    """`dramatiq tests.shared.worker_program` as a program of its own; its actors write to `journal`."""
+    """`dramatiq tests.shared.broker.worker_program` as a program of its own; its actors write to `journal`."""
 
     def __init__(self, url: str, directory: Path, *, threads: int = 4, **environment: str) -> None:
         self.journal = directory / "journal"
         self.log = directory / "worker.log"
         env = os.environ | {"TEST_REDIS_URL": url, "TEST_JOURNAL": str(self.journal), "PYTHONPATH": str(Path.cwd())}
-        command = [sys.executable, "-m", "dramatiq", "tests.shared.worker_program", "-p", "1", "-t", str(threads)]
+        command = [
+            sys.executable,
+            "-m",
+            "dramatiq",
+            "tests.shared.broker.worker_program",
+            "-p",
+            "1",
+            "-t",
+            str(threads),
+        ]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 command, env=env | environment, stdout=log, stderr=log, start_new_session=True

@@ -24,7 +24,7 @@ from shared.tokens.store import Token
 
 ACCOUNT = "0000000000041"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

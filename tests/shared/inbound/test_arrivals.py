@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared import inbound
 from shared.inbound.arrivals import RETRY_WINDOW_S
-from tests.shared.arriving import ACCEPTED, ACCOUNT, identity
+from tests.shared.inbound.arriving import ACCEPTED, ACCOUNT, identity
 
 LATER = ACCEPTED + timedelta(days=1)
 SAID = {"account": ACCOUNT, "from": "+79990001122", "text": "ok", "type": "chat"}

@@ -12,7 +12,7 @@ from shared import inbound
 from shared.inbound.attachments import attached
 from shared.inbound.shapes import read
 from shared.outcomes import LogOutcome, MessageOutcome, SessionOutcome, StatusOutcome
-from tests.shared.arriving import ACCOUNT, arrive, identity
+from tests.shared.inbound.arriving import ACCOUNT, arrive, identity
 
 FLAT = {"account": ACCOUNT, "from": "+79990001122", "type": "chat"}
 PHOTO = {"mimetype": "image/jpeg", "filename": "file", "base64": "/9j/4AAQ" + "A" * 5000}

@@ -16,7 +16,7 @@ from shared.inbound.excerpt import MAX_BYTES
 from shared.inbound.shapes import read
 from shared.outcomes import AnyOutcome, LogOutcome, MessageOutcome
 from shared.phones import PHONE
-from tests.shared.arriving import arrive, identity
+from tests.shared.inbound.arriving import arrive, identity
 
 UNHURRIED = settings(deadline=None)
 """A machine that is busy with something else is no fault of what is tested."""

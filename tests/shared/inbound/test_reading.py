@@ -8,7 +8,7 @@ import pytest
 
 from shared import inbound
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome
-from tests.shared.arriving import ACCEPTED, ACCOUNT, arrive
+from tests.shared.inbound.arriving import ACCEPTED, ACCOUNT, arrive
 
 CORPUS = Path(__file__).parent / "corpus"
 CASES = [

@@ -19,7 +19,7 @@ from dramatiq import Message, QueueJoinTimeout, Worker
 
 from shared.broker import DurableRedisBroker
 from tests.proxy import Proxy
-from tests.shared.workshop import brisk_broker, eventually, impatient, texts, working
+from tests.shared.broker.workshop import brisk_broker, eventually, impatient, texts, working
 
 LUA_STACK = 8_000
 PREFIX = "wpp:dramatiq"
