@@ -44,6 +44,14 @@ class Running:
             connection.execute("insert into public.organizations (id, name) values (%s, 'Test')", (organization_id,))
         return organization_id
 
+    def forget_token(self, integration_id: str) -> None:
+        """Take the stored token away, as if its time were over."""
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(
+                "update public.messenger_integrations set settings = settings - 'wppJwtToken' where id = %s",
+                (integration_id,),
+            )
+
     def as_service(self, organization_id: UUID) -> httpx.Client:
         headers = {"Authorization": f"Bearer {access.service_key(organization_id, self.secrets)}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=10, trust_env=False)
