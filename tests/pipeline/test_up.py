@@ -1,0 +1,132 @@
+"""`wpp up`, as a person meets it: started, stopped, and when something is wrong."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandbox.ports import LOCALHOST
+from tests.conftest import TOOLS
+
+READY_S, GONE_S = 90, 45
+
+
+@pytest.fixture
+def home(open_directory: Path) -> Path:
+    """Return a directory for a local world, which finds the tools that are installed already."""
+    directory = open_directory / f"up-{time.monotonic_ns()}"
+    directory.mkdir()
+    (directory / "tools").symlink_to(TOOLS)
+    return directory
+
+
+def first_of_six_free() -> int:
+    while True:
+        first = random.randrange(18_000, 31_000)  # noqa: S311 - any will do
+        try:
+            for port in range(first, first + 6):
+                with socket.create_server((LOCALHOST, port)):
+                    pass
+        except OSError:
+            continue
+        return first
+
+
+@contextmanager
+def up(home: Path, first: int) -> Iterator[subprocess.Popen[str]]:
+    """Run `wpp up` as `make up` does, with nothing of this machine's settings; stop it if the test did not."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WPP_", "SUPABASE_", "REDIS_"))}
+    program = subprocess.Popen(
+        [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)],
+        env={**kept, "WPP_FIRST_PORT": str(first), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield program
+    finally:
+        if program.poll() is None:
+            program.send_signal(signal.SIGTERM)
+            program.communicate(timeout=GONE_S)
+
+
+def read_until(program: subprocess.Popen[str], word: str) -> str:
+    """Return what it has written when `word` comes."""
+    assert program.stdout
+    written = ""
+    for line in program.stdout:
+        written += line
+        if word in line:
+            return written
+    pytest.fail(f"it ended without {word!r}:\n{written}")
+
+
+def descendants(program: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(program.pid).children(recursive=True)
+
+
+def left_of(processes: list[psutil.Process]) -> list[str]:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return [process.name() for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_it_says_where_everything_is_and_leaves_nothing_behind(home: Path) -> None:
+    """Ready with a key and a command for each flow; Ctrl-C ends every process that it started."""
+    first = first_of_six_free()
+    with up(home, first) as program:
+        shown = read_until(program, "Ctrl-C stops everything")
+        for needed in (f"{LOCALHOST}:{first}", "KEY=wpp_", "/v1/integrations", "/v1/messages", "/phone"):
+            assert needed in shown
+        started = descendants(program)
+        assert len(started) > 10
+        program.send_signal(signal.SIGINT)
+        program.communicate(timeout=GONE_S)
+        assert program.returncode == 0
+    assert left_of(started) == []
+
+
+def test_a_part_that_dies_is_named_and_everything_ends(home: Path) -> None:
+    """One killed process is said by name, with where to look; nothing is left running half."""
+    with up(home, first_of_six_free()) as program:
+        read_until(program, "Ctrl-C stops everything")
+        started = descendants(program)
+        recorder = next(each for each in started if each.cmdline()[-2:] == ["-m", "workers.record"])
+        recorder.kill()
+        rest, _ = program.communicate(timeout=GONE_S)
+        assert program.returncode == 1
+        assert "record.1 stopped" in rest
+        assert "pipeline.log" in rest
+        assert "Traceback" not in rest
+    assert left_of(started) == []
+
+
+def test_a_taken_port_is_named(home: Path) -> None:
+    """Which port, what needs it, who holds it, and how to go elsewhere; nothing is started."""
+    first = first_of_six_free()
+    with socket.create_server((LOCALHOST, first + 3)), up(home, first) as program:
+        shown, _ = program.communicate(timeout=GONE_S)
+    assert program.returncode == 1
+    assert f"port {first + 3}, needed by redis-server, is taken by" in shown
+    assert "WPP_FIRST_PORT=" in shown
+    assert "Traceback" not in shown
+
+
+def test_half_a_configuration_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real Supabase without its keys is no mistake to be found out an hour later."""
+    monkeypatch.setenv("SUPABASE_URL", "https://example.supabase.co")
+    environment = {**os.environ, "WPP_FIRST_PORT": str(first_of_six_free())}
+    command = [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY must be set too" in done.stderr
