@@ -50,7 +50,8 @@ def after(error: PlatformError, claim: Claim, route: Route, here: Services) -> V
             return Postponed(error.retry_after_s, str(error))
         case NotSentError() | UnauthorizedError():
             _hold_all_while_open(here)
-            return Postponed(back_off(claim.attempts), str(error))
+            told_s = getattr(error, "retry_after_s", None) or 0
+            return Postponed(max(told_s, back_off(claim.attempts)), str(error))
         case RefusedError():
             return give_up(claim, "refused", str(error))
         case _:
