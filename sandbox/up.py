@@ -1,5 +1,6 @@
 """`make up`: the local world and the pipeline, until Ctrl-C."""
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,8 @@ import typer
 from sandbox.pipeline import Pipeline
 from sandbox.supabase.seed import ORGANIZATION
 from sandbox.world import World
-from shared import access
+from shared import access, durable
+from shared.settings import RedisSettings
 
 SUMMARY = """
 Ready after {seconds:.0f} s.
@@ -49,6 +51,7 @@ def run(directory: Path) -> None:
     started = time.monotonic()
     world = World(directory)
     with world as environment:
+        _make_sure_of_redis(environment)
         typer.echo("starting the pipeline")
         with Pipeline(environment | {"WPP_LOG_FORMAT": "text"}, directory / "pipeline.log") as pipeline:
             typer.echo(_summary(environment, world, time.monotonic() - started))
@@ -59,6 +62,13 @@ def run(directory: Path) -> None:
                     pipeline.check()
             except KeyboardInterrupt:
                 typer.echo("\nstopping …")
+
+
+def _make_sure_of_redis(environment: Mapping[str, str]) -> None:
+    """Say in one sentence what every process would say in its log."""
+    allow = environment.get("WPP_ALLOW_VOLATILE_REDIS") or os.environ.get("WPP_ALLOW_VOLATILE_REDIS") or "false"
+    settings = RedisSettings.model_validate({"redis_url": environment["REDIS_URL"], "wpp_allow_volatile_redis": allow})
+    durable.connect_durable(settings).close()
 
 
 def _summary(environment: Mapping[str, str], world: World, seconds: float) -> str:

@@ -10,6 +10,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from shared.errors import NotDurableError
+from shared.settings import RedisSettings
 
 OLDEST = (6, 2)
 SOCKET_TIMEOUT_S = 5
@@ -36,6 +37,13 @@ def connect(url: SecretStr | str) -> "redis.Redis":
         max_connections=MOST_CONNECTIONS,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
     )
+
+
+def connect_durable(settings: RedisSettings) -> "redis.Redis":
+    """Return a client of a Redis that keeps what it confirms; raises as `refuse_volatile` does."""
+    client = connect(settings.redis_url)
+    refuse_volatile(client, allow=settings.wpp_allow_volatile_redis)
+    return client
 
 
 def refuse_volatile(client: "redis.Redis", *, allow: bool = False) -> list[str]:

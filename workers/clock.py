@@ -19,6 +19,7 @@ from shared.events import KINDS, Kind, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Verdict
 from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load
 from shared.wakeups import wake
+from workers.starting import or_say_why
 from workers.unknown import unknown
 
 TICK_S = 1.0
@@ -80,12 +81,12 @@ def main() -> None:
     stopping = Flag()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
-    settings = load(RedisSettings)
-    client = durable.connect(settings.redis_url)
-    durable.refuse_volatile(client, allow=settings.wpp_allow_volatile_redis)
+    with or_say_why():
+        client = durable.connect_durable(load(RedisSettings))
+        database, engine = Database(load(SupabaseSettings)), load(EngineSettings)
     directory = Directory(client, source=None)  # a policy that Redis does not know is the cautious one
-    threading.Thread(target=keep_directory, args=(directory, Database(load(SupabaseSettings)), stopping)).start()
-    clock, pause = Clock(client, Lanes(client, load(EngineSettings)), directory), 0.0
+    threading.Thread(target=keep_directory, args=(directory, database, stopping)).start()
+    clock, pause = Clock(client, Lanes(client, engine), directory), 0.0
     while not stopping.wait(pause):
         try:
             pause = clock.tick()

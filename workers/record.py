@@ -21,6 +21,7 @@ from shared.database.rows import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Entry, Outbox
 from shared.settings import RedisSettings, SupabaseSettings, load
+from workers.starting import or_say_why
 
 CAP_S = 30.0
 """The longest pause between two tries while Supabase is away."""
@@ -102,11 +103,11 @@ def main() -> None:
     stopping = Flag()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
-    settings = load(RedisSettings)
-    client = durable.connect(settings.redis_url)
-    durable.refuse_volatile(client, allow=settings.wpp_allow_volatile_redis)
+    with or_say_why():
+        client = durable.connect_durable(load(RedisSettings))
+        database = Database(load(SupabaseSettings))
     consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
-    Recorder(Outbox(client, consumer), Database(load(SupabaseSettings)).apply, stopping).run()
+    Recorder(Outbox(client, consumer), database.apply, stopping).run()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
 from sandbox.ports import LOCALHOST
+from sandbox.redis import RedisServer
 from tests.conftest import TOOLS
 
 READY_S, GONE_S = 90, 45
@@ -130,3 +132,16 @@ def test_half_a_configuration_is_refused(home: Path, monkeypatch: pytest.MonkeyP
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY must be set too" in done.stderr
+
+
+def test_a_redis_that_would_forget_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason and the setting that mends it, before anything of the pipeline is started."""
+    with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        client.config_set("appendonly", "no")
+        monkeypatch.setenv("REDIS_URL", server.url)
+        environment = {**os.environ, "WPP_FIRST_PORT": str(first_of_six_free())}
+        command = [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "appendonly is off: a restart forgets (set `appendonly yes`)" in done.stderr
+    assert "Traceback" not in done.stderr
