@@ -46,7 +46,7 @@ def test_every_curl_works(running: Running, demo: UUID, command: str) -> None:
 
 def test_the_python_example_works(running: Running, demo: UUID) -> None:
     """The producer's example enqueues, with the address of this Redis instead of the local world's."""
-    assert demo
+    assert isinstance(demo, UUID)
     (example,) = [text for _, language, text in BLOCKS if language == "python"]
     here = example.replace("redis://127.0.0.1:8003/0", running.environment["REDIS_URL"])
     assert here != example, "the example names another Redis than `make up` starts"

@@ -75,7 +75,7 @@ def read_until(program: subprocess.Popen[str], word: str) -> str:
 
 
 def descendants(program: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(program.pid).children(recursive=True)
+    return list(psutil.Process(program.pid).children(recursive=True))
 
 
 def left_of(processes: list[psutil.Process]) -> list[str]:
