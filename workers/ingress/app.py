@@ -15,7 +15,8 @@ from shared.directory import Directory
 from shared.lanes import Lanes
 from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
 from workers import unknown
-from workers.ingress import connection, integrations, messages, problems, webhooks
+from workers.ingress import connection, integrations, messages, problems, webhooks, wishes
+from workers.ingress.changes import Changes, on_stop
 from workers.ingress.grouped import GroupedAppends
 from workers.ingress.state import Doorway
 
@@ -45,7 +46,8 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
     durable.refuse_volatile(sync, allow=settings.wpp_allow_volatile_redis)
     database = Database(load(SupabaseSettings))
     client = connection.connect(settings.redis_url)
-    lanes = Lanes(sync, engine)
+    lanes, changes = Lanes(sync, engine), Changes(client)
+    on_stop(changes.stop)
     app.state.doorway = Doorway(
         keys=keys,
         redis=client,
@@ -55,9 +57,12 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
         settle_unknown=partial(unknown.settle, sync, lanes),
     )
     yield
+        changes=changes,
+        try_again=partial(wishes.try_again, sync, lanes, database),
     await client.aclose()
     sync.close()
 
+    await changes.aclose()
 
 async def _health(_request: Request) -> Response:
     """Tell that this process lives."""

@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from shared.errors import (
@@ -31,6 +32,32 @@ STATUS = {
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER_S = 2
+
+
+class Problem(BaseModel):
+    """What every error looks like (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str = Field(description="A word to tell errors apart by.")
+    detail: str = Field(description="What was wrong, and what to do.")
+    errors: list[dict[str, str]] = Field(default=[], description="The wrong fields, with a message each.")
+
+
+def _documented(what: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": what, "model": Problem, "content": {"application/problem+json": {"schema": schema}}}
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    400: _documented("Not readable as a request."),
+    401: _documented("A stranger."),
+    404: _documented("Not there, or not the caller's."),
+    422: _documented("A wrong field, or an Idempotency-Key that was used for something else."),
+    503: _documented("Nothing was accepted: try again later."),
+}
+"""The errors that every route may answer with, for OpenAPI."""
 
 log = structlog.get_logger()
 

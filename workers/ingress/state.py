@@ -2,17 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import redis.asyncio
-from fastapi import Request
+from fastapi import Depends, Request
 
 from shared.database import Database
 from shared.directory import Directory
-from shared.settings import KeySettings
+from shared.lanes import Append
+from shared.settings import DoorSettings, KeySettings
+from workers.ingress.changes import Changes
 from workers.ingress.grouped import GroupedAppends
 
+
+BIG_AT_ONCE = 8
+"""Webhooks of more than a megabyte that are read at the same time; the others wait for their turn."""
 
 @dataclass(frozen=True)
 class Doorway:
@@ -25,6 +30,11 @@ class Doorway:
     sessions: dict[str, tuple[float, UUID]] = field(default_factory=dict)
 
 
+    changes: Changes
+    try_again: Callable[[Append], None]
 def doorway(request: Request) -> Doorway:
     found: Doorway = request.app.state.doorway
     return found
+
+
+Here = Annotated[Doorway, Depends(doorway)]
