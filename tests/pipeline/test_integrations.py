@@ -68,7 +68,7 @@ def test_a_held_answer_holds_nobody_up(running: Running, faults: Any) -> None:
         began = time.monotonic()
         assert crm.get("/v1/integrations").status_code == 200
         assert time.monotonic() - began < 2
-    assert {each.result().json()["status"] for each in held} == {"starting"}
+        assert {each.result().json()["status"] for each in held} == {"starting"}
 
 
 def test_a_hundred_clicks_are_one_client(running: Running) -> None:
