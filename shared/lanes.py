@@ -8,7 +8,9 @@ settled event enter the outbox in that same atomic step. The protocol is `lanes.
 
 import hashlib
 import json
+import math
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -52,10 +54,17 @@ class Claim:
     body: bytes
     reason: str
     """Why it was postponed the last time, if it was."""
+    until_s: float = math.inf
+    """When the lease ends at the earliest, by this process' `time.monotonic`."""
 
     @property
     def expired(self) -> bool:
         return self.now_ms >= self.expires_ms
+
+    @property
+    def left_s(self) -> float:
+        """How long it is ours for certain; nothing to do with it may begin later."""
+        return self.until_s - time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,8 @@ class Lanes:
 
     def claim(self, kind: Kind, slot: Slot) -> Claim | None:
         """Claim the next ready event of `kind`, or None when none is ready."""
-        return self._take(kind, slot, self._call("claim", self._wanted(kind, slot)))
+        asked_s = time.monotonic()
+        return self._take(kind, slot, self._call("claim", self._wanted(kind, slot)), asked_s)
 
     def conclude(self, claim: Claim, verdict: Verdict, slot: Slot | None = None) -> tuple[bool, Claim | None]:
         """End a claim; with a `slot`, take the next one in the same round trip.
@@ -174,8 +184,9 @@ class Lanes:
         next claim.
         """
         wanted = self._wanted(claim.kind, slot) if slot else {}
+        asked_s = time.monotonic()
         reply = self._call("conclude", wanted | self._verdict(claim, verdict))
-        return reply[0] == b"ok", self._take(claim.kind, slot, reply[1]) if slot else None
+        return reply[0] == b"ok", self._take(claim.kind, slot, reply[1], asked_s) if slot else None
 
     def extend(self, claim: Claim) -> bool:
         """Renew the lease from now on. False: it is no longer ours, stop working on it."""
@@ -261,14 +272,14 @@ class Lanes:
             "limit": self._settings.wpp_outbox_limit,
         }
 
-    def _take(self, kind: Kind, slot: Slot, reply: Sequence[Any]) -> Claim | None:
+    def _take(self, kind: Kind, slot: Slot, reply: Sequence[Any], asked_s: float) -> Claim | None:
         while reply[0] == b"again":  # many lanes that have to wait stood in front, and are out of the way now
             reply = self._call("claim", self._wanted(kind, slot))
         slot.seq += 1
-        return self._read(kind, reply) if reply[0] == b"claim" else None
+        return self._read(kind, reply, asked_s + self._settings.wpp_lease_s) if reply[0] == b"claim" else None
 
     @staticmethod
-    def _read(kind: Kind, reply: Sequence[bytes]) -> Claim:
+    def _read(kind: Kind, reply: Sequence[bytes], until_s: float = math.inf) -> Claim:
         _, event_id, lane, fence, attempts, accepted, expires, now, body, reason = reply
         return Claim(
             kind=kind,
@@ -281,6 +292,7 @@ class Lanes:
             now_ms=int(now),
             body=body,
             reason=reason.decode(),
+            until_s=until_s,
         )
 
     def _verdict(self, claim: Claim, verdict: Verdict) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
             return handler(claim)
         except DatabaseUnavailableError as error:
             return Postponed(back_off(claim.attempts), f"{error.code}: {error}")
+        except (redis.ConnectionError, redis.TimeoutError) as error:  # no surprise, however often it was tried before
+            return Postponed(back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}")
         except Exception as error:
             log.exception("event.surprise")
             if claim.attempts >= MAX_SURPRISES:

@@ -1,11 +1,15 @@
 """Sends: one message to the platform, settled as sent, failed or unknown, or tried again when it proved not sent."""
 
+import structlog
+
 from shared import intake
+from shared.deadline import within
 from shared.directory import Route
 from shared.errors import (
     InvalidApiKeyError,
     LimitedError,
     NotSentError,
+    PipelineError,
     PlatformError,
     RefusedError,
     UnauthorizedError,
@@ -20,6 +24,8 @@ from workers.unknown import unknown
 REPAIR_S = 60.0
 """How long the lanes of an integration wait between two looks at a key that was refused."""
 
+log = structlog.get_logger()
+
 
 def handle(claim: Claim, here: Services) -> Verdict:
     """Send one message, and say what is known of it."""
@@ -30,9 +36,15 @@ def handle(claim: Claim, here: Services) -> Verdict:
     if not route.is_enabled:
         return give_up(claim, "disabled", f"the integration {route.name!r} is switched off")
     try:
-        sent = here.platform.send(route.account, event)
+        with within(claim.left_s):  # later it would be somebody else's turn, and the next message might be out already
+            sent = here.platform.send(route.account, event)
     except PlatformError as error:
         return after(error, claim, route, here)
+    except PipelineError:
+        raise  # no token was to be had: nothing has left
+    except Exception as error:
+        log.exception("send.surprise")
+        return unknown(claim, f"an error on our side while the platform was asked: {type(error).__name__}", route)
     outcome = intake.message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
     return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
 

@@ -79,6 +79,19 @@ def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis
     assert (record.state, record.reason) == ("queued", "database_unavailable: no answer")
 
 
+@pytest.mark.parametrize("error", [redis.ConnectionError("away"), redis.TimeoutError("away")])
+def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: Exception) -> None:
+    """A message that was held back for an hour by a limit does not fail because Redis restarts just then."""
+    accept(lanes, "Hello")
+
+    def away(_claim: Claim) -> Verdict:
+        raise error
+
+    claim = lanes.claim("send", Slot())
+    assert claim
+    assert isinstance(judge(Claim(**{**vars(claim), "attempts": 1000}), away, give_up), Postponed)
+
+
 def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
     """A handler that raises what nobody expected costs its own event a few attempts, and nobody else anything."""
     accept(lanes, "Hello")

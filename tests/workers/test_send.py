@@ -1,5 +1,6 @@
 """Sends: what each failure of the platform means for the message."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -9,8 +10,10 @@ import pytest
 import redis
 
 from shared import intake
+from shared.deadline import remaining
 from shared.directory import Route
 from shared.errors import (
+    DatabaseUnavailableError,
     InvalidApiKeyError,
     LimitedError,
     NotSentError,
@@ -40,10 +43,11 @@ class Surroundings:
     """What a send works with: a real Redis, and a platform, a directory and a database that answer as told."""
 
     lanes: Lanes
-    answer: Sent | PlatformError = field(default_factory=lambda: Sent("task_1"))
+    answer: Sent | Exception = field(default_factory=lambda: Sent("task_1"))
     route: Route | None = ROUTE
     breaker_state: State = field(default_factory=lambda: State("closed"))
     reported: list[str] = field(default_factory=list)
+    left_s: list[float] = field(default_factory=list)
 
     @property
     def directory(self) -> "Surroundings":
@@ -56,7 +60,8 @@ class Surroundings:
 
     def send(self, account: str, _event: SendEvent) -> Sent:
         assert account == ROUTE.account
-        if isinstance(self.answer, PlatformError):
+        self.left_s.append(remaining())
+        if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
@@ -140,6 +145,31 @@ def test_what_nobody_can_know_is_unknown(around: Surroundings, handled: Callable
     verdict = settled(handled())
     assert verdict.state == "unknown"
     assert [cast("MessageOutcome", outcome).status for outcome in verdict.outcomes] == ["unknown"]
+
+
+def test_an_error_of_our_own_while_the_platform_is_asked_is_unknown(
+    around: Surroundings, handled: Callable[[], Verdict]
+) -> None:
+    """Nobody knows whether the request had left: what is not proven unsent is not sent again."""
+    around.answer = ValueError("an answer that nobody thought of")
+    assert settled(handled()).state == "unknown"
+
+
+def test_a_token_that_supabase_cannot_give_is_waited_for(around: Surroundings, handled: Callable[[], Verdict]) -> None:
+    """Without a token nothing has left; the drain postpones it."""
+    around.answer = DatabaseUnavailableError("no answer")
+    with pytest.raises(DatabaseUnavailableError):
+        handled()
+
+
+def test_the_platform_is_asked_within_the_lease_only(around: Surroundings) -> None:
+    """A worker that was held up finds its time over: its conversation may have gone on without it."""
+    claim = claimed(around.lanes)
+    send.handle(claim, cast("Services", around))
+    assert 0 < around.left_s[0] <= EngineSettings().wpp_lease_s
+    late = Claim(**{**vars(claim), "until_s": time.monotonic() - 1})
+    send.handle(late, cast("Services", around))
+    assert around.left_s[1] < 0
 
 
 def test_an_organization_that_prefers_doubles_has_it_sent_again(
