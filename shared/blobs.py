@@ -14,7 +14,6 @@ from uuid import UUID
 import redis
 
 from shared.lanes import PREFIX
-from shared.shapes import scrub_text
 
 LONG = 32_768
 """Bytes. Longer texts are lifted."""
@@ -37,12 +36,13 @@ def lift(body: bytes | bytearray) -> tuple[bytes | bytearray, dict[str, bytes]]:
     Raises:
         ValueError: a long text is no JSON string.
     """
-    kept, blobs, done = bytearray(), {}, 0
+    blobs: dict[str, bytes] = {}
+    kept, done = bytearray(), 0
     if 0 in body[:4]:  # UTF-16 or UTF-32, in which a quote is no byte
         return body, blobs
     for start, end in _texts(body):
         if end - start > LONG:
-            text = _plain(bytes(body[start:end]))
+            text = _plain(bytes(memoryview(body)[start:end]))
             digest = hashlib.sha256(text).hexdigest()
             blobs[digest] = text
             kept += body[done : start - 1]
@@ -74,7 +74,7 @@ def filled(value: Any, texts: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [filled(item, texts) for item in value]
     found = digest_in(value, texts)
-    return scrub_text(texts[found]) if found else value
+    return texts[found] if found else value
 
 
 def key(event_id: UUID, digest: str) -> str:
@@ -127,10 +127,10 @@ def _escaped(body: bytes | bytearray, quote: int) -> bool:
 
 
 def _plain(text: bytes) -> bytes:
-    """Return the text that a JSON string stands for."""
+    """Return the text that a JSON string stands for, fit to be stored anywhere."""
     if b"\\" in text:
         read: str = json.loads(b'"' + text + b'"')
-        return read.encode(errors="replace")
+        return read.replace("\0", "\ufffd").encode(errors="replace")
     if not text.isascii():
         text.decode()
     return text

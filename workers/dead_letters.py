@@ -8,23 +8,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared import intake
 from shared.database import Database, DeadLetter
-from shared.events import AnyEvent, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.events import AnyEvent, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent, utc_now
 from shared.lanes import Claim, Lanes
 from shared.outcomes import DeadLetterOutcome
 from shared.wakeups import wake
 
-EVENT: TypeAdapter[SendEvent | ProvisionEvent | WebhookEvent] = TypeAdapter(AnyEvent)
+Waiting = SendEvent | ProvisionEvent | WebhookEvent | MediaEvent
+EVENT: TypeAdapter[Waiting] = TypeAdapter(AnyEvent)
 
 
-def dead_letter(
-    event: SendEvent | ProvisionEvent | WebhookEvent, claim: Claim, reason: str, detail: str
-) -> DeadLetterOutcome:
+def dead_letter(event: Waiting, claim: Claim, reason: str, detail: str) -> DeadLetterOutcome:
     """Return the dead letter of an event: `reason` is one word to search by, `detail` a sentence to act on."""
     return DeadLetterOutcome(
         at=utc_now(),
         id=event.id,
-        organization_id=None if isinstance(event, WebhookEvent) else event.organization_id,
-        account=event.account if isinstance(event, WebhookEvent) else None,
+        organization_id=getattr(event, "organization_id", None),
+        account=getattr(event, "account", None),
         kind=event.kind,
         lane=claim.lane,
         reason=reason,

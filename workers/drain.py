@@ -7,6 +7,7 @@ the process shuts down; it never holds a claim while it is not working on it.
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import Event as Flag
 from typing import TypeVar
@@ -16,7 +17,8 @@ import structlog
 
 from shared.errors import DatabaseUnavailableError
 from shared.events import Kind
-from shared.lanes import Claim, Lanes, Postponed, SlotOfThread, Verdict
+from shared.lanes import Claim, Lanes, Postponed, Settled, SlotOfThread, Verdict
+from shared.wakeups import wake
 
 DRAIN_S = 10.0
 """How long one wake-up is followed: short beside Dramatiq's time limit, long beside one event."""
@@ -52,10 +54,19 @@ def drain(lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping:
         counted, following = _persistently(partial(lanes.conclude, claim, verdict, slot if go_on else None))
         if not counted:
             log.warning("claim.lost", event_id=str(claim.id), lane=claim.lane, verdict=type(verdict).__name__)
+        _wake_followers(lanes, kind, verdict)
         if not go_on:
             return True
         claim = following
     return False
+
+
+def _wake_followers(lanes: Lanes, kind: Kind, verdict: Verdict) -> None:
+    """Wake the workers of another kind for what follows now; the clock does it if this fails."""
+    follow = verdict.follow if isinstance(verdict, Settled) else ()
+    for other in {item.kind for item in follow if item.kind != kind and not item.delay_s}:
+        with suppress(redis.RedisError):
+            wake(lanes.client, other)
 
 
 def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:

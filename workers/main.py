@@ -9,7 +9,7 @@ from shared import durable, logs
 from shared.events import Kind
 from shared.settings import RedisSettings, load
 from shared.wakeups import wake
-from workers import provision, send, webhook
+from workers import media, provision, send, webhook
 from workers.broker import broker, stopping
 from workers.drain import GiveUp, drain
 from workers.services import Handle, services
@@ -32,6 +32,11 @@ def drain_provision() -> None:
 @dramatiq.actor(broker=broker, queue_name="webhook")
 def drain_webhook() -> None:
     _drain("webhook", webhook.handle, webhook.give_up)
+
+
+@dramatiq.actor(broker=broker, queue_name="media")
+def drain_media() -> None:
+    _drain("media", media.handle, media.give_up)
 
 
 def _drain(kind: Kind, handle: Handle, give_up: GiveUp) -> None:

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shared import durable, logs
+from shared import blobs, durable, logs
 from shared.database import Database
 from shared.directory import Directory
 from shared.lanes import Lanes
-from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
+from shared.settings import DoorSettings, EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
 from workers import unknown
 from workers.ingress import connection, integrations, messages, problems, webhooks, wishes
 from workers.ingress.changes import Changes, on_stop
@@ -32,8 +32,8 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(messages.router)
     app.include_router(integrations.router)
-    # a plain route: nothing to parse or to document stands between the platform and Redis
-    app.routes.append(Route("/webhooks/wpp/{account}/{key}", webhooks.receive, methods=["POST"]))
+    # plain routes: nothing to parse or to document stands between the platform and Redis
+    app.routes.extend(webhooks.ROUTES)
     app.routes.append(Route("/health", _health))
     app.routes.append(Route("/ready", _ready))
     return app
@@ -50,6 +50,8 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
     on_stop(changes.stop)
     app.state.doorway = Doorway(
         keys=keys,
+        door=load(DoorSettings),
+        blob_ttl_s=int(2 * engine.wpp_max_age_s) + blobs.LEFT_S,
         redis=client,
         appends=GroupedAppends(client, lanes),
         database=database,

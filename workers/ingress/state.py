@@ -1,5 +1,6 @@
 """What the routes work with, built when the door opens."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -15,23 +16,27 @@ from shared.settings import DoorSettings, KeySettings
 from workers.ingress.changes import Changes
 from workers.ingress.grouped import GroupedAppends
 
-
 BIG_AT_ONCE = 8
 """Webhooks of more than a megabyte that are read at the same time; the others wait for their turn."""
+
 
 @dataclass(frozen=True)
 class Doorway:
     keys: KeySettings
+    door: DoorSettings
+    blob_ttl_s: int
+    """Longer than an event and, after it, its file may wait."""
     redis: "redis.asyncio.Redis"
     appends: GroupedAppends
     database: Database
     directory: Directory
+    changes: Changes
+    try_again: Callable[[Append], None]
     settle_unknown: Callable[[UUID, Literal["sent", "failed", "again"]], bool]
+    big_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BIG_AT_ONCE))
     sessions: dict[str, tuple[float, UUID]] = field(default_factory=dict)
 
 
-    changes: Changes
-    try_again: Callable[[Append], None]
 def doorway(request: Request) -> Doorway:
     found: Doorway = request.app.state.doorway
     return found

@@ -1,0 +1,186 @@
+"""Fetching a file from a link that somebody else wrote, without being led into our own network.
+
+Every hop is checked, and each address where the connection is made: what a name resolved to a moment ago proves
+nothing. So no redirect and no second answer of a name server leads anywhere else than to a public address.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+import httpx
+
+from shared.deadline import within
+from shared.settings import MediaSettings
+from shared.wpp.sockets import DeadlineBackend
+from workers.media.errors import GoneError, UnreachableError
+
+WHOLE_S = 120.0
+CONNECT_S = 5.0
+MOST_HOPS = 4
+MAY_COME_BACK = {408, 425, 429}
+EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")))
+"""IPv6 networks whose addresses hold an IPv4 one, which may be any: NAT64, Teredo, 6to4, the mapped and compatible."""
+
+Resolve = Callable[[str, int], list[str]]
+
+
+class ForbiddenAddressError(Exception):
+    """A name leads to an address that is not public."""
+
+
+class Fetcher:
+    """`resolve(host, port)` returns the addresses of a name; it is given by tests only."""
+
+    def __init__(self, settings: MediaSettings, resolve: Resolve | None = None) -> None:
+        self._hosts, self._private = settings.wpp_media_hosts, settings.wpp_media_private_hosts
+        backend = PublicBackend(resolve or addresses, self._is_private)
+        headers = {"Accept-Encoding": "identity", "User-Agent": "wpp-pipeline"}
+        self._http = httpx.Client(transport=_Transport(backend), headers=headers, timeout=None, trust_env=False)  # noqa: S113 - the deadline
+
+    def close(self) -> None:
+        self._http.close()
+
+    @contextmanager
+    def open(self, url: str) -> Iterator[Iterator[bytes]]:
+        """Open a link; read its pieces within the `with`.
+
+        Raises:
+            GoneError: it leads nowhere, or where we don't go.
+            UnreachableError: nobody answers at the moment.
+        """
+        with within(WHOLE_S):
+            response = self._follow(url)
+            try:
+                yield _pieces(response)
+            finally:
+                response.close()
+
+    def _follow(self, url: str) -> httpx.Response:
+        place = self._checked(url)
+        for _ in range(MOST_HOPS):
+            response = self._get(place)
+            if not response.has_redirect_location:
+                return _found(response)
+            response.close()
+            place = self._checked(str(place.join(response.headers["location"])))
+        msg = "it is redirected too often"
+        raise GoneError(msg)
+
+    def _get(self, place: httpx.URL) -> httpx.Response:
+        try:
+            return self._http.send(self._http.build_request("GET", place), stream=True)
+        except ForbiddenAddressError as error:
+            raise GoneError(str(error)) from None
+        except httpx.HTTPError as error:
+            raise UnreachableError(type(error).__name__) from None
+
+    def _checked(self, url: str) -> httpx.URL:
+        try:
+            place = httpx.URL(url)
+        except (httpx.InvalidURL, ValueError):
+            msg = "its link is none"
+            raise GoneError(msg) from None
+        if place.scheme not in {"http", "https"} or not place.host or place.userinfo:
+            msg = "its link is not a plain http(s) one"
+            raise GoneError(msg)
+        host, port = place.raw_host.decode().lower(), place.port or {"http": 80, "https": 443}[place.scheme]
+        if self._hosts and not (_named(host, port, self._hosts) or self._is_private(host, port)):
+            msg = "its link leads to a host that is not in WPP_MEDIA_HOSTS"
+            raise GoneError(msg)
+        return place
+
+    def _is_private(self, host: str, port: int) -> bool:
+        return _named(host, port, self._private)
+
+
+class PublicBackend(httpcore.NetworkBackend):
+    """Connects to public addresses, and to hosts that are `private` on purpose; within the deadline."""
+
+    def __init__(self, resolve: Resolve, private: Callable[[str, int], bool]) -> None:
+        self._inner, self._resolve, self._private = DeadlineBackend(), resolve, private
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002 - ours is shorter
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        found = self._resolve(host, port)
+        if not self._private(host, port) and not all(map(is_public, found)):
+            msg = "its link leads to an address that is not public"
+            raise ForbiddenAddressError(msg)
+        last: Exception = httpcore.ConnectError("the name has no address")
+        for address in found[:4]:
+            try:
+                return self._inner.connect_tcp(address, port, CONNECT_S, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                last = error
+        raise last
+
+
+class _Transport(httpx.HTTPTransport):
+    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(trust_env=False),
+            max_keepalive_connections=0,
+            network_backend=backend,
+        )
+
+
+def addresses(host: str, port: int) -> list[str]:
+    """Return the addresses that a name has now, in the system's order."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        msg = "the name could not be resolved"
+        raise httpcore.ConnectError(msg) from error
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def is_public(address: str) -> bool:
+    """Return whether an address belongs to somebody out there, whatever way it is written."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and (
+        parsed.ipv4_mapped or parsed.is_site_local or any(parsed in network for network in EMBEDDING)
+    ):
+        return False
+    return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified)
+
+
+def _named(host: str, port: int, names: tuple[str, ...]) -> bool:
+    return any(
+        name in {host, f"{host}:{port}", f"[{host}]:{port}"} or (name.startswith(".") and f".{host}".endswith(name))
+        for name in names
+    )
+
+
+def _found(response: httpx.Response) -> httpx.Response:
+    status = response.status_code
+    if status == httpx.codes.OK:
+        if response.headers.get("content-encoding", "identity").lower() == "identity":
+            return response
+        response.close()
+        msg = "it comes compressed, which we did not ask for"
+        raise GoneError(msg)
+    response.close()
+    if status >= 500 or status in MAY_COME_BACK:
+        msg = f"its link answers {status}"
+        raise UnreachableError(msg)
+    msg = f"its link answers {status}"
+    raise GoneError(msg)
+
+
+def _pieces(response: httpx.Response) -> Iterator[bytes]:
+    try:
+        yield from response.iter_raw(65_536)
+    except httpx.HTTPError as error:
+        raise UnreachableError(type(error).__name__) from None
