@@ -20,6 +20,7 @@ from workers.ingress.changes import Changes, on_stop
 from workers.ingress.grouped import GroupedAppends
 from workers.ingress.state import Doorway
 
+
 def create_app() -> FastAPI:
     """Return the app; what it works with is opened when it starts to serve.
 
@@ -56,15 +57,15 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
         appends=GroupedAppends(client, lanes),
         database=database,
         directory=Directory(sync, database),
+        changes=changes,
+        try_again=partial(wishes.try_again, sync, lanes, database),
         settle_unknown=partial(unknown.settle, sync, lanes),
     )
     yield
-        changes=changes,
-        try_again=partial(wishes.try_again, sync, lanes, database),
+    await changes.aclose()
     await client.aclose()
     sync.close()
 
-    await changes.aclose()
 
 async def _health(_request: Request) -> Response:
     """Tell that this process lives."""
