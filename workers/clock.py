@@ -19,6 +19,7 @@ from shared.events import KINDS, Kind, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Verdict
 from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load
 from shared.wakeups import wake
+from workers import sessions
 from workers.starting import or_say_why
 from workers.unknown import unknown
 
@@ -85,6 +86,7 @@ def main() -> None:
         client = durable.connect_durable(load(RedisSettings))
         database, engine = Database(load(SupabaseSettings)), load(EngineSettings)
     directory = Directory(client, source=None)  # a policy that Redis does not know is the cautious one
+    threading.Thread(target=sessions.keep, args=(stopping,)).start()
     threading.Thread(target=keep_directory, args=(directory, database, stopping)).start()
     clock, pause = Clock(client, Lanes(client, engine), directory), 0.0
     while not stopping.wait(pause):

@@ -1,0 +1,130 @@
+"""Health by evidence: what is connected is looked at now and then, and doubted when nothing is heard of it.
+
+A number of which something was heard lately needs no look. The others are asked about, each at most once in
+`wpp_check_every_s` and all together at most `wpp_checks_per_second` times a second, however many clocks run. What is
+disconnected, or was never scanned, is left alone.
+"""
+
+import time
+from datetime import datetime, timedelta
+from threading import Event as Flag
+
+import redis
+import structlog
+
+from shared.database import Integration
+from shared.errors import DatabaseError, InvalidApiKeyError, PlatformError, RefusedError
+from shared.events import utc_now
+from shared.lanes import PREFIX
+from shared.outbox import Outbox
+from shared.outcomes import SessionOutcome
+from shared.settings import EngineSettings
+from shared.wpp.answers import AccountStatus
+from workers.services import Services, services
+from workers.watch import LOOKED, seen
+
+ROUND_S = 15.0
+"""From the end of one walk over all numbers to the next."""
+SILENT = "nothing was heard since a message went out"
+HEARD = "heard of again"
+LOST: dict[AccountStatus, str] = {
+    "offline": "the platform says it is offline",
+    "qr_required": "its phone is no longer linked",
+}
+
+log = structlog.get_logger()
+
+
+def keep(stopping: Flag) -> None:
+    """Walk over all numbers again and again until told to stop."""
+    while not stopping.wait(ROUND_S):
+        try:
+            walk(services(), stopping)
+        except (DatabaseError, PlatformError, redis.RedisError) as error:
+            log.warning("sessions.not_checked", error=str(error))
+
+
+def walk(here: Services, stopping: Flag) -> int:
+    """Look at each number that needs it; return how many were asked about at the platform.
+
+    Raises:
+        PlatformError: the platform does not answer, which says nothing about any number.
+    """
+    asked = 0
+    for integration in here.database.every_integration():
+        if stopping.is_set():
+            break
+        if not _needs_a_look(integration, here.engine):
+            continue
+        if heard_lately(integration, here.engine):
+            if integration.status == "degraded":
+                _tell(seen(integration, "connected", utc_now(), HEARD), here)
+        elif _may_ask(integration, here, stopping):
+            look(integration, here)
+            asked += 1
+    return asked
+
+
+def look(integration: Integration, here: Services) -> None:
+    """Ask the platform about one number, and record what has changed."""
+    asked = utc_now()
+    try:
+        status = here.platform.status(integration.account)
+    except (InvalidApiKeyError, RefusedError) as error:
+        _tell(seen(integration, "error", asked, error.code, error=str(error)), here)
+        return
+    if news := judge(integration, status, asked, here.engine):
+        _tell(news, here)
+
+
+def judge(
+    integration: Integration, status: AccountStatus, asked: datetime, engine: EngineSettings
+) -> SessionOutcome | None:
+    """Return what has changed about a number whose account the platform says is in `status`; None for nothing."""
+    if reason := LOST.get(status):
+        return seen(integration, "disconnected", asked, reason)
+    if status == "starting":
+        started = integration.status == "starting"
+        return None if started else seen(integration, "starting", asked, "the platform is starting it again")
+    since = integration.awaited_since
+    if since and asked - since > timedelta(seconds=engine.wpp_silence_s):
+        return None if integration.status == "degraded" else seen(integration, "degraded", asked, SILENT)
+    return None if integration.status == "connected" else seen(integration, "connected", asked, LOOKED)
+
+
+def heard_lately(integration: Integration, engine: EngineSettings) -> bool:
+    """Return whether something came from this number within the time between two looks."""
+    heard = [at for at in (integration.last_inbound_at, integration.last_ack_at) if at]
+    return bool(heard) and utc_now() - max(heard) < timedelta(seconds=engine.wpp_check_every_s)
+
+
+def _needs_a_look(integration: Integration, engine: EngineSettings) -> bool:
+    """A number that ought to work; or one whose watch should have ended, so that something went wrong with it."""
+    if not integration.account:
+        return False
+    if integration.status in {"connected", "degraded"}:
+        return True
+    forgotten = timedelta(seconds=2 * engine.wpp_watch_limit_s)
+    since = integration.status_at or integration.created_at
+    return integration.status in {"starting", "qr_issued"} and since is not None and utc_now() - since > forgotten
+
+
+def _may_ask(integration: Integration, here: Services, stopping: Flag) -> bool:
+    """Take the right to ask about a number now: its own turn, and a place in a second that has one left."""
+    turn = f"{PREFIX}checked:{integration.id}"
+    if not here.redis.set(turn, 1, nx=True, px=int(here.engine.wpp_check_every_s * 1000)):
+        return False
+    while not stopping.is_set():
+        second = f"{PREFIX}checks:{int(time.time())}"
+        pipe = here.redis.pipeline(transaction=True)
+        pipe.incr(second)
+        pipe.expire(second, 5)
+        if pipe.execute()[0] <= here.engine.wpp_checks_per_second:
+            return True
+        stopping.wait(1 - time.time() % 1)
+    return False
+
+
+def _tell(outcome: SessionOutcome, here: Services) -> None:
+    log.info("session.changed", account=outcome.account, status=outcome.status, reason=outcome.reason)
+    Outbox(here.redis, consumer="").add([outcome])
