@@ -92,7 +92,7 @@ def ready(town: Town) -> None:
         except httpx.TransportError:
             return False
 
-    until(check, "the door to open", within_s=15)
+    until(check, "the door to open", within_s=40)
 
 
 def connect(town: Town) -> Number:

@@ -4,6 +4,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +29,7 @@ class FaultyGateway:
         self.rate = 0.0
         self.dice = random.Random()  # noqa: S311 - dice, not secrets
         self.failed = {"refused": 0, "cut": 0}
+        self._stalls: list[tuple[str, float]] = []
         self._lock = threading.Lock()
         self._server = _Server(self)
         self.url = f"http://{LOCALHOST}:{self._server.server_address[1]}"
@@ -42,6 +44,19 @@ class FaultyGateway:
             if kind:
                 self.failed[kind] += 1
             return kind
+
+    def stall(self, part: str, seconds: float) -> None:
+        """Let the next call wait whose path and query have this `part`."""
+        with self._lock:
+            self._stalls.append((part, seconds))
+
+    def stalled_s(self, path: str) -> float:
+        with self._lock:
+            found = next((stall for stall in self._stalls if stall[0] in path), None)
+            if found is None:
+                return 0.0
+            self._stalls.remove(found)
+            return found[1]
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
@@ -87,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        time.sleep(self.server.gateway.stalled_s(self.path))
         fault = self.server.gateway.fault(self.path)
         if fault == "refused":
             self._answer(503, [("Content-Type", "application/json")], b'{"message": "upstream is away"}')

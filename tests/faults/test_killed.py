@@ -8,10 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared import ledger
+from shared.events import Message
+from shared.producer import Producer
 from tests.faults.audit import drained, keep_promises, read_books
-from tests.faults.callers import Callers, conversations
+from tests.faults.callers import Callers, Sent, conversations
 from tests.faults.conftest import Say, StartFleet, until
-from tests.faults.town import Town
+from tests.faults.town import Town, quick
 
 WITHIN_S = 30.0
 BLOCKED_S = 15.0
@@ -73,6 +75,33 @@ def test_a_hundred_connects_of_a_killed_worker_run_again_within_30_s(
         organizations,
     )
     assert made == [(100, 100)]
+
+
+@pytest.mark.faults
+def test_a_worker_that_was_held_up_beyond_its_lease_sends_nothing(
+    town: Town, start_fleet: StartFleet, say: Say
+) -> None:
+    """Its message is unknown and the next one has gone out: what comes now would be out of order."""
+    tag = f"late-{time.time_ns()}"
+    start_fleet(quick(), {"send": 1, "webhook": 1, "record": 1, "clock": 1})
+    conversation = conversations(town, 1)[0]
+    number, route = conversation.number, f"wpp:integration:{conversation.number.integration_id}"
+    until(lambda: town.client.exists(route), "the clock to copy the numbers into Redis")
+    town.client.delete(route)
+    town.gateway.stall(f"id=eq.{number.integration_id}", 7)  # s; the lease is 4 s
+    producer = Producer(town.client)
+    accepted = []
+    for seq in range(2):
+        message = Message(to=conversation.peer, text=conversation.text(tag, seq), integration_id=number.integration_id)
+        taken = producer.send(number.organization_id, message)
+        accepted.append(Sent(taken.id, conversation, seq, message.text))
+    drained(town, 30)
+    time.sleep(3)  # the one that was held up is back
+    books = read_books(town, tag, accepted)
+    keep_promises(books, accepted)
+    say(f"in the order of sending: {[books.records[sent.text].state for sent in accepted]}")
+    assert [books.records[sent.text].state for sent in accepted] == ["unknown", "sent"]
+    assert [books.at_platform[sent.text] for sent in accepted] == [0, 1]
 
 
 def _connect(town: Town, organization_id: UUID) -> UUID:
