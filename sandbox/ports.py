@@ -56,7 +56,7 @@ def _bindable(port: int) -> bool:
 
 
 def _holder(port: int) -> str:
-    import psutil
+    import psutil  # noqa: PLC0415 - slow to load, and seldom needed
 
     try:
         held = [one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port]

@@ -109,10 +109,15 @@ class Directory:
                 pipe.set(f"{self._prefix}primary:{route.organization_id}", str(route.id), ex=REDIS_S)
         pipe.execute()
 
-    def forget(self, integration_id: UUID, organization_id: UUID) -> None:
-        """An integration has changed: read it anew. Other processes do within `HERE_S`."""
+    def refresh(self, integration_id: UUID, organization_id: UUID) -> None:
+        """An integration has changed: read its organization's anew. Other processes follow within `HERE_S`."""
         self._here.pop(integration_id, None)
         self._client.delete(self._key(integration_id), f"{self._prefix}primary:{organization_id}")
+        if self._source is None:
+            return
+        resends = self._source.resends_unknown(organization_id)
+        found = self._source.integrations(organization_id)
+        self.remember(Route.of(each, resends_unknown=resends) for each in found if each.account)
 
     def _fetched(self, integration_id: UUID) -> Route | None:
         return self._remembered(self._source.integration(integration_id) if self._source else None)

@@ -73,7 +73,7 @@ def disconnect(event: ProvisionEvent, _claim: Claim, here: Services) -> Verdict:
     except (RefusedError, InvalidApiKeyError) as error:  # already gone there: nothing to stop
         log.info("account.gone", account=integration.account, error=str(error))
     here.database.remove_integration(integration.id, event.organization_id)
-    here.directory.forget(integration.id, event.organization_id)
+    here.directory.refresh(integration.id, event.organization_id)
     _announce(integration, here)
     return Settled("done")
 
@@ -118,8 +118,7 @@ def _create(event: ProvisionEvent, existing: Integration | None, claim: Claim, h
         _stop_quietly(existing.account, here)
     saved = _save(event, existing, sub_organization, client, here)
     _keep(claim, here)
-    here.directory.forget(saved.id, saved.organization_id)
-    here.directory.find(saved.id)
+    here.directory.refresh(saved.id, saved.organization_id)
     _announce(saved, here)
     here.tokens.adopt(client.account, here.platform.initial_token(client.api_key))
     here.lanes.open_gate(intake.integration_gate(saved.id))
