@@ -1,0 +1,59 @@
+"""Our engine beside the broker that comes with Dramatiq: `python -m bench.engine [--no-fail] [--only PART …]`.
+
+Both are started in turns or side by side within this one run, each on a durable Redis of its own, the stock broker with
+its default settings. README.md says what each figure is. Exits with 1 when a target was missed.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from bench.engines.cost import costs
+from bench.engines.fairness import fairness
+from bench.engines.figures import Figure, table
+from bench.engines.idle import idle
+from bench.engines.pickup import pickups
+from bench.engines.recovery import Recovery
+from bench.engines.throughput import throughputs
+
+
+def recovery() -> list[Figure]:
+    return [Recovery().figure()]
+
+
+def quiet() -> list[Figure]:
+    """Measure what takes hardly any CPU, some of it at the same time."""
+    recovering = Recovery()
+    return [*pickups(), *idle(), recovering.figure()]
+
+
+PARTS: dict[str, Callable[[], list[Figure]]] = {
+    "pickup": pickups,
+    "idle": idle,
+    "recovery": recovery,
+    "cost": costs,
+    "throughput": throughputs,
+    "fairness": fairness,
+}
+ALL = (quiet, costs, throughputs, fairness)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--no-fail", action="store_true", help="exit with 0 whatever the figures are")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these alone")
+    arguments = parser.parse_args()
+    began, figures = time.monotonic(), list[Figure]()
+    print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
+    for measure in [PARTS[name] for name in arguments.only] if arguments.only else ALL:
+        figures += measure()
+    print(table(figures))
+    print(f"load after: {os.getloadavg()[0]:.1f}; took {time.monotonic() - began:.0f} s")
+    if not arguments.no_fail:
+        sys.exit(any(figure.missed for figure in figures))
+
+
+if __name__ == "__main__":
+    main()
