@@ -19,8 +19,8 @@ import httpx
 import psycopg
 import pytest
 import redis
-
 import supabase
+
 from sandbox.platform.server import PlatformServer
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
