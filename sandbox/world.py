@@ -110,7 +110,12 @@ class World:
                 raise SandboxError(msg)
         secrets = Secrets.kept_in(self.directory / "secrets.json")
         public_url = f"http://{LOCALHOST}:{self.ports.ingress}"
-        defaults = {"WPP_KEY_SECRETS": secrets.keys, "WPP_PUBLIC_URL": public_url, "PORT": str(self.ports.ingress)}
+        defaults = {
+            "WPP_KEY_SECRETS": secrets.keys,
+            "WPP_PUBLIC_URL": public_url,
+            "PORT": str(self.ports.ingress),
+            "WPP_MEDIA_PRIVATE_HOSTS": f"{LOCALHOST}:{self.ports.platform}",  # files of the played platform
+        }
         environment = {name: self._given.get(name) or value for name, value in defaults.items()}
         try:
             ports.claim("the ingress", int(environment["PORT"]))

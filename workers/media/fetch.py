@@ -24,6 +24,8 @@ MOST_HOPS = 4
 MAY_COME_BACK = {408, 425, 429}
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")))
 """IPv6 networks whose addresses hold an IPv4 one, which may be any: NAT64, Teredo, 6to4, the mapped and compatible."""
+SPECIAL = ipaddress.IPv4Network("192.0.0.0/24")
+"""Protocol assignments, of which older versions of Python know a part only; a cloud keeps its metadata there."""
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -152,6 +154,8 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address) and (
         parsed.ipv4_mapped or parsed.is_site_local or any(parsed in network for network in EMBEDDING)
     ):
+        return False
+    if isinstance(parsed, ipaddress.IPv4Address) and parsed in SPECIAL:
         return False
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified)
 

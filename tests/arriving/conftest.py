@@ -1,0 +1,21 @@
+"""A town where things arrive."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from sandbox.platform.server import PlatformServer
+from sandbox.supabase.project import Supabase
+from tests.arriving.town import Town, open_town
+from tests.workers.provisioning import Shop
+
+
+@pytest.fixture
+def town(
+    redis_client: redis.Redis, supabase_world: Supabase, database_url: str, platform: PlatformServer
+) -> Iterator[Town]:
+    """Return an organisation with one connected number; empty Redis, empty tables, a new platform."""
+    del database_url  # asked for because it empties the tables
+    with open_town(Shop(redis_client, supabase_world, platform)) as opened:
+        yield opened
