@@ -56,7 +56,9 @@ class EngineSettings(Group):
         default=16, gt=0, description="Events of one organization worked on at once."
     )
     wpp_outbox_limit: int = Field(
-        default=100_000, gt=0, description="Outcomes waiting for Supabase before we refuse more."
+        default=250_000,  # 10 minutes without Supabase at 100 events a second, with twice the room; some 110 MB
+        gt=0,
+        description="Outcomes waiting for Supabase before we refuse more.",
     )
     wpp_record_ttl_s: int = Field(default=8 * 86_400, gt=0, description="How long a finished event answers its key.")
     wpp_watch_limit_s: float = Field(default=600, gt=0, description="How long a started account is watched for a scan.")
