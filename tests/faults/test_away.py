@@ -1,6 +1,7 @@
 """Supabase or the platform is away for a while: work waits, and everything is there afterwards, once and in order."""
 
 import os
+import threading
 import time
 from typing import Any
 
@@ -16,8 +17,11 @@ from tests.faults.callers import Callers, conversations
 from tests.faults.conftest import Say, StartFleet, until
 from tests.faults.town import Number, Town, quick
 
-BACKLOG = int(os.environ.get("FAULTS_BACKLOG", "20000"))
-"""Events that come in while Supabase is away; each of them leaves two outcomes."""
+BACKLOG = int(os.environ.get("FAULTS_BACKLOG", "60000"))
+"""Events that come in while Supabase is away: what 10 minutes at 100 a second bring, as fast as Redis takes them.
+
+Each leaves two outcomes. The appends are those of the door, made here: HTTP is what the other tests are about.
+"""
 AT_ONCE = 500
 PLATFORM_AWAY_S = 8.0
 
@@ -38,9 +42,10 @@ def test_what_came_in_while_supabase_was_away_is_there_afterwards(
         stopped = time.monotonic()
         texts = _customers_write(town, tag, BACKLOG)
         callers.send(2, first=1)
-        until(lambda: not set(leftovers(town)) & {"lane", "ready", "leases"}, "all of it handled", 120, pause_s=0.5)
+        until(lambda: not set(leftovers(town)) & {"lane", "ready", "leases"}, "all of it handled", 150, pause_s=0.5)
         backlog = town.client.xlen("wpp:outbox")
-        say(f"{BACKLOG} events came in within {time.monotonic() - stopped:.0f} s: {backlog} outcomes wait for Supabase")
+        size_mb = (town.client.memory_usage("wpp:outbox", samples=0) or 0) / 1e6
+        say(f"{BACKLOG} events within {time.monotonic() - stopped:.0f} s: {backlog} outcomes ({size_mb:.0f} MB) wait")
     finally:
         town.supabase.start()
     back = time.monotonic()
@@ -55,6 +60,35 @@ def test_what_came_in_while_supabase_was_away_is_there_afterwards(
     keep_promises(books, callers.accepted)
     assert books.states == {"sent": len(callers.accepted)}
     assert [service.exits for service in fleet.services] == [[]] * len(fleet.services), "nobody gave up meanwhile"
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(180)
+def test_more_than_supabase_can_take_is_refused_before_memory_runs_out(
+    town: Town, start_fleet: StartFleet, say: Say
+) -> None:
+    """Past the bound the door says 503 and no message goes out; afterwards each goes out once, in order."""
+    tag = f"full-{time.time_ns()}"
+    start_fleet(quick(WPP_OUTBOX_LIMIT="200"))
+    callers = Callers(town, tag, conversations(town, 5))
+    callers.send(1)
+    drained(town, 60)
+    town.gateway.rate = 1
+    sending = threading.Thread(target=callers.send, args=(6,), kwargs={"first": 1})
+    sending.start()
+    until(lambda: callers.answers["503"], "the door to be full", within_s=30)
+    time.sleep(3)  # calls in flight end
+    backlog, gone_out = town.client.xlen("wpp:outbox"), len(town.messages())
+    time.sleep(1)
+    assert len(town.messages()) == gone_out
+    town.gateway.rate = 0
+    sending.join()
+    drained(town, 60)
+    say(f"full with {backlog} outcomes; the callers were told {dict(callers.answers)}")
+    books = read_books(town, tag, callers.accepted)
+    keep_promises(books, callers.accepted)
+    assert backlog < 200 + 300, "what was in hand may still come in, no more"
+    assert books.states == {"sent": 240 + 40}
 
 
 @pytest.mark.faults

@@ -25,7 +25,7 @@ GIVEN = [int(seed) for seed in os.environ.get("CHAOS_SEED", "").split(",") if se
 SEEDS = GIVEN or random.sample(range(1_000_000), 2)
 OF_EACH, MESSAGES, PER_S = 26, 10, 60.0
 """26 conversations of each of 8 organizations, 10 messages each: 2,080 in some 50 s, with the waits for the door."""
-VICTIMS = ("send", "send", "webhook", "record", "clock", "web", "provision")
+VICTIMS = ("send", "send", "send", "webhook", "record", "clock", "web")
 PLATFORM = {
     "latency_s": 0.05,
     "rate_429": 0.06,
@@ -68,7 +68,7 @@ class Chaos:
                 thread.join()
 
     def _kill(self) -> None:
-        while not self._over.wait(self._dice.uniform(2, 4)):
+        while not self._over.wait(self._dice.uniform(2.5, 4.5)):
             victim = self._dice.choice(self._fleet.of(self._dice.choice(VICTIMS)))
             if not victim.alive:
                 continue
@@ -80,7 +80,7 @@ class Chaos:
 
     def _kill_redis(self) -> None:
         dice = random.Random(self._dice.random())  # noqa: S311 - its own: threads take turns as they like
-        while not self._over.wait(dice.uniform(7, 12)):
+        while not self._over.wait(dice.uniform(9, 14)):
             self._town.redis.kill()
             time.sleep(dice.uniform(0.2, 2))
             self._town.redis.start()
@@ -89,7 +89,7 @@ class Chaos:
     def _pause(self) -> None:
         """Stop a worker for longer than its lease, so that it comes back with late news."""
         dice = random.Random(self._dice.random())  # noqa: S311
-        while not self._over.wait(dice.uniform(8, 14)):
+        while not self._over.wait(dice.uniform(9, 14)):
             victim = dice.choice(self._fleet.of("send"))
             victim.signal(signal.SIGSTOP)
             time.sleep(5)
