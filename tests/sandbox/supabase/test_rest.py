@@ -187,14 +187,22 @@ def test_carries_large_rows(client: supabase.Client) -> None:
     assert rows(client.table("notes").select("body").execute()) == [{"body": body}]
 
 
+def code_of_an_insert(client: supabase.Client) -> str:
+    with pytest.raises(APIError) as away:
+        client.table("notes").insert({"body": "lost"}).execute()
+    return away.value.code or ""
+
+
 def test_says_503_while_postgres_is_away_and_recovers(client: supabase.Client, supabase_world: Supabase) -> None:
     """Postgres killed: the same error as a hosted project's; started again: what was acknowledged is there."""
     client.table("notes").insert({"body": "kept"}).execute()
     supabase_world.postgres.kill()
-    with pytest.raises(APIError) as away:
-        client.table("notes").insert({"body": "lost"}).execute()
-    assert (away.value.code or "").startswith("PGRST0")
-    supabase_world.postgres.start()
+    try:
+        codes = {code_of_an_insert(client) for _ in range(5)}
+    finally:
+        supabase_world.postgres.start()
+    # the first one may have been under way when Postgres went (57P01)
+    assert any(code.startswith("PGRST0") for code in codes), codes
     for _ in range(100):
         try:
             answer = client.table("notes").select("body").execute()
