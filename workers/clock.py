@@ -17,9 +17,9 @@ from shared.directory import Directory, Route
 from shared.errors import DatabaseError
 from shared.events import KINDS, Kind, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Verdict
-from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load
+from shared.settings import EngineSettings, HouseSettings, RedisSettings, SupabaseSettings, load
 from shared.wakeups import wake
-from workers import sessions
+from workers import house, sessions
 from workers.starting import or_say_why
 from workers.unknown import unknown
 
@@ -84,9 +84,10 @@ def main() -> None:
         signal.signal(signum, lambda *_: stopping.set())
     with or_say_why():
         client = durable.connect_durable(load(RedisSettings))
-        database, engine = Database(load(SupabaseSettings)), load(EngineSettings)
+        database, engine, kept_for = Database(load(SupabaseSettings)), load(EngineSettings), load(HouseSettings)
     directory = Directory(client, source=None)  # a policy that Redis does not know is the cautious one
     threading.Thread(target=sessions.keep, args=(stopping,)).start()
+    threading.Thread(target=house.keep_house, args=(database, kept_for, stopping)).start()
     threading.Thread(target=keep_directory, args=(directory, database, stopping)).start()
     clock, pause = Clock(client, Lanes(client, engine), directory), 0.0
     while not stopping.wait(pause):

@@ -3,6 +3,8 @@
 An actor follows wake-ups of one kind; which events there are is the lanes' business.
 """
 
+from functools import partial
+
 import dramatiq
 
 from shared import durable, logs
@@ -36,7 +38,7 @@ def drain_webhook() -> None:
 
 @dramatiq.actor(broker=broker, queue_name="media")
 def drain_media() -> None:
-    _drain("media", media.handle, media.give_up)
+    _drain("media", partial(media.handle, files=media.own_files()), media.give_up)
 
 
 def _drain(kind: Kind, handle: Handle, give_up: GiveUp) -> None:

@@ -20,7 +20,7 @@ from workers.dead_letters import dead_letter
 from workers.drain import back_off
 from workers.media import kinds
 from workers.media.errors import Reason, UnfitError, UnreachableError
-from workers.media.sources import Files, TakenOverError, collect, own_files
+from workers.media.sources import Files, TakenOverError, collect
 from workers.services import Services
 
 CAP_S = 600.0
@@ -28,14 +28,14 @@ CAP_S = 600.0
 log = structlog.get_logger()
 
 
-def handle(claim: Claim, here: Services, files: Files | None = None) -> Verdict:
+def handle(claim: Claim, here: Services, files: Files) -> Verdict:
     """Bring one file into Supabase."""
     event = MediaEvent.model_validate_json(claim.body)
     route = here.directory.of_account(event.account)
     if route is None:
         return _later(claim, "no integration has this account yet")
     try:
-        kept = _kept(event, route, claim, here, files or own_files())
+        kept = _kept(event, route, claim, here, files)
     except UnfitError as error:
         log.info("media.refused", message_id=str(event.message.id), reason=error.reason)
         kept = _refused(event, error.reason, str(error))
