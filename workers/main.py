@@ -15,10 +15,12 @@ from workers import media, provision, send, webhook
 from workers.broker import broker, stopping
 from workers.drain import GiveUp, drain
 from workers.services import Handle, services
+from workers.starting import or_say_why
 
 logs.configure("worker")
-_redis = load(RedisSettings)
-durable.refuse_volatile(broker.client, allow=_redis.wpp_allow_volatile_redis)
+with or_say_why():
+    durable.refuse_volatile(broker.client, allow=load(RedisSettings).wpp_allow_volatile_redis)
+    services()
 
 
 @dramatiq.actor(broker=broker, queue_name="send")
