@@ -17,6 +17,7 @@ SUMMARY = """
 Ready after {seconds:.0f} s.
 
   the door      {door}  (what it understands: {door}/openapi.json)
+  the page      {door}/connect  (sign in with one click, connect a number)
   the phone     {platform}/phone  (plays WhatsApp: scan here, read what arrives, answer)
   Supabase      {supabase}
   Postgres      {postgres}

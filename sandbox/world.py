@@ -23,7 +23,7 @@ from sandbox.redis import RedisServer
 from sandbox.secrets import Secrets
 from sandbox.supabase import project
 from sandbox.supabase.project import MIGRATIONS, Supabase
-from sandbox.supabase.seed import seed
+from sandbox.supabase.seed import EMAIL, PASSWORD, seed
 
 FIRST_PORT = 8000
 NEEDED_WITH = {  # what has to be set along with a real part's address
@@ -162,7 +162,7 @@ class World:
         seed(supabase.postgres.admin_url)
         self.database_url = supabase.database_url
         keys = {"SUPABASE_ANON_KEY": supabase.anon_key, "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key}
-        return {"SUPABASE_URL": supabase.url, **keys}
+        return {"SUPABASE_URL": supabase.url, "WPP_DEMO_USER": f"{EMAIL}:{PASSWORD}", **keys}
 
     def _real(self, address: str) -> dict[str, str]:
         """Return the variables of a part that is set, or nothing."""

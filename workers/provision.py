@@ -134,7 +134,7 @@ def _save(
         return here.database.save_integration(
             integration_id=existing.id if existing else event.integration_id,
             organization_id=event.organization_id,
-            name=event.name or (existing.name if existing else "WhatsApp"),
+            name=event.name or (existing.name if existing else _name(event, here)),
             account=client.account,
             api_key=client.api_key,
             sub_org_id=sub_organization,
@@ -159,6 +159,11 @@ def _sub_organization(event: ProvisionEvent, here: Services) -> str | None:
     if all(other.sub_org_id for other in others):
         return None
     return f"{event.organization_id}__wpp__{event.integration_id.hex[:8]}"
+
+
+def _name(event: ProvisionEvent, here: Services) -> str:
+    others = len(here.database.integrations(event.organization_id))
+    return f"WhatsApp {others + 1}" if others else "WhatsApp"
 
 
 def _start(account: str, claim: Claim, here: Services) -> Started:

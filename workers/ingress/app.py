@@ -13,11 +13,20 @@ from shared import blobs, durable, logs
 from shared.database import Database
 from shared.directory import Directory
 from shared.lanes import Lanes
-from shared.settings import DoorSettings, EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
+from shared.settings import (
+    DoorSettings,
+    EngineSettings,
+    KeySettings,
+    PageSettings,
+    RedisSettings,
+    SupabaseSettings,
+    load,
+)
 from workers import unknown
 from workers.ingress import connection, integrations, messages, problems, webhooks, wishes
 from workers.ingress.changes import Changes, on_stop
 from workers.ingress.grouped import GroupedAppends
+from workers.ingress.page import Page
 from workers.ingress.state import Doorway
 
 
@@ -35,6 +44,7 @@ def create_app() -> FastAPI:
     app.include_router(integrations.router)
     # plain routes: nothing to parse or to document stands between the platform and Redis
     app.routes.extend(webhooks.ROUTES)
+    app.routes.extend(Page(load(PageSettings), load(SupabaseSettings)).routes)
     app.routes.append(Route("/health", _health))
     app.routes.append(Route("/ready", _ready))
     return app
