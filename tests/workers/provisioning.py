@@ -83,21 +83,10 @@ class Shop:
     @contextmanager
     def worker(self, scissors: Scissors | None = None) -> Iterator[Services]:
         """Open what a worker process has; it lasts as long as that process."""
-        scissors = scissors or Scissors()
-        with httpx.Client(transport=scissors.wrap(httpx.HTTPTransport()), timeout=15) as http:
-            database = Database(supabase_settings(self.supabase), http)
-            breaker = Breaker(self.client, self.platform.url)
-            platform = Platform(
-                PlatformSettings(wpp_base_url=HttpUrl(self.platform.url), wpp_secret=SecretStr(PLATFORM_SECRET)),
-                auth=lambda account: TokenAuth(tokens, account),
-                breaker=breaker,
-                transport=scissors.wrap(httpx.HTTPTransport()),
-            )
-            tokens = TokenCache(self.client, lambda account: platform.mint_token(database.api_key(account)), database)
-            lanes, directory = Lanes(self.client, self.engine), Directory(self.client, database)
-            with platform:
-                yield Services(self.engine, KEYS, self.client, lanes, database, directory, platform, tokens, breaker)
-                tokens.flush()
+        wire = scissors or Scissors()
+        supabase = supabase_settings(self.supabase)
+        with open_worker(self.client, supabase, self.platform.url, self.engine, wire.wrap) as services:
+            yield services
 
     def organization(self) -> UUID:
         organization_id = uuid4()
@@ -152,6 +141,31 @@ class Shop:
         httpx.post(f"{self.platform.url}/admin/faults", json=plan).raise_for_status()
 
 
+@contextmanager
+def open_worker(
+    client: redis.Redis,
+    supabase: SupabaseSettings,
+    platform_url: str,
+    engine: EngineSettings,
+    wrap: Callable[[httpx.BaseTransport], httpx.BaseTransport],
+) -> Iterator[Services]:
+    """Put a worker's services together, each call to another system going through what `wrap` makes of its wire."""
+    with httpx.Client(transport=wrap(httpx.HTTPTransport()), timeout=15) as http:
+        database = Database(supabase, http)
+        breaker = Breaker(client, platform_url)
+        platform = Platform(
+            PlatformSettings(wpp_base_url=HttpUrl(platform_url), wpp_secret=SecretStr(PLATFORM_SECRET)),
+            auth=lambda account: TokenAuth(tokens, account),
+            breaker=breaker,
+            transport=wrap(httpx.HTTPTransport()),
+        )
+        tokens = TokenCache(client, lambda account: platform.mint_token(database.api_key(account)), database)
+        lanes, directory = Lanes(client, engine), Directory(client, database)
+        with platform:
+            yield Services(engine, KEYS, client, lanes, database, directory, platform, tokens, breaker)
+            tokens.flush()
+
+
 def supabase_settings(project: Supabase) -> SupabaseSettings:
     return SupabaseSettings(
         supabase_url=HttpUrl(project.url),
@@ -188,7 +202,8 @@ def work(here: Services, until: Callable[[], bool]) -> None:
     """Handle what is ready, and what falls due, until `until`."""
 
     def step() -> bool:
-        here.lanes.sweep("provision")
+        for claim in here.lanes.sweep("provision").given_up:
+            here.lanes.conclude(claim, Postponed(0, "its worker stopped"))
         while one(here):
             pass
         return until()
