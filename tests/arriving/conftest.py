@@ -1,4 +1,4 @@
-"""A town where things arrive."""
+"""A town where things arrive, and the door that they come through."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,10 @@ import redis
 from sandbox.platform.server import PlatformServer
 from sandbox.supabase.project import Supabase
 from tests.arriving.town import Town, open_town
+from tests.workers.ingress.conftest import _door, door
 from tests.workers.provisioning import Shop
+
+__all__ = ["_door", "door", "town"]
 
 
 @pytest.fixture

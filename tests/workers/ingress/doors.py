@@ -47,7 +47,8 @@ class Door:
             **settings,
         }
         command = (sys.executable, "-m", "uvicorn", "--factory", "workers.ingress.app:create_app", "--port", str(port))
-        self._process = Process(Program("the ingress", command, directory / "door.log", port, environment))
+        self.log = directory / "door.log"
+        self._process = Process(Program("the ingress", command, self.log, port, environment))
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def __enter__(self) -> Self:

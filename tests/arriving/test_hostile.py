@@ -1,0 +1,117 @@
+"""Whatever is posted: never a 500, and never a row that nobody meant."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.arriving.corpus import every_body
+from tests.arriving.town import Town
+from tests.shared.inbound.arriving import ACCOUNT
+from tests.workers.ingress.doors import Door
+
+NAMES = (
+    *("id", "type", "event", "created", "data", "account", "from", "to", "raw_from", "chatId", "text", "body", "media"),
+    *(
+        "fromMe",
+        "status",
+        "ack",
+        "messageId",
+        "taskId",
+        "waMessageId",
+        "timestamp",
+        "qr",
+        "events",
+        "mimetype",
+        "base64",
+    ),
+    *("url", "filename", "emoji", "location", "lat", "lng", "vcard", "session", "reason", "messageIds", "sender"),
+)
+WORDS = ("chat", "image", "qr", "connected", "delivery", "message.status", "reaction", "message.edited", "ptt", "read")
+ODD = (
+    "\x00",
+    "\ud800",
+    "9" * 400,
+    "+79990001122",
+    "120363@g.us",
+    "status@broadcast",
+    "1@lid",
+    "http://127.0.0.1/",
+    "../..",
+)
+LEAVES: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30) | st.sampled_from((*WORDS, *ODD))
+)
+EVENTS = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),
+    max_leaves=15,
+)
+BODIES = list(every_body(ACCOUNT))
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """Return a real body with some bytes of it changed, removed or doubled."""
+    body = bytearray(json.dumps(draw(st.sampled_from(BODIES))).encode())
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, max(0, len(body) - 1)))
+        body[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(body)
+
+
+def as_json(event: Any) -> bytes:
+    return json.dumps(event).encode()
+
+
+@given(body=mutated() | EVENTS.map(as_json) | st.binary(max_size=200))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_body_is_answered_with_500(door: Door, body: bytes) -> None:
+    """It is kept, or said to be malformed: 200 or 400."""
+    assert door.post(body).status in {200, 400}
+
+
+@given(events=st.lists(EVENTS.filter(lambda event: isinstance(event, dict)), min_size=5, max_size=20))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_event_hurts_what_comes_behind_it(town: Town, door: Door, events: list[dict[str, Any]]) -> None:
+    """All of them end: logged, filed or parked, with no dead letter and nothing refused by Supabase."""
+    for event in events:
+        assert door.post(as_json(event), door.path(town.account)).status in {200, 400}
+    last = {"type": "chat", "from": "+79990009988", "text": "the last one", "messageId": f"M{len(town.logged())}"}
+    assert door.post(last, door.path(town.account)).status == 200
+    town.settle()
+    assert town.redis.hgetall("wpp:waiting:webhook") == {}
+    assert town.redis.xlen("wpp:outbox:dead") == 0
+    assert town.shop.sql("select * from wpp_dead_letters") == []
+    assert town.messages(message_text="the last one")
+
+
+HOSTILE: dict[str, Any] = {
+    "another account's event": {"account": "0000000000099", "type": "chat", "from": "+79990001122", "text": "x"},
+    "another account's session": {"type": "connected", "data": {"account": "0000000000099"}},
+    "another account's status": {
+        "type": "delivery",
+        "account": "0000000000099",
+        "messageId": "task_77",
+        "status": "read",
+    },
+    "a group": {"type": "chat", "from": "120363012345678901@g.us", "text": "x"},
+    "a story": {"type": "chat", "from": "status@broadcast", "text": "x"},
+    "a hidden number": {"type": "chat", "from": "+123456789012345", "raw_from": "123456789012345@lid", "text": "x"},
+    "an empty sender": {"type": "chat", "from": "", "text": "x"},
+    "a sender that matches everybody": {"type": "chat", "from": "%", "text": "x"},
+    "a short sender": {"type": "chat", "from": "0", "text": "x"},
+    "a status that does not exist": {"type": "delivery", "messageId": "task_77", "status": "'; drop table clients; --"},
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_pain_23_pain_43_what_should_make_no_row_makes_none(town: Town, door: Door, what: str) -> None:
+    """Neither contact nor message nor session: the log says that it came."""
+    assert door.post(HOSTILE[what], door.path(town.account)).status == 200
+    town.settle()
+    for table in ("chat_messages", "clients", "wpp_parked_outcomes", "wpp_session_history"):
+        assert town.shop.sql(f"select * from {table}") == [], table  # noqa: S608 - constants
+    assert len(town.logged()) == 1
