@@ -119,7 +119,7 @@ def test_chaos_loses_nothing_and_sends_nothing_twice(
     town: Town, wire: Proxy, start_fleet: StartFleet, say: Say, seed: int
 ) -> None:
     """Every accepted send is settled once, whatever was killed; rows equal the ledger; nothing is left anywhere."""
-    say(f"seed {seed}")
+    say(f"seed {seed}; the processes write to {town.logs}")
     tag = f"chaos-{seed}-{time.time_ns()}"
     fleet = start_fleet(quick(REDIS_URL=wire.url))
     town.fail(seed=seed, **PLATFORM)
