@@ -1,0 +1,52 @@
+"""The API is what it says it is: requests made from its own description, by the hundred, within bounded time.
+
+The stream of changes is left out: it does not end.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared import access
+from tests.pipeline.conftest import Running, connected_number
+
+SECONDS = 8
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "ignored_auth",
+)
+
+
+@pytest.mark.parametrize("of", ["anybody", "a number that is there"])
+def test_no_request_that_the_description_allows_is_a_server_error(running: Running, tmp_path: Path, of: str) -> None:
+    """Every answer has a status, a type and a shape that OpenAPI tells of, and none is a 5xx."""
+    organization_id = running.organization()
+    number = connected_number(running, organization_id)["integration_id"]
+    if of == "a number that is there":
+        (tmp_path / "schemathesis.toml").write_text(f'[parameters]\n"path.integration_id" = "{number}"\n')
+        kept = ("--exclude-method", "DELETE")
+    else:
+        kept = ()
+    key = access.service_key(organization_id, running.secrets)
+    program = Path(sys.executable).with_name("schemathesis")
+    asked = subprocess.run(
+        [
+            *(program, "run", f"{running.url}/openapi.json", "--header", f"Authorization: Bearer {key}"),
+            *("--include-path-regex", "^/v1/integrations", "--exclude-path-regex", "/events$", *kept),
+            *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-time", str(SECONDS)),
+            *("--workers", "2", "--request-timeout", "20", "--warnings", "off", "--no-color"),
+        ],
+        cwd=tmp_path,  # where it keeps its notes
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stdout[-4000:] + asked.stderr[-2000:]
+    with running.as_service(organization_id) as crm:
+        (left,) = crm.get("/v1/integrations").json()[:1] if kept else ({"name": "?"},)
+    assert left["name"] != "WhatsApp", "nothing that was asked had an effect"
