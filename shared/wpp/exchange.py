@@ -13,8 +13,10 @@
 No error shows a key, a token or a message's text, and none is chained to httpx's, whose request holds them.
 """
 
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -35,6 +37,12 @@ from shared.wpp.endpoints import Endpoint, Routes
 CONNECT_S = 5.0
 LONGEST_ANSWER = 2 * 1024 * 1024
 DEFAULT_RETRY_AFTER_S = 5.0
+HEADERS = (
+    (b"Accept", b"application/json"),
+    (b"Accept-Encoding", b"identity"),
+    (b"Connection", b"keep-alive"),
+    (b"User-Agent", b"wpp-pipeline"),
+)
 NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -45,11 +53,10 @@ class Exchange:
         self._base_url = base_url.rstrip("/")
         self._deadline_s = deadline_s
         self._routes = Routes()
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        self._http = httpx.Client(transport=transport, headers=headers)
+        self._transport = transport
 
     def close(self) -> None:
-        self._http.close()
+        self._transport.close()
 
     def ask(
         self,
@@ -98,10 +105,45 @@ class Exchange:
         left_s = max(0.001, remaining())
         timeout = httpx.Timeout(left_s, connect=min(CONNECT_S, left_s), pool=min(CONNECT_S, left_s))
         try:
-            with self._http.stream(method, self._base_url + path, json=body, auth=auth, timeout=timeout) as response:
+            with closing(self._answer(_request(method, self._base_url + path, body, timeout), auth)) as response:
                 yield response
         except httpx.HTTPError as error:  # its text may quote a header, its request holds the token
             raise _failed(endpoint, type(error)) from None
+
+    def _answer(self, request: httpx.Request, auth: httpx.Auth) -> httpx.Response:
+        """Ask the transport itself: cookies and redirects, which httpx.Client adds, cost as much again."""
+        with closing(auth.sync_auth_flow(request)) as flow:
+            request = next(flow)
+            while True:
+                response = self._transport.handle_request(request)
+                response.request = request
+                try:
+                    request = flow.send(response)
+                except StopIteration:
+                    return response
+                except BaseException:
+                    response.close()
+                    raise
+                with closing(response):
+                    response.read()
+
+
+def _request(method: str, url: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout) -> httpx.Request:
+    parsed = _parsed(url)
+    headers = [(b"Host", parsed.netloc), *HEADERS]
+    content = b""
+    if body is not None:
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        headers.append((b"Content-Type", b"application/json"))
+    if body is not None or method == "POST":
+        headers.append((b"Content-Length", str(len(content)).encode()))
+    extensions = {"timeout": timeout.as_dict()}
+    return httpx.Request(method, parsed, headers=headers, stream=httpx.ByteStream(content), extensions=extensions)
+
+
+@lru_cache(maxsize=256)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
 
 
 def _read(endpoint: Endpoint, response: httpx.Response) -> Answer:
