@@ -16,6 +16,9 @@
 --   later:{kind}           zset    postponed lane -> when it is due
 --   gate:{name}            string  why it is closed, with a TTL; gated:{name} the lanes parked at it
 --   slot:{slot}            hash    the last claim of one worker thread, so that a lost reply costs nothing
+--   awake:{kind}           zset    slots that found nothing ready and stay a moment -> until when
+--   call:{slot}            list    one token: a lane became ready, come and claim; whoever stays blocks on it
+--   wanted:{kind}          counter of lanes that became ready while nobody stayed: each is worth a wake-up
 --   unknown:{lane}         set     events of the lane whose effect nobody knows
 --   fence                  counter of claims: a later claim has a higher fence
 --   outbox                 stream  outcomes on their way to Supabase
@@ -72,6 +75,28 @@ local function release(kind, tenant, lane, delay)
   enter_ring(kind, tenant)
 end
 
+-- A lane became ready: call the thread that stays longest from now on, or ask for a wake-up.
+local function call_one(kind)
+  local last = redis.call('ZPOPMAX', P .. 'awake:' .. kind)
+  if last[1] and tonumber(last[2]) > now then
+    redis.call('RPUSH', P .. 'call:' .. last[1], 1)
+    redis.call('PEXPIRE', P .. 'call:' .. last[1], 10000)
+  else
+    redis.call('INCR', P .. 'wanted:' .. kind)
+    redis.call('PEXPIRE', P .. 'wanted:' .. kind, 10000)
+  end
+end
+
+-- Nothing is ready, so no wake-up is wanted; this slot may be called for `a.stay` ms, if it stays.
+local function nothing_ready(kind)
+  redis.call('DEL', P .. 'wanted:' .. kind)
+  if a.stay then
+    redis.call('ZADD', P .. 'awake:' .. kind, now + a.stay, a.slot)
+    redis.call('PEXPIRE', P .. 'awake:' .. kind, a.stay)
+  end
+  return {'none'}
+end
+
 local function put_out(outcomes)
   for _, row in ipairs(outcomes or {}) do redis.call('XADD', P .. 'outbox', '*', 'r', row) end
 end
@@ -88,6 +113,7 @@ local function stand_in_line(kind, tenant, lane, id, delay)
   if redis.call('EXISTS', is) == 1 then return end
   redis.call('HSET', is, 'kind', kind, 'tenant', tenant)
   go_on(kind, tenant, lane, delay)
+  if not delay or delay <= 0 then call_one(kind) end
 end
 
 -- Write a record first: false when Redis' memory is full (what a script writes later is let through).
@@ -189,7 +215,7 @@ local function claim()
   if a.limit and redis.call('XLEN', P .. 'outbox') >= a.limit then return {'full'} end
   for _ = 1, 64 do
     local lane, tenant = next_lane(kind)
-    if lane == nil then return {'none'} end
+    if lane == nil then return nothing_ready(kind) end
     local id = lane and redis.call('LINDEX', P .. 'lane:' .. lane, 0)
     if lane and not id then redis.call('DEL', P .. 'lane:' .. lane .. ':is') end -- emptied by late news
     if id and not must_wait(kind, lane, id) then

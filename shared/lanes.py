@@ -27,6 +27,8 @@ from shared.settings import EngineSettings
 
 PREFIX = "wpp:"
 SCRIPT = files("shared").joinpath("lanes.lua").read_text()
+LATE_CALL_S = 0.2
+"""A call may come until the very end of a stay: whoever waits for it waits for longer."""
 State = Literal["queued", "claimed", "sent", "failed", "unknown", "done"]
 
 
@@ -172,18 +174,27 @@ class Lanes:
             raise OverloadedError(msg)
         return Accepted(id=item.event.id, new=word == "new", state=reply[1].decode())  # type: ignore[arg-type]
 
-    def claim(self, kind: Kind, slot: Slot) -> Claim | None:
-        """Claim the next ready event of `kind`, or None when none is ready."""
-        asked_s = time.monotonic()
-        return self._take(kind, slot, self._call("claim", self._wanted(kind, slot)), asked_s)
+    def claim(self, kind: Kind, slot: Slot, stay_s: float = 0) -> Claim | None:
+        """Claim the next ready event of `kind`, or None when none is ready: then `called` tells of the next one.
 
-    def conclude(self, claim: Claim, verdict: Verdict, slot: Slot | None = None) -> tuple[bool, Claim | None]:
+        With `stay_s`, the next lane that becomes ready within that time is this thread's to come for.
+        """
+        asked_s = time.monotonic()
+        return self._take(kind, slot, self._call("claim", self._wanted(kind, slot, stay_s)), asked_s)
+
+    def called(self, slot: Slot, stay_s: float) -> bool:
+        """Block until a lane is ready for whoever was told that none was; False when none became so in `stay_s`."""
+        return self.client.blpop([f"{self.prefix}call:{slot.name}"], timeout=stay_s + LATE_CALL_S) is not None
+
+    def conclude(
+        self, claim: Claim, verdict: Verdict, slot: Slot | None = None, stay_s: float = 0
+    ) -> tuple[bool, Claim | None]:
         """End a claim; with a `slot`, take the next one in the same round trip.
 
         Returns whether the verdict counted (not when somebody else has concluded or claimed the event since), and the
-        next claim.
+        next claim, as `claim` does.
         """
-        wanted = self._wanted(claim.kind, slot) if slot else {}
+        wanted = self._wanted(claim.kind, slot, stay_s) if slot else {}
         asked_s = time.monotonic()
         reply = self._call("conclude", wanted | self._verdict(claim, verdict))
         return reply[0] == b"ok", self._take(claim.kind, slot, reply[1], asked_s) if slot else None
@@ -261,8 +272,8 @@ class Lanes:
             "outcomes": [dump(outcome) for outcome in item.outcomes],
         }
 
-    def _wanted(self, kind: Kind, slot: Slot) -> dict[str, Any]:
-        return {
+    def _wanted(self, kind: Kind, slot: Slot, stay_s: float = 0) -> dict[str, Any]:
+        return ({"stay": int(stay_s * 1000)} if stay_s else {}) | {
             "kind": kind,
             "slot": slot.name,
             "seq": str(slot.seq + 1),

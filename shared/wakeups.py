@@ -2,6 +2,7 @@
 
 Which lane it is, is decided when a worker has time for it, so a wake-up may be lost, doubled or late without harm:
 the clock repeats it. No more of them wait than threads could follow at once; each drains until nothing is ready.
+Threads that have just been busy stay for a moment, and are called without one (`lanes.lua`, `workers/drain.py`).
 """
 
 from typing import Any
@@ -11,13 +12,17 @@ from redis.exceptions import NoScriptError
 
 from shared.broker import enqueue_on, load_scripts, wake_up
 from shared.events import Kind
+from shared.lanes import PREFIX
 
 AT_MOST = 256
 
 
 def wake_on(pipe: Any, kind: Kind) -> None:
-    """Add a wake-up to a pipeline, sync or async: it goes with what has just become ready."""
-    enqueue_on(pipe, wake_up(kind), unless_depth=AT_MOST)
+    """Add a wake-up to a pipeline, sync or async, behind an append: for the lane that it made ready, if it did.
+
+    None is sent where a thread that is awake was called for that lane (`lanes.lua`).
+    """
+    enqueue_on(pipe, wake_up(kind), unless_depth=AT_MOST, wanted=f"{PREFIX}wanted:{kind}")
 
 
 def wake(client: "redis.Redis", kind: Kind, times: int = 1) -> None:
@@ -32,5 +37,5 @@ def wake(client: "redis.Redis", kind: Kind, times: int = 1) -> None:
 def _wake(client: "redis.Redis", kind: Kind, times: int) -> None:
     pipe = client.pipeline(transaction=False)
     for _ in range(min(times, AT_MOST)):
-        wake_on(pipe, kind)
+        enqueue_on(pipe, wake_up(kind), unless_depth=AT_MOST)
     pipe.execute()

@@ -1,7 +1,8 @@
 """The loop that all Dramatiq actors share: take the next ready lane of a kind, handle its head, conclude, go on.
 
 A wake-up says only that some lane of a kind is ready. One drain works on until nothing is ready, its time is over or
-the process shuts down; it never holds a claim while it is not working on it.
+the process shuts down; it never holds a claim while it is not working on it. Before it ends it stays for a moment:
+while events keep coming, the next one calls it directly, which costs half of what a wake-up does.
 """
 
 import random
@@ -17,8 +18,11 @@ import structlog
 
 from shared.errors import DatabaseUnavailableError
 from shared.events import Kind
-from shared.lanes import Claim, Lanes, Postponed, Settled, SlotOfThread, Verdict
+from shared.lanes import Claim, Lanes, Postponed, Settled, Slot, SlotOfThread, Verdict
 from shared.wakeups import wake
+
+STAY_S = 1.0
+"""How long a thread that finds nothing stays: what calls one that was killed meanwhile waits for the clock, as long."""
 
 DRAIN_S = 10.0
 """How long one wake-up is followed: short beside Dramatiq's time limit, long beside one event."""
@@ -43,21 +47,33 @@ def back_off(attempts: int, base_s: float = 0.5, cap_s: float = 60.0) -> float:
     return random.uniform(ceiling / 5, ceiling)  # noqa: S311
 
 
-def drain(lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping: Flag) -> bool:
-    """Handle ready events of `kind` until there are none. Return whether more may be waiting."""
+def drain(lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping: Flag, stay_s: float = 0) -> bool:
+    """Handle ready events of `kind` until none has become ready for `stay_s`. Return whether more may be waiting."""
     slot = _here.slot
     until = time.monotonic() + DRAIN_S
-    claim = lanes.claim(kind, slot)
-    while claim:
+    claim = lanes.claim(kind, slot, stay_s)
+    while claim or _called(lanes, slot, stay_s):
+        if claim is None:
+            if stopping.is_set():
+                return True
+            claim = lanes.claim(kind, slot, stay_s)
+            continue
         verdict = judge(claim, handler, give_up)
         go_on = time.monotonic() < until and not stopping.is_set()
-        counted, following = _persistently(partial(lanes.conclude, claim, verdict, slot if go_on else None))
+        counted, following = _persistently(partial(lanes.conclude, claim, verdict, slot if go_on else None, stay_s))
         if not counted:
             log.warning("claim.lost", event_id=str(claim.id), lane=claim.lane, verdict=type(verdict).__name__)
         _wake_followers(lanes, kind, verdict)
         if not go_on:
             return True
         claim = following
+    return False
+
+
+def _called(lanes: Lanes, slot: Slot, stay_s: float) -> bool:
+    """Stay, and return whether a lane became ready. A Redis that is away calls nobody: the clock wakes later."""
+    with suppress(redis.ConnectionError, redis.TimeoutError):
+        return stay_s > 0 and lanes.called(slot, stay_s)
     return False
 
 

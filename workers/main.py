@@ -13,7 +13,7 @@ from shared.settings import RedisSettings, load
 from shared.wakeups import wake
 from workers import media, provision, send, webhook
 from workers.broker import broker, stopping
-from workers.drain import GiveUp, drain
+from workers.drain import STAY_S, GiveUp, drain
 from workers.services import Handle, services
 from workers.starting import or_say_why
 
@@ -45,5 +45,5 @@ def drain_media() -> None:
 
 def _drain(kind: Kind, handle: Handle, give_up: GiveUp) -> None:
     here = services()
-    if drain(here.lanes, kind, lambda claim: handle(claim, here), give_up, stopping):
+    if drain(here.lanes, kind, lambda claim: handle(claim, here), give_up, stopping, STAY_S):
         wake(broker.client, kind)

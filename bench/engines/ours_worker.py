@@ -10,12 +10,12 @@ from shared.lanes import Claim, Lanes, Settled, Verdict
 from shared.settings import EngineSettings, load
 from shared.wakeups import wake
 from workers.broker import broker, stopping
-from workers.drain import drain
+from workers.drain import STAY_S, drain
 
 
 @dramatiq.actor(broker=broker, queue_name="webhook")
 def drain_webhook() -> None:
-    if drain(_lanes(), "webhook", _handle, _give_up, stopping):
+    if drain(_lanes(), "webhook", _handle, _give_up, stopping, STAY_S):
         wake(broker.client, "webhook")
 
 

@@ -94,10 +94,15 @@ end
 
 local commands = {}
 
--- 1 when it is new. `unless_depth` >= 0: not if so many are waiting already. `replaces`, held by `worker`, is the
--- attempt that this message follows: it ends in the same step, so a retry is neither lost nor doubled.
-function commands.enqueue(queue, id, message, delay, unless_depth, worker, replaces)
+-- 1 when it is new. `unless_depth` >= 0: not if so many are waiting already. `wanted`: the name of a counter, of which
+-- one is used up; not if none is left. `replaces`, held by `worker`, is the attempt that this message follows: it ends
+-- in the same step, so a retry is neither lost nor doubled.
+function commands.enqueue(queue, id, message, delay, unless_depth, worker, replaces, wanted)
   if replaces ~= '' then give_up(worker, replaces, queue) end
+  if wanted ~= '' then
+    if tonumber(redis.call('GET', wanted) or 0) <= 0 then return 0 end
+    redis.call('DECR', wanted)
+  end
   unless_depth = tonumber(unless_depth)
   if unless_depth >= 0 and redis.call('LLEN', P .. queue) >= unless_depth then return 0 end
   if repeated(id) or redis.call('HSETNX', messages(queue), id, message) == 0 then return 0 end

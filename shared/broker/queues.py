@@ -19,7 +19,11 @@ REQUEUED_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Entry:
-    """One message on its way in. `delay` in ms; `unless_depth`: not if so many are waiting; -1 is without limit."""
+    """One message on its way in.
+
+    `delay` in ms. `unless_depth`: not if so many are waiting; -1 is without limit. `wanted`: the key of a counter that
+    says how many such messages are wanted, and is lowered by one; not if none is.
+    """
 
     queue: str
     id: str
@@ -27,6 +31,7 @@ class Entry:
     delay: int = 0
     unless_depth: int = -1
     replaces: str = ""
+    wanted: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,5 +140,5 @@ def load_scripts(client: Any) -> Any:
 
 
 def _arguments(entry: Entry, worker: str = "") -> tuple[Any, ...]:
-    options = (entry.delay, entry.unless_depth, worker, entry.replaces)
+    options = (entry.delay, entry.unless_depth, worker, entry.replaces, entry.wanted)
     return ("enqueue", entry.queue, entry.id, entry.message, *options)

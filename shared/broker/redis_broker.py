@@ -186,14 +186,20 @@ class _Shifts(Middleware):
 
 
 def enqueue_on(
-    pipe: Any, message: "Message[Any]", *, unless_depth: int | None = None, namespace: str = NAMESPACE
+    pipe: Any,
+    message: "Message[Any]",
+    *,
+    unless_depth: int | None = None,
+    wanted: str = "",
+    namespace: str = NAMESPACE,
 ) -> None:
     """Add the enqueue of `message` to a pipeline of `redis` or `redis.asyncio`; nothing is sent yet, no broker needed.
 
-    Its result is 1, or 0 if the queue has `unless_depth` messages waiting already or this one was enqueued before.
+    Its result is 1, or 0 if the queue has `unless_depth` messages waiting already, or the counter `wanted` (a key) is
+    at zero, or this one was enqueued before.
     Where the pipeline meets `NoScriptError` (Redis was restarted): `load_scripts`, and the same once more.
     """
-    entry = _entry(_stamp(message), unless_depth=-1 if unless_depth is None else unless_depth)
+    entry = _entry(_stamp(message), unless_depth=-1 if unless_depth is None else unless_depth, wanted=wanted)
     queues.enqueue_on(pipe, namespace, entry)
 
 
@@ -208,7 +214,9 @@ def _stamp(message: "Message[Any]") -> "Message[Any]":
     return message.copy(queue_name=q_name(message.queue_name), options={"redis_message_id": message_id})
 
 
-def _entry(message: "Message[Any]", *, delay: int = 0, unless_depth: int = -1, replaces: str = "") -> Entry:
+def _entry(
+    message: "Message[Any]", *, delay: int = 0, unless_depth: int = -1, replaces: str = "", wanted: str = ""
+) -> Entry:
     return Entry(
         queue=message.queue_name,
         id=message.options["redis_message_id"],
@@ -216,4 +224,5 @@ def _entry(message: "Message[Any]", *, delay: int = 0, unless_depth: int = -1, r
         delay=delay,
         unless_depth=unless_depth,
         replaces=replaces,
+        wanted=wanted,
     )

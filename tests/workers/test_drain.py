@@ -1,11 +1,15 @@
 """The drain loop: what becomes of what a handler says, or does not."""
 
 from threading import Event as Flag
+from threading import Timer
 from uuid import UUID, uuid4
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from sandbox.redis import RedisServer
 from shared import intake
 from shared.errors import DatabaseUnavailableError
 from shared.events import Message
@@ -63,6 +67,42 @@ def test_a_drain_ends_when_its_time_is_over(lanes: Lanes, monkeypatch: pytest.Mo
     accept(lanes, "two")
     monkeypatch.setattr(draining, "DRAIN_S", 0.0)
     assert drain(lanes, "send", done, give_up, Flag()) is True
+
+
+def test_a_drain_stays_for_what_comes_next(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """An event that comes while it stays is handled by the same drain, which ends when none has come for a while."""
+    first = accept(lanes, "one")
+    ids = [first]
+    later = Timer(0.1, lambda: ids.append(accept(lanes, "two")))
+    later.start()
+    assert drain(lanes, "send", done, give_up, Flag(), 0.5) is False
+    later.join()
+    assert [record.state for each in ids if (record := find(redis_client, each))] == ["sent", "sent"]
+
+
+def test_a_drain_that_is_called_while_the_process_stops_leaves_it_to_others(lanes: Lanes) -> None:
+    """It says that more is waiting, and holds nothing."""
+    stopping = Flag()
+
+    def stop_then_accept() -> None:
+        stopping.set()
+        accept(lanes, "Hello")
+
+    later = Timer(0.1, stop_then_accept)
+    later.start()
+    assert drain(lanes, "send", done, give_up, stopping, 5) is True
+    later.join()
+    assert lanes.sweep("send").ready == 1
+    assert lanes.client.zcard("wpp:leases:send") == 0
+
+
+def test_a_redis_that_goes_away_ends_a_stay(redis_server: RedisServer) -> None:
+    """A drain with nothing in hand ends quietly; the clock wakes the next one."""
+    client = redis.Redis.from_url(redis_server.url, retry=Retry(NoBackoff(), 0))
+    later = Timer(0.1, redis_server.restart)
+    later.start()
+    assert drain(Lanes(client, EngineSettings()), "send", done, give_up, Flag(), 5) is False
+    later.join()
 
 
 def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis) -> None:

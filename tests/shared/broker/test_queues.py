@@ -251,6 +251,14 @@ def test_an_enqueue_joins_the_transaction_of_a_caller_and_respects_its_bound(que
     assert waiting(queues) == ["a", "b"]
 
 
+def test_an_enqueue_takes_one_of_the_wanted(queues: Queues) -> None:
+    """A counter elsewhere says how many such messages are wanted; the others are not put in."""
+    queues.client.set("wpp:wanted", 2)
+    assert [queues.enqueue(Entry("q", each, b"x", wanted="wpp:wanted")) for each in "abc"] == [True, True, False]
+    assert waiting(queues) == ["a", "b"]
+    assert queues.client.get("wpp:wanted") == b"0"
+
+
 def test_an_enqueue_joins_an_asynchronous_pipeline(queues: Queues, redis_server: RedisServer) -> None:
     """And says so when Redis does not know the script, so that the caller loads it and does the same once more."""
 
