@@ -4,6 +4,9 @@ Ours: accepted into its lane, claimed, posted with its token within a deadline, 
 in batches. Counted: user and system of every worker process (send, record, clock), and all of Redis. The bare actor:
 the stock broker, one httpx.Client with httpx's own transport for all threads, and nothing kept of what became of it.
 The platform and Supabase are played by a program of their own (`answers.py`), which is not counted.
+
+The target is for the first load, a worker that has as much to do as it can. With 100 messages a second each of them
+calls a sleeping thread by itself, and each round trip is paid for with a wait and an fsync of its own.
 """
 
 import statistics
@@ -34,18 +37,22 @@ THREADS = 32
 
 @dataclass(frozen=True)
 class Load:
-    """`per_s` messages a second, 0: all at once. The platform answers `late_ms` after it was asked."""
+    """`per_s` messages a second, 0: all at once. The platform answers `late_ms` after it was asked.
+
+    `binding`: ours has to cost no more than the bare actor.
+    """
 
     name: str
     messages: int
     per_s: int = 0
     late_ms: int = 0
+    binding: bool = False
 
 
 LOADS = (
-    Load("all at once", 1000),
-    Load("all at once, answers after 50 ms", 1000, late_ms=50),
-    Load("100/s, answers after 50 ms", 400, per_s=100, late_ms=50),
+    Load("1000 at once", 1000, late_ms=50, binding=True),
+    Load("1000 at once, answered at once", 1000),
+    Load("100/s", 400, per_s=100, late_ms=50),
 )
 REHEARSAL = Load("rehearsal", 300)
 
@@ -117,7 +124,7 @@ def _figures(load: Load, rounds: list[dict[tuple[Load, str], tuple[float, float]
     ours, stock = middle("ours", sum), middle("stock", sum)
     ours_redis, stock_redis = middle("ours", itemgetter(1)), middle("stock", itemgetter(1))
     return [
-        Figure(f"CPU a message, {load.name}", "µs", ours, stock, target=stock),
+        Figure(f"CPU a message, {load.name}", "µs", ours, stock, stock if load.binding else None),
         Figure("  of it Redis", "µs", ours_redis, stock_redis),
     ]
 
