@@ -84,7 +84,7 @@ class Chaos:
 
     def _kill_redis(self) -> None:
         dice = random.Random(self._dice.random())  # noqa: S311 - its own: threads take turns as they like
-        while not self._over.wait(dice.uniform(9, 14)):
+        while not self._over.wait(dice.uniform(7, 11)):
             self._town.redis.kill()
             time.sleep(dice.uniform(0.2, 2))
             self._town.redis.start()
