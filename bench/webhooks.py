@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench.arriving.doors import Door, naive, ours
+from bench.arriving.doors import Answered, Door, naive, ours
 from bench.arriving.writes import open_desk, rate
 from bench.engines.figures import Figure, table
 from bench.engines.place import Place
@@ -21,6 +21,7 @@ from bench.engines.place import Place
 ROUNDS = 3
 SMALL = 12_000
 MIXED, LARGE_EVERY = 1_500, 100
+HALF_S = 8
 WRITTEN, ONE_BY_ONE = 4_000, 400
 TIMES_NAIVE, TIMES_ONE_BY_ONE = 3, 15
 P99_MS = 50
@@ -35,31 +36,32 @@ def door() -> list[Figure]:
 
 
 def _posted(mine: Door, theirs: Door, events: int, large_every: int, what: str) -> list[Figure]:
-    rounds = [
-        (mine.load(events, large_every=large_every), theirs.load(events, large_every=large_every))
-        for _ in range(ROUNDS)
+    """Measure both doors in turns: at their full rate, then ours at half of it and theirs at half of theirs."""
+    rounds = [tuple(each.load(events, large_every=large_every) for each in (mine, theirs)) for _ in range(ROUNDS)]
+    assert not any(each.failed for pair in rounds for each in pair)
+
+    def middle(of: Callable[[Answered], float]) -> tuple[float, float]:
+        ours, beside = (statistics.median(map(of, side)) for side in zip(*rounds, strict=True))
+        return ours, beside
+
+    full, beside = middle(lambda each: each.rate)
+    half = [
+        each.load(min(events, int(rate * HALF_S)), large_every=large_every, rate=rate)
+        for each, rate in ((mine, full / 2), (theirs, beside / 2))
     ]
-    assert not any(mine.failed or theirs.failed for mine, theirs in rounds)
-    full = statistics.median(each.rate for each, _ in rounds)
-    beside = statistics.median(each.rate for _, each in rounds)
-    half = mine.load(events, large_every=large_every, rate=full / 2)
-    at_half = theirs.load(min(events, int(beside * 4)), large_every=large_every, rate=beside / 2)
     target = None if large_every else TIMES_NAIVE * beside
     figures = [
         Figure(f"{what}: accepted", "events/s", full, beside, target, more=True),
-        *(
-            Figure(
-                f"{what}: answer, {name}",
-                "ms",
-                *(statistics.median(each.small[at] for each in side) for side in zip(*rounds, strict=True)),
-            )
-            for at, name in enumerate(("p50", "p99"))
-        ),
-        Figure(f"{what}: answer at half the rate, p50", "ms", half.small[0], at_half.small[0]),
-        Figure(f"{what}: answer at half the rate, p99", "ms", half.small[1], at_half.small[1], P99_MS),
+        Figure(f"{what}: the door's CPU", "µs/event", *middle(lambda each: each.cpu_us)),
+        Figure(f"{what}: answer, p50", "ms", *middle(lambda each: each.small[0])),
+        Figure(f"{what}: answer, p99", "ms", *middle(lambda each: each.small[1])),
+        Figure(f"{what}: answer at half the rate, p50", "ms", half[0].small[0], half[1].small[0]),
+        Figure(f"{what}: answer at half the rate, p99", "ms", half[0].small[1], half[1].small[1], P99_MS),
     ]
     if large_every:
-        figures.append(Figure(f"{what}: answer to those at half, p50", "ms", half.large[0], at_half.large[0]))
+        figures.append(
+            Figure(f"{what}: answer to a file at half the rate, p50", "ms", half[0].large[0], half[1].large[0])
+        )
     return figures
 
 

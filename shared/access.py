@@ -40,7 +40,7 @@ def organization_of_key(key: str, secrets: Sequence[bytes]) -> UUID | None:
 
 
 def _mac(use: str, subject: str, secret: bytes) -> str:
-    digest = hmac.new(secret, f"{use}:{subject}".encode(errors="surrogatepass"), hashlib.sha256).digest()
+    digest = hmac.digest(secret, f"{use}:{subject}".encode(errors="surrogatepass"), hashlib.sha256)
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 

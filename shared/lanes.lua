@@ -364,8 +364,13 @@ end
 local command = ARGV[1]
 -- With its memory full, Redis refuses a script whose first write asks for more: so it does with new events. What was
 -- accepted has to end all the same, nothing else makes room: hence a first write that asks for none.
-if command ~= 'append' and command ~= 'replay' then redis.call('DEL', P .. 'nothing') end
+if command ~= 'append' and command ~= 'append_all' and command ~= 'replay' then redis.call('DEL', P .. 'nothing') end
 if command == 'append' then return append(a) end
+if command == 'append_all' then
+  local replies = {}
+  for i, e in ipairs(a) do replies[i] = append(e) end
+  return replies
+end
 if command == 'claim' then return claim() end
 if command == 'conclude' then
   local done = conclude()

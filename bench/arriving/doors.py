@@ -18,9 +18,10 @@ UVICORN = "uvicorn --no-access-log --log-level warning"
 
 @dataclass(frozen=True)
 class Answered:
-    """How a door did: events a second, and p50 and p99 of its answers in ms, to small events and to large ones."""
+    """How a door did: events a second, its CPU µs an event, p50 and p99 of its answers in ms, by the events' size."""
 
     rate: float
+    cpu_us: float
     failed: int
     small: tuple[float, float]
     large: tuple[float, float]
@@ -41,11 +42,13 @@ class Door:
         self.place.redis.flushall()
         command = [sys.executable, "-m", "bench.arriving.load", self.url, "--events", str(events)]
         command += ["--large-every", str(large_every), *(["--rate", str(rate)] if rate else [])]
+        before = self.place.cpu_s()[0]
         done = subprocess.run(command, check=True, capture_output=True, timeout=300)
+        cpu_us = (self.place.cpu_s()[0] - before) / events * 1e6
         found: dict[str, Any] = json.loads(done.stdout)
         none = (0.0, 0.0)
         small, large = tuple(found["small"]) or none, tuple(found["large"]) or none
-        return Answered(found["rate"], found["failed"], small, large)
+        return Answered(found["rate"], cpu_us, found["failed"], small, large)
 
 
 def ours(place: Place) -> Door:

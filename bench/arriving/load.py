@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from bench.engines.figures import percentile
+from sandbox.ports import LOCALHOST
 
 LARGE = b"/9j/4AAQ" + b"A" * (5 << 20)
 
@@ -56,7 +57,8 @@ class Load:
     async def run(self, connections: int, rate: float | None) -> dict[str, object]:
         loop = asyncio.get_running_loop()
         posters = [
-            (await loop.create_connection(Poster, self.place.hostname, self.place.port or 80))[1] for _ in range(connections)
+            (await loop.create_connection(Poster, self.place.hostname or LOCALHOST, self.place.port or 80))[1]
+            for _ in range(connections)
         ]
         began = time.monotonic()
         await asyncio.gather(*(self._keep_posting(poster, began, rate) for poster in posters))

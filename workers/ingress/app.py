@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from shared import blobs, durable, logs
 from shared.database import Database
@@ -30,6 +31,16 @@ from workers.ingress.page import Page
 from workers.ingress.state import Doorway
 
 
+class App(FastAPI):
+    """FastAPI, past which the platform's events go: they are the many, and need nothing of it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if webhooks.is_meant(scope):
+            await webhooks.serve(scope, receive, send, self.state.doorway)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app() -> FastAPI:
     """Return the app; what it works with is opened when it starts to serve.
 
@@ -38,12 +49,10 @@ def create_app() -> FastAPI:
         NotDurableError: this Redis might forget what we accept.
     """
     logs.configure("web")
-    app = FastAPI(title="WPP pipeline", version="1", lifespan=_open, docs_url=None, redoc_url=None)
+    app = App(title="WPP pipeline", version="1", lifespan=_open, docs_url=None, redoc_url=None)
     problems.install(app)
     app.include_router(messages.router)
     app.include_router(integrations.router)
-    # plain routes: nothing to parse or to document stands between the platform and Redis
-    app.routes.extend(webhooks.ROUTES)
     app.routes.extend(Page(load(PageSettings), load(SupabaseSettings)).routes)
     app.routes.append(Route("/health", _health))
     app.routes.append(Route("/ready", _ready))

@@ -4,6 +4,7 @@ Each is answered only after its own write was confirmed; when Redis does not con
 """
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import redis.asyncio
@@ -13,8 +14,10 @@ from shared.broker import load_scripts
 from shared.lanes import Accepted, Append, Lanes
 from shared.wakeups import wake_on
 
-GROUP = 128
+GROUP = 64
 """The most appends of one round trip: enough to fill it, few enough not to hold Redis up."""
+WAKE_UPS = 8
+"""The most that one group sends of a kind: each worker that wakes goes on until nothing is ready."""
 
 
 class GroupedAppends:
@@ -33,6 +36,8 @@ class GroupedAppends:
         return await future
 
     async def append_all(self, items: list[Append]) -> list[Accepted]:
+        if len(items) == 1:
+            return [await self.append(items[0])]
         return list(await asyncio.gather(*(self.append(item) for item in items)))
 
     async def _flush(self) -> None:
@@ -55,15 +60,18 @@ class GroupedAppends:
             return await self._pipelined(items)
 
     async def _pipelined(self, items: list[Append]) -> list[Any]:
-        pipe = self._client.pipeline(transaction=True)
-        for item in items:
-            self._lanes.append_on(pipe, item)
-        for item in items:
-            wake_on(pipe, item.kind)
-        replies = await pipe.execute(raise_on_error=False)
-        if missing := next((reply for reply in replies if isinstance(reply, NoScriptError)), None):
-            raise missing
-        return replies[: len(items)]
+        pipe = self._client.pipeline(transaction=False)
+        self._lanes.append_all_on(pipe, items)
+        for kind, count in Counter(item.kind for item in items).items():
+            for _ in range(min(count, WAKE_UPS)):
+                wake_on(pipe, kind)
+        appended, *woken = await pipe.execute(raise_on_error=False)
+        for reply in (appended, *woken):
+            if isinstance(reply, NoScriptError):
+                raise reply
+        if isinstance(appended, Exception):
+            raise appended
+        return list(appended)
 
 
 def _answer(future: "asyncio.Future[Accepted]", item: Append, reply: Any) -> None:

@@ -89,6 +89,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _surprise)
 
 
+async def said(error: Exception) -> JSONResponse:
+    """Return the answer to an error of a route that is none of FastAPI's."""
+    for kind, answer in (
+        (PipelineError, _known),
+        (redis.ConnectionError, _redis_away),
+        (redis.TimeoutError, _redis_away),
+    ):
+        if isinstance(error, kind):
+            return await answer(None, error)
+    return await _surprise(None, error)
+
+
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
     errors = [{"field": _field(fault["loc"]), "message": _plain(fault["msg"])} for fault in error.errors()]
@@ -104,7 +116,7 @@ def _plain(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-async def _known(_request: Request, error: Exception) -> JSONResponse:
+async def _known(_request: Request | None, error: Exception) -> JSONResponse:
     assert isinstance(error, PipelineError)  # noqa: S101 - registered for this type
     status = next(
         (found for kind, found in STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR
@@ -127,12 +139,12 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-async def _redis_away(_request: Request, error: Exception) -> JSONResponse:
+async def _redis_away(_request: Request | None, error: Exception) -> JSONResponse:
     log.warning("redis.away", error=str(error))
     detail = "nothing was accepted: the queue did not confirm; send the same request again, with its Idempotency-Key"
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "queue_unavailable", detail, Retry_After=str(RETRY_AFTER_S))
 
 
-async def _surprise(_request: Request, error: Exception) -> JSONResponse:
+async def _surprise(_request: Request | None, error: Exception) -> JSONResponse:
     log.error("request.surprise", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "an error on our side; it has been logged")

@@ -14,17 +14,19 @@ from typing import Any, NamedTuple
 
 import redis
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from shared import access, blobs, inbound, intake
 from shared.errors import OverloadedError
 from shared.events import utc_now
 from shared.lanes import Append
-from workers.ingress.problems import problem
-from workers.ingress.state import Doorway, doorway
+from workers.ingress.problems import problem, said
+from workers.ingress.state import Doorway
 
+PATH = "/webhooks/wpp"
+OLD_PATHS = (PATH, "/functions/v1/wpp-webhook")
 BIG = 1 << 20
 """Bytes. Only some bodies longer than this are read at the same time, so that they don't fill the memory."""
 MOST_REST = 1 << 20
@@ -50,46 +52,37 @@ class StalledError(Exception):
     """The body does not come."""
 
 
-async def receive(request: Request) -> Response:
-    """Accept one event, or a list of them, each with its own fate.
+class GoneAwayError(Exception):
+    """Nobody waits for an answer any more."""
+
+
+def is_meant(scope: Scope) -> bool:
+    """Return whether a request is for this door."""
+    return scope["type"] == "http" and (scope["path"].startswith(f"{PATH}/") or scope["path"] in OLD_PATHS)
+
+
+async def serve(scope: Scope, receive: Receive, send: Send, here: Doorway) -> None:
+    """Accept one event, or a list of them, each with its own fate (ASGI: the platform's events go past the framework).
 
     A stranger gets 404, whichever part of the URL was wrong; 2xx is answered only after Redis has every event.
     """
-    here = doorway(request)
-    account, key = request.path_params["account"], request.path_params["key"]
-    if not access.webhook_key_fits(account, key, here.keys.secrets):
-        return _unknown()
-    return await _accept(request, here, account)
-
-
-async def receive_old(request: Request) -> Response:
-    """Accept what the old URLs bring, if it comes with the shared secret: `?account=`, or the account in the event."""
-    here = doorway(request)
-    given = request.headers.get("x-webhook-secret") or request.query_params.get("secret") or ""
-    secret = here.door.wpp_webhook_secret
-    if secret is None or not hmac.compare_digest(given.encode(), secret.get_secret_value().encode()):
-        return _unknown()
-    return await _accept(request, here, request.query_params.get("account") or None)
-
-
-ROUTES = [
-    Route("/webhooks/wpp/{account}/{key}", receive, methods=["POST"]),
-    Route("/webhooks/wpp", receive_old, methods=["POST"]),
-    Route("/functions/v1/wpp-webhook", receive_old, methods=["POST"]),
-]
-
-
-async def _accept(request: Request, here: Doorway, account: str | None) -> Response:
     try:
-        async with _body(request, here) as body:
-            if len(body) > blobs.LONG:
-                items = await asyncio.to_thread(_items, account, body)
-            else:
-                items = _items(account, body)
-            body.clear()
-            await _keep(here, items)
-    except ClientDisconnect:
-        return Response(status_code=HTTPStatus.BAD_REQUEST)
+        answer = await _answer(scope, receive, here)
+    except GoneAwayError:
+        return
+    except Exception as error:  # noqa: BLE001 - whatever it is, the platform is told
+        answer = await said(error)
+    await answer(scope, receive, send)
+
+
+async def _answer(scope: Scope, receive: Receive, here: Doorway) -> Response:
+    known, account = _opened(scope, here)
+    if not known:
+        return problem(HTTPStatus.NOT_FOUND, "not_found", "no such webhook")
+    if scope["method"] != "POST":
+        return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "events are posted", Allow="POST")
+    try:
+        accepted = await _accept(account, scope, receive, here)
     except StalledError:
         return problem(HTTPStatus.REQUEST_TIMEOUT, "stalled", "the body did not come", Connection="close")
     except TooLargeError as error:
@@ -97,45 +90,79 @@ async def _accept(request: Request, here: Doorway, account: str | None) -> Respo
     except MalformedError as error:
         log.warning("webhook.malformed", account=account, error=str(error))
         return problem(HTTPStatus.BAD_REQUEST, "malformed", f"this is no event in JSON: {error}"[:300])
-    return Response(b'{"ok":true,"events":%d}' % len(items), media_type="application/json")
+    return Response(b'{"ok":true,"events":%d}' % accepted, media_type="application/json")
+
+
+def _opened(scope: Scope, here: Doorway) -> tuple[bool, str | None]:
+    """Return whether the URL is one of ours, and the account that it names.
+
+    The old URLs (`?account=`, or the account in the event) need the shared secret, in a header or in the URL.
+    """
+    path: str = scope["path"]
+    if path not in OLD_PATHS:
+        account, _, key = path[len(PATH) + 1 :].partition("/")
+        return access.webhook_key_fits(account, key, here.keys.secrets), account
+    query, secret = QueryParams(scope["query_string"]), here.door.wpp_webhook_secret
+    given = Headers(scope=scope).get("x-webhook-secret") or query.get("secret") or ""
+    if secret is None or not hmac.compare_digest(given.encode(), secret.get_secret_value().encode()):
+        return False, None
+    return True, query.get("account") or None
+
+
+async def _accept(account: str | None, scope: Scope, receive: Receive, here: Doorway) -> int:
+    """Keep the events of a body; return how many there were."""
+    if _told_length(scope) > here.door.wpp_body_limit:
+        raise _too_large(here.door.wpp_body_limit)
+    start, more = await _piece(receive, here.door.wpp_body_stall_s)
+    if not more and len(start) <= blobs.LONG:
+        items = _items(account, start)
+        await _keep(here, items)
+        return len(items)
+    async with _whole(start, receive, here, more=more) as body:
+        items = await asyncio.to_thread(_items, account, body)
+        body.clear()
+        await _keep(here, items)
+        return len(items)
 
 
 @asynccontextmanager
-async def _body(request: Request, here: Doorway) -> AsyncIterator[bytearray]:
-    """Read the body, but no more of it than we take, and no more than a few big ones at once."""
-    limit, body, big = here.door.wpp_body_limit, bytearray(), False
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told[:20]) > limit:
-        raise _too_large(limit)
+async def _whole(start: bytes, receive: Receive, here: Doorway, *, more: bool) -> AsyncIterator[bytearray]:
+    """Read the rest of a body, but no more of it than we take, and no more than a few big ones at once."""
+    limit, body, big = here.door.wpp_body_limit, bytearray(start), False
     try:
-        async for chunk in _chunks(request, here.door.wpp_body_stall_s):
-            body += chunk
+        while True:
             if len(body) > limit:
                 raise _too_large(limit)
             if len(body) > BIG and not big:
                 big = await here.big_bodies.acquire()
+            if not more:
+                break
+            piece, more = await _piece(receive, here.door.wpp_body_stall_s)
+            body += piece
         yield body
     finally:
         if big:
             here.big_bodies.release()
 
 
-async def _chunks(request: Request, stall_s: float) -> AsyncIterator[bytes]:
-    """Yield the body as it comes; raises StalledError when it doesn't."""
-    more = True
-    while more:
-        try:
-            async with asyncio.timeout(stall_s):
-                message = await request.receive()
-        except TimeoutError:
-            raise StalledError from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
+async def _piece(receive: Receive, stall_s: float) -> tuple[bytes, bool]:
+    """Return what has come of the body, and whether there is more; raises StalledError when nothing comes."""
+    try:
+        async with asyncio.timeout(stall_s):
+            message = await receive()
+    except TimeoutError:
+        raise StalledError from None
+    if message["type"] == "http.disconnect":
+        raise GoneAwayError
+    return message.get("body", b""), message.get("more_body", False)
 
 
-def _items(account: str | None, body: bytearray) -> list[Item]:
+def _told_length(scope: Scope) -> int:
+    told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(told[:20]) if told.isdigit() else 0
+
+
+def _items(account: str | None, body: bytes | bytearray) -> list[Item]:
     """Return the events of a body."""
     try:
         rest, texts = blobs.lift(body) if len(body) > blobs.LONG else (body, {})
@@ -180,7 +207,3 @@ async def _keep_blob(here: Doorway, name: str, text: bytes) -> None:
 
 def _too_large(limit: int, beside: str = "") -> TooLargeError:
     return TooLargeError(f"a body may have {limit} bytes{beside}")
-
-
-def _unknown() -> Response:
-    return problem(HTTPStatus.NOT_FOUND, "not_found", "no such webhook")
