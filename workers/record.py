@@ -23,7 +23,7 @@ from shared.outbox import Entry, Outbox
 from shared.settings import RedisSettings, SupabaseSettings, load
 from workers.starting import or_say_why
 
-CAP_S = 30.0
+CAP_S = 10.0
 """The longest pause between two tries while Supabase is away."""
 
 TOO_SLOW = "57014"
