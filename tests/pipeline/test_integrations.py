@@ -129,6 +129,7 @@ def test_refresh_and_reconnect(running: Running) -> None:
         phone.post(f"/phone/{connected['account_number']}/unlink").raise_for_status()
         lost = until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
         assert lost["next_step"] == "reconnect"
+        assert crm.post(f"{place}/reconnect").json()["status"] in {"starting", "qr_issued"}  # not what it was
         again = crm.post(f"{place}/reconnect", headers=WAIT, timeout=25).json()
         assert (again["status"], again["integration_id"]) == ("qr_issued", connected["integration_id"])
         phone.post(f"/phone/{connected['account_number']}/offline").raise_for_status()

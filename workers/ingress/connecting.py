@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Header, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
 from shared import intake
+from shared.errors import NotFoundError
 from shared.events import ProvisionEvent, Strict
 from workers.ingress import numbers, wishes
 from workers.ingress.callers import Organization
@@ -175,6 +175,8 @@ async def _granted(event: ProvisionEvent, here: Doorway) -> bool:
     """Put an event into its lane; False when it has been done already. A watch replaces the one before it."""
     if event.action == "watch":
         await here.redis.set(intake.latest_watch(event.integration_id), str(event.id), ex=numbers.COMING_S)
+    else:
+        await numbers.begun(event, here)
     return await wishes.grant(event, here)
 
 
@@ -194,11 +196,10 @@ async def _awaited(before: IntegrationState, organization_id: UUID, wait_s: int,
 
 
 async def _state(integration_id: UUID, organization_id: UUID, here: Doorway) -> IntegrationState:
-    row = await run_in_threadpool(here.database.integration, integration_id)
-    if row and row.organization_id == organization_id:
-        return numbers.state(row)
-    coming = await numbers.unborn(integration_id, organization_id, here)
-    return coming or IntegrationState(status="starting", integration_id=integration_id, **numbers.told("starting"))
+    try:
+        return await numbers.one(integration_id, organization_id, here)
+    except NotFoundError:  # accepted a moment ago
+        return IntegrationState(status="starting", integration_id=integration_id, **numbers.told("starting"))
 
 
 def _chosen(wanted: Connect, existing: list[IntegrationState]) -> IntegrationState | None:

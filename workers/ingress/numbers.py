@@ -10,7 +10,9 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from shared import intake, ledger
 from shared.database import Integration
 from shared.errors import InvalidApiKeyError, NotFoundError
+from shared.events import ProvisionEvent
 from shared.lanes import PREFIX
+from shared.ledger import Record
 from shared.wpp.answers import Qr
 from workers.ingress.state import Doorway
 
@@ -18,6 +20,9 @@ PATH = "/v1/integrations"
 QR_LIFE_S = 25.0
 """How long a code is taken for valid: WhatsApp shows a new one every 20 s."""
 COMING_S = 86_400
+RECORDED_S = 5.0
+"""How long after its end what an event has found out may take to be in Supabase."""
+SETTLED = ("connected", "qr_issued", "starting")
 
 
 def _readable(text: str) -> str:
@@ -67,10 +72,10 @@ class IntegrationState(BaseModel):
 
 async def every(organization_id: UUID, here: Doorway) -> list[IntegrationState]:
     """Return an organization's numbers, the primary one first, those that are still to be made at the end."""
+    coming = await _coming(organization_id, here)  # first: one that is saved meanwhile is in the rows then
     rows = await run_in_threadpool(here.database.integrations, organization_id)
-    coming = await _coming(organization_id, {row.id for row in rows}, here)
-    closing = await _dismissed([row.id for row in rows], here)
-    return [state(row, closing=row.id in closing) for row in rows] + coming
+    saved = {row.id for row in rows}
+    return await _shown(rows, here) + [each for each in coming if each.integration_id not in saved]
 
 
 async def one(integration_id: UUID, organization_id: UUID, here: Doorway) -> IntegrationState:
@@ -79,10 +84,11 @@ async def one(integration_id: UUID, organization_id: UUID, here: Doorway) -> Int
     Raises:
         NotFoundError: this organization has no such number.
     """
+    coming = await unborn(integration_id, organization_id, here)  # first: it may be saved meanwhile
     row = await run_in_threadpool(here.database.integration, integration_id)
     if row and row.organization_id == organization_id:
-        return state(row, closing=bool(await _dismissed([row.id], here)))
-    if row is None and (coming := await unborn(integration_id, organization_id, here)):
+        return (await _shown([row], here))[0]
+    if row is None and coming:
         return coming
     raise no_such(integration_id)
 
@@ -118,7 +124,20 @@ async def dismiss(integration_id: UUID, organization_id: UUID, here: Doorway) ->
     await pipe.execute()
 
 
-def state(row: Integration, *, closing: bool = False) -> IntegrationState:
+async def begun(event: ProvisionEvent, here: Doorway) -> None:
+    """Remember that a number is being connected: what is known of it from before is out of date."""
+    await here.redis.set(_doing_key(event.integration_id), str(event.id), ex=COMING_S)
+
+
+def _state(row: Integration, *, closing: bool, doing: Record | None) -> IntegrationState:
+    known = _known(row).model_copy(update={"closing": closing})
+    if doing is None or closing:
+        return known
+    fresh = {"success": True, "status": "starting", "qrcode": None, "qr_issued_at": None, "qr_expires_at": None}
+    return known.model_copy(update=fresh | {"error": None, "error_at": None} | told("starting", doing.reason))
+
+
+def _known(row: Integration) -> IntegrationState:
     issued = row.qr_at if row.qr else None
     return IntegrationState(
         success=row.status != "error",
@@ -131,7 +150,6 @@ def state(row: Integration, *, closing: bool = False) -> IntegrationState:
         name=row.name,
         is_primary=row.is_primary,
         is_enabled=row.is_enabled,
-        closing=closing,
         status_at=row.status_at,
         error=row.last_error,
         error_at=row.last_error_at if row.last_error else None,
@@ -159,9 +177,9 @@ def told(status: Status, reason: str | None = None) -> dict[str, Any]:
     return {"reason": reason, "next_step": step, "advice": ADVICE[step] if step else None}
 
 
-async def _coming(organization_id: UUID, saved: set[UUID], here: Doorway) -> list[IntegrationState]:
+async def _coming(organization_id: UUID, here: Doorway) -> list[IntegrationState]:
     members: Any = await here.redis.smembers(_coming_key(organization_id))
-    ids = sorted({UUID(member.decode()) for member in members} - saved)
+    ids = sorted(UUID(member.decode()) for member in members)
     found = [await unborn(each, organization_id, here) for each in ids]
     return [each for each in found if each]
 
@@ -171,6 +189,30 @@ async def _dismissed(ids: list[UUID], here: Doorway) -> set[UUID]:
         return set()
     marks: Any = await here.redis.mget([intake.dismissed(each) for each in ids])
     return {each for each, mark in zip(ids, marks, strict=True) if mark}
+
+
+async def _shown(rows: list[Integration], here: Doorway) -> list[IntegrationState]:
+    closing = await _dismissed([row.id for row in rows], here)
+    doing = {row.id: await _doing(row, here) for row in rows if row.status not in SETTLED}
+    return [_state(row, closing=row.id in closing, doing=doing.get(row.id)) for row in rows]
+
+
+async def _doing(row: Integration, here: Doorway) -> Record | None:
+    """Return the connect that makes what is recorded of a number out of date, or None."""
+    found: Any = await here.redis.get(_doing_key(row.id))
+    if not found:
+        return None
+    event_id = UUID(found.decode())
+    reply: Any = await here.redis.hmget(ledger.key(event_id), list(ledger.FIELDS))
+    record = ledger.record(event_id, reply)
+    if record is None or (row.status_at and row.status_at > record.accepted):
+        return None
+    just_done = record.settled and datetime.now(UTC) - record.settled < timedelta(seconds=RECORDED_S)
+    return record if record.state in {"queued", "claimed"} or (record.state == "done" and just_done) else None
+
+
+def _doing_key(integration_id: UUID) -> str:
+    return f"{PREFIX}doing:{integration_id}"
 
 
 def _coming_key(organization_id: UUID) -> str:
