@@ -55,6 +55,13 @@ def test_a_file_follows_in_a_lane_of_its_own(town: Town, file: dict[str, str]) -
     assert event.message == message
 
 
+def test_a_file_is_fetched_at_once(town: Town, redis_client: redis.Redis) -> None:
+    """Whoever settles a message wakes those who fetch files: nobody waits for the clock."""
+    town.post({**FLAT, "type": "image", "media": {**PHOTO, "base64": "AAAA"}})
+    town.drain("webhook", webhook)
+    assert redis_client.llen("wpp:dramatiq:media") == 1
+
+
 def lifted(town: Town, payload: dict[str, Any], text: str) -> tuple[Settled, str]:
     """Handle an event of which `text` waits beside it; return the verdict and where the text is."""
     (digest,) = (found := blobs.lift(f'{{"a":"{text}"}}'.encode())[1])

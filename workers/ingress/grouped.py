@@ -16,7 +16,7 @@ from shared.wakeups import wake_on
 
 GROUP = 64
 """The most appends of one round trip: enough to fill it, few enough not to hold Redis up."""
-WAKE_UPS = 8
+WAKE_UPS = 4
 """The most that one group sends of a kind: each worker that wakes goes on until nothing is ready."""
 
 

@@ -31,6 +31,8 @@ BIG = 1 << 20
 """Bytes. Only some bodies longer than this are read at the same time, so that they don't fill the memory."""
 MOST_REST = 1 << 20
 """Bytes that a body may have beside its long texts: parsing takes a hundred times as long as finding those."""
+PIECE = 1 << 18
+UNFINISHED_S = 300
 
 log = structlog.get_logger()
 
@@ -197,9 +199,16 @@ async def _keep(here: Doorway, items: list[Item]) -> None:
 
 
 async def _keep_blob(here: Doorway, name: str, text: bytes) -> None:
+    """Keep a long text, in pieces: Redis, which syncs each write to its disk, serves others in between.
+
+    What is there already (the platform tried before) stays; what is left unfinished is gone after some minutes.
+    """
     try:
-        if not await here.redis.expire(name, here.blob_ttl_s):  # a retry finds it there
-            await here.redis.set(name, text, ex=here.blob_ttl_s)
+        if await here.redis.strlen(name) != len(text):
+            await here.redis.set(name, text[:PIECE], ex=UNFINISHED_S)
+            for start in range(PIECE, len(text), PIECE):
+                await here.redis.setrange(name, start, text[start : start + PIECE])
+        await here.redis.expire(name, here.blob_ttl_s)
     except redis.exceptions.OutOfMemoryError as error:
         msg = "there is no room for files in Redis; try again later"
         raise OverloadedError(msg) from error
