@@ -27,7 +27,7 @@ from shared.directory import Directory, Route
 from shared.events import Message
 from shared.producer import Producer
 
-ROUNDS = 2
+ROUNDS = 4
 NUMBERS = [UUID(int=number) for number in range(1, 21)]
 PEERS = 15
 TEXT = "Hello, this is your appointment tomorrow at 10:30."
@@ -50,9 +50,9 @@ class Load:
 
 
 LOADS = (
-    Load("1000 at once", 1000, late_ms=50, binding=True),
-    Load("1000 at once, answered at once", 1000),
-    Load("100/s", 400, per_s=100, late_ms=50),
+    Load("600 at once", 600, late_ms=50, binding=True),
+    Load("600 at once, answered at once", 600),
+    Load("100/s", 200, per_s=100, late_ms=50),
 )
 REHEARSAL = Load("rehearsal", 300)
 

@@ -16,8 +16,8 @@ from bench.engines.place import Place, procfile, wait_until
 from bench.engines.played import playing
 from sandbox.ports import LOCALHOST, free_port
 
-SETTLES_S = 5.0
-LASTS_S = 20.0
+SETTLES_S = 4.0
+LASTS_S = 15.0
 FLEET = "4 send, provision, 2 webhook, record, clock, web"
 
 

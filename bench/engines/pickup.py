@@ -9,9 +9,9 @@ from bench.engines.figures import Figure, percentile
 from bench.engines.place import Place, wait_until
 from bench.engines.sides import Ours, Side, Stock
 
-LASTS_S = 45.0
+LASTS_S = 40.0
 EVENTS = 240
-SELDOM = 30
+SELDOM = 26
 """So few that each one meets workers that have long gone back to sleep."""
 STOCK = 60
 """The stock broker polls more often while there is something to do; it is given time to be idle, too."""
