@@ -33,7 +33,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(open_directory: Path) -> Iterator[Running]:
     """Return the whole system, with one origin that may show the page in a frame."""
     directory = open_directory / "pages"
@@ -46,9 +46,12 @@ def running(open_directory: Path) -> Iterator[Running]:
             yield Running(environment, pipeline.url, directory / "pipeline.log", world.database_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Return Debian's Chromium. Where there is none the test is skipped, except in CI."""
+    """Return Debian's Chromium. Where there is none the test is skipped, except in CI.
+
+    Playwright runs an event loop in this thread for as long as it is open: not beyond the tests of this folder.
+    """
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if found is None:
         why = "there is no Chromium here: apt-get install chromium"
