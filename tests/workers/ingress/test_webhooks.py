@@ -218,10 +218,14 @@ def test_big_bodies_do_not_hold_small_ones_up(door: Door) -> None:
 
 def test_a_full_redis_is_503(door: Door, redis_client: redis.Redis) -> None:
     """Where a file has no room, nothing is accepted and the platform is told to come back."""
+    redis_client.client_kill_filter(_type="normal", skipme=True)  # their buffers, freed meanwhile, would be room
+    while door.post(HELLO).status != 200:
+        time.sleep(0.05)
+    held = len(accepted(redis_client))
     redis_client.config_set("maxmemory", redis_client.info("memory")["used_memory"] + MEGABYTE)
     try:
         answer = door.post(picture(5 * MEGABYTE))
     finally:
         redis_client.config_set("maxmemory", 0)
-    assert (answer.status, answer.body["code"]) == (503, "overloaded")
-    assert accepted(redis_client) == []
+    assert (answer.status, answer.body.get("code")) == (503, "overloaded")
+    assert len(accepted(redis_client)) == held
