@@ -32,7 +32,7 @@ def compose() -> dict[str, Any]:
 
 
 def example() -> set[str]:
-    return set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    return set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
@@ -46,13 +46,17 @@ def test_the_example_names_no_setting_that_does_not_exist() -> None:
     assert example() <= {name.upper() for group in GROUPS for name in group.model_fields}
 
 
-def test_the_example_alone_is_a_valid_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever copies it and changes nothing gets a plain start, not a validation error."""
-    for line in (ROOT / ".env.example").read_text().splitlines():
-        if match := re.match(r"([A-Z_]+)=(.*)", line):
-            monkeypatch.setenv(*match.groups())
+def test_the_example_writes_defaults_and_no_value_that_must_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies it and changes nothing gets what they had without it: above all no secret that everybody knows."""
+    example = (ROOT / ".env.example").read_text()
+    active = dict(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
     for group in GROUPS:
-        settings.load(group)
+        without = group.model_construct().model_dump()
+        assert not {name.upper() for name, known in group.model_fields.items() if known.is_required()} & set(active)
+        for name in {name.upper() for name in group.model_fields} & set(active):
+            monkeypatch.setenv(name, active[name])
+        if not any(known.is_required() for known in group.model_fields.values()):
+            assert settings.load(group).model_dump() == without
 
 
 def test_compose_runs_every_process_of_the_procfile() -> None:
