@@ -1,6 +1,8 @@
 """`make up`: the local world and the pipeline, until Ctrl-C."""
 
 import os
+import shlex
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,28 +12,31 @@ import typer
 from sandbox.pipeline import Pipeline
 from sandbox.supabase.seed import ORGANIZATION
 from sandbox.world import World
-from shared import access, durable
+from shared import access, durable, logs
 from shared.settings import RedisSettings
 
-SUMMARY = """
+PLACES = """
 Ready after {seconds:.0f} s.
 
   the door      {door}  (what it understands: {door}/openapi.json)
-  the page      {door}/connect  (sign in with one click, connect a number)
-  the phone     {platform}/phone  (plays WhatsApp: scan here, read what arrives, answer)
+  the page      {door}/connect  (connect a number)
+  the platform  {platform}
   Supabase      {supabase}
   Postgres      {postgres}
   Redis         {redis}
   logs          {logs}
 
-The demo organization's service key, and a command for each flow:
+For another terminal (`wpp`, the operator's command, and the key of the demo organization as $KEY):
 
-  KEY={key}
+  . {exports}
+"""
+FLOWS = """
+A command for each flow:
 
   1. connect a number:
      curl -s -X POST {door}/v1/integrations -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
           -d '{{}}'
-  2. see its status and its QR code, then scan it on the phone's page:
+  2. see its status and its QR code, then scan it{scan}:
      curl -s {door}/v1/integrations -H "Authorization: Bearer $KEY"
   3. send a message:
      curl -s -X POST {door}/v1/messages -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
@@ -39,8 +44,12 @@ The demo organization's service key, and a command for each flow:
   4. see where it is (with the id from the answer):
      curl -s {door}/v1/messages/ID -H "Authorization: Bearer $KEY"
 
-Answer from the phone's page: the message appears in the table chat_messages. Ctrl-C stops everything.
+Answer from the phone: the message appears in the table chat_messages.
 """
+OWN_KEY = """
+Your own Supabase has your own organizations: KEY=$(wpp key ORGANIZATION_ID)
+"""
+END = "Ctrl-C stops everything."
 
 
 def run(directory: Path) -> None:
@@ -55,7 +64,8 @@ def run(directory: Path) -> None:
         _make_sure_of_redis(environment)
         typer.echo("starting the pipeline")
         with Pipeline(environment | {"WPP_LOG_FORMAT": "text"}, directory / "pipeline.log") as pipeline:
-            typer.echo(_summary(environment, world, time.monotonic() - started))
+            exports = _exports(environment, world)
+            typer.echo(_summary(environment, world, exports, time.monotonic() - started))
             try:
                 while True:
                     time.sleep(1)
@@ -63,6 +73,8 @@ def run(directory: Path) -> None:
                     pipeline.check()
             except KeyboardInterrupt:
                 typer.echo("\nstopping …")
+            finally:
+                exports.unlink(missing_ok=True)
 
 
 def _make_sure_of_redis(environment: Mapping[str, str]) -> None:
@@ -72,15 +84,40 @@ def _make_sure_of_redis(environment: Mapping[str, str]) -> None:
     durable.connect_durable(settings).close()
 
 
-def _summary(environment: Mapping[str, str], world: World, seconds: float) -> str:
-    secrets = tuple(secret.encode() for secret in environment["WPP_KEY_SECRETS"].split(","))
-    return SUMMARY.format(
+def _exports(environment: Mapping[str, str], world: World) -> Path:
+    """Write what another terminal needs, for nobody but this user, for as long as the world runs."""
+    variables = dict(environment)
+    if world.database_url:
+        variables["KEY"] = _key(environment)
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items() if name != "PORT"]
+    path = world.directory / "env"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text("\n".join([*lines, f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH", ""]))
+    return path
+
+
+def _key(environment: Mapping[str, str]) -> str:
+    return access.service_key(ORGANIZATION, tuple(each.encode() for each in environment["WPP_KEY_SECRETS"].split(",")))
+
+
+def _summary(environment: Mapping[str, str], world: World, exports: Path, seconds: float) -> str:
+    """Tell where everything is. What is real is told without its password; what is played, with how to play."""
+    door, platform = f"http://127.0.0.1:{environment['PORT']}", environment["WPP_BASE_URL"].rstrip("/")
+    phone = f"{platform}/phone" if world.plays_platform else ""
+    places = PLACES.format(
         seconds=seconds,
-        door=f"http://127.0.0.1:{environment['PORT']}",
-        platform=environment["WPP_BASE_URL"].rstrip("/"),
+        door=door,
+        platform=f"{platform}  (played; its phones: {phone} - scan here, read, answer)" if phone else platform,
         supabase=environment["SUPABASE_URL"],
         postgres=world.database_url or "(your own)",
-        redis=environment["REDIS_URL"],
+        redis=logs.mask_text(environment["REDIS_URL"]),
         logs=f"{world.directory}/*.log",
-        key=access.service_key(ORGANIZATION, secrets),
+        exports=_shortest(exports),
     )
+    key = f"\n  KEY={_key(environment)}\n" if world.database_url else OWN_KEY
+    return places + key + FLOWS.format(door=door, scan=f" on {phone}" if phone else "") + END
+
+
+def _shortest(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -28,7 +28,7 @@ from sandbox.supabase.seed import EMAIL, PASSWORD, seed
 FIRST_PORT = 8000
 NEEDED_WITH = {  # what has to be set along with a real part's address
     "SUPABASE_URL": ("SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
-    "WPP_BASE_URL": ("WPP_SECRET",),
+    "WPP_BASE_URL": ("WPP_SECRET", "WPP_PUBLIC_URL"),  # a real platform does not reach 127.0.0.1
 }
 
 
@@ -96,6 +96,10 @@ class World:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with undisturbed():
             self._undo.close()
+
+    @property
+    def plays_platform(self) -> bool:
+        return not self._given.get("WPP_BASE_URL")
 
     def check(self) -> None:
         """Raises SandboxError if a part that was started here has stopped by itself, with the end of its log."""

@@ -39,19 +39,32 @@ def migrate(database_url: str, folder: Path) -> list[str]:
 
     Raises:
         SandboxError: a file is not named as a migration, or failed; says which, its line and Postgres' reason.
-            Those before it stay applied, nothing of it does.
+            Those before it stay applied, nothing of it does. Or one was edited after it was applied.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         connection.execute(JOURNAL)
-        done = {
-            version for (version,) in connection.execute("select version from supabase_migrations.schema_migrations")
-        }
-        pending = [migration for migration in migrations(folder) if migration.version not in done]
+        journal = connection.execute("select version, statements from supabase_migrations.schema_migrations").fetchall()
+        done: dict[str, list[str] | None] = dict(journal)
+        pending = [migration for migration in migrations(folder) if not _applied(migration, done)]
         for migration in pending:
             _apply(connection, migration)
         connection.execute("notify pgrst, 'reload schema'")
     return [migration.path.name for migration in pending]
+
+
+def _applied(migration: Migration, done: dict[str, list[str] | None]) -> bool:
+    """Whether it is applied already, as it stands; the Supabase CLI keeps its statements apart, so it is believed."""
+    if migration.version not in done:
+        return False
+    statements = done[migration.version]
+    if statements and len(statements) == 1 and statements[0] != migration.path.read_text(encoding="utf-8"):
+        msg = (
+            f"{migration.path.name} has been edited since this database applied it: write a new migration, "
+            "or start afresh without this data (`make clean`)"
+        )
+        raise SandboxError(msg)
+    return True
 
 
 def migrations(folder: Path) -> list[Migration]:

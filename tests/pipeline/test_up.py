@@ -74,6 +74,22 @@ def read_until(program: subprocess.Popen[str], word: str) -> str:
     pytest.fail(f"it ended without {word!r}:\n{written}")
 
 
+def in_another_terminal(home: Path, command: str) -> str:
+    """Return what an operator's command prints after the line that the summary names."""
+    bare = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ} | {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        ["/bin/bash", "-c", f". {home}/env && {command}"],
+        env=bare,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def descendants(program: subprocess.Popen[str]) -> list[psutil.Process]:
     return list(psutil.Process(program.pid).children(recursive=True))
 
@@ -88,14 +104,17 @@ def test_it_says_where_everything_is_and_leaves_nothing_behind(home: Path) -> No
     first = first_of_six_free()
     with up(home, first) as program:
         shown = read_until(program, "Ctrl-C stops everything")
-        for needed in (f"{LOCALHOST}:{first}", "KEY=wpp_", "/v1/integrations", "/v1/messages", "/phone"):
+        for needed in (f"{LOCALHOST}:{first}", "KEY=wpp_", "/v1/integrations", "/v1/messages", "/phone", "/env"):
             assert needed in shown
         started = descendants(program)
         assert len(started) > 10
+        assert (home / "env").stat().st_mode & 0o777 == 0o600
+        assert "outcomes on their way" in in_another_terminal(home, "wpp lanes")
         program.send_signal(signal.SIGINT)
         program.communicate(timeout=GONE_S)
         assert program.returncode == 0
     assert left_of(started) == []
+    assert not (home / "env").exists()
 
 
 def test_a_part_that_dies_is_named_and_everything_ends(home: Path) -> None:

@@ -126,7 +126,11 @@ def test_leaves_real_parts_alone(directory: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "missing"),
-    [({"SUPABASE_URL": "https://abc.supabase.co"}, "SUPABASE_ANON_KEY"), ({"WPP_BASE_URL": "https://p"}, "WPP_SECRET")],
+    [
+        ({"SUPABASE_URL": "https://abc.supabase.co"}, "SUPABASE_ANON_KEY"),
+        ({"WPP_BASE_URL": "https://p"}, "WPP_SECRET"),
+        ({"WPP_BASE_URL": "https://p", "WPP_SECRET": "s"}, "WPP_PUBLIC_URL"),
+    ],
 )
 def test_a_real_part_needs_its_keys(directory: Path, given: dict[str, str], missing: str) -> None:
     with pytest.raises(SandboxError, match=missing), world(directory, given):
@@ -159,7 +163,7 @@ def test_a_failing_migration_leaves_nothing_running(directory: Path, monkeypatch
 
 def test_runs_once_in_a_folder(directory: Path) -> None:
     everything = {"REDIS_URL": "r", "SUPABASE_URL": "s", "SUPABASE_ANON_KEY": "a", "SUPABASE_SERVICE_ROLE_KEY": "s"}
-    given = {**everything, "WPP_BASE_URL": "p", "WPP_SECRET": "s"}
+    given = {**everything, "WPP_BASE_URL": "p", "WPP_SECRET": "s", "WPP_PUBLIC_URL": "u"}
     with world(directory, given), pytest.raises(SandboxError, match="already running"), world(directory, given):
         pass
 

@@ -80,3 +80,12 @@ def test_refuses_two_of_one_version(url: str, tmp_path: Path) -> None:
     write(tmp_path, v20260101000000_first=FIRST, v20260101000000_other=SECOND)
     with pytest.raises(SandboxError, match="two migrations have the version 20260101000000"):
         migrate(url, tmp_path)
+
+
+def test_an_edited_one_is_not_passed_over(url: str, tmp_path: Path) -> None:
+    """A database that has applied another text than the file's would behave as neither of them says."""
+    write(tmp_path, v20260101000000_first=FIRST)
+    migrate(url, tmp_path)
+    write(tmp_path, v20260101000000_first=FIRST.replace("at int", "at bigint"))
+    with pytest.raises(SandboxError, match=r"20260101000000_first\.sql has been edited since .*`make clean`"):
+        migrate(url, tmp_path)
