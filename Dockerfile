@@ -5,11 +5,12 @@ COPY requirements/run.txt requirements/
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
 
 FROM python:3.13-slim
-RUN useradd --system --no-create-home wpp
+RUN useradd --system --no-create-home wpp \
+ && printf '#!/bin/sh\nexec python -m workers.cli "$@"\n' > /usr/local/bin/wpp && chmod +x /usr/local/bin/wpp
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY shared shared
 COPY workers workers
 COPY Procfile .
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER wpp

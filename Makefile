@@ -13,13 +13,13 @@ help: ## List these commands
 up: .venv/ready ## Run everything here: Redis, Postgres + PostgREST, the platform's sandbox, ingress, workers
 	@exec wpp up
 
-test: .venv/ready ## Pass the tests, on real parts that they start themselves
+test: .venv/ready ## Pass the tests, on real parts that they start themselves (browser tests need Chromium)
 	@exec pytest -m "not faults" $(ARGS)
 
-test-faults: .venv/ready ## Kill processes and cut connections for some minutes
+test-faults: .venv/ready ## The rest of them: kill processes and cut connections, for some ten minutes
 	@exec pytest -m faults $(ARGS)
 
-check: .venv/ready ## Format, lint, types, import layers, compose file
+check: .venv/ready ## Format, lint, types, import layers
 	ruff format --check
 	ruff check
 	mypy
@@ -42,7 +42,7 @@ lock: ## Resolve the requirements anew, with hashes
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra local --extra dev -o requirements/dev.txt
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/dev.txt -o requirements/run.txt
 
-clean: ## Remove the environment and the local world's data
+clean: ## Remove the environment, and the local world with all its data
 	rm -rf .venv .local
 
 .venv/ready: pyproject.toml requirements/dev.txt requirements/uv.txt
