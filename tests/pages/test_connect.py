@@ -1,6 +1,8 @@
 """The page at /connect, as a person uses it: seen in a real browser, kept as pictures in artefacts/."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ from tests.pipeline.conftest import Running, until
 
 pytestmark = pytest.mark.browser
 
+EMBEDDING = Path(__file__).parents[2] / "docs/embedding.md"
 FOCUSED = "document.activeElement.innerText"
 CODE = ".code img:visible"
 
@@ -235,18 +238,17 @@ def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, running:
 
 
 def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(open_page: Open, running: Running) -> None:
-    """No second sign-in; only an origin that is named may do so."""
+    """No second sign-in, with the lines that the documentation gives; only an origin that is named may do so."""
     page = open_page()
     signed_in = httpx.post(
         f"{running.environment['SUPABASE_URL'].rstrip('/')}/auth/v1/token?grant_type=password",
         json={"email": EMAIL, "password": PASSWORD},
         headers={"apikey": running.environment["SUPABASE_ANON_KEY"]},
     ).json()
-    html = f"""<iframe src="{running.url}/connect" width="700" height="600"></iframe><script>
-        addEventListener("message", (event) => {{
-          if (event.data.type === "wpp-ready") event.source.postMessage(
-            {{type: "wpp-session", access_token: "{signed_in["access_token"]}"}}, "{running.url}");
-        }});</script>"""
+    (shown,) = re.findall(r"```html\n(.*?)```", EMBEDDING.read_text(), re.DOTALL)
+    client = f"""<script>const session = {{access_token: "{signed_in["access_token"]}"}};
+        const supabase = {{auth: {{getSession: async () => ({{data: {{session}}}})}}}};</script>"""
+    html = client + shown.replace("https://whatsapp.example.com", running.url)
     page.route(f"{PARENT}/**", lambda route: route.fulfill(body=html, content_type="text/html"))
     page.goto(f"{PARENT}/settings")
     expect(page.frame_locator("iframe").get_by_role("button", name="Connect WhatsApp")).to_be_visible()
