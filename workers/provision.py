@@ -25,6 +25,8 @@ from workers.services import Services
 
 OURS_ELSEWHERE = "23505"
 """SQLSTATE of a save that is refused because another organization has this very account."""
+NOTHING_TO_STOP = {400, 404, 409, 410}
+"""What the platform says to a stop of an account that is gone, or does not run."""
 
 log = structlog.get_logger()
 
@@ -70,7 +72,9 @@ def disconnect(event: ProvisionEvent, _claim: Claim, here: Services) -> Verdict:
         return Settled("done", fields={"reason": "there was no such number"})
     try:
         here.platform.stop(integration.account)
-    except (RefusedError, InvalidApiKeyError) as error:  # already gone there: nothing to stop
+    except (RefusedError, InvalidApiKeyError) as error:
+        if isinstance(error, RefusedError) and error.status not in NOTHING_TO_STOP:
+            raise
         log.info("account.gone", account=integration.account, error=str(error))
     here.database.remove_integration(integration.id, event.organization_id)
     here.directory.refresh(integration.id, event.organization_id)

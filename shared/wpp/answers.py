@@ -15,7 +15,10 @@ from pydantic import SecretStr
 LONGEST_RETRY_AFTER_S = 300.0
 REASON_LENGTH = 200
 AccountStatus = Literal["connected", "starting", "offline", "qr_required"]
-ROUTE_UNKNOWN = re.compile(r"Cannot (GET|POST|DELETE) /|Route (GET|POST|DELETE):")
+ROUTE_DENIED = re.compile(r"Cannot (GET|POST|DELETE) /|Route (GET|POST|DELETE):")
+"""By Express, and by Fastify."""
+NOTHING_BEHIND = re.compile(r"no Route matched|^Application not found", re.IGNORECASE)
+"""By proxies that say it in JSON: Kong, Railway."""
 IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
 JWT = re.compile(r"eyJ[\w-]+(\.[\w-]*){0,2}")
 
@@ -125,10 +128,19 @@ class Answer:
 
     @property
     def route_unknown(self) -> bool:
-        """The path itself is not known, by Express, Fastify or a proxy: nothing was processed."""
+        """The path itself is not known, by the platform or by a proxy before it: nothing was processed.
+
+        Only a JSON object with 404 is the platform's own word, that what the path names is not there.
+        """
         if self.status == 405:
             return True
-        return self.status == 404 and (self.fields is None or bool(ROUTE_UNKNOWN.search(self._said)))
+        by_proxy = self.fields is None or bool(NOTHING_BEHIND.search(self._said))
+        return self.status == 404 and (by_proxy or self.route_denied)
+
+    @property
+    def route_denied(self) -> bool:
+        """The platform itself runs, and says that it has no such route."""
+        return self.status in {404, 405} and bool(ROUTE_DENIED.search(self._said))
 
     @property
     def date_s(self) -> float | None:
@@ -164,7 +176,7 @@ class Answer:
             found = found.get("message") or found.get("code")
         if self.fields is None:
             text = self.body[:4096].decode(errors="replace")
-            express = ROUTE_UNKNOWN.search(text)
+            express = ROUTE_DENIED.search(text)
             found = express[0] if express else "an HTML page" if "<" in text[:200] else text
         said = found if isinstance(found, str) else ""
         return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:REASON_LENGTH]

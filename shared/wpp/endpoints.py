@@ -2,6 +2,12 @@
 
 The documented form stands first. A form that the platform does not know (404 for the route, not for what it names) is
 followed by the next, and the one that it knows is remembered. Source: the platform's newest contract and its history.
+
+Why most have one form. Create, token, start, status, QR, delete and react had others, on the server that this one
+replaced (`/api/{session}/…`, other keys, other bodies): a platform that speaks those has none of the rest. Stop was
+once believed to be `DELETE /api/accounts/{number}`, which never existed. Sends went to `/api/{session}/send-message`
+for ten minutes, with other bodies again; of these the answer's `ids[0].id` is still read. Sends to a single
+`/api/messages` have the same body as now, so they stand here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +21,15 @@ from shared.errors import RefusedError
 class Endpoint:
     """`repeatable`: doing it twice is as good as once, so an answer that was lost is no question of what happened.
 
-    `verdict`: a success by HTTP says in its body whether it is one.
+    `verdict`: a success by HTTP says in its body whether it is one. `unproven`: nobody has seen it work; where the
+    platform itself says that it has no such route, nobody waits for it.
     """
 
     name: str
     forms: tuple[str, ...]
     repeatable: bool = True
     verdict: bool = False
+    unproven: bool = False
 
 
 CREATE = Endpoint("create", ("POST /api/integrations/wpp/create",))  # the same organization id: the same client
@@ -30,14 +38,16 @@ START = Endpoint("start", ("POST /api/accounts/start",))
 STATUS = Endpoint("status", ("GET /api/accounts/{account}/status",))
 QR = Endpoint("qr", ("GET /api/accounts/{account}/qr",))
 WEBHOOK = Endpoint("webhook", ("POST /internal/session/{account}/webhook", "POST /api/webhooks/{account}"))
-STOP = Endpoint("stop", ("POST /internal/session/{account}/stop", "DELETE /api/accounts/{account}"))
+STOP = Endpoint("stop", ("POST /internal/session/{account}/stop",))
 TEXT = Endpoint("text", ("POST /api/messages/text", "POST /api/messages"), repeatable=False, verdict=True)
 IMAGE = Endpoint("image", ("POST /api/messages/image", "POST /api/messages"), repeatable=False, verdict=True)
 FILE = Endpoint("file", ("POST /api/messages/file", "POST /api/messages"), repeatable=False, verdict=True)
-LOCATION = Endpoint("location", ("POST /api/messages/location", "POST /api/messages"), repeatable=False, verdict=True)
+LOCATION = Endpoint(
+    "location", ("POST /api/messages/location", "POST /api/messages"), repeatable=False, verdict=True, unproven=True
+)
 DELETE = Endpoint("delete", ("DELETE /api/messages/{task_id}",))
 REACT = Endpoint("react", ("POST /api/messages/react",), verdict=True)  # the same emoji again replaces itself
-MEDIA = Endpoint("media", ("GET /api/messages/media/{message_id}",))
+MEDIA = Endpoint("media", ("GET /api/messages/media/{message_id}",), unproven=True)
 
 
 class Routes:

@@ -2,13 +2,18 @@
 
 | what happened                                                        | repeatable call | a send         |
 | -------------------------------------------------------------------- | --------------- | -------------- |
-| no connection, no free connection, breaker open, 408, 425            | Unavailable     | Unavailable    |
+| no connection, no free connection, breaker open, 425                 | Unavailable     | Unavailable    |
+| no form of the route is known: a proxy's, when nothing is behind it  | Unavailable     | Unavailable    |
+| 301, 302, 307, 308: sent elsewhere before anything was processed     | Unavailable     | Unavailable    |
 | 429                                                                  | Limited         | Limited        |
 | 503 with Retry-After: somebody has turned it away on purpose         | Unavailable     | Unavailable    |
 | 503 without: may as well be a proxy that lost an answer              | Unavailable     | UnknownEffect  |
-| no answer in time, connection lost, answer cut short or unreadable, any other 5xx | Unavailable | UnknownEffect |
+| no answer in time, connection lost, 408, any other 5xx               | Unavailable     | UnknownEffect  |
+| a success that is cut short or cannot be read                        | Unavailable     | UnknownEffect  |
 | 401                                                                  | Unauthorized    | Unauthorized   |
-| any other 4xx, a redirect, a success that says `error`               | Refused         | Refused        |
+| any other 4xx, also 404 in JSON; a success that says `error`         | Refused         | Refused        |
+
+Where the status alone says that a call failed, a body that cannot be read only costs the reason.
 
 No error shows a key, a token or a message's text, and none is chained to httpx's, whose request holds them.
 """
@@ -36,6 +41,7 @@ from shared.wpp.endpoints import Endpoint, Routes
 
 CONNECT_S = 5.0
 LONGEST_ANSWER = 2 * 1024 * 1024
+ELSEWHERE = {301, 302, 307, 308}
 DEFAULT_RETRY_AFTER_S = 5.0
 HEADERS = (
     (b"Accept", b"application/json"),
@@ -80,7 +86,7 @@ class Exchange:
                 if not answer.route_unknown:
                     self._routes.remember(endpoint, form)
                     return _success(endpoint, answer, ours)
-        raise _no_route(endpoint)
+        raise _no_route(endpoint, answer)
 
     @contextmanager
     def stream(
@@ -89,7 +95,10 @@ class Exchange:
         """Open an answer that is a success and leave its body to be read, within the deadline."""
         with within(deadline_s), self._open(endpoint, endpoint.forms[0], auth, None, params) as response:
             if not response.is_success:
-                _success(endpoint, _read(endpoint, response), _secrets(response.request, None))
+                answer = _read(endpoint, response)
+                if answer.route_unknown:
+                    raise _no_route(endpoint, answer)
+                _success(endpoint, answer, _secrets(response.request, None))
             yield response
 
     @contextmanager
@@ -124,8 +133,7 @@ class Exchange:
                 except BaseException:
                     response.close()
                     raise
-                with closing(response):
-                    response.read()
+                response.close()  # unread: what a refused token brought may be of any length, or never end
 
 
 def _request(method: str, url: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout) -> httpx.Request:
@@ -147,12 +155,16 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def _read(endpoint: Endpoint, response: httpx.Response) -> Answer:
-    """Read a body of bounded size."""
+    """Read a body of bounded size; of a failure, as much of it as can be read."""
     body = bytearray()
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > LONGEST_ANSWER:
-            raise unreadable(endpoint, response.status_code, "it is far too long")
+    try:
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > LONGEST_ANSWER:
+                raise unreadable(endpoint, response.status_code, "it is far too long")
+    except (httpx.HTTPError, PlatformError):
+        if response.is_success:
+            raise
     return Answer(response.status_code, response.headers, bytes(body))
 
 
@@ -167,6 +179,8 @@ def _success(endpoint: Endpoint, answer: Answer, ours: list[str]) -> Answer:
     if answer.ok and not (endpoint.verdict and answer.says_error):
         return answer
     said = f"{endpoint.name}: {answer.status}: {answer.reason(ours)}"
+    if answer.status in ELSEWHERE:
+        said += "; is WPP_BASE_URL right?"
     raise _verdict(endpoint, answer, said)
 
 
@@ -176,9 +190,9 @@ def _verdict(endpoint: Endpoint, answer: Answer, said: str) -> PlatformError:
         return UnauthorizedError(said, status=status)
     if status == 429:
         return LimitedError(said, retry_after_s=answer.retry_after_s or DEFAULT_RETRY_AFTER_S)
-    if status in {408, 425} or (status == 503 and answer.retry_after_s):
+    if status == 425 or status in ELSEWHERE or (status == 503 and answer.retry_after_s):
         return UnavailableError(said, status=status, retry_after_s=answer.retry_after_s)
-    if status < 500:
+    if status < 500 and status != 408:
         return RefusedError(said, status=status)
     if endpoint.repeatable:
         return UnavailableError(said, status=status)
@@ -199,6 +213,9 @@ def _failed(endpoint: Endpoint, failure: type[Exception]) -> PlatformError:
     return UnavailableError(said) if endpoint.repeatable else UnknownEffectError(said)
 
 
-def _no_route(endpoint: Endpoint) -> RefusedError:
-    msg = f"{endpoint.name}: 404: the platform knows none of {', '.join(endpoint.forms)}; is WPP_BASE_URL right?"
-    return RefusedError(msg, status=404)
+def _no_route(endpoint: Endpoint, answer: Answer) -> PlatformError:
+    """Return the error for a route that is not known: by a proxy, it may be there again in a moment."""
+    status, forms = answer.status, ", ".join(endpoint.forms)
+    if endpoint.unproven and answer.route_denied:
+        return RefusedError(f"{endpoint.name}: {status}: the platform has no {forms}", status=status)
+    return UnavailableError(f"{endpoint.name}: {status}: nobody knows {forms}; is WPP_BASE_URL right?", status=status)

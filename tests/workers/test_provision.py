@@ -2,12 +2,13 @@
 
 from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 import pytest
 
 from shared import intake, ledger
 from shared.lanes import Postponed, Slot
-from tests.workers.provisioning import Scissors, Shop, killed, one, wait_for, work
+from tests.workers.provisioning import Scissors, Shop, Wire, killed, one, wait_for, work
 from workers import provision
 
 FIRST_ID = 8  # hex digits of the integration's id in the platform's organization id of a further number
@@ -183,6 +184,39 @@ def test_a_number_that_was_removed_is_not_made_again(shop: Shop) -> None:
         assert one(here)
     assert shop.rows(organization_id) == []
     assert [each["status"] for each in shop.accounts(organization_id)] == ["offline"]
+
+
+class Answering(Scissors):
+    """Cuts nothing; lets somebody before the platform answer stops."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__()
+        self.answer = (status, body)
+
+    def wrap(self, wire: httpx.BaseTransport) -> Wire:
+        return Before(wire, self)
+
+
+class Before(Wire):
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(self._scissors, Answering)
+        status, body = self._scissors.answer
+        stop = request.url.path.endswith("/stop")
+        return httpx.Response(status, text=body) if stop else super().handle_request(request)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "rows"),
+    [(404, "404 page not found", 1), (403, "<html>blocked</html>", 1), (404, '{"error": "Session not found"}', 0)],
+)
+def test_only_the_platform_says_that_an_account_is_gone(shop: Shop, status: int, body: str, rows: int) -> None:
+    """What a proxy says leaves the number there: its account still runs."""
+    organization_id = shop.organization()
+    number = connected(shop, organization_id)
+    shop.ask(organization_id, number, id=uuid4(), action="disconnect")
+    with shop.worker(Answering(status, body)) as here:
+        assert one(here)
+    assert len(shop.rows(organization_id)) == rows
 
 
 def test_a_half_made_number_can_be_dismissed(shop: Shop) -> None:

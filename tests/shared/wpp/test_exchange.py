@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import httpx
 import pytest
@@ -26,6 +26,7 @@ URL = "http://platform.test/base/"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
 TEXT = "Your code is 4711, tell nobody"
 BODY = {"type": "text", "to": "79990001122", "text": TEXT}
+GZIP = {"Content-Encoding": "gzip"}
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
@@ -60,6 +61,24 @@ class Cut(httpx.SyncByteStream):
         raise httpx.ReadError("lost")  # noqa: EM101 - as httpx does
 
 
+class CutLater(httpx.SyncByteStream):
+    """A failure whose connection is lost in the middle of its reason."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"error": "why'
+        raise httpx.ReadError("lost")  # noqa: EM101 - as httpx does
+
+
+def spoilt(status: int, headers: dict[str, str] | None = None) -> list[Handler]:
+    """Return answers of this status whose body is cut, wrongly encoded, and far too long."""
+    headers = headers or {}
+    return [
+        lambda _: httpx.Response(status, headers=headers, stream=CutLater()),
+        lambda _: httpx.Response(status, headers=headers | GZIP, stream=httpx.ByteStream(b"no gzip")),
+        answering(status, headers, b" " * (LONGEST_ANSWER + 1)),
+    ]
+
+
 # what happened, the error for a call that can be repeated, the error for a send
 KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("connect refused", raising(httpx.ConnectError("")), UnavailableError, UnavailableError),
@@ -79,7 +98,7 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("520", answering(520), UnavailableError, UnknownEffectError),
     ("503 by somebody", answering(503), UnavailableError, UnknownEffectError),
     ("503 on purpose", answering(503, {"Retry-After": "9"}), UnavailableError, UnavailableError),
-    ("408", answering(408), UnavailableError, UnavailableError),
+    ("408", answering(408), UnavailableError, UnknownEffectError),
     ("425", answering(425), UnavailableError, UnavailableError),
     ("429", answering(429, {"Retry-After": "9"}), LimitedError, LimitedError),
     ("401", answering(401), UnauthorizedError, UnauthorizedError),
@@ -87,7 +106,12 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("403", answering(403), RefusedError, RefusedError),
     ("404 of a thing", answering(404), RefusedError, RefusedError),
     ("413", answering(413), RefusedError, RefusedError),
-    ("redirect", answering(302, {"Location": "https://elsewhere.test"}), RefusedError, RefusedError),
+    ("no route", answering(404, body=b"404 page not found"), UnavailableError, UnavailableError),
+    ("no route in JSON", answering(404, body=b'{"message": "no Route matched"}'), UnavailableError, UnavailableError),
+    ("404 cut", lambda _: httpx.Response(404, stream=CutLater()), UnavailableError, UnavailableError),
+    ("405", answering(405), UnavailableError, UnavailableError),
+    ("redirect", answering(302, {"Location": "https://elsewhere.test"}), UnavailableError, UnavailableError),
+    ("not modified", answering(304), RefusedError, RefusedError),
 ]
 
 
@@ -98,6 +122,57 @@ def test_a_failure_says_what_is_known(
     """As the table in the module's docstring has it."""
     assert type(error_of(handler, endpoints.START)) is repeatable
     assert type(error_of(handler)) is send
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (400, {}, RefusedError),
+        (401, {}, UnauthorizedError),
+        (425, {}, UnavailableError),
+        (429, {"Retry-After": "9"}, LimitedError),
+        (503, {"Retry-After": "9"}, UnavailableError),
+        (503, {}, UnknownEffectError),
+        (500, {}, UnknownEffectError),
+    ],
+)
+def test_a_status_counts_whatever_became_of_its_body(
+    status: int, headers: dict[str, str], expected: type[PlatformError]
+) -> None:
+    """A reason that cannot be read makes no proof of it undone, and none of what is unknown."""
+    for handler in spoilt(status, headers):
+        assert type(error_of(handler)) is expected
+
+
+class Again(httpx.Auth):
+    """Asks once more after a 401, as TokenAuth does."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        response = yield request
+        if response.status_code == 401:
+            yield request
+
+
+class Endless(httpx.SyncByteStream):
+    """A body that nobody should read."""
+
+    closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        pytest.fail("it was read")
+        yield b""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_answer_to_a_refused_token_is_closed_unread() -> None:
+    """It says nothing that its status does not; the call goes out again with the next token."""
+    refused, body = Endless(), b'{"taskId": "t"}'
+    answers = iter([httpx.Response(401, stream=refused), httpx.Response(200, content=body)])
+    found = exchange(lambda _: next(answers)).ask(endpoints.TEXT, Again(), BODY)
+    assert found.identifier("taskId") == "t"
+    assert refused.closed
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -144,11 +219,22 @@ def test_the_next_form_is_tried_when_the_platform_does_not_know_one() -> None:
     assert seen == [newer, older, older, older, newer, newer]
 
 
+def lacking(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(404, text=f"Cannot POST {request.url.path}")
+
+
 def test_a_platform_that_knows_no_form_at_all() -> None:
-    """Is probably another server: the error says where to look."""
-    error = error_of(lambda request: httpx.Response(404, text=f"Cannot POST {request.url.path}"))
-    assert type(error) is RefusedError
+    """Is another server, or is just being deployed: nothing was processed, and the error says where to look."""
+    error = error_of(lacking)
+    assert type(error) is UnavailableError
     assert "WPP_BASE_URL" in str(error)
+
+
+def test_what_nobody_has_seen_work_is_not_waited_for() -> None:
+    """A place is refused where the platform itself says that it knows no such route; a proxy's 404 is waited out."""
+    assert type(error_of(lacking, endpoints.LOCATION)) is RefusedError
+    proxy = answering(404, body=b"404 page not found")
+    assert type(error_of(proxy, endpoints.LOCATION)) is UnavailableError
 
 
 def test_a_refusal_by_404_is_final() -> None:

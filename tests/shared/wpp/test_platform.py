@@ -278,16 +278,14 @@ def test_no_qr_yet(answer: httpx.Response) -> None:
 
 
 def test_older_forms_of_a_route() -> None:
-    """Where the newest is not known: /api/webhooks/{number}, DELETE /api/accounts/{number}, /api/messages."""
+    """Where the newest is not known: /api/webhooks/{number}, /api/messages."""
     unknown = text("<pre>Cannot POST /x</pre>", 404)
-    wire = Wire(unknown, says(), unknown, says(), unknown, says({"taskId": "t"}))
+    wire = Wire(unknown, says(), unknown, says({"taskId": "t"}))
     client = platform(wire)
     client.register_webhook("42", "https://u")
-    client.stop("42")
     assert client.send("42", EVENT).task_id == "t"
     assert [line for line in wire.lines if "internal" not in line and "text" not in line] == [
         "POST /api/webhooks/42",
-        "DELETE /api/accounts/42",
         "POST /api/messages",
     ]
     assert wire.body["type"] == "text", "the single route tells them apart by it"
@@ -354,7 +352,9 @@ def test_delete(answer: httpx.Response, *, expected: bool) -> None:
 
 
 def test_delete_that_is_refused_or_not_answered() -> None:
-    for answer, error in ((says({}, 403), RefusedError), (says({}, 500), UnavailableError)):
+    """A proxy that finds nothing behind it does not say that the message is gone."""
+    proxy = text("404 page not found", 404)
+    for answer, error in ((says({}, 403), RefusedError), (says({}, 500), UnavailableError), (proxy, UnavailableError)):
         with pytest.raises(error):
             platform(Wire(answer)).delete("42", "task_7")
 
@@ -401,6 +401,8 @@ def test_media_that_is_too_large_is_refused(*, announced: bool) -> None:
     ("answer", "error"),
     [
         (says({"error": "Media not found"}, 404), RefusedError),
+        (text("<pre>Cannot GET /api/messages/media/m</pre>", 404), RefusedError),
+        (text("404 page not found", 404), UnavailableError),
         (says({}, 401), UnauthorizedError),
         (says({}, 500), UnavailableError),
         (httpx.ReadTimeout(""), UnavailableError),
