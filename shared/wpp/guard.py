@@ -4,11 +4,14 @@ import httpx
 
 from shared.wpp.breaker import Breaker
 
+OURS = (httpx.PoolTimeout, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+
 
 class GuardedTransport(httpx.BaseTransport):
     """Tells the breaker how each request went, and sends none while it is open.
 
-    A 429 is an answer of a healthy platform. Waiting for a free connection of our own pool says nothing about it.
+    A 429 is an answer of a healthy platform. Waiting for a free connection of our own pool says nothing about it; nor
+    does a request that we cannot write, such as one with a token that fits into no header.
     """
 
     def __init__(self, inner: httpx.BaseTransport, breaker: Breaker) -> None:
@@ -21,7 +24,7 @@ class GuardedTransport(httpx.BaseTransport):
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 call.failed(reached=False)
                 raise
-            except httpx.PoolTimeout:
+            except OURS:
                 raise
             except httpx.TransportError:
                 call.failed()
