@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import pytest
 
 from sandbox.supabase.seed import ORGANIZATION
@@ -55,6 +56,16 @@ def test_the_python_example_works(running: Running, demo: UUID) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "state='" in done.stdout
+
+
+def test_every_route_is_named(running: Running) -> None:
+    """Whoever reads the README knows what there is; a route that nobody knows is not used."""
+    described = httpx.get(f"{running.url}/openapi.json").raise_for_status().json()
+    assert described["paths"]
+    for path in described["paths"]:
+        short = re.sub(r"\{\w+\}", "{id}", path)
+        last = short.removeprefix("/v1/integrations/{id}")
+        assert any(f"{name}`" in README for name in (short, f"…/{{id}}{last}", f"…{last}")), path
 
 
 def test_every_make_command_exists() -> None:
