@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -19,6 +19,7 @@ ROUTE_DENIED = re.compile(r"Cannot (GET|POST|DELETE) /|Route (GET|POST|DELETE):"
 """By Express, and by Fastify."""
 NOTHING_BEHIND = re.compile(r"no Route matched|^Application not found", re.IGNORECASE)
 """By proxies that say it in JSON: Kong, Railway."""
+KEY_INVALID = re.compile(rb"invalid[ _-]api[ _-]?key", re.IGNORECASE)
 IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
 JWT = re.compile(r"eyJ[\w-]+(\.[\w-]*){0,2}")
 
@@ -81,9 +82,11 @@ class Download:
 
 @dataclass(frozen=True)
 class Answer:
+    """`body` and `headers` may hold a key, a token or a QR code: they show in no repr."""
+
     status: int
-    headers: httpx.Headers
-    body: bytes
+    headers: httpx.Headers = field(repr=False)
+    body: bytes = field(repr=False)
 
     @property
     def ok(self) -> bool:
@@ -115,16 +118,28 @@ class Answer:
 
     def identifier(self, *names: str) -> str | None:
         """Return such a field as an identifier: a short text, or a number given as one."""
-        found = self.first(*names)
-        if isinstance(found, bool) or not isinstance(found, str | int):
-            return None
-        text = str(found).strip()
-        return text if text.isprintable() and 0 < len(text) <= 255 else None
+        return identifier(self.first(*names))
 
     @property
     def says_error(self) -> bool:
         """A success by HTTP that is none: `status: "error"`, or the older `success: false`."""
         return self.word("status") == "error" or (self.fields or {}).get("success") is False
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of a message that was taken. Older answers name it `ids[0].id`."""
+        ids = self.first("ids")
+        older = ids[0].get("id") if isinstance(ids, list) and isinstance(ids[0], Mapping) else None
+        return self.identifier("taskId", "id") or identifier(older)
+
+    @property
+    def mentions_error(self) -> bool:
+        return bool(self.first("error", "errors"))
+
+    @property
+    def calls_key_invalid(self) -> bool:
+        """A refusal whose words, whatever else they quote, say that the key is no good."""
+        return 400 <= self.status < 500 and self.status != 429 and bool(KEY_INVALID.search(self.body[:4096]))
 
     @property
     def route_unknown(self) -> bool:
@@ -180,6 +195,13 @@ class Answer:
             found = express[0] if express else "an HTML page" if "<" in text[:200] else text
         said = found if isinstance(found, str) else ""
         return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:REASON_LENGTH]
+
+
+def identifier(found: object) -> str | None:
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        return None
+    text = str(found).strip()
+    return text if text.isprintable() and 0 < len(text) <= 255 else None
 
 
 def _http_date(text: str | None) -> datetime | None:

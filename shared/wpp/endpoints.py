@@ -22,7 +22,7 @@ class Endpoint:
     """`repeatable`: doing it twice is as good as once, so an answer that was lost is no question of what happened.
 
     `verdict`: a success by HTTP says in its body whether it is one. `unproven`: nobody has seen it work; where the
-    platform itself says that it has no such route, nobody waits for it.
+    platform itself says that it has no such route, nobody waits for it. `takes_key`: it is asked with an account's key.
     """
 
     name: str
@@ -30,10 +30,11 @@ class Endpoint:
     repeatable: bool = True
     verdict: bool = False
     unproven: bool = False
+    takes_key: bool = False
 
 
 CREATE = Endpoint("create", ("POST /api/integrations/wpp/create",))  # the same organization id: the same client
-TOKEN = Endpoint("token", ("POST /auth/token",))
+TOKEN = Endpoint("token", ("POST /auth/token",), takes_key=True)
 START = Endpoint("start", ("POST /api/accounts/start",))
 STATUS = Endpoint("status", ("GET /api/accounts/{account}/status",))
 QR = Endpoint("qr", ("GET /api/accounts/{account}/qr",))

@@ -11,6 +11,7 @@
 | no answer in time, connection lost, 408, any other 5xx               | Unavailable     | UnknownEffect  |
 | a success that is cut short or cannot be read                        | Unavailable     | UnknownEffect  |
 | 401                                                                  | Unauthorized    | Unauthorized   |
+| 401 to a key instead of a token, any 4xx that calls it invalid       | InvalidApiKey   |                |
 | any other 4xx, also 404 in JSON; a success that says `error`         | Refused         | Refused        |
 
 Where the status alone says that a call failed, a body that cannot be read only costs the reason.
@@ -28,6 +29,7 @@ import httpx
 
 from shared.deadline import remaining, within
 from shared.errors import (
+    InvalidApiKeyError,
     LimitedError,
     PlatformError,
     RefusedError,
@@ -49,7 +51,13 @@ HEADERS = (
     (b"Connection", b"keep-alive"),
     (b"User-Agent", b"wpp-pipeline"),
 )
-NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+NEVER_LEFT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,  # a header that cannot be written; httpcore raises it before it writes anything
+)
 
 
 class Exchange:
@@ -181,6 +189,9 @@ def _success(endpoint: Endpoint, answer: Answer, ours: list[str]) -> Answer:
     said = f"{endpoint.name}: {answer.status}: {answer.reason(ours)}"
     if answer.status in ELSEWHERE:
         said += "; is WPP_BASE_URL right?"
+    if endpoint.takes_key and (answer.status == 401 or answer.calls_key_invalid):
+        msg = f"the platform refused this account's API key ({said}); connect it again with force_recreate"
+        raise InvalidApiKeyError(msg, status=answer.status)
     raise _verdict(endpoint, answer, said)
 
 
@@ -208,7 +219,7 @@ def unreadable(endpoint: Endpoint, status: int, why: str) -> PlatformError:
 
 def _failed(endpoint: Endpoint, failure: type[Exception]) -> PlatformError:
     if issubclass(failure, NEVER_LEFT):
-        return UnavailableError(f"{endpoint.name}: the platform could not be reached ({failure.__name__})")
+        return UnavailableError(f"{endpoint.name}: the platform was not reached ({failure.__name__})")
     said = f"{endpoint.name}: the platform did not answer ({failure.__name__})"
     return UnavailableError(said) if endpoint.repeatable else UnknownEffectError(said)
 

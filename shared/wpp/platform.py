@@ -28,7 +28,7 @@ from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_incrementing
 
 from shared.deadline import within
-from shared.errors import InvalidApiKeyError, RefusedError, UnauthorizedError
+from shared.errors import InvalidApiKeyError, RefusedError
 from shared.events import SendEvent
 from shared.settings import PlatformSettings
 from shared.tokens import lifetimes
@@ -102,13 +102,7 @@ class Platform:
             InvalidApiKeyError: the key was refused, with the way out.
         """
         body = {"apiKey": api_key.get_secret_value()}
-        try:
-            answer = self._exchange.ask(endpoints.TOKEN, NO_AUTH, body, deadline_s=MINT_S)
-        except (UnauthorizedError, RefusedError) as error:
-            if error.status == 401 or "invalid api key" in str(error).lower():
-                msg = f"the platform refused this account's API key ({error}); connect it again with force_recreate"
-                raise InvalidApiKeyError(msg, status=error.status) from None
-            raise
+        answer = self._exchange.ask(endpoints.TOKEN, NO_AUTH, body, deadline_s=MINT_S)
         token = answer.first("token", "accessToken", "access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
             raise unreadable(endpoints.TOKEN, answer.status, "it has no token")
@@ -168,7 +162,9 @@ class Platform:
         answer = self._ask(endpoint, account, body)
         if answer.fields is None:
             raise unreadable(endpoint, answer.status, "it is no JSON object")
-        return Sent(answer.identifier("taskId", "id"))
+        if answer.mentions_error and not answer.task_id:
+            raise unreadable(endpoint, answer.status, "it is a success with an error, and names no message")
+        return Sent(answer.task_id)
 
     def delete(self, account: str, task_id: str) -> bool:
         """Delete a message for everyone. False: the platform does not know it (any more)."""

@@ -9,8 +9,11 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
-from shared.wpp.answers import Answer, Qr
+from shared.tokens.store import Minted, Token
+from shared.wpp import Bearer
+from shared.wpp.answers import Answer, Client, Qr, Started
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAA" + "Ab+/" * 30 + "=="
 
@@ -49,6 +52,26 @@ def test_nothing_to_scan(given: object) -> None:
 def test_a_code_does_not_show_in_a_repr() -> None:
     """Whoever scans it first owns the account."""
     assert "AbC" not in repr(Qr("2@AbCdEf"))
+
+
+SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        answer({"apiKey": SECRET, "token": SECRET, "qr": SECRET}, set_cookie=SECRET),
+        Client(SecretStr(SECRET), "42", "starting"),
+        Started("qr", Qr(SECRET)),
+        Minted(SecretStr(SECRET), 900),
+        Token(SecretStr(SECRET), 1, datetime.now(UTC)),
+        Bearer(SecretStr(SECRET)),
+    ],
+    ids=lambda found: type(found).__name__,
+)
+def test_nothing_that_holds_a_secret_shows_it(found: object) -> None:
+    """Neither in a repr, nor where somebody prints it, nor in the repr of what it stands in."""
+    assert SECRET not in repr(found) + str(found) + f"{found}" + repr([found])
 
 
 @given(st.binary(max_size=200))

@@ -84,6 +84,7 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("connect refused", raising(httpx.ConnectError("")), UnavailableError, UnavailableError),
     ("connect timeout", raising(httpx.ConnectTimeout("")), UnavailableError, UnavailableError),
     ("no free connection", raising(httpx.PoolTimeout("")), UnavailableError, UnavailableError),
+    ("a bad header", raising(httpx.LocalProtocolError("")), UnavailableError, UnavailableError),
     ("read timeout", raising(httpx.ReadTimeout("")), UnavailableError, UnknownEffectError),
     ("write timeout", raising(httpx.WriteTimeout("")), UnavailableError, UnknownEffectError),
     ("write error", raising(httpx.WriteError("")), UnavailableError, UnknownEffectError),

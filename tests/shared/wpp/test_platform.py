@@ -161,14 +161,17 @@ def test_a_minted_jwt_lives_by_the_platforms_date() -> None:
         says({"error": "Invalid API key"}, 401),
         says({"error": "Invalid API key"}, 403),
         says({"message": "invalid api key"}, 400),
+        says({"error": f"Invalid API key: {KEY.get_secret_value()[:14]}..."}, 403),
+        says({"message": f"The key {KEY.get_secret_value()} is bad", "error": "INVALID_API_KEY"}, 403),
+        says({"message": "w" * 300 + " Invalid API key"}, 403),
         text("nope", 401),
     ],
 )
 def test_a_refused_key_says_the_way_out(answer: httpx.Response) -> None:
-    """401, or any refusal that names it."""
+    """401, or any refusal that names it, even where it quotes what must not be repeated."""
     with pytest.raises(InvalidApiKeyError, match="force_recreate") as caught:
         platform(Wire(answer)).mint_token(KEY)
-    assert KEY.get_secret_value() not in repr(caught.value)
+    assert KEY.get_secret_value()[:12] not in repr(caught.value)
     assert caught.value.code == "INVALID_API_KEY"
 
 
@@ -177,7 +180,9 @@ def test_a_refused_key_says_the_way_out(answer: httpx.Response) -> None:
     [
         (text("<html>blocked by a firewall</html>", 403), RefusedError),
         (says({}, 500), UnavailableError),
+        (says({"error": "Invalid API key"}, 500), UnavailableError),
         (says({}, 429), LimitedError),
+        (says({"error": "Too many calls with an invalid API key"}, 429), LimitedError),
         (says({"expiresIn": 900}), UnavailableError),
         (says({"token": ""}), UnavailableError),
         (says({"token": "two words"}), UnavailableError),
@@ -297,7 +302,14 @@ def test_older_forms_of_a_route() -> None:
         ({"taskId": "task_7", "status": "queued"}, "task_7"),
         ({"id": "msg_1"}, "msg_1"),
         ({"taskId": 7}, "7"),
+        ({"ids": [{"id": "true_7@c.us_3EB0"}]}, "true_7@c.us_3EB0"),
+        ({"taskId": "task_7", "ids": [{"id": "other"}], "error": "a warning"}, "task_7"),
+        ({"data": {"ids": [{"id": 7}]}}, "7"),
+        ({"ids": []}, None),
+        ({"ids": ["wrong"]}, None),
+        ({"ids": {"id": "wrong"}}, None),
         ({"success": True}, None),
+        ({"success": True, "error": None}, None),
         ({"taskId": ["wrong"]}, None),
     ],
 )
@@ -324,6 +336,15 @@ def test_a_success_that_is_no_object_leaves_a_send_unknown(answer: httpx.Respons
     with pytest.raises(UnknownEffectError) as caught:
         platform(Wire(answer)).send("42", EVENT)
     assert "private words" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"error": "Session closed"}, {"errors": [{"code": 1}]}, {"data": {"error": {"code": "E1"}}}]
+)
+def test_a_success_with_an_error_and_no_id_leaves_a_send_unknown(fields: dict[str, Any]) -> None:
+    """The contract knows only `status: "error"`; whatever this is, it is neither sent nor proven unsent."""
+    with pytest.raises(UnknownEffectError, match="names no message"):
+        platform(Wire(says(fields))).send("42", EVENT)
 
 
 def test_a_send_is_asked_once() -> None:
