@@ -4,7 +4,7 @@ The protocol and its keys are described in `flights.lua`. A flight has a fence: 
 elected must `land` it; one who does not is replaced when the lease ends.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 from uuid import uuid4
@@ -35,7 +35,7 @@ class Life:
 class Held:
     """There is a token. With a `fence`, the asker is elected to refresh it ahead."""
 
-    value: str
+    value: str = field(repr=False)
     generation: int
     life: Life
     fence: int | None

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from shared.tokens.flights import Held, Life
 from shared.tokens.store import Minted, Token
 from shared.wpp import Bearer
 from shared.wpp.answers import Answer, Client, Qr, Started
@@ -65,6 +66,7 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0"
         Started("qr", Qr(SECRET)),
         Minted(SecretStr(SECRET), 900),
         Token(SecretStr(SECRET), 1, datetime.now(UTC)),
+        Held(SECRET, 1, Life(900, 840, 600), None),
         Bearer(SecretStr(SECRET)),
     ],
     ids=lambda found: type(found).__name__,
