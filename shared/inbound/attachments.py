@@ -25,7 +25,7 @@ _TYPES = {extension: mime for mime, extension in _EXTENSIONS.items()} | {"jpeg":
 _USUAL = {
     "image": "image/jpeg", "video": "video/mp4", "audio": "audio/ogg", "voice": "audio/ogg", "sticker": "image/webp",
 }  # fmt: skip
-_DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*){0,4}),", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*){0,4});base64,", re.IGNORECASE)
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,90}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{200}")
 
@@ -55,7 +55,10 @@ def attached(fields: Mapping[str, Any]) -> Attachment | None:
 
 
 def is_blob(value: Any) -> bool:
-    """Return whether a text is a file rather than something written: a data URL, or long base64."""
+    """Return whether a text looks like a file: a data URL, or long base64.
+
+    So may what somebody has written: to be asked only where there may be a file.
+    """
     return isinstance(value, str) and bool(_BASE64.match(value) or (value[:5] == "data:" and _DATA_URL.match(value)))
 
 

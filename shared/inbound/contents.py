@@ -13,6 +13,8 @@ from shared.inbound.shapes import Shape, first, identifier, members, text, truth
 from shared.outcomes import Content
 
 _PLACEHOLDER = re.compile(r"\s*\[(image|video|audio|document|file|sticker|voice|media|ptt)\]\s*", re.IGNORECASE)
+WRITTEN = ("text", "body", "message", "content")
+"""Where a message's words stand; beside a file, or in place of it, they may be the file itself."""
 _MAX_CARDS = 10
 _MAX_CARD = 65_536
 
@@ -78,9 +80,10 @@ def _content(word: str, attachment: Attachment | None) -> Content:
 
 def _written(fields: Mapping[str, Any], content: Content, attachment: Attachment | None) -> str:
     """Return the text, or the caption. A placeholder before it is cut only where there is the file it stood for."""
-    texts = (_plain_text(fields.get(name)) for name in ("text", "body", "message", "content"))
+    texts = (_plain_text(fields.get(name)) for name in WRITTEN)
     hidden = content in ("location", "contact")  # their body is a picture of the map, or the card
-    written = next((found for found in texts if found and not is_blob(found)), "")
+    plain_text = content == "text"  # nobody's words are lost for looking like a file
+    written = next((found for found in texts if found and (plain_text or not is_blob(found))), "")
     if hidden and (is_card(written) or not fields.get("text")):
         written = ""
     if attachment:

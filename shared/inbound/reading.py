@@ -15,7 +15,7 @@ from shared.inbound.dialects import ArrivalType, status
 from shared.inbound.excerpt import excerpt
 from shared.inbound.reports import Made
 from shared.inbound.shapes import Shape, read, split
-from shared.outcomes import LogOutcome, MessageOutcome, Outcome
+from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome
 
 __all__ = ["Arrival", "claimed_account", "describe", "outcomes", "row_id", "split"]
 
@@ -35,12 +35,13 @@ _REPORTS: dict[ArrivalType, Callable[[Arrival, Shape], Made]] = {
 def outcomes(arrival: Arrival, event: WebhookEvent) -> list[Outcome]:
     """Return what Supabase is told of an event, its log entry last; never raises."""
     made, became, error = _made(arrival, event)
+    is_text = any(isinstance(each, EditOutcome) or getattr(each, "content", None) == "text" for each in made)
     log = LogOutcome(
         at=event.accepted_at,
         id=event.id,
         account=arrival.account,
         event_type=arrival.event_type,
-        payload=excerpt(event.payload),
+        payload=excerpt(event.payload, is_text=is_text),
         became=became,
         error=error,
     )

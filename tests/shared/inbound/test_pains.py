@@ -11,7 +11,7 @@ import pytest
 from shared import inbound
 from shared.inbound.attachments import attached
 from shared.inbound.shapes import read
-from shared.outcomes import LogOutcome, MessageOutcome, SessionOutcome, StatusOutcome
+from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, SessionOutcome, StatusOutcome
 from tests.shared.inbound.arriving import ACCOUNT, arrive, identity
 
 FLAT = {"account": ACCOUNT, "from": "+79990001122", "type": "chat"}
@@ -58,6 +58,37 @@ def test_pain_8_a_delivery_is_no_unhandled_event() -> None:
 @pytest.mark.parametrize("placeholder", ["[Image]", "[IMAGE] ", "[video]", "[Media]", "[Ptt]", "[Voice]", "[File]"])
 def test_pain_10_a_placeholder_is_never_a_caption(placeholder: str) -> None:
     assert message(FLAT | {"type": "image", "text": f"{placeholder}my homework", "media": PHOTO}).text == "my homework"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: 12 maja, godz. 10",
+        "data:image/png;base64,AAAA is how a data URL begins",
+        "https" + "x" * 300 + " see?",
+        "h" + "a" * 400,
+    ],
+)
+@pytest.mark.parametrize("field", ["text", "body"])
+def test_pain_10_what_somebody_wrote_is_never_taken_for_a_file(field: str, text: str) -> None:
+    """Neither in the row nor in the log; nor in an edit."""
+    payload = FLAT | {field: text}
+    assert (message(payload).text, message(payload).media_state) == (text, "none")
+    assert log(payload).payload[field] == text
+    edit = {"type": "message.edited", "data": {"messageId": WHATSAPP_ID, "from": "+79990001122", field: text}}
+    found, kept = arrive(edit)[1]
+    assert isinstance(found, EditOutcome)
+    assert isinstance(kept, LogOutcome)
+    assert found.text == kept.payload["data"][field] == text
+
+
+def test_pain_10_a_file_in_place_of_words_is_none_of_them() -> None:
+    """Older versions put a picture, or its preview, where a text stands: of the message, or of the one it answers."""
+    picture = "/9j/4AAQ" + "A" * 5000
+    assert message(FLAT | {"type": "image", "body": picture}).text == "[Image]"
+    answer = FLAT | {"text": "nice", "quotedMsg": {"type": "image", "body": picture}}
+    assert picture not in log(FLAT | {"type": "image", "body": picture}).model_dump_json()
+    assert picture not in log(answer).model_dump_json()
 
 
 def test_pain_10_the_file_stays_in_the_event_and_its_type_is_a_mime_type() -> None:
