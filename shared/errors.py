@@ -6,6 +6,7 @@ PipelineError
 ├── OverloadedError           more is waiting than we may accept: try later
 ├── IdempotencyConflictError  the same key was used for a different request
 ├── AccessError               the caller is not who they say, or not known
+├── NotUnknownError           what became of this message is known: there is nothing to settle
 ├── NotFoundError             no such thing in this organization
 ├── DatabaseError             Supabase answered with an error
 │   └── DatabaseUnavailableError    Supabase did not answer: try again
@@ -51,6 +52,10 @@ class IdempotencyConflictError(PipelineError):
 
 class AccessError(PipelineError):
     code = "access_denied"
+
+
+class NotUnknownError(PipelineError):
+    code = "not_unknown"
 
 
 class NotFoundError(PipelineError):

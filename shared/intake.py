@@ -31,8 +31,17 @@ def latest_watch(integration_id: UUID) -> str:
 
 
 def event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
-    """Return the id of an event: the same one for the same key of the same tenant, for as long as it is remembered."""
-    return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}") if idempotency_key else uuid4()
+    """Return the id of an event: the same one for the same key of the same tenant, for as long as it is remembered.
+
+    Raises:
+        ValueError: the key is empty, which would be the same message for all who forgot to make one, or none.
+    """
+    if idempotency_key is None:
+        return uuid4()
+    if not idempotency_key:
+        msg = "an idempotency key is not empty; without one, give None"
+        raise ValueError(msg)
+    return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}")
 
 
 def place(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Append:

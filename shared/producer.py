@@ -53,6 +53,7 @@ class Producer:
             NotFoundError: no such number in this organization, or none is known here: name one.
             IdempotencyConflictError: the key was used for a different message.
             OverloadedError: too much is waiting; try again later.
+            ValueError: the key is empty.
             redis.RedisError: Redis did not confirm.
         """
         return self.append(

@@ -24,17 +24,29 @@ def unknown(claim: Claim, why: str, route: Route | None) -> Verdict:
     return Settled("unknown", [intake.message_outcome(event, "unknown", utc_now(), error=why)], {"reason": why})
 
 
-def settle(client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Literal["sent", "failed", "again"]) -> bool:
-    """Settle a message by somebody's word for it. False: its effect is not unknown (any more)."""
+Resolution = Literal["sent", "failed", "again"]
+
+
+def settle(client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolution, by: str | None = None) -> bool:
+    """Settle a message by somebody's word for it. False: its effect is not unknown (any more).
+
+    `by` names this very word: said again, it changes nothing, whatever has become of the message since.
+    """
+    said = f"resolution:{by}"
+    if by and client.hexists(ledger.key(event_id), said):
+        return True
     record = ledger.find(client, event_id)
     if record is None or record.state != "unknown" or record.body is None:
         return False
+    fields = {said: outcome} if by else {}
     if outcome == "again":
-        settled = lanes.resolve(event_id, Settled("queued"))
+        settled = lanes.resolve(event_id, Settled("queued", fields=fields))
         wake(client, "send")
-        return settled
-    event = SendEvent.model_validate_json(record.body)
-    return lanes.resolve(event_id, Settled(outcome, [intake.message_outcome(event, outcome, utc_now())]))
+    else:
+        event = SendEvent.model_validate_json(record.body)
+        told = [intake.message_outcome(event, outcome, utc_now())]
+        settled = lanes.resolve(event_id, Settled(outcome, told, fields))
+    return settled or bool(by and client.hexists(ledger.key(event_id), said))
 
 
 def proven(client: "redis.Redis", lanes: Lanes, lane: str, text: str, wa_message_id: str | None) -> UUID | None:

@@ -3,15 +3,15 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, model_validator
 
 from shared.database.rows import SessionChange
 from shared.events import Strict
-from workers.ingress import connecting, live, numbers, qr
+from workers.ingress import connecting, keys, live, numbers, qr, reconnecting
 from workers.ingress.callers import Organization
-from workers.ingress.messages import IdempotencyKey
+from workers.ingress.keys import IdempotencyKey
 from workers.ingress.numbers import IntegrationState
 from workers.ingress.problems import RESPONSES
 from workers.ingress.state import Doorway, Here
@@ -71,12 +71,22 @@ async def change(integration_id: UUID, wanted: Change, organization_id: Organiza
 
 @reading.post("/{integration_id}/primary")
 async def make_primary(
-    integration_id: UUID, organization_id: Organization, here: Here, idempotency_key: IdempotencyKey = None
+    integration_id: UUID,
+    organization_id: Organization,
+    response: Response,
+    here: Here,
+    idempotency_key: IdempotencyKey = None,
 ) -> IntegrationState:
-    """Make it the number that messages leave from when none is named. The same, however often it is asked for."""
-    del idempotency_key  # needs no remembering
+    """Make it the number that messages leave from when none is named. A key done with undoes no later choice."""
+    asked = {"route": "primary", "integration_id": str(integration_id)}
+    bound = await keys.bind(organization_id, idempotency_key, asked, {}, here)
+    if bound.again:
+        keys.say_again(response)
+    if "done" in bound.values:
+        return await numbers.one(integration_id, organization_id, here)
     if not await run_in_threadpool(here.database.set_primary, integration_id, organization_id):
         raise numbers.no_such(integration_id)
+    await keys.rebind(organization_id, idempotency_key, asked, {"done": "yes"}, here)
     return await _changed(integration_id, organization_id, here)
 
 
@@ -86,5 +96,5 @@ async def _changed(integration_id: UUID, organization_id: UUID, here: Doorway) -
     return await numbers.one(integration_id, organization_id, here)
 
 
-for part in (live.router, reading, connecting.router, qr.router):
+for part in (live.router, reading, connecting.router, reconnecting.router, qr.router):
     router.include_router(part)

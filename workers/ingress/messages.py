@@ -4,28 +4,21 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from shared import intake, ledger
-from shared.errors import DatabaseError, NotFoundError
+from shared.errors import DatabaseError, NotFoundError, NotUnknownError
 from shared.events import Message, Strict
 from shared.ledger import Record
+from workers.ingress import keys
 from workers.ingress.callers import Organization
+from workers.ingress.keys import IdempotencyKey
+from workers.ingress.problems import CONFLICT
 from workers.ingress.state import Doorway, doorway
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"])
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        description="The same key with the same body is one message, however often it is sent.",
-    ),
-]
 
 
 class AcceptedMessage(BaseModel):
@@ -62,7 +55,7 @@ async def send(
     accepted = await here.appends.append(intake.send(organization_id, integration_id, message, idempotency_key))
     response.headers["Location"] = f"/v1/messages/{accepted.id}"
     if not accepted.new:
-        response.headers["Idempotent-Replayed"] = "true"
+        keys.say_again(response)
     return AcceptedMessage(id=accepted.id)
 
 
@@ -84,15 +77,25 @@ async def state(
     return found
 
 
-@router.post("/{message_id}/resolution")
+@router.post("/{message_id}/resolution", responses=CONFLICT)
 async def resolve(
-    message_id: UUID, wanted: Resolution, organization_id: Organization, here: Annotated[Doorway, Depends(doorway)]
+    message_id: UUID,
+    wanted: Resolution,
+    organization_id: Organization,
+    response: Response,
+    here: Annotated[Doorway, Depends(doorway)],
+    idempotency_key: IdempotencyKey = None,
 ) -> MessageState:
     """Say what became of a message whose status is `unknown`, or have it sent `again`."""
     found = await state(message_id, organization_id, here)
-    if not await run_in_threadpool(here.settle_unknown, message_id, wanted.outcome):
-        msg = f"the effect of message {message_id} is not unknown: it is {found.status}"
-        raise NotFoundError(msg)
+    asked = {"route": "resolution", "message_id": str(message_id), "outcome": wanted.outcome}
+    bound = await keys.bind(organization_id, idempotency_key, asked, {}, here)
+    by = keys.digest(idempotency_key) if idempotency_key else None
+    if not await run_in_threadpool(here.settle_unknown, message_id, wanted.outcome, by):
+        msg = f"nothing to settle: the status of message {message_id} is {found.status}, not unknown"
+        raise NotUnknownError(msg)
+    if bound.again:
+        keys.say_again(response)
     return await state(message_id, organization_id, here)
 
 

@@ -21,6 +21,7 @@ from shared.errors import (
     IdempotencyConflictError,
     NotFoundError,
     OverloadedError,
+    NotUnknownError,
     PipelineError,
 )
 
@@ -28,6 +29,7 @@ STATUS = {
     AccessError: HTTPStatus.UNAUTHORIZED,
     NotFoundError: HTTPStatus.NOT_FOUND,
     IdempotencyConflictError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotUnknownError: HTTPStatus.CONFLICT,
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -59,6 +61,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 """The errors that every route may answer with, for OpenAPI."""
 
+CONFLICT: dict[int | str, dict[str, Any]] = {409: _documented("Not while it is as it is now.")}
 log = structlog.get_logger()
 
 

@@ -32,7 +32,7 @@ class Doorway:
     directory: Directory
     changes: Changes
     try_again: Callable[[Append], None]
-    settle_unknown: Callable[[UUID, Literal["sent", "failed", "again"]], bool]
+    settle_unknown: Callable[[UUID, Literal["sent", "failed", "again"], str | None], bool]
     big_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BIG_AT_ONCE))
     sessions: dict[str, tuple[float, UUID]] = field(default_factory=dict)
 

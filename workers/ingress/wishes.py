@@ -1,61 +1,53 @@
 """What a request asks for, once: an idempotency key, or clicks within the same half minute, are one wish."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import redis
 from fastapi.concurrency import run_in_threadpool
 
-from shared import intake
+from shared import intake, ledger
 from shared.database import Database
-from shared.errors import IdempotencyConflictError
 from shared.events import ProvisionEvent
-from shared.lanes import PREFIX, Append, Lanes, fingerprint
+from shared.lanes import PREFIX, Append, Lanes
 from shared.wakeups import wake
+from workers.ingress import keys
 from workers.ingress.state import Doorway
 
 ONE_CLICK_S = 30
 """Clicks on the same number within this time are one connect: a double click, two tabs, an impatient person."""
-REMEMBERED_S = 8 * 86_400
+Action = Literal["connect", "watch"]
 
 
 @dataclass(frozen=True)
 class Wish:
-    """Which number is meant, and the event that does it.
+    """Which number is meant, and the event that does it: none, where nothing was to be done.
 
     `subject`: what clicks have in common that are one. `again`: this idempotency key has asked for it before.
     """
 
     integration_id: UUID
-    event_id: UUID
+    event_id: UUID | None
     subject: str | None = None
+    action: Action = "connect"
     again: bool = False
 
 
 async def remembered(organization_id: UUID, key: str | None, asked: Mapping[str, Any], here: Doorway) -> Wish | None:
-    """Return what an idempotency key stood for the first time.
-
-    Raises:
-        IdempotencyConflictError: it stood for a different request.
-    """
-    stored: Any = await here.redis.get(_key(organization_id, key)) if key else None
-    return _read(stored, asked) if stored else None
+    """Return what an idempotency key stood for the first time; raises as `keys.bound` does."""
+    found = await keys.bound(organization_id, key, asked, here)
+    return _read(found) if found else None
 
 
 async def remember(organization_id: UUID, key: str | None, asked: Mapping[str, Any], wish: Wish, here: Doorway) -> Wish:
-    """Bind an idempotency key to a wish; whoever was first decides. Raises as `remembered` does."""
-    if not key:
-        return wish
-    told = {"asked": fingerprint(asked), "integration": str(wish.integration_id), "event": str(wish.event_id)}
-    pipe = here.redis.pipeline(transaction=True)
-    pipe.set(_key(organization_id, key), json.dumps(told), nx=True, ex=REMEMBERED_S)
-    pipe.get(_key(organization_id, key))
-    replies: list[Any] = await pipe.execute()
-    return wish if replies[0] else _read(replies[1], asked)
+    """Bind an idempotency key to a wish; whoever was first decides. Raises as `keys.bound` does."""
+    told = {"integration": str(wish.integration_id), "action": wish.action}
+    if wish.event_id:
+        told["event"] = str(wish.event_id)
+    found = await keys.bind(organization_id, key, asked, told, here)
+    return _read(found) if found.again else wish
 
 
 async def once(subject: str, here: Doorway) -> UUID:
@@ -79,6 +71,11 @@ async def forget_click(subject: str, here: Doorway) -> None:
     await here.redis.delete(_click(subject))
 
 
+async def is_granted(event: ProvisionEvent, here: Doorway) -> bool:
+    """Tell whether an event has been accepted, whatever has become of it."""
+    return bool(await here.redis.exists(ledger.key(event.id)))
+
+
 async def grant(event: ProvisionEvent, here: Doorway) -> bool:
     """Put a wish into its lane, once; one that has failed is tried again. False: it was done already."""
     item = replace(intake.provision(event), fingerprint=f"{event.organization_id}:{event.action}")
@@ -95,17 +92,11 @@ def try_again(client: "redis.Redis", lanes: Lanes, database: Database, item: App
     database.mark_replayed([item.event.id])
 
 
-def _read(stored: bytes, asked: Mapping[str, Any]) -> Wish:
-    told = json.loads(stored)
-    if told["asked"] != fingerprint(asked):
-        msg = "this Idempotency-Key was used for a different request; use a new key for a new request"
-        raise IdempotencyConflictError(msg)
-    return Wish(UUID(told["integration"]), UUID(told["event"]), again=True)
-
-
-def _key(organization_id: UUID, key: str | None) -> str:
-    digest = hashlib.sha256(str(key).encode(errors="surrogatepass")).hexdigest()
-    return f"{PREFIX}wish:{organization_id}:{digest}"
+def _read(found: keys.Bound) -> Wish:
+    told = found.values
+    event_id = UUID(told["event"]) if "event" in told else None
+    action: Action = "watch" if told["action"] == "watch" else "connect"
+    return Wish(UUID(told["integration"]), event_id, action=action, again=True)
 
 
 def _click(subject: str) -> str:

@@ -6,7 +6,9 @@ import pytest
 import redis
 
 from sandbox.redis import RedisServer
+from sandbox.supabase.project import Supabase
 from tests.workers.ingress.doors import SHARED_SECRET, Door
+from tests.workers.ingress.tenants import Tenant
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,30 @@ def narrow_door(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFact
     """Return an ingress that takes 100 kB a body, and has no shared secret."""
     with Door(redis_server.url, tmp_path_factory.mktemp("narrow"), WPP_BODY_LIMIT="100000") as door:
         yield door
+
+
+@pytest.fixture(scope="session")
+def _front(
+    redis_server: RedisServer, supabase_world: Supabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Door]:
+    settings = {
+        "SUPABASE_URL": supabase_world.url,
+        "SUPABASE_ANON_KEY": supabase_world.anon_key,
+        "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
+    }
+    with Door(redis_server.url, tmp_path_factory.mktemp("front"), **settings) as door:
+        yield door
+
+
+@pytest.fixture
+def front(_front: Door, redis_client: redis.Redis, database_url: str) -> Door:
+    """Return an ingress with Supabase behind it, both empty. No worker runs: what is accepted waits."""
+    del redis_client, database_url  # asked for because they empty what is there
+    return _front
+
+
+@pytest.fixture
+def tenant(front: Door, supabase_world: Supabase, redis_client: redis.Redis) -> Iterator[Tenant]:
+    """Return an organization at the door that has Supabase behind it."""
+    with Tenant.new(front, supabase_world, redis_client) as tenant:
+        yield tenant

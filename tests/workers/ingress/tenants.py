@@ -1,0 +1,91 @@
+"""An organization at the door, with numbers made straight in Supabase, and workers that do as they are told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import psycopg
+import redis
+from pydantic import SecretStr
+
+from sandbox.supabase.project import Supabase
+from shared import access, intake
+from shared.database import Database
+from shared.events import Kind, utc_now
+from shared.lanes import Lanes, Settled, Slot
+from shared.outcomes import SessionOutcome, SessionStatus
+from shared.settings import EngineSettings, SupabaseSettings
+from tests.workers.ingress.doors import KEY_SECRET, Door
+
+
+@contextmanager
+def database(world: Supabase) -> Iterator[Database]:
+    settings = SupabaseSettings.model_validate(
+        {
+            "supabase_url": world.url,
+            "supabase_anon_key": world.anon_key,
+            "supabase_service_role_key": world.service_role_key,
+        }
+    )
+    with httpx.Client(trust_env=False) as http:
+        yield Database(settings, http)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """One organization. `http` calls the door as its service."""
+
+    id: UUID
+    http: httpx.Client
+    database: Database
+    client: "redis.Redis"
+
+    @classmethod
+    @contextmanager
+    def new(cls, door: Door, world: Supabase, client: "redis.Redis") -> Iterator["Tenant"]:
+        organization_id = uuid4()
+        with psycopg.connect(world.database_url) as connection:
+            connection.execute("insert into public.organizations (id, name) values (%s, 'Test')", (organization_id,))
+        bearer = {"Authorization": f"Bearer {access.service_key(organization_id, [KEY_SECRET.encode()])}"}
+        with (
+            httpx.Client(base_url=door.url, headers=bearer, timeout=10, trust_env=False) as http,
+            database(world) as opened,
+        ):
+            yield cls(organization_id, http, opened, client)
+
+    def number(self, account: str, status: SessionStatus = "connected") -> str:
+        """Save a number of this organization, in `status`; return its path at the door."""
+        integration_id = uuid4()
+        self.database.save_integration(
+            integration_id=integration_id, organization_id=self.id, account=account, api_key=SecretStr("key")
+        )
+        self.become(account, status)
+        return f"/v1/integrations/{integration_id}"
+
+    def become(self, account: str, status: SessionStatus, reason: str = "the test says so", **more: str) -> None:
+        outcome = SessionOutcome(at=utc_now(), account=account, status=status, reason=reason, **more)
+        self.database.apply([outcome.model_dump(mode="json", exclude_none=True)])
+
+    def post(self, path: str, body: Any = None, key: str | None = None) -> httpx.Response:
+        return self.http.post(path, json=body, headers={} if key is None else {"Idempotency-Key": key})
+
+    def settle(self, kind: Kind, settled: Settled) -> UUID:
+        """End the next event that waits; return its id."""
+        lanes = Lanes(self.client, EngineSettings())
+        claim = lanes.claim(kind, Slot())
+        assert claim, f"no {kind} waits"
+        assert lanes.conclude(claim, settled)[0]
+        return claim.id
+
+    def waiting(self, kind: Kind) -> int:
+        """Return how many events of a kind wait, or run."""
+        counts: Any = self.client.hvals(f"wpp:waiting:{kind}")
+        return sum(map(int, counts))
+
+    def watched(self, path: str) -> str:
+        """Return the id of the event that watches over a number."""
+        found: Any = self.client.get(intake.latest_watch(UUID(path.rsplit("/", 1)[-1])))
+        return str(found.decode())
