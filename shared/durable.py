@@ -1,5 +1,6 @@
-"""The durable Redis: how to connect to it, and a refusal to work with one that may forget."""
+"""The durable Redis: how to connect to it, when it cannot, and a refusal to work with one that may forget."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,27 @@ RETRIES = 3
 MOST_CONNECTIONS = 512
 """One for each thread that may ask at the same moment. redis-py's own limit of 100 is an error, not a queue."""
 
+AWAY = (redis.ConnectionError, redis.TimeoutError)
+"""Not reached, or no answer; LOADING, AUTH and too many connections are among them."""
+UNABLE = re.compile(
+    r"(?:^|[\s-])(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b"
+)
+"""What a Redis says that answers, and cannot do it now: full, a replica after a failover, a disk that fails, busy.
+
+In the words of a command, of a script of 6.2 (`… @user_script: 18: -OOM command not allowed …`) and of 7.
+"""
+
 log = structlog.get_logger(__name__)
+
+
+def cannot_now(error: BaseException) -> bool:
+    """Return whether Redis cannot do now what may well be done later: away, full, read-only, loading, busy.
+
+    Any other error of Redis is a mistake of ours.
+    """
+    if isinstance(error, (*AWAY, redis.OutOfMemoryError, redis.ReadOnlyError)):
+        return True
+    return isinstance(error, redis.ResponseError) and bool(UNABLE.search(str(error)))
 
 
 def connect(url: SecretStr | str) -> "redis.Redis":

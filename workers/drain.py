@@ -16,6 +16,7 @@ from typing import TypeVar
 import redis
 import structlog
 
+from shared import durable
 from shared.errors import DatabaseUnavailableError
 from shared.events import Kind
 from shared.lanes import Claim, Lanes, Postponed, Settled, Slot, SlotOfThread, Verdict
@@ -72,9 +73,12 @@ def drain(lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping:
 
 def _called(lanes: Lanes, slot: Slot, stay_s: float) -> bool:
     """Stay, and return whether a lane became ready. A Redis that is away calls nobody: the clock wakes later."""
-    with suppress(redis.ConnectionError, redis.TimeoutError):
+    try:
         return stay_s > 0 and lanes.called(slot, stay_s)
-    return False
+    except redis.RedisError as error:
+        if not durable.cannot_now(error):
+            raise
+        return False
 
 
 def _wake_followers(lanes: Lanes, kind: Kind, verdict: Verdict) -> None:
@@ -94,9 +98,9 @@ def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
             return handler(claim)
         except DatabaseUnavailableError as error:
             return Postponed(back_off(claim.attempts), f"{error.code}: {error}")
-        except (redis.ConnectionError, redis.TimeoutError) as error:  # no surprise, however often it was tried before
-            return Postponed(back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}")
         except Exception as error:
+            if durable.cannot_now(error):  # no surprise, however often it was tried before
+                return Postponed(back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}")
             log.exception("event.surprise")
             if claim.attempts >= MAX_SURPRISES:
                 return give_up(claim, "internal_error", f"{type(error).__name__}: {error}")
@@ -108,8 +112,8 @@ def _persistently(call: Callable[[], Answer]) -> Answer:
     while True:
         try:
             return call()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            if time.monotonic() > until:
+        except redis.RedisError as error:
+            if time.monotonic() > until or not durable.cannot_now(error):
                 raise
             log.warning("redis.away", error=str(error))
             time.sleep(random.uniform(0.1, 0.5))  # noqa: S311

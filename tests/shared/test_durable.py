@@ -1,6 +1,7 @@
 """Which Redis is refused, asked of real ones."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import redis
 from pydantic import SecretStr
 
 from sandbox.redis import RedisServer
-from shared.durable import connect, refuse_volatile
+from shared.durable import cannot_now, connect, refuse_volatile
 from shared.errors import NotDurableError
 
 
@@ -105,3 +106,42 @@ def test_a_client_outlives_a_restart_of_redis(tmp_path: Path) -> None:
         client.set("wpp:x", 1)
         server.restart()
         assert client.get("wpp:x") == b"1"
+
+
+def full(client: redis.Redis, _directory: Path) -> None:
+    client.config_set("maxmemory", 1)
+
+
+def a_replica(client: redis.Redis, _directory: Path) -> None:
+    client.replicaof("127.0.0.1", 1)
+
+
+def on_a_disk_that_fails(client: redis.Redis, directory: Path) -> None:
+    (directory / "dump.rdb").mkdir()
+    client.config_set("save", "3600 1")
+    client.bgsave()
+    while client.info("persistence")["rdb_bgsave_in_progress"]:
+        time.sleep(0.01)
+
+
+def gone(client: redis.Redis, _directory: Path) -> None:
+    client.shutdown(nosave=True)
+
+
+@pytest.mark.parametrize("becomes", [full, a_replica, on_a_disk_that_fails, gone])
+def test_one_that_cannot_write_now_is_told_from_a_mistake(becomes: Callable[..., None], tmp_path: Path) -> None:
+    """In the words of a command, of a script and of a pipeline alike."""
+    with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        client.set("text", "x")
+        with pytest.raises(redis.ResponseError) as mistake:
+            client.lpush("text", 1)
+        assert not cannot_now(mistake.value)
+        becomes(client, tmp_path)
+        pipe = client.pipeline(transaction=False)
+        pipe.set("a", 1)
+        script: Any = client.register_script("return redis.call('SET', KEYS[1], 1)")
+        for write in (lambda: client.set("a", 1), lambda: script(keys=["a"]), pipe.execute):
+            with pytest.raises(redis.RedisError) as error:
+                write()
+            assert cannot_now(error.value), error.value
+        server.kill()  # with a disk that fails it would not end in order

@@ -119,7 +119,16 @@ def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis
     assert (record.state, record.reason) == ("queued", "database_unavailable: no answer")
 
 
-@pytest.mark.parametrize("error", [redis.ConnectionError("away"), redis.TimeoutError("away")])
+UNABLE = [
+    redis.ConnectionError("away"),
+    redis.TimeoutError("away"),
+    redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+    redis.ReadOnlyError("You can't write against a read only replica."),
+    redis.ResponseError("MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk."),
+]
+
+
+@pytest.mark.parametrize("error", UNABLE)
 def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: Exception) -> None:
     """A message that was held back for an hour by a limit does not fail because Redis restarts just then."""
     accept(lanes, "Hello")
@@ -130,6 +139,25 @@ def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: 
     claim = lanes.claim("send", Slot())
     assert claim
     assert isinstance(judge(Claim(**{**vars(claim), "attempts": 1000}), away, give_up), Postponed)
+
+
+def test_a_verdict_is_offered_to_a_redis_that_cannot_write_until_it_can(
+    lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """After a failover the old primary is a replica for a while: what was sent meanwhile is not forgotten."""
+    event_id = accept(lanes, "Hello")
+    later = Timer(0.5, redis_client.replicaof, ["NO", "ONE"])
+
+    def send(_claim: Claim) -> Verdict:
+        redis_client.replicaof("127.0.0.1", "1")
+        later.start()
+        return Settled("sent")
+
+    drain(lanes, "send", send, give_up, Flag())
+    later.join()
+    record = find(redis_client, event_id)
+    assert record
+    assert record.state == "sent"
 
 
 def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:

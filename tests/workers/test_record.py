@@ -1,5 +1,7 @@
 """The recorder: everything reaches Supabase or is set aside with a reason, whatever Supabase answers."""
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from typing import Any
@@ -83,6 +85,26 @@ def test_an_outage_is_waited_for(redis_client: redis.Redis, monkeypatch: pytest.
     record_all(redis_client, table)
     assert table.rows == list(range(10))
     assert redis_client.xlen("wpp:outbox:dead") == 0
+
+
+def test_a_redis_that_cannot_write_is_waited_for(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica after a failover, a disk that fails: the recorder goes on when it can."""
+    put(redis_client, 10)
+    table, stopping = Table(), Flag()
+    Outbox(redis_client, "r1").read(idle_s=0.01)
+    redis_client.replicaof("127.0.0.1", "1")
+    recorder = Recorder(Outbox(redis_client, "r1"), table.apply, stopping)
+    monkeypatch.setattr("workers.record.random.uniform", lambda *_: 0.05)
+    running = threading.Thread(target=recorder.run)
+    running.start()
+    time.sleep(0.3)
+    assert running.is_alive()
+    redis_client.replicaof("NO", "ONE")
+    while redis_client.xlen("wpp:outbox"):
+        time.sleep(0.01)
+    stopping.set()
+    running.join()
+    assert table.rows == list(range(10))
 
 
 def test_a_recorder_that_stops_during_an_outage_leaves_its_batch_to_others(redis_client: redis.Redis) -> None:

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from shared import durable
 from shared.errors import (
     AccessError,
     DatabaseUnavailableError,
@@ -87,8 +88,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(PipelineError, _known)
     app.add_exception_handler(HTTPException, _http)
-    for away in (redis.ConnectionError, redis.TimeoutError):
-        app.add_exception_handler(away, _redis_away)
+    app.add_exception_handler(redis.RedisError, _redis)
     app.add_exception_handler(Exception, _surprise)
 
 
@@ -96,8 +96,7 @@ async def said(error: Exception) -> JSONResponse:
     """Return the answer to an error of a route that is none of FastAPI's."""
     for kind, answer in (
         (PipelineError, _known),
-        (redis.ConnectionError, _redis_away),
-        (redis.TimeoutError, _redis_away),
+        (redis.RedisError, _redis),
     ):
         if isinstance(error, kind):
             return await answer(None, error)
@@ -142,7 +141,9 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-async def _redis_away(_request: Request | None, error: Exception) -> JSONResponse:
+async def _redis(request: Request | None, error: Exception) -> JSONResponse:
+    if not durable.cannot_now(error):
+        return await _surprise(request, error)
     log.warning("redis.away", error=str(error))
     detail = "nothing was accepted: the queue did not confirm; send the same request again, with its Idempotency-Key"
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "queue_unavailable", detail, Retry_After=str(RETRY_AFTER_S))
