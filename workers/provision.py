@@ -56,6 +56,9 @@ def connect(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
         return Settled("done", fields={"reason": "it was removed meanwhile"})
     if integration is None or event.force_recreate:
         integration = _create(event, integration, claim, here)
+    elif integration.id == event.id:  # born by an earlier attempt: its key may still be too new
+        here.tokens.adopt(integration.account, here.platform.initial_token(here.database.api_key(integration.account)))
+        _keep(claim, here)
     asked = utc_now()
     started = _start(integration.account, claim, here)
     if started.status == "connected":

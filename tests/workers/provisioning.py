@@ -39,10 +39,11 @@ class KilledError(BaseException):
 
 @dataclass
 class Scissors:
-    """Cuts the wire at call number `at`, before the other side has it or after."""
+    """Cuts the wire at call number `at`, or at the first one to `at_first`, before the other side has it or after."""
 
     at: int = -1
     after: bool = False
+    at_first: str | None = None
     calls: list[str] = field(default_factory=list)
 
     def wrap(self, wire: httpx.BaseTransport) -> "Wire":
@@ -56,7 +57,7 @@ class Wire(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/wpp_save_token"):  # a thread of its own does that, whatever becomes of us
             return self._wire.handle_request(request)
-        mine = len(self._scissors.calls) == self._scissors.at
+        mine = len(self._scissors.calls) == self._scissors.at or request.url.path == self._scissors.at_first
         self._scissors.calls.append(f"{request.method} {request.url.path}")
         if mine and not self._scissors.after:
             raise KilledError

@@ -69,6 +69,23 @@ def test_a_worker_may_die_at_any_call(shop: Shop, *, after: bool) -> None:
     assert step > 8
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_key_may_be_too_new_for_the_next_attempt_too(shop: Shop, *, after: bool) -> None:
+    """Its worker died after the row was saved: whoever takes over asks again as patiently, and nothing is lost."""
+    organization_id = shop.organization()
+    shop.ask(organization_id)
+    shop.faults(new_key_refused_s=0.7)
+    scissors = Scissors(at_first="/auth/token", after=after)
+    with shop.worker(scissors) as here:
+        assert killed(here)
+    assert shop.rows(organization_id), "it died too soon"
+    with shop.worker() as here:
+        work(here, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        shop.record(here)
+    whole(shop, organization_id)
+    assert "error" not in states(shop, organization_id)
+
+
 def test_a_worker_may_die_with_the_verdict_in_its_hands(shop: Shop) -> None:
     """All was done and nothing concluded: done again, it is the same number with one watch that counts."""
     organization_id = shop.organization()

@@ -60,9 +60,13 @@ def process(shop: Shop, redis_url: str, at: int, *, after: bool) -> Iterator[sub
 def test_killed_at_any_call_it_ends_in_one_of_everything(
     shop: Shop, redis_server: RedisServer, at: int, *, after: bool
 ) -> None:
-    """One client, one row, one account, one watch that counts: whoever takes over finds what was done."""
+    """One client, one row, one account, one watch that counts: whoever takes over finds what was done.
+
+    And waits as patiently for the key, which is refused while it is new.
+    """
     shop.engine = EngineSettings.model_validate(QUICK)
     organization_id = shop.organization()
+    shop.faults(new_key_refused_s=0.3)
     shop.ask(organization_id)
     with process(shop, redis_server.url, at, after=after) as running:
         assert running.stdout
