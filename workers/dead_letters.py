@@ -71,7 +71,8 @@ class Replayer:
         except ValidationError:  # an outcome that Supabase refused, or what a newer version wrote
             return False
         new = self._lanes.replay(intake.place(event))
-        self._database.mark_replayed([letter.id])
+        self._database.mark_replayed([letter.id], before)
         if new:
             wake(self._client, event.kind)
         return new
+        before = utc_now()

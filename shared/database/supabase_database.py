@@ -204,13 +204,17 @@ class Database:
             rows = found.order("at", desc=True).order("id").limit(query.limit).execute().data
         return [DeadLetter.model_validate(row) for row in rows]
 
-    def mark_replayed(self, ids: Sequence[UUID], at: datetime | None = None) -> None:
-        """Note that these dead letters were put back into their lanes; those that die again are shown again."""
-        replayed = {"replayed_at": (at or datetime.now(UTC)).isoformat()}
+    def mark_replayed(self, ids: Sequence[UUID], at: datetime) -> None:
+        """Note that these dead letters were put back into their lanes; those that die again are shown again.
+
+        `at` is a time before that: an event may have died again by now, and that death is not the one replayed.
+        """
+        replayed = {"replayed_at": at.isoformat()}
         for start in range(0, len(ids), IDS_AT_ONCE):
             some = [str(each) for each in ids[start : start + IDS_AT_ONCE]]
             with translated():
-                self._connection.client.table("wpp_dead_letters").update(replayed).in_("id", some).execute()
+                letters = self._connection.client.table("wpp_dead_letters").update(replayed).in_("id", some)
+                letters.lte("at", at.isoformat()).execute()
 
     def keep_house(self, *, parked_before: datetime, logged_before: datetime) -> dict[str, int]:
         """Turn outcomes parked too long into dead letters and drop old raw logs; return both counts."""

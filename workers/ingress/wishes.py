@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from shared import intake, ledger
 from shared.database import Database
-from shared.events import ProvisionEvent
+from shared.events import ProvisionEvent, utc_now
 from shared.lanes import PREFIX, Append, Lanes
 from shared.wakeups import wake
 from workers.ingress import keys
@@ -87,9 +87,10 @@ async def grant(event: ProvisionEvent, here: Doorway) -> bool:
 
 def try_again(client: "redis.Redis", lanes: Lanes, database: Database, item: Append) -> None:
     """Put an event back into its lane that had failed, as the one who asked for it wants it once more."""
+    before = utc_now()
     lanes.replay(item)
     wake(client, item.kind)
-    database.mark_replayed([item.event.id])
+    database.mark_replayed([item.event.id], before)
 
 
 def _read(found: keys.Bound) -> Wish:

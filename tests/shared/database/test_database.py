@@ -98,15 +98,15 @@ def test_outcomes_become_rows_and_the_changes_are_told(
     assert (message.external_message_id, message.created_at) == ("T1", NOW)
 
 
-def test_accounts_that_nobody_has_are_named(database: Database) -> None:
-    assert database.apply([session("connected")]).unknown_accounts == [ACCOUNT]
-
-
-def test_the_row_that_can_t_be_applied_is_named(database: Database, organization: UUID, integration: UUID) -> None:
+def test_the_row_that_can_t_be_applied_is_named_and_is_a_dead_letter(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
     wrong = sent(organization, integration) | {"id": "nonsense"}
-    with pytest.raises(DatabaseError, match="outcome 1: ") as caught:
-        database.apply([sent(organization, integration), wrong])
-    assert (caught.value.row, caught.value.sqlstate) == (1, "22P02")
+    (refused,) = database.apply([sent(organization, integration), wrong]).refused
+    assert refused.row == 1
+    assert refused.why.startswith("22P02: ")
+    (letter,) = database.dead_letters(DeadLetterQuery(organization_id=organization))
+    assert (letter.kind, letter.reason, letter.detail, letter.event) == ("outcome", "refused", refused.why, wrong)
 
 
 def test_hostile_texts_are_kept_as_far_as_they_can_be(
@@ -297,6 +297,15 @@ def test_replayed_dead_letters_are_left_out_until_they_die_again(database: Datab
     database.apply([letter])
     assert database.dead_letters(DeadLetterQuery()) == []
     database.apply([letter | {"at": (NOW + timedelta(hours=2)).isoformat()}])
+    assert len(database.dead_letters(DeadLetterQuery())) == 1
+
+
+def test_a_death_after_its_replay_is_shown_although_the_mark_comes_late(database: Database, organization: UUID) -> None:
+    """It died again between being put back and being marked so."""
+    letter = dead(organization)
+    database.apply([letter])
+    database.apply([letter | {"at": (NOW + timedelta(hours=2)).isoformat()}])
+    database.mark_replayed([UUID(letter["id"])], NOW + timedelta(hours=1))
     assert len(database.dead_letters(DeadLetterQuery())) == 1
 
 
