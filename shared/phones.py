@@ -13,7 +13,8 @@ DEFAULT_REGION = "RU"
 PHONE = re.compile(r"[1-9][0-9]{6,14}")
 """E.164 without the plus: the shortest numbers in use have 7 digits, the longest 15."""
 
-_PEOPLE = ("c.us", "s.whatsapp.net")
+PEOPLE = ("c.us", "s.whatsapp.net")
+"""WhatsApp's servers of people: an address is phone@server."""
 _OF_CODE_7 = ("RU", "KZ")
 _OLDER_THAN_PLAN = re.compile(r"521[0-9]{10}|229[0-9]{8}")
 """Mexico dropped its 1 and Benin went to ten digits, but the ids of accounts opened before that stayed."""
@@ -50,7 +51,7 @@ def from_platform(raw: str) -> str | None:
     """
     user, _, server = raw.strip().partition("@")
     digits = user.split(":")[0].removeprefix("+")  # :12 is one of the account's devices
-    if server not in ("", *_PEOPLE) or not PHONE.fullmatch(digits):
+    if server not in ("", *PEOPLE) or not PHONE.fullmatch(digits):
         return None
     if 9 <= len(digits) <= 13:
         known = any(int(digits[:length]) in COUNTRY_CODE_TO_REGION_CODE for length in (1, 2, 3))

@@ -64,7 +64,7 @@ def _outcomes(logged: LoggedEvent) -> list[Outcome]:
         return []
     arrival = inbound.describe(logged.payload, logged.account, logged.at)
     event = WebhookEvent(
-        id=logged.id, accepted_at=logged.at, account=logged.account, peer=arrival.peer, payload=logged.payload
+        id=logged.id, accepted_at=logged.at, account=logged.account, peer=arrival.conversation, payload=logged.payload
     )
     return [outcome for outcome in inbound.outcomes(arrival, event) if not isinstance(outcome, LogOutcome)]
 

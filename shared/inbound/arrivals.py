@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.events import utc_now
@@ -37,9 +37,19 @@ class Arrival:
     foreign: str | None
     """Another account, which the payload names: it must not be believed, so that the event is only logged."""
     peer: str | None
+    """The phone of whom it is about."""
     at: datetime
     identity: str
     """Equal for two tries of one event, different for two events."""
+    hidden: str | None = None
+    """WhatsApp's id of a peer whose phone it doesn't tell: 123456789012345@lid."""
+    earlier: str | None = None
+    """The identity of the same event if it came up to RETRY_WINDOW_S ago, where only the hour tells two apart."""
+
+    @property
+    def conversation(self) -> str | None:
+        """Whose conversation it stands in, so that it keeps its order there."""
+        return self.peer or self.hidden
 
 
 def describe(payload: Mapping[str, Any], account: str, accepted_at: datetime | None = None) -> Arrival:
@@ -49,17 +59,18 @@ def describe(payload: Mapping[str, Any], account: str, accepted_at: datetime | N
     kind = _kind(shape)
     of_ours = kind in ("echo", "status", "sent", "dead") or is_own(shape.fields) is True
     chat = Chat(None, "nobody") if kind in _SESSION else find(shape.fields, own=of_ours)
-    at = moment(shape, accepted_at)
-    claimed = claimed_account(payload)
+    told, claimed = moment(shape, accepted_at), claimed_account(payload)
+    identity, earlier = _identities(payload, shape, kind, accepted_at, timed=told is not None)
     return Arrival(
         type=_placed(kind, chat),
         event_type=shape.word[:64],
         account=account,
         foreign=claimed[:64] if claimed and claimed != account else None,
         peer=chat.phone,
-        # states come in order and are told in whole seconds: too coarse to stand beside what we have seen ourselves
-        at=accepted_at if kind in _SESSION else at or accepted_at,
-        identity=_identity(payload, shape, kind, at or accepted_at, timed=at is not None),
+        at=_time(kind, told, accepted_at),
+        identity=identity,
+        hidden=chat.hidden,
+        earlier=earlier,
     )
 
 
@@ -103,24 +114,47 @@ def _placed(kind: ArrivalType, chat: Chat) -> ArrivalType:
     if kind in ("message", "echo") and chat.kind == "nobody":
         return "unknown"
     crowd = chat.kind == "crowd" and kind in (*_CHATS, "status")
-    return "ignored_chat" if crowd or (chat.kind == "hidden" and kind in ("message", "echo")) else kind
+    return "ignored_chat" if crowd or (chat.kind == "service" and kind in ("message", "echo")) else kind
 
 
-def _identity(payload: Mapping[str, Any], shape: Shape, kind: ArrivalType, at: datetime, *, timed: bool) -> str:
-    """Return what two tries of an event have in common and two events do not.
+def _time(kind: ArrivalType, told: datetime | None, accepted_at: datetime) -> datetime:
+    """Return when an event happened.
+
+    States come in order and are told in whole seconds: too coarse to stand beside what we have seen ourselves. What
+    was written in one second keeps the order in which it came: the later it came, the later within that second.
+    """
+    if kind in _SESSION or told is None:
+        return accepted_at
+    if kind not in _CHATS or told.microsecond or accepted_at <= told:
+        return told
+    late_s = (accepted_at - told).total_seconds()
+    return told + timedelta(microseconds=int(999_999 * late_s / (late_s + 1)))
+
+
+def _identities(
+    payload: Mapping[str, Any], shape: Shape, kind: ArrivalType, accepted_at: datetime, *, timed: bool
+) -> tuple[str, str | None]:
+    """Return what two tries of an event have in common and two events do not, and `Arrival.earlier`.
 
     The content counts even beside an id: ids of events may start anew when the platform does, and a second message
     under a known id is for the database to compare. Without an id, the platform's time tells two equal texts apart;
-    without that, only when they came. A session, a reaction or a text may return to what it was, so the id of the
-    message that they are about doesn't name them.
+    without that, only when they came. A session or a reaction may return to what it was within seconds, and telling
+    Supabase the same twice does no harm: these are never taken for a second try. Nor does the id of the message that
+    they are about name them.
     """
+    returning = kind in (*_SESSION, *_TARGETING)
     named = shape.event_id
-    if not named and kind not in (*_SESSION, *_TARGETING, "unknown", "sla"):
+    if not named and not returning and kind not in ("unknown", "sla"):
         each = [ids.of_message(shape)] if kind in ("message", "echo") else ids.of_several(shape)[:1]
         named = ",".join(name for one in each for name in one.every) or None
     said = status(first(shape.fields, "status", "ack"))
-    window = "" if named or timed else f":{int(at.timestamp()) // RETRY_WINDOW_S}"
-    return f"{named or '-'}:{kind}:{said or '-'}:{_digest(payload)}{window}"
+    found = f"{named or '-'}:{kind}:{said or '-'}:{_digest(payload)}"
+    if named or timed:
+        return found, None
+    if returning:
+        return f"{found}:{accepted_at.timestamp()}", None
+    window = int(accepted_at.timestamp()) // RETRY_WINDOW_S
+    return f"{found}:{window}", f"{found}:{window - 1}"
 
 
 def _digest(payload: Mapping[str, Any]) -> str:

@@ -6,21 +6,27 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shared.inbound.shapes import first, identifier, members, truth
-from shared.phones import from_platform
+from shared.phones import PEOPLE, from_platform
 
 _SERIALIZED = re.compile(r"(true|false)_([^_@\s]+@[a-z.]+)_")
 """WhatsApp Web's spelling of a message's id: whether it is our own, its chat, its own id."""
 
+_HIDDEN = re.compile(r"[0-9]{1,32}")
+_LONG = re.compile(r"[0-9]{14,32}")
 _CROWDS = ("g.us", "broadcast", "newsletter", "call")
 _CROWD_FLAGS = ("isGroup", "isGroupMsg", "isStatus", "isStatusV3", "isNewsletter")
 
 
 @dataclass(frozen=True)
 class Chat:
-    """`phone` only for a person. Hidden: there is an address, but no phone in it (`@lid`, a service's short id)."""
+    """`phone` only for a person. Hidden: a person, but of an address that has no phone in it, `hidden` (`…@lid`).
+
+    A service is an address that no person has.
+    """
 
     phone: str | None
-    kind: Literal["person", "crowd", "hidden", "nobody"]
+    kind: Literal["person", "crowd", "hidden", "service", "nobody"]
+    hidden: str | None = None
 
 
 def is_own(fields: Mapping[str, Any]) -> bool | None:
@@ -40,19 +46,30 @@ def find(fields: Mapping[str, Any], *, own: bool) -> Chat:
     """Return the conversation. `own`: we wrote it, so that the peer is who it went to.
 
     For our own messages some versions give the peer in `from`, some the account's own number there and the peer in
-    `to`: what names the chat itself is asked first.
+    `to`: where anything names the chat itself, `from` is not asked.
     """
     chat = [*_texts(fields, "chatId", "chat_id", "remoteJid"), *(match[2] for match in _serialized_ids(fields))]
     sender = [*_texts(fields, "from", "senderPn", "raw_from", "rawFrom"), *_texts(members(fields, "sender"), "id")]
-    addresses = [*chat, *_texts(fields, "to", "raw_to", "recipient"), *sender] if own else [*sender, *chat]
-    servers = {_server(address) for address in (*addresses, *_texts(fields, "to"))}
+    written_to = [*chat, *_texts(fields, "to", "raw_to", "recipient")]
+    addresses = (written_to or sender) if own else [*sender, *chat]
+    servers = {_server(address) for address in (*written_to, *sender)}
     if servers.intersection(_CROWDS) or any(truth(fields.get(flag)) for flag in _CROWD_FLAGS):
         return Chat(phone=None, kind="crowd")
     hidden = {_user(address) for address in addresses if _server(address) == "lid"}
     phones = (from_platform(address) for address in addresses if _user(address) not in hidden)
     if phone := next((phone for phone in phones if phone), None):
         return Chat(phone=phone, kind="person")
-    return Chat(phone=None, kind="hidden" if addresses else "nobody")
+    nameless = next((_user(address) for address in addresses if _is_hidden(address)), None)
+    if nameless:
+        return Chat(phone=None, kind="hidden", hidden=f"{nameless}@lid")
+    return Chat(phone=None, kind="service" if addresses else "nobody")
+
+
+def _is_hidden(address: str) -> bool:
+    """Return whether an address is somebody's hidden id, whose server the platform may have cut off."""
+    if _server(address) == "lid":
+        return bool(_HIDDEN.fullmatch(_user(address)))
+    return bool(_LONG.fullmatch(_user(address))) and _server(address) in ("", *PEOPLE)
 
 
 def person(fields: Mapping[str, Any]) -> str | None:

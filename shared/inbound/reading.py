@@ -14,7 +14,7 @@ from shared.inbound.contents import said
 from shared.inbound.dialects import ArrivalType, status
 from shared.inbound.excerpt import excerpt
 from shared.inbound.reports import Made
-from shared.inbound.shapes import Shape, read, split
+from shared.inbound.shapes import Shape, first, read, split
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome
 
 __all__ = ["Arrival", "claimed_account", "describe", "outcomes", "row_id", "split"]
@@ -53,6 +53,19 @@ def row_id(account: str, wa_message_id: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"wpp:{account}:message:{wa_message_id}")
 
 
+def _row_id(arrival: Arrival, event: WebhookEvent, shape: Shape, wa_message_id: str | None) -> UUID:
+    """Return the id of a message's row: by its own id, else by its event's, else that of this very event.
+
+    The time counts beside an event's id: the platform may count from 1 again when it restarts.
+    """
+    if wa_message_id:
+        return row_id(arrival.account, wa_message_id)
+    if shape.event_id:
+        told = first(shape.fields, "timestamp", "t", "messageTimestamp") or shape.created
+        return uuid5(NAMESPACE_URL, f"wpp:{arrival.account}:event:{shape.event_id}:{told}")
+    return event.id
+
+
 def _made(arrival: Arrival, event: WebhookEvent) -> tuple[list[Outcome], str, str | None]:
     if arrival.foreign:
         why = f"it came to the URL of {arrival.account} but names {arrival.foreign}"
@@ -66,11 +79,15 @@ def _made(arrival: Arrival, event: WebhookEvent) -> tuple[list[Outcome], str, st
 
 
 def _message(arrival: Arrival, event: WebhookEvent, shape: Shape) -> MessageOutcome:
-    """Return the row of a message. Its file, if any, stays in the event: only its name and type are told here."""
+    """Return the row of a message. Its file, if any, stays in the event: only its name and type are told here.
+
+    Whoever hides their phone has no contact: the row has an empty `phone`, and the hidden id in its metadata.
+    """
     content, named, own = said(shape), ids.of_message(shape), arrival.type == "echo"
+    hidden = {"chat": arrival.hidden} if arrival.hidden else {}
     return MessageOutcome(
         at=arrival.at,
-        id=row_id(arrival.account, named.whatsapp) if named.whatsapp else event.id,
+        id=_row_id(arrival, event, shape, named.whatsapp),
         account=arrival.account,
         outgoing=own,
         phone=arrival.peer or "",
@@ -83,5 +100,5 @@ def _message(arrival: Arrival, event: WebhookEvent, shape: Shape) -> MessageOutc
         status=(status(shape.fields.get("ack")) or "sent") if own else "delivered",
         task_id=named.task,
         wa_message_id=named.whatsapp,
-        metadata=content.metadata,
+        metadata={**content.metadata, **hidden},
     )

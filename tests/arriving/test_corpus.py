@@ -101,7 +101,7 @@ class Case:
             "file_type": row["file_type"],
             "peer_name": row["client_name"],
             "content": row["metadata"].get("content", "text"),
-            "at": row["created_at"],
+            "at": row["created_at"].replace(microsecond=0),
             "integration": row["integration_id"],
         }
         at = {"at": datetime.fromisoformat(expected["at"])} if "at" in expected else {}

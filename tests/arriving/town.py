@@ -52,7 +52,7 @@ class Town:
         for body in bodies:
             for payload in inbound.split(json.loads(json.dumps(body))):
                 arrival = inbound.describe(payload, self.account)
-                self.here.lanes.append(intake.webhook(self.account, payload, arrival.identity, arrival.peer))
+                self.here.lanes.append(intake.webhook(self.account, payload, arrival.identity, arrival.conversation))
 
     def settle(self) -> None:
         """Work until nothing is ready, and record it."""

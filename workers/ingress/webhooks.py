@@ -182,7 +182,7 @@ def _item(account: str | None, payload: dict[str, Any], texts: dict[str, bytes])
         raise ValueError(msg)
     arrival = inbound.describe(payload, account, utc_now())
     digests = tuple(dict.fromkeys(blobs.mentioned(payload, texts))) if texts else ()
-    append = intake.webhook(account, payload, arrival.identity, arrival.peer, digests)
+    append = intake.webhook(account, payload, arrival.identity, arrival.conversation, digests)
     return Item(append, {digest: texts[digest] for digest in digests})
 
 

@@ -22,7 +22,7 @@ def arrive(payload: dict[str, Any], account: str = ACCOUNT) -> tuple[inbound.Arr
         id=intake.event_id(account, arrival.identity),
         accepted_at=ACCEPTED,
         account=account,
-        peer=arrival.peer,
+        peer=arrival.conversation,
         payload=payload,
     )
     read_again = WebhookEvent.model_validate_json(event.model_dump_json())

@@ -1,6 +1,6 @@
 """Two tries of an event are one, two events are two."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -40,17 +40,47 @@ def test_equal_texts_at_different_times_are_two_messages() -> None:
     assert identity(TIMED) != identity(TIMED | {"timestamp": 1770000005})
 
 
-@pytest.mark.parametrize("payload", [SAID, {"type": "connected", "data": {"account": ACCOUNT}}])
-def test_without_id_and_time_it_is_the_same_event_only_for_a_while(payload: dict[str, Any]) -> None:
-    """A retry comes within seconds; a person says "ok" again, a number connects again, much later."""
-    assert identity(payload, ACCEPTED) == identity(payload, ACCEPTED + timedelta(seconds=RETRY_WINDOW_S - 1))
-    assert identity(payload, ACCEPTED) != identity(payload, ACCEPTED + timedelta(seconds=RETRY_WINDOW_S))
+@pytest.mark.parametrize("payload", [SAID, {"type": "novelty", "x": 1}])
+@pytest.mark.parametrize("second", [0, 1, 60, RETRY_WINDOW_S - 1])
+def test_without_id_and_time_it_is_the_same_event_only_for_a_while(payload: dict[str, Any], second: int) -> None:
+    """A retry comes within seconds, whatever the hour; a person says "ok" again much later."""
+    began = ACCEPTED + timedelta(seconds=second)
+    once = inbound.describe(payload, ACCOUNT, began)
+    for later in (1, RETRY_WINDOW_S - 1):
+        again = inbound.describe(payload, ACCOUNT, began + timedelta(seconds=later))
+        assert once.identity in {again.identity, again.earlier}
+    much_later = inbound.describe(payload, ACCOUNT, began + timedelta(seconds=2 * RETRY_WINDOW_S))
+    assert once.identity not in {much_later.identity, much_later.earlier}
 
 
-def test_a_reaction_given_again_after_it_was_taken_back_counts() -> None:
-    """The id in a reaction is that of its message: it doesn't name the reaction."""
-    given_ = {"type": "reaction", "account": ACCOUNT, "from": "+79990001122", "emoji": "👍", "messageId": "M1"}
-    assert identity(given_, ACCEPTED) != identity(given_, LATER)
+@pytest.mark.parametrize("payload", [ENVELOPED, TIMED, SAID | {"messageId": "M1"}])
+def test_what_has_an_id_or_a_time_has_no_earlier_identity(payload: dict[str, Any]) -> None:
+    assert inbound.describe(payload, ACCOUNT, ACCEPTED).earlier is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"type": "connected", "data": {"account": ACCOUNT}},
+        {"type": "qr", "data": {"account": ACCOUNT, "qr": "2@A"}},
+        {"type": "reaction", "account": ACCOUNT, "from": "+79990001122", "emoji": "👍", "messageId": "M1"},
+        {"type": "message.edited", "data": {"from": "+79990001122", "text": "Hello", "messageId": "M1"}},
+    ],
+)
+def test_what_may_return_to_what_it_was_is_new_each_time(payload: dict[str, Any]) -> None:
+    """Connected, offline, connected within a minute: three events. So is a reaction that was taken back meanwhile."""
+    once, again = (inbound.describe(payload, ACCOUNT, ACCEPTED + timedelta(seconds=s)) for s in (0, 1))
+    assert once.identity != again.identity
+    assert again.earlier is None
+
+
+def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> None:
+    """The platform's time has no fractions: each message gets one, the later the later it came."""
+    told = datetime.fromtimestamp(TIMED["timestamp"], UTC)
+    came = [0.01, 0.5, 0.51, 2, 2.1, 30]
+    times = [inbound.describe(TIMED, ACCOUNT, told + timedelta(seconds=second)).at for second in came]
+    assert times == sorted(set(times))
+    assert {at.replace(microsecond=0) for at in times} == {told}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +116,8 @@ def test_different_events_have_different_identities(one: dict[str, Any], other: 
     ],
 )
 def test_the_platforms_time_is_read_in_any_unit(told: object, at: str) -> None:
-    assert inbound.describe(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at.isoformat() == at
+    found = inbound.describe(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at
+    assert found.replace(microsecond=found.microsecond if "." in at else 0).isoformat() == at
 
 
 @pytest.mark.parametrize("told", [0, -1, 17, "soon", True, None, [], 4102444800, "1e999", 10**400, "0001-01-01"])

@@ -19,9 +19,10 @@ CASES = [
 
 
 def shown(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as the corpus writes it: only what is told, the time only where the platform told it."""
+    """Return an outcome as the corpus writes it: only what is told, the time to the second where it was told."""
     told = outcome.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
     assert told.pop("account") == ACCOUNT
+    told["at"] = outcome.at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
     if outcome.at == ACCEPTED:
         del told["at"]
     return {"type": getattr(outcome, "type")} | told  # noqa: B009 - each outcome has its own `type`
