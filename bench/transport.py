@@ -18,9 +18,10 @@ from multiprocessing.connection import Connection
 
 import httpx
 
+from shared.pool import PoolTransport
 from shared.wpp import endpoints
 from shared.wpp.exchange import Exchange
-from shared.wpp.transport import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport, PoolTransport
+from shared.wpp.transport import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport
 
 ROUNDS = 5
 BODY = {"type": "text", "to": "79990001122", "text": "Hello, this is your appointment tomorrow at 10:30."}
@@ -71,7 +72,7 @@ def candidates(url: str) -> dict[str, Post]:
     )
     transports: dict[str, httpx.BaseTransport] = {
         "httpx": httpx.HTTPTransport(limits=limits),
-        "our pool": PoolTransport(),
+        "our pool": PoolTransport(MAX_CONNECTIONS, KEEPALIVE_S),
         "direct": DirectTransport(),
     }
     if find_spec("pyreqwest"):

@@ -1,6 +1,7 @@
 """The bucket in Supabase Storage that keeps the files which arrive."""
 
 import io
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ class Bucket:
         self._prepare()
         file.seek(0)
         options = {"content-type": mime, "upsert": "true"}
-        with translated(), _told_apart(), open(os.dup(file.fileno()), "rb") as reader:  # noqa: PTH123 - its descriptor
+        with translated(math.inf), _told_apart(), open(os.dup(file.fileno()), "rb") as reader:  # noqa: PTH123 - its descriptor
             assert isinstance(reader, io.BufferedReader)  # noqa: S101 - what storage3 streams
             self._connection.client.storage.from_(NAME).upload(path, reader, options)  # type: ignore[arg-type]
         return self.link(path)

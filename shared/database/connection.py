@@ -18,11 +18,16 @@ from storage3.exceptions import StorageApiError
 from supabase import Client, ClientOptions, create_client
 from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError
 
+from shared.deadline import within
 from shared.errors import DatabaseError, DatabaseUnavailableError
+from shared.pool import PoolTransport
 from shared.settings import SupabaseSettings
 
-TIMEOUT = httpx.Timeout(15.0, connect=3.0)
-"""Seconds. Longer than the 8 s that a hosted project gives a statement, so that its own answer arrives."""
+WHOLE_S = 15.0
+"""One call from its beginning to its last byte, or what the deadline around it leaves, if that is less. Longer than the
+8 s that a hosted project gives a statement, so that its own answer arrives."""
+TIMEOUT = httpx.Timeout(WHOLE_S, connect=3.0)
+CONNECTIONS, KEEPALIVE_S = 100, 5.0
 
 LASTING = re.compile(r"(20|21|22|23|27|44|54|P0)[0-9A-Z]{3}|PGRST1\d\d|400|413")
 """SQLSTATE classes, PostgREST codes and HTTP statuses that the same request would get again: it is wrong itself."""
@@ -48,9 +53,11 @@ class Connection:
             return self._client
 
     def _connect(self) -> Client:
-        # HTTP/2 with several threads loses acknowledgements when a server closes the connection; the client's own
-        # repetition of reads blocks for 7 s.
-        http = self._http or httpx.Client(timeout=TIMEOUT, http2=False, follow_redirects=True)
+        # No HTTP/2: with several threads it loses acknowledgements when a server closes the connection. The client's
+        # own repetition of reads blocks for 7 s.
+        http = self._http or httpx.Client(
+            transport=PoolTransport(CONNECTIONS, KEEPALIVE_S), timeout=TIMEOUT, follow_redirects=True
+        )
         options = ClientOptions(
             auto_refresh_token=False, persist_session=False, postgrest_client_retry=False, httpx_client=http
         )
@@ -59,15 +66,16 @@ class Connection:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn what supabase raises into our errors.
+def translated(whole_s: float = WHOLE_S) -> Iterator[None]:
+    """Give a call `whole_s`, and turn what supabase raises into our errors.
 
     Raises:
         DatabaseUnavailableError: it may work later.
         DatabaseError: this will not work; `sqlstate`, and `row` where one row of a batch is to blame.
     """
     try:
-        yield
+        with within(whole_s):
+            yield
     except APIError as error:
         raise _database_error(error) from error
     except AuthApiError as error:

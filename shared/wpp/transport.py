@@ -14,8 +14,8 @@ from typing import Literal
 import httpcore
 import httpx
 
-from shared.deadline import remaining
-from shared.wpp.sockets import DeadlineBackend
+from shared.pool import PoolTransport, check_deadline
+from shared.sockets import DeadlineBackend
 
 KEEPALIVE_S = 3.0
 """Idle connections are closed before the platform does it (Node's default is 5 s): of a message sent on one that the
@@ -26,25 +26,7 @@ ERRORS = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolErr
 
 
 def open_transport(kind: Kind) -> httpx.BaseTransport:
-    return DirectTransport() if kind == "direct" else PoolTransport()
-
-
-class PoolTransport(httpx.HTTPTransport):
-    """httpx's HTTP/1.1 transport within the surrounding deadline. Repeats connects, once, and nothing else."""
-
-    def __init__(self) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEEPALIVE_S,
-            retries=1,
-            network_backend=DeadlineBackend(),
-        )
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        _check_deadline()
-        return super().handle_request(request)
+    return DirectTransport() if kind == "direct" else PoolTransport(MAX_CONNECTIONS, KEEPALIVE_S)
 
 
 class DirectTransport(httpx.BaseTransport):
@@ -58,7 +40,7 @@ class DirectTransport(httpx.BaseTransport):
         self._idle: deque[httpcore.HTTPConnection] = deque()  # its ends are safe to use from many threads
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        _check_deadline()
+        check_deadline()
         url = httpcore.URL(
             scheme=request.url.raw_scheme,
             host=request.url.raw_host,
@@ -140,12 +122,6 @@ def _close_oldest(idle: deque[httpcore.HTTPConnection]) -> None:
         oldest.close()
     else:
         idle.appendleft(oldest)
-
-
-def _check_deadline() -> None:
-    if remaining() <= 0:
-        msg = "the deadline passed before the request left"
-        raise httpx.PoolTimeout(msg)
 
 
 def _as_httpx(error: BaseException) -> BaseException:

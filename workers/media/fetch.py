@@ -15,7 +15,7 @@ import httpx
 
 from shared.deadline import within
 from shared.settings import MediaSettings
-from shared.wpp.sockets import DeadlineBackend
+from shared.sockets import DeadlineBackend
 from workers.media.errors import GoneError, UnreachableError
 
 WHOLE_S = 120.0
