@@ -121,10 +121,6 @@ class Database:
             rows = found.order("at", desc=True).order("id", desc=True).limit(limit).execute().data
         return [SessionChange.model_validate(row) for row in rows]
 
-    def merge_settings(self, integration_id: UUID, patch: dict[str, Any]) -> bool:
-        """Change just these keys of an integration's settings; None removes one. False: no such integration."""
-        return bool(self._call("wpp_merge_settings", integration_id=str(integration_id), patch=patch))
-
     def remove_integration(self, integration_id: UUID, organization_id: UUID) -> bool:
         """Remove an integration; the oldest one left becomes primary. False: there was none."""
         return bool(self._call("wpp_remove_integration", **_both(integration_id, organization_id)))
@@ -176,6 +172,8 @@ class Database:
     def load(self, account: str) -> Token | None:
         """Return the stored token of an account, however old (shared/tokens/store.py)."""
         settings = self._settings(account)
+        if not isinstance(settings.get("wppJwtToken"), str):
+            return None
         try:
             expires_at = datetime.fromtimestamp(float(settings["wppJwtExpiresAt"]) / 1000, UTC)
             return Token(value=SecretStr(settings["wppJwtToken"]), generation=0, expires_at=expires_at)

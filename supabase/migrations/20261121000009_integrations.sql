@@ -137,20 +137,10 @@ language sql stable security definer set search_path = '' as $$
   where a.account = wpp_settings.account
 $$;
 
--- Change just these keys of an integration's settings; a null removes its key. Other keys, changed by others at the
--- same moment, stay. Answers whether there is such an integration.
-create or replace function public.wpp_merge_settings(integration_id uuid, patch jsonb) returns boolean
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
-begin
-  update public.messenger_integrations i
-  set settings = (i.settings || patch) - array(
-    select e.key from jsonb_each(patch) e where jsonb_typeof(e.value) = 'null')
-  where i.id = integration_id and i.provider = 'wpp';
-  return found;
-end
-$$;
-
--- Keep a token of an account, unless a newer one is kept already.
+-- Keep a token of an account beside the other settings, whatever others change among those at the same moment. Whoever
+-- calls has the newest; but calls may overtake each other, so a stored one that ends later stays where it can have been
+-- got since: within a minute. An end that is further off, or none at all, is somebody else's and keeps nothing out (the
+-- CRM writes an hour where the platform did not say; its tokens live a quarter of one).
 create or replace function public.wpp_save_token(account text, token text, expires_at_ms bigint) returns boolean
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
@@ -158,7 +148,9 @@ begin
   set settings = i.settings || jsonb_build_object('wppJwtToken', token, 'wppJwtExpiresAt', expires_at_ms)
   from public.wpp_accounts a
   where a.account = wpp_save_token.account and i.id = a.integration_id
-    and coalesce((i.settings ->> 'wppJwtExpiresAt')::numeric, 0) <= expires_at_ms;
+    and not case when i.settings ->> 'wppJwtToken' <> '' and i.settings ->> 'wppJwtExpiresAt' ~ '^\d{1,18}$'
+                 then (i.settings ->> 'wppJwtExpiresAt')::bigint - expires_at_ms between 1 and 60000
+                 else false end;
   return found;
 end
 $$;

@@ -108,28 +108,65 @@ def test_one_integration_saved_at_once_by_several_is_one(tenant: Tenant, databas
     assert len(integrations(tenant)) == 2
 
 
-def test_settings_merged_at_once_keep_every_key(tenant: Tenant, database_url: str) -> None:
-    call = "select wpp_merge_settings(%s, %s)"
-    at_once(database_url, *((call, (tenant.integration, Jsonb({f"k{n}": n}))) for n in range(8)))
-    settings = integrations(tenant)[0]["settings"]
-    assert {f"k{n}": n for n in range(8)}.items() <= settings.items()
-    assert settings["wppApiKey"] == "key"
+SAVE_TOKEN = "select wpp_save_token(%s, %s, %s) as kept"
 
 
-def test_a_null_removes_a_key(tenant: Tenant) -> None:
-    merge = "select wpp_merge_settings(%s, %s) as found"
-    assert tenant.rows(merge, tenant.integration, Jsonb({"a": 1, "b": {"c": None}, "wppApiKey": None})) == [
-        {"found": True}
-    ]
-    assert integrations(tenant)[0]["settings"] == {"a": 1, "b": {"c": None}, "wppAccountNumber": tenant.account}
-    assert tenant.rows(merge, uuid4(), Jsonb({})) == [{"found": False}]
+def spoil(tenant: Tenant, **settings: Any) -> None:
+    """Change settings as the CRM does, without asking anybody."""
+    tenant.db.execute("update messenger_integrations set settings = settings || %s", (Jsonb(settings),))
 
 
 def test_a_later_token_is_never_overwritten_by_an_earlier_one(tenant: Tenant) -> None:
-    keep = "select wpp_save_token(%s, %s, %s) as kept"
-    kept = [tenant.rows(keep, tenant.account, f"t{end}", end)[0]["kept"] for end in (10, 20, 15, 20)]
+    """Of two saves that overtake each other, the token that was got last stays."""
+    kept = [tenant.rows(SAVE_TOKEN, tenant.account, f"t{end}", end)[0]["kept"] for end in (10, 20, 15, 20)]
     assert kept == [True, True, False, True]
     assert integrations(tenant)[0]["settings"]["wppJwtToken"] == "t20"
+
+
+@pytest.mark.parametrize(
+    "end", [3_600_000, "3600000", 10**15, 10**300, "soon", "", None, True, 1.5, "-5", "9" * 400, {"a": 1}, ["1"]]
+)
+def test_whatever_end_somebody_else_wrote_a_new_token_is_saved(tenant: Tenant, end: object) -> None:
+    """An hour where the platform did not say, an end in the far future, or nothing that is an end at all."""
+    spoil(tenant, wppJwtToken="the CRM's", wppJwtExpiresAt=end)
+    assert tenant.rows(SAVE_TOKEN, tenant.account, "ours", 900_000) == [{"kept": True}]
+    settings = integrations(tenant)[0]["settings"]
+    assert (settings["wppJwtToken"], settings["wppJwtExpiresAt"]) == ("ours", 900_000)
+
+
+@pytest.mark.parametrize("token", ["", None])
+def test_an_end_without_its_token_keeps_nothing_out(tenant: Tenant, token: str | None) -> None:
+    spoil(tenant, wppJwtToken=token, wppJwtExpiresAt=900_001)
+    assert tenant.rows(SAVE_TOKEN, tenant.account, "ours", 900_000) == [{"kept": True}]
+
+
+def test_a_token_saved_while_another_key_changes_leaves_that_change(tenant: Tenant, database_url: str) -> None:
+    """Whichever of the two holds the row, the other one waits for it and keeps what it wrote."""
+    change = "update messenger_integrations set settings = settings || %s"
+    token = (SAVE_TOKEN, (tenant.account, "jwt", 10))
+    other = (change, (Jsonb({"theirs": 1}),))
+    for first, second in ((token, other), (other, token)):
+        spoil(tenant, wppJwtToken="before", wppJwtExpiresAt=1, theirs=0)
+        with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as holder:
+            holder.execute(first[0].encode(), first[1])
+            waiting = pool.submit(at_once, database_url, second)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+            holder.commit()
+            waiting.result(timeout=10)
+        settings = integrations(tenant)[0]["settings"]
+        assert (settings["wppJwtToken"], settings["theirs"], settings["wppApiKey"]) == ("jwt", 1, "key")
+
+
+def test_tokens_and_other_keys_saved_at_once_are_all_there(tenant: Tenant, database_url: str) -> None:
+    """Eight of each in parallel: the last token, and every other key."""
+    change = "update messenger_integrations set settings = settings || %s"
+    others = [(change, (Jsonb({f"k{n}": n}),)) for n in range(8)]
+    tokens = [(SAVE_TOKEN, (tenant.account, f"t{n}", n)) for n in range(8)]
+    at_once(database_url, *[call for pair in zip(others, tokens, strict=True) for call in pair])
+    settings = integrations(tenant)[0]["settings"]
+    expected = {f"k{n}": n for n in range(8)} | {"wppJwtToken": "t7", "wppJwtExpiresAt": 7, "wppApiKey": "key"}
+    assert expected.items() <= settings.items()
 
 
 def test_nobody_takes_over_a_connected_account(tenant: Tenant, other: Tenant) -> None:

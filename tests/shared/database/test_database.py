@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pytest
 import supabase
+from psycopg.types.json import Jsonb
 from pydantic import HttpUrl, SecretStr
 
 from sandbox.supabase.project import Supabase
@@ -191,13 +192,6 @@ def test_an_account_of_another_organization_is_refused(
     assert caught.value.sqlstate == "23505"
 
 
-def test_settings_are_merged_by_key(database: Database, integration: UUID) -> None:
-    assert database.merge_settings(integration, {"wppApiKey": "new", "other": 1}) is True
-    assert database.merge_settings(integration, {"other": None}) is True
-    assert database.merge_settings(uuid4(), {"other": 1}) is False
-    assert database.api_key(ACCOUNT).get_secret_value() == "new"
-
-
 def test_removing_the_primary_promotes_the_next(database: Database, organization: UUID, integration: UUID) -> None:
     second = database.save_integration(integration_id=uuid4(), organization_id=organization)
     assert database.remove_integration(integration, uuid4()) is False
@@ -233,10 +227,12 @@ def test_a_token_is_saved_as_the_crm_reads_it(database: Database, integration: U
 
 @pytest.mark.parametrize("nonsense", [{"wppJwtExpiresAt": "soon"}, {"wppJwtExpiresAt": 1e300}, {"wppJwtToken": None}])
 def test_a_token_that_somebody_else_spoilt_is_none(
-    database: Database, integration: UUID, nonsense: dict[str, Any]
+    database: Database, integration: UUID, database_url: str, nonsense: dict[str, Any]
 ) -> None:
     database.save(ACCOUNT, token("jwt"))
-    database.merge_settings(integration, nonsense)
+    with psycopg.connect(database_url) as db:
+        change = "update messenger_integrations set settings = settings || %s where id = %s"
+        db.execute(change, (Jsonb(nonsense), integration))
     assert database.load(ACCOUNT) is None
 
 
