@@ -24,6 +24,7 @@ from shared.producer import Producer
 from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
 from workers import unknown
 from workers.dead_letters import Replayer
+from workers.reconnect import reconnect
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -147,6 +148,23 @@ def lanes() -> None:
             typer.echo(f"{count:8}  {kind:10} {tenant}")
         typer.echo(f"{client.xlen('wpp:outbox'):8}  outcomes on their way to Supabase")
         typer.echo(f"{client.xlen('wpp:outbox:dead'):8}  outcomes that Supabase refused")
+
+
+@app.command("reconnect")
+def reconnect_numbers(
+    integration_ids: Annotated[list[UUID] | None, typer.Argument(help="Which numbers.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every number that is switched on.")] = False,  # noqa: FBT002
+    rate: Annotated[float, typer.Option(help="How many a second.", min=0.1)] = 5,
+) -> None:
+    """Register numbers' webhooks at the address of today and start them; a linked phone stays linked."""
+    with plainly():
+        if bool(integration_ids) == every:
+            msg = "name the numbers, or say --all"
+            raise ValueError(msg)
+        numbers = Database(load(SupabaseSettings)).every_integration()
+        chosen = [each for each in numbers if every or each.id in (integration_ids or ())]
+        with Producer.connect(load(RedisSettings).redis_url) as producer:
+            typer.echo(f"{reconnect(chosen, producer, rate)} queued; wpp lanes shows how many wait")
 
 
 if __name__ == "__main__":

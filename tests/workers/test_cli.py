@@ -98,3 +98,11 @@ def test_a_redis_that_is_away_is_one_sentence(wpp: CliRunner, monkeypatch: pytes
     result = wpp.invoke(app, ["lanes"])
     assert result.exit_code == 1
     assert "Is REDIS_URL right" in result.output
+
+
+def test_reconnect_wants_to_know_which(wpp: CliRunner) -> None:
+    """Nothing is started by a command that was not finished, or says two things."""
+    for arguments in (["reconnect"], ["reconnect", "--all", str(uuid4())]):
+        refused = wpp.invoke(app, arguments)
+        assert refused.exit_code == 1
+        assert "name the numbers, or say --all" in refused.output
