@@ -63,17 +63,13 @@ class NotFoundError(PipelineError):
 
 
 class DatabaseError(PipelineError):
-    """Supabase refused. `sqlstate` is Postgres' five-character code where there is one.
-
-    `row` is the index of the one row of a batch that it refused, where that is known.
-    """
+    """Supabase refused. `sqlstate` is Postgres' five-character code where there is one."""
 
     code = "database"
 
-    def __init__(self, message: str, *, sqlstate: str | None = None, row: int | None = None) -> None:
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
-        self.row = row
 
 
 class DatabaseUnavailableError(DatabaseError):

@@ -17,7 +17,7 @@ from shared.outcomes import Outcome
 
 GROUP = "recorders"
 ABANDONED_MS = 15_000
-DEAD_LIMIT = 10_000
+TROUBLE_S = 60
 LONGEST_WAIT_S = 3.0
 """Below redis-py's own socket timeout of 5 s: a wait that outlasts it is taken for a dead connection."""
 
@@ -33,7 +33,7 @@ class Outbox:
         self.client = client
         self.consumer = consumer
         self.stream = f"{prefix}outbox"
-        self.dead = f"{prefix}outbox:dead"
+        self._trouble = f"{prefix}outbox:trouble"
         self._changes = f"{prefix}changed:"
 
     def read(self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2) -> list[Entry]:
@@ -70,13 +70,15 @@ class Outbox:
         pipe.xdel(self.stream, *ids)
         pipe.execute()
 
-    def bury(self, entry: Entry, reason: str) -> None:
-        """Put an entry that Supabase refuses aside, with the reason, for an operator to see."""
-        pipe = self.client.pipeline()
-        pipe.xadd(self.dead, {"r": json.dumps(entry.row), "reason": reason}, maxlen=DEAD_LIMIT, approximate=True)
-        pipe.xack(self.stream, GROUP, entry.id)
-        pipe.xdel(self.stream, entry.id)
-        pipe.execute()
+    def complain(self, trouble: str) -> None:
+        """Say for the next minute why nothing reaches Supabase."""
+        self.client.set(self._trouble, trouble, ex=TROUBLE_S)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing reaches Supabase, where a recorder has said so lately."""
+        said: Any = self.client.get(self._trouble)
+        return said.decode() if said else None
 
     def announce(self, changes: Sequence[dict[str, Any]]) -> None:
         """Tell pages that watch an organization what has just changed in Supabase."""

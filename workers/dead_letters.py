@@ -1,7 +1,10 @@
 """Dead letters: whatever ends without success, kept whole with its reason; and how it is put back."""
 
+import json
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import redis
 from pydantic import TypeAdapter, ValidationError
@@ -9,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from shared import intake
 from shared.database import Database, DeadLetter
 from shared.events import AnyEvent, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.inbound.excerpt import MAX_BYTES, excerpt
 from shared.lanes import Claim, Lanes
 from shared.outcomes import DeadLetterOutcome
 from shared.wakeups import wake
@@ -31,6 +35,22 @@ def dead_letter(event: Waiting, claim: Claim, reason: str, detail: str) -> DeadL
         attempts=claim.attempts,
         accepted_at=event.accepted_at,
         event=event.model_dump(mode="json", exclude_none=True),
+    )
+
+
+def refused_outcome(row: dict[str, Any], why: str) -> DeadLetterOutcome:
+    """Return the dead letter of a row of the outbox: whole, or shortened where it is too large to be kept."""
+    text, now = json.dumps(row, sort_keys=True), utc_now()
+    return DeadLetterOutcome(
+        at=now,
+        id=uuid5(NAMESPACE_URL, text),
+        kind="outcome",
+        lane="outbox",
+        reason="refused",
+        detail=why,
+        attempts=1,
+        accepted_at=now,
+        event=row if len(text) <= MAX_BYTES else excerpt(row),
     )
 
 
@@ -70,9 +90,9 @@ class Replayer:
             event = EVENT.validate_python(letter.event)
         except ValidationError:  # an outcome that Supabase refused, or what a newer version wrote
             return False
+        before = utc_now()
         new = self._lanes.replay(intake.place(event))
         self._database.mark_replayed([letter.id], before)
         if new:
             wake(self._client, event.kind)
         return new
-        before = utc_now()

@@ -164,11 +164,11 @@ def _tell(event: str, entry: Entry, why: str) -> None:
 
 
 def main() -> None:
-    logs.configure("record")
     stopping = Flag()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
     with or_say_why():
+        logs.configure("record")
         client = durable.connect_durable(load(RedisSettings))
         database = Database(load(SupabaseSettings))
     consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"

@@ -10,7 +10,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 from postgrest.exceptions import APIError
@@ -71,7 +70,7 @@ def translated(whole_s: float = WHOLE_S) -> Iterator[None]:
 
     Raises:
         DatabaseUnavailableError: it may work later.
-        DatabaseError: this will not work; `sqlstate`, and `row` where one row of a batch is to blame.
+        DatabaseError: this will not work; `sqlstate` says why.
     """
     try:
         with within(whole_s):
@@ -92,16 +91,10 @@ def translated(whole_s: float = WHOLE_S) -> Iterator[None]:
 
 def _database_error(error: APIError) -> DatabaseError:
     code = error.code or ""
-    row = _row(error.details) if (error.message or "").startswith("outcome ") else None
-    lasting = row is not None or LASTING.fullmatch(code) is not None
     message = f"{code}: {error.message}" if code else str(error.message)
-    if not lasting:
+    if not LASTING.fullmatch(code):
         return DatabaseUnavailableError(f"Supabase: {message}", sqlstate=code or None)
-    return DatabaseError(f"Supabase said {message}", sqlstate=code, row=row)
-
-
-def _row(details: Any) -> int | None:
-    return int(details) if str(details).isdecimal() else None
+    return DatabaseError(f"Supabase said {message}", sqlstate=code)
 
 
 def _said(kind: type[DatabaseError], message: str) -> DatabaseError:

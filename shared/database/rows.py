@@ -14,11 +14,23 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
+class Refused(Row):
+    """An outcome that Supabase will never take: by now it is a dead letter. `row` is its index in the batch."""
+
+    row: int
+    why: str
+
+
 class Applied(Row):
-    """What a batch changed: {"organization_id", "integration_id", "what": "session" | "message"} each, once."""
+    """What became of a batch.
+
+    `changed`: {"organization_id", "integration_id", "what": "session" | "message"} each, once. `busy`: the indexes of
+    outcomes that somebody else's lock is in the way of; they are to be applied later.
+    """
 
     changed: Sequence[dict[str, Any]]
-    unknown_accounts: Sequence[str] = Field(description="Named by outcomes that wait until an integration has them.")
+    refused: Sequence[Refused] = ()
+    busy: Sequence[int] = ()
 
 
 class Integration(Row):

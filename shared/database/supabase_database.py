@@ -37,14 +37,17 @@ class Database:
         """Connect at first use, once per process."""
         self._connection = Connection(settings, http)
 
-    def apply(self, outcomes: Sequence[dict[str, Any]]) -> Applied:
-        """Apply outcomes (`model_dump(mode="json")`) in one transaction: all of them or, with an error, none.
+    def apply(self, outcomes: Sequence[dict[str, Any]], *, all_wrong: bool = False) -> Applied:
+        """Apply outcomes (`model_dump(mode="json")`) in one transaction, but for those that are refused or busy.
+
+        Several that are all refused for the same reason are no fault of theirs, unless `all_wrong` says so.
 
         Raises:
-            DatabaseError: one of them can't be applied; `row` is its index.
-            DatabaseUnavailableError: nothing is wrong with them, try again.
+            DatabaseError: they can't even be looked at, as one or as so many; none was applied.
+            DatabaseUnavailableError: nothing is wrong with them, try again; none was applied.
         """
-        return Applied.model_validate(self._call("wpp_apply", batch=list(outcomes)))
+        flags = {"all_wrong": True} if all_wrong else {}
+        return Applied.model_validate(self._call("wpp_apply", batch=list(outcomes), **flags))
 
     def integration(self, integration_id: UUID) -> Integration | None:
         return next(iter(self._integrations("id", str(integration_id))), None)

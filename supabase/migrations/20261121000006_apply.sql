@@ -33,7 +33,8 @@ end
 $$;
 
 -- Each item with `message_id`: the message that any of its `ids` names, or null. The CRM's older rows are known by
--- their external_message_id only. Where an echo and our own message share ids, ours is meant.
+-- their external_message_id only: while nothing has named one by an account, and unless it is known to be of another one,
+-- for ids are an account's own. Where an echo and our own message share ids, ours is meant.
 create or replace function public.wpp_resolve(items jsonb) returns jsonb
 language plpgsql stable set search_path = '' as $$
 begin
@@ -50,7 +51,12 @@ begin
       (select (array_agg(c.id order by c.created_at, c.id))[1]
        from jsonb_array_elements_text(o -> 'ids') as e (id),
        lateral (select c.id, c.created_at from public.chat_messages c
-                where c.external_message_id = e.id and c.organization_id::text = o ->> 'organization_id' offset 0) c)
+                where c.external_message_id = e.id and c.organization_id::text = o ->> 'organization_id'
+                  and not exists (select from public.wpp_message_ids i where i.message_id = c.id)
+                  and not exists (
+                    select from public.wpp_accounts k where k.account <> o ->> 'account'
+                      and k.integration_id::text = coalesce(c.integration_id::text, c.metadata ->> 'integration_id'))
+                offset 0) c)
     ))), '[]')
     from jsonb_array_elements(items) as o
   );
@@ -92,7 +98,7 @@ begin
     select from jsonb_array_elements(filed) o join public.chat_messages c on c.id = (o ->> 'message_id')::uuid
     where c.organization_id <> (o ->> 'organization_id')::uuid
   ) then
-    raise exception 'this message belongs to another organization' using errcode = 'insufficient_privilege';
+    raise exception 'this message belongs to another organization' using errcode = 'WP001';
   end if;
 
   made := public.wpp_insert_messages(filed);
@@ -120,7 +126,7 @@ $$;
 create or replace function public.wpp_metadata(o jsonb) returns jsonb
 language sql immutable as $$
   select jsonb_strip_nulls(jsonb_build_object(
-    'integration_id', o ->> 'integration_id', 'phone', o ->> 'phone', 'sender_name', o ->> 'sender_name',
+    'integration_id', o ->> 'integration_id', 'phone', nullif(o ->> 'phone', ''), 'sender_name', o ->> 'sender_name',
     'content', nullif(o ->> 'content', 'text'), 'media_state', nullif(o ->> 'media_state', 'none'),
     'taskId', o ->> 'task_id', 'waMessageId', o ->> 'wa_message_id',
     'echo', case when (o ->> 'arrived')::bool and (o ->> 'outgoing')::bool then true end
@@ -250,9 +256,14 @@ begin
     select twin.own, h.organization_id, h.status, h.source, h.at, h.error
     from public.wpp_message_history h where h.message_id = twin.echo
     on conflict do nothing;
+    delete from public.message_reactions r using public.message_reactions o
+    where r.message_id = twin.echo and o.message_id = twin.own and (r.client_id = o.client_id or r.user_id = o.user_id);
     update public.message_reactions r set message_id = twin.own where r.message_id = twin.echo;
     update public.chat_messages own
-    set metadata = (echo.metadata - 'echo') || coalesce(own.metadata, '{}'),
+    set metadata = (echo.metadata - 'echo') || coalesce(own.metadata, '{}') || case
+          when echo.metadata ? 'reactions' then jsonb_build_object(
+            'reactions', (echo.metadata -> 'reactions') || coalesce(own.metadata -> 'reactions', '{}'))
+          else '{}' end,
         message_text = case when echo.metadata ? 'edited_at' and not own.metadata ? 'edited_at' then echo.message_text
                             else own.message_text end
     from public.chat_messages echo where own.id = twin.own and echo.id = twin.echo;
@@ -269,7 +280,7 @@ language sql immutable set search_path = '' as $$
 $$;
 
 -- Bring together what several outcomes say of one message: the earliest time, every id, the furthest media.
--- A text that contradicts the row is kept beside it, in metadata.conflicts.
+-- A text that contradicts the row is kept beside it, in metadata.conflicts; another file in metadata.other_files.
 create or replace function public.wpp_merge_messages(filed jsonb, made uuid[]) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
@@ -286,7 +297,9 @@ begin
            (array_agg(o.o ->> 'sender_name' order by o.n)
               filter (where o.o ->> 'sender_name' is not null))[1] as sender_name,
            array_agg(public.wpp_metadata(o.o) - 'media_state' order by o.n) as metadata,
-           array_agg(distinct o.o ->> 'text') as texts
+           array_agg(distinct o.o ->> 'text') as texts,
+           array_agg(distinct o.o #>> '{metadata,media_path}')
+             filter (where o.o #>> '{metadata,media_path}' is not null) as files
     from o group by o.id having count(*) > 1 or not o.id = any (made)
   ), merged as (
     select a.id, least(c.created_at, a.at) as created_at,
@@ -299,14 +312,19 @@ begin
            case when m.further then a.best ->> 'file_type' else c.file_type end as file_type,
            public.wpp_fold(a.metadata) || coalesce(c.metadata, '{}')
              || case when m.further then jsonb_build_object('media_state', a.best ->> 'media_state') else '{}' end
-             || case when d.texts is null then '{}' else jsonb_build_object('conflicts', d.texts) end as metadata
+             || case when d.texts is null then '{}' else jsonb_build_object('conflicts', d.texts) end
+             || case when f.files is null then '{}' else jsonb_build_object('other_files', f.files) end as metadata
     from a join public.chat_messages c on c.id = a.id,
     lateral (select a.media > coalesce(array_position(array['none', 'pending', 'refused', 'stored'],
                                                       c.metadata ->> 'media_state'), 1) as further) m,
     lateral (select jsonb_agg(t order by t) as texts from (
       select unnest(a.texts) as t
       union select jsonb_array_elements_text(coalesce(c.metadata -> 'conflicts', '[]'))
-      except select coalesce(c.metadata ->> 'original_text', c.message_text)) as t) d
+      except select coalesce(c.metadata ->> 'original_text', c.message_text)) as t) d,
+    lateral (select jsonb_agg(t order by t) as files from (
+      select unnest(a.files) as t
+      union select jsonb_array_elements_text(coalesce(c.metadata -> 'other_files', '[]'))
+      except select coalesce(c.metadata ->> 'media_path', a.best #>> '{metadata,media_path}')) as t) f
   )
   update public.chat_messages c
   set created_at = m.created_at, external_message_id = m.external_message_id, sender_name = m.sender_name,

@@ -6,17 +6,13 @@ language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
   placed jsonb := public.wpp_place(batch);
   touched uuid[];
-  answer jsonb;
 begin
-  if exists (
-    select from jsonb_array_elements(placed) o
-    where o ->> 'type' not in ('message', 'status', 'reaction', 'edit', 'session', 'log', 'dead_letter')
-       or o ->> 'type' is null or o ->> 'at' is null
-  ) then
-    raise exception 'not an outcome: it needs a known type and its time' using errcode = 'invalid_parameter_value';
+  if exists (select from jsonb_array_elements(placed) o where public.wpp_lacks_something(o)) then
+    raise exception 'not an outcome: its type is unknown, or it lacks what each of its type has'
+      using errcode = 'invalid_parameter_value';
   end if;
   if exists (select from jsonb_array_elements(placed) o where o ->> 'owner' <> o ->> 'organization_id') then
-    raise exception 'this account belongs to another organization' using errcode = 'insufficient_privilege';
+    raise exception 'this account belongs to another organization' using errcode = 'WP001';
   end if;
   -- One batch at a time per organisation: its contacts, ids and sessions are found or made, never doubled, and two
   -- recorders can't deadlock.
@@ -30,24 +26,33 @@ begin
   touched := touched || public.wpp_follow(placed);
   perform public.wpp_settle_statuses(touched);
 
-  select jsonb_build_object(
-    'changed', coalesce((
-      select jsonb_agg(distinct jsonb_build_object('organization_id', c.organization_id,
-                                                   'integration_id', c.integration_id, 'what', c.what))
-      from (
-        select m.organization_id, m.integration_id, 'message' as what
-        from public.chat_messages m where m.id = any (touched)
-        union
-        select (o ->> 'organization_id')::uuid, (o ->> 'integration_id')::uuid, 'session'
-        from jsonb_array_elements(placed) as o where o ->> 'type' = 'session'
-      ) c), '[]'),
-    'unknown_accounts', coalesce((
-      select jsonb_agg(distinct o.value -> 'account') from jsonb_array_elements(batch) as o
-      where o.value ->> 'account' is not null
-        and not exists (select from public.wpp_accounts a where a.account = o.value ->> 'account')), '[]')
-  ) into answer;
-  return answer;
+  return jsonb_build_object('changed', coalesce((
+    select jsonb_agg(distinct jsonb_build_object('organization_id', c.organization_id,
+                                                 'integration_id', c.integration_id, 'what', c.what))
+    from (
+      select m.organization_id, m.integration_id, 'message' as what
+      from public.chat_messages m where m.id = any (touched)
+      union
+      select (o ->> 'organization_id')::uuid, (o ->> 'integration_id')::uuid, 'session'
+      from jsonb_array_elements(placed) as o where o ->> 'type' = 'session'
+    ) c), '[]'));
 end
+$$;
+
+-- Whether an outcome lacks what every one of its type has (shared/outcomes.py): then no table needs to be asked.
+create or replace function public.wpp_lacks_something(o jsonb) returns boolean
+language sql immutable set search_path = '' as $$
+  select o ->> 'at' is null or t.required is null
+      or exists (select from unnest(t.required) as f (name) where o ->> f.name is null)
+  from (select case o ->> 'type'
+    when 'message' then array['id', 'outgoing', 'phone', 'text', 'status']
+    when 'status' then array['account', 'external_ids', 'status']
+    when 'reaction' then array['account', 'external_ids', 'outgoing', 'phone']
+    when 'edit' then array['account', 'external_ids', 'text']
+    when 'session' then array['account', 'status', 'reason']
+    when 'log' then array['id', 'account', 'event_type', 'payload', 'became']
+    when 'dead_letter' then array['id', 'kind', 'lane', 'reason', 'detail', 'attempts', 'accepted_at', 'event']
+  end as required) t
 $$;
 
 -- Park what names an account that no integration has (yet), and leave it out of the batch.
@@ -71,43 +76,87 @@ begin
 end
 $$;
 
+-- Whether an error is an outcome's own fault. Everything else is the database's, and no row may be lost for it: a
+-- missing or renamed column, a broken trigger, a right that is not there, no space. So is a NOT NULL in a table of the
+-- CRM: what we know of is given, so the column is one that we don't know of.
+create or replace function public.wpp_blames_row(code text, named_table text) returns boolean
+language sql immutable set search_path = '' as $$
+  select code ~ '^(20|21|22|23|27|44|54|P0|WP0)' and not (code = '23502' and named_table in (
+    'clients', 'client_phone_numbers', 'chat_messages', 'message_reactions', 'whatsapp_sessions',
+    'messenger_integrations'))
+$$;
+
 -- Apply a batch of outcomes (a JSON array of shared/outcomes.py, as `model_dump(mode="json")` gives them).
 -- Answers {"changed": [{"organization_id", "integration_id", "what": "session" | "message"}, …],
---          "unknown_accounts": [account, …]}.
--- A row that can't be applied fails the whole batch; the error's DETAIL is its index from 0.
+--          "refused": [{"row", "why"}, …], "busy": [row, …]}, a row being an index into the batch from 0.
+-- What is refused is a dead letter by then. What is busy waits for a lock that somebody else holds: try it again later.
+-- An error means that nothing was applied and no row is to blame; so it is if each of several is refused for the same
+-- reason, unless `all_wrong` says that they are to blame even then.
 --
 -- Batches are small and tables large, whatever the statistics say (a fresh database has none): always the index.
-create or replace function public.wpp_apply(batch jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp
+create or replace function public.wpp_apply(batch jsonb, all_wrong boolean default false) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '2s'
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
   one jsonb;
   index integer;
+  code text;
+  why text;
+  named_table text;
   changed jsonb := '[]';
-  unknown jsonb := '[]';
+  refused jsonb := '[]';
+  busy jsonb := '[]';
 begin
   begin
-    return public.wpp_apply_whole(batch);
+    return public.wpp_apply_whole(batch) || '{"refused": [], "busy": []}';
   exception
-    when transaction_rollback or operator_intervention or insufficient_resources or lock_not_available then
-      raise; -- nothing is wrong with the rows: the same batch may be tried again
+    when lock_not_available then
+      perform set_config('lock_timeout', '200ms', true); -- now each row asks for itself, and all within one statement
     when others then
-      null;
+      get stacked diagnostics code = returned_sqlstate, why = message_text, named_table = table_name;
+      if not public.wpp_blames_row(code, named_table) then
+        raise exception '%', why using errcode = case code when '23502' then 'WPPDB' else code end;
+      end if;
   end;
   for one, index in select o.value, o.n - 1 from jsonb_array_elements(batch) with ordinality as o (value, n) loop
     begin
-      one := public.wpp_apply_whole(jsonb_build_array(one));
+      changed := changed || (public.wpp_apply_whole(jsonb_build_array(one)) -> 'changed');
     exception
-      when transaction_rollback or operator_intervention or insufficient_resources or lock_not_available then
-        raise;
+      when lock_not_available then
+        busy := busy || to_jsonb(index);
       when others then
-        raise exception 'outcome %: %', index, sqlerrm using errcode = sqlstate, detail = index::text;
+        get stacked diagnostics code = returned_sqlstate, why = message_text, named_table = table_name;
+        if not public.wpp_blames_row(code, named_table) then
+          raise exception '%', why using errcode = case code when '23502' then 'WPPDB' else code end;
+        end if;
+        refused := refused || jsonb_build_object('row', index, 'why', code || ': ' || why, 'outcome', one);
     end;
-    changed := changed || (one -> 'changed');
-    unknown := unknown || (one -> 'unknown_accounts');
   end loop;
+  if not all_wrong and jsonb_array_length(refused) > 1 and jsonb_array_length(refused) = jsonb_array_length(batch)
+     and (select count(distinct r ->> 'why') from jsonb_array_elements(refused) as r) = 1 then
+    raise exception 'each of % outcomes is refused for the same reason: %', jsonb_array_length(batch), code || ': ' || why
+      using errcode = 'WPPDB';
+  end if;
+  perform public.wpp_bury(refused);
   return jsonb_build_object(
     'changed', (select coalesce(jsonb_agg(distinct c), '[]') from jsonb_array_elements(changed) as c),
-    'unknown_accounts', (select coalesce(jsonb_agg(distinct u), '[]') from jsonb_array_elements(unknown) as u));
+    'refused', (select coalesce(jsonb_agg(r - 'outcome'), '[]') from jsonb_array_elements(refused) as r),
+    'busy', busy);
 end
+$$;
+
+-- Keep outcomes that were refused as dead letters, whole, each once.
+create or replace function public.wpp_bury(refused jsonb) returns void
+language sql set search_path = '' as $$
+  insert into public.wpp_dead_letters as d
+    (id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event)
+  select distinct on (1) md5(r ->> 'outcome')::uuid, case when a.organization_id <> c.organization_id then null
+                                     else coalesce(a.organization_id, c.organization_id) end,
+         r -> 'outcome' ->> 'account', 'outcome', 'outbox', 'refused', r ->> 'why', 1, now(), now(), r -> 'outcome'
+  from jsonb_array_elements(refused) as r
+  left join public.wpp_accounts a on a.account = r -> 'outcome' ->> 'account',
+  lateral (select case when r -> 'outcome' ->> 'organization_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                       then (r -> 'outcome' ->> 'organization_id')::uuid end as organization_id) c
+  on conflict (id) do update -- it was replayed and refused again
+  set detail = excluded.detail, attempts = d.attempts + 1, at = excluded.at, replayed_at = null
 $$;

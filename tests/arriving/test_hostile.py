@@ -83,7 +83,6 @@ def test_no_event_hurts_what_comes_behind_it(town: Town, door: Door, events: lis
     assert door.post(last, door.path(town.account)).status == 200
     town.settle()
     assert town.redis.hgetall("wpp:waiting:webhook") == {}
-    assert town.redis.xlen("wpp:outbox:dead") == 0
     assert town.shop.sql("select * from wpp_dead_letters") == []
     assert town.messages(message_text="the last one")
 

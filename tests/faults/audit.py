@@ -48,7 +48,7 @@ def leftovers(town: Town) -> dict[str, Any]:
     keys = [key.decode().removeprefix("wpp:") for key in client.scan_iter("wpp:*", count=1000)]
     left: dict[str, Any] = dict(Counter(key.partition(":")[0] for key in keys if key.startswith(LEFT_BEHIND)))
     left["outbox"] = client.xlen("wpp:outbox")
-    left["refused outcomes"] = client.xlen("wpp:outbox:dead")
+    ((left["refused outcomes"],),) = town.rows("select count(*) from wpp_dead_letters where kind = 'outcome'")
     if left["outbox"] or any(key == "outbox" for key in keys):
         groups: Any = client.xinfo_groups("wpp:outbox")
         left["pending outcomes"] = sum(group["pending"] for group in groups)

@@ -172,14 +172,12 @@ def test_two_recorders_may_make_the_group_at_once(redis_client: "redis.Redis") -
     assert sorted(map(str, seen)) == sorted(map(str, range(20)))
 
 
-def test_a_buried_entry_is_set_aside_with_its_reason(recorder: Outbox) -> None:
-    put(recorder.client, "poison", "good")
-    poison, _ = recorder.read(gather_s=0)
-    recorder.bury(poison, "22P05: not text")
-    assert len(recorder) == pending(recorder.client) == 1
-    rows: Any = recorder.client.xrange("wpp:outbox:dead")
-    [(_, fields)] = rows
-    assert (json.loads(fields[b"r"]), fields[b"reason"]) == ({"told": "poison"}, b"22P05: not text")
+def test_a_trouble_is_told_for_a_while(recorder: Outbox) -> None:
+    """Whoever looks at the outbox learns why it grows."""
+    assert recorder.trouble is None
+    recorder.complain("a column was renamed")
+    assert recorder.trouble == "a column was renamed"
+    assert 0 < recorder.client.ttl("wpp:outbox:trouble") <= outbox.TROUBLE_S
 
 
 @pytest.fixture

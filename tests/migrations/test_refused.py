@@ -1,0 +1,157 @@
+"""What a batch does with rows that are wrong, rows that are locked, and a database that is not as it should be."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from tests.migrations.conftest import PHONE, Db, Tenant, at
+
+
+@pytest.fixture
+def undone(db: Db, tenant: Tenant) -> Iterator[Tenant]:
+    """Return a tenant whose database may be altered: all is undone afterwards."""
+    with db.transaction(force_rollback=True):
+        yield tenant
+
+
+def letters(tenant: Tenant) -> list[dict[str, Any]]:
+    return tenant.rows("select * from wpp_dead_letters order by detail")
+
+
+def refused(tenant: Tenant, *outcomes: Any) -> list[int]:
+    return [each["row"] for each in tenant.apply(*outcomes)["refused"]]
+
+
+def alter(tenant: Tenant, statement: str) -> None:
+    tenant.db.execute(statement.encode())
+
+
+def test_one_wrong_row_is_a_dead_letter_and_the_others_are_applied(tenant: Tenant) -> None:
+    wrong = tenant.sent().model_dump(mode="json") | {"id": "not-a-uuid"}
+    answer = tenant.apply(tenant.sent(), tenant.sent(), wrong, tenant.sent())
+    (named,) = answer["refused"]
+    assert named["row"] == 2
+    assert named["why"].startswith("22P02: ")
+    assert len(tenant.messages()) == 3
+    (letter,) = letters(tenant)
+    assert (letter["kind"], letter["reason"], letter["detail"]) == ("outcome", "refused", named["why"])
+    assert (letter["organization_id"], letter["event"], letter["replayed_at"]) == (tenant.id, wrong, None)
+
+
+def test_a_row_that_is_refused_again_is_one_dead_letter_and_open_again(tenant: Tenant) -> None:
+    """Also when it was replayed meanwhile."""
+    wrong = tenant.arrived().model_dump(mode="json") | {"status": "nonsense"}
+    tenant.apply(wrong)
+    tenant.db.execute("update wpp_dead_letters set replayed_at = now()")
+    tenant.apply(wrong)
+    (letter,) = letters(tenant)
+    assert (letter["attempts"], letter["replayed_at"], letter["organization_id"]) == (2, None, tenant.id)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "nonsense"},
+        {"type": None},
+        {"at": None},
+        {"text": None},
+        {"phone": None},
+        {"status": "nonsense"},
+        {"organization_id": str(uuid4())},
+        {"organization_id": "nonsense"},
+    ],
+)
+def test_a_row_that_makes_no_sense_is_refused(tenant: Tenant, wrong: dict[str, Any]) -> None:
+    assert refused(tenant, tenant.sent(), tenant.sent().model_dump(mode="json") | wrong) == [1]
+    assert len(tenant.messages()) == 1
+
+
+def test_nobody_writes_into_another_organization(tenant: Tenant, other: Tenant) -> None:
+    sent = tenant.sent(task_id="T1")
+    tenant.apply(sent)
+    foreign = [
+        sent.model_copy(update={"organization_id": other.id, "integration_id": other.integration}),
+        tenant.sent().model_copy(update={"organization_id": other.id}),
+        tenant.arrived().model_copy(update={"organization_id": other.id}),
+    ]
+    answer = tenant.apply(tenant.sent(second=1), *foreign)
+    assert [each["row"] for each in answer["refused"]] == [1, 2, 3]
+    assert all("another organization" in each["why"] for each in answer["refused"])
+    tenant.apply(other.status("read", 1, "T1"))
+    assert [row["message_status"] for row in tenant.messages()] == ["sent", "sent"]
+    assert other.messages() == []
+
+
+CHANGES = {
+    "a column was renamed": "alter table chat_messages rename column file_type to mime",
+    "a column must not be null": "alter table chat_messages add column branch text not null",
+    "a client's column must not be null": "alter table clients add column branch text not null",
+    "a trigger names what is gone": """
+        create function pg_temp.broken() returns trigger language plpgsql as $$
+        begin new.gone := 1; return new; end $$;
+        create trigger broken before insert on chat_messages for each row execute function pg_temp.broken()""",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_the_crm_is_no_fault_of_the_rows(undone: Tenant, change: str) -> None:
+    """The whole batch is refused with an error that may pass, and no row is buried, not even a single one."""
+    alter(undone, change)
+    for outcomes in ([undone.arrived()], [undone.session("connected", 1), undone.arrived(), undone.arrived()]):
+        with pytest.raises(psycopg.Error) as caught, undone.db.transaction():
+            undone.apply(*outcomes)
+        assert caught.value.sqlstate in {"WPPDB", "42703"}
+        assert caught.value.diag.message_primary
+    assert letters(undone) == []
+
+
+REFUSE_ALL = """
+    create function pg_temp.refuse() returns trigger language plpgsql as $$ begin raise exception 'not today'; end $$;
+    create trigger refuse before insert on chat_messages for each row execute function pg_temp.refuse()"""
+
+
+def test_rows_that_are_all_refused_for_one_reason_are_not_to_blame(undone: Tenant) -> None:
+    """Until somebody says that they are."""
+    alter(undone, REFUSE_ALL)
+    batch = [undone.sent().model_dump(mode="json") for _ in range(3)]
+    with pytest.raises(psycopg.Error, match="not today") as caught, undone.db.transaction():
+        undone.apply(*batch)
+    assert caught.value.sqlstate == "WPPDB"
+    assert letters(undone) == []
+    (row,) = undone.rows("select wpp_apply(%s, all_wrong => true) as answer", Jsonb(batch))
+    assert [each["row"] for each in row["answer"]["refused"]] == [0, 1, 2]
+    assert len(letters(undone)) == 3
+
+
+def test_a_rule_that_some_rows_break_refuses_just_these(undone: Tenant) -> None:
+    alter(undone, "alter table chat_messages add constraint polite check (message_text <> 'damn')")
+    assert refused(undone, *(undone.sent(text=text) for text in ("one", "damn", "two"))) == [1]
+    assert [row["message_text"] for row in undone.messages()].count("damn") == 0
+    assert len(undone.messages()) == 2
+
+
+def test_a_row_that_somebody_has_locked_is_busy_and_nobody_waits_for_it(tenant: Tenant, database_url: str) -> None:
+    """The CRM's transaction holds one client: the others' messages are filed, its own is to be applied later."""
+    held = tenant.add_client(PHONE, last_message_at=at(0))
+    with psycopg.connect(database_url) as crm:
+        crm.execute("select from clients where id = %s for update", (held,))
+        answer = tenant.apply(tenant.arrived(1), *(tenant.arrived(2, phone=f"7999000333{n}") for n in range(3)))
+        assert (answer["busy"], answer["refused"]) == ([0], [])
+        assert len(tenant.messages()) == 3
+        crm.rollback()
+    assert tenant.apply(tenant.arrived(1))["busy"] == []
+    assert len(tenant.messages()) == 4
+
+
+def test_what_lacks_what_its_type_has_is_found_before_a_table_is_asked(undone: Tenant) -> None:
+    """A missing text is the row's fault, a column that we don't know of is not: both are a NOT NULL to Postgres."""
+    names = sql.SQL("alter table {} alter column {} set not null").format(
+        sql.Identifier("chat_messages"), sql.Identifier("message_text")
+    )
+    undone.db.execute(names)
+    assert refused(undone, undone.sent(), undone.sent().model_dump(mode="json") | {"text": None}) == [1]
