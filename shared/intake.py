@@ -48,7 +48,8 @@ def place(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Appe
     """Return the append of an event: which lane it stands in, and whose turn it takes there.
 
     Watching an account takes minutes, so it has a lane of its own: the organization's next click doesn't wait for it.
-    So has each file: no conversation waits for a download.
+    So has each file: no conversation waits for a download. Files stand at no gate, for the platform is the last place
+    that is asked for them; nor do arrivals, which ask nobody.
     """
     match event:
         case SendEvent():
@@ -57,10 +58,10 @@ def place(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Appe
             return Append(event=event, kind="send", lane=lane, tenant=tenant, gates=gates)
         case ProvisionEvent(action="watch"):
             lane, tenant = f"watch:{event.integration_id}", str(event.organization_id)
-            return Append(event=event, kind="provision", lane=lane, tenant=tenant)
+            return Append(event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,))
         case ProvisionEvent():
             lane, tenant = f"provision:{event.organization_id}", str(event.organization_id)
-            return Append(event=event, kind="provision", lane=lane, tenant=tenant)
+            return Append(event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,))
         case MediaEvent():
             return Append(event=event, kind="media", lane=f"media:{event.message.id}", tenant=event.account)
         case _:

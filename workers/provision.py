@@ -18,7 +18,7 @@ from shared.lanes import Append, Claim, Postponed, Settled, Verdict
 from shared.outbox import Outbox
 from shared.outcomes import SessionStatus
 from shared.wpp.answers import Client, Started
-from workers import watch
+from workers import holds, watch
 from workers.dead_letters import dead_letter
 from workers.drain import back_off
 from workers.services import Services
@@ -46,6 +46,7 @@ def handle(claim: Claim, here: Services) -> Verdict:
     except (InvalidApiKeyError, RefusedError) as error:
         return refused(event, claim, error, here)
     except PlatformError as error:
+        holds.while_open(here)
         return Postponed(getattr(error, "retry_after_s", None) or back_off(claim.attempts), str(error))
 
 

@@ -16,13 +16,11 @@ from shared.errors import (
 )
 from shared.events import SendEvent, utc_now
 from shared.lanes import Claim, Postponed, Settled, Verdict
+from workers import holds
 from workers.dead_letters import dead_letter
 from workers.drain import back_off
 from workers.services import Services
 from workers.unknown import unknown
-
-REPAIR_S = 60.0
-"""How long the lanes of an integration wait between two looks at a key that was refused."""
 
 log = structlog.get_logger()
 
@@ -57,31 +55,18 @@ def after(error: PlatformError, claim: Claim, route: Route, here: Services) -> V
     """
     match error:
         case InvalidApiKeyError():
-            return _hold(error, route, here)
+            holds.for_repair(error, route, here)
+            return Postponed(0, str(error))
         case LimitedError():
             return Postponed(error.retry_after_s, str(error))
         case NotSentError() | UnauthorizedError():
-            _hold_all_while_open(here)
+            holds.while_open(here)
             told_s = getattr(error, "retry_after_s", None) or 0
             return Postponed(max(told_s, back_off(claim.attempts)), str(error))
         case RefusedError():
             return give_up(claim, "refused", str(error))
         case _:
             return unknown(claim, str(error), route)
-
-
-def _hold(error: PlatformError, route: Route, here: Services) -> Verdict:
-    """A refused key is no fault of the message: its integration's lanes wait, in order, for the repair."""
-    here.lanes.close_gate(intake.integration_gate(route.id), REPAIR_S, str(error))
-    here.database.report_error(route.id, str(error))
-    return Postponed(0, str(error))
-
-
-def _hold_all_while_open(here: Services) -> None:
-    """While the breaker is open no lane is asked: their waiting costs nothing, and one probe finds out."""
-    state = here.breaker.state()
-    if state.name == "open":
-        here.lanes.close_gate(intake.PLATFORM_GATE, max(0.1, state.retry_after_s), "the platform is in trouble")
 
 
 def give_up(claim: Claim, reason: str, detail: str) -> Verdict:

@@ -99,6 +99,14 @@ class TokenCache:
         with _redis_answers(account):
             return self._flights.drop(account, generation)
 
+    def is_refused(self, account: str) -> bool:
+        """Return whether it is remembered that the account's key was refused, and nobody has repaired it since.
+
+        Raises:
+            redis.RedisError: Redis did not answer.
+        """
+        return self._flights.is_refused(account)
+
     def forget_refusal(self, account: str) -> None:
         """The account's key was repaired: ask with the new one, whatever was answered to the old."""
         with _redis_answers(account):

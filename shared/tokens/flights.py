@@ -118,6 +118,9 @@ class Flights:
         """Remember that the account's key was refused."""
         self._run(account, "land", self.owner, fence, "refuse", reason, _ms(for_s))
 
+    def is_refused(self, account: str) -> bool:
+        return bool(self._redis.exists(f"{_key(account)}:refused"))
+
     def adopt(self, account: str, value: str, life: Life) -> int:
         """Publish a token that was got outside of any flight; return its generation."""
         return int(self._run(account, "adopt", value, *life.in_ms))

@@ -203,6 +203,21 @@ def test_a_number_that_was_removed_is_not_made_again(shop: Shop) -> None:
     assert [each["status"] for each in shop.accounts(organization_id)] == ["offline"]
 
 
+def test_an_open_breaker_pauses_provisioning_too(shop: Shop) -> None:
+    """It needs the platform as sends do: a click waits at the same gate, and asks nobody."""
+    shop.ask(shop.organization())
+    with shop.worker() as here:
+        for _ in range(5):
+            here.breaker.record(ok=False, reached=False)
+        worked = one(here)
+        assert worked
+        assert isinstance(worked[1], Postponed)
+        shop.ask(shop.organization())
+        assert here.lanes.claim("provision", Slot()) is None
+        assert shop.created() == {}
+        assert here.lanes.open_gate(intake.PLATFORM_GATE) == 1
+
+
 class Answering(Scissors):
     """Cuts nothing; lets somebody before the platform answer stops."""
 

@@ -53,7 +53,10 @@ class Surroundings:
     def directory(self) -> "Surroundings":
         return self
 
-    platform = database = breaker = directory
+    platform = database = breaker = tokens = directory
+
+    def is_refused(self, _account: str) -> bool:
+        return isinstance(self.answer, InvalidApiKeyError)
 
     def find(self, _integration_id: UUID) -> Route | None:
         return self.route

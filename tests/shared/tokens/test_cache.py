@@ -243,8 +243,10 @@ def test_a_repaired_key_works_at_once(redis_client: "redis.Redis") -> None:
     cache = TokenCache(redis_client, mint)
     with pytest.raises(InvalidApiKeyError):
         cache.get(ACCOUNT)
+    assert cache.is_refused(ACCOUNT)
     mint.failure = None
     cache.forget_refusal(ACCOUNT)
+    assert not cache.is_refused(ACCOUNT)
     assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-2"
 
 

@@ -1,0 +1,155 @@
+"""Lanes that are held: by a refused key until its repair, by a platform in trouble until one probe gets through."""
+
+import time
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+import pytest
+import redis
+from pydantic import HttpUrl, SecretStr
+
+from shared import intake
+from shared.directory import Route
+from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
+from shared.events import Message
+from shared.lanes import Lanes, Postponed, Slot
+from shared.settings import EngineSettings, PlatformSettings
+from shared.tokens import TokenCache
+from shared.tokens.store import Minted
+from shared.wpp import Platform
+from shared.wpp.breaker import Breaker
+from tests.workers.test_send import INTEGRATION, ORGANIZATION, ROUTE, claimed
+from workers import holds, send
+from workers.services import Services
+
+GATE = f"wpp:gate:{intake.integration_gate(INTEGRATION)}"
+
+
+def refusing(_account: str) -> Minted:
+    msg = "connect it again with force_recreate"
+    raise InvalidApiKeyError(msg)
+
+
+def taking(_request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={"taskId": "t"})
+
+
+def lost(_request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("refused")  # noqa: EM101 - as httpx does
+
+
+class World:
+    """What a send works with: all of it real but for the platform's wire, and a directory and a database as told."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.redis, self.lanes, url = client, Lanes(client, EngineSettings()), HttpUrl("http://platform.test")
+        self.tokens = TokenCache(client, refusing)
+        self.later_s = 0.0
+        self.breaker = Breaker(client, str(url), clock=lambda: time.monotonic() + self.later_s)
+        settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
+        wire = httpx.MockTransport(self.answered)
+        self.platform = Platform(settings, lambda _: httpx.Auth(), breaker=self.breaker, transport=wire)
+        self.directory = self.database = self
+        self.platform_answers = taking
+        self.requests = 0
+        self.reported: list[str] = []
+        self.database_error: DatabaseError | None = None
+
+    @property
+    def services(self) -> Services:
+        return cast("Services", self)
+
+    def find(self, _integration_id: UUID) -> Route:
+        return ROUTE
+
+    def answered(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
+        return self.platform_answers(request)
+
+    def report_error(self, _integration_id: object, text: str) -> None:
+        if self.database_error:
+            raise self.database_error
+        self.reported.append(text)
+
+    def drain(self) -> int:
+        """Handle what is ready; return how many events that were."""
+        slot, handled = Slot(), 0
+        while claim := self.lanes.claim("send", slot):
+            self.lanes.conclude(claim, send.handle(claim, self.services))
+            handled += 1
+        return handled
+
+    def pass_time(self, seconds: float) -> None:
+        """Let so much time pass for the breaker, the gates and the lanes."""
+        self.later_s += seconds
+        client: Any = self.redis
+        for key in client.keys("wpp:breaker:*"):
+            client.hincrby(key, "until", -int(seconds * 1000))
+        for key in client.keys("wpp:gate:*"):
+            client.pexpire(key, max(1, client.pttl(key) - int(seconds * 1000)))
+        for lane, due in client.zrange("wpp:later:send", 0, -1, withscores=True):
+            client.zadd("wpp:later:send", {lane: due - seconds * 1000})
+        time.sleep(0.01)
+        self.lanes.sweep("send")
+
+
+@pytest.fixture
+def world(redis_client: redis.Redis) -> World:
+    return World(redis_client)
+
+
+def refused(world: World) -> InvalidApiKeyError:
+    with pytest.raises(InvalidApiKeyError) as caught:
+        world.tokens.get(ROUTE.account)
+    return caught.value
+
+
+def test_a_refused_key_closes_its_gate_and_is_shown(world: World) -> None:
+    """Until the repair, or for a minute."""
+    holds.for_repair(refused(world), ROUTE, world.services)
+    assert world.reported == ["connect it again with force_recreate"]
+    assert 50_000 < world.redis.pttl(GATE) <= 60_000
+
+
+def test_a_repair_that_came_first_is_not_undone(world: World) -> None:
+    """A send that was told `refused` a moment before the new key was there holds nothing and shows nothing."""
+    error = refused(world)
+    world.tokens.adopt(ROUTE.account, Minted(SecretStr("good"), 900))
+    world.lanes.open_gate(intake.integration_gate(INTEGRATION))
+    holds.for_repair(error, ROUTE, world.services)
+    assert not world.redis.exists(GATE)
+    assert world.reported == []
+
+
+@pytest.mark.parametrize("trouble", [DatabaseUnavailableError("no answer"), DatabaseError("no such column")])
+def test_lanes_are_held_though_supabase_cannot_show_why(world: World, trouble: DatabaseError) -> None:
+    """The message waits for its key, and for nothing else."""
+    world.database_error = trouble
+    error = refused(world)
+    verdict = send.after(error, claimed(world.lanes), ROUTE, world.services)
+    assert verdict == Postponed(0, str(error))
+    assert world.redis.exists(GATE)
+
+
+def test_a_platform_in_trouble_pauses_every_lane_until_a_probe_gets_through(world: World) -> None:
+    """After five lost connects nobody asks; each pause ends in one probe, and the first that succeeds frees all."""
+    world.platform_answers = lost
+    for number in range(20):
+        to = f"+7999000{number:04d}"
+        world.lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to=to, text="Hello")))
+    assert world.drain() == 5
+    assert world.requests == 5
+    assert world.drain() == 0, "a lane went on while the breaker was open"
+    for probes in (6, 7):
+        world.pass_time(61)
+        world.drain()
+        assert world.requests == probes
+    world.platform_answers = taking
+    world.pass_time(61)
+    world.drain()
+    world.pass_time(61)
+    world.drain()
+    assert world.requests == 7 + 20
+    assert world.lanes.claim("send", Slot()) is None
+    assert not world.redis.keys("wpp:lane:*"), "a message still waits"

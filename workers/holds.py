@@ -1,0 +1,40 @@
+"""Holding lanes for what is no fault of their events: a key that was refused, a platform in trouble.
+
+Held lanes keep their order and cost nothing. Whoever holds them says why, and for how long at most.
+"""
+
+import structlog
+
+from shared import intake
+from shared.directory import Route
+from shared.errors import DatabaseError, InvalidApiKeyError
+from workers.services import Services
+
+REPAIR_S = 60.0
+"""How long the lanes of an integration wait between two looks at a key that was refused."""
+
+log = structlog.get_logger()
+
+
+def for_repair(error: InvalidApiKeyError, route: Route, here: Services) -> None:
+    """Hold an integration's lanes until its key is repaired, and show there what is wrong.
+
+    Closed first, looked at afterwards: a repair forgets the refusal and then opens the gate, so that whichever of the
+    two comes second, the gate of a good key ends up open.
+    """
+    gate = intake.integration_gate(route.id)
+    here.lanes.close_gate(gate, REPAIR_S, str(error))
+    if not here.tokens.is_refused(route.account):
+        here.lanes.open_gate(gate)
+        return
+    try:
+        here.database.report_error(route.id, str(error))
+    except DatabaseError as unshown:  # the messages wait all the same
+        log.warning("integration.error_not_shown", integration_id=str(route.id), error=str(unshown))
+
+
+def while_open(here: Services) -> None:
+    """While the breaker is open no lane is asked: their waiting costs nothing, and one probe finds out."""
+    state = here.breaker.state()
+    if state.name == "open":
+        here.lanes.close_gate(intake.PLATFORM_GATE, max(0.1, state.retry_after_s), "the platform is in trouble")
