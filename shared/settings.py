@@ -30,6 +30,14 @@ class RedisSettings(Group):
         default=False, description="Accept a Redis that may forget. Experiments only."
     )
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_one_of_redis(cls, value: SecretStr) -> SecretStr:
+        if not re.match(r"(redis|rediss|unix)://.", value.get_secret_value()):
+            msg = "give a URL such as redis://127.0.0.1:6379/0, rediss://… or unix://…"
+            raise ValueError(msg)
+        return value
+
 
 NESTED = (
     ("wpp_http_deadline_s", "wpp_lease_s", "a call must end before its event is given up, or it could be made twice"),

@@ -17,10 +17,11 @@ from workers.drain import STAY_S, GiveUp, drain
 from workers.services import Handle, services
 from workers.starting import or_say_why
 
-logs.configure("worker")
 with or_say_why():
+    logs.configure("worker")
     durable.refuse_volatile(broker.client, allow=load(RedisSettings).wpp_allow_volatile_redis)
     services()
+    media.own_files()
 
 
 @dramatiq.actor(broker=broker, queue_name="send")

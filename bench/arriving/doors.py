@@ -53,7 +53,7 @@ class Door:
 
 def ours(place: Place) -> Door:
     key = access.webhook_key(ACCOUNT, [MADE_UP["WPP_KEY_SECRETS"].encode()])
-    return Door(place, f"{UVICORN} --factory workers.ingress.app:create_app", f"/webhooks/wpp/{ACCOUNT}/{key}")
+    return Door(place, "python -m workers.ingress", f"/webhooks/wpp/{ACCOUNT}/{key}")
 
 
 def naive(place: Place) -> Door:

@@ -37,7 +37,7 @@ class Service:
         self.starts = 0
         self.exits: list[int] = []
         self.log = log
-        self._command = command
+        self.command = command
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +54,7 @@ class Service:
         tied = (str(os.getpid()), str(int(signal.SIGKILL)), str(tether.KEEP), str(tether.KEEP))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", tether.__file__, *tied, "sh", "-c", f"exec env {self._command}"],
+                [sys.executable, "-I", "-S", tether.__file__, *tied, "sh", "-c", f"exec env {self.command}"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,8 +1,10 @@
-"""The door: FastAPI over Redis. Run by `uvicorn --factory workers.ingress.app:create_app`."""
+"""The door: FastAPI over Redis. Run by `python -m workers.ingress`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -41,37 +43,60 @@ class App(FastAPI):
             await super().__call__(scope, receive, send)
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Everything that this process is told, read before it serves anything."""
+
+    redis: RedisSettings
+    supabase: SupabaseSettings
+    keys: KeySettings
+    engine: EngineSettings
+    door: DoorSettings
+    page: PageSettings
+
+    @classmethod
+    def load(cls) -> Self:
+        return cls(
+            load(RedisSettings),
+            load(SupabaseSettings),
+            load(KeySettings),
+            load(EngineSettings),
+            load(DoorSettings),
+            load(PageSettings),
+        )
+
+
 def create_app() -> FastAPI:
-    """Return the app; what it works with is opened when it starts to serve.
+    """Return the app. What it works with is opened when it starts to serve.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
         NotDurableError: this Redis might forget what we accept.
+        redis.RedisError: it does not answer.
     """
     logs.configure("web")
-    app = App(title="WPP pipeline", version="1", lifespan=_open, docs_url=None, redoc_url=None)
+    settings = Settings.load()
+    durable.connect_durable(settings.redis).close()
+    app = App(title="WPP pipeline", version="1", lifespan=partial(_open, settings), docs_url=None, redoc_url=None)
     problems.install(app)
     app.include_router(messages.router)
     app.include_router(integrations.router)
-    app.routes.extend(Page(load(PageSettings), load(SupabaseSettings)).routes)
+    app.routes.extend(Page(settings.page, settings.supabase).routes)
     app.routes.append(Route("/health", _health))
     app.routes.append(Route("/ready", _ready))
     return app
 
 
 @asynccontextmanager
-async def _open(app: FastAPI) -> AsyncIterator[None]:
-    settings, keys, engine = load(RedisSettings), load(KeySettings), load(EngineSettings)
-    sync = durable.connect(settings.redis_url)
-    durable.refuse_volatile(sync, allow=settings.wpp_allow_volatile_redis)
-    database = Database(load(SupabaseSettings))
-    client = connection.connect(settings.redis_url)
-    lanes, changes = Lanes(sync, engine), Changes(client)
+async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    sync, client = durable.connect(settings.redis.redis_url), connection.connect(settings.redis.redis_url)
+    database = Database(settings.supabase)
+    lanes, changes = Lanes(sync, settings.engine), Changes(client)
     on_stop(changes.stop)
     app.state.doorway = Doorway(
-        keys=keys,
-        door=load(DoorSettings),
-        blob_ttl_s=int(2 * engine.wpp_max_age_s) + blobs.LEFT_S,
+        keys=settings.keys,
+        door=settings.door,
+        blob_ttl_s=int(2 * settings.engine.wpp_max_age_s) + blobs.LEFT_S,
         redis=client,
         appends=GroupedAppends(client, lanes),
         database=database,

@@ -46,7 +46,7 @@ class Door:
             "WPP_PUBLIC_URL": self.url,
             **settings,
         }
-        command = (sys.executable, "-m", "uvicorn", "--factory", "workers.ingress.app:create_app", "--port", str(port))
+        command = (sys.executable, "-m", "workers.ingress", "--port", str(port))
         self.log = directory / "door.log"
         self._process = Process(Program("the ingress", command, self.log, port, environment))
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)

@@ -1,0 +1,56 @@
+"""Every process of the Procfile ends when it is told to: at once while it has nothing to do, and with 0."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from sandbox.ports import free_port
+from sandbox.processes import serves
+from tests.faults.fleet import Fleet, Service, commands
+from tests.pipeline.conftest import Running, until
+
+PROCESSES = sorted(commands())
+WITHIN_S = 10.0
+"""A third of what docker-compose.yml gives each of them."""
+
+
+@pytest.fixture(scope="module")
+def exits(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[int, float]]]:
+    """Return {process: (exit code, seconds)} of one process each, told to stop while idle, all at once."""
+    port, logs = str(free_port()), tmp_path_factory.mktemp("exits")
+    fleet = Fleet({**running.environment, "PORT": port}, logs, dict.fromkeys(PROCESSES, 1))
+    redis_port = urlsplit(running.environment["REDIS_URL"]).port
+    with fleet:
+        until(serves(f"http://127.0.0.1:{port}/ready"), "the door", within_s=60)
+        for service in fleet.services:
+            until(lambda: _works(service, redis_port), f"{service.name} at work", within_s=60)  # noqa: B023 - used at once
+        time.sleep(1)
+        with ThreadPoolExecutor(len(PROCESSES)) as pool:
+            yield dict(zip(PROCESSES, pool.map(_ended, fleet.services), strict=True))
+
+
+def _works(service: Service, redis_port: int | None) -> bool:
+    """Tell whether a process, or one that it has started, is connected to Redis; Dramatiq says so itself."""
+    if "dramatiq" in service.command:
+        return "ready for action" in Path(service.log).read_text()
+    found = psutil.Process(service.pid).net_connections() if service.alive else []
+    return any(each.raddr and each.raddr.port == redis_port for each in found)
+
+
+def _ended(service: Service) -> tuple[int, float]:
+    service.held = True
+    asked = time.monotonic()
+    return service.terminate(WITHIN_S * 3), time.monotonic() - asked
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_told_to_stop_while_idle_exits_0(exits: dict[str, tuple[int, float]], process: str) -> None:
+    """Supervisors take anything else for a failure."""
+    code, took_s = exits[process]
+    assert code == 0
+    assert took_s < WITHIN_S
