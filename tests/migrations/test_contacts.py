@@ -23,24 +23,6 @@ def add_number(tenant: Tenant, client: UUID, phone: str) -> None:
     tenant.db.execute("insert into client_phone_numbers (client_id, phone) values (%s, %s)", (client, phone))
 
 
-@pytest.mark.parametrize(
-    ("stored", "digits"),
-    [
-        ("+7 (999) 000-11-22", PHONE),
-        ("8 999 000 11 22", PHONE),
-        ("9990001122", PHONE),
-        ("79990001122@c.us", PHONE),
-        ("007 999 000 11 22", PHONE),
-        ("+380 50 123-45-67", "380501234567"),
-        ("+49 30 123456", "4930123456"),
-        ("-", ""),
-        (None, None),
-    ],
-)
-def test_a_stored_phone_has_one_spelling(tenant: Tenant, stored: str | None, digits: str | None) -> None:
-    assert tenant.rows("select wpp_phone(%s) as digits", stored) == [{"digits": digits}]
-
-
 @pytest.mark.parametrize("stored", ["+7 (999) 000-11-22", "8 999 000 11 22", "9990001122", PHONE])
 def test_a_client_is_found_in_any_spelling(tenant: Tenant, stored: str) -> None:
     client = tenant.add_client(stored)
