@@ -161,6 +161,7 @@ local function must_wait(kind, lane, id)
   end
   local gate, left = closed_gate(e[1])
   if not gate or expires <= now then return false end
+  redis.call('HSET', P .. 'event:' .. id, 'reason', redis.call('GET', P .. 'gate:' .. gate)) -- in case it expires here
   redis.call('HSET', P .. 'lane:' .. lane .. ':is', 'where', 'gated', 'gate', gate)
   redis.call('SADD', P .. 'gated:' .. gate, lane)
   redis.call('ZADD', P .. 'later:' .. kind, math.min(now + left, expires), lane)
