@@ -27,6 +27,8 @@ from shared.settings import EngineSettings
 
 PREFIX = "wpp:"
 SCRIPT = files("shared").joinpath("lanes.lua").read_text()
+TAKEOVER_S = 5.0
+"""How long a clock has to say what becomes of what it took over: should it die first, the next one takes over soon."""
 LATE_CALL_S = 0.2
 """A call may come until the very end of a stay: whoever waits for it waits for longer."""
 State = Literal["queued", "claimed", "sent", "failed", "unknown", "done"]
@@ -56,6 +58,10 @@ class Claim:
     body: bytes
     reason: str
     """Why it was postponed the last time, if it was."""
+    surprises: int = 0
+    """How often its handler raised what nobody expected."""
+    resends: int = 0
+    """How often it went out once more although nobody knew whether it had."""
     until_s: float = math.inf
     """When the lease ends at the earliest, by this process' `time.monotonic`."""
 
@@ -101,6 +107,7 @@ class Postponed:
     delay_s: float
     reason: str
     outcomes: Sequence[Outcome] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 Verdict = Settled | Postponed
@@ -214,7 +221,8 @@ class Lanes:
 
     def sweep(self, kind: Kind, count: int = 200) -> Swept:
         """Wake lanes that are due, take over claims whose lease has ended. Any number of sweepers may run."""
-        ready, due, taken = self._call("sweep", {"kind": kind, "count": count, "lease": self._lease_ms})
+        arguments = {"kind": kind, "count": count, "lease": int(TAKEOVER_S * 1000)}
+        ready, due, taken = self._call("sweep", arguments)
         given_up = [self._read(kind, reply) for reply in taken]
         return Swept(ready=ready, next_due_ms=None if due == b"-1" else max(0, int(due)), given_up=given_up)
 
@@ -298,7 +306,7 @@ class Lanes:
 
     @staticmethod
     def _read(kind: Kind, reply: Sequence[bytes], until_s: float = math.inf) -> Claim:
-        _, event_id, lane, fence, attempts, accepted, expires, now, body, reason = reply
+        _, event_id, lane, fence, attempts, accepted, expires, now, body, reason, surprises, resends = reply
         return Claim(
             kind=kind,
             id=UUID(event_id.decode()),
@@ -310,6 +318,8 @@ class Lanes:
             now_ms=int(now),
             body=body,
             reason=reason.decode(),
+            surprises=int(surprises),
+            resends=int(resends),
             until_s=until_s,
         )
 
@@ -319,7 +329,7 @@ class Lanes:
             return arguments | {
                 "state": "queued",
                 "delay": int(verdict.delay_s * 1000),
-                "fields": {"reason": verdict.reason},
+                "fields": {"reason": verdict.reason, **verdict.fields},
                 "outcomes": [dump(outcome) for outcome in verdict.outcomes],
             }
         return arguments | {

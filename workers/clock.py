@@ -3,13 +3,12 @@
 Any number may run; one is enough: `python -m workers.clock`.
 """
 
-import random
 import signal
-import threading
 from threading import Event as Flag
 
 import redis
 import structlog
+from pydantic import ValidationError
 
 from shared import durable, logs
 from shared.database import Database
@@ -17,11 +16,14 @@ from shared.directory import Directory, Route
 from shared.errors import DatabaseError
 from shared.events import KINDS, Kind, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Verdict
-from shared.settings import EngineSettings, HouseSettings, RedisSettings, SupabaseSettings, load
+from shared.settings import HouseSettings, RedisSettings, load
 from shared.wakeups import wake
 from workers import house, sessions
+from workers.crew import Crew
+from workers.services import services
 from workers.starting import or_say_why
 from workers.unknown import unknown
+from workers.unreadable import ended_raw
 
 TICK_S = 1.0
 """The longest pause between two sweeps; shorter when a lane falls due earlier."""
@@ -30,6 +32,8 @@ FEWEST_S = 0.05
 
 DIRECTORY_S = 60.0
 """How old Redis' copy of the integrations may be."""
+
+VANISHED = "its worker stopped while the platform was being asked"
 
 log = structlog.get_logger()
 
@@ -41,24 +45,56 @@ class Clock:
         self._directory = directory
 
     def tick(self) -> float:
-        """Sweep every kind once; return seconds until the next sweep is worth it."""
-        return max(FEWEST_S, min(self._sweep(kind) for kind in KINDS))
+        """Sweep every kind once; return seconds until the next sweep is worth it.
+
+        A Redis that cannot do it now is asked again at the next tick, any other error of Redis is raised.
+        """
+        pause = TICK_S
+        for kind in KINDS:
+            try:
+                pause = min(pause, self._sweep(kind))
+            except redis.RedisError as error:
+                if not durable.cannot_now(error):
+                    raise
+                log.warning("redis.away", kind=kind, error=str(error))
+                if isinstance(error, durable.AWAY):
+                    break  # the others would wait as long
+        return max(FEWEST_S, pause)
+
+    def run(self, stopping: Flag) -> None:
+        """Tick until told to stop."""
+        pause = 0.0
+        while not stopping.wait(pause):
+            pause = self.tick()
 
     def _sweep(self, kind: Kind) -> float:
         swept = self._lanes.sweep(kind)
         for claim in swept.given_up:
-            log.warning("claim.given_up", event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts)
-            self._lanes.conclude(claim, self._verdict(claim))
+            self._take_over(claim)
         if swept.ready or swept.given_up:
             wake(self._client, kind, swept.ready + len(swept.given_up))
         return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
 
+    def _take_over(self, claim: Claim) -> None:
+        """Say what becomes of a claim that was given up; what is wrong with one costs no other."""
+        about = {"event_id": str(claim.id), "lane": claim.lane, "attempt": claim.attempts}
+        log.warning("claim.given_up", **about)
+        try:
+            self._lanes.conclude(claim, self._verdict(claim))
+        except redis.RedisError:
+            raise
+        except Exception:
+            log.exception("claim.not_taken_over", **about)  # the next clock to come by tries again
+
     def _verdict(self, claim: Claim) -> Verdict:
         """A send whose worker vanished may have gone out: nobody can know. Everything else may be done again."""
-        if claim.kind == "send":
-            route = self._directory.find(SendEvent.model_validate_json(claim.body).integration_id)
-            return unknown(claim, "its worker stopped while the platform was being asked", route)
-        return Postponed(0, "its worker stopped")
+        if claim.kind != "send":
+            return Postponed(0, "its worker stopped")
+        try:
+            event = SendEvent.model_validate_json(claim.body)
+        except ValidationError:  # its worker was of another version
+            return ended_raw(claim, "unreadable", VANISHED, "unknown")
+        return unknown(claim, VANISHED, self._directory.find(event.integration_id))
 
 
 def keep_directory(directory: Directory, database: Database, stopping: Flag) -> None:
@@ -77,26 +113,22 @@ def keep_directory(directory: Directory, database: Database, stopping: Flag) -> 
             return
 
 
-def main() -> None:
-    logs.configure("clock")
-    stopping = Flag()
+def main() -> int:
+    """Run until told to stop; return the exit code."""
+    crew = Crew()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stopping.set())
+        signal.signal(signum, lambda *_: crew.stopping.set())
     with or_say_why():
+        logs.configure("clock")
         client = durable.connect_durable(load(RedisSettings))
-        database, engine, kept_for = Database(load(SupabaseSettings)), load(EngineSettings), load(HouseSettings)
+        here, kept_for = services(), load(HouseSettings)
     directory = Directory(client, source=None)  # a policy that Redis does not know is the cautious one
-    threading.Thread(target=sessions.keep, args=(stopping,)).start()
-    threading.Thread(target=house.keep_house, args=(database, kept_for, stopping)).start()
-    threading.Thread(target=keep_directory, args=(directory, database, stopping)).start()
-    clock, pause = Clock(client, Lanes(client, engine), directory), 0.0
-    while not stopping.wait(pause):
-        try:
-            pause = clock.tick()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            log.warning("redis.away", error=str(error))
-            pause = random.uniform(0.5, 1.5)  # noqa: S311
+    crew.start(sessions.keep, crew.stopping)
+    crew.start(house.keep_house, here.database, kept_for, crew.stopping)
+    crew.start(keep_directory, directory, here.database, crew.stopping)
+    crew.work(Clock(client, Lanes(client, here.engine), directory).run, crew.stopping)
+    return crew.end()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

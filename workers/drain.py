@@ -15,12 +15,14 @@ from typing import TypeVar
 
 import redis
 import structlog
+from pydantic import ValidationError
 
 from shared import durable
 from shared.errors import DatabaseUnavailableError
 from shared.events import Kind
-from shared.lanes import Claim, Lanes, Postponed, Settled, Slot, SlotOfThread, Verdict
+from shared.lanes import Claim, Lanes, Postponed, Settled, Slot, SlotOfThread, State, Verdict
 from shared.wakeups import wake
+from workers.unreadable import ended_raw, told
 
 STAY_S = 1.0
 """How long a thread that finds nothing stays: what calls one that was killed meanwhile waits for the clock, as long."""
@@ -32,7 +34,7 @@ KEEP_TRYING_S = 120.0
 """How long a verdict is offered to a Redis that is away: it may hold the only knowledge of a message sent."""
 
 MAX_SURPRISES = 8
-"""Attempts at an event that raises what nobody expected, before it becomes a dead letter."""
+"""How often an event may raise what nobody expected, before it becomes a dead letter. Other attempts don't count."""
 
 Handler = Callable[[Claim], Verdict]
 GiveUp = Callable[[Claim, str, str], Verdict]
@@ -61,7 +63,7 @@ def drain(lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping:
             continue
         verdict = judge(claim, handler, give_up)
         go_on = time.monotonic() < until and not stopping.is_set()
-        counted, following = _persistently(partial(lanes.conclude, claim, verdict, slot if go_on else None, stay_s))
+        counted, following = _conclude(lanes, claim, verdict, slot if go_on else None, stay_s)
         if not counted:
             log.warning("claim.lost", event_id=str(claim.id), lane=claim.lane, verdict=type(verdict).__name__)
         _wake_followers(lanes, kind, verdict)
@@ -94,17 +96,47 @@ def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
     with structlog.contextvars.bound_contextvars(event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts):
         try:
             if claim.expired:
-                return give_up(claim, "expired", f"could not be done in time; last reason: {claim.reason or 'none'}")
+                detail = f"could not be done in time; last reason: {claim.reason or 'none'}"
+                return _given_up(claim, give_up, "expired", detail)
             return handler(claim)
         except DatabaseUnavailableError as error:
             return Postponed(back_off(claim.attempts), f"{error.code}: {error}")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told of, and tried again or given up
             if durable.cannot_now(error):  # no surprise, however often it was tried before
                 return Postponed(back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}")
-            log.exception("event.surprise")
-            if claim.attempts >= MAX_SURPRISES:
-                return give_up(claim, "internal_error", f"{type(error).__name__}: {error}")
-            return Postponed(back_off(claim.attempts), f"internal_error: {type(error).__name__}")
+            return _surprised(claim, error, give_up)
+
+
+def _surprised(claim: Claim, error: Exception, give_up: GiveUp) -> Verdict:
+    surprises = claim.surprises + 1
+    if isinstance(error, ValidationError):  # its text and its traceback hold what was written
+        log.error("event.unreadable", detail=told(error), surprises=surprises)
+    else:
+        log.error("event.surprise", exc_info=error, surprises=surprises)
+    if surprises >= MAX_SURPRISES:
+        return _given_up(claim, give_up, "internal_error", told(error))
+    reason = f"internal_error: {type(error).__name__}"
+    return Postponed(back_off(surprises), reason, fields={"surprises": str(surprises)})
+
+
+def _given_up(claim: Claim, give_up: GiveUp, reason: str, detail: str) -> Verdict:
+    try:
+        return give_up(claim, reason, detail)
+    except ValidationError:
+        return ended_raw(claim, reason, detail)
+
+
+def _conclude(
+    lanes: Lanes, claim: Claim, verdict: Verdict, slot: Slot | None, stay_s: float
+) -> tuple[bool, Claim | None]:
+    """Conclude, however long it takes. Outcomes that cannot be written down end as a dead letter, once and for all."""
+    try:
+        return _persistently(partial(lanes.conclude, claim, verdict, slot, stay_s))
+    except ValueError as error:
+        log.error("event.unwritable", exc_info=error, event_id=str(claim.id))  # noqa: TRY400 - told in full
+        state: State = "unknown" if claim.kind == "send" else "failed"
+        instead = ended_raw(claim, "internal_error", told(error), state)
+        return _persistently(partial(lanes.conclude, claim, instead, slot, stay_s))
 
 
 def _persistently(call: Callable[[], Answer]) -> Answer:

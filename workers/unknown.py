@@ -12,14 +12,19 @@ from shared.lanes import Claim, Lanes, Postponed, Settled, Verdict
 from shared.wakeups import wake
 from workers.drain import back_off
 
+MOST_RESENDS = 2
+"""How often a message of which nobody knows goes out again by policy: a platform that always drops the reply would
+have it delivered without end."""
+
 
 def unknown(claim: Claim, why: str, route: Route | None) -> Verdict:
-    """Show it as such, never blindly send it again; unless its organization has chosen to have it doubled rather.
+    """Show it as such, never blindly send it again; unless its organization would rather have it doubled, or tripled.
 
     It is settled by a later webhook, by an operator, or by nobody.
     """
-    if route and route.resends_unknown:
-        return Postponed(back_off(claim.attempts), f"unknown, and sent again by the organization's policy: {why}")
+    if route and route.resends_unknown and claim.resends < MOST_RESENDS:
+        again = f"unknown, and sent again by the organization's policy: {why}"
+        return Postponed(back_off(claim.attempts), again, fields={"resends": str(claim.resends + 1)})
     event = SendEvent.model_validate_json(claim.body)
     return Settled("unknown", [intake.message_outcome(event, "unknown", utc_now(), error=why)], {"reason": why})
 

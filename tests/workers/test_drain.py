@@ -1,7 +1,10 @@
 """The drain loop: what becomes of what a handler says, or does not."""
 
+import json
+from collections.abc import Callable
 from threading import Event as Flag
 from threading import Timer
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,11 +15,13 @@ from redis.retry import Retry
 from sandbox.redis import RedisServer
 from shared import intake
 from shared.errors import DatabaseUnavailableError
-from shared.events import Message
-from shared.lanes import Claim, Lanes, Postponed, Settled, Slot, Verdict
+from shared.events import KINDS, Event, Kind, MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.lanes import Append, Claim, Lanes, Postponed, Settled, Slot, Verdict
 from shared.ledger import find
+from shared.outcomes import DeadLetterOutcome, SessionOutcome
 from shared.settings import EngineSettings
 from workers import drain as draining
+from workers import media, provision, send, webhook
 from workers.drain import back_off, drain, judge
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
@@ -171,10 +176,108 @@ def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
     claim = lanes.claim("send", Slot())
     assert claim
     assert isinstance(judge(claim, broken, give_up), Postponed)
-    last = Claim(**{**vars(claim), "attempts": draining.MAX_SURPRISES})
+    last = Claim(**{**vars(claim), "surprises": draining.MAX_SURPRISES - 1})
     verdict = judge(last, broken, give_up)
     assert isinstance(verdict, Settled)
     assert verdict.fields["reason"] == "internal_error: RuntimeError: surprise"
+
+
+def test_only_surprises_count_as_such(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """What a limit held back for hours has as many tries as anything else when something goes wrong at last."""
+    accept(lanes, "Hello")
+
+    def broken(_claim: Claim) -> Verdict:
+        msg = "surprise"
+        raise RuntimeError(msg)
+
+    def once_more(handler: Callable[[Claim], Verdict]) -> Claim:
+        postponed: Any = redis_client.zrange("wpp:later:send", 0, -1)
+        for lane in postponed:
+            redis_client.zadd("wpp:later:send", {lane: 1})
+        lanes.sweep("send")
+        claim = lanes.claim("send", Slot())
+        assert claim
+        lanes.conclude(claim, judge(claim, handler, give_up))
+        return claim
+
+    for _ in range(3 * draining.MAX_SURPRISES):
+        assert once_more(lambda _claim: Postponed(60, "limited")).surprises == 0
+    assert [once_more(broken).surprises for _ in range(3)] == [0, 1, 2]
+    assert once_more(lambda _claim: Postponed(60, "limited")).surprises == 3
+    assert once_more(broken).surprises == 3
+
+
+GIVE_UP: dict[Kind, draining.GiveUp] = {
+    "send": send.give_up,
+    "provision": provision.give_up,
+    "webhook": webhook.give_up,
+    "media": media.give_up,
+}
+READ: dict[Kind, type[Event]] = {
+    "send": SendEvent,
+    "provision": ProvisionEvent,
+    "webhook": WebhookEvent,
+    "media": MediaEvent,
+}
+BODIES = [
+    '{"v": 2, "id": "00000000-0000-4000-8000-000000000001", "organization_id": "00000000-0000-4000-8000-000000000002"}',
+    '{"half of a pair": "\\ud800"}',
+    "[]",
+    "no JSON",
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
+    lanes: Lanes, redis_client: redis.Redis, kind: Kind, body: str
+) -> None:
+    """After as many tries as any surprise has: a newer worker might be able to. The next in its lane goes on."""
+    event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
+    for each in (event, event.model_copy(update={"id": uuid4()})):
+        lanes.append(Append(event=each, kind=kind, lane="x", tenant="one"))
+    redis_client.hset(f"wpp:event:{event.id}", mapping={"body": body, "surprises": draining.MAX_SURPRISES - 1})
+
+    def read(claim: Claim) -> Verdict:
+        READ[kind].model_validate_json(claim.body)
+        return Settled("done")
+
+    drain(lanes, kind, lambda claim: read(claim) if claim.id == event.id else Settled("done"), GIVE_UP[kind], Flag())
+    told: Any = redis_client.xrange("wpp:outbox")
+    [[_, fields]] = told
+    letter = DeadLetterOutcome.model_validate_json(fields[b"r"])
+    assert (letter.id, letter.kind, letter.lane, letter.reason) == (event.id, kind, "x", "internal_error")
+    assert letter.event in (json.loads(body) if body.startswith("{") else None, {"raw": body})
+    assert letter.organization_id == (UUID(int=0x40008000000000000002) if "organization_id" in body else None)
+    record = find(redis_client, event.id)
+    assert record
+    assert record.state == "failed"
+    assert not redis_client.exists("wpp:lane:x")
+
+
+def test_what_cannot_be_read_ends_when_it_is_too_old(lanes: Lanes) -> None:
+    """As everything that could not be done in time; not one attempt later."""
+    accept(lanes, "Hello")
+    claim = lanes.claim("send", Slot())
+    assert claim
+    late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "body": b"no JSON"})
+    verdict = judge(late, done, send.give_up)
+    assert isinstance(verdict, Settled)
+    [letter] = verdict.outcomes
+    assert isinstance(letter, DeadLetterOutcome)
+    assert (letter.reason, letter.event) == ("expired", {"raw": "no JSON"})
+
+
+def test_a_verdict_that_cannot_be_written_down_ends_as_a_dead_letter(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """Trying again would change nothing; nobody knows whether a message has gone out."""
+    event_id = accept(lanes, "Hello")
+    odd = SessionOutcome(at=utc_now(), account="a", status="connected", reason="half of a pair: \ud800")
+    assert drain(lanes, "send", lambda _claim: Settled("sent", [odd]), give_up, Flag()) is False
+    record = find(redis_client, event_id)
+    assert record
+    assert record.state == "unknown"
+    told: Any = redis_client.xrange("wpp:outbox")
+    assert [json.loads(fields[b"r"])["type"] for _, fields in told] == ["message", "dead_letter"]
 
 
 def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None:
