@@ -13,14 +13,14 @@ from shared import intake
 from shared.directory import Route
 from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
 from shared.events import Message
-from shared.lanes import Lanes, Postponed, Slot
+from shared.lanes import Lanes, Postponed, Settled, Slot
 from shared.settings import EngineSettings, PlatformSettings
 from shared.tokens import TokenCache
 from shared.tokens.store import Minted
 from shared.wpp import Platform
 from shared.wpp.breaker import Breaker
 from tests.workers.test_send import INTEGRATION, ORGANIZATION, ROUTE, claimed
-from workers import holds, send
+from workers import drain, holds, send
 from workers.services import Services
 
 GATE = f"wpp:gate:{intake.integration_gate(INTEGRATION)}"
@@ -153,3 +153,19 @@ def test_a_platform_in_trouble_pauses_every_lane_until_a_probe_gets_through(worl
     assert world.requests == 7 + 20
     assert world.lanes.claim("send", Slot()) is None
     assert not world.redis.keys("wpp:lane:*"), "a message still waits"
+
+
+def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:
+    """Also where nobody ever tried: the letter of a message that only stood in line names the refused key."""
+    lanes = Lanes(redis_client, EngineSettings().model_copy(update={"wpp_max_age_s": 0.2}))
+    lanes.close_gate(intake.integration_gate(INTEGRATION), 60, "connect it again with force_recreate")
+    lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello")))
+    assert lanes.claim("send", Slot()) is None
+    time.sleep(0.25)
+    lanes.sweep("send")
+    claim = lanes.claim("send", Slot())
+    assert claim
+    assert claim.attempts == 1
+    verdict = drain.judge(claim, lambda _: pytest.fail("it is too late"), send.give_up)
+    assert isinstance(verdict, Settled)
+    assert "last reason: connect it again with force_recreate" in verdict.fields["reason"]
