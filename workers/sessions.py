@@ -40,15 +40,15 @@ def keep(stopping: Flag) -> None:
     while not stopping.wait(ROUND_S):
         try:
             walk(services(), stopping)
-        except (DatabaseError, PlatformError, redis.RedisError) as error:
+        except (DatabaseError, redis.RedisError) as error:
             log.warning("sessions.not_checked", error=str(error))
 
 
 def walk(here: Services, stopping: Flag) -> int:
     """Look at each number that needs it; return how many were asked about at the platform.
 
-    Raises:
-        PlatformError: the platform does not answer, which says nothing about any number.
+    A look without an answer says nothing about its number, and ends the round only when the platform is in trouble:
+    one account with a token that is never taken must not stand before all others.
     """
     asked = 0
     for integration in here.database.every_integration():
@@ -56,12 +56,13 @@ def walk(here: Services, stopping: Flag) -> int:
             break
         if not _needs_a_look(integration, here.engine):
             continue
-        if heard_lately(integration, here.engine):
+        if heard_lately(integration, here.engine) and not integration.last_error:
             if integration.status == "degraded":
                 _tell(seen(integration, "connected", utc_now(), HEARD), here)
         elif _may_ask(integration, here, stopping):
-            look(integration, here)
             asked += 1
+            if not _looked(integration, here) and here.breaker.state().name == "open":
+                break
     return asked
 
 
@@ -77,10 +78,22 @@ def look(integration: Integration, here: Services) -> None:
         _tell(news, here)
 
 
+def _looked(integration: Integration, here: Services) -> bool:
+    try:
+        look(integration, here)
+    except PlatformError as error:
+        log.warning("session.not_checked", account=integration.account, error=str(error))
+        return False
+    return True
+
+
 def judge(
     integration: Integration, status: AccountStatus, asked: datetime, engine: EngineSettings
 ) -> SessionOutcome | None:
-    """Return what has changed about a number whose account the platform says is in `status`; None for nothing."""
+    """Return what has changed about a number whose account the platform says is in `status`; None for nothing.
+
+    An answer at all shows that its key is good, so an error that is still shown is over.
+    """
     if reason := LOST.get(status):
         return seen(integration, "disconnected", asked, reason)
     if status == "starting":
@@ -89,7 +102,8 @@ def judge(
     since = integration.awaited_since
     if since and asked - since > timedelta(seconds=engine.wpp_silence_s):
         return None if integration.status == "degraded" else seen(integration, "degraded", asked, SILENT)
-    return None if integration.status == "connected" else seen(integration, "connected", asked, LOOKED)
+    well = integration.status == "connected" and not integration.last_error
+    return None if well else seen(integration, "connected", asked, LOOKED)
 
 
 def heard_lately(integration: Integration, engine: EngineSettings) -> bool:
