@@ -30,6 +30,7 @@ from workers.ingress import connection, integrations, messages, problems, webhoo
 from workers.ingress.changes import Changes, on_stop
 from workers.ingress.grouped import GroupedAppends
 from workers.ingress.page import Page
+from workers.ingress.sessions import Sessions
 from workers.ingress.state import Doorway
 
 
@@ -101,6 +102,7 @@ async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         appends=GroupedAppends(client, lanes),
         database=database,
         directory=Directory(sync, database),
+        sessions=Sessions(database.organization_of_user),
         changes=changes,
         try_again=partial(wishes.try_again, sync, lanes, database),
         settle_unknown=partial(unknown.settle, sync, lanes),

@@ -15,6 +15,7 @@ from shared.lanes import Append
 from shared.settings import DoorSettings, KeySettings
 from workers.ingress.changes import Changes
 from workers.ingress.grouped import GroupedAppends
+from workers.ingress.sessions import Sessions
 
 BIG_AT_ONCE = 8
 """Webhooks of more than a megabyte that are read at the same time; the others wait for their turn."""
@@ -30,11 +31,11 @@ class Doorway:
     appends: GroupedAppends
     database: Database
     directory: Directory
+    sessions: Sessions
     changes: Changes
     try_again: Callable[[Append], None]
     settle_unknown: Callable[[UUID, Literal["sent", "failed", "again"], str | None], bool]
     big_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BIG_AT_ONCE))
-    sessions: dict[str, tuple[float, UUID]] = field(default_factory=dict)
 
 
 def doorway(request: Request) -> Doorway:
