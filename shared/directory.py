@@ -13,11 +13,15 @@ import redis
 from pydantic import BaseModel, ConfigDict
 
 from shared.lanes import PREFIX
+from shared.phones import DEFAULT_REGION
 
 HERE_S = 10.0
-"""How long one process trusts what it has read: a number that was switched off sends on for at most this long."""
-REDIS_S = 3600
-"""How long Redis remembers a route that nobody refreshes."""
+"""How long one process trusts what it has read: a number that was switched off through the API sends on for so long."""
+REDIS_S = 180
+"""How long Redis remembers a route that nobody refreshes: the clock does so every minute, for each that there is.
+
+So a number that was deleted in Supabase itself, by nobody's API, sends on for at most this long.
+"""
 
 
 class Route(BaseModel):
@@ -31,6 +35,7 @@ class Route(BaseModel):
     account: str
     is_primary: bool
     is_enabled: bool
+    region: str = DEFAULT_REGION
     resends_unknown: bool = False
 
     @classmethod
@@ -95,7 +100,7 @@ class Directory:
     def of_account(self, account: str) -> Route | None:
         """Return the route of the integration that speaks through `account`; raises as `find` does."""
         stored: Any = self._client.get(f"{self._prefix}account:{account}")
-        if stored and (route := self.find(UUID(stored.decode()))):
+        if stored and (route := self.find(UUID(stored.decode()))) and route.account == account:
             return route
         return self._remembered(self._source.integration_by_account(account) if self._source else None)
 

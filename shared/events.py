@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, ValidationInfo, field_validator
 
 from shared.outcomes import MessageOutcome
-from shared.phones import normalize
+from shared.phones import is_readable, normalize
 
 Kind = Literal["send", "provision", "webhook", "media"]
 KINDS: tuple[Kind, ...] = ("send", "provision", "webhook", "media")
@@ -66,7 +66,8 @@ class Message(Strict):
     @field_validator("to")
     @classmethod
     def _is_a_phone(cls, value: str) -> str:
-        normalize(value)
+        if not is_readable(value):
+            normalize(value)
         return value
 
     @field_validator("location")

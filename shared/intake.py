@@ -9,7 +9,7 @@ from shared.events import MediaEvent, Message, ProvisionEvent, SendEvent, Webhoo
 from shared.inbound.attachments import Attachment
 from shared.lanes import PREFIX, Append, fingerprint
 from shared.outcomes import Content, MessageOutcome, Status
-from shared.phones import normalize
+from shared.phones import DEFAULT_REGION, normalize
 
 PLATFORM_GATE = "platform"
 """Closed while the platform itself is down: every lane that calls it waits."""
@@ -74,16 +74,26 @@ def send_lane(integration_id: UUID, to: str) -> str:
     return f"send:{integration_id}:{to}"
 
 
-def send(organization_id: UUID, integration_id: UUID, message: Message, idempotency_key: str | None = None) -> Append:
+def send(
+    organization_id: UUID,
+    integration_id: UUID,
+    message: Message,
+    idempotency_key: str | None = None,
+    region: str = DEFAULT_REGION,
+) -> Append:
     """Return the append of one message. The row appears in Supabase as `queued` by the same atomic step.
 
-    Equal requests are told by what the caller wrote, not by the number that was chosen for them.
+    Equal requests are told by what the caller wrote, not by the number that was chosen for them. `region` is the
+    organization's: a recipient without a country's code is one of its numbers.
+
+    Raises:
+        ValueError: the recipient is no phone there.
     """
     event = SendEvent(
         id=event_id(organization_id, idempotency_key),
         organization_id=organization_id,
         integration_id=integration_id,
-        to=normalize(message.to),
+        to=normalize(message.to, region),
         **message.model_dump(exclude={"to", "integration_id"}),
     )
     queued = message_outcome(event, "queued", event.accepted_at)

@@ -15,6 +15,8 @@ PHONE = re.compile(r"[1-9][0-9]{6,14}")
 
 PEOPLE = ("c.us", "s.whatsapp.net")
 """WhatsApp's servers of people: an address is phone@server."""
+_DIALLED = re.compile(r"[0-9\s().\-/\u2010-\u2015]{6,32}")
+"""What people dial at home: without a plus."""
 _OF_CODE_7 = ("RU", "KZ")
 _OLDER_THAN_PLAN = re.compile(r"521[0-9]{10}|229[0-9]{8}")
 """Mexico dropped its 1 and Benin went to ten digits, but the ids of accounts opened before that stayed."""
@@ -41,6 +43,11 @@ def normalize(raw: str, region: str = DEFAULT_REGION) -> str:
         return phone
     msg = f"not a phone number: {mask(raw)!r}; write it with its country code, such as +79990001122"
     raise ValueError(msg)
+
+
+def is_readable(raw: str) -> bool:
+    """Return whether `raw` may be a phone somewhere: which one it is, only a region tells."""
+    return bool(_DIALLED.fullmatch(raw)) and 6 <= sum(each.isdigit() for each in raw) <= 15
 
 
 def from_platform(raw: str) -> str | None:

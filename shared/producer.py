@@ -19,6 +19,7 @@ from shared.errors import NotFoundError
 from shared.events import Message
 from shared.lanes import Accepted, Append, Lanes
 from shared.ledger import Record
+from shared.phones import DEFAULT_REGION
 from shared.settings import EngineSettings
 from shared.wakeups import wake_on
 
@@ -53,12 +54,11 @@ class Producer:
             NotFoundError: no such number in this organization, or none is known here: name one.
             IdempotencyConflictError: the key was used for a different message.
             OverloadedError: too much is waiting; try again later.
-            ValueError: the key is empty.
+            ValueError: the key is empty, or the recipient is no phone in the organization's region.
             redis.RedisError: Redis did not confirm.
         """
-        return self.append(
-            intake.send(organization_id, self._number(organization_id, message), message, idempotency_key)
-        )
+        integration_id, region = self._number(organization_id, message)
+        return self.append(intake.send(organization_id, integration_id, message, idempotency_key, region))
 
     def find(self, event_id: UUID) -> Record | None:
         """Return what became of an event, or None when it is not known (any more)."""
@@ -80,7 +80,8 @@ class Producer:
         wake_on(pipe, item.kind)
         return pipe.execute()[0]
 
-    def _number(self, organization_id: UUID, message: Message) -> UUID:
+    def _number(self, organization_id: UUID, message: Message) -> tuple[UUID, str]:
+        """Return the integration to send from, and its organization's region."""
         route = (
             self._directory.find(message.integration_id)
             if message.integration_id
@@ -90,8 +91,8 @@ class Producer:
             msg = f"no integration {message.integration_id} in this organization"
             raise NotFoundError(msg)
         if route:
-            return route.id
+            return route.id, route.region
         if message.integration_id:  # not known here: the worker looks it up, and refuses another organization's
-            return message.integration_id
+            return message.integration_id, DEFAULT_REGION
         msg = "no number of this organization is known here yet: name one with integration_id"
         raise NotFoundError(msg)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from shared.outcomes import SessionStatus, Status
+from shared.phones import DEFAULT_REGION
 
 
 class Row(BaseModel):
@@ -54,6 +55,7 @@ class Integration(Row):
     last_inbound_at: datetime | None = None
     last_ack_at: datetime | None = None
     awaited_since: datetime | None = Field(default=None, description="A message went out; nothing was heard since.")
+    region: str = Field(default=DEFAULT_REGION, description="Whose numbers its organization writes without a code.")
 
     @field_validator("account", mode="before")
     @classmethod
@@ -63,8 +65,15 @@ class Integration(Row):
     @field_validator("status", mode="before")
     @classmethod
     def _known_word(cls, value: object) -> object:
-        """An integration that was never started has no session; the old system said `pairing` as well."""
-        return {None: "disconnected", "pairing": "starting"}.get(_word(value), value)
+        """An integration that was never started has no session; the old system said `pairing`, and more."""
+        word = "starting" if value == "pairing" else value
+        return word if word in get_args(SessionStatus) else "disconnected"
+
+    @field_validator("is_primary", "is_enabled", mode="before")
+    @classmethod
+    def _as_the_columns_default(cls, value: object, field: ValidationInfo) -> object:
+        """Rows older than these columns have neither."""
+        return field.field_name == "is_enabled" if value is None else value
 
 
 class SessionChange(Row):

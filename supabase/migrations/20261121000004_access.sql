@@ -46,8 +46,10 @@ alter table public.wpp_webhook_log enable row level security;
 -- Hosted Supabase grants every new table to everybody; row security alone would leave TRUNCATE open.
 revoke all on public.wpp_accounts, public.wpp_message_ids, public.wpp_message_history, public.wpp_parked_outcomes,
   public.wpp_dead_letters, public.wpp_session_history, public.wpp_webhook_log from public, anon, authenticated;
-grant select on public.wpp_message_ids, public.wpp_message_history, public.wpp_session_history,
-  public.wpp_dead_letters to authenticated;
+grant select on public.wpp_message_ids, public.wpp_message_history, public.wpp_session_history to authenticated;
+-- Not `event`: a webhook that failed is kept whole, pairing code and all.
+grant select (id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, replayed_at)
+  on public.wpp_dead_letters to authenticated;
 grant all on public.wpp_accounts, public.wpp_message_ids, public.wpp_message_history, public.wpp_parked_outcomes,
   public.wpp_dead_letters, public.wpp_session_history, public.wpp_webhook_log to service_role;
 
@@ -74,12 +76,14 @@ begin
 end
 $$;
 
+-- `account` is the one that an integration has: a row that only names another one's has none (wpp_accounts decides).
 create or replace view public.wpp_integrations with (security_barrier) as
 select i.id, i.organization_id, i.messenger_type, i.provider, i.name, i.phone_label, i.is_primary, i.is_enabled,
-       i.settings ->> 'wppAccountNumber' as account,
+       a.account,
        i.settings ->> 'wppSubOrgId' as sub_org_id, i.last_error, i.last_error_at, i.created_at, i.updated_at,
        s.status, s.status_at, s.status_reason, s.last_qr_b64 as qr, s.last_qr_at as qr_at
 from public.messenger_integrations i
+left join public.wpp_accounts a on a.account = i.settings ->> 'wppAccountNumber' and a.integration_id = i.id
 left join lateral (
   select * from public.whatsapp_sessions s
   where s.organization_id = i.organization_id and s.session_name = 'wpp_' || (i.settings ->> 'wppAccountNumber')

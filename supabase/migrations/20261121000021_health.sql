@@ -63,8 +63,10 @@ create or replace trigger wpp_note_signs after insert on public.wpp_message_hist
 
 -- Each number with its session and its signs of life.
 create or replace view public.wpp_numbers with (security_barrier) as
-select l.inbound_at as last_inbound_at, l.ack_at as last_ack_at, l.awaited_since, i.*
+select l.inbound_at as last_inbound_at, l.ack_at as last_ack_at, l.awaited_since, coalesce(p.region, 'RU') as region,
+       i.*
 from public.wpp_integrations i
+left join public.wpp_policies p on p.organization_id = i.organization_id
 left join public.wpp_signs_of_life l on l.integration_id = i.id and l.organization_id = i.organization_id;
 revoke all on public.wpp_numbers from public, anon, authenticated;
 grant select on public.wpp_numbers to authenticated, service_role;

@@ -1,5 +1,6 @@
 """Two numbers of one organisation, which may share ids: what is said of one is never taken for the other."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -74,7 +75,7 @@ def test_an_echo_that_was_reacted_to_becomes_part_of_ours_with_its_reaction(tena
 
 def test_another_file_under_one_id_is_kept_beside_the_first(tenant: Tenant) -> None:
     """Whoever looks at the message sees that there was a second one, and where it is."""
-    photo = {"wa_message_id": "W1", "content": "image", "text": ""}
+    photo: dict[str, Any] = {"wa_message_id": "W1", "content": "image", "text": ""}
     for place in ("a.jpg", "b.jpg", "b.jpg", "a.jpg"):
         stored = tenant.arrived(**photo, media_state="stored", file_url=place, metadata={"media_path": place})
         tenant.apply(stored)

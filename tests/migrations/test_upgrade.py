@@ -91,6 +91,20 @@ def test_an_account_in_two_organizations_belongs_to_the_one_that_had_it_first(cr
     assert row["organization_id"] == FIRST
 
 
+def test_only_the_number_that_has_an_account_speaks_through_it(crm: Db) -> None:
+    """Whoever looks an account up, or copies all of them, finds one organization's: no file lands under another's."""
+    rows = crm.execute("select name, account, region from wpp_numbers order by name").fetchall()
+    assert rows == []  # nobody's, without a user
+    crm.execute("set local role service_role")
+    rows = crm.execute(
+        "select name, account, region from wpp_numbers where name in ('Old', 'Thief') order by 1"
+    ).fetchall()
+    assert [(row["name"], row["account"], row["region"]) for row in rows] == [
+        ("Old", ACCOUNT, "RU"),
+        ("Thief", None, "RU"),
+    ]
+
+
 def test_a_phone_that_another_organization_has_gets_a_client_all_the_same(crm: Db, second: Tenant) -> None:
     """The CRM allows a phone once among all organisations: the second one's client has it as a further number."""
     crm.execute("insert into clients (organization_id, name, phone) values (%s, 'Theirs', '79991112233')", (FIRST,))

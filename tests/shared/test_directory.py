@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from shared.directory import HERE_S, Directory, Route
+from shared.directory import HERE_S, REDIS_S, Directory, Route
 from shared.errors import DatabaseUnavailableError
 
 ORGANIZATION = uuid4()
@@ -108,6 +108,23 @@ def test_the_policy_travels_with_the_route(redis_client: redis.Redis) -> None:
     assert found
     assert found.resends_unknown
     assert Directory(redis_client, source=None).find(route.id) == found
+
+
+def test_an_account_that_moved_to_another_number_is_that_one_s(redis_client: redis.Redis) -> None:
+    """What Redis remembers of an account counts only while its number still has it."""
+    old, new = a_route(), a_route(is_primary=False)
+    directory = Directory(redis_client, Numbers([old]))
+    assert directory.of_account("42") == old
+    there = Directory(redis_client, Numbers([new, moved := old.model_copy(update={"account": "43"})]))
+    there.remember([moved])
+    assert there.of_account("42") == new
+
+
+def test_redis_forgets_what_nobody_refreshes(redis_client: redis.Redis) -> None:
+    """A number that somebody deleted in Supabase itself sends on for some minutes at most."""
+    Directory(redis_client, Numbers([])).remember([a_route()])
+    assert {0 < redis_client.ttl(key) <= REDIS_S for key in redis_client.keys("wpp:*")} == {True}
+    assert REDIS_S <= 300
 
 
 def test_an_outage_of_supabase_is_no_absence(redis_client: redis.Redis) -> None:

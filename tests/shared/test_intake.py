@@ -140,3 +140,12 @@ def test_a_webhook_told_twice_is_one_even_when_worded_otherwise(bench: Bench) ->
 
 def test_webhooks_of_two_accounts_never_meet() -> None:
     assert intake.webhook("a", {}, "m1", None).event.id != intake.webhook("b", {}, "m1", None).event.id
+
+
+def test_a_recipient_is_read_as_people_write_in_the_organization_s_region() -> None:
+    """And a message may be written before anybody knows which that is."""
+    wanted = Message(to="0912 345 678", text="Hello")
+    item = intake.send(uuid4(), uuid4(), wanted, region="VN")
+    assert getattr(item.event, "to") == "84912345678"  # noqa: B009 - one kind of event has it
+    with pytest.raises(ValueError, match="not a phone number"):
+        intake.send(uuid4(), uuid4(), wanted)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.phones import PHONE, from_platform, mask, normalize
+from shared.phones import PHONE, from_platform, is_readable, mask, normalize
 
 SPELLINGS = [
     ("8 (999) 000-11-22", "RU", "79990001122"),
@@ -28,6 +28,10 @@ SPELLINGS = [
     ("+84912345678", "RU", "84912345678"),
     ("5215512345678", "RU", "5215512345678"),  # an id from before Mexico's new plan
     ("12025550123", "RU", "12025550123"),
+    ("0912 345 678", "VN", "84912345678"),
+    ("0151 23456789", "DE", "4915123456789"),
+    ("030/123456", "DE", "4930123456"),
+    ("8 999 000-11-22", "KZ", "79990001122"),
 ]
 
 
@@ -53,6 +57,19 @@ def test_what_is_no_phone_is_refused_in_words_that_do_not_repeat_it(written: str
     with pytest.raises(ValueError, match="not a phone number") as caught:
         normalize(written)
     assert len(written) < 7 or written not in str(caught.value).partition(";")[0]
+
+
+@pytest.mark.parametrize(
+    "written", [written for written, _, _ in SPELLINGS if written.isascii() and "@" not in written]
+)
+def test_what_is_a_phone_somewhere_is_readable_before_it_is_known_where(written: str) -> None:
+    """A message is looked at before anybody knows whose it is."""
+    assert is_readable(written) or normalize(written)
+
+
+@pytest.mark.parametrize("written", ["", "12345", "12ab", "+0912345678", "1" * 16, "a phone", "()()()()"])
+def test_what_is_a_phone_nowhere_is_not_readable(written: str) -> None:
+    assert not is_readable(written)
 
 
 def test_an_unknown_region_leaves_international_numbers_readable() -> None:

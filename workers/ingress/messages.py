@@ -6,11 +6,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
 from shared import intake, ledger
+from shared.directory import Route
 from shared.errors import DatabaseError, NotFoundError, NotUnknownError
 from shared.events import Message, Strict
+from shared.lanes import Append
 from shared.ledger import Record
 from workers.ingress import keys
 from workers.ingress.callers import Organization
@@ -51,8 +54,8 @@ async def send(
     idempotency_key: IdempotencyKey = None,
 ) -> AcceptedMessage:
     """Accept a message: once this is answered, it is kept. It goes out in the order of its conversation."""
-    integration_id = await _integration(message, organization_id, here)
-    accepted = await here.appends.append(intake.send(organization_id, integration_id, message, idempotency_key))
+    route = await _route(message, organization_id, here)
+    accepted = await here.appends.append(_placed(route, message, idempotency_key))
     response.headers["Location"] = f"/v1/messages/{accepted.id}"
     if not accepted.new:
         keys.say_again(response)
@@ -99,7 +102,15 @@ async def resolve(
     return await state(message_id, organization_id, here)
 
 
-async def _integration(message: Message, organization_id: UUID, here: Doorway) -> UUID:
+def _placed(route: Route, message: Message, idempotency_key: str | None) -> Append:
+    """Return the append of a message, its recipient read as people write in the organization's region."""
+    try:
+        return intake.send(route.organization_id, route.id, message, idempotency_key, route.region)
+    except ValueError as error:
+        raise RequestValidationError([{"type": "value_error", "loc": ("body", "to"), "msg": str(error)}]) from None
+
+
+async def _route(message: Message, organization_id: UUID, here: Doorway) -> Route:
     """Return the number to send from: the one named if it is the caller's, else the organization's primary."""
     wanted = message.integration_id
     if wanted is None:
@@ -107,12 +118,12 @@ async def _integration(message: Message, organization_id: UUID, here: Doorway) -
         if route is None:
             msg = "this organization has no connected number yet: connect one with POST /v1/integrations"
             raise NotFoundError(msg)
-        return route.id
+        return route
     route = here.directory.known(wanted) or await run_in_threadpool(here.directory.find, wanted)
     if route is None or route.organization_id != organization_id:
         msg = f"no integration {wanted} in this organization"
         raise NotFoundError(msg)
-    return wanted
+    return route
 
 
 def _from_ledger(record: Record) -> MessageState:

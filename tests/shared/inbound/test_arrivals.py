@@ -13,7 +13,8 @@ from tests.shared.inbound.arriving import ACCEPTED, ACCOUNT, identity
 
 LATER = ACCEPTED + timedelta(days=1)
 SAID = {"account": ACCOUNT, "from": "+79990001122", "text": "ok", "type": "chat"}
-TIMED = SAID | {"timestamp": 1770000000}
+TOLD = 1770000000
+TIMED: dict[str, Any] = SAID | {"timestamp": TOLD}
 ENVELOPED = {"id": "evt_1001", "type": "message.incoming", "created": 1770000000, "data": SAID}
 STATUS = {"type": "delivery", "account": ACCOUNT, "messageId": "task_77", "status": "delivered"}
 
@@ -76,7 +77,7 @@ def test_what_may_return_to_what_it_was_is_new_each_time(payload: dict[str, Any]
 
 def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> None:
     """The platform's time has no fractions: each message gets one, the later the later it came."""
-    told = datetime.fromtimestamp(TIMED["timestamp"], UTC)
+    told = datetime.fromtimestamp(TOLD, UTC)
     came = [0.01, 0.5, 0.51, 2, 2.1, 30]
     times = [inbound.describe(TIMED, ACCOUNT, told + timedelta(seconds=second)).at for second in came]
     assert times == sorted(set(times))
