@@ -1,4 +1,4 @@
-"""Structured logs: one line per event, JSON for machines or text for people, secrets masked in one place."""
+"""Structured logs: one line per event, JSON for machines or text for people, secrets and phones masked in one place."""
 
 import logging
 import re
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import structlog
 
+from shared import phones
 from shared.settings import Group, load
 
 SECRET_FIELD = re.compile(
@@ -24,6 +25,12 @@ SECRET_VALUE = re.compile(
 )
 NAMED_VALUE = re.compile(r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}")
 """A secret that says so: in a query, in JSON, in an error's text."""
+PHONE = re.compile(
+    r"(\b(?:send|event):[^:\s]+:)(\d{7,15})\b"  # the lane of a conversation: one number with one recipient
+    r"|(\+)(\d{7,15})\b"
+    r"|()\b(\d{7,15})(?=@(?:c\.us|s\.whatsapp\.net))"
+)
+"""A customer's phone, where what stands around it says so: ids and times have as many digits."""
 MASK = "•••"
 
 
@@ -33,7 +40,12 @@ class LogSettings(Group):
 
 
 def mask_text(text: str) -> str:
-    return NAMED_VALUE.sub(rf"\1{MASK}", SECRET_VALUE.sub(MASK, text))
+    return PHONE.sub(_masked_phone, NAMED_VALUE.sub(rf"\1{MASK}", SECRET_VALUE.sub(MASK, text)))
+
+
+def _masked_phone(found: re.Match[str]) -> str:
+    before, phone = (part for part in found.groups() if part is not None)
+    return f"{before}{phones.mask(phone)}"
 
 
 def mask(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -94,11 +94,29 @@ def test_no_key_that_we_hand_out_survives(organization: UUID, secret: bytes) -> 
         "2026-11-21T06:15:06Z",
         "6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b",
         "https://wpp.example/health",
-        "send:1:79990001122",
+        "event 1795253691639 of account 0000000000042",
+        "send:6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b",
+        "event:0000000000042",
+        "2026-11-21T06:15:06.123456+00:00",
     ],
 )
 def test_what_is_no_secret_stays_readable(text: str) -> None:
     assert logs.mask_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("send:6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b:79990001122", "send:6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b:799…22"),
+        ("event:0000000000042:79990001122, again", "event:0000000000042:799…22, again"),
+        ("no WhatsApp at +79990001122", "no WhatsApp at +799…22"),
+        ("from 79990001122@c.us", "from 799…22@c.us"),
+    ],
+)
+def test_customers_phones_are_masked_where_they_are_told_as_such(text: str, shown: str) -> None:
+    """Enough to recognise, not enough to call."""
+    assert logs.mask_text(text) == shown
+    assert logs.mask(None, "", {"lane": text}) == {"lane": shown}
 
 
 @pytest.mark.parametrize("name", ["token", "wpp_secret", "apiKey", "api_key", "Authorization", "password", "qr", "jwt"])
