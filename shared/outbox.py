@@ -18,6 +18,11 @@ from shared.outcomes import Outcome
 GROUP = "recorders"
 ABANDONED_MS = 15_000
 TROUBLE_S = 60
+FORGET = """
+redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
+return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
+"""
+"""In one step; and a script, because a full Redis refuses transactions, and nothing else would make room again."""
 LONGEST_WAIT_S = 3.0
 """Below redis-py's own socket timeout of 5 s: a wait that outlasts it is taken for a dead connection."""
 
@@ -35,6 +40,7 @@ class Outbox:
         self.stream = f"{prefix}outbox"
         self._trouble = f"{prefix}outbox:trouble"
         self._changes = f"{prefix}changed:"
+        self._forget = client.register_script(FORGET)
 
     def read(self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2) -> list[Entry]:
         """Return the next batch: `rows` of them, or what has come within `gather_s` of the first.
@@ -55,20 +61,20 @@ class Outbox:
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Put outcomes in that belong to no event: what somebody has seen by looking."""
+        self.put([outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes])
+
+    def put(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Put rows in as they are: outcomes that Supabase has refused, and may take now."""
         pipe = self.client.pipeline(transaction=True)
-        for outcome in outcomes:
-            pipe.xadd(self.stream, {"r": outcome.model_dump_json(exclude_none=True)})
+        for row in rows:
+            pipe.xadd(self.stream, {"r": json.dumps(row)})
         pipe.execute()
 
     def done(self, entries: Sequence[Entry]) -> None:
         """Forget entries that Supabase has."""
         if not entries:
             return
-        ids = [entry.id for entry in entries]
-        pipe = self.client.pipeline()
-        pipe.xack(self.stream, GROUP, *ids)
-        pipe.xdel(self.stream, *ids)
-        pipe.execute()
+        self._forget(keys=[self.stream], args=[GROUP, *(entry.id for entry in entries)])
 
     def complain(self, trouble: str) -> None:
         """Say for the next minute why nothing reaches Supabase."""

@@ -99,13 +99,11 @@ local commands = {}
 -- in the same step, so a retry is neither lost nor doubled.
 function commands.enqueue(queue, id, message, delay, unless_depth, worker, replaces, wanted)
   if replaces ~= '' then give_up(worker, replaces, queue) end
-  if wanted ~= '' then
-    if tonumber(redis.call('GET', wanted) or 0) <= 0 then return 0 end
-    redis.call('DECR', wanted)
-  end
+  if wanted ~= '' and tonumber(redis.call('GET', wanted) or 0) <= 0 then return 0 end
   unless_depth = tonumber(unless_depth)
   if unless_depth >= 0 and redis.call('LLEN', P .. queue) >= unless_depth then return 0 end
   if repeated(id) or redis.call('HSETNX', messages(queue), id, message) == 0 then return 0 end
+  if wanted ~= '' then redis.call('DECR', wanted) end
   if tonumber(delay) > 0 then
     redis.call('ZADD', P .. queue .. '.DQ', now + delay, id)
     if redis.call('ZRANK', P .. queue .. '.DQ', id) == 0 then ring(queue .. '.DQ') end
@@ -182,4 +180,14 @@ function commands.purge(queue)
   end
 end
 
-return commands[ARGV[1]](unpack(ARGV, 2))
+-- Wakes whoever of this worker blocks on its bells.
+function commands.poke(worker)
+  redis.call('LPUSH', P .. 'poke:' .. worker, 1)
+  redis.call('EXPIRE', P .. 'poke:' .. worker, 60)
+end
+
+-- With its memory full, Redis refuses a script whose first write asks for more: so it does with new messages, unless
+-- they are bounded in number (wake-ups) or take another's place. All else has to go on, or nothing would make room again.
+local command, unless_depth, replaces = ARGV[1], tonumber(ARGV[6]), ARGV[8]
+if command ~= 'enqueue' or unless_depth >= 0 or replaces ~= '' then redis.call('DEL', P .. 'nothing') end
+return commands[command](unpack(ARGV, 2))

@@ -114,7 +114,7 @@ class Queues:
 
     def poke(self) -> None:
         """Wake whoever of this process blocks on its bells."""
-        self.client.lpush(self.own_bell, 1)
+        self._call("poke", self.worker)
 
     def _call(self, *arguments: Any) -> Any:
         return self._script(keys=[self.prefix], args=arguments)

@@ -1,6 +1,7 @@
 """The commands of queues.lua on a real Redis, one by one and in any order."""
 
 import asyncio
+import time
 from collections import Counter
 from typing import Any
 
@@ -257,6 +258,39 @@ def test_an_enqueue_takes_one_of_the_wanted(queues: Queues) -> None:
     assert [queues.enqueue(Entry("q", each, b"x", wanted="wpp:wanted")) for each in "abc"] == [True, True, False]
     assert waiting(queues) == ["a", "b"]
     assert queues.client.get("wpp:wanted") == b"0"
+
+
+def test_a_repeated_enqueue_takes_no_second_one_of_the_wanted(queues: Queues) -> None:
+    """Its first reply was lost: the other lane still wants its own wake-up."""
+    queues.client.set("wpp:wanted", 2)
+    assert [queues.enqueue(Entry("q", "a", b"a", wanted="wpp:wanted")) for _ in range(2)] == [True, False]
+    assert queues.client.get("wpp:wanted") == b"1"
+
+
+def test_with_a_full_memory_everything_goes_on_but_new_messages(queues: Queues) -> None:
+    """Only what is done makes room again. Wake-ups are bounded in number, and needed for that."""
+    put(queues, "a", "b", "c", "d")
+    put(queues, "due", delay=1)
+    time.sleep(0.01)
+    queues.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.OutOfMemoryError):
+            queues.client.set("x", 1)
+        with pytest.raises(redis.RedisError, match="OOM"):
+            queues.enqueue(Entry("q", "e", b"e"))
+        assert tick(queues).held == []
+        assert [message_id for message_id, _ in queues.fetch("q", 4)] == ["a", "b", "c", "d"]
+        queues.ack("q", "a")
+        queues.nack("q", "b")
+        queues.requeue(["c"])
+        assert queues.enqueue(Entry("q", "again", b"d", replaces="d"))
+        assert queues.enqueue(Entry("q", "wake-up", b"w", unless_depth=10))
+        queues.pass_on("q")
+        queues.poke()
+        assert waiting(queues) == ["c", "due", "again", "wake-up"]
+        queues.leave()
+    finally:
+        queues.client.config_set("maxmemory", 0)
 
 
 def test_an_enqueue_joins_an_asynchronous_pipeline(queues: Queues, redis_server: RedisServer) -> None:
