@@ -30,7 +30,7 @@ def utc_now() -> datetime:
 class Strict(BaseModel):
     """What callers send us: an unknown field is a mistake that they want to hear about."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Media(Strict):
@@ -89,7 +89,7 @@ class Message(Strict):
 
 
 class Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     v: Literal[1] = 1
     id: UUID

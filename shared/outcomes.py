@@ -16,7 +16,7 @@ Content = Literal["text", "image", "video", "audio", "voice", "document", "stick
 
 
 class Outcome(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     v: Literal[1] = 1
     at: datetime = Field(description="When it happened, by the platform's clock where it tells.")

@@ -12,7 +12,7 @@ from shared.phones import DEFAULT_REGION
 
 
 class Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
 
 class Refused(Row):
