@@ -238,7 +238,10 @@ def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, running:
 
 
 def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(open_page: Open, running: Running) -> None:
-    """No second sign-in, with the lines that the documentation gives; only an origin that is named may do so."""
+    """No second sign-in, with the lines that the documentation gives; only an origin that is named may do so.
+
+    The session is not kept: who comes next in this tab is nobody until the application says who.
+    """
     page = open_page()
     signed_in = httpx.post(
         f"{running.environment['SUPABASE_URL'].rstrip('/')}/auth/v1/token?grant_type=password",
@@ -254,6 +257,15 @@ def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(ope
     expect(page.frame_locator("iframe").get_by_role("button", name="Connect WhatsApp")).to_be_visible()
     policy = httpx.get(f"{running.url}/connect").headers["Content-Security-Policy"]
     assert f"frame-ancestors 'self' {PARENT}" in policy
+    page.route(f"{PARENT}/other", lambda route: route.fulfill(body=shown_to_nobody(running), content_type="text/html"))
+    page.goto(f"{PARENT}/other")
+    expect(page.frame_locator("iframe").locator("#handed")).to_be_visible()
+    expect(page.frame_locator("iframe").locator("#panel")).to_be_hidden()
+
+
+def shown_to_nobody(running: Running) -> str:
+    """Return a page of the application that hands over no session: somebody has signed out there."""
+    return f'<iframe title="WhatsApp" src="{running.url}/connect"></iframe>'
 
 
 def test_the_page_holds_no_secret(open_page: Open, running: Running) -> None:

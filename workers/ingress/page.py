@@ -4,6 +4,7 @@ Static files that hold no key and no token: what the page needs to know it asks 
 it gets from Supabase, or from the application that shows it in a frame.
 """
 
+import ipaddress
 from importlib.resources import files
 from pathlib import PurePosixPath
 
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from shared.errors import ConfigurationError
 from shared.settings import PageSettings, SupabaseSettings
 
 PAGES = files("workers.ingress") / "pages"
@@ -19,7 +21,19 @@ FILES = ("app.js", "api.js", "card.js", "session.js", "words.js", "connect.css",
 
 
 class Page:
+    """What is served to everybody.
+
+    Raises:
+        ConfigurationError: a password that would be told to everybody opens more than a local world.
+    """
+
     def __init__(self, settings: PageSettings, supabase: SupabaseSettings) -> None:
+        if settings.wpp_demo_user and not is_loopback(supabase.supabase_url.host):
+            msg = (
+                "cannot start: WPP_DEMO_USER is told to everybody who opens the page, so it is for local worlds only, "
+                f"and SUPABASE_URL leads to {supabase.supabase_url.host}: unset it. See .env.example."
+            )
+            raise ConfigurationError(msg)
         self._settings = settings
         self._supabase = supabase
 
@@ -68,3 +82,11 @@ class Page:
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
         }
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a URL's host is this machine by its very name or address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address((host or "").strip("[]")).is_loopback
+    except ValueError:
+        return False

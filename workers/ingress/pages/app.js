@@ -210,7 +210,7 @@ async function begin() {
   let settings = null;
   while (!settings) settings = await session.open().catch(() => new Promise((again) => setTimeout(again, 2000)));
   find("demo").hidden = find("or").hidden = !settings.demo;
-  if (session.embedded) session.accept(enter);
+  if (session.embedded) session.accept(() => { live.end(); enter(); }); // the stream of another person ends
   if (session.signedIn()) enter(); else left();
 }
 

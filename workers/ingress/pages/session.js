@@ -3,19 +3,22 @@
 const KEPT = "wpp-session";
 const EARLY_S = 60;
 
+export const embedded = window.parent !== window;
+
 let settings = null;
 let session = recall(KEPT);
 let renewing = null;
 
-/** What this tab has kept; a page in a foreign frame may have no storage, and forgets. */
+/** What this tab has kept. In a frame nothing is: who is signed in there, the application around it knows, and it may
+ *  be somebody else by now. */
 export function recall(key) {
+  if (embedded) return null;
   try { return JSON.parse(sessionStorage.getItem(key)); } catch { return null; }
 }
 export function retain(key, value) {
+  if (embedded) return;
   try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* forgotten, then */ }
 }
-
-export const embedded = window.parent !== window;
 
 export async function open() {
   settings = await (await fetch("connect/settings.json")).json();
