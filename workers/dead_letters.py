@@ -9,11 +9,12 @@ from uuid import NAMESPACE_URL, uuid5
 import redis
 from pydantic import TypeAdapter, ValidationError
 
-from shared import intake
+from shared import intake, ledger
 from shared.database import Database, DeadLetter
 from shared.events import AnyEvent, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent, utc_now
 from shared.inbound.excerpt import MAX_BYTES, excerpt
 from shared.lanes import Claim, Lanes
+from shared.outbox import Outbox
 from shared.outcomes import DeadLetterOutcome
 from shared.wakeups import wake
 
@@ -21,7 +22,7 @@ Waiting = SendEvent | ProvisionEvent | WebhookEvent | MediaEvent
 EVENT: TypeAdapter[Waiting] = TypeAdapter(AnyEvent)
 
 
-def dead_letter(event: Waiting, claim: Claim, reason: str, detail: str) -> DeadLetterOutcome:
+def dead_letter(event: Waiting, claim: Claim | ledger.Record, reason: str, detail: str) -> DeadLetterOutcome:
     """Return the dead letter of an event: `reason` is one word to search by, `detail` a sentence to act on."""
     return DeadLetterOutcome(
         at=utc_now(),
@@ -55,7 +56,10 @@ def refused_outcome(row: dict[str, Any], why: str) -> DeadLetterOutcome:
 
 
 class Replayer:
-    """Puts dead letters back into their lanes, `per_second` of them. Twice is as good as once."""
+    """Puts dead letters back, `per_second` of them: events into their lanes, refused outcomes into the outbox.
+
+    Twice is as good as once.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Replayer:
     ) -> None:
         self._client = client
         self._lanes = lanes
+        self._outbox = Outbox(client, consumer="")
         self._database = database
         self._pause_s = 1 / per_second
         self._sleep = sleep
@@ -74,25 +79,31 @@ class Replayer:
     def replay(self, letters: Iterable[DeadLetter]) -> tuple[int, int]:
         """Return how many were put back, and how many are on their way, done or unreadable.
 
-        The oldest first, so that those of one conversation keep their order.
+        In the order given: `Database.every_dead_letter` gives the oldest first, so that those of one conversation
+        keep their order.
         """
         back = left = 0
-        for letter in sorted(letters, key=lambda letter: letter.accepted_at):
-            if self._put_back(letter):
-                back += 1
-                self._sleep(self._pause_s)
-            else:
+        for letter in letters:
+            before = utc_now()
+            try:
+                new = self._put_back(letter)
+            except ValidationError:  # written by a newer version
                 left += 1
+                continue
+            self._database.mark_replayed([letter.id], before)
+            back, left = back + new, left + (not new)
+            if new:
+                self._sleep(self._pause_s)
         return back, left
 
     def _put_back(self, letter: DeadLetter) -> bool:
-        try:
-            event = EVENT.validate_python(letter.event)
-        except ValidationError:  # an outcome that Supabase refused, or what a newer version wrote
-            return False
-        before = utc_now()
+        if letter.kind == "outcome":
+            self._outbox.put([letter.event])
+            return True
+        event = EVENT.validate_python(letter.event)
+        if letter.replayed_at and ledger.find(self._client, event.id) is None:
+            return False  # what became of it is forgotten: it may have been done
         new = self._lanes.replay(intake.place(event))
-        self._database.mark_replayed([letter.id], before)
         if new:
             wake(self._client, event.kind)
         return new

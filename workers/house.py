@@ -1,5 +1,6 @@
 """Keeping house: what was kept for reference goes when its time is over, what waited too long becomes a dead letter."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from threading import Event as Flag
 
@@ -10,25 +11,41 @@ from shared.errors import DatabaseError
 from shared.events import utc_now
 from shared.settings import HouseSettings
 
-EVERY_S = 3600.0
+EVERY_S = 60.0
 
 log = structlog.get_logger()
 
 
 def keep_house(database: Database, settings: HouseSettings, stopping: Flag) -> None:
-    """Keep house every hour. Any number of processes may."""
+    """Keep house every minute. Any number of processes may."""
     while True:
-        try:
-            log.info("house.kept", **keep(database, settings, utc_now()))
-        except DatabaseError as error:
-            log.warning("house.not_kept", error=str(error))
+        done = keep(database, settings, utc_now(), stopping)
+        if any(done.values()):
+            log.info("house.kept", **done)
         if stopping.wait(EVERY_S):
             return
 
 
-def keep(database: Database, settings: HouseSettings, now: datetime) -> dict[str, int]:
-    """Keep house as of `now`; return how many outcomes `expired`, and how many raw logs were `pruned`."""
-    return database.keep_house(
-        parked_before=now - timedelta(days=settings.wpp_parked_days),
-        logged_before=now - timedelta(days=settings.wpp_log_days),
-    )
+def keep(database: Database, settings: HouseSettings, now: datetime, stopping: Flag) -> dict[str, int]:
+    """Keep house as of `now`; return how many outcomes were `unparked` or `expired`, and rows `pruned`.
+
+    Each chore by itself: one that fails is tried again the next time, and is in nobody's way.
+    """
+    parked_before = now - timedelta(days=settings.wpp_parked_days)
+    kept_before = now - timedelta(days=settings.wpp_log_days)
+    return {
+        "unparked": _all_of("unparked", database.unpark, stopping),
+        "expired": _all_of("expired", lambda: database.expire_parked(parked_before), stopping),
+        "pruned": _all_of("pruned", lambda: database.prune(kept_before), stopping),
+    }
+
+
+def _all_of(chore: str, part: Callable[[], int], stopping: Flag) -> int:
+    """Do one part after another until nothing is left of it."""
+    total = 0
+    try:
+        while (done := part()) and not stopping.is_set():
+            total += done
+    except DatabaseError as error:
+        log.warning("house.not_kept", chore=chore, error=str(error))
+    return total

@@ -3,19 +3,21 @@
 Every method blocks, for 15 s at most, and raises DatabaseUnavailableError (it may work later) or DatabaseError.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
-import httpx
-from pydantic import SecretStr
+import structlog
+from pydantic import SecretStr, ValidationError
 
-from shared.database.connection import Connection, translated
+from shared.database.connection import translated
 from shared.database.jsonb import storable
+from shared.database.letters import Letters
+from shared.database.policies import Policies
 from shared.database.rows import Applied, DeadLetter, DeadLetterQuery, Integration, SessionChange, StoredMessage
+from shared.database.upkeep import Upkeep
 from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
-from shared.settings import SupabaseSettings
 from shared.tokens.store import Token
 
 __all__ = ["Applied", "Database", "DeadLetter", "DeadLetterQuery", "Integration", "StoredMessage"]
@@ -24,19 +26,12 @@ MESSAGE_COLUMNS = (
     "id, organization_id, client_id, teacher_id, integration_id, is_outgoing, message_text, message_status, "
     "external_message_id, file_url, file_name, file_type, metadata, created_at"
 )
-DEAD_LETTER_COLUMNS = (
-    "id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event, replayed_at"
-)
 PAGE = 500
-IDS_AT_ONCE = 200
-"""Ids in one filter: they travel in the URL."""
+
+log = structlog.get_logger()
 
 
-class Database:
-    def __init__(self, settings: SupabaseSettings, http: httpx.Client | None = None) -> None:
-        """Connect at first use, once per process."""
-        self._connection = Connection(settings, http)
-
+class Database(Letters, Policies, Upkeep):
     def apply(self, outcomes: Sequence[dict[str, Any]], *, all_wrong: bool = False) -> Applied:
         """Apply outcomes (`model_dump(mode="json")`) in one transaction, but for those that are refused or busy.
 
@@ -66,15 +61,10 @@ class Database:
             with translated():
                 found = self._connection.client.table("wpp_numbers").select("*").gt("id", last)
                 rows = found.order("id").limit(PAGE).execute().data
-            yield from (Integration.model_validate(row) for row in rows)
+            yield from _readable(rows)
             if len(rows) < PAGE:
                 return
             last = cast("dict[str, Any]", rows[-1])["id"]
-
-    def organizations_that_resend(self) -> set[UUID]:
-        """Return the organizations whose policy for unknown messages is `resend`."""
-        rows = self._rows("wpp_policies", "organization_id", unknown="resend", limit=1000)
-        return {UUID(row["organization_id"]) for row in rows}
 
     def save_integration(  # noqa: PLR0913 - one atomic step of provisioning, all by name
         self,
@@ -138,11 +128,6 @@ class Database:
             table = self._connection.client.table("messenger_integrations")
             table.update(wrong).eq("id", str(integration_id)).eq("provider", "wpp").execute()
 
-    def resends_unknown(self, organization_id: UUID) -> bool:
-        """Return whether an organization wants messages sent again of which nobody knows whether they went out."""
-        rows = self._rows("wpp_policies", "unknown", organization_id=str(organization_id), limit=1)
-        return bool(rows) and rows[0]["unknown"] == "resend"
-
     def message(self, message_id: UUID, organization_id: UUID) -> StoredMessage | None:
         rows = self._rows(
             "chat_messages", MESSAGE_COLUMNS, id=str(message_id), organization_id=str(organization_id), limit=1
@@ -188,61 +173,24 @@ class Database:
         expires_at_ms = int(token.expires_at.timestamp() * 1000)
         self._call("wpp_save_token", account=account, token=token.value.get_secret_value(), expires_at_ms=expires_at_ms)
 
-    def dead_letters(self, query: DeadLetterQuery) -> list[DeadLetter]:
-        """Return matching dead letters, the newest first."""
-        with translated():
-            found = self._connection.client.table("wpp_dead_letters").select(DEAD_LETTER_COLUMNS)
-            for column, value in query.equal().items():
-                found = found.eq(column, value)
-            if query.ids is not None:
-                found = found.in_("id", [str(each) for each in query.ids[:IDS_AT_ONCE]])
-            if query.since is not None:
-                found = found.gte("at", query.since.isoformat())
-            if query.until is not None:
-                found = found.lt("at", query.until.isoformat())
-            if not query.replayed:
-                found = found.is_("replayed_at", None)
-            rows = found.order("at", desc=True).order("id").limit(query.limit).execute().data
-        return [DeadLetter.model_validate(row) for row in rows]
-
-    def mark_replayed(self, ids: Sequence[UUID], at: datetime) -> None:
-        """Note that these dead letters were put back into their lanes; those that die again are shown again.
-
-        `at` is a time before that: an event may have died again by now, and that death is not the one replayed.
-        """
-        replayed = {"replayed_at": at.isoformat()}
-        for start in range(0, len(ids), IDS_AT_ONCE):
-            some = [str(each) for each in ids[start : start + IDS_AT_ONCE]]
-            with translated():
-                letters = self._connection.client.table("wpp_dead_letters").update(replayed).in_("id", some)
-                letters.lte("at", at.isoformat()).execute()
-
-    def keep_house(self, *, parked_before: datetime, logged_before: datetime) -> dict[str, int]:
-        """Turn outcomes parked too long into dead letters and drop old raw logs; return both counts."""
-        answer = self._call(
-            "wpp_keep_house", parked_before=parked_before.isoformat(), logged_before=logged_before.isoformat()
-        )
-        return cast("dict[str, int]", answer)
-
     def _integrations(self, column: str, value: str) -> list[Integration]:
         with translated():
             found = self._connection.client.table("wpp_numbers").select("*").eq(column, value)
             rows = found.order("is_primary", desc=True).order("created_at").order("id").execute().data
-        return [Integration.model_validate(row) for row in rows]
+        return list(_readable(rows))
 
     def _settings(self, account: str) -> dict[str, Any]:
         return cast("dict[str, Any]", self._call("wpp_settings", account=account) or {})
 
-    def _rows(self, table: str, columns: str, *, limit: int, **equal: str) -> list[dict[str, Any]]:
-        with translated():
-            found = self._connection.client.table(table).select(columns)
-            for column, value in equal.items():
-                found = found.eq(column, value)
-            return cast("list[dict[str, Any]]", found.limit(limit).execute().data)
 
-    def _call(self, function: str, **arguments: Any) -> Any:
-        with translated():
-            return self._connection.client.rpc(function, storable(arguments)).execute().data
+def _readable(rows: Iterable[Any]) -> Iterator[Integration]:
+    """Leave out a row that makes no sense: one number must not hide all others."""
+    for row in rows:
+        try:
+            yield Integration.model_validate(row)
+        except ValidationError as error:
+            fields = sorted({str(fault["loc"][0]) for fault in error.errors()})
+            log.warning("integration.unreadable", integration_id=row.get("id"), fields=fields)
 
 
 def _both(integration_id: UUID, organization_id: UUID) -> dict[str, str]:

@@ -63,6 +63,9 @@ create table if not exists public.wpp_dead_letters (
 );
 create index if not exists wpp_dead_letters_of_organization on public.wpp_dead_letters (organization_id, at desc);
 create index if not exists wpp_dead_letters_by_time on public.wpp_dead_letters (at desc);
+create index if not exists wpp_dead_letters_in_order on public.wpp_dead_letters (accepted_at, id);
+create index if not exists wpp_dead_letters_by_replay on public.wpp_dead_letters (replayed_at)
+  where replayed_at is not null;
 
 -- One row per change of a connected number's state.
 create table if not exists public.wpp_session_history (
@@ -77,6 +80,7 @@ create table if not exists public.wpp_session_history (
   unique (account, at, status, reason)
 );
 create index if not exists wpp_session_history_of_integration on public.wpp_session_history (integration_id, at desc);
+create index if not exists wpp_session_history_by_time on public.wpp_session_history (at);
 
 -- Each webhook as it arrived, without media bodies. The CRM's webhook_logs has two shapes and neither an account.
 create table if not exists public.wpp_webhook_log (
@@ -92,3 +96,4 @@ create table if not exists public.wpp_webhook_log (
 );
 create index if not exists wpp_webhook_log_of_account on public.wpp_webhook_log (account, at desc);
 create index if not exists wpp_webhook_log_by_time on public.wpp_webhook_log (at);
+create index if not exists wpp_webhook_log_by_age on public.wpp_webhook_log (recorded_at);

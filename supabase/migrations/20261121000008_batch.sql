@@ -160,3 +160,80 @@ language sql set search_path = '' as $$
   on conflict (id) do update -- it was replayed and refused again
   set detail = excluded.detail, attempts = d.attempts + 1, at = excluded.at, replayed_at = null
 $$;
+
+-- Apply what had arrived for accounts before anybody knew whose they are, the oldest first: of one account, or of every
+-- one that somebody has by now (a batch may have parked its rows while that was being saved). Answers how many.
+create or replace function public.wpp_unpark(most integer, named_account text default null) returns integer
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+  ids uuid[];
+  waiting jsonb;
+  answer jsonb;
+begin
+  select coalesce(array_agg(p.id order by p.parked_at, p.id), '{}'),
+         coalesce(jsonb_agg(p.outcome order by p.parked_at, p.id), '[]') into ids, waiting
+  from (
+    select * from public.wpp_parked_outcomes p
+    where p.awaits = 'account' and (named_account is null or p.account = named_account)
+      and exists (select from public.wpp_accounts a where a.account = p.account)
+    order by p.parked_at, p.id limit most for update skip locked) p;
+  answer := public.wpp_apply(waiting, all_wrong => true);
+  delete from public.wpp_parked_outcomes p
+  where p.id in (select i.id from unnest(ids) with ordinality as i (id, n) where not answer -> 'busy' @> to_jsonb(i.n - 1));
+  return cardinality(ids) - jsonb_array_length(answer -> 'busy');
+end
+$$;
+
+-- Let what was parked too long become dead letters, the oldest first. Answers how many.
+create or replace function public.wpp_expire_parked(parked_before timestamptz, most integer) returns integer
+language plpgsql security definer set search_path = '' as $$
+declare
+  expired integer;
+begin
+  with old as (
+    delete from public.wpp_parked_outcomes p where p.id in (
+      select o.id from public.wpp_parked_outcomes o where o.parked_at < parked_before
+      order by o.parked_at limit most for update skip locked)
+    returning *
+  )
+  insert into public.wpp_dead_letters as d
+    (id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event)
+  select o.id, o.organization_id, o.account, 'outcome', 'outbox',
+         case o.awaits when 'message' then 'message_never_came' else 'account_unknown' end,
+         case o.awaits when 'message' then 'no message with id ' || array_to_string(o.external_ids, ', ')
+                       else 'no integration has account ' || o.account end,
+         1, o.parked_at, now(), o.outcome
+  from old o
+  on conflict (id) do update -- it was replayed, and waited in vain again
+  set attempts = d.attempts + 1, at = excluded.at, replayed_at = null;
+  get diagnostics expired = row_count;
+  return expired;
+end
+$$;
+
+-- Drop what is only kept for reference and is older than that, the oldest first: raw logs, dead letters that were
+-- replayed, changes of a session but for its latest one. At most so many of each. Answers how many.
+create or replace function public.wpp_prune(kept_before timestamptz, most integer) returns integer
+language plpgsql security definer set search_path = '' as $$
+declare
+  logs integer;
+  letters integer;
+  changes integer;
+begin
+  delete from public.wpp_webhook_log l where l.id in (
+    select o.id from public.wpp_webhook_log o where o.recorded_at < kept_before
+    order by o.recorded_at limit most for update skip locked);
+  get diagnostics logs = row_count;
+  delete from public.wpp_dead_letters d where d.id in (
+    select o.id from public.wpp_dead_letters o where o.replayed_at < kept_before
+    order by o.replayed_at limit most for update skip locked);
+  get diagnostics letters = row_count;
+  delete from public.wpp_session_history h where h.id in (
+    select o.id from public.wpp_session_history o
+    where o.at < kept_before
+      and exists (select from public.wpp_session_history n where n.account = o.account and n.at > o.at)
+    order by o.at limit most for update skip locked);
+  get diagnostics changes = row_count;
+  return logs + letters + changes;
+end
+$$;

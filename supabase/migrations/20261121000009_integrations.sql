@@ -56,21 +56,6 @@ $$;
 create or replace trigger wpp_keep_in_step before insert or update on public.messenger_integrations
   for each row execute function public.wpp_keep_in_step();
 
--- Apply what had arrived for an account before anybody knew whose it is.
-create or replace function public.wpp_unpark(named_account text) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
-declare
-  waiting jsonb;
-begin
-  with freed as (
-    delete from public.wpp_parked_outcomes p where p.awaits = 'account' and p.account = named_account
-    returning p.outcome, p.parked_at
-  )
-  select coalesce(jsonb_agg(outcome order by parked_at), '[]') into waiting from freed;
-  return public.wpp_apply(waiting);
-end
-$$;
-
 create or replace function public.wpp_lock_organization(organization uuid) returns void
 language sql set search_path = '' as $$
   select pg_advisory_xact_lock(hashtextextended('wpp:' || organization, 0))
@@ -125,7 +110,11 @@ begin
     insert into public.whatsapp_sessions (organization_id, session_name, status)
     select wpp_save_integration.organization_id, 'wpp_' || account, 'starting'
     where not exists (select from public.whatsapp_sessions w where w.session_name = 'wpp_' || account);
-    perform public.wpp_unpark(account);
+    begin
+      perform public.wpp_unpark(200, account);
+    exception when others then
+      null; -- what waits goes on waiting, housekeeping tries again: nobody's connect fails for it
+    end;
   end if;
 end
 $$;
@@ -200,30 +189,5 @@ begin
       order by o.is_enabled desc, o.created_at, o.id limit 1);
   end if;
   return true;
-end
-$$;
-
--- Housekeeping for the clock: what was parked too long becomes a dead letter, old raw logs go. Answers the counts.
-create or replace function public.wpp_keep_house(parked_before timestamptz, logged_before timestamptz) returns jsonb
-language plpgsql security definer set search_path = '' as $$
-declare
-  expired integer;
-  pruned integer;
-begin
-  with old as (
-    delete from public.wpp_parked_outcomes p where p.parked_at < parked_before returning *
-  )
-  insert into public.wpp_dead_letters
-    (id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event)
-  select o.id, o.organization_id, o.account, 'outcome', 'event:' || o.account,
-         case o.awaits when 'message' then 'message_never_came' else 'account_unknown' end,
-         case o.awaits when 'message' then 'no message with id ' || array_to_string(o.external_ids, ', ')
-                       else 'no integration has account ' || o.account end,
-         1, o.parked_at, now(), o.outcome
-  from old o on conflict (id) do nothing;
-  get diagnostics expired = row_count;
-  delete from public.wpp_webhook_log l where l.recorded_at < logged_before;
-  get diagnostics pruned = row_count;
-  return jsonb_build_object('expired', expired, 'pruned', pruned);
 end
 $$;

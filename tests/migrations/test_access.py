@@ -85,7 +85,10 @@ def users(tenant: Tenant, other: Tenant, make_client: MakeClient) -> dict[str, s
 
 def read(client: supabase.Client, table: str, columns: str | None = None) -> list[dict[str, Any]] | None:
     """Return what a client sees of a table, or None when it is refused."""
-    readable = {"messenger_integrations": "id, organization_id, name, is_primary"}
+    readable = {
+        "messenger_integrations": "id, organization_id, name, is_primary",
+        "wpp_dead_letters": "id, organization_id, kind, reason, detail, at, replayed_at",
+    }
     try:
         data = client.table(table).select(columns or readable.get(table, "*")).execute().data
     except APIError as error:
@@ -126,6 +129,16 @@ def test_users_never_read_a_key(tenant: Tenant, users: dict[str, supabase.Client
     mine = users[str(tenant.id)]
     for columns in ("settings", "settings->>wppApiKey", "webhook_key", "*"):
         assert read(mine, "messenger_integrations", columns) is None, columns
+
+
+def test_users_see_why_something_failed_and_not_the_whole_of_it(
+    tenant: Tenant, users: dict[str, supabase.Client]
+) -> None:
+    """A webhook that failed is kept with its pairing code: whoever reads that has the number."""
+    mine = users[str(tenant.id)]
+    assert read(mine, "wpp_dead_letters", "reason, detail") == [{"reason": "refused", "detail": "why"}]
+    for columns in ("event", "event->payload", "*"):
+        assert read(mine, "wpp_dead_letters", columns) is None, columns
 
 
 def test_users_cannot_find_a_key_by_guessing(tenant: Tenant, users: dict[str, supabase.Client]) -> None:

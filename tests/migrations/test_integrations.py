@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tests.migrations.conftest import Tenant
+from tests.migrations.conftest import PHONE, Tenant, at
 
 
 def save(tenant: Tenant, integration: UUID, account: str | None, **given: Any) -> None:
@@ -239,3 +239,36 @@ def test_only_the_own_integration_can_be_removed(tenant: Tenant, other: Tenant) 
     remove = "select wpp_remove_integration(%s, %s) as gone"
     assert tenant.rows(remove, tenant.integration, other.id) == [{"gone": False}]
     assert len(integrations(tenant)) == 1
+
+
+def test_what_waited_for_a_number_keeps_nobody_from_connecting_it(tenant: Tenant) -> None:
+    """A row that makes no sense becomes a dead letter; while the tables are wrong, all goes on waiting."""
+    late = Tenant(tenant.db, "0000000000099")
+    late.apply(
+        late.arrived(wa_message_id="W1"), late.arrived(wa_message_id="W2").model_dump(mode="json") | {"id": "no"}
+    )
+    with tenant.db.transaction(force_rollback=True):
+        tenant.db.execute("alter table chat_messages rename column file_type to mime")
+        late.connect()
+        assert len(late.rows("select id from wpp_parked_outcomes")) == 2
+    late.connect()
+    assert late.rows("select id from wpp_parked_outcomes") == []
+    assert len(late.messages()) == 1
+    assert late.rows("select organization_id, kind, reason from wpp_dead_letters") == [
+        {"organization_id": late.id, "kind": "outcome", "reason": "refused"}
+    ]
+
+
+def test_what_is_locked_while_it_is_unparked_goes_on_waiting(tenant: Tenant, database_url: str) -> None:
+    late = Tenant(tenant.db, "0000000000099", id=tenant.id)
+    held = tenant.add_client(PHONE, last_message_at=at(0))
+    late.apply(late.arrived(1), late.arrived(2, phone="79990003344"))
+    tenant.db.execute("insert into wpp_accounts values (%s, %s, %s)", (late.account, late.id, late.integration))
+    unpark = "select wpp_unpark(10) as done"
+    with psycopg.connect(database_url) as crm:
+        crm.execute("select from clients where id = %s for update", (held,))
+        assert tenant.rows(unpark) == [{"done": 1}]
+        crm.rollback()
+    assert tenant.rows(unpark) == [{"done": 1}]
+    assert len(tenant.messages()) == 2
+    assert tenant.rows("select id from wpp_parked_outcomes") == []

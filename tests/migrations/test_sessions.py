@@ -105,11 +105,37 @@ def test_a_webhook_of_nobody_is_logged_too(tenant: Tenant) -> None:
     ]
 
 
-def test_old_raw_logs_go(tenant: Tenant) -> None:
-    tenant.apply(LogOutcome(at=at(1), id=uuid4(), account="9", event_type="x", payload={}, became="parked"))
-    keep = "select wpp_keep_house('-infinity', now() + make_interval(secs => %s)) as kept"
-    assert tenant.rows(keep, -60) == [{"kept": {"expired": 0, "pruned": 0}}]
-    assert tenant.rows(keep, 60) == [{"kept": {"expired": 0, "pruned": 1}}]
+def pruned(tenant: Tenant, seconds: float, most: int = 10) -> int:
+    keep = "select wpp_prune(now() + make_interval(secs => %s), %s) as pruned"
+    return int(tenant.rows(keep, seconds, most)[0]["pruned"])
+
+
+def test_old_raw_logs_go_a_part_at_a_time(tenant: Tenant) -> None:
+    for number in range(5):
+        log = LogOutcome(at=at(number), id=uuid4(), account="9", event_type="x", payload={}, became="parked")
+        tenant.apply(log)
+    assert pruned(tenant, -60) == 0
+    assert [pruned(tenant, 60, most=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_replayed_dead_letters_go_and_open_ones_stay(tenant: Tenant) -> None:
+    tenant.apply(dead(tenant, 1), dead(tenant, 1, id=uuid4()))
+    assert pruned(tenant, 60) == 0
+    tenant.db.execute(
+        "update wpp_dead_letters set replayed_at = now() where ctid = (select min(ctid) from wpp_dead_letters)"
+    )
+    assert pruned(tenant, 60) == 1
+    assert [row["replayed_at"] for row in tenant.rows("select replayed_at from wpp_dead_letters")] == [None]
+
+
+def test_past_states_of_a_session_go_and_its_latest_one_stays(tenant: Tenant, other: Tenant) -> None:
+    """However old it is: it says since when a number is what it is."""
+    year = -365 * 86_400
+    tenant.apply(*(tenant.session(status, year + n) for n, status in enumerate(("starting", "qr_issued", "connected"))))
+    other.apply(other.session("connected", year))
+    assert pruned(tenant, -30 * 86_400) == 2
+    kept = tenant.rows("select status from wpp_session_history order by account")
+    assert kept == [{"status": "connected"}, {"status": "connected"}]
 
 
 def test_a_dead_letter_is_kept_with_its_organization(tenant: Tenant) -> None:

@@ -152,10 +152,10 @@ def test_the_newest_reaction_of_each_person_counts(tenant: Tenant) -> None:
 def test_what_waited_too_long_becomes_a_dead_letter(tenant: Tenant) -> None:
     stranger = Tenant(tenant.db, "0000000000099")
     tenant.apply(tenant.status("read", 3, "T1", "W1"), stranger.arrived())
-    keep = "select wpp_keep_house(now() - interval '1 hour', now() - interval '30 days') as kept"
-    assert tenant.rows(keep) == [{"kept": {"expired": 0, "pruned": 0}}]
+    keep = "select wpp_expire_parked(now() - interval '1 hour', 10) as expired"
+    assert tenant.rows(keep) == [{"expired": 0}]
     tenant.db.execute("update wpp_parked_outcomes set parked_at = parked_at - interval '2 hours'")
-    assert tenant.rows(keep) == [{"kept": {"expired": 2, "pruned": 0}}]
+    assert tenant.rows(keep) == [{"expired": 2}]
     dead = tenant.rows("select account, organization_id, reason, detail, event from wpp_dead_letters order by account")
     assert [(row["account"], row["organization_id"], row["reason"]) for row in dead] == [
         (tenant.account, tenant.id, "message_never_came"),

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
+import structlog
 import supabase
 from psycopg.types.json import Jsonb
 from pydantic import HttpUrl, SecretStr
@@ -26,6 +27,10 @@ from shared.tokens.store import Token
 ACCOUNT = "0000000000041"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[3]
+CHECK = (
+    "alter table whatsapp_sessions add constraint whatsapp_sessions_status_check check (status in "
+    "('starting', 'qr_issued', 'pairing', 'connected', 'degraded', 'disconnected', 'error')) not valid"
+)
 
 
 @pytest.fixture
@@ -74,13 +79,12 @@ def session(status: Any, **given: Any) -> dict[str, Any]:
 
 
 def dead(organization: UUID | None, **given: Any) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"id": uuid4(), "kind": "send", "reason": "refused", "at": NOW}
+    defaults: dict[str, Any] = {"id": uuid4(), "kind": "send", "reason": "refused", "at": NOW, "accepted_at": NOW}
     return DeadLetterOutcome(
         organization_id=organization,
         lane="send:1",
         detail="why",
         attempts=3,
-        accepted_at=NOW,
         event={"v": 1, "text": "Hello"},
         **(defaults | given),
     ).model_dump(mode="json")
@@ -305,12 +309,74 @@ def test_a_death_after_its_replay_is_shown_although_the_mark_comes_late(database
     assert len(database.dead_letters(DeadLetterQuery())) == 1
 
 
-def test_house_keeping_tells_what_it_did(database: Database) -> None:
+def test_each_chore_tells_how_much_it_did(database: Database) -> None:
     database.apply([session("connected")])
     future = datetime.now(UTC) + timedelta(hours=1)
-    assert database.keep_house(parked_before=future, logged_before=future) == {"expired": 1, "pruned": 0}
+    assert (database.unpark(), database.expire_parked(future), database.prune(future)) == (0, 1, 0)
     (letter,) = database.dead_letters(DeadLetterQuery())
     assert (letter.reason, letter.account) == ("account_unknown", ACCOUNT)
+
+
+def test_all_dead_letters_are_gone_through_in_the_order_of_their_events(
+    database: Database, organization: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page, also where many were accepted at the same moment."""
+    monkeypatch.setattr("shared.database.letters.PAGE", 3)
+    accepted = [NOW + timedelta(microseconds=each) for each in (3, 1, 2, 2, 2, 2, 2, 0)]
+    made = [dead(organization, accepted_at=each) for each in accepted]
+    database.apply([*made, dead(None, kind="webhook")])
+    found = list(database.every_dead_letter(DeadLetterQuery(kind="send", limit=1)))
+    assert [letter.accepted_at for letter in found] == sorted(accepted)
+    assert {letter.id for letter in found} == {UUID(letter["id"]) for letter in made}
+    assert database.count_dead_letters(DeadLetterQuery()) == 9
+    assert database.count_dead_letters(DeadLetterQuery(kind="webhook")) == 1
+
+
+def test_policies_are_chosen_and_read_however_many_there_are(
+    database: Database, organization: UUID, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.database.policies.PAGE", 2)
+    with psycopg.connect(database_url) as db:
+        made = db.execute("insert into organizations (name) select 'School' from generate_series(1, 4) returning id")
+        more = {UUID(str(row[0])) for row in made}
+    for each in (organization, *more):
+        database.choose_for_unknown(each, "resend")
+    assert database.organizations_that_resend() == {organization, *more}
+    database.choose_for_unknown(organization, "hold")
+    assert database.organizations_that_resend() == more
+    assert (database.resends_unknown(organization), database.resends_unknown(more.pop())) == (False, True)
+    with pytest.raises(DatabaseError) as caught:
+        database.choose_for_unknown(uuid4(), "hold")
+    assert caught.value.sqlstate == "23503"
+
+
+def test_one_odd_number_hides_no_other(database: Database, organization: UUID, database_url: str) -> None:
+    """A word that we don't know is taken as disconnected, a row that makes no sense is left out and told of."""
+    ids = [database.save_integration(integration_id=uuid4(), organization_id=organization).id for _ in range(3)]
+    with psycopg.connect(database_url) as db:
+        odd = "update messenger_integrations set settings = settings || %s where id = %s"
+        db.execute(odd, (Jsonb({"wppAccountNumber": "0000000000077"}), ids[0]))
+        db.execute("alter table whatsapp_sessions drop constraint whatsapp_sessions_status_check")
+        db.execute(
+            "insert into whatsapp_sessions (organization_id, session_name, status) "
+            "values (%s, 'wpp_0000000000077', 'weird')",
+            (organization,),
+        )
+        db.execute("alter table messenger_integrations disable trigger wpp_keep_in_step")
+        db.execute("update messenger_integrations set is_enabled = null, is_primary = null where id = %s", (ids[0],))
+        db.execute("update messenger_integrations set created_at = 'infinity' where id = %s", (ids[1],))
+        db.commit()
+        try:
+            with structlog.testing.capture_logs() as logs:
+                found = {each.id: each for each in database.every_integration()}
+                assert {each.id for each in database.integrations(organization)} == set(found)
+        finally:
+            db.execute("delete from whatsapp_sessions")
+            db.execute("alter table messenger_integrations enable trigger wpp_keep_in_step")
+            db.execute(CHECK)
+    assert set(found) == {ids[0], ids[2]}
+    assert (found[ids[0]].status, found[ids[0]].is_primary, found[ids[0]].is_enabled) == ("disconnected", False, True)
+    assert {line["integration_id"] for line in logs if line["event"] == "integration.unreadable"} == {str(ids[1])}
 
 
 def test_threads_share_one_database(database: Database, organization: UUID, integration: UUID) -> None:
