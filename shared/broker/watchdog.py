@@ -10,6 +10,8 @@ from dramatiq import Broker, Middleware, Worker
 EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
 CHECKS = 12
+LIMIT_S = 180.0
+"""Longer than a verdict is offered to a Redis that is away (workers/drain.py): it may be all that is known of a send."""
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +24,7 @@ class Watchdog(Middleware):
     """
 
     def __init__(
-        self, replies: Callable[[], int], *, limit_s: float = 60, exit_process: Callable[[int], object] = os._exit
+        self, replies: Callable[[], int], *, limit_s: float = LIMIT_S, exit_process: Callable[[int], object] = os._exit
     ) -> None:
         self._replies = replies
         self._limit_s = limit_s

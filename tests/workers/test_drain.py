@@ -13,7 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sandbox.redis import RedisServer
-from shared import intake
+from shared import durable, intake
+from shared.broker import watchdog
 from shared.errors import DatabaseUnavailableError
 from shared.events import KINDS, Event, Kind, MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent, utc_now
 from shared.lanes import Append, Claim, Lanes, Postponed, Settled, Slot, Verdict
@@ -22,6 +23,7 @@ from shared.outcomes import DeadLetterOutcome, SessionOutcome
 from shared.settings import EngineSettings
 from workers import drain as draining
 from workers import media, provision, send, webhook
+from workers.broker import STOP_MS
 from workers.drain import back_off, drain, judge
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
@@ -289,6 +291,14 @@ def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None
     verdict = judge(late, done, give_up)
     assert isinstance(verdict, Settled)
     assert verdict.fields["reason"] == "expired: could not be done in time; last reason: limited"
+
+
+def test_times_nest() -> None:
+    """A verdict is offered for as long as it may be before the watchdog ends the process, or Dramatiq the drain."""
+    longest_call_s = (durable.SOCKET_TIMEOUT_S + 0.5) * (durable.RETRIES + 1)
+    offered_s = draining.KEEP_TRYING_S + longest_call_s
+    assert offered_s < watchdog.LIMIT_S
+    assert draining.DRAIN_S + EngineSettings().wpp_lease_s + offered_s < STOP_MS / 1000
 
 
 @pytest.mark.parametrize("attempts", [1, 5, 1000])
