@@ -13,6 +13,7 @@ PipelineError
 └── PlatformError             the WPP Platform; what is known of the effect of the call:
     ├── NotSentError          proven not processed: safe to try again
     │   ├── LimitedError      429, with how long to wait
+    │   ├── NotConnectedError the account's phone is not linked: safe to try again when it is
     │   └── UnavailableError  could not be reached, or said when to come back
     ├── RefusedError          processed and refused: trying again changes nothing
     ├── UnauthorizedError     the token was refused (401)
@@ -96,6 +97,10 @@ class LimitedError(NotSentError):
     def __init__(self, message: str, *, retry_after_s: float, status: int | None = 429) -> None:
         super().__init__(message, status=status)
         self.retry_after_s = retry_after_s
+
+
+class NotConnectedError(NotSentError):
+    code = "not_connected"
 
 
 class UnavailableError(NotSentError):

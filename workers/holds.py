@@ -1,4 +1,4 @@
-"""Holding lanes for what is no fault of their events: a key that was refused, a platform in trouble.
+"""Holding lanes for what is no fault of their events: a refused key, a phone that is away, a platform in trouble.
 
 Held lanes keep their order and cost nothing. Whoever holds them says why, and for how long at most.
 """
@@ -7,11 +7,13 @@ import structlog
 
 from shared import intake
 from shared.directory import Route
-from shared.errors import DatabaseError, InvalidApiKeyError
+from shared.errors import DatabaseError, InvalidApiKeyError, NotConnectedError
 from workers.services import Services
 
 REPAIR_S = 60.0
 """How long the lanes of an integration wait between two looks at a key that was refused."""
+CONNECTION_S = 15.0
+"""How long they wait between two looks at a phone that is not linked."""
 
 log = structlog.get_logger()
 
@@ -31,6 +33,11 @@ def for_repair(error: InvalidApiKeyError, route: Route, here: Services) -> None:
         here.database.report_error(route.id, str(error))
     except DatabaseError as unshown:  # the messages wait all the same
         log.warning("integration.error_not_shown", integration_id=str(route.id), error=str(unshown))
+
+
+def for_connection(error: NotConnectedError, route: Route, here: Services) -> None:
+    """Hold an integration's lanes while its phone is not linked: one of them asks again now and then."""
+    here.lanes.close_gate(intake.integration_gate(route.id), CONNECTION_S, str(error))
 
 
 def while_open(here: Services) -> None:

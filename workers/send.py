@@ -8,6 +8,7 @@ from shared.directory import Route
 from shared.errors import (
     InvalidApiKeyError,
     LimitedError,
+    NotConnectedError,
     NotSentError,
     PipelineError,
     PlatformError,
@@ -56,6 +57,9 @@ def after(error: PlatformError, claim: Claim, route: Route, here: Services) -> V
     match error:
         case InvalidApiKeyError():
             holds.for_repair(error, route, here)
+            return Postponed(0, str(error))
+        case NotConnectedError():
+            holds.for_connection(error, route, here)
             return Postponed(0, str(error))
         case LimitedError():
             return Postponed(error.retry_after_s, str(error))

@@ -20,6 +20,13 @@ ROUTE_DENIED = re.compile(r"Cannot (GET|POST|DELETE) /|Route (GET|POST|DELETE):"
 NOTHING_BEHIND = re.compile(r"no Route matched|^Application not found", re.IGNORECASE)
 """By proxies that say it in JSON: Kong, Railway."""
 KEY_INVALID = re.compile(rb"invalid[ _-]api[ _-]?key", re.IGNORECASE)
+NOT_CONNECTED = re.compile(
+    r"\b(account|session|device|instance|whatsapp client)\b[^.]{0,40}?"
+    r"\b(not|isn't|no longer) (yet )?(connected|ready|active|started|logged in) ?([.,;:!)]|$)"
+    r"|\b(account|session|device|instance|whatsapp client)( is)? (closed|disconnected|offline) ?([.,;:!)]|$)",
+    re.IGNORECASE,
+)
+"""Of the number itself: what is said of a recipient ("not on WhatsApp") has other subjects, or goes on."""
 IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
 JWT = re.compile(r"eyJ[\w-]+(\.[\w-]*){0,2}")
 
@@ -140,6 +147,12 @@ class Answer:
     def calls_key_invalid(self) -> bool:
         """A refusal whose words, whatever else they quote, say that the key is no good."""
         return 400 <= self.status < 500 and self.status != 429 and bool(KEY_INVALID.search(self.body[:4096]))
+
+    @property
+    def denies_connection(self) -> bool:
+        """A refusal because the account's own phone is not linked, or not yet: nothing was taken."""
+        refused = 400 <= self.status < 500 or (self.ok and self.says_error)
+        return refused and bool(NOT_CONNECTED.search(re.sub("[_-]", " ", self._said)))
 
     @property
     def route_unknown(self) -> bool:

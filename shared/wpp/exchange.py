@@ -12,6 +12,7 @@
 | a success that is cut short or cannot be read                        | Unavailable     | UnknownEffect  |
 | 401                                                                  | Unauthorized    | Unauthorized   |
 | 401 to a key instead of a token, any 4xx that calls it invalid       | InvalidApiKey   |                |
+| any other 4xx, an `error` in a success: that the account is not connected | Refused    | NotConnected   |
 | any other 4xx, also 404 in JSON; a success that says `error`         | Refused         | Refused        |
 
 Where the status alone says that a call failed, a body that cannot be read only costs the reason.
@@ -31,6 +32,7 @@ from shared.deadline import remaining, within
 from shared.errors import (
     InvalidApiKeyError,
     LimitedError,
+    NotConnectedError,
     PlatformError,
     RefusedError,
     UnauthorizedError,
@@ -192,6 +194,8 @@ def _success(endpoint: Endpoint, answer: Answer, ours: list[str]) -> Answer:
     if endpoint.takes_key and (answer.status == 401 or answer.calls_key_invalid):
         msg = f"the platform refused this account's API key ({said}); connect it again with force_recreate"
         raise InvalidApiKeyError(msg, status=answer.status)
+    if endpoint.verdict and answer.denies_connection:
+        raise NotConnectedError(said, status=answer.status)
     raise _verdict(endpoint, answer, said)
 
 

@@ -16,6 +16,7 @@ from shared.errors import (
     DatabaseUnavailableError,
     InvalidApiKeyError,
     LimitedError,
+    NotConnectedError,
     NotSentError,
     PlatformError,
     RefusedError,
@@ -194,6 +195,18 @@ def test_a_refused_key_holds_the_lanes_of_its_integration(around: Surroundings, 
     assert around.lanes.claim("send", Slot()) is None, "a lane of this integration was not held"
     assert around.lanes.open_gate(intake.integration_gate(INTEGRATION)) == 1
     assert around.lanes.claim("send", Slot()) is not None
+
+
+def test_a_number_that_is_not_connected_holds_its_lanes(around: Surroundings, handled: Callable[[], Verdict]) -> None:
+    """Its messages wait in order for the phone, with that reason; those of other numbers go on."""
+    around.answer = NotConnectedError("Account 0000000000042 is not connected")
+    verdict = handled()
+    assert verdict == Postponed(0, "Account 0000000000042 is not connected")
+    around.lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane")))
+    assert around.lanes.claim("send", Slot()) is None
+    around.lanes.append(intake.send(ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other number")))
+    assert around.lanes.claim("send", Slot())
+    assert around.lanes.open_gate(intake.integration_gate(INTEGRATION)) == 1
 
 
 def test_an_open_breaker_holds_every_lane(around: Surroundings, handled: Callable[[], Verdict]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -88,6 +88,7 @@ def test_any_bytes_are_survived(body: bytes) -> None:
 JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a shared machine
 @given(st.dictionaries(st.sampled_from(["status", "taskId", "id", "data", "message", "error", "success"]), JSON))
 def test_any_types_are_survived(fields: dict[str, Any]) -> None:
     """Fields of the wrong type are as good as missing."""
@@ -144,6 +145,30 @@ def test_an_identifier_is_a_short_text_or_a_number(fields: dict[str, Any], expec
 )
 def test_an_unknown_route_is_told_from_an_unknown_thing(status: int, body: bytes, *, expected: bool) -> None:
     assert answer(body, status).route_unknown is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, {"status": "error", "message": "Account 0000000000042 is not connected"}, True),
+        (200, {"success": False, "error": "SESSION_NOT_READY"}, True),
+        (400, {"error": "Session not connected."}, True),
+        (409, {"message": "WhatsApp client is not ready yet"}, False),
+        (409, {"message": "The WhatsApp client isn't ready"}, True),
+        (404, {"status": "Disconnected", "message": "The session is not active"}, True),
+        (409, {"error": {"code": "session_closed"}}, True),
+        (200, {"status": "queued", "message": "session not ready"}, False),
+        (500, {"error": "Session not connected"}, False),
+        (200, {"status": "error", "message": "The phone number is not on WhatsApp"}, False),
+        (400, {"error": "Account +79990001122 is not active on WhatsApp"}, False),
+        (400, {"error": "to must be a phone number"}, False),
+    ],
+)
+def test_a_number_that_is_not_connected_is_told_from_other_refusals(
+    status: int, body: object, *, expected: bool
+) -> None:
+    """By clear words about the number itself, in an answer that refuses; whatever else is said is a refusal."""
+    assert answer(body, status).denies_connection is expected
 
 
 def test_retry_after_in_seconds_or_as_a_date() -> None:
