@@ -11,7 +11,14 @@ import redis
 from pydantic import SecretStr
 
 from sandbox.platform.server import PlatformServer
-from shared.errors import InvalidApiKeyError, LimitedError, RefusedError, UnauthorizedError, UnknownEffectError
+from shared.errors import (
+    InvalidApiKeyError,
+    LimitedError,
+    NotConnectedError,
+    RefusedError,
+    UnauthorizedError,
+    UnknownEffectError,
+)
 from shared.events import Location, Media, SendEvent
 from shared.settings import PlatformSettings
 from shared.tokens import TokenAuth, TokenCache
@@ -127,6 +134,14 @@ def test_stop_takes_the_account_offline(world: World) -> None:
     client = world.connect()
     world.platform.stop(client.account)
     assert world.platform.status(client.account) == "offline"
+
+
+def test_a_phone_that_is_not_linked_takes_nothing(world: World) -> None:
+    """A message is refused before it is taken, for a reason that may pass."""
+    client = world.connect()
+    world.admin.post(f"/phone/{client.account}/unlink").raise_for_status()
+    with pytest.raises(NotConnectedError, match="not connected"):
+        world.platform.send(client.account, text())
 
 
 def test_a_wrong_secret_is_unauthorized(world: World, redis_client: "redis.Redis") -> None:
