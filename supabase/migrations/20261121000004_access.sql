@@ -8,6 +8,27 @@ $$;
 revoke execute on function public.wpp_my_organization() from public, anon;
 grant execute on function public.wpp_my_organization() to authenticated, service_role;
 
+-- Whoever could write their own organisation would choose whose WhatsApp they read and write: a CRM whose users may edit
+-- their profile lets them do that too. What runs as somebody else (the service role, a security definer function) may.
+create or replace function public.wpp_keep_membership() returns trigger
+language plpgsql set search_path = '' as $$
+declare
+  before uuid;
+begin
+  if current_user not in ('anon', 'authenticated') or new.organization_id is null then
+    return new;
+  end if;
+  before := case when tg_op = 'UPDATE' then old.organization_id else public.wpp_my_organization() end;
+  if new.organization_id is distinct from before then
+    raise exception 'nobody chooses their own organization' using errcode = 'insufficient_privilege',
+      hint = 'Set profiles.organization_id from a server, or in a security definer function that checks an invitation.';
+  end if;
+  return new;
+end
+$$;
+create or replace trigger wpp_keep_membership before insert or update on public.profiles
+  for each row execute function public.wpp_keep_membership();
+
 -- A table that already has policies keeps exactly these: ours would only widen them.
 create or replace function pg_temp.guard(guarded text, action text, condition text) returns void language plpgsql as $$
 begin

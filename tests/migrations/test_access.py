@@ -1,7 +1,7 @@
 """Who may read and call what, over the API: users of two organisations, and the anonymous key."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 from uuid import uuid4
 
@@ -10,7 +10,7 @@ import supabase
 from postgrest.exceptions import APIError
 
 from shared.outcomes import DeadLetterOutcome
-from tests.migrations.conftest import Tenant, at
+from tests.migrations.conftest import Db, Tenant, at
 
 MakeClient = Callable[..., supabase.Client]
 OWN_ROWS = (
@@ -112,6 +112,54 @@ def test_users_see_the_rows_of_their_own_organization_only(
         assert two, table
         assert {row.get("organization_id", str(tenant.id)) for row in one} == {str(tenant.id)}, table
         assert [row for row in one if row in two] == [], table
+
+
+@pytest.fixture
+def lenient_crm(db: Db) -> Iterator[None]:
+    """Let users write their own profile, as an application does whose policies do not think of columns."""
+    db.execute("grant insert, update on profiles to authenticated")
+    db.execute("create policy own_profile on profiles for all to authenticated using (id = auth.uid())")
+    yield
+    db.execute("drop policy own_profile on profiles")
+    db.execute("revoke insert, update on profiles from authenticated")
+
+
+def organization_of(tenant: Tenant, user: str) -> str | None:
+    (row,) = tenant.rows("select organization_id::text as it from profiles where id = %s", user)
+    found: str | None = row["it"]
+    return found
+
+
+@pytest.mark.usefixtures("lenient_crm")
+def test_nobody_chooses_their_organization(tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]) -> None:
+    """Neither a member of another one nor a stranger who has just signed up; a server may move them."""
+    anna, stranger = users[str(tenant.id)], users["none"]
+    her_id, their_id = (str(client.auth.get_user().user.id) for client in (anna, stranger))  # type: ignore[union-attr]
+    tries: list[Any] = [
+        anna.table("profiles").update({"organization_id": str(other.id)}).eq("id", her_id),
+        anna.table("profiles").upsert({"id": her_id, "organization_id": str(other.id)}),
+        stranger.table("profiles").insert({"id": their_id, "organization_id": str(other.id)}),
+    ]
+    for attempt in tries:
+        with pytest.raises(APIError, match="nobody chooses their own organization") as refused:
+            attempt.execute()
+        assert refused.value.code == DENIED
+    assert organization_of(tenant, her_id) == str(tenant.id)
+    tenant.db.execute("update profiles set organization_id = %s where id = %s", (other.id, her_id))
+    assert organization_of(tenant, her_id) == str(other.id)
+
+
+@pytest.mark.usefixtures("lenient_crm")
+def test_a_profile_can_be_edited_but_for_that(tenant: Tenant, users: dict[str, supabase.Client]) -> None:
+    """Saved whole, as forms do, with the organization that it has; a first profile may have none."""
+    anna, stranger = users[str(tenant.id)], users["none"]
+    her_id, their_id = (str(client.auth.get_user().user.id) for client in (anna, stranger))  # type: ignore[union-attr]
+    whole = {"id": her_id, "organization_id": str(tenant.id), "email": "anna@example.com"}
+    anna.table("profiles").upsert(whole).execute()
+    anna.table("profiles").update({"email": "new@example.com"}).eq("id", her_id).execute()
+    stranger.table("profiles").insert({"id": their_id, "email": "nobody@example.com"}).execute()
+    assert read(anna, "profiles", "email") == [{"email": "new@example.com"}]
+    assert organization_of(tenant, their_id) is None
 
 
 def test_users_do_not_see_the_pipeline_s_own_records(users: dict[str, supabase.Client]) -> None:
