@@ -20,8 +20,8 @@ LONG = 32_768
 HEAD = 256
 """Bytes of a lifted text that stay: enough for a data URL's prefix and for seeing that it is base64."""
 DIGEST = 64
-MOST_TEXTS = 20_000
-"""Texts of one body that are looked at: far more than any real one has, and few enough to take milliseconds."""
+MOST_TEXTS = 200_000
+"""Texts of one body that are looked at: far more than any real one has, and few enough to take less than a second."""
 BACKSLASH = ord("\\")
 MOST_BACKSLASHES = 65
 """In front of one quote. Odd, so that a longer row of them counts as an escape, whatever it is."""

@@ -130,7 +130,8 @@ class ProvisionEvent(Event):
 class WebhookEvent(Event):
     """One event as the platform posted it, about one account. `peer` orders it within its conversation.
 
-    `blobs` are the digests of the long texts that wait beside it (shared/blobs.py).
+    `blobs` are the digests of the long texts that wait beside it (shared/blobs.py), `whole` that of its payload, where
+    even the rest of it is too large for a queue.
     """
 
     kind: Literal["webhook"] = "webhook"
@@ -138,6 +139,7 @@ class WebhookEvent(Event):
     peer: str | None = None
     payload: dict[str, Any]
     blobs: tuple[str, ...] = ()
+    whole: str | None = None
 
 
 class MediaEvent(Event):

@@ -11,6 +11,12 @@ from shared.lanes import PREFIX, Append, fingerprint
 from shared.outcomes import Content, MessageOutcome, Status
 from shared.phones import DEFAULT_REGION, normalize
 
+ODD_EVENTS = f"{PREFIX}unknown_types"
+"""Hash in Redis: how often each type came that we don't know, and bodies that were no event (`MALFORMED`)."""
+MALFORMED = "(malformed)"
+OTHERS = "(others)"
+MOST_ODD = 100
+"""Names in that hash; whatever is named otherwise is counted as `OTHERS`."""
 PLATFORM_GATE = "platform"
 """Closed while the platform itself is down: every lane that calls it waits."""
 
@@ -106,10 +112,25 @@ def provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
 
 
 def webhook(
-    account: str, payload: dict[str, Any], identity: str, peer: str | None, blobs: tuple[str, ...] = ()
+    account: str,
+    payload: dict[str, Any],
+    identity: str,
+    peer: str | None,
+    blobs: tuple[str, ...] = (),
+    whole: str | None = None,
 ) -> Append:
-    """Return the append of one event that the platform posted: the same event twice is one."""
-    event = WebhookEvent(id=event_id(account, identity), account=account, peer=peer, payload=payload, blobs=blobs)
+    """Return the append of one event that the platform posted: the same event twice is one.
+
+    `peer` names its conversation. `whole` is the digest of the payload where that waits beside the event.
+    """
+    event = WebhookEvent(
+        id=event_id(account, identity),
+        account=account,
+        peer=peer,
+        payload={} if whole else payload,
+        blobs=blobs,
+        whole=whole,
+    )
     return replace(place(event), fingerprint=identity)  # the platform may word a retry differently
 
 

@@ -155,6 +155,10 @@ class DoorSettings(Group):
     wpp_body_stall_s: float = Field(
         default=10, gt=0, description="How long a webhook's body may pause before it is given up."
     )
+    wpp_body_rest_limit: int = Field(
+        default=4 * 1024 * 1024, gt=0, description="Bytes of one webhook beside its long texts: a list's events."
+    )
+    wpp_body_deadline_s: float = Field(default=60, gt=0, description="How long a webhook's whole body may take.")
     wpp_webhook_secret: SecretStr | None = Field(
         default=None, description="Shared secret of the old webhook URLs (?account=…). Without it they are closed."
     )

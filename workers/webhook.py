@@ -1,57 +1,94 @@
 """Webhooks: what the platform told, turned into the outcomes that Supabase is given."""
 
+import json
+
 import structlog
 
 from shared import blobs, inbound, intake
 from shared.events import WebhookEvent
 from shared.inbound import shapes
 from shared.inbound.attachments import Attachment, attached
-from shared.lanes import PREFIX, Append, Claim, Settled, Verdict
+from shared.inbound.excerpt import excerpt
+from shared.lanes import Append, Claim, Settled, Verdict
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome
 from workers import unknown
 from workers.dead_letters import dead_letter
 from workers.services import Services
 
-UNKNOWN_TYPES = f"{PREFIX}unknown_types"
-"""Hash in Redis: how often each type came that we don't know."""
 PROOF = "proof"
 """What became of an echo that proved a message of ours: no row of its own."""
+DEAD = "dead"
+"""What became of an event that was given up, until it is replayed: a word that `wpp_keep_records` knows."""
 
 log = structlog.get_logger()
 
 
+class TextGoneError(Exception):
+    """A part of the event is no longer there."""
+
+
 def handle(claim: Claim, here: Services) -> Verdict:
     """Turn one event into outcomes; a file that it brings follows by itself, so that nobody waits for it."""
-    event = WebhookEvent.model_validate_json(claim.body)
-    file = attached(shapes.read(event.payload).fields)
-    blob = blobs.digest_in(file.base64, event.blobs) if file else None
-    event = _whole(event, blob, here)
+    try:
+        event, file, blob = _opened(WebhookEvent.model_validate_json(claim.body), here)
+    except TextGoneError as error:
+        return give_up(claim, "text_gone", str(error))
     arrival = inbound.describe(event.payload, event.account, event.accepted_at)
     outcomes = inbound.outcomes(arrival, event)
     if arrival.type == "echo" and arrival.peer:
         outcomes = _without_own(outcomes, arrival.peer, here)
     if arrival.type == "unknown":
         log.warning("webhook.unknown_type", event_type=arrival.event_type, account=arrival.account)
-        here.redis.hincrby(UNKNOWN_TYPES, arrival.event_type, 1)
+        _count(arrival.event_type, here)
     follow = _files(event, outcomes, file, blob)
-    if event.blobs and not (follow and blob):
-        blobs.let_go(here.redis, [blobs.key(event.id, digest) for digest in event.blobs])
+    done = [digest for digest in (*event.blobs, event.whole) if digest and not (follow and digest == blob)]
+    if done:
+        blobs.let_go(here.redis, [blobs.key(event.id, digest) for digest in done])
     return Settled("done", outcomes, follow=follow)
 
 
 def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
     event = WebhookEvent.model_validate_json(claim.body)
-    return Settled("failed", [dead_letter(event, claim, reason, detail)], {"reason": detail})
+    logged = LogOutcome(
+        at=event.accepted_at,
+        id=event.id,
+        account=event.account,
+        event_type=inbound.describe(event.payload, event.account, event.accepted_at).event_type,
+        payload=excerpt(event.payload),
+        became=DEAD,
+        error=detail,
+    )
+    return Settled("failed", [dead_letter(event, claim, reason, detail), logged], {"reason": detail})
 
 
-def _whole(event: WebhookEvent, blob: str | None, here: Services) -> WebhookEvent:
-    """Return the event with its long texts back in their places, but for its file."""
-    texts = {
-        digest: text
-        for digest in event.blobs
-        if digest != blob and (text := blobs.text(here.redis, blobs.key(event.id, digest))) is not None
-    }
-    return event.model_copy(update={"payload": blobs.filled(event.payload, texts)}) if texts else event
+def _opened(event: WebhookEvent, here: Services) -> tuple[WebhookEvent, Attachment | None, str | None]:
+    """Return the event with its long texts back in their places, its file, and the digest where that waits instead.
+
+    Raises:
+        TextGoneError: one of them waited too long.
+    """
+    if event.whole:
+        event = event.model_copy(update={"payload": json.loads(_text(event, event.whole, here))})
+    file = attached(shapes.read(event.payload).fields)
+    blob = blobs.digest_in(file.base64, event.blobs) if file else None
+    texts = {digest: _text(event, digest, here) for digest in event.blobs if digest != blob}
+    if texts:
+        event = event.model_copy(update={"payload": blobs.filled(event.payload, texts)})
+    return event, file, blob
+
+
+def _text(event: WebhookEvent, digest: str, here: Services) -> str:
+    text = blobs.text(here.redis, blobs.key(event.id, digest))
+    if text is None:
+        msg = "its text was too long for the queue, and is no longer kept beside it"
+        raise TextGoneError(msg)
+    return text
+
+
+def _count(event_type: str, here: Services) -> None:
+    """Count an event of a type that we don't know; whoever names them cannot fill Redis."""
+    known = here.redis.hexists(intake.ODD_EVENTS, event_type) or here.redis.hlen(intake.ODD_EVENTS) < intake.MOST_ODD
+    here.redis.hincrby(intake.ODD_EVENTS, event_type if known else intake.OTHERS, 1)
 
 
 def _files(event: WebhookEvent, outcomes: list[Outcome], file: Attachment | None, blob: str | None) -> list[Append]:

@@ -1,5 +1,7 @@
 """A worker turns what the platform told into outcomes, and lets files follow by themselves."""
 
+import hashlib
+import json
 from typing import Any, cast
 from uuid import uuid4
 
@@ -104,9 +106,48 @@ def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(town: Town, redis_
         for number in range(3):
             town.post({"type": "poll.created", "account": town.account, "id": f"evt_{number}"})
         town.settle()
-    assert redis_client.hgetall(webhook.UNKNOWN_TYPES) == {b"poll.created": b"3"}
+    assert redis_client.hgetall(intake.ODD_EVENTS) == {b"poll.created": b"3"}
     assert [row["became"] for row in town.logged()] == ["unknown"] * 3
     assert "webhook.unknown_type" in {line["event"] for line in logs}
+
+
+def test_whoever_names_types_does_not_fill_redis(
+    town: Town, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first hundred names are counted one by one, the rest together."""
+    monkeypatch.setattr(intake, "MOST_ODD", 2)
+    for number in (1, 2, 3, 4, 1):
+        town.post({"type": f"novelty.{number}", "created": number, "id": f"evt_{number}"})
+    town.settle()
+    counted = redis_client.hgetall(intake.ODD_EVENTS)
+    assert len(counted) == 3
+    assert counted[intake.OTHERS.encode()] == b"2"
+
+
+def test_an_event_that_waits_beside_the_queue_is_read_whole(town: Town) -> None:
+    whole = json.dumps({**FLAT, "texts": ["x" * 10_000] * 10})
+    digest = hashlib.sha256(whole.encode()).hexdigest()
+    arrival = inbound.describe(FLAT, town.account)
+    append = intake.webhook(town.account, FLAT, arrival.identity, arrival.conversation, (), digest)
+    town.here.lanes.append(append)
+    key = blobs.key(append.event.id, digest)
+    town.redis.set(key, whole, ex=100_000)
+    claim = town.here.lanes.claim("webhook", Slot())
+    assert claim
+    verdict = webhook.handle(claim, town.here)
+    assert isinstance(verdict, Settled)
+    assert cast("MessageOutcome", verdict.outcomes[0]).text == "Hello"
+    assert town.redis.ttl(key) <= blobs.LEFT_S
+
+
+def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(town: Town) -> None:
+    """It was replayed too late: what stands in the queue is only the beginning of its text."""
+    digest = "0" * 64
+    verdict = handled(town, {**FLAT, "text": f"long long{digest}"}, (digest,))
+    letter, log = verdict.outcomes
+    assert isinstance(letter, DeadLetterOutcome)
+    assert (letter.reason, verdict.state) == ("text_gone", "failed")
+    assert cast("LogOutcome", log).became == webhook.DEAD
 
 
 def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
@@ -128,9 +169,11 @@ def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
 def test_what_cannot_be_done_in_time_is_a_dead_letter(town: Town) -> None:
     verdict = webhook.give_up(claimed(town, FLAT), "expired", "could not be done in time")
     assert isinstance(verdict, Settled)
-    (letter,) = verdict.outcomes
+    letter, log = verdict.outcomes
     assert isinstance(letter, DeadLetterOutcome)
     assert (letter.account, letter.reason, letter.event["payload"]) == (town.account, "expired", FLAT)
+    assert isinstance(log, LogOutcome)
+    assert (log.id, log.event_type, log.became, log.error) == (letter.id, "chat", "dead", "could not be done in time")
 
 
 def test_an_event_of_an_older_version_is_read(town: Town) -> None:

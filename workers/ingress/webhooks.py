@@ -5,12 +5,12 @@ their event. So an event of 20 MB costs the queue a few hundred bytes, and this 
 """
 
 import asyncio
+import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 import structlog
@@ -19,43 +19,22 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from shared import access, blobs, inbound, intake
-from shared.errors import OverloadedError
 from shared.events import utc_now
-from shared.lanes import Append
+from workers.ingress.bodies import GoneAwayError, Incoming, StalledError, TooLargeError
+from workers.ingress.keeping import Item, keep
 from workers.ingress.problems import problem, said
 from workers.ingress.state import Doorway
 
 PATH = "/webhooks/wpp"
 OLD_PATHS = (PATH, "/functions/v1/wpp-webhook")
-BIG = 1 << 20
-"""Bytes. Only some bodies longer than this are read at the same time, so that they don't fill the memory."""
-MOST_REST = 1 << 20
-"""Bytes that a body may have beside its long texts: parsing takes a hundred times as long as finding those."""
-PIECE = 1 << 18
-UNFINISHED_S = 300
+LARGE = 65_536
+"""Bytes. An event that has more without its long texts waits beside the queue whole."""
 
 log = structlog.get_logger()
 
 
-class Item(NamedTuple):
-    append: Append
-    blobs: dict[str, bytes]
-
-
 class MalformedError(ValueError):
     """This is no event."""
-
-
-class TooLargeError(Exception):
-    """More than we take."""
-
-
-class StalledError(Exception):
-    """The body does not come."""
-
-
-class GoneAwayError(Exception):
-    """Nobody waits for an answer any more."""
 
 
 def is_meant(scope: Scope) -> bool:
@@ -91,6 +70,8 @@ async def _answer(scope: Scope, receive: Receive, here: Doorway) -> Response:
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", str(error), Connection="close")
     except MalformedError as error:
         log.warning("webhook.malformed", account=account, error=str(error))
+        with suppress(redis.RedisError):
+            await here.redis.hincrby(intake.ODD_EVENTS, intake.MALFORMED, 1)
         return problem(HTTPStatus.BAD_REQUEST, "malformed", f"this is no event in JSON: {error}"[:300])
     return Response(b'{"ok":true,"events":%d}' % accepted, media_type="application/json")
 
@@ -113,106 +94,42 @@ def _opened(scope: Scope, here: Doorway) -> tuple[bool, str | None]:
 
 async def _accept(account: str | None, scope: Scope, receive: Receive, here: Doorway) -> int:
     """Keep the events of a body; return how many there were."""
-    if _told_length(scope) > here.door.wpp_body_limit:
-        raise _too_large(here.door.wpp_body_limit)
-    start, more = await _piece(receive, here.door.wpp_body_stall_s)
+    incoming, rest_limit = Incoming(scope, receive, here.door), here.door.wpp_body_rest_limit
+    start, more = await incoming.piece()
     if not more and len(start) <= blobs.LONG:
-        items = _items(account, start)
-        await _keep(here, items)
+        items = _items(account, start, rest_limit)
+        await keep(here, items)
         return len(items)
-    async with _whole(start, receive, here, more=more) as body:
-        items = await asyncio.to_thread(_items, account, body)
+    async with incoming.whole(start, here.big_bodies, more=more) as body:
+        items = await asyncio.to_thread(_items, account, body, rest_limit)
         body.clear()
-        await _keep(here, items)
-        return len(items)
+        count = len(items)
+        await keep(here, items)
+        return count
 
 
-@asynccontextmanager
-async def _whole(start: bytes, receive: Receive, here: Doorway, *, more: bool) -> AsyncIterator[bytearray]:
-    """Read the rest of a body, but no more of it than we take, and no more than a few big ones at once."""
-    limit, body, big = here.door.wpp_body_limit, bytearray(start), False
-    try:
-        while True:
-            if len(body) > limit:
-                raise _too_large(limit)
-            if len(body) > BIG and not big:
-                big = await here.big_bodies.acquire()
-            if not more:
-                break
-            piece, more = await _piece(receive, here.door.wpp_body_stall_s)
-            body += piece
-        yield body
-    finally:
-        if big:
-            here.big_bodies.release()
-
-
-async def _piece(receive: Receive, stall_s: float) -> tuple[bytes, bool]:
-    """Return what has come of the body, and whether there is more; raises StalledError when nothing comes."""
-    try:
-        async with asyncio.timeout(stall_s):
-            message = await receive()
-    except TimeoutError:
-        raise StalledError from None
-    if message["type"] == "http.disconnect":
-        raise GoneAwayError
-    return message.get("body", b""), message.get("more_body", False)
-
-
-def _told_length(scope: Scope) -> int:
-    told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    return int(told[:20]) if told.isdigit() else 0
-
-
-def _items(account: str | None, body: bytes | bytearray) -> list[Item]:
+def _items(account: str | None, body: bytes | bytearray, rest_limit: int) -> list[Item]:
     """Return the events of a body."""
     try:
         rest, texts = blobs.lift(body) if len(body) > blobs.LONG else (body, {})
-        if len(rest) > MOST_REST:
-            raise _too_large(MOST_REST, " beside its files")
-        return [_item(account, payload, texts) for payload in inbound.split(json.loads(rest))]
+        if len(rest) > rest_limit:
+            raise TooLargeError(rest_limit, " beside its files")
+        large = len(rest) > LARGE
+        return [_item(account, payload, texts, large=large) for payload in inbound.split(json.loads(rest))]
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error) or type(error).__name__) from None
 
 
-def _item(account: str | None, payload: dict[str, Any], texts: dict[str, bytes]) -> Item:
+def _item(account: str | None, payload: dict[str, Any], texts: dict[str, bytes], *, large: bool) -> Item:
+    """Return an event. `large`: perhaps too large for a queue, so that the whole of it has to wait beside it."""
     account = account or inbound.claimed_account(payload)
     if not account:
         msg = "it names no account"
         raise ValueError(msg)
     arrival = inbound.describe(payload, account, utc_now())
-    digests = tuple(dict.fromkeys(blobs.mentioned(payload, texts))) if texts else ()
-    append = intake.webhook(account, payload, arrival.identity, arrival.conversation, digests)
-    return Item(append, {digest: texts[digest] for digest in digests})
-
-
-async def _keep(here: Doorway, items: list[Item]) -> None:
-    """Keep every event, its long texts first.
-
-    These travel alone: in one pipeline with the events of others they would hold these up.
-    """
-    for append, texts in items:
-        for digest, text in texts.items():
-            await _keep_blob(here, blobs.key(append.event.id, digest), text)
-        texts.clear()
-    await here.appends.append_all([append for append, _ in items])
-
-
-async def _keep_blob(here: Doorway, name: str, text: bytes) -> None:
-    """Keep a long text, in pieces: Redis, which syncs each write to its disk, serves others in between.
-
-    What is there already (the platform tried before) stays; what is left unfinished is gone after some minutes.
-    """
-    try:
-        if await here.redis.strlen(name) != len(text):
-            await here.redis.set(name, text[:PIECE], ex=UNFINISHED_S)
-            for start in range(PIECE, len(text), PIECE):
-                await here.redis.setrange(name, start, text[start : start + PIECE])
-        await here.redis.expire(name, here.blob_ttl_s)
-    except redis.exceptions.OutOfMemoryError as error:
-        msg = "there is no room for files in Redis; try again later"
-        raise OverloadedError(msg) from error
-
-
-def _too_large(limit: int, beside: str = "") -> TooLargeError:
-    return TooLargeError(f"a body may have {limit} bytes{beside}")
+    beside = {digest: texts[digest] for digest in blobs.mentioned(payload, texts)} if texts else {}
+    whole = json.dumps(payload, separators=(",", ":")).encode() if large else b""
+    digest = hashlib.sha256(whole).hexdigest() if len(whole) > LARGE else None
+    append = intake.webhook(account, payload, arrival.identity, arrival.conversation, tuple(beside), digest)
+    earlier = intake.event_id(account, arrival.earlier) if arrival.earlier else None
+    return Item(append, beside | ({digest: whole} if digest else {}), earlier)

@@ -5,15 +5,17 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import psutil
 import pytest
 import redis
 
-from shared import access, blobs
+from shared import access, blobs, inbound, intake, ledger
 from tests.shared.inbound.arriving import ACCOUNT
 from tests.workers.ingress.doors import KEY_SECRET, SHARED_SECRET, Door, accepted
+from workers.ingress import keeping
 
 HELLO = {"account": ACCOUNT, "from": "+79990001122", "type": "chat", "text": "Hello", "messageId": "M1"}
 MEGABYTE = 1 << 20
@@ -182,9 +184,96 @@ def test_what_turns_out_too_large_is_refused(narrow_door: Door) -> None:
 
 
 def test_much_that_is_no_file_is_refused(door: Door) -> None:
-    """Parsing takes its time: a megabyte of small things is more than any event has."""
-    answer = door.post({**HELLO, "list": list(range(200_000))})
+    """Parsing takes its time: megabytes of small things are more than any event has."""
+    answer = door.post({**HELLO, "list": list(range(800_000))})
     assert (answer.status, answer.body["code"]) == (413, "too_large")
+
+
+def test_a_list_of_thousands_is_taken(door: Door, redis_client: redis.Redis) -> None:
+    """After an outage the platform may bring all of an hour at once, files among them."""
+    events = [
+        {**HELLO, "messageId": f"M{n}", "notifyName": "Anna", "raw_from": "79990001122@c.us"} for n in range(5000)
+    ]
+    assert door.post([*events, picture(100_000, messageId="P")]).body == {"ok": True, "events": 5001}
+    kept = accepted(redis_client)
+    assert len(kept) == 5001
+    assert [len(event.blobs) for event in kept if event.payload["messageId"] == "P"] == [1]
+
+
+def test_no_event_is_large_in_the_queue(door: Door, redis_client: redis.Redis) -> None:
+    """Thirty texts, each just too short to be lifted: the event waits beside the queue as one."""
+    posted = {**HELLO, "texts": ["x" * 32_000 for _ in range(30)], "text": "long " * 20_000}
+    assert door.post(posted).status == 200
+    (event,) = accepted(redis_client)
+    assert len(event.model_dump_json()) < 1000
+    assert event.whole
+    payload = json.loads(blobs.text(redis_client, blobs.key(event.id, event.whole)) or "")
+    texts = {digest: blobs.text(redis_client, blobs.key(event.id, digest)) or "" for digest in event.blobs}
+    assert blobs.filled(payload, texts) == posted
+
+
+def test_malformed_bodies_are_counted(door: Door, redis_client: redis.Redis) -> None:
+    for body in (b"{", b"[1]"):
+        door.post(body)
+    assert redis_client.hgetall(intake.ODD_EVENTS) == {intake.MALFORMED.encode(): b"2"}
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(1, 0), (100, 0), (121, 1)])
+def test_a_retry_without_an_id_is_known_across_the_minute(
+    door: Door, redis_client: redis.Redis, seconds: int, kept: int
+) -> None:
+    """Whatever the clock showed when it came first: one event within two minutes, two after that."""
+    said = {"from": "+79990001122", "type": "chat", "text": "ok"}
+    earlier = inbound.describe(said, ACCOUNT).earlier
+    assert earlier
+    first = ledger.key(intake.event_id(ACCOUNT, earlier))
+    redis_client.hset(first, "accepted", str(int((time.time() - seconds) * 1000)))
+    assert door.post([said, {**HELLO, "messageId": "another"}]).body == {"ok": True, "events": 2}
+    assert [event.payload["text"] for event in accepted(redis_client)].count("ok") == kept
+
+
+def blob_ttls(client: redis.Redis) -> list[int]:
+    return [client.ttl(key) for key in client.scan_iter("wpp:blob:*")]
+
+
+def test_a_file_whose_event_was_done_long_ago_does_not_stay(door: Door, redis_client: redis.Redis) -> None:
+    """The platform posts it again; nobody will ever ask for it."""
+    posted = picture(100_000)
+    door.post(posted)
+    (event,) = accepted(redis_client)
+    redis_client.delete(*redis_client.scan_iter("wpp:blob:*"))
+    redis_client.hset(ledger.key(event.id), "state", "done")
+    assert door.post(posted).status == 200
+    assert [0 < ttl <= keeping.UNFINISHED_S for ttl in blob_ttls(redis_client)] == [True]
+
+
+def test_a_file_that_an_earlier_try_left_stays_once_its_event_is_accepted(
+    door: Door, redis_client: redis.Redis
+) -> None:
+    """And one that a worker is done with is not kept for longer by a retry."""
+    posted = picture(100_000)
+    door.post(posted)
+    (key,) = redis_client.scan_iter("wpp:blob:*")
+    redis_client.expire(key, 10)
+    door.post(posted)
+    assert redis_client.ttl(key) > 2 * 86_400
+    redis_client.expire(key, blobs.LEFT_S)
+    door.post(posted)
+    assert redis_client.ttl(key) <= blobs.LEFT_S
+
+
+def test_who_sends_drop_by_drop_is_given_up(narrow_door: Door) -> None:
+    """Each drop comes in time, the whole doesn't: nobody holds a place for ever."""
+    began = time.monotonic()
+    with narrow_door.raw("Content-Length: 1000") as connection:
+        connection.settimeout(0.2)
+        while time.monotonic() - began < 10:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b" ")
+            with suppress(TimeoutError):
+                assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+                break
+    assert time.monotonic() - began < 5
 
 
 def test_a_body_that_stalls_is_given_up(door: Door, redis_client: redis.Redis) -> None:
@@ -216,16 +305,26 @@ def test_big_bodies_do_not_hold_small_ones_up(door: Door) -> None:
     assert sorted(waits)[len(waits) // 2] < 0.5
 
 
+def settled_memory(client: redis.Redis) -> int:
+    """Return how many bytes Redis uses once it has freed what it can."""
+    before, now = -1, 0
+    while now != before:
+        before, now = now, int(client.info("memory")["used_memory"]) >> 16
+        time.sleep(0.2)
+    return now << 16
+
+
 def test_a_full_redis_is_503(door: Door, redis_client: redis.Redis) -> None:
     """Where a file has no room, nothing is accepted and the platform is told to come back."""
     redis_client.client_kill_filter(_type="normal", skipme=True)  # their buffers, freed meanwhile, would be room
     while door.post(HELLO).status != 200:
         time.sleep(0.05)
     held = len(accepted(redis_client))
-    redis_client.config_set("maxmemory", redis_client.info("memory")["used_memory"] + MEGABYTE)
+    redis_client.config_set("maxmemory", settled_memory(redis_client) + MEGABYTE)
     try:
         answer = door.post(picture(5 * MEGABYTE))
     finally:
         redis_client.config_set("maxmemory", 0)
     assert (answer.status, answer.body.get("code")) == (503, "overloaded")
     assert len(accepted(redis_client)) == held
+    assert blob_ttls(redis_client) == []
