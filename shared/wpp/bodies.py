@@ -14,7 +14,8 @@ FILENAMES = {"video": "video.mp4", "audio": "audio.mp3", "voice": "voice.ogg", "
 def message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, Any]]:
     """Return where a message goes, and its body.
 
-    Video, audio, voice and documents all go as files, whose text goes along as a caption. A place names its account,
+    Video, audio, voice and documents all go as files, whose text goes along as a caption. No endpoint for a voice note
+    is known: it reaches the recipient as a file to play, and only its name says what it is. A place names its account,
     which no other body does any more.
     """
     if event.location:
