@@ -34,7 +34,11 @@ class Strict(BaseModel):
 
 
 class Media(Strict):
-    """A file that the platform fetches from `url` by itself."""
+    """A file that the platform fetches from `url` by itself.
+
+    It knows images and files. Video, audio and voice go as files, told apart by their names: a voice note arrives as a
+    file to play.
+    """
 
     type: Literal["image", "video", "audio", "voice", "document"]
     url: HttpUrl
