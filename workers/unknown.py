@@ -9,7 +9,9 @@ from shared import intake, ledger
 from shared.directory import Route
 from shared.events import SendEvent, utc_now
 from shared.lanes import Claim, Lanes, Postponed, Settled, Verdict
+from shared.outcomes import Outcome
 from shared.wakeups import wake
+from workers.dead_letters import dead_letter
 from workers.drain import back_off
 
 MOST_RESENDS = 2
@@ -49,7 +51,9 @@ def settle(client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolut
         wake(client, "send")
     else:
         event = SendEvent.model_validate_json(record.body)
-        told = [intake.message_outcome(event, outcome, utc_now())]
+        told: list[Outcome] = [intake.message_outcome(event, outcome, utc_now())]
+        if outcome == "failed":
+            told.append(dead_letter(event, record, "settled", "somebody who looked says that it did not go out"))
         settled = lanes.resolve(event_id, Settled(outcome, told, fields))
     return settled or bool(by and client.hexists(ledger.key(event_id), said))
 

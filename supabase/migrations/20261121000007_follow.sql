@@ -228,10 +228,10 @@ language sql set search_path = '' as $$
   select distinct on (1) (o ->> 'id')::uuid, (o ->> 'organization_id')::uuid, o ->> 'account', o ->> 'event_type',
          o -> 'payload', o ->> 'became', o ->> 'error', (o ->> 'at')::timestamptz
   from jsonb_array_elements(placed) as o where o ->> 'type' = 'log'
-  order by 1, (o ->> 'at')::timestamptz desc, o ->> 'became', o ->> 'error'
-  on conflict (id) do update
+  order by 1, (o ->> 'at')::timestamptz desc, o ->> 'became' = 'dead', o ->> 'became', o ->> 'error'
+  on conflict (id) do update -- later, or replayed after it was given up
   set became = excluded.became, error = excluded.error, at = excluded.at
-  where excluded.at > wpp_webhook_log.at;
+  where excluded.at > wpp_webhook_log.at or wpp_webhook_log.became = 'dead';
 
   insert into public.wpp_dead_letters
     (id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event)
