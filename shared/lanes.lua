@@ -357,7 +357,7 @@ local function replay()
     'tenant', a.tenant, 'kind', a.kind, 'expires', now + a.max_age, 'attempts', 0) then
     return {'full'}
   end
-  redis.call('HDEL', key, 'settled', 'fence', 'by', 'reason', 'surprises', 'resends')
+  redis.call('HDEL', key, 'settled', 'fence', 'by', 'reason', 'code', 'surprises', 'resends')
   redis.call('PERSIST', key)
   stand_in_line(a.kind, a.tenant, a.lane, a.id, 0)
   return {'new', 'queued'}

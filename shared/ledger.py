@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.lanes import PREFIX, State
 
-FIELDS = ("state", "kind", "tenant", "lane", "attempts", "accepted", "settled", "reason", "task_id", "body")
+FIELDS = ("state", "kind", "tenant", "lane", "attempts", "accepted", "settled", "reason", "code", "task_id", "body")
 
 
 class Record(BaseModel):
@@ -30,6 +30,9 @@ class Record(BaseModel):
     accepted: datetime
     settled: datetime | None = None
     reason: str | None = None
+    """Why it waits, or how it ended: a sentence."""
+    code: str | None = None
+    """How it failed: one word, as its dead letter's `reason` has it."""
     task_id: str | None = None
     body: bytes | None = None
     """The event itself, until it is settled."""

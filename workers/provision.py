@@ -98,7 +98,7 @@ def refused(event: ProvisionEvent, claim: Claim, error: PlatformError, here: Ser
 
 def give_up(claim: Claim, reason: str, detail: str) -> Settled:
     event = ProvisionEvent.model_validate_json(claim.body)
-    return Settled("failed", [dead_letter(event, claim, reason, detail)], {"reason": detail})
+    return Settled("failed", [dead_letter(event, claim, reason, detail)], {"reason": detail, "code": reason})
 
 
 def _is_birth(event: ProvisionEvent) -> bool:

@@ -80,4 +80,4 @@ def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
         intake.message_outcome(event, "failed", utc_now(), error=detail),
         dead_letter(event, claim, reason, detail),
     )
-    return Settled("failed", outcomes, {"reason": detail})
+    return Settled("failed", outcomes, {"reason": detail, "code": reason})

@@ -43,7 +43,7 @@ def ended_raw(claim: Claim, reason: str, detail: str, state: State = "failed") -
         accepted_at=datetime.fromtimestamp(claim.accepted_ms / 1000, UTC),
         event=event,
     )
-    return Settled(state, [letter], {"reason": detail})
+    return Settled(state, [letter], {"reason": detail, "code": reason})
 
 
 def _uuid(value: Any) -> UUID | None:

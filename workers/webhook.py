@@ -58,7 +58,7 @@ def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
         became=DEAD,
         error=detail,
     )
-    return Settled("failed", [dead_letter(event, claim, reason, detail), logged], {"reason": detail})
+    return Settled("failed", [dead_letter(event, claim, reason, detail), logged], {"reason": detail, "code": reason})
 
 
 def _opened(event: WebhookEvent, here: Services) -> tuple[WebhookEvent, Attachment | None, str | None]:

@@ -4,9 +4,8 @@ from uuid import UUID
 
 from fastapi import Response
 
-from shared import intake
 from shared.events import ProvisionEvent
-from workers.ingress import keys, numbers, waiting, wishes
+from workers.ingress import keys, marks, numbers, waiting, wishes
 from workers.ingress.numbers import IntegrationState
 from workers.ingress.state import Doorway
 from workers.ingress.wishes import Wish
@@ -42,7 +41,7 @@ async def _once(event: ProvisionEvent, wish: Wish, here: Doorway) -> None:
     if wish.again and await wishes.is_granted(event, here):
         return
     if event.id == event.integration_id:
-        await numbers.expect(event.integration_id, event.organization_id, here)
+        await marks.expect(event.integration_id, event.organization_id, here)
     if not await _granted(event, here) and wish.subject:
         following = await wishes.after(wish.subject, event.id, here)
         await _granted(event.model_copy(update={"id": following}), here)
@@ -51,9 +50,9 @@ async def _once(event: ProvisionEvent, wish: Wish, here: Doorway) -> None:
 async def _granted(event: ProvisionEvent, here: Doorway) -> bool:
     """Put an event into its lane; False when it has been done already. A watch replaces the one before it."""
     if event.action == "watch":
-        await here.redis.set(intake.latest_watch(event.integration_id), str(event.id), ex=numbers.COMING_S)
+        await marks.watch(event, here)
     else:
-        await numbers.begun(event, here)
+        await marks.begin(event, here)
     return await wishes.grant(event, here)
 
 

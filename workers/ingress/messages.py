@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from shared import intake, ledger
 from shared.directory import Route
@@ -39,7 +39,8 @@ class MessageState(BaseModel):
     id: UUID
     status: str
     task_id: str | None = None
-    reason: str | None = None
+    reason: str | None = Field(default=None, description="Why it waits or failed, in a sentence.")
+    code: str | None = Field(default=None, description="How it failed, in one word: refused, expired, not_found, …")
     attempts: int | None = None
     accepted_at: datetime | None = None
     settled_at: datetime | None = None
@@ -132,6 +133,7 @@ def _from_ledger(record: Record) -> MessageState:
         status="queued" if record.state == "claimed" else record.state,
         task_id=record.task_id,
         reason=record.reason if record.state != "sent" else None,
+        code=record.code if record.state == "failed" else None,
         attempts=record.attempts,
         accepted_at=record.accepted,
         settled_at=record.settled,

@@ -7,21 +7,16 @@ from uuid import UUID
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from shared import intake, ledger
 from shared.database import Integration
 from shared.errors import InvalidApiKeyError, NotFoundError
-from shared.events import ProvisionEvent
-from shared.lanes import PREFIX
 from shared.ledger import Record
 from shared.wpp.answers import Qr
+from workers.ingress import marks
 from workers.ingress.state import Doorway
 
 PATH = "/v1/integrations"
 QR_LIFE_S = 25.0
 """How long a code is taken for valid: WhatsApp shows a new one every 20 s."""
-COMING_S = 86_400
-RECORDED_S = 5.0
-"""How long after its end what an event has found out may take to be in Supabase."""
 SETTLED = ("connected", "qr_issued", "starting")
 
 
@@ -60,8 +55,8 @@ class IntegrationState(BaseModel):
     is_enabled: bool | None = None
     closing: bool = Field(default=False, description="It is being disconnected.")
     status_at: datetime | None = None
-    reason: str | None = Field(default=None, description="Why it is in this state.")
-    error: str | None = None
+    reason: str | None = Field(default=None, description="Why it is in this state; of an error, its code.")
+    error: str | None = Field(default=None, description="What is wrong, in a sentence.")
     error_at: datetime | None = None
     next_step: NextStep | None = None
     advice: str | None = None
@@ -72,7 +67,8 @@ class IntegrationState(BaseModel):
 
 async def every(organization_id: UUID, here: Doorway) -> list[IntegrationState]:
     """Return an organization's numbers, the primary one first, those that are still to be made at the end."""
-    coming = await _coming(organization_id, here)  # first: one that is saved meanwhile is in the rows then
+    ids = await marks.expected(organization_id, here)  # first: one that is saved meanwhile is in the rows then
+    coming = [found for each in ids if (found := await unborn(each, organization_id, here))]
     rows = await run_in_threadpool(here.database.integrations, organization_id)
     saved = {row.id for row in rows}
     return await _shown(rows, here) + [each for each in coming if each.integration_id not in saved]
@@ -95,38 +91,16 @@ async def one(integration_id: UUID, organization_id: UUID, here: Doorway) -> Int
 
 async def unborn(integration_id: UUID, organization_id: UUID, here: Doorway) -> IntegrationState | None:
     """Return a number that is accepted and not saved yet, or could not be made; None when there is none."""
-    reply: Any = await here.redis.hmget(ledger.key(integration_id), list(ledger.FIELDS))
-    record = ledger.record(integration_id, reply)
+    record = await marks.record(integration_id, here)
     if record is None or record.kind != "provision" or record.tenant != str(organization_id):
         return None
-    if record.state == "done" or await _dismissed([integration_id], here):
+    if record.state == "done" or await marks.dismissed([integration_id], here):
         return None
     known = {"integration_id": integration_id, "created_at": record.accepted}
     if record.state == "failed":
         wrong = {"success": False, "status": "error", "error": record.reason, "error_at": record.settled}
-        return IntegrationState.model_validate(known | wrong | told("error", record.reason))
+        return IntegrationState.model_validate(known | wrong | told("error", record.code))
     return IntegrationState.model_validate(known | {"status": "starting"} | told("starting", record.reason))
-
-
-async def expect(integration_id: UUID, organization_id: UUID, here: Doorway) -> None:
-    """Remember that a number is to be made, so that it is listed before its row is there."""
-    pipe = here.redis.pipeline(transaction=True)
-    pipe.sadd(_coming_key(organization_id), str(integration_id))
-    pipe.expire(_coming_key(organization_id), COMING_S)
-    await pipe.execute()
-
-
-async def dismiss(integration_id: UUID, organization_id: UUID, here: Doorway) -> None:
-    """Remember that a number is not wanted any more, whatever still runs for it."""
-    pipe = here.redis.pipeline(transaction=True)
-    pipe.set(intake.dismissed(integration_id), 1, ex=COMING_S)
-    pipe.srem(_coming_key(organization_id), str(integration_id))
-    await pipe.execute()
-
-
-async def begun(event: ProvisionEvent, here: Doorway) -> None:
-    """Remember that a number is being connected: what is known of it from before is out of date."""
-    await here.redis.set(_doing_key(event.integration_id), str(event.id), ex=COMING_S)
 
 
 def _state(row: Integration, *, closing: bool, doing: Record | None) -> IntegrationState:
@@ -170,50 +144,14 @@ def no_such(integration_id: UUID) -> NotFoundError:
 
 
 def told(status: Status, reason: str | None = None) -> dict[str, Any]:
-    """Return why a number is as it is, and what its organization can do."""
+    """Return why a number is as it is, and what its organization can do; of an error, `reason` is its code."""
     step = STEPS.get(status, "reconnect")
     if status == "error" and reason == InvalidApiKeyError.code:
         step = "force_recreate"
     return {"reason": reason, "next_step": step, "advice": ADVICE[step] if step else None}
 
 
-async def _coming(organization_id: UUID, here: Doorway) -> list[IntegrationState]:
-    members: Any = await here.redis.smembers(_coming_key(organization_id))
-    ids = sorted(UUID(member.decode()) for member in members)
-    found = [await unborn(each, organization_id, here) for each in ids]
-    return [each for each in found if each]
-
-
-async def _dismissed(ids: list[UUID], here: Doorway) -> set[UUID]:
-    if not ids:
-        return set()
-    marks: Any = await here.redis.mget([intake.dismissed(each) for each in ids])
-    return {each for each, mark in zip(ids, marks, strict=True) if mark}
-
-
 async def _shown(rows: list[Integration], here: Doorway) -> list[IntegrationState]:
-    closing = await _dismissed([row.id for row in rows], here)
-    doing = {row.id: await _doing(row, here) for row in rows if row.status not in SETTLED}
+    closing = await marks.dismissed([row.id for row in rows], here)
+    doing = {row.id: await marks.doing(row.id, row.status_at, here) for row in rows if row.status not in SETTLED}
     return [_state(row, closing=row.id in closing, doing=doing.get(row.id)) for row in rows]
-
-
-async def _doing(row: Integration, here: Doorway) -> Record | None:
-    """Return the connect that makes what is recorded of a number out of date, or None."""
-    found: Any = await here.redis.get(_doing_key(row.id))
-    if not found:
-        return None
-    event_id = UUID(found.decode())
-    reply: Any = await here.redis.hmget(ledger.key(event_id), list(ledger.FIELDS))
-    record = ledger.record(event_id, reply)
-    if record is None or (row.status_at and row.status_at > record.accepted):
-        return None
-    just_done = record.settled and datetime.now(UTC) - record.settled < timedelta(seconds=RECORDED_S)
-    return record if record.state in {"queued", "claimed"} or (record.state == "done" and just_done) else None
-
-
-def _doing_key(integration_id: UUID) -> str:
-    return f"{PREFIX}doing:{integration_id}"
-
-
-def _coming_key(organization_id: UUID) -> str:
-    return f"{PREFIX}coming:{organization_id}"

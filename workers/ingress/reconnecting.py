@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from shared.events import ProvisionEvent
-from workers.ingress import granting, numbers, wishes
+from workers.ingress import granting, marks, numbers, wishes
 from workers.ingress.callers import Organization
 from workers.ingress.keys import IdempotencyKey
 from workers.ingress.numbers import IntegrationState
@@ -59,7 +59,7 @@ async def disconnect(integration_id: UUID, organization_id: Organization, here: 
         action="disconnect",
     )
     await wishes.grant(event, here)
-    await numbers.dismiss(integration_id, organization_id, here)
+    await marks.dismiss(integration_id, organization_id, here)
     await wishes.forget_click(f"first:{organization_id}", here)
     await here.changes.announce(organization_id, integration_id)
     return found.model_copy(update={"closing": True})

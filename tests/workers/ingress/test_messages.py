@@ -1,0 +1,71 @@
+"""Messages at the door: accepted, told of, settled."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from shared.events import SendEvent
+from shared.intake import message_outcome
+from shared.lanes import Settled
+from shared.ledger import find
+from tests.workers.ingress.tenants import Tenant
+
+HELLO = {"to": "+7 999 000-11-22", "text": "Hello"}
+
+
+def sent(tenant: Tenant, **more: object) -> str:
+    """Return the path of a message that was just accepted."""
+    answer = tenant.post("/v1/messages", {**HELLO, **more})
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["Location"] == f"/v1/messages/{answer.json()['id']}"
+    return str(answer.headers["Location"])
+
+
+def test_an_accepted_message_is_kept_and_told_of(tenant: Tenant) -> None:
+    """It stands in its conversation's lane, and its path answers at once."""
+    number = tenant.number("42").rsplit("/", 1)[-1]
+    path = sent(tenant)
+    record = find(tenant.client, UUID(path.rsplit("/", 1)[-1]))
+    assert record
+    assert record.lane == f"send:{number}:79990001122"
+    told = tenant.http.get(path).json()
+    assert (told["status"], told["attempts"], told["reason"], told["code"]) == ("queued", 0, None, None)
+    accepted_at = datetime.fromisoformat(told["accepted_at"])
+    assert datetime.now(UTC) - accepted_at < timedelta(seconds=10)
+
+
+def test_a_failed_message_says_why_in_a_word_and_a_sentence(tenant: Tenant) -> None:
+    """The word is the one of its dead letter."""
+    tenant.number("42")
+    path = sent(tenant)
+    tenant.settle("send", Settled("failed", fields={"reason": "400: no such recipient", "code": "refused"}))
+    told = tenant.http.get(path).json()
+    assert (told["status"], told["code"], told["reason"]) == ("failed", "refused", "400: no such recipient")
+
+
+def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
+    """The ledger knows that it went out; Supabase, that it was read."""
+    tenant.number("42")
+    path = sent(tenant)
+    event_id = tenant.settle("send", Settled("sent", fields={"task_id": "t1"}))
+    assert tenant.http.get(path).json()["status"] == "sent"
+    number = UUID(tenant.http.get("/v1/integrations").json()[0]["integration_id"])
+    event = SendEvent(id=event_id, organization_id=tenant.id, integration_id=number, to="79990001122", text="Hello")
+    read = message_outcome(event, "read", datetime.now(UTC))
+    tenant.database.apply([read.model_dump(mode="json", exclude_none=True)])
+    told = tenant.http.get(path).json()
+    assert (told["status"], told["task_id"]) == ("read", "t1")
+
+
+def test_without_a_number_there_is_nothing_to_send_from(tenant: Tenant) -> None:
+    """404 that says what to do; an id of nobody's is a different one."""
+    assert "POST /v1/integrations" in tenant.post("/v1/messages", HELLO).json()["detail"]
+    other = str(uuid4())
+    answer = tenant.post("/v1/messages", {**HELLO, "integration_id": other})
+    assert answer.status_code == 404
+    assert other in answer.json()["detail"]
+
+
+def test_provisioning_events_are_no_messages(tenant: Tenant) -> None:
+    """An id of the same organization that stands for something else is not found."""
+    number = tenant.post("/v1/integrations", {}).json()["integration_id"]
+    assert tenant.http.get(f"/v1/messages/{number}").status_code == 404
