@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from sandbox.redis import RedisServer
 from shared.tokens import TokenCache
-from shared.tokens.store import Minted
+from shared.tokens.store import Kept, Minted, Token
 
 MINT_S = 0.3
 Get = Callable[[str], object]
@@ -30,14 +30,24 @@ Note = Callable[[str], None]
 fork = multiprocessing.get_context("fork")
 
 
+class Keys:
+    """A store that has keys, and no tokens."""
+
+    def load(self, account: str) -> Kept:
+        return Kept(SecretStr(account))
+
+    def save(self, account: str, token: Token) -> None:
+        """Keep nothing."""
+
+
 def ours(client: "redis.Redis", note: Note) -> Get:
-    def mint(_account: str) -> Minted:
+    def mint(_api_key: SecretStr) -> Minted:
         note("minting")
         time.sleep(MINT_S)
         note("minted")
         return Minted(SecretStr("token"), 900)
 
-    return TokenCache(client, mint).get
+    return TokenCache(client, mint, Keys()).get
 
 
 def locked(client: "redis.Redis", note: Note) -> Get:

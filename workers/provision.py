@@ -6,9 +6,11 @@ interrupted starts over and ends in one client, one row, one account. How a star
 has scanned its code is `watch.py`.
 """
 
+from collections.abc import Callable
 from uuid import uuid4
 
 import structlog
+from pydantic import SecretStr
 
 from shared import access, intake
 from shared.database import Integration
@@ -58,7 +60,7 @@ def connect(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
     if integration is None or event.force_recreate:
         integration = _create(event, integration, claim, here)
     elif integration.id == event.id:  # born by an earlier attempt: its key may still be too new
-        here.tokens.adopt(integration.account, here.platform.initial_token(here.database.api_key(integration.account)))
+        _first_token(integration.account, lambda: here.database.api_key(integration.account), here)
         _keep(claim, here)
     asked = utc_now()
     started = _start(integration.account, claim, here)
@@ -128,10 +130,15 @@ def _create(event: ProvisionEvent, existing: Integration | None, claim: Claim, h
     _keep(claim, here)
     here.directory.refresh(saved.id, saved.organization_id)
     _announce(saved, here)
-    here.tokens.adopt(client.account, here.platform.initial_token(client.api_key))
+    _first_token(client.account, lambda: client.api_key, here)
     here.lanes.open_gate(intake.integration_gate(saved.id))
     _keep(claim, here)
     return saved
+
+
+def _first_token(account: str, api_key: Callable[[], SecretStr], here: Services) -> None:
+    """Get the first token of a new key; meanwhile nobody else asks with it."""
+    here.tokens.adopt(account, lambda: here.platform.initial_token(api_key()))
 
 
 def _save(
@@ -151,7 +158,7 @@ def _save(
         raise
     except DatabaseError as error:
         if error.sqlstate != OURS_ELSEWHERE:
-            here.tokens.adopt(client.account, here.platform.initial_token(client.api_key))
+            _first_token(client.account, lambda: client.api_key, here)
             _stop_quietly(client.account, here)
         msg = f"the number could not be saved, so it was not started: {error}"
         raise RefusedError(msg) from error

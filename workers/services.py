@@ -50,7 +50,7 @@ def services() -> Services:
         breaker=breaker,
         deadline_s=engine.wpp_http_deadline_s,
     )
-    tokens = TokenCache(client, lambda account: platform.mint_token(database.api_key(account)), database)
+    tokens = TokenCache(client, platform.mint_token, database)
     return Services(
         engine=engine,
         keys=load(KeySettings),

@@ -18,7 +18,8 @@ from shared.database.policies import Policies
 from shared.database.rows import Applied, DeadLetter, DeadLetterQuery, Integration, SessionChange, StoredMessage
 from shared.database.upkeep import Upkeep
 from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
-from shared.tokens.store import Token
+from shared.tokens import lifetimes
+from shared.tokens.store import Kept, Token
 
 __all__ = ["Applied", "Database", "DeadLetter", "DeadLetterQuery", "Integration", "StoredMessage"]
 
@@ -128,6 +129,11 @@ class Database(Letters, Policies, Upkeep):
             table = self._connection.client.table("messenger_integrations")
             table.update(wrong).eq("id", str(integration_id)).eq("provider", "wpp").execute()
 
+    def organization_of_account(self, account: str) -> UUID | None:
+        """Return whose an account is, or was when its number was removed; None where it never was anybody's."""
+        rows = self._rows("wpp_accounts", "organization_id", account=account, limit=1)
+        return UUID(rows[0]["organization_id"]) if rows else None
+
     def message(self, message_id: UUID, organization_id: UUID) -> StoredMessage | None:
         rows = self._rows(
             "chat_messages", MESSAGE_COLUMNS, id=str(message_id), organization_id=str(organization_id), limit=1
@@ -152,21 +158,16 @@ class Database(Letters, Policies, Upkeep):
         Raises:
             InvalidApiKeyError: there is none.
         """
-        if key := self._settings(account).get("wppApiKey"):
-            return SecretStr(key)
+        if key := self.load(account).api_key:
+            return key
         msg = f"account {account} has no key: connect it again with force_recreate"
         raise InvalidApiKeyError(msg)
 
-    def load(self, account: str) -> Token | None:
-        """Return the stored token of an account, however old (shared/tokens/store.py)."""
+    def load(self, account: str) -> Kept:
+        """Return the long-lived key of an account and its stored token, however old (shared/tokens/store.py)."""
         settings = self._settings(account)
-        if not isinstance(settings.get("wppJwtToken"), str):
-            return None
-        try:
-            expires_at = datetime.fromtimestamp(float(settings["wppJwtExpiresAt"]) / 1000, UTC)
-            return Token(value=SecretStr(settings["wppJwtToken"]), generation=0, expires_at=expires_at)
-        except (KeyError, TypeError, ValueError, OverflowError):  # none, or what somebody else wrote there
-            return None
+        key = settings.get("wppApiKey")
+        return Kept(SecretStr(key) if isinstance(key, str) and key else None, _token(settings))
 
     def save(self, account: str, token: Token) -> None:
         """Store a token beside the other settings, unless a later one is there."""
@@ -180,7 +181,8 @@ class Database(Letters, Policies, Upkeep):
         return list(_readable(rows))
 
     def _settings(self, account: str) -> dict[str, Any]:
-        return cast("dict[str, Any]", self._call("wpp_settings", account=account) or {})
+        settings = self._call("wpp_settings", account=account)
+        return settings if isinstance(settings, dict) else {}
 
 
 def _readable(rows: Iterable[Any]) -> Iterator[Integration]:
@@ -191,6 +193,17 @@ def _readable(rows: Iterable[Any]) -> Iterator[Integration]:
         except ValidationError as error:
             fields = sorted({str(fault["loc"][0]) for fault in error.errors()})
             log.warning("integration.unreadable", integration_id=row.get("id"), fields=fields)
+
+
+def _token(settings: dict[str, Any]) -> Token | None:
+    """Return the token in an integration's settings; what is none, or has no end, somebody else wrote there."""
+    value, end_ms = settings.get("wppJwtToken"), lifetimes.number(settings.get("wppJwtExpiresAt"))
+    if not isinstance(value, str) or end_ms is None:
+        return None
+    try:
+        return Token(SecretStr(value), generation=0, expires_at=datetime.fromtimestamp(end_ms / 1000, UTC))
+    except (ValueError, OverflowError, OSError):  # no time that a calendar has
+        return None
 
 
 def _both(integration_id: UUID, organization_id: UUID) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Tokens: however many workers need the token of an account, one of them asks the platform."""
 
-from shared.tokens.cache import TokenAuth, TokenCache
+from shared.tokens.auth import TokenAuth
+from shared.tokens.cache import TokenCache
 
 __all__ = ["TokenAuth", "TokenCache"]

@@ -2,27 +2,27 @@
 
 Layers, nearest first: this process, Redis (`Flights`), the `TokenStore` (Supabase), then `mint`, which asks the
 platform. A token is refreshed by one, ahead of its end, while the others go on using it; when there is none, one gets
-it and the others wake with its answer. What a lease cannot promise: a holder that is paused for longer than its lease
-costs one extra mint, and nothing else.
+it and the others wake with its answer. A flight, which reads the store once and asks the platform once, ends before its
+lease does. What a lease cannot promise: a holder that is paused for longer costs one extra mint, and nothing else.
 """
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import redis
 import structlog
 from pydantic import SecretStr
 
-from shared import deadline
+from shared.deadline import within
 from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, UnavailableError
 from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Life, Paused, Underway
-from shared.tokens.store import Minted, Saver, Token, TokenStore, load_valid
-from shared.tokens.times import MARGIN_S, Times, jitter
+from shared.tokens.source import Found, Source
+from shared.tokens.store import Minted, Saver, Token, TokenStore
+from shared.tokens.times import Times, jitter
 
 log = structlog.get_logger(__name__)
 
@@ -43,27 +43,27 @@ class _Slot:
 class TokenCache:
     """Tokens by account for all threads of this process and, through Redis, for all processes.
 
-    `mint(account)` returns a new token within `times.mint_s`. It raises InvalidApiKeyError when the key was refused or
-    there is none, and any other PipelineError when it could not ask.
+    `mint(api_key)` returns a new token, or raises InvalidApiKeyError when the key was refused, and any other
+    PipelineError when it could not ask; the store has the keys. Both keep to the deadline around them.
     """
 
     def __init__(
         self,
         client: "redis.Redis",
-        mint: Callable[[str], Minted],
-        store: TokenStore | None = None,
+        mint: Callable[[SecretStr], Minted],
+        store: TokenStore,
         times: Times | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._times = times or Times()
-        self._mint, self._store, self._clock = mint, store, clock
+        self._source, self._clock = Source(mint, store, self._times, clock), clock
         self._flights = Flights(client, self._times.lease_s)
         self._slots: dict[str, _Slot] = {}
         self._refreshers = threading.BoundedSemaphore(4)
-        self._saver = Saver(store, self._flights.is_newest) if store else None
+        self._saver = Saver(store, self._flights.is_newest)
 
     def get(self, account: str, *, timeout_s: float = 20.0, not_generation: int | None = None) -> Token:
-        """Return a token that counts and is not of `not_generation`, within `timeout_s` (plus one mint, if it begins).
+        """Return a token that counts and is not of `not_generation`, within `timeout_s` (or one flight).
 
         Begins to ask the platform itself only in the first half of `timeout_s`, or while there is time enough, and
         never in its last second: a call cut short would look like a platform that is away.
@@ -84,20 +84,33 @@ class TokenCache:
         finally:
             slot.lock.release()
 
-    def adopt(self, account: str, minted: Minted) -> Token:
-        """Take a token that was got elsewhere (the first one of a new key); also forgets a refusal."""
-        life = self._times.life(minted.life_s)
+    def adopt(self, account: str, mint: Callable[[], Minted]) -> None:
+        """Have `mint` get the first token of a new key, and take it; also forgets a refusal of the old key.
+
+        Flights that began before are fenced off, and while this one lasts nobody else asks with the new key. Raises
+        what `mint` does, and UnavailableError.
+        """
         with _redis_answers(account):
-            generation = self._flights.adopt(account, minted.value.get_secret_value(), life)
-        return self._publish(account, minted.value, generation, life)
+            fence = self._flights.begin(account)
+            started = self._clock()
+            try:
+                minted = mint()
+            except BaseException as error:
+                self._failed(account, fence, error)
+                raise
+            self._land(account, fence, self._source.found(minted, started, stored=False))
 
     def invalidate(self, account: str, generation: int) -> bool:
-        """Drop the token of this generation, which was refused. False: somebody has replaced it already."""
+        """Drop the token of this generation, which was refused. False: somebody has replaced it already.
+
+        When the one before it was refused as well, and each as soon as it came, nobody asks for another for a while.
+        """
         slot = self._slots.get(account)
         if slot and slot.token and slot.token.generation == generation:
             slot.until = 0.0
+        times = self._times
         with _redis_answers(account):
-            return self._flights.drop(account, generation)
+            return self._flights.drop(account, generation, times.young_s, times.strike_s, times.longest_strike_s)
 
     def is_refused(self, account: str) -> bool:
         """Return whether it is remembered that the account's key was refused, and nobody has repaired it since.
@@ -107,24 +120,20 @@ class TokenCache:
         """
         return self._flights.is_refused(account)
 
-    def forget_refusal(self, account: str) -> None:
-        """The account's key was repaired: ask with the new one, whatever was answered to the old."""
-        with _redis_answers(account):
-            self._flights.forget(account)
-
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until the store has every token; False if it does not within `timeout_s`."""
-        return self._saver is None or self._saver.flush(timeout_s)
+        return self._saver.flush(timeout_s)
 
     def _get(self, account: str, end: float, unwanted: int | None) -> Token:
-        enough_s = min(self._times.mint_s, max((end - self._clock()) / 2, 1.0))
+        enough_s = min(self._times.flight_s, max((end - self._clock()) / 2, 1.0))
         while True:
-            left_s = end - self._clock()
+            now = self._clock()
+            left_s = end - now
             match self._ask(account, unwanted, may_mint=left_s >= enough_s):
                 case Held() as held:
-                    return self._keep(account, SecretStr(held.value), held.generation, held.life)
-                case Elected(fence=fence, refused_sha1=refused):
-                    if token := self._fly(account, fence, refused):
+                    return self._keep(account, SecretStr(held.value), held.generation, held.life, now)
+                case Elected(fence=fence, after_refusal=after_refusal):
+                    if token := self._fly(account, fence, look=not after_refusal):
                         return token
                 case Underway(fence=fence, lease_s=lease_s) if left_s > 0:
                     self._flights.wait(account, fence, min(left_s, lease_s + jitter(0.005, 0.05)))
@@ -153,32 +162,30 @@ class TokenCache:
 
     def _refresh(self, account: str, fence: int) -> None:
         try:
-            self._fly(account, fence, None)
-        except (PipelineError, redis.RedisError) as error:
+            self._fly(account, fence, look=False)
+        except Exception as error:  # noqa: BLE001 - nobody is there to be told
             log.warning("token.refresh_failed", account=account, error=type(error).__name__)
         finally:
             self._refreshers.release()
 
-    def _fly(self, account: str, fence: int, refused_sha1: str | None) -> Token | None:
+    def _fly(self, account: str, fence: int, *, look: bool) -> Token | None:
         """Get a token and publish it under `fence`. None: a younger one was there first."""
         try:
-            stored, value, life = self._obtain(account, refused_sha1)
+            with within(self._times.flight_s):
+                found = self._source.obtain(account, look=look)
         except BaseException as error:  # noqa: BLE001 - an interrupt, too, must end the flight; all are raised again
             raise self._failed(account, fence, error) from None
-        if not self._flights.land(account, fence, value.get_secret_value(), life):
-            return None
-        log.info("token.refreshed", account=account, generation=fence, life_s=round(life.left_s), stored=stored)
-        if stored:
-            return self._keep(account, value, fence, life)
-        return self._publish(account, value, fence, life)
+        return self._land(account, fence, found)
 
-    def _obtain(self, account: str, refused_sha1: str | None) -> tuple[bool, SecretStr, Life]:
-        """Return whether the token comes from the store (asked only when nobody has one), and the token."""
-        if self._store and refused_sha1 is not None and (found := load_valid(self._store, account, refused_sha1)):
-            return True, found.value, self._times.life(found.life_s, margin_s=MARGIN_S)
-        started = self._clock()
-        minted = self._mint(account)
-        return False, minted.value, self._times.life(minted.life_s - (self._clock() - started))
+    def _land(self, account: str, fence: int, found: Found) -> Token | None:
+        if not self._flights.land(account, fence, found.value.get_secret_value(), found.life):
+            return None
+        life_s = round(found.life.left_s)
+        log.info("token.refreshed", account=account, generation=fence, life_s=life_s, stored=found.stored)
+        token = self._keep(account, found.value, fence, found.life, found.at)
+        if not found.stored:
+            self._saver.put(account, token)
+        return token
 
     def _failed(self, account: str, fence: int, error: BaseException) -> BaseException:
         """Land a flight that brought nothing; return what its caller is told."""
@@ -192,42 +199,15 @@ class TokenCache:
             return error
         return UnavailableError(f"no token for account {account}: {error}", retry_after_s=pause_s)
 
-    def _publish(self, account: str, value: SecretStr, generation: int, life: Life) -> Token:
-        token = self._keep(account, value, generation, life)
-        if self._saver:
-            self._saver.put(account, token)
-        return token
-
-    def _keep(self, account: str, value: SecretStr, generation: int, life: Life) -> Token:
+    def _keep(self, account: str, value: SecretStr, generation: int, life: Life, at: float) -> Token:
         """Remember a token in this process: until it may be refreshed; a moment only while another refreshes it."""
-        token = Token(value, generation, datetime.now(UTC) + timedelta(seconds=life.left_s))
+        now = self._clock()
+        token = Token(value, generation, datetime.now(UTC) + timedelta(seconds=life.left_s - (now - at)))
         slot = self._slots.setdefault(account, _Slot())
         if slot.token is None or slot.token.generation <= generation:
             slot.token = token
-            slot.until = self._clock() + min(self._times.local_s, max(0.25, life.fresh_s), life.usable_s)
+            slot.until = at + min(self._times.local_s, max(0.25, life.fresh_s), life.usable_s)
         return token
-
-
-class TokenAuth(httpx.Auth):
-    """Carries the account's token. One that is refused (401) is dropped and the call repeated with another, once."""
-
-    def __init__(self, cache: TokenCache, account: str) -> None:
-        self._cache, self._account = cache, account
-
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        token = self._get(None)
-        request.headers["Authorization"] = f"Bearer {token.value.get_secret_value()}"
-        response = yield request
-        if response.status_code != httpx.codes.UNAUTHORIZED:
-            return
-        self._cache.invalidate(self._account, token.generation)
-        token = self._get(token.generation)
-        request.headers["Authorization"] = f"Bearer {token.value.get_secret_value()}"
-        yield request
-
-    def _get(self, refused: int | None) -> Token:
-        left_s = min(20.0, deadline.remaining())
-        return self._cache.get(self._account, timeout_s=left_s, not_generation=refused)
 
 
 @contextmanager

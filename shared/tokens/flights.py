@@ -6,6 +6,7 @@ elected must `land` it; one who does not is replaced when the lease ends.
 
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -43,10 +44,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Elected:
-    """There is none, and the asker is to get one. `refused_sha1` is of the last token that was refused, or empty."""
+    """There is none, and the asker is to get one. `after_refusal`: the last one was refused."""
 
     fence: int
-    refused_sha1: str
+    after_refusal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +80,24 @@ class Flights:
     def __init__(self, client: "redis.Redis", lease_s: float) -> None:
         self.owner = uuid4().hex
         self._redis, self._lease_ms = client, _ms(lease_s)
+        self._asks = count(1)
         self._script = client.register_script(SCRIPT)
 
     def ask(self, account: str, *, unwanted: int | None, may_mint: bool, may_ahead: bool) -> Answer:
-        """Ask for a token of another generation than `unwanted`, or for what to do to get one. One round trip."""
+        """Ask for a token of another generation than `unwanted`, or for what to do to get one. One round trip.
+
+        Each ask has a number: where the reply is lost, and the client repeats the command, an election is told again.
+        """
         unwanted = -1 if unwanted is None else unwanted
-        word, *rest = self._run(account, "get", self.owner, self._lease_ms, unwanted, int(may_mint), int(may_ahead))
+        who = (self.owner, next(self._asks), self._lease_ms)
+        word, *rest = self._run(account, "get", *who, unwanted, int(may_mint), int(may_ahead))
         match _text(word):
             case "use":
                 value, generation, left, usable, fresh, fence = rest
                 life = Life(left / 1000, usable / 1000, fresh / 1000)
                 return Held(_text(value), generation, life, fence or None)
             case "mint":
-                return Elected(rest[0], _text(rest[1]))
+                return Elected(rest[0], bool(rest[1]))
             case "wait":
                 return Underway(int(rest[0]), max(0.0, rest[1] / 1000))
             case "refused":
@@ -106,9 +112,13 @@ class Flights:
         bell = f"{_key(account)}:bell:{fence}"
         self._redis.blmove(bell, bell, max(0.01, min(seconds, LONGEST_WAIT_S)))  # type: ignore[arg-type] # Redis 6 takes fractions
 
+    def begin(self, account: str) -> int:
+        """Take over an account that has a new key; return the fence of the flight that is to land with its token."""
+        return int(self._run(account, "begin", self.owner, next(self._asks), self._lease_ms))
+
     def land(self, account: str, fence: int, value: str, life: Life) -> bool:
-        """Publish. False: a younger flight has; use what it brought."""
-        return bool(self._run(account, "land", self.owner, fence, "ok", value, *life.in_ms))
+        """Publish. False: a younger flight has, or the token ended on the way; ask again."""
+        return bool(self._run(account, "land", self.owner, fence, "ok", value, self._lease_ms, *life.in_ms))
 
     def fail(self, account: str, fence: int, pause_s: float, longest_s: float) -> None:
         """Let nobody ask for `pause_s`, doubled with each failure in a row up to `longest_s`."""
@@ -121,16 +131,13 @@ class Flights:
     def is_refused(self, account: str) -> bool:
         return bool(self._redis.exists(f"{_key(account)}:refused"))
 
-    def adopt(self, account: str, value: str, life: Life) -> int:
-        """Publish a token that was got outside of any flight; return its generation."""
-        return int(self._run(account, "adopt", value, *life.in_ms))
+    def drop(self, account: str, generation: int, young_s: float, pause_s: float, longest_s: float) -> bool:
+        """Remove a token that was refused, if it is the stored one.
 
-    def drop(self, account: str, generation: int) -> bool:
-        return bool(self._run(account, "drop", generation))
-
-    def forget(self, account: str) -> None:
-        """Forget a refusal, a pause and the lease of a flight with the old key."""
-        self._run(account, "forget")
+        The second one in a row that was younger than `young_s` pauses the account for `pause_s`, and each further one
+        for twice as long, up to `longest_s`.
+        """
+        return bool(self._run(account, "drop", generation, _ms(young_s), _ms(pause_s), _ms(longest_s)))
 
     def is_newest(self, account: str, generation: int) -> bool:
         return int(self._redis.hget(_key(account), "gen") or 0) == generation

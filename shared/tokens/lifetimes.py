@@ -5,6 +5,7 @@ import binascii
 import json
 import math
 import re
+import time
 from typing import Any
 
 DEFAULT_S = 15 * 60
@@ -39,21 +40,30 @@ def expiry_s(token: str) -> float | None:
     return _epoch_s(claims(token).get("exp"))
 
 
+def whole_s(token: str) -> float | None:
+    """Return the seconds from the JWT's issue to its end, where it tells both; a day at most."""
+    found = claims(token)
+    exp, iat = _epoch_s(found.get("exp")), _epoch_s(found.get("iat"))
+    return min(exp - iat, LONGEST_S) if exp is not None and iat is not None and exp > iat else None
+
+
 def lifetime_s(token: str, *, platform_now_s: float | None = None, expires_in: object = None) -> float:
     """Return the seconds that a token lives from its answer on.
 
     From `exp`, seen from the platform's own clock: the answer's Date where it has one (a token that the platform
-    issued earlier and hands out again has less left), else `iat`. Our clock is not asked, so it may be wrong.
-    Without a usable `exp`: `expires_in` seconds, a number or its text. Else 15 minutes.
+    issued earlier and hands out again has less left), else `iat`. Our clock may be wrong and is asked only where there
+    is neither; it then adds nothing to `expires_in`, a number of seconds or its text, which counts where there is no
+    usable `exp`. Else 15 minutes.
     """
     found = claims(token)
     exp, iat = _epoch_s(found.get("exp")), _epoch_s(found.get("iat"))
-    whole = exp - iat if exp is not None and iat is not None and exp > iat else LONGEST_S
-    for issued in (platform_now_s, iat):
+    told = number(expires_in)
+    told = min(told, LONGEST_S) if told is not None and told > 0 else None
+    whole = whole_s(token) or LONGEST_S
+    for issued, longest in ((platform_now_s, LONGEST_S), (iat, LONGEST_S), (time.time(), told or LONGEST_S)):
         if exp is not None and issued is not None and exp > issued:
-            return _whole_seconds(min(exp - issued, whole, LONGEST_S))
-    seconds = number(expires_in)
-    return min(seconds, LONGEST_S) if seconds is not None and seconds > 0 else DEFAULT_S
+            return _whole_seconds(min(exp - issued, whole, longest))
+    return told or DEFAULT_S
 
 
 def _whole_seconds(seconds: float) -> float:

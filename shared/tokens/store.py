@@ -1,29 +1,31 @@
 """Where tokens outlive Redis: the integration's settings in Supabase, which the CRM reads and writes as well."""
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import structlog
 from pydantic import SecretStr
 
-from shared.errors import PipelineError
 from shared.tokens import lifetimes
-from shared.tokens.times import MARGIN_S
+from shared.tokens.times import margin_s
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """What the platform gave: a token, and the seconds that it lives from the answer on."""
+    """What the platform gave: a token, and the seconds that it lives from the answer on.
+
+    `whole_s`: what it lives from its issue on, where that is known to be more.
+    """
 
     value: SecretStr
     life_s: float
+    whole_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,30 @@ class Token:
     expires_at: datetime
 
 
-class TokenStore(Protocol):
-    """`wppJwtToken` and `wppJwtExpiresAt` (ms since 1970) of the integration with this account number.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a store has of an account; None for what it has not. Its token has generation 0."""
 
-    Both raise a PipelineError when the store cannot be asked, and should do so within two seconds.
+    api_key: SecretStr | None = None
+    token: Token | None = None
+
+
+class TokenStore(Protocol):
+    """`wppApiKey`, `wppJwtToken` and `wppJwtExpiresAt` (ms since 1970) of the integration with this account number.
+
+    Both raise a PipelineError when the store cannot be asked, at the latest when the surrounding deadline ends.
     """
 
-    def load(self, account: str) -> Token | None:
-        """Return what is stored, however old (generation 0), or None."""
+    def load(self, account: str) -> Kept:
+        """Return the key, and the token that was saved last, however old."""
 
     def save(self, account: str, token: Token) -> None:
-        """Merge the two keys into the settings, leaving every other key as it is."""
+        """Merge the token and its end into the settings, leaving every other key as it is."""
+
+
+def fits_a_header(value: object) -> TypeGuard[str]:
+    """Return whether a token can be sent at all: one with a line break, say, breaks the call before it leaves."""
+    return isinstance(value, str) and value.isascii() and value.isprintable() and value != "" and " " not in value
 
 
 def seconds_left(token: Token) -> float:
@@ -57,17 +72,13 @@ def seconds_left(token: Token) -> float:
     return min(stored, lifetimes.expiry_s(token.value.get_secret_value()) or stored) - time.time()
 
 
-def load_valid(store: TokenStore, account: str, refused_sha1: str) -> Minted | None:
-    """Return the stored token and what it has left, if it counts and is not the one that was refused last."""
-    try:
-        token = store.load(account)
-    except PipelineError as error:
-        log.warning("token.load_failed", account=account, error=error.code)
+def still_valid(token: Token | None) -> Minted | None:
+    """Return a stored token and what it has left, if it counts."""
+    if token is None or not fits_a_header(value := token.value.get_secret_value()):
         return None
-    if token is None or (left_s := seconds_left(token)) <= MARGIN_S:
-        return None
-    sha1 = hashlib.sha1(token.value.get_secret_value().encode(), usedforsecurity=False).hexdigest()
-    return None if sha1 == refused_sha1 else Minted(token.value, left_s)
+    left_s = seconds_left(token)
+    whole_s = lifetimes.whole_s(value) or lifetimes.DEFAULT_S
+    return Minted(token.value, left_s, whole_s) if left_s > margin_s(whole_s) else None
 
 
 class Saver:

@@ -7,29 +7,54 @@ from shared.tokens.flights import Life
 
 MARGIN_S = 60.0
 """A token counts while it has more than this left."""
+MINT_S = 6.0
+"""The call that asks the platform for a token, from its connect to its last byte."""
+STORE_S = 2.0
+"""Reading what the store has of an account."""
+LAST_MOMENT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Times:
-    """In seconds. `mint_s` is the mint's own wall-clock deadline: less than the lease by what the store may take."""
+    """In seconds. A flight reads the store and asks the platform, and ends before its lease does."""
 
-    lease_s: float = 9.0
-    mint_s: float = 6.0
+    store_s: float = STORE_S
+    mint_s: float = MINT_S
+    spare_s: float = 1.0
     refused_s: float = 60.0
     pause_s: float = 1.0
     longest_pause_s: float = 15.0
+    young_s: float = 10.0
+    """A token that is refused so soon has never worked: the second one in a row holds back the account."""
+    strike_s: float = 5.0
+    longest_strike_s: float = 60.0
     local_s: float = 30.0
     """How long a process uses a token without looking whether another one has replaced it."""
     fresh: tuple[float, float] = (0.61, 0.75)
     """A token is refreshed from some point in this part of its life on."""
 
-    def life(self, left_s: float, margin_s: float | None = None) -> Life:
-        """Return when a token with `left_s` is to be refreshed, and when it no longer counts.
+    @property
+    def flight_s(self) -> float:
+        return self.store_s + self.mint_s
 
-        It counts while it has more than a minute left; one that lives less than ten minutes, while a tenth is left.
+    @property
+    def lease_s(self) -> float:
+        return self.flight_s + self.spare_s
+
+    def life(self, left_s: float, whole_s: float) -> Life:
+        """Return when a token with `left_s` of `whole_s` is to be refreshed, and when it no longer counts.
+
+        One that the platform hands out shortly before its end is the best there is, and counts for a moment more:
+        else every call would ask for another.
         """
-        usable_s = left_s - (min(MARGIN_S, left_s / 10) if margin_s is None else margin_s)
-        return Life(left_s, usable_s, min(left_s * jitter(*self.fresh), usable_s * 0.9))
+        usable_s = max(left_s - margin_s(whole_s), min(left_s / 2, LAST_MOMENT_S))
+        fresh_s = left_s - whole_s * (1 - jitter(*self.fresh))
+        return Life(left_s, usable_s, max(0.0, min(fresh_s, usable_s * 0.9)))
+
+
+def margin_s(whole_s: float) -> float:
+    """Return how much a token must have left to count: a minute, or a tenth of a life of less than ten."""
+    return min(MARGIN_S, whole_s / 10)
 
 
 def jitter(low: float, high: float) -> float:

@@ -160,7 +160,7 @@ def open_worker(
             breaker=breaker,
             transport=wrap(httpx.HTTPTransport()),
         )
-        tokens = TokenCache(client, lambda account: platform.mint_token(database.api_key(account)), database)
+        tokens = TokenCache(client, platform.mint_token, database)
         lanes, directory = Lanes(client, engine), Directory(client, database)
         with platform:
             yield Services(engine, KEYS, client, lanes, database, directory, platform, tokens, breaker)

@@ -19,6 +19,7 @@ from shared.tokens import TokenCache
 from shared.tokens.store import Minted
 from shared.wpp import Platform
 from shared.wpp.breaker import Breaker
+from tests.shared.tokens.stores import MemoryStore
 from tests.workers.test_send import INTEGRATION, ORGANIZATION, ROUTE, claimed
 from workers import drain, holds, send
 from workers.services import Services
@@ -26,7 +27,7 @@ from workers.services import Services
 GATE = f"wpp:gate:{intake.integration_gate(INTEGRATION)}"
 
 
-def refusing(_account: str) -> Minted:
+def refusing(_api_key: SecretStr) -> Minted:
     msg = "connect it again with force_recreate"
     raise InvalidApiKeyError(msg)
 
@@ -44,7 +45,7 @@ class World:
 
     def __init__(self, client: redis.Redis) -> None:
         self.redis, self.lanes, url = client, Lanes(client, EngineSettings()), HttpUrl("http://platform.test")
-        self.tokens = TokenCache(client, refusing)
+        self.tokens = TokenCache(client, refusing, MemoryStore())
         self.later_s = 0.0
         self.breaker = Breaker(client, str(url), clock=lambda: time.monotonic() + self.later_s)
         settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
@@ -115,7 +116,7 @@ def test_a_refused_key_closes_its_gate_and_is_shown(world: World) -> None:
 def test_a_repair_that_came_first_is_not_undone(world: World) -> None:
     """A send that was told `refused` a moment before the new key was there holds nothing and shows nothing."""
     error = refused(world)
-    world.tokens.adopt(ROUTE.account, Minted(SecretStr("good"), 900))
+    world.tokens.adopt(ROUTE.account, lambda: Minted(SecretStr("good"), 900))
     world.lanes.open_gate(intake.integration_gate(INTEGRATION))
     holds.for_repair(error, ROUTE, world.services)
     assert not world.redis.exists(GATE)

@@ -22,7 +22,7 @@ from shared.database import Database, DeadLetterQuery
 from shared.errors import DatabaseError, InvalidApiKeyError
 from shared.outcomes import DeadLetterOutcome, MessageOutcome, SessionOutcome
 from shared.settings import SupabaseSettings
-from shared.tokens.store import Token
+from shared.tokens.store import Kept, Token
 
 ACCOUNT = "0000000000041"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -210,14 +210,12 @@ def token(value: str, expires_at: datetime = NOW) -> Token:
 
 
 def test_a_token_comes_back_as_it_was_saved(database: Database, integration: UUID) -> None:
-    assert database.load(ACCOUNT) is None
+    """Beside the key, which is of the same row; nobody's account has neither."""
+    assert database.load(ACCOUNT) == Kept(SecretStr("key"), None), integration
     database.save(ACCOUNT, token("jwt", NOW + timedelta(milliseconds=250)))
-    loaded = database.load(ACCOUNT)
-    assert loaded
-    assert (loaded.value.get_secret_value(), loaded.generation) == ("jwt", 0)
-    assert loaded.expires_at == NOW + timedelta(milliseconds=250)
-    assert database.load("0000000000099") is None
-    assert database.api_key(ACCOUNT).get_secret_value() == "key", integration
+    loaded = Token(SecretStr("jwt"), generation=0, expires_at=NOW + timedelta(milliseconds=250))
+    assert database.load(ACCOUNT) == Kept(SecretStr("key"), loaded)
+    assert database.load("0000000000099") == Kept(None, None)
 
 
 def test_a_token_is_saved_as_the_crm_reads_it(database: Database, integration: UUID, database_url: str) -> None:
@@ -229,15 +227,33 @@ def test_a_token_is_saved_as_the_crm_reads_it(database: Database, integration: U
     assert row[0]["wppJwtExpiresAt"] == int(NOW.timestamp() * 1000)
 
 
-@pytest.mark.parametrize("nonsense", [{"wppJwtExpiresAt": "soon"}, {"wppJwtExpiresAt": 1e300}, {"wppJwtToken": None}])
+NO_ENDS: list[object] = ["soon", 1e300, -(10**15), None, True, []]
+NO_TOKENS: list[object] = [None, 5, True, {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("key", "nonsense"),
+    [*[("wppJwtExpiresAt", end) for end in NO_ENDS], *[("wppJwtToken", value) for value in NO_TOKENS]],
+)
 def test_a_token_that_somebody_else_spoilt_is_none(
-    database: Database, integration: UUID, database_url: str, nonsense: dict[str, Any]
+    database: Database, integration: UUID, database_url: str, key: str, nonsense: object
 ) -> None:
     database.save(ACCOUNT, token("jwt"))
     with psycopg.connect(database_url) as db:
         change = "update messenger_integrations set settings = settings || %s where id = %s"
-        db.execute(change, (Jsonb(nonsense), integration))
-    assert database.load(ACCOUNT) is None
+        db.execute(change, (Jsonb({key: nonsense}), integration))
+    assert database.load(ACCOUNT) == Kept(SecretStr("key"), None)
+
+
+@pytest.mark.parametrize("nonsense", [None, 5, "", [], {"a": 1}])
+def test_a_key_that_is_none_is_told_as_missing(
+    database: Database, integration: UUID, database_url: str, nonsense: object
+) -> None:
+    with psycopg.connect(database_url) as db:
+        change = "update messenger_integrations set settings = settings || %s where id = %s"
+        db.execute(change, (Jsonb({"wppApiKey": nonsense}), integration))
+    with pytest.raises(InvalidApiKeyError, match="force_recreate"):
+        database.api_key(ACCOUNT)
 
 
 def test_a_user_s_token_tells_their_organization(

@@ -14,14 +14,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.deadline import within
-from shared.errors import InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
+from shared.errors import DatabaseUnavailableError, InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
 from shared.tokens import TokenAuth, TokenCache
 from shared.tokens.store import Minted, Token
 from shared.tokens.times import Times
+from tests.shared.tokens.stores import MemoryStore
 
 ACCOUNT = "0000000000042"
 KEY = f"wpp:token:{{{ACCOUNT}}}"
-QUICK = Times(lease_s=2, mint_s=1, pause_s=0.1, refused_s=0.3)
+QUICK = Times(store_s=0.5, mint_s=1, spare_s=0.5, pause_s=0.1, refused_s=0.3)
 
 
 class Mint:
@@ -36,12 +37,12 @@ class Mint:
         self._at_once = 0
         self._lock = threading.Lock()
 
-    def __call__(self, account: str) -> Minted:
+    def __call__(self, api_key: SecretStr) -> Minted:
         with self._lock:
             self.calls += 1
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            value = f"{account}-{self.calls}"
+            value = f"{api_key.get_secret_value()}-{self.calls}"
         time.sleep(self.takes_s)
         with self._lock:
             self._at_once -= 1
@@ -49,24 +50,6 @@ class Mint:
         if self.failure:
             raise self.failure
         return Minted(SecretStr(value), self.life_s)
-
-
-class Store:
-    """The integration's settings."""
-
-    def __init__(self, *tokens: tuple[str, Token]) -> None:
-        self.tokens = dict(tokens)
-        self.failure: Exception | None = None
-
-    def load(self, account: str) -> Token | None:
-        if self.failure:
-            raise self.failure
-        return self.tokens.get(account)
-
-    def save(self, account: str, token: Token) -> None:
-        if self.failure:
-            raise self.failure
-        self.tokens[account] = token
 
 
 def stored(value: str, left_s: float) -> tuple[str, Token]:
@@ -104,7 +87,7 @@ def refreshes_end() -> None:
 
 def test_layers_nearest_first(redis_client: "redis.Redis") -> None:
     """This process, Redis, the store, the platform: each is asked only when the nearer ones have nothing."""
-    mint, store = Mint(), Store()
+    mint, store = Mint(), MemoryStore()
     first = TokenCache(redis_client, mint, store)
     token = first.get(ACCOUNT)
     assert first.flush()
@@ -120,7 +103,7 @@ def test_layers_nearest_first(redis_client: "redis.Redis") -> None:
 @pytest.mark.parametrize("left_s", [-5, 30, 59])
 def test_a_stored_token_that_no_longer_counts_is_left(redis_client: "redis.Redis", left_s: float) -> None:
     """A token counts while it has more than 60 s left."""
-    cache = TokenCache(redis_client, Mint(), Store(stored("old", left_s)))
+    cache = TokenCache(redis_client, Mint(), MemoryStore(stored("old", left_s)))
     assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"
     assert cache.flush()
 
@@ -128,7 +111,7 @@ def test_a_stored_token_that_no_longer_counts_is_left(redis_client: "redis.Redis
 def test_a_stored_token_that_was_refused_is_not_taken_again(redis_client: "redis.Redis") -> None:
     """After a 401 with the token from the store, the platform is asked for another one."""
     mint = Mint()
-    cache = TokenCache(redis_client, mint, Store(stored("revoked", 600)))
+    cache = TokenCache(redis_client, mint, MemoryStore(stored("revoked", 600)))
     refused = cache.get(ACCOUNT)
     assert value(refused) == "revoked"
     assert cache.invalidate(ACCOUNT, refused.generation)
@@ -136,11 +119,55 @@ def test_a_stored_token_that_was_refused_is_not_taken_again(redis_client: "redis
     assert cache.flush()
 
 
-def test_a_store_that_is_away_costs_nothing_but_its_layer(redis_client: "redis.Redis") -> None:
-    """Neither reading nor saving may keep a token from who needs it."""
-    store = Store()
-    store.failure = UnavailableError("away")
-    cache = TokenCache(redis_client, Mint(), store)
+def test_a_store_that_is_away_has_no_key_either(redis_client: "redis.Redis") -> None:
+    """Without a key nobody is asked: nothing was sent, and the store is left alone for a moment."""
+    mint, store = Mint(), MemoryStore()
+    store.failure = DatabaseUnavailableError("away")
+    cache = TokenCache(redis_client, mint, store)
+    for _ in range(3):
+        with pytest.raises(UnavailableError) as caught:
+            cache.get(ACCOUNT)
+        assert caught.value.retry_after_s
+    assert (mint.calls, store.loads) == (0, 1)
+
+
+def test_a_store_that_takes_nothing_costs_nothing_but_its_layer(redis_client: "redis.Redis") -> None:
+    """A token that cannot be saved is used all the same."""
+
+    class ReadOnly(MemoryStore):
+        def save(self, account: str, token: Token) -> None:
+            msg = f"{account} {token.generation}"
+            raise DatabaseUnavailableError(msg)
+
+    cache = TokenCache(redis_client, Mint(), ReadOnly())
+    assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"
+    assert cache.flush()
+
+
+def test_a_flight_reads_the_store_once(redis_client: "redis.Redis") -> None:
+    """The stored token and the key are of the same row, cold as well as for a refresh."""
+    mint, store = Mint(), MemoryStore()
+    cache = TokenCache(redis_client, mint, store)
+    cache.get(ACCOUNT)
+    assert (mint.calls, store.loads) == (1, 1)
+    redis_client.hset(KEY, "soft", 1)
+    TokenCache(redis_client, mint, store).get(ACCOUNT)
+    refreshes_end()
+    assert (mint.calls, store.loads) == (2, 2)
+
+
+def test_an_account_without_a_key_is_told_the_way_out(redis_client: "redis.Redis") -> None:
+    mint, store = Mint(), MemoryStore()
+    store.keys[ACCOUNT] = None
+    with pytest.raises(InvalidApiKeyError, match="force_recreate"):
+        TokenCache(redis_client, mint, store).get(ACCOUNT)
+    assert mint.calls == 0
+
+
+@pytest.mark.parametrize("spoilt", ["", "two words", "line\nbreak", "ключ", "\x7f"])
+def test_a_stored_token_that_cannot_be_sent_is_left(redis_client: "redis.Redis", spoilt: str) -> None:
+    """It would break the call, and nobody could tell whether the message had left."""
+    cache = TokenCache(redis_client, Mint(), MemoryStore(stored(spoilt, 600)))
     assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"
     assert cache.flush()
 
@@ -148,7 +175,7 @@ def test_a_store_that_is_away_costs_nothing_but_its_layer(redis_client: "redis.R
 def test_cold_threads_share_one_mint(redis_client: "redis.Redis") -> None:
     """64 threads without a token: one asks, all have its answer."""
     mint = Mint(takes_s=0.1)
-    cache = TokenCache(redis_client, mint)
+    cache = TokenCache(redis_client, mint, MemoryStore())
     found = together(64, lambda: cache.get(ACCOUNT))
     assert len(set(found)) == 1
     assert mint.calls == 1
@@ -157,7 +184,7 @@ def test_cold_threads_share_one_mint(redis_client: "redis.Redis") -> None:
 def test_short_tokens_are_never_served_expired(redis_client: "redis.Redis") -> None:
     """64 threads over many one-second tokens: never two mints at once, and nobody holds one that has ended."""
     mint = Mint(life_s=1.0, takes_s=0.05)
-    caches = [TokenCache(redis_client, mint) for _ in range(4)]
+    caches = [TokenCache(redis_client, mint, MemoryStore()) for _ in range(4)]
     end, slow, late = time.monotonic() + 4, [], []
 
     def work(cache: TokenCache) -> None:
@@ -179,13 +206,15 @@ def test_short_tokens_are_never_served_expired(redis_client: "redis.Redis") -> N
 def test_refresh_goes_on_behind_the_valid_token(redis_client: "redis.Redis") -> None:
     """While one refreshes ahead, everybody, who does it included, is served the valid token at once."""
     mint = Mint(life_s=2.0)
-    cache = TokenCache(redis_client, mint)
+    cache = TokenCache(redis_client, mint, MemoryStore())
     first = cache.get(ACCOUNT)
     mint.takes_s = 0.5
     redis_client.hset(KEY, "soft", 1)
-    other = TokenCache(redis_client, mint)
+    other = TokenCache(redis_client, mint, MemoryStore())
     began = time.monotonic()
-    assert {value(other.get(ACCOUNT)), value(TokenCache(redis_client, mint).get(ACCOUNT))} == {value(first)}
+    assert {value(other.get(ACCOUNT)), value(TokenCache(redis_client, mint, MemoryStore()).get(ACCOUNT))} == {
+        value(first)
+    }
     assert time.monotonic() - began < 0.3
     assert [thread.name for thread in threading.enumerate() if "refresh" in thread.name] == [f"token-refresh-{ACCOUNT}"]
     refreshes_end()
@@ -195,13 +224,13 @@ def test_refresh_goes_on_behind_the_valid_token(redis_client: "redis.Redis") -> 
 def test_a_failed_refresh_leaves_the_valid_token(redis_client: "redis.Redis") -> None:
     """A platform that is away, or that refuses the key, is noticed only when there is no valid token any more."""
     mint = Mint()
-    TokenCache(redis_client, mint).get(ACCOUNT)
+    TokenCache(redis_client, mint, MemoryStore()).get(ACCOUNT)
     for failure in (UnavailableError("away"), InvalidApiKeyError("refused")):
         mint.failure = failure
         redis_client.hset(KEY, "soft", 1)
         redis_client.delete(f"{KEY}:pause")
         for _ in range(3):
-            assert value(TokenCache(redis_client, mint).get(ACCOUNT)) == f"{ACCOUNT}-1"
+            assert value(TokenCache(redis_client, mint, MemoryStore()).get(ACCOUNT)) == f"{ACCOUNT}-1"
             refreshes_end()
     assert mint.calls == 3
 
@@ -209,7 +238,7 @@ def test_a_failed_refresh_leaves_the_valid_token(redis_client: "redis.Redis") ->
 def test_a_refused_token_is_dropped_only_once(redis_client: "redis.Redis") -> None:
     """50 threads with the same refused token: one more mint, and a late 401 leaves the new one alone."""
     mint = Mint(takes_s=0.05)
-    cache = TokenCache(redis_client, mint)
+    cache = TokenCache(redis_client, mint, MemoryStore())
     old = cache.get(ACCOUNT)
 
     def refused() -> Token:
@@ -225,7 +254,7 @@ def test_a_refused_key_is_asked_with_once_a_while(redis_client: "redis.Redis") -
     """All are told at once; the platform hears of it again only when the memory has ended."""
     mint = Mint()
     mint.failure = InvalidApiKeyError("refused; use force_recreate")
-    caches = [TokenCache(redis_client, mint, times=QUICK) for _ in range(2)]
+    caches = [TokenCache(redis_client, mint, MemoryStore(), times=QUICK) for _ in range(2)]
     for cache in caches * 10:
         with pytest.raises(InvalidApiKeyError, match="force_recreate"):
             cache.get(ACCOUNT)
@@ -236,31 +265,67 @@ def test_a_refused_key_is_asked_with_once_a_while(redis_client: "redis.Redis") -
     assert mint.calls == 2
 
 
-def test_a_repaired_key_works_at_once(redis_client: "redis.Redis") -> None:
-    """No refusal of the old key is remembered."""
-    mint = Mint()
-    mint.failure = InvalidApiKeyError("refused")
-    cache = TokenCache(redis_client, mint)
-    with pytest.raises(InvalidApiKeyError):
-        cache.get(ACCOUNT)
-    assert cache.is_refused(ACCOUNT)
-    mint.failure = None
-    cache.forget_refusal(ACCOUNT)
-    assert not cache.is_refused(ACCOUNT)
-    assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-2"
-
-
 def test_an_adopted_token_needs_no_mint(redis_client: "redis.Redis") -> None:
-    """The first token of a new key is published as it is, over an older one and a refusal."""
-    mint, store = Mint(), Store()
+    """The first token of a repaired key is published at once, over an older one and a refusal of the old key."""
+    mint, store = Mint(), MemoryStore()
     mint.failure = InvalidApiKeyError("refused")
     cache = TokenCache(redis_client, mint, store)
     with pytest.raises(InvalidApiKeyError):
         cache.get(ACCOUNT)
-    cache.adopt(ACCOUNT, Minted(SecretStr("first"), 900))
-    assert value(cache.get(ACCOUNT)) == value(TokenCache(redis_client, mint).get(ACCOUNT)) == "first"
+    assert cache.is_refused(ACCOUNT)
+    cache.adopt(ACCOUNT, lambda: Minted(SecretStr("first"), 900))
+    assert not cache.is_refused(ACCOUNT)
+    assert value(cache.get(ACCOUNT)) == value(TokenCache(redis_client, mint, store).get(ACCOUNT)) == "first"
     assert cache.flush()
     assert value(store.tokens[ACCOUNT]) == "first"
+    assert mint.calls == 1
+
+
+def test_an_adopted_token_that_comes_late_leaves_a_younger_one(redis_client: "redis.Redis") -> None:
+    """Its place is where its question was asked, not where the answer came in."""
+    cache, store = TokenCache(redis_client, Mint(), MemoryStore()), MemoryStore()
+
+    def slow() -> Minted:
+        redis_client.delete(f"{KEY}:lease")  # it took too long, and somebody else was elected
+        cache.get(ACCOUNT)
+        return Minted(SecretStr("older"), 900)
+
+    other = TokenCache(redis_client, Mint(), store)
+    other.adopt(ACCOUNT, slow)
+    assert value(other.get(ACCOUNT)) == f"{ACCOUNT}-1"
+    assert cache.flush()
+    assert other.flush()
+    assert store.tokens == {}
+
+
+def test_nobody_asks_with_a_new_key_while_its_first_token_is_got(redis_client: "redis.Redis") -> None:
+    """A new key may be refused at first: others wait for who knows that, and are not told `refused` meanwhile."""
+    mint = Mint()
+    mint.failure = InvalidApiKeyError("too new")
+    cache, found = TokenCache(redis_client, mint, MemoryStore()), list[object]()
+    waiting = threading.Thread(target=lambda: found.extend(together(4, lambda: value(cache.get(ACCOUNT)))))
+
+    def first() -> Minted:
+        waiting.start()
+        time.sleep(0.2)
+        return Minted(SecretStr("first"), 900)
+
+    TokenCache(redis_client, mint, MemoryStore()).adopt(ACCOUNT, first)
+    waiting.join()
+    assert found == ["first"] * 4
+    assert mint.calls == 0
+
+
+def test_a_first_token_that_does_not_come_ends_its_flight(redis_client: "redis.Redis") -> None:
+    """What kept it away is raised as it is, and nobody waits for it any longer."""
+
+    def refused() -> Minted:
+        msg = "a proxy says no"
+        raise RefusedError(msg, status=403)
+
+    with pytest.raises(RefusedError, match="a proxy says no"):
+        TokenCache(redis_client, Mint(), MemoryStore()).adopt(ACCOUNT, refused)
+    assert redis_client.get(f"{KEY}:lease") is None
 
 
 @pytest.mark.parametrize("failure", [UnavailableError("away"), RefusedError("a proxy says no", status=403)])
@@ -268,7 +333,7 @@ def test_a_platform_that_cannot_be_asked_is_left_alone(redis_client: "redis.Redi
     """Whatever keeps a token from us never counts as an answer about the message: it is tried again later."""
     mint = Mint()
     mint.failure = failure
-    cache = TokenCache(redis_client, mint)
+    cache = TokenCache(redis_client, mint, MemoryStore())
     for _ in range(3):
         with pytest.raises(UnavailableError) as caught:
             cache.get(ACCOUNT)
@@ -281,7 +346,7 @@ def test_a_limit_is_kept_to(redis_client: "redis.Redis") -> None:
     """A 429 from /auth/token holds back everybody for as long as it says."""
     mint = Mint()
     mint.failure = LimitedError("slow down", retry_after_s=30)
-    cache = TokenCache(redis_client, mint)
+    cache = TokenCache(redis_client, mint, MemoryStore())
     with pytest.raises(LimitedError):
         cache.get(ACCOUNT)
     with pytest.raises(UnavailableError) as caught:
@@ -293,7 +358,7 @@ def test_a_fault_of_our_own_ends_its_flight(redis_client: "redis.Redis") -> None
     """An error that nobody foresaw is raised as it is, and does not hold the lease."""
     mint = Mint()
     mint.failure = KeyError("no such account")
-    cache = TokenCache(redis_client, mint)
+    cache = TokenCache(redis_client, mint, MemoryStore())
     with pytest.raises(KeyError):
         cache.get(ACCOUNT)
     assert redis_client.get(f"{KEY}:lease") is None
@@ -302,7 +367,7 @@ def test_a_fault_of_our_own_ends_its_flight(redis_client: "redis.Redis") -> None
 def test_waiting_ends_in_time(redis_client: "redis.Redis") -> None:
     """Who waits for another's answer gives up after its own time, and is told that nothing was sent."""
     mint = Mint(takes_s=1.5)
-    caches = [TokenCache(redis_client, mint) for _ in range(2)]
+    caches = [TokenCache(redis_client, mint, MemoryStore()) for _ in range(2)]
     minting = threading.Thread(target=caches[0].get, args=(ACCOUNT,))
     minting.start()
     time.sleep(0.1)
@@ -317,12 +382,12 @@ def test_waiting_ends_in_time(redis_client: "redis.Redis") -> None:
 def test_a_late_answer_does_not_replace_a_younger_token(redis_client: "redis.Redis") -> None:
     """A holder that was paused past its lease gets the younger token, not its own."""
     slow, quick = Mint(takes_s=0.5), Mint()
-    paused = TokenCache(redis_client, slow, times=replace(QUICK, lease_s=0.1))
+    paused = TokenCache(redis_client, slow, MemoryStore(), times=replace(QUICK, store_s=0.05, mint_s=0.05, spare_s=0))
     found: list[Token] = []
     thread = threading.Thread(target=lambda: found.append(paused.get(ACCOUNT)))
     thread.start()
     time.sleep(0.2)
-    younger = TokenCache(redis_client, quick).get(ACCOUNT)
+    younger = TokenCache(redis_client, quick, MemoryStore()).get(ACCOUNT)
     thread.join()
     assert found[0].generation == younger.generation
     assert slow.calls == quick.calls == 1
@@ -331,8 +396,12 @@ def test_a_late_answer_does_not_replace_a_younger_token(redis_client: "redis.Red
 def test_redis_away_is_told_as_unavailable() -> None:
     """Without Redis there is no token; nothing was sent."""
     with redis.Redis(port=1, retry=Retry(NoBackoff(), 0)) as client:
-        cache = TokenCache(client, Mint())
-        for call in (cache.get, cache.forget_refusal, lambda account: cache.invalidate(account, 1)):
+        cache = TokenCache(client, Mint(), MemoryStore())
+        for call in (
+            cache.get,
+            lambda account: cache.adopt(account, lambda: Minted(SecretStr("first"), 900)),
+            lambda account: cache.invalidate(account, 1),
+        ):
             with pytest.raises(UnavailableError, match="Redis did not answer"):
                 call(ACCOUNT)
 
@@ -352,7 +421,7 @@ class Door:
 
 def test_auth_repeats_a_refused_call_once_with_another_token(redis_client: "redis.Redis") -> None:
     """401: the token is dropped, and the whole call is made again with a new one."""
-    cache, door = TokenCache(redis_client, Mint()), Door(f"{ACCOUNT}-2")
+    cache, door = TokenCache(redis_client, Mint(), MemoryStore()), Door(f"{ACCOUNT}-2")
     with httpx.Client(transport=httpx.MockTransport(door), auth=TokenAuth(cache, ACCOUNT)) as client:
         assert client.post("http://platform.test/", json={"to": "1"}).status_code == 200
         assert client.post("http://platform.test/", json={"to": "1"}).status_code == 200
@@ -361,20 +430,48 @@ def test_auth_repeats_a_refused_call_once_with_another_token(redis_client: "redi
 
 
 def test_auth_never_loops(redis_client: "redis.Redis") -> None:
-    """A platform that takes no token at all is asked twice, and its 401 is handed on."""
+    """A platform that takes no token at all is asked twice, its 401 is handed on, and nobody asks for some seconds."""
     mint = Mint()
     door = Door()
-    auth = TokenAuth(TokenCache(redis_client, mint), ACCOUNT)
+    auth = TokenAuth(TokenCache(redis_client, mint, MemoryStore()), ACCOUNT)
     with httpx.Client(transport=httpx.MockTransport(door), auth=auth) as client:
         assert client.get("http://platform.test/").status_code == 401
+        with pytest.raises(UnavailableError) as caught:
+            client.get("http://platform.test/")
+    assert caught.value.retry_after_s == pytest.approx(5, abs=0.5)
     assert len(door.seen) == 2
     assert mint.calls == 2
+
+
+@pytest.mark.parametrize("fault", [AttributeError("'NoneType' object"), KeyError("wppApiKey"), ValueError("no time")])
+def test_a_fault_of_our_own_over_a_token_is_told_as_not_sent(redis_client: "redis.Redis", fault: Exception) -> None:
+    """Only what happens to the call itself may leave open whether it arrived."""
+    store, door = MemoryStore(), Door()
+    store.failure = fault
+    auth = TokenAuth(TokenCache(redis_client, Mint(), store), ACCOUNT)
+    with httpx.Client(transport=httpx.MockTransport(door), auth=auth) as client:
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                client.get("http://platform.test/")
+    assert door.seen == []
+    assert store.loads == 1, "the account is left alone for a moment"
+
+
+def test_a_401_that_cannot_be_noted_is_told_as_not_sent(redis_client: "redis.Redis") -> None:
+    """Redis goes away between the call and its answer: the platform has refused it all the same."""
+    with redis.Redis(port=1, retry=Retry(NoBackoff(), 0)) as away:
+        cache = TokenCache(redis_client, Mint(), MemoryStore())
+        auth = TokenAuth(cache, ACCOUNT)
+        cache.get(ACCOUNT)
+        cache._flights._script.registered_client = away  # noqa: SLF001 - its Redis is away from now on
+        with httpx.Client(transport=httpx.MockTransport(Door()), auth=auth) as client, pytest.raises(UnavailableError):
+            client.get("http://platform.test/")
 
 
 def test_auth_keeps_to_the_deadline_of_its_call(redis_client: "redis.Redis") -> None:
     """A call without time for a token fails before anything is sent."""
     door = Door()
-    auth = TokenAuth(TokenCache(redis_client, Mint()), ACCOUNT)
+    auth = TokenAuth(TokenCache(redis_client, Mint(), MemoryStore()), ACCOUNT)
     with httpx.Client(transport=httpx.MockTransport(door), auth=auth) as client:  # noqa: SIM117 - the call is what fails
         with within(0.5), pytest.raises(UnavailableError):
             client.get("http://platform.test/")
@@ -383,7 +480,7 @@ def test_auth_keeps_to_the_deadline_of_its_call(redis_client: "redis.Redis") -> 
 
 def test_no_text_of_a_token_shows_its_value(redis_client: "redis.Redis", capsys: pytest.CaptureFixture[str]) -> None:
     """Neither repr nor str nor what the cache logs."""
-    cache = TokenCache(redis_client, lambda _account: Minted(SecretStr("very-secret"), 900), Store())
+    cache = TokenCache(redis_client, lambda _key: Minted(SecretStr("very-secret"), 900), MemoryStore())
     token = cache.get(ACCOUNT)
     cache.flush()
     shown = f"{token!r} {token} {Minted(SecretStr('very-secret'), 1)!r}"

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from shared.tokens import TokenCache
 from shared.tokens.store import Minted
+from tests.shared.tokens.stores import MemoryStore
 
 ACCOUNT = "0000000000042"
 LIFE_S = 900.0
@@ -22,12 +23,12 @@ def test_a_day_of_four_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: now)
     minted_at: list[float] = []
 
-    def mint(_account: str) -> Minted:
+    def mint(_api_key: SecretStr) -> Minted:
         minted_at.append(now)
         return Minted(SecretStr(str(now + LIFE_S)), LIFE_S)
 
     server = fakeredis.FakeServer()
-    workers = [TokenCache(fakeredis.FakeRedis(server=server), mint, clock=lambda: now) for _ in range(4)]
+    workers = [TokenCache(fakeredis.FakeRedis(server=server), mint, MemoryStore(), clock=lambda: now) for _ in range(4)]
     dice = random.Random(4)  # noqa: S311 - a repeatable day
     refused = 0
     for _ in range(24 * 360):

@@ -1,7 +1,8 @@
 """The protocol of single flight, on a real Redis: as a state machine, and step by step where a step needs its name."""
 
-import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
@@ -17,8 +18,33 @@ KEY = f"wpp:token:{{{ACCOUNT}}}"
 LONG = Life(900, 840, 600)
 
 
+LEASE_S = 60.0
+STRIKES = (10, 5, 60)
+"""Seconds: what counts as young, the pause after two in a row, the longest one."""
+
+
 def ask(flights: Flights, unwanted: int | None = None) -> object:
     return flights.ask(ACCOUNT, unwanted=unwanted, may_mint=True, may_ahead=True)
+
+
+class Repeating(Flights):
+    """Loses the reply of a command when told to, as a connection that breaks; the client then repeats it."""
+
+    loses = False
+
+    def _run(self, account: str, operation: str, *arguments: str | float) -> Any:
+        first = super()._run(account, operation, *arguments)
+        if not self.loses:
+            return first
+        self.loses = False
+        return super()._run(account, operation, *arguments)
+
+
+@contextmanager
+def losing(flights: Repeating, lost: bool) -> Iterator[None]:  # noqa: FBT001
+    flights.loses = lost
+    yield
+    flights.loses = False
 
 
 class Protocol(RuleBasedStateMachine):
@@ -27,7 +53,7 @@ class Protocol(RuleBasedStateMachine):
     def __init__(self, client: "redis.Redis") -> None:
         super().__init__()
         self.redis = client
-        self.clients = [Flights(client, lease_s=60) for _ in range(3)]
+        self.clients = [Repeating(client, LEASE_S) for _ in range(3)]
         self.airborne: set[tuple[int, int]] = set()
         """Who has been elected and not landed: client and fence."""
         self.holder: tuple[int, int] | None = None
@@ -43,12 +69,18 @@ class Protocol(RuleBasedStateMachine):
         generation, value = cast("list[bytes | None]", self.redis.hmget(KEY, ["gen", "value"]))
         return int(generation or 0), value.decode() if value else None
 
-    @rule(who=st.integers(0, 2), refused=st.booleans())
-    def ask(self, who: int, refused: bool) -> None:  # noqa: FBT001 - hypothesis calls it by name
-        """One lease holder at a time, fences that only rise, and never the token that the asker does not want."""
+    @rule(who=st.integers(0, 2), refused=st.booleans(), may_mint=st.booleans(), lost=st.booleans())
+    def ask(self, who: int, refused: bool, may_mint: bool, lost: bool) -> None:  # noqa: FBT001 - hypothesis' way
+        """One lease holder at a time, fences that only rise, and never the token that the asker does not want.
+
+        Nor does a lost reply leave an election that nobody knows of.
+        """
         unwanted = self.stored()[0] if refused else None
-        match ask(self.clients[who], unwanted):
+        with losing(self.clients[who], lost):
+            answer = self.clients[who].ask(ACCOUNT, unwanted=unwanted, may_mint=may_mint, may_ahead=True)
+        match answer:
             case Elected(fence=fence):
+                assert may_mint
                 self.elected(who, fence)
             case Held(value=value, generation=generation, fence=ahead):
                 assert generation != unwanted
@@ -66,8 +98,8 @@ class Protocol(RuleBasedStateMachine):
         self.highest, self.holder = fence, (who, fence)
         self.airborne.add(self.holder)
 
-    @rule(data=st.data(), how=st.sampled_from(["token", "token", "refused", "failed"]))
-    def land(self, data: st.DataObject, how: str) -> None:
+    @rule(data=st.data(), how=st.sampled_from(["token", "token", "refused", "failed"]), lost=st.booleans())
+    def land(self, data: st.DataObject, how: str, lost: bool) -> None:  # noqa: FBT001
         """Any flight may land, however late; only a younger token than the stored one is published."""
         if not self.airborne:
             return
@@ -75,29 +107,33 @@ class Protocol(RuleBasedStateMachine):
         self.airborne.discard((who, fence))
         before = self.stored()[0]
         flights, value = self.clients[who], f"token-{who}-{fence}"
-        if how == "token":
-            assert flights.land(ACCOUNT, fence, value, LONG) == (fence > before)
-            if fence > before:
-                self.published[fence] = value
-        elif how == "refused":
-            flights.refuse(ACCOUNT, fence, "why", 5)
-        else:
-            flights.fail(ACCOUNT, fence, 5, 5)
+        with losing(flights, lost):
+            if how == "token":
+                assert flights.land(ACCOUNT, fence, value, LONG) == (fence > before)
+                if fence > before:
+                    self.published[fence] = value
+            elif how == "refused":
+                flights.refuse(ACCOUNT, fence, "why", 5)
+            else:
+                flights.fail(ACCOUNT, fence, 5, 5)
         if self.holder == (who, fence):
             self.holder = None
         assert self.redis.llen(f"{KEY}:bell:{fence}") == 1, "whoever waits for it wakes"
 
-    @rule(who=st.integers(0, 2))
-    def adopt(self, who: int) -> None:
-        fence = self.clients[who].adopt(ACCOUNT, "adopted", LONG)
-        assert fence > self.highest
-        self.highest, self.published[fence], self.holder = fence, "adopted", None
+    @rule(who=st.integers(0, 2), lost=st.booleans())
+    def key_is_repaired(self, who: int, lost: bool) -> None:  # noqa: FBT001
+        """Its flight takes the lease over, whoever has it; all that began before are fenced off when it lands."""
+        with losing(self.clients[who], lost):
+            fence = self.clients[who].begin(ACCOUNT)
+        assert not self.clients[who].is_refused(ACCOUNT)
+        self.holder = None
+        self.elected(who, fence)
 
     @rule(who=st.integers(0, 2), older=st.integers(0, 2))
     def drop(self, who: int, older: int) -> None:
         """Only the stored generation can be dropped, once."""
         generation, value = self.stored()
-        dropped = self.clients[who].drop(ACCOUNT, generation - older)
+        dropped = self.clients[who].drop(ACCOUNT, generation - older, *STRIKES)
         assert dropped == (value is not None and older == 0)
         if dropped:
             self.dropped.add(generation)
@@ -105,11 +141,6 @@ class Protocol(RuleBasedStateMachine):
     @rule()
     def lease_ends(self) -> None:
         self.redis.delete(f"{KEY}:lease")
-        self.holder = None
-
-    @rule(who=st.integers(0, 2))
-    def key_is_repaired(self, who: int) -> None:
-        self.clients[who].forget(ACCOUNT)
         self.holder = None
 
     @rule()
@@ -145,7 +176,7 @@ class Protocol(RuleBasedStateMachine):
     def the_lease_is_with_its_holder(self) -> None:
         lease: Any = self.redis.get(f"{KEY}:lease")
         expected = f"{self.clients[self.holder[0]].owner}:{self.holder[1]}" if self.holder else None
-        assert (lease.decode() if lease else None) == expected
+        assert (lease.decode().rpartition(":")[0] if lease else None) == expected
 
 
 def test_the_protocol_keeps_its_promises(redis_client: "redis.Redis") -> None:
@@ -163,6 +194,12 @@ def elect(flights: Flights) -> int:
     answer = ask(flights)
     assert isinstance(answer, Elected)
     return answer.fence
+
+
+def publish(flights: Flights, life: Life) -> int:
+    fence = elect(flights)
+    assert flights.land(ACCOUNT, fence, "token", life)
+    return fence
 
 
 def test_a_landed_flight_wakes_even_who_comes_late(flights: Flights) -> None:
@@ -198,21 +235,104 @@ def test_a_refused_key_is_remembered_and_not_asked_with(flights: Flights, redis_
     assert redis_client.get(f"{KEY}:refused") is None
 
 
-def test_a_refusal_of_the_old_key_does_not_outlast_its_repair(flights: Flights) -> None:
-    """A flight with the old key that lands after the repair changes nothing."""
-    fence = elect(flights)
-    flights.forget(ACCOUNT)
-    flights.refuse(ACCOUNT, fence, "Invalid API key", 60)
-    assert isinstance(ask(flights), Elected)
+def test_a_refusal_of_the_old_key_does_not_outlast_its_repair(flights: Flights, redis_client: "redis.Redis") -> None:
+    """A flight with the old key that lands after the repair changes nothing, and nor does its token."""
+    old = [elect(flights)]
+    redis_client.delete(f"{KEY}:lease")
+    old.append(elect(flights))
+    new = flights.begin(ACCOUNT)
+    flights.refuse(ACCOUNT, old[0], "Invalid API key", 60)
+    waited = ask(flights)
+    assert isinstance(waited, Underway)
+    assert waited.fence == new
+    assert flights.land(ACCOUNT, new, "new", LONG)
+    assert not flights.land(ACCOUNT, old[1], "of the old key", LONG)
+    assert isinstance(found := ask(flights), Held)
+    assert found.value == "new"
 
 
-def test_the_elected_learns_which_token_was_refused(flights: Flights) -> None:
+def test_the_elected_learns_that_a_token_was_refused(flights: Flights) -> None:
     """So that it does not take the same one from the store."""
-    generation = flights.adopt(ACCOUNT, "refused", LONG)
-    assert flights.drop(ACCOUNT, generation)
+    generation = publish(flights, LONG)
+    assert flights.drop(ACCOUNT, generation, *STRIKES)
     answer = ask(flights)
     assert isinstance(answer, Elected)
-    assert answer.refused_sha1 == hashlib.sha1(b"refused", usedforsecurity=False).hexdigest()
+    assert answer.after_refusal
+    flights.land(ACCOUNT, answer.fence, "another", LONG)
+    assert isinstance(again := ask(flights, answer.fence), Elected)
+    assert not again.after_refusal
+
+
+def test_an_election_whose_reply_was_lost_is_told_again(redis_client: "redis.Redis") -> None:
+    """Cold and ahead: else its account would wait for a holder that does not know that it is one."""
+    flights = Repeating(redis_client, LEASE_S)
+    with losing(flights, lost=True):
+        cold = elect(flights)
+    assert isinstance(ask(flights), Underway), "another ask of the same process is not meant"
+    assert flights.land(ACCOUNT, cold, "token", Life(900, 840, 0))
+    with losing(flights, lost=True):
+        ahead = ask(flights)
+    assert isinstance(ahead, Held)
+    assert ahead.fence
+    assert ahead.fence > cold
+    assert isinstance(other := ask(flights), Held)
+    assert other.fence is None
+
+
+def test_a_landing_whose_reply_was_lost_has_counted(redis_client: "redis.Redis") -> None:
+    """Its token is the newest, and goes on to the store."""
+    flights = Repeating(redis_client, LEASE_S)
+    with losing(flights, lost=True):
+        assert flights.land(ACCOUNT, elect(flights), "token", LONG)
+
+
+@pytest.mark.parametrize(("frozen_s", "published"), [(0, True), (60, True), (600, True), (1000, False)])
+def test_who_froze_before_landing_publishes_no_more_than_is_left(
+    redis_client: "redis.Redis",
+    frozen_s: int,
+    published: bool,  # noqa: FBT001
+) -> None:
+    """The fence tells when the flight began: what is more than a lease ago has been lived since."""
+    flights, lease_s = Flights(redis_client, 9), 9
+    elect(flights)
+    fence = int(time.time() - frozen_s) * 1000
+    redis_client.set(f"{KEY}:lease", f"{flights.owner}:{fence}:1")
+    assert flights.land(ACCOUNT, fence, "token", Life(900, 840, 600)) is published
+    assert redis_client.get(f"{KEY}:lease") is None
+    if published:
+        assert isinstance(found := ask(flights), Held)
+        lost_s = max(0, frozen_s - lease_s)
+        assert found.life.left_s == pytest.approx(900 - lost_s, abs=2)
+        assert found.life.usable_s == pytest.approx(840 - lost_s, abs=2)
+        assert found.life.fresh_s == pytest.approx(max(0, 600 - lost_s), abs=2)
+
+
+def test_the_same_token_again_is_not_refreshed_ahead_a_second_time(flights: Flights) -> None:
+    """A platform that hands out one token until its end has no other: it is asked again when that one is over."""
+    first = publish(flights, Life(900, 840, 0))
+    assert isinstance(ahead := ask(flights), Held)
+    assert ahead.fence
+    assert flights.land(ACCOUNT, ahead.fence, "token", Life(300, 240, 40))
+    assert isinstance(found := ask(flights), Held)
+    assert found.generation > first
+    assert found.life.fresh_s == found.life.usable_s == pytest.approx(240, abs=1)
+
+
+def test_a_token_refused_as_soon_as_the_one_before_it_pauses_the_account(
+    flights: Flights, redis_client: "redis.Redis"
+) -> None:
+    """The first may have been revoked; the second says that no token is taken: 5 s, 10 s, and so on up to the limit."""
+    pauses: list[float] = []
+    for _ in range(6):
+        assert flights.drop(ACCOUNT, publish(flights, LONG), *STRIKES)
+        answer = ask(flights)
+        pauses.append(round(answer.for_s) if isinstance(answer, Paused) else 0)
+        redis_client.delete(f"{KEY}:pause", f"{KEY}:lease")
+    assert pauses == [0, 5, 10, 20, 40, 60]
+    worked = publish(flights, LONG)
+    redis_client.hincrby(KEY, "at", -11_000)
+    assert flights.drop(ACCOUNT, worked, *STRIKES)
+    assert isinstance(ask(flights), Elected), "a token that has worked begins a new series"
 
 
 def test_who_may_not_mint_is_not_elected(flights: Flights) -> None:
@@ -223,7 +343,7 @@ def test_who_may_not_mint_is_not_elected(flights: Flights) -> None:
 
 def test_one_is_elected_to_refresh_ahead(flights: Flights) -> None:
     """The token goes on being used by all, and one of them refreshes it; none that may not."""
-    flights.adopt(ACCOUNT, "token", Life(900, 840, 0))
+    publish(flights, Life(900, 840, 0))
     idle = flights.ask(ACCOUNT, unwanted=None, may_mint=True, may_ahead=False)
     first, second = ask(flights), ask(flights)
     assert isinstance(idle, Held)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.tokens.lifetimes import DEFAULT_S, LONGEST_S, claims, expiry_s, lifetime_s
+from shared.tokens.lifetimes import DEFAULT_S, LONGEST_S, claims, expiry_s, lifetime_s, whole_s
 
 NOW = 1_790_000_000
 
@@ -47,6 +47,25 @@ def test_a_date_that_is_wrong_is_not_believed() -> None:
 def test_milliseconds_are_understood() -> None:
     assert lifetime_s(jwt(iat=NOW * 1000, exp=(NOW + 900) * 1000)) == 899
     assert expiry_s(jwt(exp=NOW * 1000)) == NOW
+
+
+@pytest.mark.parametrize(("expires_in", "expected"), [(None, 899), (600, 599), ("nonsense", 899), (3600, 899)])
+def test_an_end_alone_is_seen_from_our_clock(expires_in: object, expected: float) -> None:
+    """Neither `iat` nor a Date: `exp` still counts before `expires_in`, which bounds what a wrong clock would add."""
+    token = jwt(exp=time.time() + 900)
+    assert lifetime_s(token, expires_in=expires_in) == pytest.approx(expected, abs=1)
+
+
+def test_an_end_that_our_clock_has_passed_leaves_it_to_the_answer() -> None:
+    token = jwt(exp=time.time() - 5)
+    assert lifetime_s(token, expires_in=600) == 600
+    assert lifetime_s(token) == DEFAULT_S
+
+
+def test_a_whole_life_is_known_where_both_ends_are() -> None:
+    assert whole_s(jwt(iat=NOW, exp=NOW + 900)) == 900
+    assert whole_s(jwt(iat=NOW, exp=NOW + 10**9)) == LONGEST_S
+    assert [whole_s(token) for token in ("opaque", jwt(exp=NOW), jwt(iat=NOW), jwt(iat=NOW, exp=NOW - 1))] == [None] * 4
 
 
 @pytest.mark.parametrize(("expires_in", "expected"), [(600, 600), ("600", 600), (" 600.5 ", 600.5), (10**9, LONGEST_S)])

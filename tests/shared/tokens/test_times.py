@@ -2,33 +2,42 @@
 
 import pytest
 
-from shared.tokens.times import Times
+from shared.tokens.times import LAST_MOMENT_S, Times
 
 
 def test_a_usual_token() -> None:
     """15 minutes: it counts for 14, and is refreshed after 9 to 11 and a half."""
     for _ in range(100):
-        life = Times().life(900)
+        life = Times().life(900, 900)
         assert (life.left_s, life.usable_s) == (900, 840)
         assert 540 < life.fresh_s <= 675
 
 
-@pytest.mark.parametrize(("left_s", "usable_s"), [(600, 540), (300, 270), (3, 2.7), (0, 0)])
-def test_a_short_one_counts_while_a_tenth_is_left(left_s: float, usable_s: float) -> None:
+@pytest.mark.parametrize(("whole_s", "usable_s"), [(600, 540), (300, 270), (3, 2.7), (0, 0)])
+def test_a_short_one_counts_while_a_tenth_is_left(whole_s: float, usable_s: float) -> None:
     """Else one that lives for a minute would never count, and every call would ask for another."""
-    life = Times().life(left_s)
+    life = Times().life(whole_s, whole_s)
     assert life.usable_s == pytest.approx(usable_s)
     assert life.fresh_s <= life.usable_s
 
 
-def test_a_stored_one_keeps_its_whole_margin() -> None:
-    """What it has left is no whole life."""
-    life = Times().life(100, margin_s=60)
-    assert life.usable_s == 40
-    assert life.fresh_s == 36
+@pytest.mark.parametrize("left_s", [300, 100, 75])
+def test_one_that_has_lived_already_keeps_its_whole_margin(left_s: float) -> None:
+    """What it has left is no whole life: the last minute of 15 does not count, and a refresh is due in its last 6."""
+    life = Times().life(left_s, 900)
+    assert life.usable_s == max(left_s - 60, LAST_MOMENT_S)
+    assert life.fresh_s <= max(0, left_s - 225)
 
 
-def test_a_mint_and_the_store_fit_into_the_lease() -> None:
-    """The store may take two seconds, and some is to spare."""
+@pytest.mark.parametrize("left_s", [60, 30, 20, 5])
+def test_one_handed_out_in_its_last_minute_counts_for_a_moment(left_s: float) -> None:
+    """The platform has no better one: who is given it uses it, and asks again after half of what it had left."""
+    assert Times().life(left_s, 900).usable_s == min(LAST_MOMENT_S, left_s / 2)
+
+
+def test_a_flight_ends_before_its_lease() -> None:
+    """What it reads and what it asks fit into it, and some is to spare."""
     times = Times()
-    assert times.mint_s + 2 < times.lease_s
+    assert times.store_s + times.mint_s == times.flight_s
+    assert times.lease_s == times.flight_s + times.spare_s
+    assert times.spare_s >= 1

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from shared.tokens import TokenCache
 from shared.tokens.store import Minted
 from shared.tokens.times import Times
+from tests.shared.tokens.stores import MemoryStore
 
 
 def say(what: str, value: str) -> None:
@@ -29,7 +30,7 @@ def one_process(url: str, account: str, threads: int, times: tuple[float, float]
     first_mint_s, lease_s = times
     client = redis.Redis.from_url(url)
 
-    def mint(_account: str) -> Minted:
+    def mint(_api_key: SecretStr) -> Minted:
         is_first = client.incr("mints") == 1
         say("minting", "")
         time.sleep(first_mint_s if is_first else 0.1)
@@ -37,7 +38,7 @@ def one_process(url: str, account: str, threads: int, times: tuple[float, float]
         say("minted", value)
         return Minted(SecretStr(value), 900)
 
-    cache = TokenCache(client, mint, times=Times(lease_s=lease_s, mint_s=1))
+    cache = TokenCache(client, mint, MemoryStore(), Times(mint_s=lease_s - 1, store_s=0.5, spare_s=0.5))
 
     def get() -> None:
         time.sleep(max(0.0, start - time.monotonic()))

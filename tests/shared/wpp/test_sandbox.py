@@ -25,6 +25,7 @@ from shared.tokens import TokenAuth, TokenCache
 from shared.tokens.store import Minted
 from shared.wpp import Platform
 from shared.wpp.answers import Client
+from tests.shared.tokens.stores import MemoryStore
 
 SECRET = "a-secret-for-create-only"
 
@@ -33,11 +34,12 @@ class World:
     """The played platform, a client of it, and the keys that a database would hold."""
 
     def __init__(self, server: PlatformServer, redis_client: "redis.Redis") -> None:
-        self.keys: dict[str, SecretStr] = {}
+        self.store = MemoryStore()
+        self.keys = self.store.keys
         self.admin = httpx.Client(base_url=server.url)
         settings = PlatformSettings(wpp_base_url=server.url, wpp_secret=SecretStr(SECRET))
         self.platform = Platform(settings, auth=lambda account: TokenAuth(self.tokens, account), deadline_s=3)
-        self.tokens = TokenCache(redis_client, mint=lambda account: self.platform.mint_token(self.keys[account]))
+        self.tokens = TokenCache(redis_client, self.platform.mint_token, self.store)
 
     def connect(self) -> Client:
         """Create a client, and scan its code."""
@@ -165,7 +167,7 @@ def test_a_revoked_key_asks_the_platform_once(world: World) -> None:
     assert world.admin.get("/admin/ledger").json()["requests"]["POST /auth/token"] == {"403": 1}
     repaired = world.platform.create_client("org")
     world.keys[client.account] = repaired.api_key
-    world.tokens.forget_refusal(client.account)
+    world.tokens.adopt(client.account, lambda: world.platform.initial_token(repaired.api_key))
     assert world.platform.status(client.account) == "starting"
 
 
@@ -179,7 +181,7 @@ def test_a_new_key_is_asked_with_again(world: World) -> None:
         waits.append(seconds)
         time.sleep(seconds / 10)
 
-    world.tokens.adopt(client.account, world.platform.initial_token(client.api_key, sleep))
+    world.tokens.adopt(client.account, lambda: world.platform.initial_token(client.api_key, sleep))
     assert waits == [1, 2]
     assert world.platform.status(client.account) == "starting", "the adopted token serves"
 
@@ -187,7 +189,7 @@ def test_a_new_key_is_asked_with_again(world: World) -> None:
 def test_fifty_refused_at_once_mint_once(world: World) -> None:
     """50 threads whose token the platform no longer takes: one more mint, 50 answers."""
     client = world.connect()
-    world.tokens.adopt(client.account, Minted(SecretStr("no-longer-taken"), 900))
+    world.tokens.adopt(client.account, lambda: Minted(SecretStr("no-longer-taken"), 900))
     before = world.minted(client.account)
     barrier, sent = threading.Barrier(50), []
 

@@ -1,0 +1,62 @@
+"""Where a token comes from that Redis does not have: the store, which also has the account's key, or the platform."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from shared.deadline import within
+from shared.errors import InvalidApiKeyError
+from shared.tokens import lifetimes
+from shared.tokens.flights import Life
+from shared.tokens.store import Minted, TokenStore, still_valid
+from shared.tokens.times import Times
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A token, its times from `at` on by this process's clock, and whether the store had it."""
+
+    value: SecretStr
+    life: Life
+    at: float
+    stored: bool
+
+
+class Source:
+    """One store and one platform. `mint(api_key)` asks it; `clock` tells the seconds that pass."""
+
+    def __init__(
+        self,
+        mint: Callable[[SecretStr], Minted],
+        store: TokenStore,
+        times: Times,
+        clock: Callable[[], float],
+    ) -> None:
+        self._mint, self._store, self._times, self._clock = mint, store, times, clock
+
+    def obtain(self, account: str, *, look: bool) -> Found:
+        """Read what the store has, once; take its token if `look` says so and it counts, or ask with its key.
+
+        Raises:
+            InvalidApiKeyError: there is no key, or the platform refused it.
+            PipelineError: the store or the platform could not be asked.
+        """
+        started = self._clock()
+        with within(self._times.store_s):
+            kept = self._store.load(account)
+        if look and (valid := still_valid(kept.token)):
+            return self.found(valid, started, stored=True)
+        if kept.api_key is None:
+            msg = f"account {account} has no key: connect it again with force_recreate"
+            raise InvalidApiKeyError(msg)
+        started = self._clock()
+        with within(self._times.mint_s):
+            return self.found(self._mint(kept.api_key), started, stored=False)
+
+    def found(self, minted: Minted, started: float, *, stored: bool) -> Found:
+        """Return a token with its times. It may be as old as the question for it, which was asked at `started`."""
+        at = self._clock()
+        left_s = minted.life_s - (at - started)
+        whole_s = max(minted.life_s, minted.whole_s, lifetimes.whole_s(minted.value.get_secret_value()) or 0.0)
+        return Found(minted.value, self._times.life(left_s, whole_s), at, stored)

@@ -1,0 +1,26 @@
+"""A store in memory: what Supabase has of accounts, for tests of what is in front of it."""
+
+from pydantic import SecretStr
+
+from shared.tokens.store import Kept, Token
+
+
+class MemoryStore:
+    """Keeps tokens by account. Who is not in `keys` has its own account number as its key."""
+
+    def __init__(self, *tokens: tuple[str, Token]) -> None:
+        self.tokens = dict(tokens)
+        self.keys: dict[str, SecretStr | None] = {}
+        self.failure: Exception | None = None
+        self.loads = 0
+
+    def load(self, account: str) -> Kept:
+        self.loads += 1
+        if self.failure:
+            raise self.failure
+        return Kept(self.keys.get(account, SecretStr(account)), self.tokens.get(account))
+
+    def save(self, account: str, token: Token) -> None:
+        if self.failure:
+            raise self.failure
+        self.tokens[account] = token
