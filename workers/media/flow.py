@@ -56,25 +56,19 @@ def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
     return Settled("failed", outcomes, {"reason": detail, "code": reason})
 
 
-def _path(organization_id: UUID, event: MediaEvent, file: IO[bytes], kind: Kind) -> str:
-    """Return the file's key: the same file twice is one object, another one for the same message does not replace it."""
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # typeshed asks for more than it reads
-    return f"wpp/{organization_id}/{event.message.id}-{digest[:16]}.{kind.extension}"
-
-
-def _kept(
-    event: MediaEvent, path: str, found: tuple[IO[bytes], int, Kind], lease: Lease, files: Files
-) -> MessageOutcome:
-    """Store the file; return the row that shows it."""
-    file, size, kind = found
-    lease.renew()
-    try:
-        link = files.bucket.keep(path, file, kind.mime)
-    except FileTooLargeError as error:
-        raise UnfitError(Reason.TOO_LARGE, str(error)) from None
-    lease.check()
-    name = kinds.named(event.message.file_name or event.message.content, kind)
+def _kept(event: MediaEvent, route: Route, claim: Claim, here: Services, files: Files) -> MessageOutcome:
+    """Store the file; return the row that shows it. The same file twice is one object."""
+    message = event.message
+    with tempfile.TemporaryFile(prefix="wpp-media-") as file:
+        size = collect(event, file, claim, here, files)
+        kind = kinds.judge(file, message)
+        path = f"wpp/{route.organization_id}/{message.id}.{kind.extension}"
+        here.lanes.extend(claim)
+        try:
+            link = files.bucket.keep(path, file, kind.mime)
+        except FileTooLargeError as error:
+            raise UnfitError(Reason.TOO_LARGE, str(error)) from None
+    name = kinds.named(message.file_name or message.content, kind)
     known = {"media_path": path, "media_size": size}
     return _shown(event, "stored", known, file_url=link, file_name=name, file_type=kind.mime)
 
