@@ -1,7 +1,9 @@
 -- Lanes: events in strict order per lane, lanes taken in turn by tenant, one holder at a time.
 --
 -- ARGV[1] command, ARGV[2] its arguments as one JSON object; KEYS[1] the prefix of every key below.
--- Times are the server's, in ms. Every command may be sent twice: the second answer equals the first.
+-- Times are the server's, in ms. Every command may be sent twice, because its reply was lost, and has one effect: an
+-- append then says `same`, a gate that is open has nobody standing at it, and what a sweep took over in vain is taken
+-- over again a few seconds later.
 --
 --   event:{id}             hash    state queued|claimed|sent|failed|unknown|done, body, lane, tenant, kind, gates,
 --                                  attempts, fence, accepted, expires, due, reason, print, settled, by (who ended the
@@ -75,16 +77,19 @@ local function release(kind, tenant, lane, delay)
   enter_ring(kind, tenant)
 end
 
--- A lane became ready: call the thread that stays longest from now on, or ask for a wake-up.
+-- A lane became ready: call the thread that stays longest from now on, if one stays.
 local function call_one(kind)
   local last = redis.call('ZPOPMAX', P .. 'awake:' .. kind)
-  if last[1] and tonumber(last[2]) > now then
-    redis.call('RPUSH', P .. 'call:' .. last[1], 1)
-    redis.call('PEXPIRE', P .. 'call:' .. last[1], 10000)
-  else
-    redis.call('INCR', P .. 'wanted:' .. kind)
-    redis.call('PEXPIRE', P .. 'wanted:' .. kind, 10000)
-  end
+  if not last[1] or tonumber(last[2]) <= now then return false end
+  redis.call('RPUSH', P .. 'call:' .. last[1], 1)
+  redis.call('PEXPIRE', P .. 'call:' .. last[1], 10000)
+  return true
+end
+
+local function call_or_want(kind)
+  if call_one(kind) then return end
+  redis.call('INCR', P .. 'wanted:' .. kind)
+  redis.call('PEXPIRE', P .. 'wanted:' .. kind, 10000)
 end
 
 -- Nothing is ready, so no wake-up is wanted; this slot may be called for `a.stay` ms, if it stays.
@@ -113,7 +118,7 @@ local function stand_in_line(kind, tenant, lane, id, delay)
   if redis.call('EXISTS', is) == 1 then return end
   redis.call('HSET', is, 'kind', kind, 'tenant', tenant)
   go_on(kind, tenant, lane, delay)
-  if not delay or delay <= 0 then call_one(kind) end
+  if not delay or delay <= 0 then call_or_want(kind) end
 end
 
 -- Write a record first: false when Redis' memory is full (what a script writes later is let through).
@@ -131,11 +136,14 @@ local function append(e)
     if print ~= e.print then return {'conflict'} end
     return {'same', redis.call('HGET', key, 'state')}
   end
-  if e.limit and redis.call('XLEN', P .. 'outbox') >= e.limit then return {'full'} end
+  if e.limit and redis.call('XLEN', P .. 'outbox') >= e.limit then return {'full', 'outbox'} end
+  if e.most and tonumber(redis.call('HGET', P .. 'waiting:' .. e.kind, e.tenant) or 0) >= e.most then
+    return {'full', 'waiting'}
+  end
   if not recorded(key, 'state', 'queued', 'body', e.body, 'lane', e.lane, 'tenant', e.tenant, 'kind', e.kind,
     'print', e.print, 'attempts', 0, 'accepted', now, 'expires', now + e.max_age, 'gates', table.concat(e.gates, ' '))
   then
-    return {'full'}
+    return {'full', 'memory'}
   end
   if e.delay > 0 then redis.call('HSET', key, 'due', now + e.delay) end
   stand_in_line(e.kind, e.tenant, e.lane, e.id, e.delay)
@@ -265,7 +273,7 @@ local function settle(e, lane)
     go_on(e.kind, lane.tenant, a.lane)
   end
   for _, follow in ipairs(a.follow or {}) do
-    follow.limit = nil -- it was accepted with the event that it follows
+    follow.limit, follow.most = nil, nil -- it was accepted with the event that it follows
     append(follow)
   end
 end
@@ -297,13 +305,26 @@ local function extend()
   return 'ok'
 end
 
--- Wake what is due and take over what was given up. The caller settles what it took over, under a lease of its own.
+-- How many more events could be worked on now: the ready lanes of each tenant, as far as it has room.
+local function workable(kind)
+  local ring, total = P .. 'ring:' .. kind, 0
+  local tenants = redis.call('LRANGE', ring, 0, 63)
+  for _, tenant in ipairs(tenants) do
+    local room = a.room - tonumber(redis.call('HGET', P .. 'busy:' .. kind, tenant) or 0)
+    total = total + math.max(0, math.min(room, redis.call('LLEN', P .. 'ready:' .. kind .. ':' .. tenant)))
+  end
+  return total + redis.call('LLEN', ring) - #tenants
+end
+
+-- Wake what is due and take over what was given up. The caller settles what it took over, under a lease of its own, and
+-- wakes as many as it is told.
 local function sweep()
   local kind, leases, later, out = a.kind, P .. 'leases:' .. a.kind, P .. 'later:' .. a.kind, {}
   for _, lane in ipairs(redis.call('ZRANGEBYSCORE', later, '-inf', now, 'LIMIT', 0, a.count)) do
     local is = redis.call('HMGET', P .. 'lane:' .. lane .. ':is', 'tenant', 'gate')
     leave_later(kind, lane, is[2])
     make_ready(kind, is[1], lane)
+    call_one(kind)
   end
   for _, lane in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, a.count)) do
     local fence = redis.call('INCR', P .. 'fence')
@@ -312,7 +333,7 @@ local function sweep()
     out[#out + 1] = answer(redis.call('LINDEX', P .. 'lane:' .. lane, 0), lane, fence)
   end
   local due = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')
-  return {redis.call('LLEN', P .. 'ring:' .. kind), due[2] and tostring(tonumber(due[2]) - now) or '-1', out}
+  return {workable(kind), due[2] and tostring(tonumber(due[2]) - now) or '-1', out}
 end
 
 local function open_gate()
@@ -322,6 +343,7 @@ local function open_gate()
     local h = redis.call('HMGET', P .. 'lane:' .. lane .. ':is', 'kind', 'tenant')
     leave_later(h[1], lane, a.gate)
     make_ready(h[1], h[2], lane)
+    call_or_want(h[1])
   end
   return #lanes
 end
@@ -355,7 +377,7 @@ local function replay()
   if state ~= 'failed' then return {'same', state} end
   if not recorded(key, 'state', 'queued', 'body', a.body, 'gates', table.concat(a.gates, ' '), 'lane', a.lane,
     'tenant', a.tenant, 'kind', a.kind, 'expires', now + a.max_age, 'attempts', 0) then
-    return {'full'}
+    return {'full', 'memory'}
   end
   redis.call('HDEL', key, 'settled', 'fence', 'by', 'reason', 'code', 'surprises', 'resends')
   redis.call('PERSIST', key)

@@ -31,6 +31,11 @@ TAKEOVER_S = 5.0
 """How long a clock has to say what becomes of what it took over: should it die first, the next one takes over soon."""
 LATE_CALL_S = 0.2
 """A call may come until the very end of a stay: whoever waits for it waits for longer."""
+FULL = {
+    "outbox": "too much is waiting to be written to Supabase; try again later",
+    "waiting": "too much of yours is waiting already; try again later",
+    "memory": "there is no room for more; try again later",
+}
 State = Literal["queued", "claimed", "sent", "failed", "unknown", "done"]
 
 
@@ -123,7 +128,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep found: tenants with work ready, ms until the next lane is due, claims that were given up."""
+    """What a sweep found: how many could work now, ms until the next lane is due, claims that were given up."""
 
     ready: int
     next_due_ms: int | None
@@ -144,6 +149,8 @@ class Lanes:
     def __init__(self, client: "redis.Redis", settings: EngineSettings, prefix: str = PREFIX) -> None:
         self.client = client
         self.prefix = prefix
+        self.room = settings.wpp_max_inflight_per_tenant
+        """How many events of one tenant and kind are worked on at once."""
         self._settings = settings
         self._script = client.register_script(SCRIPT)
 
@@ -172,7 +179,8 @@ class Lanes:
 
         Raises:
             IdempotencyConflictError: the id stands for a different request.
-            OverloadedError: too many outcomes wait for Supabase, or Redis has no memory left.
+            OverloadedError: too many outcomes wait for Supabase, or too many events of this tenant and kind for their
+                turn, or Redis has no memory left.
             redis.RedisError: Redis did not confirm; asking again with the same id is safe.
         """
         return self.accepted(item, self._script(keys=[self.prefix], args=self._arguments(item)))
@@ -185,8 +193,7 @@ class Lanes:
             msg = "this Idempotency-Key was used for a different request; use a new key for a new request"
             raise IdempotencyConflictError(msg)
         if word == "full":
-            msg = "too much is waiting to be written to Supabase; try again later"
-            raise OverloadedError(msg)
+            raise OverloadedError(FULL[reply[1].decode()])
         return Accepted(id=item.event.id, new=word == "new", state=reply[1].decode())  # type: ignore[arg-type]
 
     def claim(self, kind: Kind, slot: Slot, stay_s: float = 0) -> Claim | None:
@@ -195,7 +202,8 @@ class Lanes:
         With `stay_s`, the next lane that becomes ready within that time is this thread's to come for.
         """
         asked_s = time.monotonic()
-        return self._take(kind, slot, self._call("claim", self._wanted(kind, slot, stay_s)), asked_s)
+        wanted = self._wanted(kind, slot, stay_s)
+        return self._take(wanted, slot, self._call("claim", wanted), asked_s)
 
     def called(self, slot: Slot, stay_s: float) -> bool:
         """Block until a lane is ready for whoever was told that none was; False when none became so in `stay_s`."""
@@ -212,7 +220,7 @@ class Lanes:
         wanted = self._wanted(claim.kind, slot, stay_s) if slot else {}
         asked_s = time.monotonic()
         reply = self._call("conclude", wanted | self._verdict(claim, verdict))
-        return reply[0] == b"ok", self._take(claim.kind, slot, reply[1], asked_s) if slot else None
+        return reply[0] == b"ok", self._take(wanted, slot, reply[1], asked_s) if slot else None
 
     def extend(self, claim: Claim) -> bool:
         """Renew the lease from now on. False: it is no longer ours, stop working on it."""
@@ -221,7 +229,7 @@ class Lanes:
 
     def sweep(self, kind: Kind, count: int = 200) -> Swept:
         """Wake lanes that are due, take over claims whose lease has ended. Any number of sweepers may run."""
-        arguments = {"kind": kind, "count": count, "lease": int(TAKEOVER_S * 1000)}
+        arguments = {"kind": kind, "count": count, "lease": int(TAKEOVER_S * 1000), "room": self.room}
         ready, due, taken = self._call("sweep", arguments)
         given_up = [self._read(kind, reply) for reply in taken]
         return Swept(ready=ready, next_due_ms=None if due == b"-1" else max(0, int(due)), given_up=given_up)
@@ -282,6 +290,7 @@ class Lanes:
             "delay": int(item.delay_s * 1000),
             "max_age": int(self._settings.wpp_max_age_s * 1000),
             "limit": self._settings.wpp_outbox_limit,
+            "most": self._settings.wpp_waiting_limit,
             "print": item.fingerprint or fingerprint(item.event.model_dump(mode="json", exclude={"id", "accepted_at"})),
             "body": dump(item.event),
             "outcomes": [dump(outcome) for outcome in item.outcomes],
@@ -293,16 +302,17 @@ class Lanes:
             "slot": slot.name,
             "seq": str(slot.seq + 1),
             "lease": self._lease_ms,
-            "room": self._settings.wpp_max_inflight_per_tenant,
+            "room": self.room,
             # Claims stop when Supabase is far behind: their results would be seen by nobody.
             "limit": self._settings.wpp_outbox_limit,
         }
 
-    def _take(self, kind: Kind, slot: Slot, reply: Sequence[Any], asked_s: float) -> Claim | None:
+    def _take(self, wanted: Mapping[str, Any], slot: Slot, reply: Sequence[Any], asked_s: float) -> Claim | None:
         while reply[0] == b"again":  # many lanes that have to wait stood in front, and are out of the way now
-            reply = self._call("claim", self._wanted(kind, slot))
+            asked_s = time.monotonic()
+            reply = self._call("claim", wanted)
         slot.seq += 1
-        return self._read(kind, reply, asked_s + self._settings.wpp_lease_s) if reply[0] == b"claim" else None
+        return self._read(wanted["kind"], reply, asked_s + self._settings.wpp_lease_s) if reply[0] == b"claim" else None
 
     @staticmethod
     def _read(kind: Kind, reply: Sequence[bytes], until_s: float = math.inf) -> Claim:

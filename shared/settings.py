@@ -61,12 +61,19 @@ class EngineSettings(Group):
         default=86_400, gt=0, description="A message that could not go out for this long fails."
     )
     wpp_max_inflight_per_tenant: int = Field(
-        default=16, gt=0, description="Events of one organization worked on at once."
+        default=16,
+        gt=0,
+        description="Events of one kind of one organization worked on at once; half a process' threads at most.",
     )
     wpp_outbox_limit: int = Field(
         default=250_000,  # 10 minutes without Supabase at 100 events a second, with twice the room; some 110 MB
         gt=0,
         description="Outcomes waiting for Supabase before we refuse more.",
+    )
+    wpp_waiting_limit: int = Field(
+        default=150_000,  # some 200 MB; a campaign fits, and one organization's does not fill Redis for the others
+        gt=0,
+        description="Events of one kind of one organization waiting for their turn before we refuse more of them.",
     )
     wpp_record_ttl_s: int = Field(default=8 * 86_400, gt=0, description="How long a finished event answers its key.")
     wpp_watch_limit_s: float = Field(default=600, gt=0, description="How long a started account is watched for a scan.")
@@ -177,7 +184,8 @@ class MediaSettings(Group):
 
     wpp_media_limit: int = Field(default=50 * 1024 * 1024, gt=0, description="Bytes of one file.")
     wpp_media_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Hosts that files may be fetched from, comma-separated. None: any public one."
+        default=(),
+        description="Hosts beside the platform's that files may be fetched from, comma-separated. *: any public.",
     )
     wpp_media_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Hosts of our own network (host or host:port) that files may be fetched from."

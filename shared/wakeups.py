@@ -25,17 +25,17 @@ def wake_on(pipe: Any, kind: Kind) -> None:
     enqueue_on(pipe, wake_up(kind), unless_depth=AT_MOST, wanted=f"{PREFIX}wanted:{kind}")
 
 
-def wake(client: "redis.Redis", kind: Kind, times: int = 1) -> None:
-    """Send wake-ups now, as many as there is room for; raises redis.RedisError."""
+def wake(client: "redis.Redis", kind: Kind, times: int = 1, at_most: int = AT_MOST) -> None:
+    """Send wake-ups now, until `at_most` of them wait for a thread; raises redis.RedisError."""
     try:
-        _wake(client, kind, times)
+        _wake(client, kind, times, at_most)
     except NoScriptError:  # Redis has been restarted: it knows scripts only by heart
         load_scripts(client)
-        _wake(client, kind, times)
+        _wake(client, kind, times, at_most)
 
 
-def _wake(client: "redis.Redis", kind: Kind, times: int) -> None:
+def _wake(client: "redis.Redis", kind: Kind, times: int, at_most: int) -> None:
     pipe = client.pipeline(transaction=False)
-    for _ in range(min(times, AT_MOST)):
-        enqueue_on(pipe, wake_up(kind), unless_depth=AT_MOST)
+    for _ in range(min(times, at_most, AT_MOST)):
+        enqueue_on(pipe, wake_up(kind), unless_depth=min(at_most, AT_MOST))
     pipe.execute()

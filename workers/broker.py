@@ -1,5 +1,6 @@
 """The broker of the worker processes. Building it opens no connection."""
 
+from collections.abc import Callable
 from threading import Event as Flag
 from typing import Any
 
@@ -9,6 +10,7 @@ from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
 from shared import durable
 from shared.broker import DurableRedisBroker
 from shared.broker.watchdog import Watchdog
+from shared.lanes import Lanes
 from shared.settings import RedisSettings, load
 
 STOP_MS = 300_000
@@ -23,6 +25,17 @@ class StopDrains(Middleware):
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:  # noqa: ARG002
         stopping.set()
+
+
+class FairShare(Middleware):
+    """Keeps half of a process' threads for others, however much one tenant brings: each kind has but a few threads."""
+
+    def __init__(self, lanes: Callable[[], Lanes]) -> None:
+        self._lanes = lanes
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:  # noqa: ARG002
+        lanes = self._lanes()
+        lanes.room = min(lanes.room, max(1, worker.worker_threads // 2))
 
 
 broker = DurableRedisBroker(

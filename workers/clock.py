@@ -72,7 +72,8 @@ class Clock:
         for claim in swept.given_up:
             self._take_over(claim)
         if swept.ready or swept.given_up:
-            wake(self._client, kind, swept.ready + len(swept.given_up))
+            wanted = swept.ready + len(swept.given_up)
+            wake(self._client, kind, wanted, at_most=wanted)
         return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
 
     def _take_over(self, claim: Claim) -> None:

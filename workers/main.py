@@ -12,7 +12,7 @@ from shared.events import Kind
 from shared.settings import RedisSettings, load
 from shared.wakeups import wake
 from workers import media, provision, send, webhook
-from workers.broker import broker, stopping
+from workers.broker import FairShare, broker, stopping
 from workers.drain import STAY_S, GiveUp, drain
 from workers.services import Handle, services
 from workers.starting import or_say_why
@@ -22,6 +22,9 @@ with or_say_why():
     durable.refuse_volatile(broker.client, allow=load(RedisSettings).wpp_allow_volatile_redis)
     services()
     media.own_files()
+
+
+broker.add_middleware(FairShare(lambda: services().lanes))
 
 
 @dramatiq.actor(broker=broker, queue_name="send")

@@ -128,6 +128,22 @@ def test_a_full_memory_refuses_new_events_and_lets_the_others_end(bench: Bench) 
     assert bench.outbox() == ["sent", "unknown", "known"]
 
 
+def test_one_tenant_cannot_fill_redis_for_the_others(redis_client: "redis.Redis") -> None:
+    """Past its bound more of a kind is refused: of this tenant alone, and not what follows from what was accepted."""
+    bench = Bench(redis_client, wpp_waiting_limit=2)
+    first = bench.append("x")
+    bench.append("y")
+    with pytest.raises(OverloadedError, match="yours"):
+        bench.append("z")
+    assert not bench.lanes.append(bench.item("x", id=first)).new
+    bench.append("z", tenant="two")
+    bench.append("z2", kind="webhook")
+    claim = next(claim for claim in bench.claims() if claim.id == first)
+    follow = [bench.item("v", kind="webhook"), bench.item("w", kind="webhook")]
+    assert bench.lanes.conclude(claim, Settled("sent", follow=follow))[0]
+    bench.append("z")
+
+
 def test_a_finished_event_is_remembered_for_the_record_ttl(redis_client: "redis.Redis") -> None:
     """Its content is dropped at once; an event that is waiting, or unknown, is never forgotten."""
     bench = Bench(redis_client, wpp_record_ttl_s=1000, wpp_max_age_s=900)

@@ -87,6 +87,39 @@ def test_a_thread_stays_after_its_last_conclusion_too(bench: Bench) -> None:
     assert called(bench, [slot]) == 1
 
 
+def test_a_lane_that_falls_due_calls_a_thread_too(bench: Bench) -> None:
+    """Or all that are awake would stay for what is new, while what is due waits for one of them to go to sleep."""
+    bench.append("a", delay_s=60)
+    slots = staying(bench, 1)
+    bench.due()
+    bench.lanes.sweep("send")
+    assert (called(bench, slots), wanted(bench)) == (1, 0)
+
+
+def test_a_gate_that_opens_calls_a_thread_for_each_lane_and_wants_wake_ups(bench: Bench) -> None:
+    bench.lanes.close_gate("g", 60, "closed")
+    for lane in ("a", "b"):
+        bench.append(lane, gates=("g",))
+    slots = staying(bench, 1)
+    bench.lanes.open_gate("g")
+    assert (called(bench, slots), wanted(bench)) == (1, 1)
+
+
+def test_a_sweep_says_how_many_could_work(redis_client: "redis.Redis") -> None:
+    """After an outage all of one tenant's lanes are due at once: as many threads as it may have come for them."""
+    bench = Bench(redis_client, wpp_max_inflight_per_tenant=4)
+    for number in range(10):
+        bench.append(f"a{number}", tenant="a")
+    for number in range(2):
+        bench.append(f"b{number}", tenant="b")
+    assert bench.lanes.sweep("send").ready == 4 + 2
+    claims = [bench.claim() for _ in range(3)]
+    assert sorted(claim.lane[0] for claim in claims) == ["a", "a", "b"]
+    assert bench.lanes.sweep("send").ready == 2 + 1
+    for claim in [*claims, *bench.claims()]:
+        bench.conclude(claim)
+
+
 def test_what_nobody_came_for_is_found_by_a_sweep(redis_client: "redis.Redis") -> None:
     """A thread was killed while it stayed: its lane is still ready, and counted as such."""
     bench = Bench(redis_client)

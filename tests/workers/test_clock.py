@@ -67,6 +67,15 @@ def test_a_lost_wake_up_is_repeated(clock: Clock, lanes: Lanes, redis_client: re
     assert wake_ups(redis_client, "send") == 1
 
 
+def test_as_many_are_woken_as_could_work(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+    """After an outage all of one tenant is due at once: not one thread comes for it, and another one each second."""
+    for number in range(100):
+        lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to=f"+7999000{number:04}", text="Hello")))
+    for _ in range(3):
+        clock.tick()
+        assert wake_ups(redis_client, "send") == EngineSettings().wpp_max_inflight_per_tenant
+
+
 def test_wake_ups_do_not_pile_up(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
     """While nobody follows them, ticking on adds no more than threads could follow."""
     accept(lanes)
