@@ -175,7 +175,7 @@ def _read(endpoint: Endpoint, response: httpx.Response) -> Answer:
     except (httpx.HTTPError, PlatformError):
         if response.is_success:
             raise
-    return Answer(response.status_code, response.headers, bytes(body))
+    return Answer(response.status_code, response.headers, bytes(body[:LONGEST_ANSWER]))
 
 
 def _secrets(request: httpx.Request, body: Mapping[str, Any] | None) -> list[str]:

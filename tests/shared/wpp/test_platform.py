@@ -21,9 +21,11 @@ from shared.errors import (
     UnknownEffectError,
 )
 from shared.events import SendEvent
-from shared.settings import PlatformSettings
+from shared.pool import PoolTransport
+from shared.settings import PlatformSettings, load
 from shared.wpp import Bearer, Platform
 from shared.wpp.answers import Started
+from shared.wpp.transport import DirectTransport
 
 KEY = SecretStr("wpp_key_0123456789")
 EVENT = SendEvent(id=uuid4(), organization_id=uuid4(), integration_id=uuid4(), to="79990001122", text="private words")
@@ -105,6 +107,12 @@ def test_create_uses_the_secret() -> None:
     assert (wire.lines, wire.body) == (["POST /api/integrations/wpp/create"], {"organizationId": "org"})
     assert wire.requests[0].headers["authorization"] == "Bearer the-secret"
     assert "'k'" not in repr(client)
+
+
+def test_create_that_says_no_status_has_begun() -> None:
+    """Its default; and what is there under another name is read all the same."""
+    assert platform(Wire(says({"apiKey": "k", "session": 42}))).create_client("org").status == "starting"
+    assert platform(Wire(says({"data": {"apiKey": "k", "number": "42"}}))).create_client("org").account == "42"
 
 
 @pytest.mark.parametrize(
@@ -253,6 +261,7 @@ def test_start_survives_what_is_no_json(answer: httpx.Response) -> None:
         ("pending", "starting"),
         ("offline", "offline"),
         ("disconnected", "offline"),
+        ("logout", "offline"),
         ("qr", "qr_required"),
         ("error", "qr_required"),
         ("never heard of", "qr_required"),
@@ -308,6 +317,7 @@ def test_older_forms_of_a_route() -> None:
         ({"ids": []}, None),
         ({"ids": ["wrong"]}, None),
         ({"ids": {"id": "wrong"}}, None),
+        ({"success": True, "taskId": "task_7", "status": "queued", "message": "Message queued"}, "task_7"),
         ({"success": True}, None),
         ({"success": True, "error": None}, None),
         ({"taskId": ["wrong"]}, None),
@@ -433,6 +443,17 @@ def test_media_that_is_not_to_be_had(answer: httpx.Response | Exception, error: 
     with pytest.raises(PlatformError) as caught, platform(Wire(answer)).download_media("42", "m"):
         pytest.fail("there is nothing to read")
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("direct", DirectTransport), ("httpx", PoolTransport)])
+def test_the_setting_chooses_the_transport(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, expected: type[httpx.BaseTransport]
+) -> None:
+    """WPP_HTTP_TRANSPORT reaches the wire."""
+    for name, value in {"BASE_URL": "http://platform.test", "SECRET": "s", "HTTP_TRANSPORT": chosen}.items():
+        monkeypatch.setenv(f"WPP_{name}", value)
+    with Platform(load(PlatformSettings), lambda _: httpx.Auth()) as found:
+        assert type(found._exchange._transport) is expected  # noqa: SLF001 - it shows nowhere else
 
 
 def test_nothing_shows_its_secrets() -> None:
