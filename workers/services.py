@@ -39,8 +39,12 @@ def services() -> Services:
     Raises:
         ConfigurationError: a setting is missing or wrong, said so that it can be mended.
     """
+    return assembled(broker.client)
+
+
+def assembled(client: "redis.Redis") -> Services:
+    """Put services together on a Redis, everything else as the settings say."""
     engine = load(EngineSettings)
-    client = broker.client
     database = Database(load(SupabaseSettings))
     settings = load(PlatformSettings)
     breaker = Breaker(client, str(settings.wpp_base_url))

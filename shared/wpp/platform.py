@@ -4,10 +4,10 @@ One `Platform` per process: one pool of connections, used by any number of threa
 as an `httpx.Auth`, and nothing of the database. The parts are put together like this:
 
     platform = Platform(settings, auth=lambda account: TokenAuth(tokens, account))
-    tokens = TokenCache(redis, mint=lambda account: platform.mint_token(key_of(account)), store=database)
+    tokens = TokenCache(redis, platform.mint_token, database)
 
     client = platform.create_client(organization_id)                            # a new number:
-    tokens.adopt(client.account, platform.initial_token(client.api_key))        # its first token
+    tokens.adopt(client.account, lambda: platform.initial_token(client.api_key))    # its first token
     platform.register_webhook(client.account, url)
     started = platform.start(client.account)
     sent = platform.send(client.account, event)
@@ -32,7 +32,8 @@ from shared.errors import InvalidApiKeyError, RefusedError
 from shared.events import SendEvent
 from shared.settings import PlatformSettings
 from shared.tokens import lifetimes
-from shared.tokens.store import Minted
+from shared.tokens.store import Minted, fits_a_header
+from shared.tokens.times import MINT_S
 from shared.wpp import bodies, endpoints
 from shared.wpp.answers import AccountStatus, Answer, Client, Download, Qr, Sent, Started
 from shared.wpp.breaker import Breaker
@@ -41,8 +42,6 @@ from shared.wpp.exchange import Exchange, unreadable
 from shared.wpp.guard import GuardedTransport
 from shared.wpp.transport import open_transport
 
-MINT_S = 6.0
-"""A token's whole call; must stay below the lease of `shared.tokens.Times`."""
 MEDIA_S = 60.0
 CONNECTED, STARTING = {"connected", "ready"}, {"starting", "pending"}
 OFFLINE = {"offline", "disconnected", "logout"}
@@ -104,7 +103,7 @@ class Platform:
         body = {"apiKey": api_key.get_secret_value()}
         answer = self._exchange.ask(endpoints.TOKEN, NO_AUTH, body, deadline_s=MINT_S)
         token = answer.first("token", "accessToken", "access_token")
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+        if not fits_a_header(token):
             raise unreadable(endpoints.TOKEN, answer.status, "it has no token")
         life_s = lifetimes.lifetime_s(token, platform_now_s=answer.date_s, expires_in=answer.first("expiresIn"))
         return Minted(SecretStr(token), life_s)

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.deadline import within
+from shared.deadline import remaining, within
 from shared.errors import DatabaseUnavailableError, InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
 from shared.tokens import TokenAuth, TokenCache
-from shared.tokens.store import Minted, Token
-from shared.tokens.times import Times
+from shared.tokens.store import Kept, Minted, Token
+from shared.tokens.times import MINT_S, STORE_S, Times
 from tests.shared.tokens.stores import MemoryStore
 
 ACCOUNT = "0000000000042"
@@ -154,6 +154,28 @@ def test_a_flight_reads_the_store_once(redis_client: "redis.Redis") -> None:
     TokenCache(redis_client, mint, store).get(ACCOUNT)
     refreshes_end()
     assert (mint.calls, store.loads) == (2, 2)
+
+
+def test_a_flight_s_parts_know_how_long_they_have(redis_client: "redis.Redis") -> None:
+    """Together they end before the lease, also where the call around them has more time; and with it, where less."""
+    left: list[float] = []
+
+    class Slow(MemoryStore):
+        def load(self, account: str) -> Kept:
+            left.append(remaining())
+            return super().load(account)
+
+    def mint(_api_key: SecretStr) -> Minted:
+        left.append(remaining())
+        return Minted(SecretStr("token"), 900)
+
+    for whole_s, expected in ((60.0, [STORE_S, MINT_S]), (1.5, [1.5, 1.5])):
+        left.clear()
+        redis_client.flushall()
+        with within(whole_s):
+            TokenCache(redis_client, mint, Slow()).get(ACCOUNT)
+        assert left == pytest.approx(expected, abs=0.2)
+    assert Times().lease_s >= STORE_S + MINT_S + 1
 
 
 def test_an_account_without_a_key_is_told_the_way_out(redis_client: "redis.Redis") -> None:

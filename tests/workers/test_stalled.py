@@ -1,0 +1,111 @@
+"""A Supabase that takes connections and says nothing, in front of workers that have no token."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+import redis
+
+from shared import intake
+from shared.events import Message
+from shared.lanes import Postponed, Slot, Verdict
+from shared.tokens.times import MINT_S, STORE_S
+from tests.workers.test_send import INTEGRATION, ORGANIZATION, ROUTE
+from workers import send
+from workers.services import Services, assembled
+
+THREADS = 6
+
+
+class Stalled:
+    """Reads requests, answers none, and counts those it has at the same time."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+        self.at_once = self.most_at_once = 0
+        self._lock = threading.Lock()
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                threading.Thread(target=self._take, args=(connection,), daemon=True).start()
+
+    def _take(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            request = connection.recv(65_536)
+            with self._lock:
+                self.seen.append(request.partition(b"\r\n")[0])
+                self.at_once += 1
+                self.most_at_once = max(self.most_at_once, self.at_once)
+            while connection.recv(65_536):
+                pass
+            with self._lock:
+                self.at_once -= 1
+
+
+@pytest.fixture
+def stalled() -> Iterator[Stalled]:
+    found = Stalled()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def workers(redis_client: "redis.Redis", stalled: Stalled, monkeypatch: pytest.MonkeyPatch) -> list[Services]:
+    """Return two workers as they are in production; only their integrations are known without Supabase."""
+    settings = {
+        "SUPABASE_URL": stalled.url,
+        "SUPABASE_ANON_KEY": "anon",
+        "SUPABASE_SERVICE_ROLE_KEY": "service",
+        "WPP_BASE_URL": "http://127.0.0.1:1",
+        "WPP_SECRET": "secret",
+        "WPP_KEY_SECRETS": "k" * 32,
+        "WPP_PUBLIC_URL": "http://127.0.0.1:1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    known: Any = type("Known", (), {"find": lambda _self, _id: ROUTE})()
+    return [replace(assembled(redis_client), directory=known) for _ in range(2)]
+
+
+def test_sends_are_postponed_in_time_and_one_asks(
+    workers: list[Services], stalled: Stalled, redis_client: "redis.Redis"
+) -> None:
+    """Nothing has left, so none is unknown; and the account's lease outlasts whatever its holder waits for."""
+    for number in range(2 * THREADS):
+        text = Message(to=f"+7999000{number:04d}", text="Hello")
+        workers[0].lanes.append(intake.send(ORGANIZATION, INTEGRATION, text))
+    verdicts: list[Verdict] = []
+
+    def work(here: Services) -> None:
+        claim = here.lanes.claim("send", Slot())
+        assert claim
+        verdicts.append(send.handle(claim, here))
+
+    threads = [threading.Thread(target=work, args=(here,)) for here in workers * THREADS]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    lease_ms = cast("int", redis_client.pttl(f"wpp:token:{{{ROUTE.account}}}:lease"))
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < STORE_S + 1.5
+    assert lease_ms + 500 > (STORE_S + MINT_S) * 1000
+    assert len(verdicts) == 2 * THREADS
+    assert all(isinstance(verdict, Postponed) for verdict in verdicts)
+    assert stalled.most_at_once == 1
+    assert stalled.seen == [b"POST /rest/v1/rpc/wpp_settings HTTP/1.1"]
