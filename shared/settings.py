@@ -170,7 +170,11 @@ class DoorSettings(Group):
         default=None, description="Shared secret of the old webhook URLs (?account=…). Without it they are closed."
     )
 
-    @field_validator("wpp_webhook_secret")
+    wpp_metrics_token: SecretStr | None = Field(
+        default=None, description="Bearer of GET /metrics (Prometheus). Without it there is no such route."
+    )
+
+    @field_validator("wpp_webhook_secret", "wpp_metrics_token")
     @classmethod
     def _set_or_not(cls, value: SecretStr | None) -> SecretStr | None:
         if value and 0 < len(value.get_secret_value()) < 16:

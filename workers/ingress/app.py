@@ -26,7 +26,7 @@ from shared.settings import (
     load,
 )
 from workers import unknown
-from workers.ingress import connection, integrations, messages, problems, webhooks, wishes
+from workers.ingress import connection, integrations, messages, metrics, problems, webhooks, wishes
 from workers.ingress.changes import Changes, on_stop
 from workers.ingress.grouped import GroupedAppends
 from workers.ingress.page import Page
@@ -83,6 +83,7 @@ def create_app() -> FastAPI:
     app.include_router(messages.router)
     app.include_router(integrations.router)
     app.routes.extend(Page(settings.page, settings.supabase).routes)
+    app.routes.extend(metrics.routes(settings.door.wpp_metrics_token, durable.connect(settings.redis.redis_url)))
     app.routes.append(Route("/health", _health))
     app.routes.append(Route("/ready", _ready))
     return app

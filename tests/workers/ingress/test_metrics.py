@@ -1,0 +1,85 @@
+"""What Prometheus learns, and who may ask."""
+
+import asyncio
+import time
+from uuid import uuid4
+
+import httpx
+import pytest
+import redis
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
+from shared import intake
+from shared.events import Message
+from shared.lanes import PREFIX, Lanes, Slot
+from shared.outbox import Outbox
+from shared.settings import EngineSettings
+from workers.ingress import metrics
+
+ONE, OTHER = uuid4(), uuid4()
+TOKEN = "t" * 16
+
+
+@pytest.fixture
+def busy(redis_client: redis.Redis) -> redis.Redis:
+    """Return a Redis with three messages of two tenants, one of them in hand, and something odd that arrived."""
+    lanes = Lanes(redis_client, EngineSettings())
+    for organization_id in (ONE, ONE, OTHER):
+        lanes.append(intake.send(organization_id, uuid4(), Message(to="+79990001122", text="Hello")))
+    assert lanes.claim("send", Slot())
+    redis_client.hincrby(intake.ODD_EVENTS, "poll.created", 2)
+    redis_client.set(f"{PREFIX}swept", int(time.time() * 1000) - 90_000)
+    Outbox(redis_client, consumer="a").complain('42703: column "mood" does not exist')
+    return redis_client
+
+
+def ask(client: redis.Redis, **headers: str) -> httpx.Response:
+    async def get() -> httpx.Response:
+        app = Starlette(routes=metrics.routes(SecretStr(TOKEN), client))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door") as door:
+            return await door.get("/metrics", headers=headers)
+
+    return asyncio.run(get())
+
+
+def test_it_counts_what_waits_and_says_what_is_in_the_way(busy: redis.Redis) -> None:
+    registry = CollectorRegistry()
+    registry.register(metrics.Metrics(busy))
+    value = registry.get_sample_value
+    assert value("wpp_events_waiting", {"kind": "send"}) == 3
+    assert value("wpp_events_waiting", {"kind": "webhook"}) == 0
+    assert value("wpp_events_working", {"kind": "send"}) == 1
+    assert value("wpp_tenants_waiting") == 2
+    assert value("wpp_outbox_outcomes") == 3
+    assert 0 <= (value("wpp_outbox_age_seconds") or 0) < 60
+    assert value("wpp_outbox_trouble") == 1
+    assert value("wpp_odd_events") == 2
+    assert 90 <= (value("wpp_clock_age_seconds") or 0) < 150
+    assert (value("wpp_redis_bytes") or 0) > 0
+
+
+def test_a_system_that_has_never_run_has_nothing_to_tell(redis_client: redis.Redis) -> None:
+    registry = CollectorRegistry()
+    registry.register(metrics.Metrics(redis_client))
+    assert registry.get_sample_value("wpp_events_waiting", {"kind": "send"}) == 0
+    assert registry.get_sample_value("wpp_outbox_age_seconds") == 0
+    assert registry.get_sample_value("wpp_clock_age_seconds") is None
+
+
+def test_who_has_the_token_reads_them_and_no_tenant(busy: redis.Redis) -> None:
+    told = ask(busy, Authorization=f"Bearer {TOKEN}")
+    assert told.status_code == 200
+    assert 'wpp_events_waiting{kind="send"} 3.0' in told.text
+    assert str(ONE) not in told.text
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}])
+def test_nobody_else_is_told(busy: redis.Redis, headers: dict[str, str]) -> None:
+    refused = ask(busy, **headers)
+    assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
+
+
+def test_without_a_token_there_is_no_such_route(redis_client: redis.Redis) -> None:
+    assert metrics.routes(None, redis_client) == []
