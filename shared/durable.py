@@ -24,11 +24,12 @@ MOST_CONNECTIONS = 512
 AWAY = (redis.ConnectionError, redis.TimeoutError)
 """Not reached, or no answer; LOADING, AUTH and too many connections are among them."""
 UNABLE = re.compile(
-    r"(?:^|[\s-])(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b"
+    r"(?:^|[\s'\"-])(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b"
 )
 """What a Redis says that answers, and cannot do it now: full, a replica after a failover, a disk that fails, busy.
 
-In the words of a command, of a script of 6.2 (`… @user_script: 18: -OOM command not allowed …`) and of 7.
+In the words of a command, of a script of 6.2 (`… @user_script: 18: -OOM command not allowed …`) and of 7, and as
+redis-py quotes them of an asynchronous pipeline (`… caused error: ('READONLY …',)`).
 """
 
 log = structlog.get_logger(__name__)

@@ -21,16 +21,16 @@ from shared.errors import (
     DatabaseUnavailableError,
     IdempotencyConflictError,
     NotFoundError,
-    OverloadedError,
     NotUnknownError,
+    OverloadedError,
     PipelineError,
 )
 
 STATUS = {
     AccessError: HTTPStatus.UNAUTHORIZED,
     NotFoundError: HTTPStatus.NOT_FOUND,
-    IdempotencyConflictError: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotUnknownError: HTTPStatus.CONFLICT,
+    IdempotencyConflictError: HTTPStatus.UNPROCESSABLE_ENTITY,
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -61,8 +61,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     503: _documented("Nothing was accepted: try again later."),
 }
 """The errors that every route may answer with, for OpenAPI."""
-
 CONFLICT: dict[int | str, dict[str, Any]] = {409: _documented("Not while it is as it is now.")}
+
 log = structlog.get_logger()
 
 
