@@ -1,5 +1,6 @@
 """Every error has one shape (RFC 9457), and says what to do."""
 
+import asyncio
 from collections.abc import Iterator
 
 import httpx
@@ -8,7 +9,16 @@ import redis
 
 from tests.workers.ingress.doors import Door
 from tests.workers.ingress.tenants import Tenant
+from workers.ingress.problems import said
 
+UNABLE = [
+    redis.ConnectionError("away"),
+    redis.BusyLoadingError("Redis is loading the dataset in memory"),
+    redis.ReadOnlyError("You can't write against a read only replica."),
+    redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+    redis.ResponseError("MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk."),
+    redis.ResponseError("Command # 1 (SET a 1) of pipeline caused error: ('NOREPLICAS Not enough good replicas.',)"),
+]
 HELLO = {"to": "+79990001122", "text": "Hello"}
 
 
@@ -52,6 +62,19 @@ def test_a_redis_that_takes_nothing_now_is_503(
         assert int(answer.headers["Retry-After"]) > 0
     assert not caplog.records
     assert tenant.http.get(place).status_code == 200
+
+
+@pytest.mark.parametrize("error", UNABLE)
+def test_whatever_hinders_redis_is_503(error: Exception) -> None:
+    """The caller is told to come back."""
+    answer = asyncio.run(said(error))
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_mistake_of_ours_is_500() -> None:
+    """Coming back would not help."""
+    assert asyncio.run(said(redis.ResponseError("WRONGTYPE Operation against a key"))).status_code == 500
 
 
 def test_what_is_not_there_has_the_same_shape(door: Door) -> None:
