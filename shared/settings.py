@@ -75,6 +75,9 @@ class EngineSettings(Group):
         gt=0,
         description="Events of one kind of one organization waiting for their turn before we refuse more of them.",
     )
+    wpp_pace_s: float = Field(
+        default=0, ge=0, description="Pause between two messages of one number, on average. 0: none."
+    )
     wpp_record_ttl_s: int = Field(default=8 * 86_400, gt=0, description="How long a finished event answers its key.")
     wpp_watch_limit_s: float = Field(default=600, gt=0, description="How long a started account is watched for a scan.")
     wpp_check_every_s: float = Field(default=300, gt=0, description="How often a connected number is looked at.")

@@ -17,7 +17,7 @@ from shared.errors import (
 )
 from shared.events import SendEvent, utc_now
 from shared.lanes import Claim, Postponed, Settled, Verdict
-from workers import holds
+from workers import holds, pace
 from workers.dead_letters import dead_letter
 from workers.drain import back_off
 from workers.services import Services
@@ -34,6 +34,8 @@ def handle(claim: Claim, here: Services) -> Verdict:
         return give_up(claim, "not_found", f"no integration {event.integration_id} in this organization")
     if not route.is_enabled:
         return give_up(claim, "disabled", f"the integration {route.name!r} is switched off")
+    if wait_s := here.engine.wpp_pace_s and pace.wait_s(here.redis, event, here.engine.wpp_pace_s):
+        return Postponed(wait_s, "its number pauses between two messages, as WPP_PACE_S says")
     try:
         with within(claim.left_s):  # later it would be somebody else's turn, and the next message might be out already
             sent = here.platform.send(route.account, event)

@@ -44,7 +44,8 @@ class World:
     """What a send works with: all of it real but for the platform's wire, and a directory and a database as told."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.redis, self.lanes, url = client, Lanes(client, EngineSettings()), HttpUrl("http://platform.test")
+        self.redis, self.engine, url = client, EngineSettings(), HttpUrl("http://platform.test")
+        self.lanes = Lanes(client, self.engine)
         self.tokens = TokenCache(client, refusing, MemoryStore())
         self.later_s = 0.0
         self.breaker = Breaker(client, str(url), clock=lambda: time.monotonic() + self.later_s)

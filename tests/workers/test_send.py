@@ -47,6 +47,7 @@ class Surroundings:
     answer: Sent | Exception = field(default_factory=lambda: Sent("task_1"))
     route: Route | None = ROUTE
     breaker_state: State = field(default_factory=lambda: State("closed"))
+    engine: EngineSettings = field(default_factory=EngineSettings)
     reported: list[str] = field(default_factory=list)
     left_s: list[float] = field(default_factory=list)
 
@@ -55,6 +56,10 @@ class Surroundings:
         return self
 
     platform = database = breaker = tokens = directory
+
+    @property
+    def redis(self) -> "redis.Redis":
+        return self.lanes.client
 
     def is_refused(self, _account: str) -> bool:
         return isinstance(self.answer, InvalidApiKeyError)
