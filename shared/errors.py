@@ -15,6 +15,7 @@ PipelineError
     │   ├── LimitedError      429, with how long to wait
     │   ├── NotConnectedError the account's phone is not linked: safe to try again when it is
     │   └── UnavailableError  could not be reached, or said when to come back
+    │       └── TokenPausedError    nobody asks for a token of this account just now
     ├── RefusedError          processed and refused: trying again changes nothing
     ├── UnauthorizedError     the token was refused (401)
     ├── InvalidApiKeyError    the key was refused: only a new key helps
@@ -111,6 +112,14 @@ class UnavailableError(NotSentError):
     def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message, status=status)
         self.retry_after_s = retry_after_s
+
+
+class TokenPausedError(UnavailableError):
+    code = "token_paused"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.retry_after_s: float = retry_after_s
 
 
 class RefusedError(PlatformError):

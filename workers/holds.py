@@ -7,7 +7,8 @@ import structlog
 
 from shared import intake
 from shared.directory import Route
-from shared.errors import DatabaseError, InvalidApiKeyError, NotConnectedError
+from shared.errors import DatabaseError, InvalidApiKeyError, NotConnectedError, PlatformError, TokenPausedError
+from shared.tokens.times import Times
 from workers.services import Services
 
 REPAIR_S = 60.0
@@ -15,7 +16,21 @@ REPAIR_S = 60.0
 CONNECTION_S = 15.0
 """How long they wait between two looks at a phone that is not linked."""
 
+UNTAKEN_S = Times().strike_s
+"""How long they wait when the platform takes no token: what the account is held back for at first."""
+
 log = structlog.get_logger()
+
+
+def integration(error: PlatformError, route: Route, here: Services) -> None:
+    """Hold an integration's lanes for what keeps all of its messages from going out."""
+    match error:
+        case InvalidApiKeyError():
+            for_repair(error, route, here)
+        case NotConnectedError():
+            for_connection(error, route, here)
+        case _:
+            for_token(error, route, here)
 
 
 def for_repair(error: InvalidApiKeyError, route: Route, here: Services) -> None:
@@ -38,6 +53,12 @@ def for_repair(error: InvalidApiKeyError, route: Route, here: Services) -> None:
 def for_connection(error: NotConnectedError, route: Route, here: Services) -> None:
     """Hold an integration's lanes while its phone is not linked: one of them asks again now and then."""
     here.lanes.close_gate(intake.integration_gate(route.id), CONNECTION_S, str(error))
+
+
+def for_token(error: PlatformError, route: Route, here: Services) -> None:
+    """Hold an integration's lanes while nobody asks for its token, or because two in a row were not taken."""
+    seconds = error.retry_after_s if isinstance(error, TokenPausedError) else UNTAKEN_S
+    here.lanes.close_gate(intake.integration_gate(route.id), max(0.1, seconds), str(error))
 
 
 def while_open(here: Services) -> None:

@@ -13,6 +13,7 @@ from shared.errors import (
     PipelineError,
     PlatformError,
     RefusedError,
+    TokenPausedError,
     UnauthorizedError,
 )
 from shared.events import SendEvent, utc_now
@@ -57,15 +58,12 @@ def after(error: PlatformError, claim: Claim, route: Route, here: Services) -> V
     `unknown`, which nobody repeats by itself: only proof allows a second attempt.
     """
     match error:
-        case InvalidApiKeyError():
-            holds.for_repair(error, route, here)
-            return Postponed(0, str(error))
-        case NotConnectedError():
-            holds.for_connection(error, route, here)
+        case InvalidApiKeyError() | NotConnectedError() | UnauthorizedError() | TokenPausedError():
+            holds.integration(error, route, here)
             return Postponed(0, str(error))
         case LimitedError():
             return Postponed(error.retry_after_s, str(error))
-        case NotSentError() | UnauthorizedError():
+        case NotSentError():
             holds.while_open(here)
             told_s = getattr(error, "retry_after_s", None) or 0
             return Postponed(max(told_s, back_off(claim.attempts)), str(error))

@@ -18,7 +18,7 @@ import structlog
 from pydantic import SecretStr
 
 from shared.deadline import within
-from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, UnavailableError
+from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, TokenPausedError, UnavailableError
 from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Life, Paused, Underway
 from shared.tokens.source import Found, Source
 from shared.tokens.store import Minted, Saver, Token, TokenStore
@@ -140,8 +140,8 @@ class TokenCache:
                 case KeyRefused(reason=reason):
                     raise InvalidApiKeyError(reason)
                 case Paused(for_s=for_s):
-                    msg = f"no token for account {account}: the platform could not be asked a moment ago"
-                    raise UnavailableError(msg, retry_after_s=for_s)
+                    msg = f"no token for account {account}: a moment ago none was to be had, or none was taken"
+                    raise TokenPausedError(msg, retry_after_s=for_s)
                 case _:
                     raise _late(account)
 

@@ -49,9 +49,9 @@ class World:
         self.tokens = TokenCache(client, refusing, MemoryStore())
         self.later_s = 0.0
         self.breaker = Breaker(client, str(url), clock=lambda: time.monotonic() + self.later_s)
-        settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
+        self.platform_settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
         wire = httpx.MockTransport(self.answered)
-        self.platform = Platform(settings, lambda _: httpx.Auth(), breaker=self.breaker, transport=wire)
+        self.platform = Platform(self.platform_settings, lambda _: httpx.Auth(), breaker=self.breaker, transport=wire)
         self.directory = self.database = self
         self.platform_answers = taking
         self.requests = 0
