@@ -1,18 +1,27 @@
 """Messages of which nobody can know whether the platform took them."""
 
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
 import redis
+from pydantic import ValidationError
 
 from shared import intake, ledger
 from shared.directory import Route
 from shared.events import SendEvent, utc_now
 from shared.lanes import Claim, Lanes, Postponed, Settled, Verdict
-from shared.outcomes import Outcome
+from shared.outcomes import MessageOutcome, Outcome
 from shared.wakeups import wake
 from workers.dead_letters import dead_letter
 from workers.drain import back_off
+
+PROOF_WITHIN = timedelta(minutes=10)
+"""After a message became unknown its echo still proves it. A phone that is linked tells of it in seconds, late webhooks
+tell when it was; what somebody types on the phone tomorrow in the same words is another message."""
+
+SKEW = timedelta(minutes=1)
+"""How far the platform's clock may be behind ours."""
 
 MOST_RESENDS = 2
 """How often a message of which nobody knows goes out again by policy: a platform that always drops the reply would
@@ -50,7 +59,8 @@ def settle(client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolut
         settled = lanes.resolve(event_id, Settled("queued", fields=fields))
         wake(client, "send")
     else:
-        event = SendEvent.model_validate_json(record.body)
+        if (event := _readable(record)) is None:
+            return False
         told: list[Outcome] = [intake.message_outcome(event, outcome, utc_now())]
         if outcome == "failed":
             told.append(dead_letter(event, record, "settled", "somebody who looked says that it did not go out"))
@@ -58,16 +68,31 @@ def settle(client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolut
     return settled or bool(by and client.hexists(ledger.key(event_id), said))
 
 
-def proven(client: "redis.Redis", lanes: Lanes, lane: str, text: str, wa_message_id: str | None) -> UUID | None:
+def proven(client: "redis.Redis", lanes: Lanes, lane: str, echo: MessageOutcome) -> UUID | None:
     """Settle as sent the message that an echo from the phone shows to have gone out; return its id.
 
-    The oldest of those with the same text in this conversation: each echo proves one.
+    The oldest of those of the same kind and text that were under way just then: each echo proves one. Without a text
+    nothing proves that it is this one: any other picture without a caption looks the same.
     """
-    records = [record for each in lanes.unknown(lane) if (record := ledger.find(client, each)) and record.body]
+    records = [record for each in lanes.unknown(lane) if (record := ledger.find(client, each))]
     for record in sorted(records, key=lambda record: record.accepted):
-        event = SendEvent.model_validate_json(record.body or b"")
-        if event.text == text:
-            outcome = intake.message_outcome(event, "sent", utc_now(), wa_message_id=wa_message_id)
+        if (event := _readable(record)) and _is_of(echo, event, record):
+            outcome = intake.message_outcome(event, "sent", utc_now(), wa_message_id=echo.wa_message_id)
             if lanes.resolve(record.id, Settled("sent", [outcome])):
                 return record.id
     return None
+
+
+def _is_of(echo: MessageOutcome, event: SendEvent, record: ledger.Record) -> bool:
+    was = intake.message_outcome(event, "unknown", record.accepted)
+    if not was.text.strip() or (was.text, was.content) != (echo.text, echo.content):
+        return False
+    return record.accepted - SKEW <= echo.at <= (record.settled or record.accepted) + PROOF_WITHIN
+
+
+def _readable(record: ledger.Record) -> SendEvent | None:
+    """Return the message of a record, or None where it is gone, or of a version that cannot be read here."""
+    try:
+        return SendEvent.model_validate_json(record.body or b"")
+    except ValidationError:
+        return None

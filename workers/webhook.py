@@ -115,4 +115,4 @@ def _proves(echo: MessageOutcome, peer: str, here: Services) -> bool:
     if route is None:
         return False
     lane = intake.send_lane(route.id, peer)
-    return unknown.proven(here.redis, here.lanes, lane, echo.text, echo.wa_message_id) is not None
+    return unknown.proven(here.redis, here.lanes, lane, echo) is not None

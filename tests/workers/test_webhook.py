@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+from datetime import timedelta
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 import redis
 import structlog
+from pydantic import HttpUrl
 
 from shared import blobs, inbound, intake
-from shared.events import MediaEvent, Message, WebhookEvent, utc_now
+from shared.events import Media, MediaEvent, Message, WebhookEvent, utc_now
 from shared.lanes import Claim, Settled, Slot
 from shared.ledger import find
 from shared.outcomes import DeadLetterOutcome, LogOutcome, MessageOutcome
@@ -164,6 +166,48 @@ def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
     record = find(town.redis, claim.id)
     assert record
     assert record.state == "sent"
+
+
+PICTURE = Media(type="image", url=HttpUrl("https://shop.example/a.jpg"))
+NO_PROOFS: list[tuple[Message, dict[str, Any], timedelta]] = [
+    (Message(to=PEER, text="Perhaps"), {"text": "Surely"}, timedelta()),
+    (Message(to=PEER, text="Perhaps"), {"text": "Perhaps", "type": "image", "media": PHOTO}, timedelta()),
+    (Message(to=PEER, media=PICTURE), {"text": "", "type": "image", "media": PHOTO}, timedelta()),
+    (Message(to=PEER, text="Perhaps"), {"text": "Perhaps"}, timedelta(hours=1)),
+    (Message(to=PEER, text="Perhaps"), {"text": "Perhaps"}, -timedelta(hours=1)),
+]
+
+
+@pytest.mark.parametrize(("message", "echo", "later"), NO_PROOFS)
+def test_an_echo_of_something_else_proves_nothing(
+    town: Town, message: Message, echo: dict[str, Any], later: timedelta
+) -> None:
+    """Other words, another kind, another time, or no words at all: it is a message of its own, and has its own row."""
+    town.here.directory.remember([])
+    town.here.lanes.append(intake.send(town.organization, town.integration, message))
+    claim = town.here.lanes.claim("send", Slot())
+    assert claim
+    town.here.lanes.conclude(claim, unknown.unknown(claim, "the answer was lost", None))
+    then_ms = int((utc_now() - later).timestamp() * 1000)
+    town.redis.hset(f"wpp:event:{claim.id}", mapping={"accepted": then_ms, "settled": then_ms})
+    outcomes = handled(town, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo).outcomes
+    assert any(isinstance(outcome, MessageOutcome) for outcome in outcomes)
+    record = find(town.redis, claim.id)
+    assert record
+    assert record.state == "unknown"
+
+
+def test_an_unknown_message_that_cannot_be_read_is_passed_over(town: Town) -> None:
+    """A newer version wrote it: the echo is as if it were not there."""
+    town.here.directory.remember([])
+    town.here.lanes.append(intake.send(town.organization, town.integration, Message(to=PEER, text="Perhaps")))
+    claim = town.here.lanes.claim("send", Slot())
+    assert claim
+    town.here.lanes.conclude(claim, unknown.unknown(claim, "the answer was lost", None))
+    town.redis.hset(f"wpp:event:{claim.id}", "body", '{"v": 2}')
+    verdict = handled(town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"})
+    assert isinstance(verdict.outcomes[0], MessageOutcome)
+    assert not unknown.settle(town.redis, town.here.lanes, claim.id, "sent")
 
 
 def test_what_cannot_be_done_in_time_is_a_dead_letter(town: Town) -> None:
