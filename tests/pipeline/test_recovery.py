@@ -70,7 +70,7 @@ def test_a_lost_answer_is_unknown_and_nobody_sends_it_again(
     with running.as_service(organization_id) as crm:
         settled = crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "sent"})
         assert settled.status_code == 200
-        assert crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "sent"}).status_code == 404
+        assert crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "sent"}).status_code == 409
         until(lambda: crm.get(f"/v1/messages/{message_id}").json()["status"] == "sent", "the message to be sent")
     assert texts_sent_to(running, integration["account_number"], peer) == ["Perhaps"]
 
