@@ -23,6 +23,10 @@ MAX_TEXT = 65_536
 """Characters. WhatsApp's own limit for a text message."""
 
 
+LONGEST_WAIT_S = 30 * 86_400
+"""Seconds. The server's own limit is usually shorter."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -66,6 +70,13 @@ class Message(Strict):
     client_id: UUID | None = None
     teacher_id: UUID | None = None
     sender_name: str | None = Field(default=None, max_length=255)
+    expires_in_s: int | None = Field(
+        default=None,
+        ge=1,
+        le=LONGEST_WAIT_S,
+        description="A message that could not go out for this long fails, such as a one-time code. "
+        "Default, and the most: WPP_MAX_AGE_S.",
+    )
 
     @field_validator("to")
     @classmethod
@@ -113,6 +124,7 @@ class SendEvent(Event):
     client_id: UUID | None = None
     teacher_id: UUID | None = None
     sender_name: str | None = None
+    expires_in_s: int | None = None
 
 
 class ProvisionEvent(Event):

@@ -61,7 +61,7 @@ def place(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Appe
         case SendEvent():
             lane, tenant = send_lane(event.integration_id, event.to), str(event.organization_id)
             gates = (PLATFORM_GATE, integration_gate(event.integration_id))
-            return Append(event=event, kind="send", lane=lane, tenant=tenant, gates=gates)
+            return Append(event=event, kind="send", lane=lane, tenant=tenant, gates=gates, max_age_s=event.expires_in_s)
         case ProvisionEvent(action="watch"):
             lane, tenant = f"watch:{event.integration_id}", str(event.organization_id)
             return Append(event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,))
@@ -103,7 +103,8 @@ def send(
         **message.model_dump(exclude={"to", "integration_id"}),
     )
     queued = message_outcome(event, "queued", event.accepted_at)
-    return replace(place(event), outcomes=(queued,), fingerprint=fingerprint(message.model_dump(mode="json")))
+    same = fingerprint(message.model_dump(mode="json", exclude_none=True))  # a field of a newer version changes no key
+    return replace(place(event), outcomes=(queued,), fingerprint=same)
 
 
 def provision(event: ProvisionEvent, delay_s: float = 0) -> Append:

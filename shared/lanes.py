@@ -90,6 +90,8 @@ class Append:
     tenant: str
     gates: tuple[str, ...] = ()
     delay_s: float = 0
+    max_age_s: float | None = None
+    """How long it may be tried; never longer than any other event."""
     outcomes: tuple[Outcome, ...] = ()
     fingerprint: str | None = None
     """What must be equal for the same id to be the same request. Default: the event without id and time."""
@@ -288,7 +290,7 @@ class Lanes:
             "tenant": item.tenant,
             "gates": list(item.gates),
             "delay": int(item.delay_s * 1000),
-            "max_age": int(self._settings.wpp_max_age_s * 1000),
+            "max_age": int(min(item.max_age_s or math.inf, self._settings.wpp_max_age_s) * 1000),
             "limit": self._settings.wpp_outbox_limit,
             "most": self._settings.wpp_waiting_limit,
             "print": item.fingerprint or fingerprint(item.event.model_dump(mode="json", exclude={"id", "accepted_at"})),

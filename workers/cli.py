@@ -55,6 +55,7 @@ def up(directory: Annotated[Path, typer.Option(help="Where its data stays.")] = 
 
     with plainly():
         run(directory)
+    expires_in_s: Annotated[int | None, typer.Option("--expires-in", help="Seconds it may take to go out.")] = None,
 
 
 @app.command()
@@ -75,7 +76,7 @@ def send(
     """Queue a message, straight into Redis."""
     with plainly():
         producer = Producer.connect(load(RedisSettings).redis_url)
-        message = Message(to=to, text=text, integration_id=integration_id)
+        message = Message(to=to, text=text, integration_id=integration_id, expires_in_s=expires_in_s)
         typer.echo(producer.send(organization_id, message, idempotency_key=idempotency_key).id)
 
 

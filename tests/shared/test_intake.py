@@ -52,6 +52,27 @@ def test_a_message_is_shown_as_queued_at_once() -> None:
     assert (shown.client_id, shown.sender_name) == (OTHER, "Anna")
 
 
+def test_a_message_may_expire_sooner_than_others() -> None:
+    """Also when it is put back from its dead letter: it then has as long as it had at first."""
+    item = send(expires_in_s=60)
+    assert item.max_age_s == 60
+    assert intake.place(item.event).max_age_s == 60  # type: ignore[arg-type]
+    assert send().max_age_s is None
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.5, 10**9, "soon"])
+def test_a_time_to_live_is_whole_seconds(seconds: object) -> None:
+    with pytest.raises(ValueError, match="expires_in_s"):
+        message(expires_in_s=seconds)
+
+
+def test_the_same_key_with_another_time_to_live_is_another_request(bench: Bench) -> None:
+    bench.lanes.append(send("k"))
+    bench.lanes.append(send("k", expires_in_s=None))
+    with pytest.raises(IdempotencyConflictError):
+        bench.lanes.append(send("k", expires_in_s=60))
+
+
 def test_a_file_is_shown_with_its_caption() -> None:
     media = Media.model_validate(
         {"type": "document", "url": "https://x.example/a.pdf", "filename": "a.pdf", "mime": "m/t"}

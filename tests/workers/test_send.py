@@ -1,8 +1,10 @@
 """Sends: what each failure of the platform means for the message."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -31,6 +33,7 @@ from shared.settings import EngineSettings
 from shared.wpp.answers import Sent
 from shared.wpp.breaker import State
 from workers import send
+from workers.drain import drain
 from workers.services import Services
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
@@ -238,3 +241,32 @@ def test_what_cannot_leave_is_given_up(
     around.route = route
     letter: Any = settled(handled()).outcomes[1]
     assert letter.reason == reason
+
+
+def test_a_message_that_has_expired_is_not_sent(around: Surroundings) -> None:
+    """A code that comes too late is worse than none: failed, `expired`, a dead letter; the next one goes out."""
+    around.lanes.append(
+        intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Code 1", expires_in_s=1))
+    )
+    around.lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Code 2")))
+    time.sleep(1.1)
+
+    def handle(claim: Claim) -> Verdict:
+        return send.handle(claim, cast("Services", around))
+
+    assert not drain(around.lanes, "send", handle, send.give_up, Event())
+    entries: Any = around.redis.xrange("wpp:outbox")
+    rows = [json.loads(fields[b"r"]) for _, fields in entries]
+    told = {(row["type"], row.get("text"), row.get("status", row.get("reason"))) for row in rows}
+    assert told >= {("message", "Code 1", "failed"), ("dead_letter", None, "expired"), ("message", "Code 2", "sent")}
+    assert ("message", "Code 1", "sent") not in told
+    assert len(around.left_s) == 1
+
+
+def test_nothing_is_tried_for_longer_than_the_server_allows(redis_client: redis.Redis) -> None:
+    """Whatever the caller asks for."""
+    lanes = Lanes(redis_client, EngineSettings(wpp_max_age_s=700, wpp_watch_limit_s=60))
+    lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello", expires_in_s=10_000)))
+    claim = lanes.claim("send", Slot())
+    assert claim
+    assert claim.expires_ms - claim.accepted_ms == 700_000

@@ -5,8 +5,9 @@ from uuid import UUID, uuid4
 
 from shared.events import SendEvent
 from shared.intake import message_outcome
-from shared.lanes import Settled
+from shared.lanes import Lanes, Settled, Slot
 from shared.ledger import find
+from shared.settings import EngineSettings
 from tests.workers.ingress.tenants import Tenant
 
 HELLO = {"to": "+7 999 000-11-22", "text": "Hello"}
@@ -54,6 +55,17 @@ def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
     tenant.database.apply([read.model_dump(mode="json", exclude_none=True)])
     told = tenant.http.get(path).json()
     assert (told["status"], told["task_id"]) == ("read", "t1")
+
+
+def test_a_message_may_be_given_little_time(tenant: Tenant) -> None:
+    """In whole seconds; what is no time is refused by its field."""
+    tenant.number("42")
+    sent(tenant, expires_in_s=60)
+    claim = Lanes(tenant.client, EngineSettings()).claim("send", Slot())
+    assert claim
+    assert claim.expires_ms - claim.accepted_ms == 60_000
+    wrong = tenant.post("/v1/messages", {**HELLO, "expires_in_s": 0})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "expires_in_s")
 
 
 def test_without_a_number_there_is_nothing_to_send_from(tenant: Tenant) -> None:
