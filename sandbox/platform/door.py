@@ -4,9 +4,10 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sandbox.platform.faults import FaultPlan
 from sandbox.platform.world import World
 
 API = ("/api/", "/auth/", "/internal/")
@@ -41,10 +42,10 @@ class Door:
     async def _serve(self, kind: str | None, scope: Scope, receive: Receive, send: Send) -> str:
         """Return the status that the client saw, or how it was left without one."""
         plan = self._faults.plan
-        if kind in {"429", "5xx"}:
+        if kind in {"429", "404", "5xx"}:
             if kind == "5xx" and plan.processed_5xx:
                 await self._app(scope, receive, _Reply(_swallow, self._keep))
-            answer = _too_many(plan.retry_after_s) if kind == "429" else _broken(plan.status_5xx)
+            answer = _failure(kind, plan)
             await answer(scope, receive, send)
             return str(answer.status_code)
         if kind in {"drop_before", "drop_after"}:
@@ -89,13 +90,13 @@ async def _swallow(_message: Message) -> None:
     pass
 
 
-def _too_many(retry_after_s: float | None) -> JSONResponse:
-    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
+def _failure(kind: str, plan: FaultPlan) -> Response:
+    if kind == "404":
+        return PlainTextResponse("404 page not found\n", 404)
+    if kind == "5xx":
+        return JSONResponse({"error": "Internal server error"}, plan.status_5xx)
+    headers = {} if plan.retry_after_s is None else {"Retry-After": str(math.ceil(plan.retry_after_s))}
     return JSONResponse({"error": "Too many requests"}, 429, headers)
-
-
-def _broken(status: int) -> JSONResponse:
-    return JSONResponse({"error": "Internal server error"}, status)
 
 
 def _name(scope: Scope) -> str:

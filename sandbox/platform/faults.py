@@ -21,7 +21,7 @@ class Slow(BaseModel):
 
 
 class FaultPlan(BaseModel):
-    """One request suffers at most one of 429, 5xx, drop and slow: their rates add up to 1 at most."""
+    """One request suffers at most one of 429, 404, 5xx, drop and slow: their rates add up to 1 at most."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,6 +32,9 @@ class FaultPlan(BaseModel):
 
     rate_429: Rate = 0
     retry_after_s: float | None = Field(default=1, ge=0, description="Retry-After of a 429; null: none.")
+    rate_404: Rate = Field(
+        default=0, description="A proxy's 404, as while the platform is deployed: nothing processed."
+    )
     rate_5xx: Rate = 0
     status_5xx: int = Field(default=500, ge=500, le=599)
     processed_5xx: bool = Field(default=False, description="A 5xx comes after the request was processed.")
@@ -62,12 +65,13 @@ class FaultPlan(BaseModel):
     @model_validator(mode="after")
     def _rates_fit(self) -> "FaultPlan":
         if sum(rate for _, rate in self.kinds()) > 1 + 1e-9:
-            msg = "the rates of 429, 5xx, drops and slow add up to more than 1"
+            msg = "the rates of 429, 404, 5xx, drops and slow add up to more than 1"
             raise ValueError(msg)
         return self
 
     def kinds(self) -> Iterator[tuple[str, float]]:
         yield "429", self.rate_429
+        yield "404", self.rate_404
         yield "5xx", self.rate_5xx
         yield "drop_before", self.drop_before
         yield "drop_after", self.drop_after

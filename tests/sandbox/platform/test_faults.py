@@ -30,6 +30,14 @@ def test_5xx_before_or_after_processing(
     assert len(platform.ledger()["messages"]) == messages
 
 
+def test_404_as_of_a_proxy_with_nothing_behind_it(platform: Platform, number: Number) -> None:
+    """Not the platform's own, which is HTML for a route and JSON for a thing."""
+    platform.faults(rate_404=1)
+    answer = number.send()
+    assert (answer.status_code, answer.text) == (404, "404 page not found\n")
+    assert platform.ledger()["messages"] == []
+
+
 @pytest.mark.parametrize(("fault", "messages"), [("drop_before", 0), ("drop_after", 1)])
 def test_a_dropped_connection_has_no_answer(
     platform: Platform, number: Number, fault: str, messages: int, caplog: pytest.LogCaptureFixture

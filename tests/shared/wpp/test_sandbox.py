@@ -17,6 +17,7 @@ from shared.errors import (
     NotConnectedError,
     RefusedError,
     UnauthorizedError,
+    UnavailableError,
     UnknownEffectError,
 )
 from shared.events import Location, Media, SendEvent
@@ -210,6 +211,7 @@ def test_fifty_refused_at_once_mint_once(world: World) -> None:
     ("plan", "error"),
     [
         ({"rate_429": 1, "retry_after_s": 7}, LimitedError),
+        ({"rate_404": 1, "paths": ".*"}, UnavailableError),
         ({"rate_5xx": 1, "status_5xx": 500}, UnknownEffectError),
         ({"rate_5xx": 1, "status_5xx": 502}, UnknownEffectError),
         ({"rate_5xx": 1, "status_5xx": 503}, UnknownEffectError),
