@@ -18,7 +18,7 @@ from shared.outcomes import Outcome
 GROUP = "recorders"
 ABANDONED_MS = 15_000
 TROUBLE_S = 60
-FORGET = """
+DONE = """
 redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
 return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
 """
@@ -40,7 +40,7 @@ class Outbox:
         self.stream = f"{prefix}outbox"
         self._trouble = f"{prefix}outbox:trouble"
         self._changes = f"{prefix}changed:"
-        self._forget = client.register_script(FORGET)
+        self._done = client.register_script(DONE)
 
     def read(self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2) -> list[Entry]:
         """Return the next batch: `rows` of them, or what has come within `gather_s` of the first.
@@ -74,7 +74,7 @@ class Outbox:
         """Forget entries that Supabase has."""
         if not entries:
             return
-        self._forget(keys=[self.stream], args=[GROUP, *(entry.id for entry in entries)])
+        self._done(keys=[self.stream], args=[GROUP, *(entry.id for entry in entries)])
 
     def complain(self, trouble: str) -> None:
         """Say for the next minute why nothing reaches Supabase."""
