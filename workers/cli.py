@@ -55,7 +55,6 @@ def up(directory: Annotated[Path, typer.Option(help="Where its data stays.")] = 
 
     with plainly():
         run(directory)
-    expires_in_s: Annotated[int | None, typer.Option("--expires-in", help="Seconds it may take to go out.")] = None,
 
 
 @app.command()
@@ -72,6 +71,7 @@ def send(
     text: str,
     integration_id: Annotated[UUID | None, typer.Option(help="The number to send from.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key is the same message.")] = None,
+    expires_in_s: Annotated[int | None, typer.Option("--expires-in", help="Seconds it may take to go out.")] = None,
 ) -> None:
     """Queue a message, straight into Redis."""
     with plainly():
