@@ -28,6 +28,7 @@ from shared.settings import (
 from workers import unknown
 from workers.ingress import connection, integrations, messages, metrics, problems, webhooks, wishes
 from workers.ingress.changes import Changes, on_stop
+from workers.ingress.cors import Cors
 from workers.ingress.grouped import GroupedAppends
 from workers.ingress.page import Page
 from workers.ingress.sessions import Sessions
@@ -80,6 +81,7 @@ def create_app() -> FastAPI:
     durable.connect_durable(settings.redis).close()
     app = App(title="WPP pipeline", version="1", lifespan=partial(_open, settings), docs_url=None, redoc_url=None)
     problems.install(app)
+    app.add_middleware(Cors, origins=settings.page.wpp_page_parents.split())
     app.include_router(messages.router)
     app.include_router(integrations.router)
     app.routes.extend(Page(settings.page, settings.supabase).routes)
