@@ -106,7 +106,9 @@ def open_town(shop: Shop, **media_settings: Any) -> Iterator[Town]:
         organization = shop.organization()
         client = here.platform.create_client(str(organization))
         files = Files(
-            Fetcher(settings), Bucket(supabase_settings(shop.supabase), settings, http), settings.wpp_media_limit
+            Fetcher(settings, shop.platform.url),
+            Bucket(supabase_settings(shop.supabase), settings, http),
+            settings.wpp_media_limit,
         )
         town = Town(shop, here, files, organization, client.account)
         here.database.save_integration(

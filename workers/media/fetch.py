@@ -21,6 +21,8 @@ from workers.media.errors import GoneError, UnreachableError
 WHOLE_S = 120.0
 CONNECT_S = 5.0
 MOST_HOPS = 4
+ANY = "*"
+"""In place of a host: every one that is public."""
 MAY_COME_BACK = {408, 425, 429}
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")))
 """IPv6 networks whose addresses hold an IPv4 one, which may be any: NAT64, Teredo, 6to4, the mapped and compatible."""
@@ -35,10 +37,14 @@ class ForbiddenAddressError(Exception):
 
 
 class Fetcher:
-    """`resolve(host, port)` returns the addresses of a name; it is given by tests only."""
+    """Fetches from the platform's own host (that of `platform_url`), and from those that settings name.
 
-    def __init__(self, settings: MediaSettings, resolve: Resolve | None = None) -> None:
+    `resolve(host, port)` returns the addresses of a name; it is given by tests only.
+    """
+
+    def __init__(self, settings: MediaSettings, platform_url: str, resolve: Resolve | None = None) -> None:
         self._hosts, self._private = settings.wpp_media_hosts, settings.wpp_media_private_hosts
+        self._platform, self._ports = _place_of(httpx.URL(platform_url)), {80, 443}
         backend = PublicBackend(resolve or addresses, self._is_private)
         headers = {"Accept-Encoding": "identity", "User-Agent": "wpp-pipeline"}
         self._http = httpx.Client(transport=_Transport(backend), headers=headers, timeout=None, trust_env=False)  # noqa: S113 - the deadline
@@ -89,9 +95,14 @@ class Fetcher:
         if place.scheme not in {"http", "https"} or not place.host or place.userinfo:
             msg = "its link is not a plain http(s) one"
             raise GoneError(msg)
-        host, port = place.raw_host.decode().lower(), place.port or {"http": 80, "https": 443}[place.scheme]
-        if self._hosts and not (_named(host, port, self._hosts) or self._is_private(host, port)):
+        host, port = _place_of(place)
+        if (host, port) == self._platform or self._is_private(host, port):
+            return place
+        if not (host == self._platform[0] or ANY in self._hosts or _named(host, port, self._hosts)):
             msg = "its link leads to a host that is not in WPP_MEDIA_HOSTS"
+            raise GoneError(msg)
+        if port not in self._ports:
+            msg = f"its link leads to port {port}, where no web server is"
             raise GoneError(msg)
         return place
 
@@ -158,6 +169,11 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv4Address) and parsed in SPECIAL:
         return False
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified)
+
+
+def _place_of(url: httpx.URL) -> tuple[str, int]:
+    """Return the host of a link, and its port."""
+    return url.raw_host.decode().lower(), url.port or {"http": 80, "https": 443}[url.scheme]
 
 
 def _named(host: str, port: int, names: tuple[str, ...]) -> bool:

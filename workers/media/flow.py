@@ -4,14 +4,15 @@ The row is there already, with `media_state` pending. What became of the file is
 `stored` with a link to it or `refused` with the reason in its metadata: the SQL brings both together in any order.
 """
 
+import hashlib
 import tempfile
-from typing import Any, Literal
+from typing import IO, Any, Literal
+from uuid import UUID
 
 import structlog
 
 from shared import blobs
 from shared.database.bucket import FileTooLargeError
-from shared.directory import Route
 from shared.errors import DatabaseError, DatabaseUnavailableError, PlatformError
 from shared.events import MediaEvent
 from shared.lanes import Claim, Postponed, Settled, Verdict
@@ -20,9 +21,13 @@ from workers.dead_letters import dead_letter
 from workers.drain import back_off
 from workers.media import kinds
 from workers.media.errors import Reason, UnfitError, UnreachableError
-from workers.media.sources import Files, TakenOverError, collect
+from workers.media.kinds import Kind
+from workers.media.lease import Lease, TakenOverError, held
+from workers.media.sources import Files, collect
 from workers.services import Services
 
+PATIENCE = 10
+"""Tries at a link that does not answer, some twenty minutes, before the platform is asked instead."""
 CAP_S = 600.0
 """The longest pause between two tries at a file."""
 log = structlog.get_logger()
@@ -32,10 +37,14 @@ def handle(claim: Claim, here: Services, files: Files) -> Verdict:
     """Bring one file into Supabase."""
     event = MediaEvent.model_validate_json(claim.body)
     route = here.directory.of_account(event.account)
-    if route is None:
+    organization_id = route.organization_id if route else here.database.organization_of_account(event.account)
+    if organization_id is None:
         return _later(claim, "no integration has this account yet")
     try:
-        kept = _kept(event, route, claim, here, files)
+        with held(claim, here.lanes) as lease, tempfile.TemporaryFile(prefix="wpp-media-") as file:
+            patient = claim.attempts < PATIENCE
+            size, kind = collect(event, file, lease, here, files, patient=patient, connected=bool(route))
+            kept = _kept(event, _path(organization_id, event, file, kind), (file, size, kind), lease, files)
     except UnfitError as error:
         log.info("media.refused", message_id=str(event.message.id), reason=error.reason)
         kept = _refused(event, error.reason, str(error))
@@ -56,19 +65,25 @@ def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
     return Settled("failed", outcomes, {"reason": detail, "code": reason})
 
 
-def _kept(event: MediaEvent, route: Route, claim: Claim, here: Services, files: Files) -> MessageOutcome:
-    """Store the file; return the row that shows it. The same file twice is one object."""
-    message = event.message
-    with tempfile.TemporaryFile(prefix="wpp-media-") as file:
-        size = collect(event, file, claim, here, files)
-        kind = kinds.judge(file, message)
-        path = f"wpp/{route.organization_id}/{message.id}.{kind.extension}"
-        here.lanes.extend(claim)
-        try:
-            link = files.bucket.keep(path, file, kind.mime)
-        except FileTooLargeError as error:
-            raise UnfitError(Reason.TOO_LARGE, str(error)) from None
-    name = kinds.named(message.file_name or message.content, kind)
+def _path(organization_id: UUID, event: MediaEvent, file: IO[bytes], kind: Kind) -> str:
+    """Return the file's key: the same file twice is one object, another one of the same message a second one."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # it reads any
+    return f"wpp/{organization_id}/{event.message.id}-{digest[:16]}.{kind.extension}"
+
+
+def _kept(
+    event: MediaEvent, path: str, found: tuple[IO[bytes], int, Kind], lease: Lease, files: Files
+) -> MessageOutcome:
+    """Store the file; return the row that shows it."""
+    file, size, kind = found
+    lease.renew()
+    try:
+        link = files.bucket.keep(path, file, kind.mime)
+    except FileTooLargeError as error:
+        raise UnfitError(Reason.TOO_LARGE, str(error)) from None
+    lease.check()
+    name = kinds.named(event.message.file_name or event.message.content, kind)
     known = {"media_path": path, "media_size": size}
     return _shown(event, "stored", known, file_url=link, file_name=name, file_type=kind.mime)
 

@@ -3,33 +3,40 @@
 import base64
 import binascii
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import IO
+from typing import IO, NamedTuple
 
 from shared import blobs
 from shared.database.bucket import Bucket
 from shared.errors import RefusedError
 from shared.events import MediaEvent
-from shared.lanes import Claim
-from shared.settings import MediaSettings, SupabaseSettings, load
+from shared.settings import MediaSettings, PlatformSettings, SupabaseSettings, load
+from workers.media import kinds
 from workers.media.errors import GoneError, Reason, UnfitError, UnreachableError
 from workers.media.fetch import Fetcher
+from workers.media.kinds import Kind
+from workers.media.lease import Lease
 from workers.services import Services
 
-PATIENCE = 10
-"""Tries at a link that does not answer, some twenty minutes, before the platform is asked instead."""
-EXTEND_EVERY_S = 5.0
 ANY_SIZE = 1 << 62
 """Our own limit ends a download, and says so."""
 _DATA_URL = re.compile(rb"\s*data:[^,]{0,512},", re.IGNORECASE)
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
+_NO_FILE = {Reason.HOSTILE, Reason.WRONG, Reason.EMPTY}
+"""What a page looks like that says, with a 200, that a link has expired."""
+
 Pieces = Iterable[bytes]
-Source = Callable[[], AbstractContextManager[Pieces]]
+
+
+class Place(NamedTuple):
+    """Where a file may be. What a link leads to may be anything."""
+
+    open: Callable[[], AbstractContextManager[Pieces]]
+    is_link: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,6 @@ class Files:
     limit: int
 
 
-class TakenOverError(Exception):
-    """Our lease has ended, and somebody else does this event now."""
-
-
 @cache
 def own_files() -> Files:
     """Return this process's files.
@@ -53,37 +56,49 @@ def own_files() -> Files:
         ConfigurationError: a setting is missing or wrong.
     """
     settings = load(MediaSettings)
-    return Files(Fetcher(settings), Bucket(load(SupabaseSettings), settings), settings.wpp_media_limit)
+    fetcher = Fetcher(settings, str(load(PlatformSettings).wpp_base_url))
+    return Files(fetcher, Bucket(load(SupabaseSettings), settings), settings.wpp_media_limit)
 
 
-def collect(event: MediaEvent, file: IO[bytes], claim: Claim, here: Services, files: Files) -> int:
-    """Write the file from the first place that has it; return its size in bytes."""
+def collect(  # noqa: PLR0913 - one file on its way
+    event: MediaEvent, file: IO[bytes], lease: Lease, here: Services, files: Files, *, patient: bool, connected: bool
+) -> tuple[int, Kind]:
+    """Write the file from the first place that has it; return its size in bytes and what it is.
+
+    `patient`: a link that does not answer may be asked again later. `connected`: the platform may be asked.
+    """
     why: list[str] = []
-    for open_source in _sources(event, here, files):
+    unfit: UnfitError | None = None
+    for place in _places(event, here, files, connected=connected):
         try:
-            with open_source() as pieces:
-                return _copied(pieces, file, files.limit, lambda: here.lanes.extend(claim))
+            with place.open() as pieces:
+                size = _copied(pieces, file, files.limit, lease)
+            return size, kinds.judge(file, event.message)
+        except UnfitError as error:
+            if not (place.is_link and error.reason in _NO_FILE):
+                raise
+            unfit = error
         except GoneError as error:
             why.append(str(error))
         except RefusedError as error:
             why.append(f"the platform has none ({error})")
         except UnreachableError as error:
-            if claim.attempts < PATIENCE:
+            if patient:
                 raise
             why.append(str(error))
-    raise UnfitError(Reason.GONE, "; ".join(why) or "nobody said where it is")
+    raise unfit or UnfitError(Reason.GONE, "; ".join(why) or "nobody said where it is")
 
 
-def _sources(event: MediaEvent, here: Services, files: Files) -> Iterator[Source]:
+def _places(event: MediaEvent, here: Services, files: Files, *, connected: bool) -> Iterator[Place]:
     blob, url, message_id = event.blob, event.url, event.message.wa_message_id
     if blob:
-        yield lambda: nullcontext(decoded(_there(blobs.pieces(here.redis, blob))))
+        yield Place(lambda: nullcontext(decoded(_there(blobs.pieces(here.redis, blob)))))
     if inline := event.base64:
-        yield lambda: nullcontext(decoded([inline.encode()]))
+        yield Place(lambda: nullcontext(decoded([inline.encode()])))
     if url:
-        yield lambda: files.fetcher.open(url)
-    if message_id:
-        yield lambda: _downloaded(event.account, message_id, here)
+        yield Place(lambda: files.fetcher.open(url), is_link=True)
+    if message_id and connected:
+        yield Place(lambda: _downloaded(event.account, message_id, here))
 
 
 @contextmanager
@@ -120,16 +135,13 @@ def decoded(pieces: Pieces) -> Iterator[bytes]:
         raise UnfitError(Reason.WRONG, "it is no base64") from None
 
 
-def _copied(pieces: Pieces, file: IO[bytes], limit: int, extend: Callable[[], bool]) -> int:
+def _copied(pieces: Pieces, file: IO[bytes], limit: int, lease: Lease) -> int:
     file.seek(0)
     file.truncate()
-    size, extended = 0, time.monotonic()
+    size = 0
     for piece in pieces:
         size += file.write(piece)
         if size > limit:
             raise UnfitError(Reason.TOO_LARGE, f"it has more than {limit} bytes")
-        if time.monotonic() - extended > EXTEND_EVERY_S:
-            extended = time.monotonic()
-            if not extend():
-                raise TakenOverError
+        lease.check()
     return size

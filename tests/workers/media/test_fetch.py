@@ -15,17 +15,22 @@ from workers.media.fetch import Fetcher, Resolve, is_public
 FILE = b"\xff\xd8\xff" + bytes(200_000)
 
 
+PLATFORM = "https://wpp.example"
+
+
 @contextmanager
-def fetching(resolve: Resolve | None = None, **settings: Any) -> Iterator[Fetcher]:
-    fetcher = Fetcher(MediaSettings(**settings), resolve)
+def fetching(resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any) -> Iterator[Fetcher]:
+    """Open a fetcher: of any host, and from `ports` beside those of the web, where the test says no other."""
+    fetcher = Fetcher(MediaSettings(**{"wpp_media_hosts": "*"} | settings), PLATFORM, resolve)
+    fetcher._ports |= set(ports)  # noqa: SLF001 - nobody but root may serve the web's
     try:
         yield fetcher
     finally:
         fetcher.close()
 
 
-def fetched(url: str, resolve: Resolve | None = None, **settings: Any) -> bytes:
-    with fetching(resolve, **settings) as fetcher, fetcher.open(url) as pieces:
+def fetched(url: str, resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any) -> bytes:
+    with fetching(resolve, ports, **settings) as fetcher, fetcher.open(url) as pieces:
         return b"".join(pieces)
 
 
@@ -72,7 +77,7 @@ def test_a_public_address(address: str) -> None:
 def test_our_own_network_is_closed_however_it_is_written(host: str) -> None:
     with FileServer(file=answer(200, FILE)) as server:
         with pytest.raises((GoneError, UnreachableError)):
-            fetched(f"http://{host}:{server.port}/file")
+            fetched(f"http://{host}:{server.port}/file", ports=(server.port,))
         assert server.asked == []
 
 
@@ -82,7 +87,7 @@ def test_a_host_of_our_own_network_may_be_allowed_by_name() -> None:
         for allowed in (server.host, "127.0.0.1"):
             assert fetched(f"{server.url}/file", wpp_media_private_hosts=allowed) == FILE
         with pytest.raises(GoneError):
-            fetched(f"{other.url}/file", wpp_media_private_hosts=server.host)
+            fetched(f"{other.url}/file", ports=(other.port,), wpp_media_private_hosts=server.host)
         assert other.asked == []
 
 
@@ -92,7 +97,7 @@ def test_a_redirect_leads_no_further_than_a_link() -> None:
         there = answer(302, Location=f"{inside.url}/secret")
         with FileServer(there=there) as server:
             with pytest.raises(GoneError, match="not public"):
-                fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
+                fetched(f"{server.url}/there", ports=(inside.port,), wpp_media_private_hosts=server.host)
             assert inside.asked == []
 
 
@@ -127,7 +132,7 @@ def test_a_name_that_changes_its_address_is_caught() -> None:
     with FileServer(file=answer(200, FILE)) as server:
         for _ in range(2):
             with pytest.raises(GoneError, match="not public"):
-                fetched(f"http://rebinding.example:{server.port}/file", rebinding)
+                fetched(f"http://rebinding.example:{server.port}/file", rebinding, (server.port,))
         assert server.asked == []
     assert len(asked) == 2, "a name is looked up once for each connection"
 
@@ -141,11 +146,31 @@ def test_only_listed_hosts_are_asked_where_there_is_a_list() -> None:
     with FileServer(file=answer(200, FILE)) as server:
         hosts = {"wpp_media_hosts": "cdn.example,.media.example", "wpp_media_private_hosts": ".example"}
         for host in ("cdn.example", "a.media.example", "CDN.example"):
-            assert fetched(f"http://{host}:{server.port}/file", local, **hosts) == FILE
+            assert fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts) == FILE
         del hosts["wpp_media_private_hosts"]
         for host in ("evil.example", "xcdn.example", "xmedia.example", "cdn.example.evil.example"):
             with pytest.raises(GoneError, match="WPP_MEDIA_HOSTS"):
-                fetched(f"http://{host}:{server.port}/file", local, **hosts)
+                fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts)
+
+
+def test_without_a_list_only_the_platform_is_asked() -> None:
+    """Any other host, public or not, is a place that somebody who can post has chosen."""
+
+    def nowhere(_host: str, _port: int) -> list[str]:
+        return []
+
+    with pytest.raises(UnreachableError):
+        fetched(f"{PLATFORM}/file", nowhere, wpp_media_hosts="")
+    for other in ("https://evil.example/file", "https://x.wpp.example/file", "http://8.8.8.8/file"):
+        with pytest.raises(GoneError, match="WPP_MEDIA_HOSTS"):
+            fetched(other, nowhere, wpp_media_hosts="")
+
+
+@pytest.mark.parametrize("port", [22, 25, 6379, 8080])
+def test_no_port_but_the_web_s_is_asked(port: int) -> None:
+    """Whoever may choose the link must not speak to a mail server through us."""
+    with pytest.raises(GoneError, match=f"port {port}"):
+        fetched(f"http://public.example:{port}/file")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
 """From a message that brings a file to a row that shows it: real Redis, Supabase and platform."""
 
 import base64
+import dataclasses
+import hashlib
+import threading
+import time
 import tracemalloc
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +18,7 @@ from shared import blobs, intake
 from shared.database import DeadLetterQuery
 from shared.events import MediaEvent
 from shared.inbound.attachments import Attachment
-from shared.lanes import Claim, Postponed, Settled, Slot
+from shared.lanes import Claim, Lanes, Postponed, Settled, Slot
 from shared.ledger import find
 from shared.outcomes import MessageOutcome
 from tests.arriving.town import Town, open_town
@@ -21,7 +26,7 @@ from tests.workers.media.samples import MP4, base64_of, jpeg, message, png
 from tests.workers.media.servers import FileServer, answer
 from workers import media, webhook
 from workers.dead_letters import Replayer
-from workers.media import sources
+from workers.media import lease
 
 FLAT: dict[str, Any] = {"from": "+79990001122", "type": "image", "text": "[Image] my homework", "messageId": "M1"}
 
@@ -52,12 +57,18 @@ def test_pain_10_a_picture_is_shown_and_kept(town: Town) -> None:
     assert (row["message_text"], row["metadata"]["media_state"], row["file_url"]) == ("my homework", "pending", None)
     town.settle()
     (row,) = town.messages()
-    path = f"wpp/{town.organization}/{row['id']}.jpg"
+    path = key_of(town, content)
     assert town.stored() == {path: "image/jpeg"}
     assert (row["file_name"], row["file_type"], row["metadata"]["media_state"]) == ("image.jpg", "image/jpeg", "stored")
     assert (row["metadata"]["media_path"], row["metadata"]["media_size"]) == (path, len(content))
     shown = httpx.get(row["file_url"], trust_env=False)
     assert (shown.content, shown.headers["content-type"]) == (content, "image/jpeg")
+
+
+def key_of(town: Town, content: bytes) -> str:
+    """Return where the file of the only message should be."""
+    (row,) = town.messages()
+    return f"wpp/{town.organization}/{row['id']}-{hashlib.sha256(content).hexdigest()[:16]}.jpg"
 
 
 def webhook_only(town: Town) -> None:
@@ -109,7 +120,7 @@ def test_pain_37_a_hostile_name_is_no_path(town: Town) -> None:
     town.post(photo(base64=base64_of(jpeg()), filename="../../../etc/pass wd\u202egpj.exe"))
     town.settle()
     (row,) = town.messages()
-    assert list(town.stored()) == [f"wpp/{town.organization}/{row['id']}.jpg"]
+    assert list(town.stored()) == [key_of(town, jpeg())]
     assert "/" not in row["file_name"]
     assert row["file_name"].endswith(".jpg")
 
@@ -207,12 +218,12 @@ def test_what_is_not_kept_is_said(town: Town, what: str, by_link: bool) -> None:
 
 
 def test_a_file_that_is_nowhere_is_refused(town: Town) -> None:
-    town.post({**photo(url="http://127.0.0.1:9/x"), "messageId": None})
+    town.post({**photo(url="http://elsewhere.example/x"), "messageId": None})
     town.settle()
     metadata = town.messages()[0]["metadata"]
     assert (metadata["media_refused"], metadata["media_error"]) == (
         "gone",
-        "its link leads to an address that is not public",
+        "its link leads to a host that is not in WPP_MEDIA_HOSTS",
     )
 
 
@@ -296,12 +307,82 @@ def test_a_blob_that_is_gone_is_asked_of_the_platform(town: Town, on_the_platfor
 def test_another_worker_that_has_the_claim_now_is_left_alone(
     town: Town, files: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "EXTEND_EVERY_S", -1.0)
+    """Before the file is stored at the latest; while it is awaited, after some seconds."""
     files.paths["file"] = answer(200, jpeg() + bytes(300_000))
     claim = claimed(town, url=f"{files.url}/file")
     town.redis.hset(f"wpp:lane:{claim.lane}:is", "fence", "999")
-    assert isinstance(media.handle(claim, town.here, town.files), Postponed)
-    assert town.stored() == {}
+    for renew_every_s in (60.0, 0.001):
+        monkeypatch.setattr(lease, "RENEW_EVERY_S", renew_every_s)
+        assert isinstance(media.handle(claim, town.here, town.files), Postponed)
+        assert town.stored() == {}
+
+
+def test_a_claim_lasts_for_as_long_as_its_file_takes(
+    town: Town, files: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that thinks for longer than a lease before it says anything: nobody else begins with the file."""
+    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.1)
+    short = Lanes(town.redis, town.shop.engine.model_copy(update={"wpp_lease_s": 0.5}))
+    here = dataclasses.replace(town.here, lanes=short)
+
+    def think(request: BaseHTTPRequestHandler) -> None:
+        time.sleep(1.5)
+        answer(200, jpeg())(request)
+
+    files.paths["file"] = think
+    town.here.lanes.append(
+        intake.place(MediaEvent(id=UUID(int=7), account=town.account, message=of(town), url=f"{files.url}/file"))
+    )
+    claim = short.claim("media", Slot())
+    assert claim
+    taken: list[int] = []
+    over = threading.Event()
+
+    def sweep() -> None:
+        while not over.wait(0.1):
+            taken.append(len(short.sweep("media").given_up))
+
+    sweeping = threading.Thread(target=sweep)
+    sweeping.start()
+    verdict = media.handle(claim, here, town.files)
+    over.set()
+    sweeping.join()
+    assert isinstance(verdict, Settled)
+    assert len(taken) > 5
+    assert sum(taken) == 0
+
+
+def test_a_link_that_leads_to_a_page_is_asked_of_the_platform(
+    town: Town, files: FileServer, on_the_platform: str
+) -> None:
+    """With a 200 the page says that the link has expired."""
+    files.paths["expired"] = answer(200, b"<!doctype html><html><body>expired</body></html>")
+    town.post({**photo(url=f"{files.url}/expired"), "messageId": on_the_platform})
+    town.settle()
+    (row,) = town.messages()
+    assert row["metadata"]["media_state"] == "stored"
+    assert httpx.get(row["file_url"], trust_env=False).content == jpeg()
+
+
+def test_another_file_under_the_same_id_replaces_nothing(town: Town) -> None:
+    """The first one stays shown; the second is kept and said."""
+    first, second = jpeg() + b"first", jpeg() + b"second"
+    for content in (first, second):
+        town.post(photo(base64=base64_of(content)))
+        town.settle()
+    (row,) = town.messages()
+    assert httpx.get(row["file_url"], trust_env=False).content == first
+    assert list(row["metadata"]["other_files"]) == [key_of(town, second)]
+    assert len(town.stored()) == 2
+
+
+def test_a_file_for_a_number_that_was_removed_is_kept_like_its_message(town: Town) -> None:
+    """What arrives late is filed; nobody asks the platform in the name of a number that is gone."""
+    town.here.database.remove_integration(town.integration, town.organization)
+    town.here.directory.refresh(town.integration, town.organization)
+    town.post(photo(base64=base64_of(jpeg())), {**photo(), "messageId": "M2"})
+    town.settle()
+    assert [row["metadata"]["media_state"] for row in town.messages()] == ["stored", "refused"]
 
 
 def test_memory_does_not_grow_with_the_file(town: Town, redis_client: redis.Redis) -> None:
