@@ -5,6 +5,7 @@ from threading import Event as Flag
 from typing import Any
 
 import dramatiq
+import structlog
 from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
 
 from shared import durable
@@ -12,6 +13,9 @@ from shared.broker import DurableRedisBroker
 from shared.broker.watchdog import Watchdog
 from shared.lanes import Lanes
 from shared.settings import RedisSettings, load
+from shared.tokens import TokenCache
+
+log = structlog.get_logger()
 
 STOP_MS = 300_000
 """A drain that has not ended by then is stuck."""
@@ -36,6 +40,17 @@ class FairShare(Middleware):
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:  # noqa: ARG002
         lanes = self._lanes()
         lanes.room = min(lanes.room, max(1, worker.worker_threads // 2))
+
+
+class SaveTokens(Middleware):
+    """Lets a process that stops save the token that it has got last: the next one begins with what is saved."""
+
+    def __init__(self, tokens: Callable[[], TokenCache]) -> None:
+        self._tokens = tokens
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:  # noqa: ARG002
+        if not self._tokens().flush():
+            log.warning("token.not_saved_in_time")
 
 
 broker = DurableRedisBroker(

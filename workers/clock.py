@@ -128,7 +128,9 @@ def main() -> int:
     crew.start(house.keep_house, here.database, kept_for, crew.stopping)
     crew.start(keep_directory, directory, here.database, crew.stopping)
     crew.work(Clock(client, Lanes(client, here.engine), directory).run, crew.stopping)
-    return crew.end()
+    code = crew.end()
+    here.tokens.flush()
+    return code
 
 
 if __name__ == "__main__":

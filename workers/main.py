@@ -12,7 +12,7 @@ from shared.events import Kind
 from shared.settings import RedisSettings, load
 from shared.wakeups import wake
 from workers import media, provision, send, webhook
-from workers.broker import FairShare, broker, stopping
+from workers.broker import FairShare, SaveTokens, broker, stopping
 from workers.drain import STAY_S, GiveUp, drain
 from workers.services import Handle, services
 from workers.starting import or_say_why
@@ -25,6 +25,7 @@ with or_say_why():
 
 
 broker.add_middleware(FairShare(lambda: services().lanes))
+broker.add_middleware(SaveTokens(lambda: services().tokens))
 
 
 @dramatiq.actor(broker=broker, queue_name="send")
