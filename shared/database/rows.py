@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -84,6 +84,15 @@ class SessionChange(Row):
     error: str | None = None
     account: str
     at: datetime
+
+
+class StatusChange(Row):
+    """One thing that was said of a message: by us (`own`), or by the platform."""
+
+    status: Status
+    at: datetime
+    source: Literal["own", "platform"]
+    error: str | None = None
 
 
 class StoredMessage(Row):

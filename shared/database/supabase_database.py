@@ -15,7 +15,15 @@ from shared.database.connection import translated
 from shared.database.jsonb import storable
 from shared.database.letters import Letters
 from shared.database.policies import Policies
-from shared.database.rows import Applied, DeadLetter, DeadLetterQuery, Integration, SessionChange, StoredMessage
+from shared.database.rows import (
+    Applied,
+    DeadLetter,
+    DeadLetterQuery,
+    Integration,
+    SessionChange,
+    StatusChange,
+    StoredMessage,
+)
 from shared.database.upkeep import Upkeep
 from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
 from shared.tokens import lifetimes
@@ -139,6 +147,13 @@ class Database(Letters, Policies, Upkeep):
             "chat_messages", MESSAGE_COLUMNS, id=str(message_id), organization_id=str(organization_id), limit=1
         )
         return StoredMessage.model_validate(rows[0]) if rows else None
+
+    def message_history(self, message_id: UUID, organization_id: UUID) -> list[StatusChange]:
+        """Return what was said of a message, the earliest first."""
+        with translated():
+            found = self._connection.client.table("wpp_message_history").select("status, at, source, error")
+            found = found.eq("message_id", str(message_id)).eq("organization_id", str(organization_id))
+            return [StatusChange.model_validate(row) for row in found.order("at").order("status").execute().data]
 
     def organization_of_user(self, jwt: str) -> UUID | None:
         """Return the organization of a signed-in user, or None when Supabase refuses the token or knows none."""

@@ -1,15 +1,16 @@
 """POST and GET /v1/messages."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
 from shared import intake, ledger
+from shared.database.rows import StatusChange
 from shared.directory import Route
 from shared.errors import DatabaseError, NotFoundError, NotUnknownError
 from shared.events import Message, Strict
@@ -19,7 +20,7 @@ from workers.ingress import keys
 from workers.ingress.callers import Organization
 from workers.ingress.keys import IdempotencyKey
 from workers.ingress.problems import CONFLICT
-from workers.ingress.state import Doorway, doorway
+from workers.ingress.state import Doorway, Here
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"])
 
@@ -51,7 +52,7 @@ async def send(
     message: Message,
     organization_id: Organization,
     response: Response,
-    here: Annotated[Doorway, Depends(doorway)],
+    here: Here,
     idempotency_key: IdempotencyKey = None,
 ) -> AcceptedMessage:
     """Accept a message: once this is answered, it is kept. It goes out in the order of its conversation."""
@@ -64,9 +65,7 @@ async def send(
 
 
 @router.get("/{message_id}")
-async def state(
-    message_id: UUID, organization_id: Organization, here: Annotated[Doorway, Depends(doorway)]
-) -> MessageState:
+async def state(message_id: UUID, organization_id: Organization, here: Here) -> MessageState:
     """Tell where a message is: from the ledger while it is on its way, from Supabase afterwards."""
     reply: Any = await here.redis.hmget(ledger.key(message_id), list(ledger.FIELDS))
     record = ledger.record(message_id, reply)
@@ -81,13 +80,24 @@ async def state(
     return found
 
 
+@router.get("/{message_id}/history")
+async def history(message_id: UUID, organization_id: Organization, here: Here) -> list[StatusChange]:
+    """List what was said of a message and by whom, in the order in which it happened: `own` is us."""
+    found = await run_in_threadpool(here.database.message_history, message_id, organization_id)
+    if found:
+        return found
+    now = await state(message_id, organization_id, here)  # Supabase will hear of it in a moment
+    at = now.settled_at or now.accepted_at
+    return [StatusChange.model_validate({"status": now.status, "at": at, "source": "own"})] if at else []
+
+
 @router.post("/{message_id}/resolution", responses=CONFLICT)
 async def resolve(
     message_id: UUID,
     wanted: Resolution,
     organization_id: Organization,
     response: Response,
-    here: Annotated[Doorway, Depends(doorway)],
+    here: Here,
     idempotency_key: IdempotencyKey = None,
 ) -> MessageState:
     """Say what became of a message whose status is `unknown`, or have it sent `again`."""

@@ -7,6 +7,7 @@ from shared.events import SendEvent
 from shared.intake import message_outcome
 from shared.lanes import Lanes, Settled, Slot
 from shared.ledger import find
+from shared.outcomes import StatusOutcome
 from shared.settings import EngineSettings
 from tests.workers.ingress.tenants import Tenant
 
@@ -55,6 +56,35 @@ def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
     tenant.database.apply([read.model_dump(mode="json", exclude_none=True)])
     told = tenant.http.get(path).json()
     assert (told["status"], told["task_id"]) == ("read", "t1")
+
+
+def test_the_history_tells_what_happened(tenant: Tenant) -> None:
+    """From the moment at which it was accepted, each status with its time and who said so."""
+    tenant.number("42")
+    path = sent(tenant)
+    (queued,) = tenant.http.get(f"{path}/history").json()
+    assert (queued["status"], queued["source"], queued["error"]) == ("queued", "own", None)
+    number = UUID(tenant.http.get("/v1/integrations").json()[0]["integration_id"])
+    event_id = UUID(path.rsplit("/", 1)[-1])
+    event = SendEvent(id=event_id, organization_id=tenant.id, integration_id=number, to="79990001122", text="Hello")
+    said = [message_outcome(event, "queued", event.accepted_at), message_outcome(event, "sent", datetime.now(UTC))]
+    read = StatusOutcome(
+        at=datetime.now(UTC) + timedelta(seconds=1), account="42", external_ids=["t1"], task_id="t1", status="read"
+    )
+    outcomes = [said[0], said[1].model_copy(update={"task_id": "t1"}), read]
+    tenant.database.apply([outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes])
+    told = tenant.http.get(f"{path}/history").json()
+    assert [(each["status"], each["source"]) for each in told] == [
+        ("queued", "own"),
+        ("sent", "own"),
+        ("read", "platform"),
+    ]
+    assert [each["at"] for each in told] == sorted(each["at"] for each in told)
+
+
+def test_the_history_of_nobody_s_message_is_not_found(tenant: Tenant) -> None:
+    """An unknown id has none."""
+    assert tenant.http.get(f"/v1/messages/{uuid4()}/history").status_code == 404
 
 
 def test_a_message_may_be_given_little_time(tenant: Tenant) -> None:
