@@ -3,11 +3,20 @@
 Held lanes keep their order and cost nothing. Whoever holds them says why, and for how long at most.
 """
 
+from contextlib import suppress
+
 import structlog
 
 from shared import intake
 from shared.directory import Route
-from shared.errors import DatabaseError, InvalidApiKeyError, NotConnectedError, PlatformError, TokenPausedError
+from shared.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    InvalidApiKeyError,
+    NotConnectedError,
+    PlatformError,
+    TokenPausedError,
+)
 from shared.tokens.times import Times
 from workers.services import Services
 
@@ -59,6 +68,13 @@ def for_token(error: PlatformError, route: Route, here: Services) -> None:
     """Hold an integration's lanes while nobody asks for its token, or because two in a row were not taken."""
     seconds = error.retry_after_s if isinstance(error, TokenPausedError) else UNTAKEN_S
     here.lanes.close_gate(intake.integration_gate(route.id), max(0.1, seconds), str(error))
+
+
+def let_go(account: str, here: Services) -> None:
+    """Let the lanes of a number go on whose phone is linked again; what else held them will do so again."""
+    with suppress(DatabaseUnavailableError):  # then they look by themselves
+        if route := here.directory.of_account(account):
+            here.lanes.open_gate(intake.integration_gate(route.id))
 
 
 def while_open(here: Services) -> None:

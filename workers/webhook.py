@@ -10,8 +10,8 @@ from shared.inbound import shapes
 from shared.inbound.attachments import Attachment, attached
 from shared.inbound.excerpt import excerpt
 from shared.lanes import Append, Claim, Settled, Verdict
-from shared.outcomes import LogOutcome, MessageOutcome, Outcome
-from workers import unknown
+from shared.outcomes import LogOutcome, MessageOutcome, Outcome, SessionOutcome
+from workers import holds, unknown
 from workers.dead_letters import dead_letter
 from workers.services import Services
 
@@ -40,6 +40,8 @@ def handle(claim: Claim, here: Services) -> Verdict:
     if arrival.type == "unknown":
         log.warning("webhook.unknown_type", event_type=arrival.event_type, account=arrival.account)
         _count(arrival.event_type, here)
+    if any(isinstance(outcome, SessionOutcome) and outcome.status == "connected" for outcome in outcomes):
+        holds.let_go(event.account, here)
     follow = _files(event, outcomes, file, blob)
     done = [digest for digest in (*event.blobs, event.whole) if digest and not (follow and digest == blob)]
     if done:

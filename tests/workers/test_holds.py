@@ -11,7 +11,7 @@ from pydantic import HttpUrl, SecretStr
 
 from shared import intake
 from shared.directory import Route
-from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
+from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError, NotConnectedError
 from shared.events import Message
 from shared.lanes import Lanes, Postponed, Settled, Slot
 from shared.settings import EngineSettings, PlatformSettings
@@ -64,6 +64,9 @@ class World:
 
     def find(self, _integration_id: UUID) -> Route:
         return ROUTE
+
+    def of_account(self, account: str) -> Route | None:
+        return ROUTE if account == ROUTE.account else None
 
     def answered(self, request: httpx.Request) -> httpx.Response:
         self.requests += 1
@@ -171,3 +174,13 @@ def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:
     verdict = drain.judge(claim, lambda _: pytest.fail("it is too late"), send.give_up)
     assert isinstance(verdict, Settled)
     assert "last reason: connect it again with force_recreate" in verdict.fields["reason"]
+
+
+def test_a_phone_that_is_linked_again_lets_its_lanes_go(world: World) -> None:
+    """At once when its webhook says so; a number that nobody knows holds none."""
+    holds.for_connection(NotConnectedError("Account 0000000000042 is not connected"), ROUTE, world.services)
+    assert world.redis.exists(GATE)
+    holds.let_go("0000000000099", world.services)
+    assert world.redis.exists(GATE)
+    holds.let_go(ROUTE.account, world.services)
+    assert not world.redis.exists(GATE)

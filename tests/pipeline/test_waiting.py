@@ -1,0 +1,68 @@
+"""What only lasts for a while fails no message and marks no number: they wait, in order, and then go out."""
+
+from typing import Any
+from uuid import UUID
+
+import redis
+
+from shared.events import Message
+from shared.producer import Producer
+from tests.pipeline.conftest import Running, connected_number, texts_sent_to, until
+
+PEER = "79990008101"
+
+
+def states(producer: Producer, ids: list[UUID]) -> set[str]:
+    return {record.state for each in ids if (record := producer.find(each))}
+
+
+def reason(producer: Producer, event_id: UUID) -> str:
+    record = producer.find(event_id)
+    return record.reason or "" if record else ""
+
+
+def send_five(producer: Producer, organization_id: UUID) -> list[UUID]:
+    return [producer.send(organization_id, Message(to=PEER, text=f"Waiting {n}")).id for n in range(5)]
+
+
+def shown(running: Running, organization_id: UUID, number: dict[str, Any]) -> str:
+    with running.as_service(organization_id) as crm:
+        status: str = crm.get(f"/v1/integrations/{number['integration_id']}").json()["status"]
+        return status
+
+
+def test_a_platform_that_is_being_deployed_loses_nothing(running: Running) -> None:
+    """Its proxy answers 404 to everything: no message fails, and no number is marked."""
+    organization_id = running.organization()
+    number = connected_number(running, organization_id)
+    with running.phone() as phone, redis.Redis.from_url(running.environment["REDIS_URL"]) as client:
+        phone.post("/admin/faults", json={"rate_404": 1, "paths": ".*"}).raise_for_status()
+        producer = Producer(client)
+        ids = send_five(producer, organization_id)
+        until(lambda: "WPP_BASE_URL" in reason(producer, ids[0]), "the first message to say why it waits")
+        assert states(producer, ids) == {"queued"}
+        assert shown(running, organization_id, number) == "connected"
+        phone.delete("/admin/faults").raise_for_status()
+        until(lambda: states(producer, ids) == {"sent"}, "every message to go out")
+    assert texts_sent_to(running, number["account_number"], PEER) == [f"Waiting {n}" for n in range(5)]
+
+
+def test_a_phone_that_is_not_linked_is_waited_for(running: Running) -> None:
+    """The platform refuses its messages; linked again, they go out in order."""
+    organization_id = running.organization()
+    number = connected_number(running, organization_id)
+    account = number["account_number"]
+    with (
+        running.as_service(organization_id) as crm,
+        running.phone() as phone,
+        redis.Redis.from_url(running.environment["REDIS_URL"]) as client,
+    ):
+        phone.post(f"/phone/{account}/unlink").raise_for_status()
+        producer = Producer(client)
+        ids = send_five(producer, organization_id)
+        until(lambda: "not connected" in reason(producer, ids[0]), "the first message to say why it waits")
+        assert states(producer, ids) == {"queued"}
+        crm.post(f"/v1/integrations/{number['integration_id']}/reconnect").raise_for_status()
+        until(lambda: phone.post(f"/phone/{account}/scan").is_success, "a code to scan")
+        until(lambda: states(producer, ids) == {"sent"}, "every message to go out", within_s=30)
+    assert texts_sent_to(running, account, PEER) == [f"Waiting {n}" for n in range(5)]
