@@ -1,8 +1,9 @@
 """Health by evidence: what is connected is looked at now and then, and doubted when nothing is heard of it.
 
 A number of which something was heard lately needs no look. The others are asked about, each at most once in
-`wpp_check_every_s` and all together at most `wpp_checks_per_second` times a second, however many clocks run. What is
-disconnected, or was never scanned, is left alone.
+`wpp_check_every_s` and all together at most `wpp_checks_per_second` times a second, however many clocks run. One that
+is wrong is asked about much more rarely: its key may have been repaired elsewhere. What is disconnected, or was never
+scanned, is left alone.
 """
 
 import time
@@ -25,6 +26,8 @@ from workers.watch import LOOKED, seen
 
 ROUND_S = 15.0
 """From the end of one walk over all numbers to the next."""
+WRONG_ROUNDS = 12
+"""How many times as long as between two looks at a number that works one that is wrong is left alone."""
 SILENT = "nothing was heard since a message went out"
 HEARD = "heard of again"
 LOST: dict[AccountStatus, str] = {
@@ -113,14 +116,18 @@ def heard_lately(integration: Integration, engine: EngineSettings) -> bool:
 
 
 def _needs_a_look(integration: Integration, engine: EngineSettings) -> bool:
-    """A number that ought to work; or one whose watch should have ended, so that something went wrong with it."""
+    """A number that ought to work; or one that was left as it is for too long, so that it may have gone wrong."""
     if not integration.account:
         return False
     if integration.status in {"connected", "degraded"}:
         return True
-    forgotten = timedelta(seconds=2 * engine.wpp_watch_limit_s)
+    stale_s = {
+        "starting": 2 * engine.wpp_watch_limit_s,  # its watch should have ended
+        "qr_issued": 2 * engine.wpp_watch_limit_s,
+        "error": WRONG_ROUNDS * engine.wpp_check_every_s,
+    }.get(integration.status)
     since = integration.status_at or integration.created_at
-    return integration.status in {"starting", "qr_issued"} and since is not None and utc_now() - since > forgotten
+    return stale_s is not None and since is not None and utc_now() - since > timedelta(seconds=stale_s)
 
 
 def _may_ask(integration: Integration, here: Services, stopping: Flag) -> bool:

@@ -153,6 +153,23 @@ def further(shop: Shop, here: Services, numbers: int) -> list[UUID]:
     return [found[number] for number in sorted(found)]
 
 
+def test_a_key_that_was_repaired_elsewhere_is_found_to_be_good(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
+    """A number that is wrong is looked at again after an hour; while it stays so, its history does not grow."""
+    here, organization_id, account = connected
+    shop.faults(revoked_keys=[account])
+    for _ in range(2):
+        assert walk(shop, here) == 1
+        assert status(here, organization_id)[0] == "error"
+        set_status(shop, account, "error")
+    assert shop.sql("select count(*) from wpp_session_history where status = 'error'") == [{"count": 1}]
+    shop.faults()
+    shop.client.delete(*shop.client.keys(f"wpp:token:{{{account}}}*"))  # as after a minute
+    assert walk(shop, here) == 1
+    assert status(here, organization_id) == ("connected", "looked at")
+
+
 def test_one_account_without_an_answer_keeps_no_other_from_its_look(
     shop: Shop, connected: tuple[Services, UUID, str]
 ) -> None:
