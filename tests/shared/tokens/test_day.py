@@ -10,8 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from shared.tokens import TokenCache
+from shared.tokens.lifetimes import expiry_s
 from shared.tokens.store import Minted
 from tests.shared.tokens.stores import MemoryStore
+from tests.shared.tokens.test_lifetimes import jwt
 
 ACCOUNT = "0000000000042"
 LIFE_S = 900.0
@@ -42,3 +44,33 @@ def test_a_day_of_four_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     gaps = [later - earlier for earlier, later in pairwise(minted_at)]
     assert min(gaps) >= 9 * 60
     assert max(gaps) < LIFE_S - 60, "refreshed ahead, never when it has stopped to count"
+
+
+def test_an_hour_of_a_platform_that_hands_out_one_token_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked once ahead, once when a minute is left, and then some times until it has another; never a 401."""
+    now = begun = float(int(time.time()))
+    monkeypatch.setattr(time, "time", lambda: now)
+    minted_at: list[float] = []
+
+    def mint(_api_key: SecretStr) -> Minted:
+        minted_at.append(now)
+        issued = begun + (now - begun) // LIFE_S * LIFE_S
+        return Minted(SecretStr(jwt(iat=issued, exp=issued + LIFE_S)), issued + LIFE_S - now)
+
+    server = fakeredis.FakeServer()
+    workers = [TokenCache(fakeredis.FakeRedis(server=server), mint, MemoryStore(), clock=lambda: now) for _ in range(4)]
+    dice = random.Random(4)  # noqa: S311 - a repeatable hour
+    refused = 0
+    for _ in range(3600):
+        token = dice.choice(workers).get(ACCOUNT)
+        refused += now >= (expiry_s(token.value.get_secret_value()) or 0)
+        for thread in threading.enumerate():
+            if thread.name.startswith("token-refresh"):
+                thread.join()
+        now += 1
+    assert refused == 0
+    for quarter in range(4):
+        ends = begun + (quarter + 1) * LIFE_S
+        calls = [at for at in minted_at if ends - LIFE_S <= at < ends]
+        assert len([at for at in calls if at < ends - 61]) <= 2
+        assert len(calls) <= 16
