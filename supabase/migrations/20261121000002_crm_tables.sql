@@ -1,5 +1,6 @@
 -- The CRM's tables that the pipeline reads and writes: made where missing, in the form its self-hosted database has;
--- where they exist, only missing columns are added. Nothing is dropped, no row is changed.
+-- where they exist (in the self-hosted form, or in that of its cloud version, which calls the same columns otherwise),
+-- missing columns are added. Nothing is dropped, no row is changed.
 
 create table if not exists public.organizations (
   id uuid primary key default gen_random_uuid(),
@@ -91,6 +92,8 @@ create table if not exists public.chat_messages (
   message_type text not null check (message_type in ('client', 'manager', 'system', 'comment'))
 );
 alter table public.chat_messages
+  add column if not exists message_text text,
+  add column if not exists message_type text,
   add column if not exists teacher_id uuid,
   add column if not exists phone_number_id uuid references public.client_phone_numbers (id) on delete set null,
   add column if not exists messenger_type public.messenger_type,
@@ -105,7 +108,22 @@ alter table public.chat_messages
   add column if not exists integration_id uuid,
   add column if not exists sender_name text,
   add column if not exists created_at timestamptz default now();
-alter table public.chat_messages alter column client_id drop not null; -- a teacher's messages have no client
+
+-- A teacher's messages have no client, and columns that we don't know (`content`, `direction`) stay empty in our rows.
+do $$
+declare
+  needed name;
+begin
+  for needed in
+    select a.attname from pg_attribute a
+    where a.attrelid = 'public.chat_messages'::regclass and a.attnum > 0 and not a.attisdropped
+      and a.attnotnull and not a.atthasdef and a.attidentity = ''
+      and a.attname not in ('id', 'organization_id', 'message_text', 'message_type')
+  loop
+    execute format('alter table public.chat_messages alter column %I drop not null', needed);
+  end loop;
+end
+$$;
 
 create table if not exists public.message_reactions (
   id uuid primary key default gen_random_uuid(),

@@ -95,7 +95,7 @@ class Case:
         state = row["metadata"].get("media_state", "none")
         shown = {
             "outgoing": row["is_outgoing"],
-            "phone": row["client_phone"] or "",
+            "phone": (row["client_phone"] or "").removeprefix("+"),
             "status": row["message_status"],
             "wa_message_id": row["external_message_id"],
             "file_type": row["file_type"],

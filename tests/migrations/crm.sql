@@ -89,9 +89,9 @@ grant all on all tables in schema public to anon, authenticated, service_role;
 -- Rows from before its own rules: duplicates of everything.
 insert into organizations (id, name) values
   ('00000000-0000-4000-8000-000000000001', 'First'), ('00000000-0000-4000-8000-000000000002', 'Second');
-insert into clients (organization_id, name, phone, created_at) values
-  ('00000000-0000-4000-8000-000000000001', 'Twice', '+7 (999) 000-11-22', '2026-01-01'),
-  ('00000000-0000-4000-8000-000000000002', 'Twice', '89990001122', '2026-01-02');
+insert into clients (organization_id, name, phone, created_at, last_message_at) values
+  ('00000000-0000-4000-8000-000000000001', 'Twice', '+7 (999) 000-11-22', '2026-01-01', '2026-06-01'),
+  ('00000000-0000-4000-8000-000000000002', 'Twice', '89990001122', '2026-01-02', '2026-06-01');
 insert into messenger_integrations (organization_id, messenger_type, provider, name, is_primary, webhook_key, settings)
 values
   ('00000000-0000-4000-8000-000000000001', 'whatsapp', 'wpp', 'Old', true, 'a', '{"wppAccountNumber": "0000000000001"}'),
@@ -101,8 +101,8 @@ update messenger_integrations set created_at = '2026-01-01' where name = 'Old';
 insert into whatsapp_sessions (organization_id, session_name, status) values
   ('00000000-0000-4000-8000-000000000001', 'wpp_0000000000001', 'pairing'),
   ('00000000-0000-4000-8000-000000000001', 'wpp_0000000000001', 'connected');
-insert into chat_messages (organization_id, client_id, message_text, message_type, external_message_id)
-select organization_id, id, 'twice', 'client', 'W1' from clients, generate_series(1, 2);
+insert into chat_messages (organization_id, client_id, message_text, message_type, external_message_id, created_at)
+select organization_id, id, 'twice', 'client', 'W1', '2026-06-01' from clients, generate_series(1, 2);
 insert into message_reactions (message_id, client_id, emoji)
 select id, client_id, '👍' from chat_messages, generate_series(1, 2);
 
@@ -133,4 +133,4 @@ begin
   return new;
 end
 $$;
-create trigger note_last_message after insert on chat_messages for each row execute function note_last_message();
+create trigger note_last_message after insert or update on chat_messages for each row execute function note_last_message();
