@@ -13,11 +13,13 @@ from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from sandbox.redis import RedisServer
 from shared.deadline import remaining, within
 from shared.errors import DatabaseUnavailableError, InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
 from shared.tokens import TokenAuth, TokenCache
 from shared.tokens.store import Kept, Minted, Token
 from shared.tokens.times import MINT_S, STORE_S, Times
+from tests.proxy import Proxy
 from tests.shared.tokens.stores import MemoryStore
 
 ACCOUNT = "0000000000042"
@@ -420,6 +422,26 @@ def test_a_late_answer_does_not_replace_a_younger_token(redis_client: "redis.Red
     thread.join()
     assert found[0].generation == younger.generation
     assert slow.calls == quick.calls == 1
+
+
+@pytest.mark.parametrize("operation", [b"get", b"land"])
+def test_a_reply_that_is_lost_costs_no_lease(
+    redis_server: RedisServer, redis_client: "redis.Redis", operation: bytes
+) -> None:
+    """The client repeats the command by itself: who was elected still knows it, and what has landed is saved."""
+    mint, store = Mint(), MemoryStore()
+    with Proxy(redis_server.port) as proxy, redis.Redis(port=proxy.port) as client:
+        cache = TokenCache(client, mint, store)
+        assert client.ping()
+        proxy.cut_after(b"\r\n%b\r\n" % operation)
+        began = time.monotonic()
+        assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"
+        assert time.monotonic() - began < 2
+        assert cache.flush()
+    assert proxy.hits == 1
+    assert mint.calls == 1
+    assert value(store.tokens[ACCOUNT]) == f"{ACCOUNT}-1"
+    assert redis_client.get(f"{KEY}:lease") is None
 
 
 def test_redis_away_is_told_as_unavailable() -> None:
