@@ -24,6 +24,7 @@
 --   unknown:{lane}         set     events of the lane whose effect nobody knows
 --   fence                  counter of claims: a later claim has a higher fence
 --   outbox                 stream  outcomes on their way to Supabase
+--   swept                  when the last sweep was
 
 local P = KEYS[1]
 local a = cjson.decode(ARGV[2])
@@ -332,6 +333,7 @@ local function sweep()
     redis.call('ZADD', leases, now + a.lease, lane)
     out[#out + 1] = answer(redis.call('LINDEX', P .. 'lane:' .. lane, 0), lane, fence)
   end
+  redis.call('SET', P .. 'swept', now)
   local due = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')
   return {workable(kind), due[2] and tostring(tonumber(due[2]) - now) or '-1', out}
 end

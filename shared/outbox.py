@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -25,6 +25,22 @@ return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
 """In one step; and a script, because a full Redis refuses transactions, and nothing else would make room again."""
 LONGEST_WAIT_S = 3.0
 """Below redis-py's own socket timeout of 5 s: a wait that outlasts it is taken for a dead connection."""
+
+IDLE_MS = 3_600_000
+FORGET = """
+local gone, found = 0, redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if found.err then return 0 end -- no stream, or no group, yet
+for _, fields in ipairs(found) do
+  local is = {}
+  for i = 1, #fields, 2 do is[fields[i]] = fields[i + 1] end
+  if is.pending == 0 and is.idle > tonumber(ARGV[2]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], is.name)
+    gone = gone + 1
+  end
+end
+return gone
+"""
+"""Looking and forgetting in one step: what a recorder holds would be forgotten with it."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,18 @@ class Outbox:
             pipe.publish(self._changes + organization, json.dumps(items))
         if by_organization:
             pipe.execute()
+
+    def age_s(self) -> float | None:
+        """How long the oldest outcome has been on its way; None when there is none."""
+        first: Any = self.client.xrange(self.stream, count=1)
+        if not first:
+            return None
+        seconds, microseconds = self.client.time()
+        return seconds + microseconds / 1e6 - int(first[0][0].split(b"-")[0]) / 1000
+
+    def forget_idle(self) -> int:
+        """Forget recorders that were not heard of for an hour and hold nothing; return how many."""
+        return int(cast("int", self.client.eval(FORGET, 1, self.stream, GROUP, IDLE_MS)))
 
     def __len__(self) -> int:
         return int(self.client.xlen(self.stream))

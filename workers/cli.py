@@ -3,27 +3,25 @@
 Everything here uses the same settings as the processes (see .env.example).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
-import redis
 import typer
 
 from shared import access, durable
-from shared.database import Database, DeadLetterQuery
-from shared.errors import PipelineError
-from shared.events import KINDS, Message
-from shared.lanes import Lanes, total_waiting
+from shared.database import Database
+from shared.errors import ConfigurationError
+from shared.events import Message
+from shared.lanes import Lanes
 from shared.ledger import find
 from shared.producer import Producer
 from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
-from workers import unknown
-from workers.dead_letters import Replayer
+from workers import repair, unknown
+from workers.glance import glance
+from workers.plainly import plainly
 from workers.reconnect import reconnect
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -33,19 +31,6 @@ class Outcome(Enum):
     SENT = "sent"
     FAILED = "failed"
     AGAIN = "again"
-
-
-@contextmanager
-def plainly() -> Iterator[None]:
-    """End with one sentence instead of a traceback, where the sentence says it all."""
-    try:
-        yield
-    except (PipelineError, ValueError) as error:
-        typer.secho(str(error), fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from None
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        typer.secho(f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?", fg="red", err=True)
-        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -103,52 +88,14 @@ def settle(event_id: UUID, outcome: Annotated[Outcome, typer.Argument(help="What
 
 
 @app.command()
-def dead(  # noqa: PLR0913, PLR0917 - one option for each way to choose
-    event_id: Annotated[list[UUID] | None, typer.Option("--id")] = None,
-    organization_id: Annotated[UUID | None, typer.Option("--organization")] = None,
-    kind: Annotated[str | None, typer.Option()] = None,
-    reason: Annotated[str | None, typer.Option(help="Such as refused, expired, not_found.")] = None,
-    since: Annotated[datetime | None, typer.Option()] = None,
-    until: Annotated[datetime | None, typer.Option()] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
-    replay: Annotated[bool, typer.Option("--replay", help="Put them back into their lanes.")] = False,  # noqa: FBT002
-    rate: Annotated[float, typer.Option(help="How many a second.", min=0.1)] = 20,
-) -> None:
-    """List what ended without success, the newest first; with --replay, put it back. Times are UTC."""
-    with plainly():
-        database = Database(load(SupabaseSettings))
-        query = DeadLetterQuery(
-            ids=event_id,
-            organization_id=organization_id,
-            kind=kind,
-            reason=reason,
-            since=since and since.replace(tzinfo=UTC),
-            until=until and until.replace(tzinfo=UTC),
-            limit=limit,
-        )
-        letters = database.dead_letters(query)
-        for letter in letters:
-            typer.echo(f"{letter.at:%F %T}  {letter.kind:9}  {letter.id}  {letter.reason}: {letter.detail}")
-        if replay:
-            client = durable.connect(load(RedisSettings).redis_url)
-            back, left = Replayer(client, Lanes(client, load(EngineSettings)), database, rate).replay(letters)
-            typer.echo(f"{back} put back, {left} left as they are (on their way or done already, or unreadable)")
-
-
-@app.command()
 def lanes() -> None:
-    """Show how many events wait, by kind and tenant."""
-    with plainly():
-        client = durable.connect(load(RedisSettings).redis_url)
-        rows = [
-            (count, kind, tenant)
-            for kind, tenants in total_waiting(client, KINDS).items()
-            for tenant, count in tenants.items()
-        ]
-        for count, kind, tenant in sorted(rows, reverse=True):
-            typer.echo(f"{count:8}  {kind:10} {tenant}")
-        typer.echo(f"{client.xlen('wpp:outbox'):8}  outcomes on their way to Supabase")
-        typer.echo(f"{client.xlen('wpp:outbox:dead'):8}  outcomes that Supabase refused")
+    """Show what waits, by kind and tenant; what holds it up; what has failed; and whether the clock runs."""
+    with plainly(), ExitStack() as stack:
+        database = None
+        with suppress(ConfigurationError):  # it tells less without Supabase
+            database = stack.enter_context(Database(load(SupabaseSettings)))
+        for line in glance(durable.connect(load(RedisSettings).redis_url), database):
+            typer.echo(line)
 
 
 @app.command("reconnect")
@@ -162,10 +109,16 @@ def reconnect_numbers(
         if bool(integration_ids) == every:
             msg = "name the numbers, or say --all"
             raise ValueError(msg)
-        numbers = Database(load(SupabaseSettings)).every_integration()
+        with Database(load(SupabaseSettings)) as database:
+            numbers = list(database.every_integration())
         chosen = [each for each in numbers if every or each.id in (integration_ids or ())]
         with Producer.connect(load(RedisSettings).redis_url) as producer:
             typer.echo(f"{reconnect(chosen, producer, rate)} queued; wpp lanes shows how many wait")
+
+
+for command in (repair.unknown, repair.policy, repair.dead):
+    app.command()(command)
+app.command("log")(repair.raw_log)
 
 
 if __name__ == "__main__":

@@ -76,8 +76,10 @@ class Recorder:
 
     def run(self) -> None:
         """Record until told to stop."""
+        tidy = False
         while not self._stopping.is_set():
             try:
+                tidy = tidy or self._outbox.forget_idle() >= 0
                 self.step()
             except redis.RedisError as error:
                 if not durable.cannot_now(error):

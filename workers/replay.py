@@ -14,6 +14,7 @@ import structlog
 
 from shared import inbound
 from shared.database.raw_log import LoggedEvent
+from shared.database.rows import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import WebhookEvent
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome, SessionOutcome
@@ -23,17 +24,21 @@ BATCH = 200
 SHORTENED = "characters omitted]"
 
 log = structlog.get_logger()
-Apply = Callable[[Sequence[dict[str, Any]]], object]
+Apply = Callable[[Sequence[dict[str, Any]]], Applied]
 
 
 @dataclass
 class Replayed:
-    """How many webhooks were gone through, and how many of their outcomes were applied, left out, or refused."""
+    """How many webhooks were gone through, and what became of their outcomes.
+
+    `left`: the log has not enough of them. `busy`: somebody's lock was in the way, replay them again.
+    """
 
     events: int = 0
     applied: int = 0
     left: int = 0
     refused: int = 0
+    busy: int = 0
 
 
 def replay(events: Iterable[LoggedEvent], apply: Apply) -> Replayed:
@@ -83,15 +88,22 @@ def _fit(outcome: Outcome) -> Outcome | None:
 def _apply(batch: list[dict[str, Any]], apply: Apply, count: Replayed) -> None:
     """Apply a batch, or what of it Supabase takes."""
     try:
-        apply(batch)
+        applied = apply(batch)
     except DatabaseUnavailableError:
         raise
     except DatabaseError as error:
         if len(batch) == 1:
-            log.warning("outcome.refused", row=batch[0].get("type"), id=batch[0].get("id"), error=str(error))
-            count.refused += 1
+            _refused(batch[0], str(error), count)
             return
         for row in batch:
             _apply([row], apply, count)
         return
-    count.applied += len(batch)
+    for refused in applied.refused:
+        _refused(batch[refused.row], refused.why, count)
+    count.busy += len(applied.busy)
+    count.applied += len(batch) - len(applied.refused) - len(applied.busy)
+
+
+def _refused(row: dict[str, Any], why: str, count: Replayed) -> None:
+    log.warning("outcome.refused", row=row.get("type"), id=row.get("id"), error=why)
+    count.refused += 1

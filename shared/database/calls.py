@@ -1,6 +1,6 @@
 """How every part of the database asks: one connection a process, rows by equality, functions by name."""
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import httpx
 
@@ -13,6 +13,12 @@ class Calls:
     def __init__(self, settings: SupabaseSettings, http: httpx.Client | None = None) -> None:
         """Connect at first use, once per process."""
         self._connection = Connection(settings, http)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
     def _rows(self, table: str, columns: str, *, limit: int, **equal: str) -> list[dict[str, Any]]:
         with translated():

@@ -38,6 +38,7 @@ class Connection:
     def __init__(self, settings: SupabaseSettings, http: httpx.Client | None = None) -> None:
         self._settings = settings
         self._http = http
+        self._own: httpx.Client | None = None
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._pid = 0
@@ -54,14 +55,25 @@ class Connection:
     def _connect(self) -> Client:
         # No HTTP/2: with several threads it loses acknowledgements when a server closes the connection. The client's
         # own repetition of reads blocks for 7 s.
-        http = self._http or httpx.Client(
-            transport=PoolTransport(CONNECTIONS, KEEPALIVE_S), timeout=TIMEOUT, follow_redirects=True
-        )
+        http = self._http or self._made()
         options = ClientOptions(
             auto_refresh_token=False, persist_session=False, postgrest_client_retry=False, httpx_client=http
         )
         key = self._settings.supabase_service_role_key.get_secret_value()
         return create_client(str(self._settings.supabase_url).rstrip("/"), key, options)
+
+    def _made(self) -> httpx.Client:
+        self._own = httpx.Client(
+            transport=PoolTransport(CONNECTIONS, KEEPALIVE_S), timeout=TIMEOUT, follow_redirects=True
+        )
+        return self._own
+
+    def close(self) -> None:
+        """Close what was opened here; the next use opens it anew."""
+        with self._lock:
+            self._client = None
+            if self._own and self._pid == os.getpid():
+                self._own.close()
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-import httpx
 from pydantic import Field
 
-from shared.database.connection import Connection, translated
+from shared.database.calls import Calls
+from shared.database.connection import translated
 from shared.database.rows import Row
-from shared.settings import SupabaseSettings
 
 PAGE = 500
 COLUMNS = "id, account, event_type, payload, became, error, at"
@@ -39,11 +38,14 @@ class LogQuery(Row):
     until: datetime | None = None
 
 
-class RawLog:
+class RawLog(Calls):
     """Raises DatabaseUnavailableError (it may work later) or DatabaseError."""
 
-    def __init__(self, settings: SupabaseSettings, http: httpx.Client | None = None) -> None:
-        self._connection = Connection(settings, http)
+    def latest(self, query: LogQuery, limit: int) -> list[LoggedEvent]:
+        """Return matching webhooks, the newest first: to be looked at."""
+        with translated():
+            rows = self._matching(query).order("at", desc=True).order("id").limit(limit).execute().data
+        return [LoggedEvent.model_validate(row) for row in rows]
 
     def find(self, query: LogQuery) -> Iterator[LoggedEvent]:
         """Go through the matching webhooks, a page at a time, in no order that means anything."""

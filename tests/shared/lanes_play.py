@@ -148,7 +148,9 @@ class Play(RuleBasedStateMachine):
         self.compare()
         families = {key.split(b":")[1] for key in self.client.keys("wpp:*")}
         known = {record.id: record.state != "unknown" for record in self.model.records.values()}
-        assert families <= {b"event", b"slot", b"fence", b"outbox"} | (set() if all(known.values()) else {b"unknown"})
+        assert families <= {b"event", b"slot", b"fence", b"outbox", b"swept"} | (
+            set() if all(known.values()) else {b"unknown"}
+        )
         told = [line.split(":") for line in self.model.outbox]
         ends = Counter(event for event, _, state in told if state in ENDS)
         assert all(ends[str(r.id)] == r.replays + known[r.id] for r in self.model.records.values())

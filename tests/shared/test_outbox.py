@@ -180,6 +180,44 @@ def test_a_trouble_is_told_for_a_while(recorder: Outbox) -> None:
     assert 0 < recorder.client.ttl("wpp:outbox:trouble") <= outbox.TROUBLE_S
 
 
+def consumers(recorder: Outbox) -> list[str]:
+    found: Any = recorder.client.xinfo_consumers("wpp:outbox", GROUP)
+    return sorted(each["name"].decode() for each in found)
+
+
+def test_recorders_that_are_gone_are_forgotten(recorder: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each start makes a name; one that still holds something, or was heard of lately, stays."""
+    put(recorder.client, 1, 2)
+    Outbox(recorder.client, "gone").read(idle_s=0.01)
+    holder = Outbox(recorder.client, "holder")
+    for name in ("gone", "idle"):
+        recorder.client.xgroup_createconsumer("wpp:outbox", GROUP, name)
+    recorder.client.xautoclaim("wpp:outbox", GROUP, "holder", 0)
+    assert recorder.forget_idle() == 0
+    monkeypatch.setattr(outbox, "IDLE_MS", 50)
+    time.sleep(0.06)
+    put(recorder.client, 3)
+    recorder.done(recorder.read(gather_s=0))
+    assert recorder.forget_idle() == 2
+    assert consumers(recorder) == ["first", "holder"]
+    assert pending(recorder.client) == 2
+    assert told(holder.read(gather_s=0)) == []
+
+
+def test_where_no_recorder_was_yet_none_is_forgotten(redis_client: "redis.Redis") -> None:
+    assert Outbox(redis_client, "first").forget_idle() == 0
+    redis_client.xadd("wpp:outbox", {"r": "{}"})
+    assert Outbox(redis_client, "first").forget_idle() == 0
+
+
+def test_the_age_of_the_oldest_outcome_is_known(recorder: Outbox) -> None:
+    assert recorder.age_s() is None
+    put(recorder.client, 1)
+    time.sleep(0.05)
+    put(recorder.client, 2)
+    assert 0.04 < (recorder.age_s() or 0) < 5
+
+
 @pytest.fixture
 def listener(redis_client: "redis.Redis") -> Iterator[Any]:
     with redis_client.pubsub(ignore_subscribe_messages=True) as pubsub:

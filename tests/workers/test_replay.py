@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from shared.database.raw_log import LogQuery, RawLog
+from shared.database.rows import Applied, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import utc_now
 from tests.arriving.conftest import town
@@ -111,11 +112,12 @@ def test_one_row_that_supabase_refuses_takes_no_other_with_it(town: Town) -> Non
     town.settle()
     taken: list[Any] = []
 
-    def apply(rows: Sequence[dict[str, Any]]) -> None:
+    def apply(rows: Sequence[dict[str, Any]]) -> Applied:
         if any(row["wa_message_id"] == "M1" for row in rows):
             msg = "no"
             raise DatabaseError(msg)
         taken.extend(rows)
+        return Applied(changed=[])
 
     with httpx.Client(trust_env=False) as http:
         log = RawLog(supabase_settings(town.shop.supabase), http)
@@ -123,12 +125,25 @@ def test_one_row_that_supabase_refuses_takes_no_other_with_it(town: Town) -> Non
     assert {row["wa_message_id"] for row in taken} == {"M0", "M2"}
 
 
+def test_what_is_refused_or_locked_is_told(town: Town) -> None:
+    """Supabase names both; what is locked is to be replayed again."""
+    town.post(*({**FLAT, "messageId": f"M{number}"} for number in range(3)))
+    town.settle()
+
+    def apply(_rows: Sequence[dict[str, Any]]) -> Applied:
+        return Applied(changed=[], refused=[Refused(row=0, why="no")], busy=[2])
+
+    with httpx.Client(trust_env=False) as http:
+        log = RawLog(supabase_settings(town.shop.supabase), http)
+        assert replay(log.find(LogQuery()), apply) == Replayed(events=3, applied=1, refused=1, busy=1)
+
+
 def test_an_outage_ends_a_replay(town: Town) -> None:
     """Whoever replays is told, and begins again: it may be done twice."""
     town.post(FLAT)
     town.settle()
 
-    def away(_rows: Sequence[dict[str, Any]]) -> None:
+    def away(_rows: Sequence[dict[str, Any]]) -> Applied:
         msg = "away"
         raise DatabaseUnavailableError(msg)
 
