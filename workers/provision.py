@@ -62,6 +62,8 @@ def connect(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
     elif integration.id == event.id:  # born by an earlier attempt: its key may still be too new
         _first_token(integration.account, lambda: here.database.api_key(integration.account), here)
         _keep(claim, here)
+    else:
+        here.tokens.forgive(integration.account)  # a person asks: the key may have been mended a moment ago
     asked = utc_now()
     started = _start(integration.account, claim, here)
     if started.status == "connected":

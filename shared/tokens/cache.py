@@ -120,6 +120,15 @@ class TokenCache:
         """
         return self._flights.is_refused(account)
 
+    def forgive(self, account: str) -> None:
+        """Ask the platform once more although it refused the account's key: somebody says that it takes it now.
+
+        Raises:
+            UnavailableError: Redis did not answer.
+        """
+        with _redis_answers(account):
+            self._flights.forgive(account)
+
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until the store has every token; False if it does not within `timeout_s`."""
         return self._saver.flush(timeout_s)

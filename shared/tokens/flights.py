@@ -131,6 +131,10 @@ class Flights:
     def is_refused(self, account: str) -> bool:
         return bool(self._redis.exists(f"{_key(account)}:refused"))
 
+    def forgive(self, account: str) -> None:
+        """Forget that the account's key was refused."""
+        self._redis.delete(f"{_key(account)}:refused")
+
     def drop(self, account: str, generation: int, young_s: float, pause_s: float, longest_s: float) -> bool:
         """Remove a token that was refused, if it is the stored one.
 
