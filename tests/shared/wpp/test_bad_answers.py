@@ -17,7 +17,7 @@ from shared.errors import (
 from shared.wpp import Platform
 from shared.wpp.answers import Started
 from shared.wpp.exchange import LONGEST_ANSWER
-from tests.shared.wpp.test_platform import EVENT, KEY, Wire, platform
+from tests.shared.wpp.wire import EVENT, KEY, Wire, platform
 
 CALLS: dict[str, Callable[[Platform], object]] = {
     "create": lambda p: p.create_client("org"),
