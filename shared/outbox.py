@@ -61,10 +61,13 @@ class Outbox:
     def read(self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2) -> list[Entry]:
         """Return the next batch: `rows` of them, or what has come within `gather_s` of the first.
 
-        Waits for a first one up to `idle_s` (at most 3 s), in one blocking command. Abandoned entries come first.
+        Waits for a first one up to `idle_s` (at most 3 s), in one blocking command. Abandoned entries come first, and
+        by themselves: among them is what always takes long, and it is in no new entry's way.
         """
         try:
-            batch = self._abandoned(rows) or self._new(rows, idle_s)
+            if abandoned := self._abandoned(rows):
+                return abandoned
+            batch = self._new(rows, idle_s)
             if 0 < len(batch) < rows:
                 time.sleep(gather_s)
                 batch += self._new(rows - len(batch), None)

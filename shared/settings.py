@@ -211,7 +211,9 @@ class MediaSettings(Group):
 class HouseSettings(Group):
     """How long what is only kept for reference stays."""
 
-    wpp_log_days: float = Field(default=30, gt=0, description="How long the raw log of webhooks is kept.")
+    wpp_log_days: float = Field(
+        default=30, gt=0, description="How long raw webhooks, replayed dead letters and past session states are kept."
+    )
     wpp_parked_days: float = Field(
         default=7, gt=0, description="How long a status waits for its message before it becomes a dead letter."
     )
