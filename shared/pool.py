@@ -1,5 +1,7 @@
 """httpx's own pool of HTTP/1.1 connections, within the surrounding deadline."""
 
+import math
+
 import httpcore
 import httpx
 
@@ -22,6 +24,10 @@ class PoolTransport(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         check_deadline()
+        timeout = request.extensions.get("timeout", {})
+        wait_s = min(remaining(), math.inf if timeout.get("pool") is None else timeout["pool"])
+        if wait_s < math.inf:  # for a free connection, which no operation on a socket would end
+            request.extensions = {**request.extensions, "timeout": {**timeout, "pool": wait_s}}
         return super().handle_request(request)
 
 
