@@ -19,7 +19,7 @@ from shared.events import ProvisionEvent, utc_now
 from shared.lanes import Append, Claim, Postponed, Settled, Verdict
 from shared.outbox import Outbox
 from shared.outcomes import SessionStatus
-from shared.wpp.answers import Client, Started
+from shared.wpp.results import Client, Started
 from workers import holds, watch
 from workers.dead_letters import dead_letter
 from workers.drain import back_off

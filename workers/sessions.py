@@ -20,7 +20,7 @@ from shared.lanes import PREFIX
 from shared.outbox import Outbox
 from shared.outcomes import SessionOutcome
 from shared.settings import EngineSettings
-from shared.wpp.answers import AccountStatus
+from shared.wpp.results import AccountStatus
 from workers.services import Services, services
 from workers.watch import LOOKED, seen
 

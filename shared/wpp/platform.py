@@ -12,7 +12,7 @@ as an `httpx.Auth`, and nothing of the database. The parts are put together like
     started = platform.start(client.account)
     sent = platform.send(client.account, event)
 
-Every call may raise what `shared.wpp.exchange` lists, and InvalidApiKeyError when no token is to be had for the account
+Every call may raise what `shared.wpp.verdicts` lists, and InvalidApiKeyError when no token is to be had for the account
 because its key was refused.
 """
 
@@ -35,12 +35,14 @@ from shared.tokens import lifetimes
 from shared.tokens.store import Minted, fits_a_header
 from shared.tokens.times import MINT_S
 from shared.wpp import bodies, endpoints
-from shared.wpp.answers import AccountStatus, Answer, Client, Download, Qr, Sent, Started
+from shared.wpp.answers import Answer
 from shared.wpp.breaker import Breaker
 from shared.wpp.endpoints import Endpoint
-from shared.wpp.exchange import Exchange, unreadable
+from shared.wpp.exchange import Exchange
 from shared.wpp.guard import GuardedTransport
+from shared.wpp.results import AccountStatus, Client, Download, Qr, Sent, Started
 from shared.wpp.transport import open_transport
+from shared.wpp.verdicts import unreadable
 
 MEDIA_S = 60.0
 CONNECTED, STARTING = {"connected", "ready"}, {"starting", "pending"}

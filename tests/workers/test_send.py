@@ -30,8 +30,8 @@ from shared.events import Message, SendEvent
 from shared.lanes import Claim, Lanes, Postponed, Settled, Slot, Verdict
 from shared.outcomes import DeadLetterOutcome, MessageOutcome
 from shared.settings import EngineSettings
-from shared.wpp.answers import Sent
 from shared.wpp.breaker import State
+from shared.wpp.results import Sent
 from workers import send
 from workers.drain import drain
 from workers.services import Services

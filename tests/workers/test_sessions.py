@@ -14,7 +14,7 @@ from shared.database import Integration
 from shared.events import utc_now
 from shared.lanes import PREFIX
 from shared.settings import EngineSettings
-from shared.wpp.answers import AccountStatus
+from shared.wpp.results import AccountStatus
 from tests.workers.provisioning import Shop, one
 from workers import sessions
 from workers.services import Services

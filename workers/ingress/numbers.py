@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from shared.database import Integration
 from shared.errors import InvalidApiKeyError, NotFoundError
 from shared.ledger import Record
-from shared.wpp.answers import Qr
+from shared.wpp.results import Qr
 from workers.ingress import marks
 from workers.ingress.state import Doorway
 

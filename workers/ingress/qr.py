@@ -10,7 +10,7 @@ import segno
 from fastapi import APIRouter, Response
 
 from shared.errors import NotFoundError
-from shared.wpp.answers import Qr
+from shared.wpp.results import Qr
 from workers.ingress import numbers
 from workers.ingress.callers import Organization
 from workers.ingress.state import Here

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from shared.tokens.flights import Held, Life
 from shared.tokens.store import Minted, Token
 from shared.wpp import Bearer
-from shared.wpp.answers import Answer, Client, Qr, Started
+from shared.wpp.answers import Answer
+from shared.wpp.results import Client, Qr, Started
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAA" + "Ab+/" * 30 + "=="
 

@@ -15,8 +15,8 @@ from shared.errors import (
     UnknownEffectError,
 )
 from shared.wpp import Platform
-from shared.wpp.answers import Started
 from shared.wpp.exchange import LONGEST_ANSWER
+from shared.wpp.results import Started
 from tests.shared.wpp.wire import EVENT, KEY, Wire, platform
 
 CALLS: dict[str, Callable[[Platform], object]] = {

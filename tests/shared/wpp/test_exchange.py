@@ -120,7 +120,7 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
 def test_a_failure_says_what_is_known(
     handler: Handler, repeatable: type[PlatformError], send: type[PlatformError]
 ) -> None:
-    """As the table in the module's docstring has it."""
+    """As the table in `verdicts` has it."""
     assert type(error_of(handler, endpoints.START)) is repeatable
     assert type(error_of(handler)) is send
 

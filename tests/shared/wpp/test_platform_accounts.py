@@ -9,7 +9,7 @@ import pytest
 from shared.errors import (
     UnavailableError,
 )
-from shared.wpp.answers import Started
+from shared.wpp.results import Started
 from tests.shared.wpp.wire import PNG, Wire, platform, says, text
 
 

@@ -25,7 +25,7 @@ from shared.settings import PlatformSettings
 from shared.tokens import TokenAuth, TokenCache
 from shared.tokens.store import Minted
 from shared.wpp import Platform
-from shared.wpp.answers import Client
+from shared.wpp.results import Client
 from tests.shared.tokens.stores import MemoryStore
 
 SECRET = "a-secret-for-create-only"

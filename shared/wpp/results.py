@@ -1,0 +1,67 @@
+"""What the platform's answers come to."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from pydantic import SecretStr
+
+AccountStatus = Literal["connected", "starting", "offline", "qr_required"]
+IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
+
+
+class Qr(str):
+    """What to scan: a raw pairing string to draw as a code, or a ready image as a `data:` URL."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: object) -> Self | None:
+        """Recognise a raw pairing string, a data URL, and a PNG or JPEG in bare base64."""
+        if not isinstance(value, str) or not value.strip():
+            return None
+        text = value.strip()
+        if found := IMAGE.fullmatch(text):
+            kind = "png" if found[1].startswith("iVBOR") else "jpeg"
+            text = f"data:image/{kind};base64,{''.join(text.split())}"
+        return cls(text)
+
+    @property
+    def is_image(self) -> bool:
+        return self.startswith("data:image")
+
+    def __repr__(self) -> str:
+        return "Qr(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the platform created, or handed back, for one organization id. `account` is its session id."""
+
+    api_key: SecretStr
+    account: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    status: Literal["connected", "starting", "qr"]
+    qr: Qr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Taken by the platform. `task_id` is its queue id, where it said one."""
+
+    task_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A media file as it streams in. `length` is what the platform announced, in bytes."""
+
+    content_type: str
+    filename: str | None
+    length: int | None
+    chunks: Iterator[bytes]
