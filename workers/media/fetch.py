@@ -5,7 +5,6 @@ nothing. So no redirect and no second answer of a name server leads anywhere els
 """
 
 import ipaddress
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import httpcore
 import httpx
 
-from shared.deadline import within
+from shared.deadline import remaining, within
 from shared.settings import MediaSettings
-from shared.sockets import DeadlineBackend
+from shared.sockets import DeadlineBackend, Names
 from workers.media.errors import GoneError, UnreachableError
 
 WHOLE_S = 120.0
@@ -45,7 +44,7 @@ class Fetcher:
     def __init__(self, settings: MediaSettings, platform_url: str, resolve: Resolve | None = None) -> None:
         self._hosts, self._private = settings.wpp_media_hosts, settings.wpp_media_private_hosts
         self._platform, self._ports = _place_of(httpx.URL(platform_url)), {80, 443}
-        backend = PublicBackend(resolve or addresses, self._is_private)
+        backend = PublicBackend(resolve or _resolver(), self._is_private)
         headers = {"Accept-Encoding": "identity", "User-Agent": "wpp-pipeline"}
         self._http = httpx.Client(transport=_Transport(backend), headers=headers, timeout=None, trust_env=False)  # noqa: S113 - the deadline
 
@@ -146,14 +145,10 @@ class _Transport(httpx.HTTPTransport):
         )
 
 
-def addresses(host: str, port: int) -> list[str]:
-    """Return the addresses that a name has now, in the system's order."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        msg = "the name could not be resolved"
-        raise httpcore.ConnectError(msg) from error
-    return list(dict.fromkeys(str(each[4][0]) for each in found))
+def _resolver() -> Resolve:
+    """Return what asks the system for a name's addresses now, and no longer than a connection may take."""
+    names = Names()
+    return lambda host, port: names.addresses(host, port, min(CONNECT_S, max(0.001, remaining())))
 
 
 def is_public(address: str) -> bool:
