@@ -224,7 +224,7 @@ local function claim()
   local again = claim_again(slot)
   if again then return again end
   if a.limit and redis.call('XLEN', P .. 'outbox') >= a.limit then return {'full'} end
-  for _ = 1, 64 do
+  for _ = 1, a.looks do
     local lane, tenant = next_lane(kind)
     if lane == nil then return nothing_ready(kind) end
     local id = lane and redis.call('LINDEX', P .. 'lane:' .. lane, 0)

@@ -29,6 +29,8 @@ PREFIX = "wpp:"
 SCRIPT = files("shared").joinpath("lanes.lua").read_text()
 TAKEOVER_S = 5.0
 """How long a clock has to say what becomes of what it took over: should it die first, the next one takes over soon."""
+LOOKS = 64
+"""Lanes that one claim looks at, should all of them have to wait: Redis does nothing else meanwhile."""
 LATE_CALL_S = 0.2
 """A call may come until the very end of a stay: whoever waits for it waits for longer."""
 FULL = {
@@ -153,6 +155,7 @@ class Lanes:
         self.prefix = prefix
         self.room = settings.wpp_max_inflight_per_tenant
         """How many events of one tenant and kind are worked on at once."""
+        self.looks = LOOKS
         self._settings = settings
         self._script = client.register_script(SCRIPT)
 
@@ -305,6 +308,7 @@ class Lanes:
             "seq": str(slot.seq + 1),
             "lease": self._lease_ms,
             "room": self.room,
+            "looks": self.looks,
             # Claims stop when Supabase is far behind: their results would be seen by nobody.
             "limit": self._settings.wpp_outbox_limit,
         }

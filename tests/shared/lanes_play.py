@@ -1,13 +1,15 @@
 """The stage of the state machine over lanes: a real Redis, the model beside it, and the comparison of the two."""
 
 from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from shared.events import Kind
+from shared.events import KINDS, Kind
 from shared.lanes import Append, Claim, Postponed, Settled, Slot, State, Verdict
 from tests.shared.lanes_bench import Bench, outcome
 from tests.shared.lanes_model import ENDS, Lane, Model
@@ -39,6 +41,7 @@ class Worker:
         self.slot = Slot()
         self.unheard: Claim | None = None
         """What its last claim got, if the reply was lost."""
+        self.stays_for: Kind = "send"
 
 
 class Play(RuleBasedStateMachine):
@@ -48,6 +51,7 @@ class Play(RuleBasedStateMachine):
         super().__init__()
         self.client.flushall()
         self.bench = Bench(self.client, wpp_lease_s=HOUR_S, wpp_max_inflight_per_tenant=ROOM)
+        self.bench.lanes.looks = 2  # so that lanes which have to wait stand in front now and then
         self.model = Model(ROOM)
         self.workers = [Worker() for _ in range(2)]
         self.held: list[Held] = []
@@ -84,10 +88,43 @@ class Play(RuleBasedStateMachine):
                 self.model.append(item.event.id, self.model.lanes[item.lane], early=item.delay_s > 0)
         return counts
 
-    def take(self, worker: Worker, kind: Kind, *, lost: bool) -> Claim | None:
-        found = self.bench.lanes.claim(kind, worker.slot)
+    def take(self, worker: Worker, kind: Kind, *, lost: bool, stays: bool = False) -> Claim | None:
+        found = self.bench.lanes.claim(kind, worker.slot, HOUR_S if stays else 0)
         self.received(worker, kind, found, lost=lost)
+        if stays and not found:
+            worker.stays_for = kind
+            assert self.client.zscore(f"wpp:awake:{kind}", worker.slot.name), "it may be called"
         return found
+
+    @contextmanager
+    def calling(self, behind: Collection[str] = ()) -> Iterator[None]:
+        """Each lane that becomes ready meanwhile calls a thread that is awake, or else wants a wake-up.
+
+        But for the lanes in `behind`: whoever has just concluded an event of theirs goes on with them.
+        """
+        ready, signals = self._ready(), {kind: self.signals(kind) for kind in KINDS}
+        yield
+        for kind in KINDS:
+            new = [name for name in self._ready() - ready - set(behind) if self.model.lanes[name].kind == kind]
+            assert self.signals(kind) - signals[kind] == len(new), f"{new} became ready, and nobody comes for them"
+
+    def _ready(self) -> set[str]:
+        return {name for name in self.model.lanes if self.client.hget(f"wpp:lane:{name}:is", "where") == b"ready"}
+
+    def signals(self, kind: Kind) -> int:
+        """Return how many are called, or wanted, for lanes of `kind`."""
+        called = [self.calls(worker) for worker in self.workers if worker.stays_for == kind]
+        return sum(called) + int(self.client.get(f"wpp:wanted:{kind}") or 0)
+
+    def calls(self, worker: Worker) -> int:
+        return int(self.client.llen(f"wpp:call:{worker.slot.name}"))
+
+    def workable(self, kind: Kind) -> int:
+        """Return how many threads would find something to do, were they woken now."""
+        ready = Counter(
+            lane.tenant for lane in self.model.lanes.values() if lane.kind == kind and lane.name in self._ready()
+        )
+        return sum(max(0, min(count, ROOM - self.model.busy(kind, tenant))) for tenant, count in ready.items())
 
     def received(self, worker: Worker, kind: Kind, found: Claim | None, *, lost: bool) -> None:
         """Check what a claim got. If its reply is lost, the worker will ask for the same again."""
@@ -147,6 +184,7 @@ class Play(RuleBasedStateMachine):
         """Every event has exactly one end (or is unknown), one more each time it is put back; nothing else is kept."""
         self.compare()
         families = {key.split(b":")[1] for key in self.client.keys("wpp:*")}
+        families -= {b"awake", b"call"}  # who stays, for as long as that
         known = {record.id: record.state != "unknown" for record in self.model.records.values()}
         assert families <= {b"event", b"slot", b"fence", b"outbox", b"swept"} | (
             set() if all(known.values()) else {b"unknown"}

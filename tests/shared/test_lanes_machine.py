@@ -49,15 +49,24 @@ class Machine(Play):
     def append(self, name: str, *, delayed: bool) -> None:
         """Appended twice, an event is one; the second answer says what has become of it."""
         item = self.item(name, delayed=delayed)
-        assert self.bench.lanes.append(item).new
+        with self.calling():
+            assert self.bench.lanes.append(item).new
         self.model.append(item.event.id, self.model.lanes[name], early=delayed)
         record = next(iter(self.model.records.values()))
         answer = self.bench.lanes.append(self.item(record.lane.name, event_id=record.id))
         assert (answer.new, answer.state) == (False, record.state)
 
-    @rule(who=WORKERS, kind=KINDS, lost=st.booleans())
-    def claim(self, who: int, kind: Kind, *, lost: bool) -> None:
-        self.take(self.workers[who], kind, lost=lost)
+    @rule(who=WORKERS, kind=KINDS, lost=st.booleans(), stays=st.booleans())
+    def claim(self, who: int, kind: Kind, *, lost: bool, stays: bool) -> None:
+        self.take(self.workers[who], kind, lost=lost, stays=stays)
+
+    @precondition(lambda self: any(self.calls(worker) for worker in self.workers))
+    @rule(stays=st.booleans())
+    def come(self, *, stays: bool) -> None:
+        """A thread that stayed is called, and comes; another one may have been quicker."""
+        worker = next(worker for worker in self.workers if self.calls(worker))
+        assert self.bench.lanes.called(worker.slot, 1)
+        self.take(worker, worker.stays_for, lost=False, stays=stays)
 
     @precondition(lambda self: self.held)
     @rule(pick=PICK, who=WORKERS, say=SAYINGS, lost=st.booleans())
@@ -70,7 +79,9 @@ class Machine(Play):
     @precondition(lambda self: self.held)
     @rule(pick=PICK, say=SAYINGS)
     def conclude_and_stop(self, pick: int, say: Say) -> None:
-        assert self.say(self.held[pick % len(self.held)], say, None) is None
+        held = self.held[pick % len(self.held)]
+        with self.calling(behind={held.claim.lane}):
+            assert self.say(held, say, None) is None
 
     @precondition(lambda self: self.held)
     @rule(pick=PICK, crash=st.sampled_from([False, False, True]))
@@ -136,7 +147,9 @@ class Machine(Play):
     def take_over(self, kind: Kind) -> list[Claim]:
         """Two clocks sweep: nothing is left for the second."""
         ended = {lane.name for lane in self.model.lanes.values() if lane.ended and lane.kind == kind}
-        taken = self.bench.lanes.sweep(kind).given_up
+        swept = self.bench.lanes.sweep(kind)
+        taken = swept.given_up
+        assert swept.ready == self.workable(kind), "whoever is woken finds something to do, and nobody is forgotten"
         assert {claim.lane for claim in taken} == ended
         for claim in taken:
             lane = self.model.lanes[claim.lane]
@@ -157,7 +170,8 @@ class Machine(Play):
         """Somebody opens it, or its time is over."""
         self.model.closed.discard(gate)
         if not by_itself:
-            self.bench.lanes.open_gate(gate)
+            with self.calling():
+                self.bench.lanes.open_gate(gate)
             assert not self.client.exists(f"wpp:gated:{gate}")
             return
         for lane in self.client.smembers(f"wpp:gated:{gate}"):
@@ -172,8 +186,9 @@ class Machine(Play):
         record = data.draw(st.sampled_from(unknown))
         verdict = Settled(state, [outcome(f"{record.id}:resolve:{state}")])
         counts = self.model.resolve(record, state)
-        for _ in range(times):
-            assert self.bench.lanes.resolve(record.id, verdict) == counts
+        with self.calling():
+            for _ in range(times):
+                assert self.bench.lanes.resolve(record.id, verdict) == counts
 
     @precondition(lambda self: any(record.by for record in self.model.records.values()))
     @rule(pick=PICK, times=st.integers(1, 2))
@@ -181,9 +196,10 @@ class Machine(Play):
         """A dead letter is put back once; what has not failed is left alone."""
         tried = [record for record in self.model.records.values() if record.by]
         record = tried[pick % len(tried)]
-        for _ in range(times):
-            item = self.item(record.lane.name, event_id=record.id)
-            assert self.bench.lanes.replay(item) == self.model.replay(record)
+        with self.calling():
+            for _ in range(times):
+                item = self.item(record.lane.name, event_id=record.id)
+                assert self.bench.lanes.replay(item) == self.model.replay(record)
 
     @invariant()
     def all_is_as_it_should_be(self) -> None:

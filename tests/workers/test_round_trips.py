@@ -1,0 +1,77 @@
+"""What an event costs a worker in Redis: its threads share one server with the door, the clock and each other."""
+
+from collections.abc import Iterator
+from threading import Event as Flag
+from typing import Any
+
+import pytest
+from redis.connection import Connection
+
+from shared import intake
+from shared.events import Message
+from shared.ledger import find
+from tests.arriving.conftest import town
+from tests.arriving.town import Town
+from workers import send, webhook
+from workers.drain import drain
+
+__all__ = ["town"]
+
+EVENTS = 100
+AT_MOST = 2
+"""Round trips an event."""
+
+
+class Count:
+    trips = 0
+
+
+@pytest.fixture
+def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[Count]:
+    """Count what this process sends to Redis: a pipeline is one."""
+    counted = Count()
+    sends: Any = Connection.send_packed_command
+
+    def send_and_count(self: Connection, command: Any, check_health: bool = True) -> Any:  # noqa: FBT001, FBT002 - redis-py's
+        counted.trips += 1
+        return sends(self, command, check_health)
+
+    monkeypatch.setattr(Connection, "send_packed_command", send_and_count)
+    yield counted
+    monkeypatch.undo()
+
+
+def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
+    """With its token and its route known, all of the breaker's and the lanes' commands counted."""
+    town.here.platform.start(town.account)
+    town.shop.scan(town.account)
+
+    def accept(number: int) -> Any:
+        message = Message(to=f"+7999000{number % 25:04}", text=f"Hello {number}")
+        return town.here.lanes.append(intake.send(town.organization, town.integration, message)).id
+
+    def work() -> None:
+        drain(town.here.lanes, "send", lambda claim: send.handle(claim, town.here), send.give_up, Flag())
+
+    accept(0)
+    work()
+    ids = [accept(number) for number in range(EVENTS)]
+    count.trips = 0
+    work()
+    trips = count.trips
+    assert {record.state for each in ids if (record := find(town.redis, each))} == {"sent"}
+    assert trips <= AT_MOST * EVENTS
+
+
+def test_a_webhook_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
+    bodies = [
+        {"from": f"+7999000{number % 25:04}", "type": "chat", "text": f"Hello {number}", "messageId": f"M{number}"}
+        for number in range(EVENTS)
+    ]
+    town.post(*bodies)
+    count.trips = 0
+    drain(town.here.lanes, "webhook", lambda claim: webhook.handle(claim, town.here), webhook.give_up, Flag())
+    trips = count.trips
+    town.record()
+    assert len(town.messages()) == EVENTS
+    assert trips <= AT_MOST * EVENTS
