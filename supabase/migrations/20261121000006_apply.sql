@@ -149,7 +149,7 @@ begin
     select distinct on (o ->> 'message_id') o
     from jsonb_array_elements(filed) as o
     where not exists (select from public.chat_messages c where c.id = (o ->> 'message_id')::uuid)
-    order by o ->> 'message_id', (o ->> 'n')::int
+    order by o ->> 'message_id', (o ->> 'arrived')::bool, (o ->> 'n')::int -- what we sent is ours, whatever its echo says
   ) f -- whom the sender named is taken if it is one of this organisation
   left join public.clients c on c.id = (f.o ->> 'client_id')::uuid
     and c.organization_id = (f.o ->> 'organization_id')::uuid
@@ -263,7 +263,8 @@ begin
     set metadata = (echo.metadata - 'echo') || coalesce(own.metadata, '{}') || case
           when echo.metadata ? 'reactions' then jsonb_build_object(
             'reactions', (echo.metadata -> 'reactions') || coalesce(own.metadata -> 'reactions', '{}'))
-          else '{}' end,
+          else '{}' end || jsonb_build_object(
+            'echoed', greatest((own.metadata ->> 'echoed')::timestamptz, echo.created_at)),
         message_text = case when echo.metadata ? 'edited_at' and not own.metadata ? 'edited_at' then echo.message_text
                             else own.message_text end
     from public.chat_messages echo where own.id = twin.own and echo.id = twin.echo;
@@ -280,7 +281,8 @@ language sql immutable set search_path = '' as $$
 $$;
 
 -- Bring together what several outcomes say of one message: the earliest time, every id, the furthest media.
--- A text that contradicts the row is kept beside it, in metadata.conflicts; another file in metadata.other_files.
+-- A text that contradicts the row is kept beside it, in metadata.conflicts; another file in metadata.other_files. What
+-- we sent ourselves is no echo for having one: `echoed` is when it came.
 create or replace function public.wpp_merge_messages(filed jsonb, made uuid[]) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
@@ -297,6 +299,7 @@ begin
            (array_agg(o.o ->> 'sender_name' order by o.n)
               filter (where o.o ->> 'sender_name' is not null))[1] as sender_name,
            array_agg(public.wpp_metadata(o.o) - 'media_state' order by o.n) as metadata,
+           max(o.at) filter (where (o.o ->> 'arrived')::bool and (o.o ->> 'outgoing')::bool) as echoed,
            array_agg(distinct o.o ->> 'text') as texts,
            array_agg(distinct o.o #>> '{metadata,media_path}')
              filter (where o.o #>> '{metadata,media_path}' is not null) as files
@@ -310,11 +313,15 @@ begin
            case when m.further then a.best ->> 'file_url' else c.file_url end as file_url,
            case when m.further then a.best ->> 'file_name' else c.file_name end as file_name,
            case when m.further then a.best ->> 'file_type' else c.file_type end as file_type,
-           public.wpp_fold(a.metadata) || coalesce(c.metadata, '{}')
+           case when e.is_echo then public.wpp_fold(a.metadata) else public.wpp_fold(a.metadata) - 'echo' end
+             || coalesce(c.metadata, '{}')
+             || case when e.is_echo or a.echoed is null then '{}' else jsonb_build_object(
+                  'echoed', greatest((c.metadata ->> 'echoed')::timestamptz, a.echoed)) end
              || case when m.further then jsonb_build_object('media_state', a.best ->> 'media_state') else '{}' end
              || case when d.texts is null then '{}' else jsonb_build_object('conflicts', d.texts) end
              || case when f.files is null then '{}' else jsonb_build_object('other_files', f.files) end as metadata
     from a join public.chat_messages c on c.id = a.id,
+    lateral (select not c.is_outgoing or coalesce(c.metadata ? 'echo', false) as is_echo) e,
     lateral (select a.media > coalesce(array_position(array['none', 'pending', 'refused', 'stored'],
                                                       c.metadata ->> 'media_state'), 1) as further) m,
     lateral (select jsonb_agg(t order by t) as texts from (
@@ -346,7 +353,8 @@ declare
 begin
   for client in
     select c.id, max(o.at) as at,
-           max(m.created_at) filter (where m.metadata ? 'echo') as answered_at,
+           greatest(max(m.created_at) filter (where m.metadata ? 'echo'),
+                    max((m.metadata ->> 'echoed')::timestamptz)) as answered_at,
            min(m.created_at) filter (where not m.is_outgoing and not m.is_read) as unread_from
     from (
       select (o ->> 'message_id')::uuid as id, max((o ->> 'at')::timestamptz) as at
@@ -362,8 +370,11 @@ begin
       null; -- a trigger of the CRM minds this client's phone; its messages are filed
     end;
     if client.unread_from is not null then -- an answer may have been recorded before what it answers
-      select greatest(client.answered_at, max(m.created_at)) into client.answered_at from public.chat_messages m
-      where m.client_id = client.id and m.created_at >= client.unread_from and m.metadata ? 'echo';
+      select greatest(client.answered_at, max(coalesce((m.metadata ->> 'echoed')::timestamptz, m.created_at)))
+      into client.answered_at from public.chat_messages m
+      where m.client_id = client.id and m.created_at >= client.unread_from - interval '1 day' and (
+        (m.metadata ? 'echo' and m.created_at >= client.unread_from)
+        or (m.metadata ->> 'echoed')::timestamptz >= client.unread_from);
     end if;
     if client.answered_at is not null then
       update public.chat_messages m set is_read = true

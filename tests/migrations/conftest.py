@@ -58,8 +58,14 @@ class Tenant:
 
     def arrived(self, second: float = 0, **given: Any) -> MessageOutcome:
         """A message that the platform told us of; `outgoing=True` is one written on the phone."""
-        defaults: dict[str, Any] = {"id": uuid4(), "phone": PHONE, "text": "Hi", "outgoing": False}
-        return MessageOutcome(at=at(second), account=self.account, status="delivered", **(defaults | given))
+        defaults: dict[str, Any] = {
+            "id": uuid4(),
+            "phone": PHONE,
+            "text": "Hi",
+            "outgoing": False,
+            "status": "delivered",
+        }
+        return MessageOutcome(at=at(second), account=self.account, **(defaults | given))
 
     def status(self, status: Any, second: float, *ids: str, **given: Any) -> StatusOutcome:
         return StatusOutcome(at=at(second), account=self.account, external_ids=list(ids), status=status, **given)

@@ -1,8 +1,9 @@
 """wpp_apply and messages: filed once, completed by what comes later, in the same row whatever the order."""
 
+from datetime import datetime
 from itertools import permutations
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -151,11 +152,11 @@ def test_an_empty_batch_is_nothing(tenant: Tenant) -> None:
     assert tenant.apply() == {"changed": [], "refused": [], "busy": []}
 
 
-LIFE = ("queued", "sent", "bind", "delivered", "read", "edit", "reaction", "incoming", "file")
+LIFE = ("queued", "sent", "bind", "delivered", "read", "edit", "reaction", "incoming", "file", "echo", "dead", "revoke")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(order=st.permutations(LIFE), again=st.lists(st.sampled_from(LIFE), max_size=6), cut=st.integers(1, 14))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(LIFE), again=st.lists(st.sampled_from(LIFE), max_size=6), cut=st.integers(1, 17))
 def test_every_order_of_a_life_ends_in_the_same_rows(
     tenant: Tenant, order: list[str], again: list[str], cut: int
 ) -> None:
@@ -171,6 +172,8 @@ def test_every_order_of_a_life_ends_in_the_same_rows(
     assert reactions[PHONE]["emoji"] == "👍"
     edited_at = sent["metadata"].pop("edited_at")
     assert edited_at.startswith("2026-11-21T12:00:07")
+    assert datetime.fromisoformat(sent["metadata"].pop("echoed")) == at(2.5)
+    assert incoming["is_read"], "somebody has answered it since"
     assert sent["metadata"] == {
         "integration_id": str(tenant.integration),
         "phone": PHONE,
@@ -178,13 +181,15 @@ def test_every_order_of_a_life_ends_in_the_same_rows(
         "waMessageId": "W1",
         "original_text": "Hello",
     }
-    assert (sent["message_text"], sent["message_status"], sent["external_message_id"]) == ("Hello!", "read", "T1")
+    assert (sent["message_text"], sent["message_status"], sent["external_message_id"]) == ("Hello!", "deleted", "T1")
+    assert (sent["id"], sent["is_outgoing"], sent["is_read"]) == (tenant.integration, True, True)
     assert sent["created_at"] == at(1)
     (client,) = tenant.clients()
-    assert (client["name"], client["last_message_at"]) == ("Ivan", at(2))
+    assert (client["name"], client["last_message_at"]) == ("Ivan", at(2.5))
     assert tenant.rows("select emoji from message_reactions where client_id = %s", client["id"]) == [{"emoji": "👍"}]
     history = tenant.rows("select status from wpp_message_history where message_id = %s order by at", sent["id"])
-    assert [row["status"] for row in history] == ["queued", "sent", "sent", "delivered", "read"]
+    told = ["queued", "sent", "sent", "sent", "delivered", "read", "failed", "deleted"]
+    assert [row["status"] for row in history] == told
 
 
 def life(tenant: Tenant) -> dict[str, Any]:
@@ -194,11 +199,14 @@ def life(tenant: Tenant) -> dict[str, Any]:
     return {
         "queued": tenant.sent("queued", 1, **own),
         "sent": tenant.sent("sent", 2, task_id="T1", **own),
+        "echo": tenant.arrived(2.5, id=UUID(int=5), outgoing=True, wa_message_id="W1", text="Hello", status="sent"),
         "bind": tenant.status("sent", 3, task_id="T1", wa_message_id="W1"),
         "delivered": tenant.status("delivered", 4, "T1"),
         "read": tenant.status("read", 5, "W1"),
         "edit": tenant.edit("Hello!", 7, "W1"),
         "reaction": tenant.reaction("👍", 8, "W1"),
+        "dead": tenant.status("failed", 9, "T1", error="the platform gave it up"),
+        "revoke": tenant.status("deleted", 10, "W1"),
         "incoming": tenant.arrived(0, media_state="pending", **photo),
         "file": tenant.arrived(0, media_state="stored", file_url="https://x/1.jpg", **photo),
     }
