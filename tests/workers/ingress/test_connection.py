@@ -1,5 +1,6 @@
 """However Redis is lost, the door hears one kind of error."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -56,5 +57,32 @@ def test_a_redis_that_resets_every_connection_is_a_redis_error(wire: Proxy) -> N
                     await client.ping()
             wire.accept()
             assert await client.ping()
+
+    uvloop.run(ask())
+
+
+def test_connections_that_were_closed_while_idle_cost_no_request(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """After a restart of Redis, or its idle limit: each command and each pipeline goes out over a new one."""
+
+    async def ask() -> None:
+        client = connect(SecretStr(redis_server.url))
+
+        async def pipelined(*, transaction: bool) -> Any:
+            pipe = client.pipeline(transaction=transaction)
+            pipe.set("a", 1)
+            pipe.get("a")
+            return await pipe.execute()
+
+        try:
+            for _ in range(3):
+                await asyncio.gather(*(client.ping() for _ in range(8)))
+                redis_client.client_kill_filter(_type="normal", skipme=True)
+                assert await client.get("none") is None
+                assert await pipelined(transaction=True) == [True, b"1"]
+                assert await pipelined(transaction=False) == [True, b"1"]
+        finally:
+            await client.aclose()
 
     uvloop.run(ask())
