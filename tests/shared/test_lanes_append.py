@@ -172,7 +172,7 @@ def test_nothing_is_left_behind_when_everything_is_settled(bench: Bench) -> None
     for claim in bench.claims():
         bench.conclude(claim)
     kept = {key.decode().split(":")[1] for key in bench.client.keys("wpp:*")}
-    assert kept == {"event", "fence", "slot"}
+    assert kept == {"event", "fence", "slot", "swept"}
 
 
 def test_equal_requests_have_equal_fingerprints() -> None:
