@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from shared import intake
+from shared import access, intake
 from shared.events import Message, utc_now
 from shared.lanes import Settled, Slot
 from tests.arriving.town import PEER, Town
-from tests.workers.ingress.doors import Door
+from tests.workers.ingress.doors import KEY_SECRET, Door
 
 FLAT: dict[str, Any] = {"from": f"+{PEER}", "type": "chat", "text": "Hello"}
 OURS, THEIRS = f"true_{PEER}@c.us_3EB0BB22", f"false_{PEER}@c.us_3EB0AA11"
@@ -43,10 +43,10 @@ class Mail:
         found: UUID = known["id"]
         return found
 
-    def sent(self, text: str, task_id: str) -> UUID:
+    def sent(self, text: str, task_id: str, **given: Any) -> UUID:
         """Let us have sent a message."""
         lanes = self.town.here.lanes
-        message = intake.send(self.town.organization, self.town.integration, Message(to=PEER, text=text))
+        message = intake.send(self.town.organization, self.town.integration, Message(to=PEER, text=text, **given))
         lanes.append(message)
         claim = lanes.claim("send", Slot())
         assert claim
@@ -72,6 +72,14 @@ def rule_of_the_crm(town: Town, make: str, remove: str) -> Iterator[None]:
         town.shop.sql(remove)
 
 
+def test_pain_02_the_url_that_the_platform_is_given_is_this_door(mail: Mail) -> None:
+    """Not another system's, and with a key that opens it."""
+    url = access.webhook_url(mail.door.url, mail.town.account, [KEY_SECRET.encode()])
+    assert httpx.post(url, json=FLAT, trust_env=False).json() == {"ok": True, "events": 1}
+    mail.town.settle()
+    assert [row["message_text"] for row in mail.rows] == ["Hello"]
+
+
 def test_pain_05_what_supabase_refuses_is_kept_with_its_reason(mail: Mail) -> None:
     """A row that the CRM forbids is a dead letter; the others of its batch are filed."""
     check = "alter table chat_messages add constraint no_swearing check (message_text <> 'damn')"
@@ -81,6 +89,19 @@ def test_pain_05_what_supabase_refuses_is_kept_with_its_reason(mail: Mail) -> No
     (buried,) = mail.town.shop.sql("select kind, detail, event from wpp_dead_letters")
     assert (buried["kind"], buried["event"]["text"]) == ("outcome", "damn")
     assert "no_swearing" in buried["detail"]
+
+
+def test_pain_07_a_number_that_is_switched_off_still_hears(mail: Mail) -> None:
+    """Whichever of the CRM's two columns says so: it sends nothing, and no customer's message is lost for it."""
+    for number, column in enumerate(("is_enabled", "is_active")):
+        mail.town.shop.sql(f"update messenger_integrations set {column} = false")  # noqa: S608 - constants
+        mail.town.here.directory.refresh(mail.town.integration, mail.town.organization)
+        route = mail.town.here.directory.find(mail.town.integration)
+        assert route
+        assert not route.is_enabled
+        mail.bring({**FLAT, "messageId": f"M{number}"})
+        assert len(mail.rows) == number + 1
+        mail.town.shop.sql("update messenger_integrations set is_enabled = true")
 
 
 def test_pain_11_a_message_is_known_by_either_of_its_ids(mail: Mail) -> None:
@@ -123,6 +144,16 @@ def test_pain_19_a_deleted_client_who_writes_is_no_second_one(mail: Mail) -> Non
     mail.bring(FLAT)
     assert [row["client_id"] for row in mail.rows] == [known]
     assert mail.town.shop.sql("select is_active from clients") == [{"is_active": True}]
+
+
+def test_pain_21_the_manager_who_wrote_is_still_named_after_all_that_is_told(mail: Mail) -> None:
+    mail.sent("Hello there", "task_77", sender_name="Olga")
+    mail.bring(
+        {"type": "message.status", "data": {"taskId": "task_77", "waMessageId": OURS, "status": "read"}},
+        {"type": "chat", "from": f"+{PEER}", "fromMe": True, "text": "Hello there", "messageId": OURS},
+    )
+    (row,) = mail.rows
+    assert (row["sender_name"], row["message_status"]) == ("Olga", "read")
 
 
 def test_pain_24_pain_32_a_status_stays_within_its_organisation(mail: Mail) -> None:
@@ -183,6 +214,22 @@ def test_pain_31_what_comes_for_a_removed_number_still_finds_its_messages(mail: 
     assert [row["message_status"] for row in mail.rows] == ["read", "delivered"]
 
 
+def test_a_number_that_comes_and_goes_within_a_minute_ends_as_it_is(mail: Mail) -> None:
+    """In the documented shape, without id or time: none of them is a second try of another."""
+    for state in ("connected", "offline", "connected"):
+        mail.bring({"type": state, "data": {"account": mail.town.account}})
+    states = mail.town.shop.sql("select status from wpp_session_history order by id")
+    assert [row["status"] for row in states] == ["connected", "disconnected", "connected"]
+    assert mail.town.shop.sql("select status from whatsapp_sessions") == [{"status": "connected"}]
+
+
+def test_a_reaction_given_again_is_shown(mail: Mail) -> None:
+    mail.sent("Hello there", "task_77")
+    for emoji in ("👍", "", "👍"):
+        mail.bring({"type": "reaction", "from": f"+{PEER}", "emoji": emoji, "messageId": "task_77"})
+    assert [row["emoji"] for row in mail.town.shop.sql("select emoji from message_reactions")] == ["👍"]
+
+
 def test_pain_32_statuses_never_go_back(mail: Mail) -> None:
     mail.sent("Hello there", "task_77")
     for status in ("read", "delivered", "sent", "queued", "failed"):
@@ -207,7 +254,18 @@ def test_pain_36_a_message_that_the_old_code_deleted_is_still_found(mail: Mail) 
     assert [row["message_status"] for row in mail.rows] == ["deleted"]
 
 
-def test_pain_34_an_edit_by_the_customer_keeps_the_first_text(mail: Mail) -> None:
+def test_pain_34_an_edit_leaves_a_file_a_file_and_ids_as_they_were(mail: Mail) -> None:
+    """The old edit made a text of it, and its next status found nothing."""
+    picture = {"mimetype": "image/jpeg", "base64": "/9j/4AAQSkZJRg=="}
+    mail.bring({**FLAT, "type": "image", "text": "[Image] befor", "messageId": THEIRS, "media": picture})
+    mail.bring({"type": "message.edited", "data": {"from": f"+{PEER}", "messageId": THEIRS, "text": "before"}})
+    mail.bring({"type": "message.revoked", "data": {"from": f"+{PEER}", "messageId": THEIRS}})
+    (row,) = mail.rows
+    assert (row["message_text"], row["file_type"], row["metadata"]["media_state"]) == ("before", "image/jpeg", "stored")
+    assert (row["external_message_id"], row["message_status"]) == (THEIRS, "deleted")
+
+
+def test_an_edit_by_the_customer_keeps_the_first_text(mail: Mail) -> None:
     said = {**FLAT, "messageId": THEIRS}
     edited = {"type": "message.edited", "data": {"from": f"+{PEER}", "messageId": THEIRS, "text": "Hello!"}}
     mail.bring(edited, said)
@@ -223,6 +281,14 @@ def test_pain_37_a_huge_file_is_neither_in_the_row_nor_in_the_log(mail: Mail) ->
     assert len(httpx.get(row["file_url"], trust_env=False).content) == len(body) * 3 // 4
     (log,) = mail.town.logged()
     assert len(str(log["payload"])) < 1000
+
+
+def test_pain_39_what_arrives_leaves_settings_alone(mail: Mail) -> None:
+    """The old webhook wrote all of them back as it had read them, an older key among them."""
+    settings = "select settings from messenger_integrations"
+    before = mail.town.shop.sql(settings)
+    mail.bring({"type": "connected"}, {"type": "qr", "qr": "2@A"}, {"type": "offline", "reason": "gone"}, FLAT)
+    assert mail.town.shop.sql(settings) == before
 
 
 def test_pain_42_messages_stand_in_the_order_in_which_they_were_written(mail: Mail) -> None:

@@ -92,7 +92,7 @@ def count(db: Db, table: str) -> int:
     return int(row["n"])
 
 
-def test_the_cloud_s_names_of_columns_are_no_obstacle(supabase_world: Supabase) -> None:
+def test_pain_06_the_cloud_s_names_of_columns_are_no_obstacle(supabase_world: Supabase) -> None:
     """Ours are added beside them, theirs may stay empty; messages arrive, are sent, and change their status."""
     with (
         upgraded(supabase_world, "cloud_before", CRM + CLOUD) as url,
@@ -124,6 +124,14 @@ def test_no_row_was_lost(crm: Db) -> None:
         "chat_messages": 4,
         "message_reactions": 8,
     }
+
+
+def test_pain_06_pain_33_a_column_that_was_missing_loses_nothing(first: Tenant) -> None:
+    """This CRM had no `sender_name` and no `metadata`: the old code then wrote the row without them and more."""
+    first.apply(first.sent(task_id="T1", sender_name="Olga", phone="79995550000", file_url="https://x/1.jpg"))
+    (row,) = first.rows("select * from chat_messages where external_message_id = 'T1'")
+    assert (row["sender_name"], row["file_url"], row["messenger_type"]) == ("Olga", "https://x/1.jpg", "whatsapp")
+    assert (row["message_status"], row["metadata"]["integration_id"]) == ("sent", str(first.integration))
 
 
 def test_migrating_again_changes_nothing(crm_url: str) -> None:

@@ -39,7 +39,7 @@ def log(payload: dict[str, Any]) -> LogOutcome:
 
 @pytest.mark.parametrize("key", ["qr", "qrCode", "qrcode"])
 @pytest.mark.parametrize("nested", [True, False])
-def test_pain_3_a_qr_code_is_found_under_each_of_its_names(key: str, nested: bool) -> None:  # noqa: FBT001
+def test_pain_03_a_qr_code_is_found_under_each_of_its_names(key: str, nested: bool) -> None:  # noqa: FBT001
     payload = {"type": "qr", "data": {"account": ACCOUNT, key: "2@A"}} if nested else {"type": "qr", key: "2@A"}
     session = arrive(payload)[1][0]
     assert isinstance(session, SessionOutcome)
@@ -47,11 +47,11 @@ def test_pain_3_a_qr_code_is_found_under_each_of_its_names(key: str, nested: boo
 
 
 @pytest.mark.parametrize("word", ["chat", "image", "file", "audio", "video", "document", "ptt", "sticker", "hologram"])
-def test_pain_8_no_kind_of_message_is_unhandled(word: str) -> None:
+def test_pain_08_no_kind_of_message_is_unhandled(word: str) -> None:
     assert message(FLAT | {"type": word, "text": "x"}).phone == "79990001122"
 
 
-def test_pain_8_a_delivery_is_no_unhandled_event() -> None:
+def test_pain_08_a_delivery_is_no_unhandled_event() -> None:
     assert status({"type": "delivery", "account": ACCOUNT, "messageId": "task_77", "status": "read"}).status == "read"
 
 
@@ -111,7 +111,7 @@ def test_pain_11_the_tasks_id_and_whatsapps_are_told_apart() -> None:
     assert (other.task_id, other.wa_message_id, other.external_ids) == (None, None, ["task_77"])
 
 
-def test_pain_21_the_sender_is_called_by_their_own_name() -> None:
+def test_a_sender_is_called_by_their_own_name() -> None:
     assert message(FLAT | {"text": "x", "notifyName": " Anna "}).peer_name == "Anna"
 
 

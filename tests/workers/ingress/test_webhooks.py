@@ -109,7 +109,7 @@ def test_a_list_is_split_each_with_its_own_fate(door: Door, redis_client: redis.
     assert len(accepted(redis_client)) == 3
 
 
-def test_pain_37_a_file_waits_beside_its_event(door: Door, redis_client: redis.Redis) -> None:
+def test_a_file_waits_beside_its_event(door: Door, redis_client: redis.Redis) -> None:
     """The queue gets some hundred bytes of a picture of 5 MB; its base64 waits for longer than the event may."""
     posted = picture(5 * MEGABYTE)
     assert door.post(posted).status == 200

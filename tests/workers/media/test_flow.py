@@ -102,7 +102,7 @@ def test_a_setting_makes_files_public(town: Town) -> None:
     town.shop.sql("update storage.buckets set public = false where id = 'chat-media'")
 
 
-def test_pain_37_the_same_file_again_is_one_object(town: Town) -> None:
+def test_the_same_file_again_is_one_object(town: Town) -> None:
     """A worker that is killed after the upload, and a platform that posts twice, leave one object and one row."""
     town.post(photo(base64=base64_of(jpeg())), photo(base64=base64_of(jpeg()), attempt=2))
     webhook_only(town)
@@ -123,6 +123,25 @@ def test_pain_37_a_hostile_name_is_no_path(town: Town) -> None:
     assert list(town.stored()) == [key_of(town, jpeg())]
     assert "/" not in row["file_name"]
     assert row["file_name"].endswith(".jpg")
+
+
+def test_pain_37_two_files_of_one_moment_are_two_objects(town: Town) -> None:
+    """The old key was the millisecond and the name; both are called `file`."""
+    for number in range(2):
+        town.post({**photo(base64=base64_of(jpeg() + bytes([number]))), "messageId": f"M{number}"})
+    town.settle()
+    assert len(town.stored()) == 2
+    contents = [httpx.get(row["file_url"], trust_env=False).content for row in town.messages()]
+    assert sorted(contents) == [jpeg() + b"\0", jpeg() + b"\1"]
+
+
+def test_pain_37_a_file_that_is_refused_leaves_no_empty_bubble(town: Town) -> None:
+    """The placeholder was cut for the file that then did not come: its name is shown, and why there is nothing."""
+    town.post({**photo(base64=base64_of(b"<svg onload='alert(1)'/>")), "text": "[Image]"})
+    town.settle()
+    (row,) = town.messages()
+    assert (row["message_text"], row["file_name"]) == ("", "image.jpg")
+    assert row["metadata"]["media_error"]
 
 
 def test_a_file_comes_from_its_link(town: Town, files: FileServer) -> None:
