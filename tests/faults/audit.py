@@ -30,6 +30,7 @@ class Books:
 
     records: dict[str, Record]
     at_platform: Counter[str]
+    refused: list[str]
     order: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     rows: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -48,7 +49,6 @@ def leftovers(town: Town) -> dict[str, Any]:
     keys = [key.decode().removeprefix("wpp:") for key in client.scan_iter("wpp:*", count=1000)]
     left: dict[str, Any] = dict(Counter(key.partition(":")[0] for key in keys if key.startswith(LEFT_BEHIND)))
     left["outbox"] = client.xlen("wpp:outbox")
-    ((left["refused outcomes"],),) = town.rows("select count(*) from wpp_dead_letters where kind = 'outcome'")
     if left["outbox"] or any(key == "outbox" for key in keys):
         groups: Any = client.xinfo_groups("wpp:outbox")
         left["pending outcomes"] = sum(group["pending"] for group in groups)
@@ -85,7 +85,8 @@ def read_books(town: Town, tag: str, accepted: Sequence[Sent]) -> Books:
         assert record, f"{sent} was accepted and is not known any more"
         records[sent.text] = record
     messages = [message for message in town.messages() if message["text"].startswith(f"{tag} ")]
-    books = Books(records, Counter(message["text"] for message in messages))
+    refused = [detail for (detail,) in town.rows("select detail from wpp_dead_letters where kind = 'outcome'")]
+    books = Books(records, Counter(message["text"] for message in messages), refused)
     for message in messages:
         conversation, _, seq = message["text"].rpartition(" ")
         books.order[f"{message['session']} {conversation}"].append(int(seq))
@@ -97,6 +98,7 @@ def read_books(town: Town, tag: str, accepted: Sequence[Sent]) -> Books:
 
 def keep_promises(books: Books, accepted: Sequence[Sent]) -> None:
     """Fail with the first messages of which a promise was not kept."""
+    _nothing(books.refused, "Supabase takes every outcome")
     _nothing(_twice(books.rows, accepted), "accepted once has one row, and only what was accepted has")
     for sent in accepted:
         record, deliveries, rows = books.records[sent.text], books.at_platform[sent.text], books.rows[sent.text]
