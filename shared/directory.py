@@ -6,6 +6,7 @@ minute, so that whoever has only Redis knows them too. It holds no key and no to
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol, Self
 from uuid import UUID
 
@@ -132,7 +133,8 @@ class Directory:
             return None
         resends = self._source.resends_unknown(integration.organization_id)
         route = Route.of(integration, resends_unknown=resends)
-        self.remember([route])
+        with suppress(redis.OutOfMemoryError):  # what was accepted goes out all the same: that makes room again
+            self.remember([route])
         return route
 
     def _key(self, integration_id: UUID) -> str:

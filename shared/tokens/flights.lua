@@ -26,7 +26,12 @@ local function pause_left()
   return at and math.max(0, tonumber(string.match(at, ':(%d+)$')) - now) or 0
 end
 
+-- A full Redis refuses a script whose first write asks for memory. Tokens are few, and without one nothing would go out
+-- that makes room again.
+local function make_room() redis.call('DEL', K .. ':nothing') end
+
 local function elect(owner, ask, lease)
+  make_room()
   local fence = math.max(tonumber(redis.call('GET', K .. ':fence') or 0) + 1, gen + 1, now)
   redis.call('SET', K .. ':fence', ms(fence), 'PX', 86400000)
   redis.call('SET', K .. ':lease', owner .. ':' .. ms(fence) .. ':' .. ask, 'PX', lease)
@@ -81,6 +86,7 @@ end
 -- land owner fence kind ... -> 1 when it counted. Ends a flight, however it went, and rings its bell.
 --   ok value lease life soft hard     fail delay longest     refuse reason for
 if op == 'land' then
+  make_room()
   local owner, fence, kind = ARGV[2], tonumber(ARGV[3]), ARGV[4]
   local held_by, held_fence = holder()
   local held, counted = held_by == owner and held_fence == ARGV[3], 1
@@ -111,6 +117,7 @@ end
 -- drop gen young pause longest -> 1 when this call removed it, 0 when it was no longer the stored one. The second token
 -- in a row that was refused while it was young pauses the account, each further one for twice as long.
 if op == 'drop' then
+  make_room()
   if not stored[1] or gen ~= tonumber(ARGV[2]) then return 0 end
   local strikes = now - tonumber(stored[6] or 0) < tonumber(ARGV[3]) and tonumber(stored[8] or 0) + 1 or 1
   redis.call('HSET', K, 'dropped', 1, 'strikes', strikes)

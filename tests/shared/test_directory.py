@@ -137,3 +137,18 @@ def test_a_number_that_has_no_account_yet_cannot_be_sent_from(redis_client: redi
     """A half-made integration is none."""
     half = a_route(account="")
     assert Directory(redis_client, Numbers([half])).find(half.id) is None
+
+
+def test_a_full_redis_keeps_nobody_from_knowing(redis_client: redis.Redis) -> None:
+    """Supabase is asked, and what it says is known here for a while."""
+    route = a_route()
+    numbers = Numbers([route])
+    redis_client.config_set("maxmemory", 1)
+    try:
+        directory = Directory(redis_client, numbers)
+        assert directory.find(route.id) == route
+        assert directory.of_account(route.account) == route
+        assert directory.find(route.id) == route
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert numbers.asked == 2

@@ -361,3 +361,17 @@ def test_text_clients_are_served_as_well(redis_client: "redis.Redis") -> None:
         flights = Flights(client, lease_s=5)
         assert flights.land(ACCOUNT, elect(flights), "token", LONG)
         assert isinstance(ask(flights), Held)
+
+
+def test_a_full_redis_has_room_for_a_token(flights: Flights, redis_client: "redis.Redis") -> None:
+    """Without one nothing would go out that makes room again: elected, landed, refused, elected anew."""
+    redis_client.config_set("maxmemory", 1)
+    try:
+        first = ask(flights)
+        assert isinstance(first, Elected)
+        assert flights.land(ACCOUNT, first.fence, "token", LONG)
+        assert isinstance(ask(flights), Held)
+        assert flights.drop(ACCOUNT, first.fence, *STRIKES)
+        assert isinstance(ask(flights), Elected)
+    finally:
+        redis_client.config_set("maxmemory", 0)
