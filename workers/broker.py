@@ -6,7 +6,7 @@ from typing import Any
 
 import dramatiq
 import structlog
-from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
+from dramatiq.middleware import Middleware, Retries, TimeLimit
 
 from shared import durable
 from shared.broker import DurableRedisBroker
@@ -56,7 +56,6 @@ class SaveTokens(Middleware):
 broker = DurableRedisBroker(
     client=durable.connect(load(RedisSettings).redis_url),
     middleware=[
-        AgeLimit(),
         TimeLimit(time_limit=STOP_MS),
         Retries(max_retries=3),
         StopDrains(),
