@@ -13,6 +13,7 @@ import pytest
 from sandbox.supabase.seed import ORGANIZATION
 from shared import access
 from tests.pipeline.conftest import Running, connected_number
+from workers.cli import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -66,6 +67,12 @@ def test_every_route_is_named(running: Running) -> None:
         short = re.sub(r"\{\w+\}", "{id}", path)
         last = short.removeprefix("/v1/integrations/{id}")
         assert any(f"{name}`" in README for name in (short, f"…/{{id}}{last}", f"…{last}")), path
+
+
+def test_every_operators_command_is_told() -> None:
+    """What an operator may need at night is in the table, and what is in the table exists."""
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert set(re.findall(r"^\| `wpp ([a-z]+)", README, re.MULTILINE)) == commands - {"up"}
 
 
 def test_every_make_command_exists() -> None:
