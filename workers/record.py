@@ -146,8 +146,9 @@ class Recorder:
                 if error.sqlstate == TOO_SLOW:
                     raise  # smaller batches may be quick enough
                 attempts += 1
-                all_wrong = error.sqlstate == NO_ROW_S_FAULT and self._patience.is_over(str(error))
-                if not all_wrong and self._stopping.wait(self._complain(error, attempts)):
+                at_once = not all_wrong and error.sqlstate == NO_ROW_S_FAULT and self._patience.is_over(str(error))
+                all_wrong = all_wrong or at_once
+                if not at_once and self._stopping.wait(self._complain(error, attempts)):
                     return None
 
     def _complain(self, error: DatabaseUnavailableError, attempts: int) -> float:

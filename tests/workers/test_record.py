@@ -249,6 +249,40 @@ def test_patience_ends_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     assert patience.is_over("another") is False
 
 
+class Watched(Flag):
+    """Told to stop at the tenth pause."""
+
+    pauses = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        del timeout
+        self.pauses += 1
+        return self.pauses >= 10
+
+
+def test_a_database_that_stays_wrong_is_asked_no_more_often_for_it(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is thought of the rows: between two calls there is a pause, but for the one that blames the rows."""
+    monkeypatch.setattr(record, "PATIENCE_S", 0)
+    put(redis_client, 3)
+    blamed: list[bool] = []
+
+    def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
+        del outcomes
+        blamed.append(all_wrong)
+        msg = "null value in column branch"
+        raise DatabaseUnavailableError(msg, sqlstate="WPPDB")
+
+    stopping = Watched()
+    recorder = Recorder(Outbox(redis_client, "r1"), apply, stopping)
+    recorder.step(idle_s=0.01)
+    recorder.step(idle_s=0.01)
+    assert blamed == [False] + [True] * 10
+    assert stopping.pauses == 10
+    assert redis_client.xlen("wpp:outbox") == 3
+
+
 def a_message(town: Town, text: str = "Hello") -> MessageOutcome:
     return MessageOutcome(
         at=utc_now(),
