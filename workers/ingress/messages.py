@@ -56,8 +56,7 @@ async def send(
     idempotency_key: IdempotencyKey = None,
 ) -> AcceptedMessage:
     """Accept a message: once this is answered, it is kept. It goes out in the order of its conversation."""
-    route = await _route(message, organization_id, here)
-    accepted = await here.appends.append(_placed(route, message, idempotency_key))
+    accepted = await here.appends.append(await _item(message, organization_id, idempotency_key, here))
     response.headers["Location"] = f"/v1/messages/{accepted.id}"
     if not accepted.new:
         keys.say_again(response)
@@ -111,6 +110,20 @@ async def resolve(
     if bound.again:
         keys.say_again(response)
     return await state(message_id, organization_id, here)
+
+
+async def _item(message: Message, organization_id: UUID, idempotency_key: str | None, here: Doorway) -> Append:
+    """Return the append of a message; of one that is a retry, also when its number is gone by now."""
+    try:
+        route = await _route(message, organization_id, here)
+    except NotFoundError:
+        known = idempotency_key and await here.redis.exists(
+            ledger.key(intake.event_id(organization_id, idempotency_key))
+        )
+        if not known:
+            raise
+        return intake.send(organization_id, message.integration_id or UUID(int=0), message, idempotency_key)
+    return _placed(route, message, idempotency_key)
 
 
 def _placed(route: Route, message: Message, idempotency_key: str | None) -> Append:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -33,6 +34,22 @@ def test_the_producer_refuses_an_empty_key(redis_client: redis.Redis) -> None:
     message = Message.model_validate({**HELLO, "integration_id": "00000000-0000-0000-0000-000000000001"})
     with pytest.raises(ValueError, match="not empty"):
         Producer(redis_client).send(intake.event_id("anybody", None), message, idempotency_key="")
+
+
+def test_a_retry_is_answered_although_its_number_is_gone(tenant: Tenant) -> None:
+    """The message was accepted: that is the answer, and another body under its key is still refused."""
+    number = UUID(tenant.number("42").rsplit("/", 1)[-1])
+    named = {**HELLO, "integration_id": str(number)}
+    Producer(tenant.client).send(tenant.id, Message.model_validate(named), "named")
+    assert tenant.post("/v1/messages", HELLO, key="primary").status_code == 202
+    tenant.database.remove_integration(number, tenant.id)
+    tenant.client.delete(f"wpp:primary:{tenant.id}", f"wpp:integration:{number}")
+    for body, key in ((HELLO, "primary"), (named, "named")):
+        assert tenant.post("/v1/messages", body).status_code == 404
+        again = tenant.post("/v1/messages", body, key=key)
+        assert (again.status_code, is_replay(again)) == (202, True)
+        assert tenant.post("/v1/messages", {**body, "text": "Other"}, key=key).status_code == 422
+    assert tenant.waiting("send") == 2
 
 
 class TestResolution:
