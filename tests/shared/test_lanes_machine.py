@@ -241,7 +241,7 @@ def quick_client(redis_client: "redis.Redis") -> Iterator["redis.Redis"]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("examples", [60, pytest.param(400, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("examples", [60, pytest.param(250, marks=pytest.mark.faults)])
 def test_lanes_keep_their_promises(quick_client: "redis.Redis", examples: int) -> None:
     """Order, one holder, rising fences, nothing lost, nothing told twice, nobody forgotten: whatever happens."""
 
