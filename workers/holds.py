@@ -14,10 +14,8 @@ from shared.errors import (
     DatabaseUnavailableError,
     InvalidApiKeyError,
     NotConnectedError,
-    PlatformError,
     TokenPausedError,
 )
-from shared.tokens.times import Times
 from workers.services import Services
 
 REPAIR_S = 60.0
@@ -25,20 +23,17 @@ REPAIR_S = 60.0
 CONNECTION_S = 15.0
 """How long they wait between two looks at a phone that is not linked."""
 
-UNTAKEN_S = Times().strike_s
-"""How long they wait when the platform takes no token: what the account is held back for at first."""
-
 log = structlog.get_logger()
 
 
-def integration(error: PlatformError, route: Route, here: Services) -> None:
+def integration(error: InvalidApiKeyError | NotConnectedError | TokenPausedError, route: Route, here: Services) -> None:
     """Hold an integration's lanes for what keeps all of its messages from going out."""
     match error:
         case InvalidApiKeyError():
             for_repair(error, route, here)
         case NotConnectedError():
             for_connection(error, route, here)
-        case _:
+        case TokenPausedError():
             for_token(error, route, here)
 
 
@@ -64,10 +59,9 @@ def for_connection(error: NotConnectedError, route: Route, here: Services) -> No
     here.lanes.close_gate(intake.integration_gate(route.id), CONNECTION_S, str(error))
 
 
-def for_token(error: PlatformError, route: Route, here: Services) -> None:
-    """Hold an integration's lanes while nobody asks for its token, or because two in a row were not taken."""
-    seconds = error.retry_after_s if isinstance(error, TokenPausedError) else UNTAKEN_S
-    here.lanes.close_gate(intake.integration_gate(route.id), max(0.1, seconds), str(error))
+def for_token(error: TokenPausedError, route: Route, here: Services) -> None:
+    """Hold an integration's lanes while nobody asks for its token: none was to be had, or none was taken."""
+    here.lanes.close_gate(intake.integration_gate(route.id), max(0.1, error.retry_after_s), str(error))
 
 
 def let_go(account: str, here: Services) -> None:

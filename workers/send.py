@@ -58,12 +58,12 @@ def after(error: PlatformError, claim: Claim, route: Route, here: Services) -> V
     `unknown`, which nobody repeats by itself: only proof allows a second attempt.
     """
     match error:
-        case InvalidApiKeyError() | NotConnectedError() | UnauthorizedError() | TokenPausedError():
+        case InvalidApiKeyError() | NotConnectedError() | TokenPausedError():
             holds.integration(error, route, here)
             return Postponed(0, str(error))
         case LimitedError():
             return Postponed(error.retry_after_s, str(error))
-        case NotSentError():
+        case NotSentError() | UnauthorizedError():
             holds.while_open(here)
             told_s = getattr(error, "retry_after_s", None) or 0
             return Postponed(max(told_s, back_off(claim.attempts)), str(error))
