@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 import redis
 import structlog
@@ -19,25 +17,13 @@ from pydantic import SecretStr
 
 from shared.deadline import within
 from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, TokenPausedError, UnavailableError
-from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Life, Paused, Underway
+from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Paused, Underway
+from shared.tokens.local import Local
 from shared.tokens.source import Found, Source
 from shared.tokens.store import Minted, Saver, Token, TokenStore
 from shared.tokens.times import Times, jitter
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass
-class _Slot:
-    """One account in this process: its token, until when it may be used unasked, and who may ask Redis."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    token: Token | None = None
-    until: float = 0.0
-
-    def usable(self, now: float, unwanted: int | None) -> Token | None:
-        token = self.token
-        return token if token and now < self.until and token.generation != unwanted else None
 
 
 class TokenCache:
@@ -58,7 +44,7 @@ class TokenCache:
         self._times = times or Times()
         self._source, self._clock = Source(mint, store, self._times, clock), clock
         self._flights = Flights(client, self._times.lease_s)
-        self._slots: dict[str, _Slot] = {}
+        self._local = Local(self._times, clock)
         self._refreshers = threading.BoundedSemaphore(4)
         self._saver = Saver(store, self._flights.is_newest)
 
@@ -72,7 +58,7 @@ class TokenCache:
             InvalidApiKeyError: the platform refused the account's key, now or within the last minute.
             LimitedError, UnavailableError: no token to be had now. Nothing was sent; try again later.
         """
-        slot = self._slots.get(account) or self._slots.setdefault(account, _Slot())
+        slot = self._local.slot(account)
         if token := slot.usable(self._clock(), not_generation):
             return token
         end = self._clock() + timeout_s
@@ -105,9 +91,7 @@ class TokenCache:
 
         When the one before it was refused as well, and each as soon as it came, nobody asks for another for a while.
         """
-        slot = self._slots.get(account)
-        if slot and slot.token and slot.token.generation == generation:
-            slot.until = 0.0
+        self._local.drop(account, generation)
         times = self._times
         with _redis_answers(account):
             return self._flights.drop(account, generation, times.young_s, times.strike_s, times.longest_strike_s)
@@ -140,7 +124,7 @@ class TokenCache:
             left_s = end - now
             match self._ask(account, unwanted, may_mint=left_s >= enough_s):
                 case Held() as held:
-                    return self._keep(account, SecretStr(held.value), held.generation, held.life, now)
+                    return self._local.keep(account, SecretStr(held.value), held.generation, held.life, now)
                 case Elected(fence=fence, after_refusal=after_refusal):
                     if token := self._fly(account, fence, look=not after_refusal):
                         return token
@@ -191,7 +175,7 @@ class TokenCache:
             return None
         life_s = round(found.life.left_s)
         log.info("token.refreshed", account=account, generation=fence, life_s=life_s, stored=found.stored)
-        token = self._keep(account, found.value, fence, found.life, found.at)
+        token = self._local.keep(account, found.value, fence, found.life, found.at)
         if not found.stored:
             self._saver.put(account, token)
         return token
@@ -207,16 +191,6 @@ class TokenCache:
         if isinstance(error, LimitedError) or not isinstance(error, PipelineError):
             return error
         return UnavailableError(f"no token for account {account}: {error}", retry_after_s=pause_s)
-
-    def _keep(self, account: str, value: SecretStr, generation: int, life: Life, at: float) -> Token:
-        """Remember a token in this process: until it may be refreshed; a moment only while another refreshes it."""
-        now = self._clock()
-        token = Token(value, generation, datetime.now(UTC) + timedelta(seconds=life.left_s - (now - at)))
-        slot = self._slots.setdefault(account, _Slot())
-        if slot.token is None or slot.token.generation <= generation:
-            slot.token = token
-            slot.until = at + min(self._times.local_s, max(0.25, life.fresh_s), life.usable_s)
-        return token
 
 
 @contextmanager
