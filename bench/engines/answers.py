@@ -14,7 +14,7 @@ ANSWERS: dict[bytes, Any] = {
     b"/auth/token": {"token": "bench", "expiresIn": 900},
     b"/rest/v1/rpc/wpp_apply": {"changed": [], "refused": [], "busy": []},
     b"/rest/v1/rpc/wpp_settings": {"wppApiKey": "bench"},
-    b"/rest/v1/rpc/": None,
+    b"/rest/v1/rpc/": 0,  # nothing to do, nothing to say
     b"/": [],
 }
 

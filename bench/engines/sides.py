@@ -52,7 +52,7 @@ class Ours:
 
     def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
         """Each event is a copy of one, under an id, a tenant and a lane of its own."""
-        item, once = intake.webhook("TENANT", {}, "", "LANE"), _Once()
+        item, once = intake.webhook("TENANT", {}, "any", "LANE"), _Once()
         Lanes(self.place.redis, EngineSettings()).append_on(once, item)
         Lanes.load(self.place.redis)
         *head, text = once.arguments
