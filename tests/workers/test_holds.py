@@ -93,8 +93,8 @@ class World:
             client.hincrby(key, "until", -int(seconds * 1000))
         for key in client.keys("wpp:gate:*"):
             client.pexpire(key, max(1, client.pttl(key) - int(seconds * 1000)))
-        for lane, due in client.zrange("wpp:later:send", 0, -1, withscores=True):
-            client.zadd("wpp:later:send", {lane: due - seconds * 1000})
+        if later := client.zrange("wpp:later:send", 0, -1, withscores=True):
+            client.zadd("wpp:later:send", {lane: due - seconds * 1000 for lane, due in later})
         time.sleep(0.01)
         self.lanes.sweep("send")
 
