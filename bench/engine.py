@@ -42,7 +42,9 @@ ALL = (quiet, costs, throughputs, fairness)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--no-fail", action="store_true", help="exit with 0 whatever the figures are")
+    parser.add_argument(
+        "--no-fail", action="store_true", help="exit with 0 whatever the figures are"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these alone")
     arguments = parser.parse_args()
     began, figures = time.monotonic(), list[Figure]()

@@ -73,7 +73,9 @@ def locked(client: "redis.Redis", note: Note) -> Get:
     return get
 
 
-def process(url: str, way: Callable[..., Get], account: str, threads: int, together: Barrier, found: Any) -> None:
+def process(
+    url: str, way: Callable[..., Get], account: str, threads: int, together: Barrier, found: Any
+) -> None:
     client = redis.Redis.from_url(url, max_connections=threads + 8)
     notes: list[tuple[str, float]] = []
     get = way(client, lambda what: notes.append((what, time.monotonic())))
@@ -128,7 +130,10 @@ class Result:
 
     @classmethod
     def of(cls, rounds: list[tuple[int, list[float]]], hit: float) -> "Result":
-        places = [(waits[len(waits) // 2], waits[int(len(waits) * 0.99)], waits[-1]) for _, waits in rounds]
+        places = [
+            (waits[len(waits) // 2], waits[int(len(waits) * 0.99)], waits[-1])
+            for _, waits in rounds
+        ]
         p50, p99, last = (statistics.median(place) for place in zip(*places, strict=True))
         return cls(max(mints for mints, _ in rounds), p50, p99, last, hit)
 
@@ -164,7 +169,9 @@ def missed(flight: Result, lock: Result) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--no-fail", action="store_true", help="exit with 0 whatever the figures are")
+    parser.add_argument(
+        "--no-fail", action="store_true", help="exit with 0 whatever the figures are"
+    )
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
@@ -175,7 +182,12 @@ def main() -> None:
         flight, lock = measure(server.url, arguments.processes, arguments.threads, arguments.rounds)
     print(f"{'':16} mints    p50 ms    p99 ms    last ms    a hit, µs")
     print(f"single flight    {flight.row}\nredis-py Lock    {lock.row}")
-    ratios = (lock.p50 / flight.p50, lock.p99 / flight.p99, lock.last / flight.last, lock.hit / flight.hit)
+    ratios = (
+        lock.p50 / flight.p50,
+        lock.p99 / flight.p99,
+        lock.last / flight.last,
+        lock.hit / flight.hit,
+    )
     print("Lock / flight         {:10.0f}x {:8.0f}x {:9.0f}x {:11.0f}x".format(*ratios))
     for target in missed(flight, lock):
         print(f"MISSED: {target}")

@@ -27,9 +27,16 @@ from shared.wpp.transport import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport
 
 ROUNDS = 5
 THREADS = (1, 16, 64)
-BODY = {"type": "text", "to": "79990001122", "text": "Hello, this is your appointment tomorrow at 10:30."}
+BODY = {
+    "type": "text",
+    "to": "79990001122",
+    "text": "Hello, this is your appointment tomorrow at 10:30.",
+}
 FOUND = b'{"taskId":"task_7","status":"queued"}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(FOUND), FOUND)
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(FOUND),
+    FOUND,
+)
 Post = Callable[[], object]
 
 
@@ -51,7 +58,9 @@ class Answering(asyncio.Protocol):
 
 def serve(port: Connection) -> None:
     async def run() -> None:
-        server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=512)
+        server = await asyncio.get_running_loop().create_server(
+            Answering, "127.0.0.1", 0, backlog=512
+        )
         port.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
@@ -71,7 +80,9 @@ def answering_server() -> Iterator[str]:
 
 def candidates(url: str) -> dict[str, Post]:
     limits = httpx.Limits(
-        max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=KEEPALIVE_S
+        max_connections=MAX_CONNECTIONS,
+        max_keepalive_connections=MAX_CONNECTIONS,
+        keepalive_expiry=KEEPALIVE_S,
     )
     transports: dict[str, httpx.BaseTransport] = {
         "httpx": httpx.HTTPTransport(limits=limits),
@@ -83,7 +94,8 @@ def candidates(url: str) -> dict[str, Post]:
 
         transports["pyreqwest"] = SyncHttpxTransport()
     found = {
-        name: posting(httpx.Client(transport=transport, timeout=20), url) for name, transport in transports.items()
+        name: posting(httpx.Client(transport=transport, timeout=20), url)
+        for name, transport in transports.items()
     }
     exchange, no_auth = Exchange(url, DirectTransport(), 20), httpx.Auth()
     return found | {"the platform client": lambda: exchange.ask(endpoints.TEXT, no_auth, BODY)}
@@ -91,7 +103,9 @@ def candidates(url: str) -> dict[str, Post]:
 
 def posting(client: httpx.Client, url: str) -> Post:
     def post() -> object:
-        response = client.post(f"{url}/api/messages/text", json=BODY, headers={"Authorization": "Bearer token"})
+        response = client.post(
+            f"{url}/api/messages/text", json=BODY, headers={"Authorization": "Bearer token"}
+        )
         assert response.status_code == 200
         return response.json()
 
@@ -112,7 +126,9 @@ def measure(post: Post, threads: int, requests: int) -> tuple[float, float]:
         thread.start()
     for thread in running:
         thread.join()
-    return (time.process_time() - cpu) / (each * threads), (time.perf_counter() - wall) / (each * threads)
+    return (time.process_time() - cpu) / (each * threads), (time.perf_counter() - wall) / (
+        each * threads
+    )
 
 
 def report(threads: int, rounds: list[dict[str, tuple[float, float]]]) -> float:
@@ -124,14 +140,18 @@ def report(threads: int, rounds: list[dict[str, tuple[float, float]]]) -> float:
         wall = statistics.median(found[name][1] for found in rounds)
         ratios[name] = statistics.median(found[name][0] / found["httpx"][0] for found in rounds)
         wall_ratio = statistics.median(found["httpx"][1] / found[name][1] for found in rounds)
-        print(f"{name:22} {cpu * 1e6:8.0f} {ratios[name]:14.2f}x {1 / wall:13.0f} {wall_ratio:14.2f}x")
+        print(
+            f"{name:22} {cpu * 1e6:8.0f} {ratios[name]:14.2f}x {1 / wall:13.0f} {wall_ratio:14.2f}x"
+        )
     return ratios["direct"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1500)
-    parser.add_argument("--no-fail", action="store_true", help="exit with 0 whatever the figures are")
+    parser.add_argument(
+        "--no-fail", action="store_true", help="exit with 0 whatever the figures are"
+    )
     arguments = parser.parse_args()
     missed = []
     with answering_server() as url:
@@ -145,7 +165,9 @@ def main() -> None:
             ]
             ratio = report(threads, rounds)
             if ratio >= 1:
-                missed.append(f"{threads} threads: our transport takes {ratio:.2f}x the CPU of httpx's; below 1 wanted")
+                missed.append(
+                    f"{threads} threads: our transport takes {ratio:.2f}x the CPU of httpx's; below 1 wanted"
+                )
     if missed and not arguments.no_fail:
         sys.exit("\n".join(missed))
 

@@ -32,12 +32,18 @@ def door() -> list[Figure]:
         doors = ours(here), naive(there)
         for each in doors:
             each.load(1_000)
-        return [*_posted(*doors, SMALL, 0, "small events"), *_posted(*doors, MIXED, LARGE_EVERY, "1 % of 5 MB")]
+        return [
+            *_posted(*doors, SMALL, 0, "small events"),
+            *_posted(*doors, MIXED, LARGE_EVERY, "1 % of 5 MB"),
+        ]
 
 
 def _posted(mine: Door, theirs: Door, events: int, large_every: int, what: str) -> list[Figure]:
     """Measure both doors in turns: at their full rate, then ours at half of it and theirs at half of theirs."""
-    rounds = [tuple(each.load(events, large_every=large_every) for each in (mine, theirs)) for _ in range(ROUNDS)]
+    rounds = [
+        tuple(each.load(events, large_every=large_every) for each in (mine, theirs))
+        for _ in range(ROUNDS)
+    ]
     assert not any(each.failed for pair in rounds for each in pair)
 
     def middle(of: Callable[[Answered], float]) -> tuple[float, float]:
@@ -56,11 +62,22 @@ def _posted(mine: Door, theirs: Door, events: int, large_every: int, what: str) 
         Figure(f"{what}: answer, p50", "ms", *middle(lambda each: each.small[0])),
         Figure(f"{what}: answer, p99", "ms", *middle(lambda each: each.small[1])),
         Figure(f"{what}: answer at half the rate, p50", "ms", half[0].small[0], half[1].small[0]),
-        Figure(f"{what}: answer at half the rate, p99", "ms", half[0].small[1], half[1].small[1], P99_MS),
+        Figure(
+            f"{what}: answer at half the rate, p99",
+            "ms",
+            half[0].small[1],
+            half[1].small[1],
+            P99_MS,
+        ),
     ]
     if large_every:
         figures.append(
-            Figure(f"{what}: answer to a file at half the rate, p50", "ms", half[0].large[0], half[1].large[0])
+            Figure(
+                f"{what}: answer to a file at half the rate, p50",
+                "ms",
+                half[0].large[0],
+                half[1].large[0],
+            )
         )
     return figures
 
@@ -69,9 +86,16 @@ def writes() -> list[Figure]:
     with open_desk() as desk:
         rate(desk.in_batches, 400)
         rate(desk.one_by_one, 40)
-        found = [(rate(desk.in_batches, WRITTEN), rate(desk.one_by_one, ONE_BY_ONE)) for _ in range(ROUNDS)]
+        found = [
+            (rate(desk.in_batches, WRITTEN), rate(desk.one_by_one, ONE_BY_ONE))
+            for _ in range(ROUNDS)
+        ]
     batched, single = (statistics.median(side) for side in zip(*found, strict=True))
-    return [Figure("written to Supabase", "events/s", batched, single, TIMES_ONE_BY_ONE * single, more=True)]
+    return [
+        Figure(
+            "written to Supabase", "events/s", batched, single, TIMES_ONE_BY_ONE * single, more=True
+        )
+    ]
 
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {"door": door, "writes": writes}
@@ -79,7 +103,9 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {"door": door, "writes": writes}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--no-fail", action="store_true", help="exit with 0 whatever the figures are")
+    parser.add_argument(
+        "--no-fail", action="store_true", help="exit with 0 whatever the figures are"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these alone")
     given = parser.parse_args()
     began, figures = time.monotonic(), list[Figure]()

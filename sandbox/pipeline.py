@@ -42,7 +42,9 @@ class Pipeline:
             port,
         )
         self._log.unlink(missing_ok=True)
-        self._process = Process(Program("the pipeline", command, self._log, environment=self._environment))
+        self._process = Process(
+            Program("the pipeline", command, self._log, environment=self._environment)
+        )
         try:
             self._process.wait_until(serves(f"{self.url}/ready"), within_s=READY_WITHIN_S)
         except BaseException:
@@ -50,14 +52,23 @@ class Pipeline:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         if self._process:
             self._process.stop(within_s=STOP_WITHIN_S)
 
     def check(self) -> None:
         """Raise SandboxError when the processes have stopped: honcho ends them all when one of them dies."""
         if self._process and not self._process.alive:
-            ended = [line for line in self._log.read_text(errors="replace").splitlines() if " stopped (rc=" in line]
+            ended = [
+                line
+                for line in self._log.read_text(errors="replace").splitlines()
+                if " stopped (rc=" in line
+            ]
             first = ended[0].split("|")[-1].strip() if ended else "it ended"
             msg = f"a process of the pipeline stopped: {first}. See {self._log}"
             raise SandboxError(msg)

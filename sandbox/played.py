@@ -23,10 +23,23 @@ class PlayedPlatform:
     def launch(self) -> None:
         """Start it without waiting."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        command = (sys.executable, "-m", "sandbox.platform", "--port", str(self._port), "--state", str(self._directory))
-        settings = {**os.environ, "WPP_SANDBOX_SECRET": self._secret}  # not an option: those are shown to everybody
+        command = (
+            sys.executable,
+            "-m",
+            "sandbox.platform",
+            "--port",
+            str(self._port),
+            "--state",
+            str(self._directory),
+        )
+        settings = {
+            **os.environ,
+            "WPP_SANDBOX_SECRET": self._secret,
+        }  # not an option: those are shown to everybody
         log = self._directory.parent / "platform.log"
-        self._process = Process(Program("the platform's sandbox", command, log, self._port, environment=settings))
+        self._process = Process(
+            Program("the platform's sandbox", command, log, self._port, environment=settings)
+        )
 
     def wait(self) -> None:
         """Return once it answers.

@@ -59,7 +59,11 @@ def _holder(port: int) -> str:
     import psutil  # noqa: PLC0415 - slow to load, and seldom needed
 
     try:
-        held = [one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port]
+        held = [
+            one
+            for one in psutil.net_connections("tcp")
+            if one.status == "LISTEN" and one.laddr.port == port
+        ]
         process = psutil.Process(next(one.pid for one in held if one.pid))
         return f"{process.name()} (pid {process.pid})"
     except (psutil.Error, StopIteration):

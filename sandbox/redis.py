@@ -13,7 +13,16 @@ from sandbox.errors import SandboxError
 from sandbox.ports import LOCALHOST, free_port
 from sandbox.processes import Process, Program
 
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
+DURABLE = (
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--maxmemory-policy",
+    "noeviction",
+    "--save",
+    "",
+)
 ONCE = Retry(NoBackoff(), retries=0)
 READY_WITHIN_S = 20.0
 
@@ -42,7 +51,9 @@ class RedisServer:
         self.directory.mkdir(parents=True, exist_ok=True)
         listen = ("--bind", LOCALHOST, "--port", str(self.port), "--dir", str(self.directory))
         command = (str(_executable()), *listen, *DURABLE)
-        self._process = Process(Program("redis-server", command, self.directory / "redis.log", self.port))
+        self._process = Process(
+            Program("redis-server", command, self.directory / "redis.log", self.port)
+        )
 
     def start(self) -> None:
         """Start it and wait until it answers, its data loaded.
@@ -89,7 +100,12 @@ class RedisServer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.stop()
 
 

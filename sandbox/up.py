@@ -63,7 +63,9 @@ def run(directory: Path) -> None:
     with world as environment:
         _make_sure_of_redis(environment)
         typer.echo("starting the pipeline")
-        with Pipeline(environment | {"WPP_LOG_FORMAT": "text"}, directory / "pipeline.log") as pipeline:
+        with Pipeline(
+            environment | {"WPP_LOG_FORMAT": "text"}, directory / "pipeline.log"
+        ) as pipeline:
             exports = _exports(environment, world)
             typer.echo(_summary(environment, world, exports, time.monotonic() - started))
             try:
@@ -79,8 +81,14 @@ def run(directory: Path) -> None:
 
 def _make_sure_of_redis(environment: Mapping[str, str]) -> None:
     """Say in one sentence what every process would say in its log."""
-    allow = environment.get("WPP_ALLOW_VOLATILE_REDIS") or os.environ.get("WPP_ALLOW_VOLATILE_REDIS") or "false"
-    settings = RedisSettings.model_validate({"redis_url": environment["REDIS_URL"], "wpp_allow_volatile_redis": allow})
+    allow = (
+        environment.get("WPP_ALLOW_VOLATILE_REDIS")
+        or os.environ.get("WPP_ALLOW_VOLATILE_REDIS")
+        or "false"
+    )
+    settings = RedisSettings.model_validate(
+        {"redis_url": environment["REDIS_URL"], "wpp_allow_volatile_redis": allow}
+    )
     durable.connect_durable(settings).close()
 
 
@@ -89,26 +97,39 @@ def _exports(environment: Mapping[str, str], world: World) -> Path:
     variables = dict(environment)
     if world.database_url:
         variables["KEY"] = _key(environment)
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items() if name != "PORT"]
+    lines = [
+        f"export {name}={shlex.quote(value)}" for name, value in variables.items() if name != "PORT"
+    ]
     path = world.directory / "env"
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text("\n".join([*lines, f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH", ""]))
+    path.write_text(
+        "\n".join(
+            [*lines, f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH", ""]
+        )
+    )
     return path
 
 
 def _key(environment: Mapping[str, str]) -> str:
-    return access.service_key(ORGANIZATION, tuple(each.encode() for each in environment["WPP_KEY_SECRETS"].split(",")))
+    return access.service_key(
+        ORGANIZATION, tuple(each.encode() for each in environment["WPP_KEY_SECRETS"].split(","))
+    )
 
 
 def _summary(environment: Mapping[str, str], world: World, exports: Path, seconds: float) -> str:
     """Tell where everything is. What is real is told without its password; what is played, with how to play."""
-    door, platform = f"http://127.0.0.1:{environment['PORT']}", environment["WPP_BASE_URL"].rstrip("/")
+    door, platform = (
+        f"http://127.0.0.1:{environment['PORT']}",
+        environment["WPP_BASE_URL"].rstrip("/"),
+    )
     phone = f"{platform}/phone" if world.plays_platform else ""
     places = PLACES.format(
         seconds=seconds,
         door=door,
-        platform=f"{platform}  (played; its phones: {phone} - scan here, read, answer)" if phone else platform,
+        platform=f"{platform}  (played; its phones: {phone} - scan here, read, answer)"
+        if phone
+        else platform,
         supabase=environment["SUPABASE_URL"],
         postgres=world.database_url or "(your own)",
         redis=logs.mask_text(environment["REDIS_URL"]),

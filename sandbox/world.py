@@ -93,7 +93,12 @@ class World:
             self._undo = undo.pop_all()
         return environment
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         with undisturbed():
             self._undo.close()
 
@@ -108,7 +113,9 @@ class World:
 
     def _start(self, undo: contextlib.ExitStack) -> dict[str, str]:
         for address, others in NEEDED_WITH.items():
-            missing = [name for name in others if self._given.get(address) and not self._given.get(name)]
+            missing = [
+                name for name in others if self._given.get(address) and not self._given.get(name)
+            ]
             if missing:
                 msg = f"{address} is set, so {' and '.join(missing)} must be set too. See .env.example."
                 raise SandboxError(msg)
@@ -131,9 +138,14 @@ class World:
     def _start_parts(self, secrets: Secrets, undo: contextlib.ExitStack) -> dict[str, str]:
         """Launch what takes no other part first, then Supabase, which takes longest; wait for all."""
         redis = RedisServer(self.directory / "redis", self.ports.redis)
-        platform = PlayedPlatform(self.directory / "platform", self.ports.platform, secrets.platform)
+        platform = PlayedPlatform(
+            self.directory / "platform", self.ports.platform, secrets.platform
+        )
         environment = self._real("REDIS_URL") or {"REDIS_URL": redis.url}
-        environment |= self._real("WPP_BASE_URL") or {"WPP_BASE_URL": platform.url, "WPP_SECRET": secrets.platform}
+        environment |= self._real("WPP_BASE_URL") or {
+            "WPP_BASE_URL": platform.url,
+            "WPP_SECRET": secrets.platform,
+        }
         both: tuple[tuple[RedisServer | PlayedPlatform, str, str], ...] = (
             (redis, "REDIS_URL", "Redis"),
             (platform, "WPP_BASE_URL", "the platform's sandbox"),
@@ -165,7 +177,10 @@ class World:
         supabase.start()
         seed(supabase.postgres.admin_url)
         self.database_url = supabase.database_url
-        keys = {"SUPABASE_ANON_KEY": supabase.anon_key, "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key}
+        keys = {
+            "SUPABASE_ANON_KEY": supabase.anon_key,
+            "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key,
+        }
         return {"SUPABASE_URL": supabase.url, "WPP_DEMO_USER": f"{EMAIL}:{PASSWORD}", **keys}
 
     def _real(self, address: str) -> dict[str, str]:
@@ -178,4 +193,6 @@ class World:
 
 def _given() -> dict[str, str]:
     """Return the environment, and what `.env` adds to it, as the settings read them."""
-    return {name: value for name, value in dotenv_values(".env").items() if value} | dict(os.environ)
+    return {name: value for name, value in dotenv_values(".env").items() if value} | dict(
+        os.environ
+    )

@@ -34,7 +34,11 @@ def organization_of_key(key: str, secrets: Sequence[bytes]) -> UUID | None:
     """Return the organization that a service key stands for, or None when it is not one of ours."""
     prefix, _, rest = key.partition("_")
     organization, _, mac = rest.partition("_")
-    if prefix != "wpp" or len(organization) != 32 or not _fits("service", organization, mac, secrets):
+    if (
+        prefix != "wpp"
+        or len(organization) != 32
+        or not _fits("service", organization, mac, secrets)
+    ):
         return None
     return UUID(hex=organization)
 
@@ -46,4 +50,6 @@ def _mac(use: str, subject: str, secret: bytes) -> str:
 
 def _fits(use: str, subject: str, mac: str, secrets: Sequence[bytes]) -> bool:
     given = mac.encode(errors="replace")
-    return any(hmac.compare_digest(_mac(use, subject, secret).encode(), given) for secret in secrets)
+    return any(
+        hmac.compare_digest(_mac(use, subject, secret).encode(), given) for secret in secrets
+    )

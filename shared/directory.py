@@ -42,7 +42,9 @@ class Route(BaseModel):
     @classmethod
     def of(cls, integration: Any, *, resends_unknown: bool = False) -> Self:
         """Return the route of an integration, which carries more."""
-        return cls.model_validate(integration).model_copy(update={"resends_unknown": resends_unknown})
+        return cls.model_validate(integration).model_copy(
+            update={"resends_unknown": resends_unknown}
+        )
 
 
 class Source(Protocol):
@@ -103,7 +105,9 @@ class Directory:
         stored: Any = self._client.get(f"{self._prefix}account:{account}")
         if stored and (route := self.find(UUID(stored.decode()))) and route.account == account:
             return route
-        return self._remembered(self._source.integration_by_account(account) if self._source else None)
+        return self._remembered(
+            self._source.integration_by_account(account) if self._source else None
+        )
 
     def remember(self, routes: Iterable[Route]) -> None:
         """Put routes into Redis, where every process finds them by id, account, and as their organization's primary."""
@@ -112,7 +116,9 @@ class Directory:
             pipe.set(self._key(route.id), route.model_dump_json(), ex=REDIS_S)
             pipe.set(f"{self._prefix}account:{route.account}", str(route.id), ex=REDIS_S)
             if route.is_primary:
-                pipe.set(f"{self._prefix}primary:{route.organization_id}", str(route.id), ex=REDIS_S)
+                pipe.set(
+                    f"{self._prefix}primary:{route.organization_id}", str(route.id), ex=REDIS_S
+                )
         pipe.execute()
 
     def refresh(self, integration_id: UUID, organization_id: UUID) -> None:
@@ -133,7 +139,9 @@ class Directory:
             return None
         resends = self._source.resends_unknown(integration.organization_id)
         route = Route.of(integration, resends_unknown=resends)
-        with suppress(redis.OutOfMemoryError):  # what was accepted goes out all the same: that makes room again
+        with suppress(
+            redis.OutOfMemoryError
+        ):  # what was accepted goes out all the same: that makes room again
             self.remember([route])
         return route
 

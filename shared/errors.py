@@ -109,7 +109,9 @@ class UnavailableError(NotSentError):
 
     code = "platform_unavailable"
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message, status=status)
         self.retry_after_s = retry_after_s
 

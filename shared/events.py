@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from shared.outcomes import MessageOutcome
 from shared.phones import is_readable, normalize
@@ -65,7 +73,8 @@ class Message(Strict):
     location: Location | None = None
     text: str = Field(default="", max_length=MAX_TEXT, validate_default=True)
     integration_id: UUID | None = Field(
-        default=None, description="The number to send from. Default: the organization's primary one."
+        default=None,
+        description="The number to send from. Default: the organization's primary one.",
     )
     client_id: UUID | None = None
     teacher_id: UUID | None = None
@@ -96,7 +105,9 @@ class Message(Strict):
     @field_validator("text")
     @classmethod
     def _is_there_if_nothing_else_is(cls, value: str, info: ValidationInfo) -> str:
-        given = {"media", "location"} - info.data.keys() or info.data["media"] or info.data["location"]
+        given = (
+            {"media", "location"} - info.data.keys() or info.data["media"] or info.data["location"]
+        )
         if not given and not value.strip():
             msg = "give a text, a media or a location"
             raise ValueError(msg)
@@ -173,4 +184,6 @@ class MediaEvent(Event):
     url: str | None = None
 
 
-AnyEvent = Annotated[SendEvent | ProvisionEvent | WebhookEvent | MediaEvent, Field(discriminator="kind")]
+AnyEvent = Annotated[
+    SendEvent | ProvisionEvent | WebhookEvent | MediaEvent, Field(discriminator="kind")
+]

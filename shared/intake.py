@@ -61,15 +61,28 @@ def place(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Appe
         case SendEvent():
             lane, tenant = send_lane(event.integration_id, event.to), str(event.organization_id)
             gates = (PLATFORM_GATE, integration_gate(event.integration_id))
-            return Append(event=event, kind="send", lane=lane, tenant=tenant, gates=gates, max_age_s=event.expires_in_s)
+            return Append(
+                event=event,
+                kind="send",
+                lane=lane,
+                tenant=tenant,
+                gates=gates,
+                max_age_s=event.expires_in_s,
+            )
         case ProvisionEvent(action="watch"):
             lane, tenant = f"watch:{event.integration_id}", str(event.organization_id)
-            return Append(event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,))
+            return Append(
+                event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,)
+            )
         case ProvisionEvent():
             lane, tenant = f"provision:{event.organization_id}", str(event.organization_id)
-            return Append(event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,))
+            return Append(
+                event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,)
+            )
         case MediaEvent():
-            return Append(event=event, kind="media", lane=f"media:{event.message.id}", tenant=event.account)
+            return Append(
+                event=event, kind="media", lane=f"media:{event.message.id}", tenant=event.account
+            )
         case _:
             lane = f"event:{event.account}:{event.peer}" if event.peer else f"event:{event.account}"
             return Append(event=event, kind="webhook", lane=lane, tenant=event.account)
@@ -103,7 +116,9 @@ def send(
         **message.model_dump(exclude={"to", "integration_id"}),
     )
     queued = message_outcome(event, "queued", event.accepted_at)
-    same = fingerprint(message.model_dump(mode="json", exclude_none=True))  # a field of a newer version changes no key
+    same = fingerprint(
+        message.model_dump(mode="json", exclude_none=True)
+    )  # a field of a newer version changes no key
     return replace(place(event), outcomes=(queued,), fingerprint=same)
 
 
@@ -135,7 +150,9 @@ def webhook(
     return replace(place(event), fingerprint=identity)  # the platform may word a retry differently
 
 
-def media(event: WebhookEvent, message: MessageOutcome, file: Attachment | None, blob: str | None) -> Append:
+def media(
+    event: WebhookEvent, message: MessageOutcome, file: Attachment | None, blob: str | None
+) -> Append:
     """Return the append of the file of a message that `event` brought; `blob` is where its base64 waits, if it does."""
     base64 = file.base64 if file and not blob else None
     return place(
@@ -150,7 +167,9 @@ def media(event: WebhookEvent, message: MessageOutcome, file: Attachment | None,
     )
 
 
-def message_outcome(event: SendEvent, status: Status, at: datetime, **learned: str | None) -> MessageOutcome:
+def message_outcome(
+    event: SendEvent, status: Status, at: datetime, **learned: str | None
+) -> MessageOutcome:
     """Return the row of an outgoing message in `status`, with what has been learned of it."""
     return MessageOutcome(
         at=at,

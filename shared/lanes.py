@@ -150,7 +150,9 @@ def dump(model: BaseModel) -> str:
 
 
 class Lanes:
-    def __init__(self, client: "redis.Redis", settings: EngineSettings, prefix: str = PREFIX) -> None:
+    def __init__(
+        self, client: "redis.Redis", settings: EngineSettings, prefix: str = PREFIX
+    ) -> None:
         self.client = client
         self.prefix = prefix
         self.room = settings.wpp_max_inflight_per_tenant
@@ -212,7 +214,10 @@ class Lanes:
 
     def called(self, slot: Slot, stay_s: float) -> bool:
         """Block until a lane is ready for whoever was told that none was; False when none became so in `stay_s`."""
-        return self.client.blpop([f"{self.prefix}call:{slot.name}"], timeout=stay_s + LATE_CALL_S) is not None
+        return (
+            self.client.blpop([f"{self.prefix}call:{slot.name}"], timeout=stay_s + LATE_CALL_S)
+            is not None
+        )
 
     def conclude(
         self, claim: Claim, verdict: Verdict, slot: Slot | None = None, stay_s: float = 0
@@ -229,15 +234,27 @@ class Lanes:
 
     def extend(self, claim: Claim) -> bool:
         """Renew the lease from now on. False: it is no longer ours, stop working on it."""
-        arguments = {"kind": claim.kind, "lane": claim.lane, "fence": claim.fence, "lease": self._lease_ms}
+        arguments = {
+            "kind": claim.kind,
+            "lane": claim.lane,
+            "fence": claim.fence,
+            "lease": self._lease_ms,
+        }
         return bool(self._call("extend", arguments)[0] == b"ok")
 
     def sweep(self, kind: Kind, count: int = 200) -> Swept:
         """Wake lanes that are due, take over claims whose lease has ended. Any number of sweepers may run."""
-        arguments = {"kind": kind, "count": count, "lease": int(TAKEOVER_S * 1000), "room": self.room}
+        arguments = {
+            "kind": kind,
+            "count": count,
+            "lease": int(TAKEOVER_S * 1000),
+            "room": self.room,
+        }
         ready, due, taken = self._call("sweep", arguments)
         given_up = [self._read(kind, reply) for reply in taken]
-        return Swept(ready=ready, next_due_ms=None if due == b"-1" else max(0, int(due)), given_up=given_up)
+        return Swept(
+            ready=ready, next_due_ms=None if due == b"-1" else max(0, int(due)), given_up=given_up
+        )
 
     def resolve(self, event_id: UUID, settled: Settled) -> bool:
         """Settle an event whose effect was unknown; state "queued" sends it once more, as the last of its lane."""
@@ -283,7 +300,9 @@ class Lanes:
         return int(self._settings.wpp_lease_s * 1000)
 
     def _call(self, command: str, arguments: Mapping[str, Any]) -> Any:
-        return self._script(keys=[self.prefix], args=[command, json.dumps(arguments, separators=(",", ":"))])
+        return self._script(
+            keys=[self.prefix], args=[command, json.dumps(arguments, separators=(",", ":"))]
+        )
 
     def _append(self, item: Append) -> dict[str, Any]:
         return {
@@ -296,7 +315,8 @@ class Lanes:
             "max_age": int(min(item.max_age_s or math.inf, self._settings.wpp_max_age_s) * 1000),
             "limit": self._settings.wpp_outbox_limit,
             "most": self._settings.wpp_waiting_limit,
-            "print": item.fingerprint or fingerprint(item.event.model_dump(mode="json", exclude={"id", "accepted_at"})),
+            "print": item.fingerprint
+            or fingerprint(item.event.model_dump(mode="json", exclude={"id", "accepted_at"})),
             "body": dump(item.event),
             "outcomes": [dump(outcome) for outcome in item.outcomes],
         }
@@ -313,16 +333,37 @@ class Lanes:
             "limit": self._settings.wpp_outbox_limit,
         }
 
-    def _take(self, wanted: Mapping[str, Any], slot: Slot, reply: Sequence[Any], asked_s: float) -> Claim | None:
-        while reply[0] == b"again":  # many lanes that have to wait stood in front, and are out of the way now
+    def _take(
+        self, wanted: Mapping[str, Any], slot: Slot, reply: Sequence[Any], asked_s: float
+    ) -> Claim | None:
+        while (
+            reply[0] == b"again"
+        ):  # many lanes that have to wait stood in front, and are out of the way now
             asked_s = time.monotonic()
             reply = self._call("claim", wanted)
         slot.seq += 1
-        return self._read(wanted["kind"], reply, asked_s + self._settings.wpp_lease_s) if reply[0] == b"claim" else None
+        return (
+            self._read(wanted["kind"], reply, asked_s + self._settings.wpp_lease_s)
+            if reply[0] == b"claim"
+            else None
+        )
 
     @staticmethod
     def _read(kind: Kind, reply: Sequence[bytes], until_s: float = math.inf) -> Claim:
-        _, event_id, lane, fence, attempts, accepted, expires, now, body, reason, surprises, resends = reply
+        (
+            _,
+            event_id,
+            lane,
+            fence,
+            attempts,
+            accepted,
+            expires,
+            now,
+            body,
+            reason,
+            surprises,
+            resends,
+        ) = reply
         return Claim(
             kind=kind,
             id=UUID(event_id.decode()),
@@ -364,7 +405,9 @@ class SlotOfThread(threading.local):
         self.slot = Slot()
 
 
-def total_waiting(client: "redis.Redis", kinds: Iterable[Kind], prefix: str = PREFIX) -> dict[str, dict[str, int]]:
+def total_waiting(
+    client: "redis.Redis", kinds: Iterable[Kind], prefix: str = PREFIX
+) -> dict[str, dict[str, int]]:
     """Return events in lanes as {kind: {tenant: count}}: for metrics and operators."""
     totals: dict[str, dict[str, int]] = {}
     for kind in kinds:

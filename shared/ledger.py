@@ -13,7 +13,19 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.lanes import PREFIX, State
 
-FIELDS = ("state", "kind", "tenant", "lane", "attempts", "accepted", "settled", "reason", "code", "task_id", "body")
+FIELDS = (
+    "state",
+    "kind",
+    "tenant",
+    "lane",
+    "attempts",
+    "accepted",
+    "settled",
+    "reason",
+    "code",
+    "task_id",
+    "body",
+)
 
 
 class Record(BaseModel):
@@ -47,7 +59,9 @@ def record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
     found = {name: value for name, value in zip(FIELDS, reply, strict=True) if value is not None}
     if "state" not in found:
         return None
-    values: dict[str, Any] = {name: value if name == "body" else value.decode() for name, value in found.items()}
+    values: dict[str, Any] = {
+        name: value if name == "body" else value.decode() for name, value in found.items()
+    }
     for time in ("accepted", "settled"):
         if time in values:
             values[time] = datetime.fromtimestamp(int(values[time]) / 1000, UTC)

@@ -12,7 +12,8 @@ from shared import phones
 from shared.settings import Group, load
 
 SECRET_FIELD = re.compile(
-    r"secret|token|password|api_?key|authorization|jwt|service_key|webhook_key|(^|_)qr$", re.IGNORECASE
+    r"secret|token|password|api_?key|authorization|jwt|service_key|webhook_key|(^|_)qr$",
+    re.IGNORECASE,
 )
 SECRET_VALUE = re.compile(
     r"eyJ[\w-]{8,}(?:\.[\w-]*)*"  # a JWT, or its beginning
@@ -23,7 +24,9 @@ SECRET_VALUE = re.compile(
     r"|(?i:(?<=;base64,))[\w+/=-]{32,}"  # a QR code as an image
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"  # user:password in a URL
 )
-NAMED_VALUE = re.compile(r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}")
+NAMED_VALUE = re.compile(
+    r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}"
+)
 """A secret that says so: in a query, in JSON, in an error's text."""
 PHONE = re.compile(
     r"(\b(?:send|event):[^:\s]+:)(\d{7,15})\b"  # the lane of a conversation: one number with one recipient
@@ -48,7 +51,9 @@ def _masked_phone(found: re.Match[str]) -> str:
     return f"{before}{phones.mask(phone)}"
 
 
-def mask(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def mask(
+    _logger: object, _method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
     """Hide what must not be read in a log: fields by their name, values by their shape."""
     return {name: _masked_field(str(name), value) for name, value in fields.items()}
 
@@ -88,17 +93,25 @@ def configure(process: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=False) if text else structlog.processors.JSONRenderer()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=False) if text else structlog.processors.JSONRenderer()
+    )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.wpp_log_level.upper())
-    for chatty in ("httpx", "httpcore", "hpack", "uvicorn.access"):  # they log whole URLs, with the keys in them
+    for chatty in (
+        "httpx",
+        "httpcore",
+        "hpack",
+        "uvicorn.access",
+    ):  # they log whole URLs, with the keys in them
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for own in ("uvicorn", "uvicorn.error", "dramatiq"):
         logging.getLogger(own).handlers[:] = []

@@ -58,7 +58,9 @@ class Outbox:
         self._changes = f"{prefix}changed:"
         self._done = client.register_script(DONE)
 
-    def read(self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2) -> list[Entry]:
+    def read(
+        self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2
+    ) -> list[Entry]:
         """Return the next batch: `rows` of them, or what has come within `gather_s` of the first.
 
         Waits for a first one up to `idle_s` (at most 3 s), in one blocking command. Abandoned entries come first, and
@@ -140,13 +142,19 @@ class Outbox:
 
     def _new(self, rows: int, wait_s: float | None) -> list[Entry]:
         block = None if wait_s is None else int(min(wait_s, LONGEST_WAIT_S) * 1000)
-        reply: Any = self.client.xreadgroup(GROUP, self.consumer, {self.stream: ">"}, count=rows, block=block)
+        reply: Any = self.client.xreadgroup(
+            GROUP, self.consumer, {self.stream: ">"}, count=rows, block=block
+        )
         return _entries(reply[0][1]) if reply else []
 
     def _abandoned(self, rows: int) -> list[Entry]:
-        reply: Any = self.client.xautoclaim(self.stream, GROUP, self.consumer, ABANDONED_MS, count=rows)
+        reply: Any = self.client.xautoclaim(
+            self.stream, GROUP, self.consumer, ABANDONED_MS, count=rows
+        )
         return _entries(reply[1])
 
 
 def _entries(items: Sequence[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Entry]:
-    return [Entry(id=entry_id, row=json.loads(fields[b"r"])) for entry_id, fields in items if fields]
+    return [
+        Entry(id=entry_id, row=json.loads(fields[b"r"])) for entry_id, fields in items if fields
+    ]

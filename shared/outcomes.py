@@ -12,7 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "unknown", "deleted"]
 SessionStatus = Literal["starting", "qr_issued", "connected", "degraded", "disconnected", "error"]
-Content = Literal["text", "image", "video", "audio", "voice", "document", "sticker", "location", "contact", "other"]
+Content = Literal[
+    "text",
+    "image",
+    "video",
+    "audio",
+    "voice",
+    "document",
+    "sticker",
+    "location",
+    "contact",
+    "other",
+]
 
 
 class Outcome(BaseModel):
@@ -125,6 +136,12 @@ class DeadLetterOutcome(Outcome):
 
 
 AnyOutcome = Annotated[
-    MessageOutcome | StatusOutcome | ReactionOutcome | EditOutcome | SessionOutcome | LogOutcome | DeadLetterOutcome,
+    MessageOutcome
+    | StatusOutcome
+    | ReactionOutcome
+    | EditOutcome
+    | SessionOutcome
+    | LogOutcome
+    | DeadLetterOutcome,
     Field(discriminator="type"),
 ]

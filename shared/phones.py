@@ -101,7 +101,11 @@ def _international(text: str) -> str | None:
     if number is None:
         return None
     digits = _e164(number)
-    return digits if phonenumbers.is_possible_number(number) or _OLDER_THAN_PLAN.fullmatch(digits) else None
+    return (
+        digits
+        if phonenumbers.is_possible_number(number) or _OLDER_THAN_PLAN.fullmatch(digits)
+        else None
+    )
 
 
 def _parse(text: str, region: str | None = None) -> phonenumbers.PhoneNumber | None:

@@ -44,7 +44,9 @@ class Producer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def send(self, organization_id: UUID, message: Message, idempotency_key: str | None = None) -> Accepted:
+    def send(
+        self, organization_id: UUID, message: Message, idempotency_key: str | None = None
+    ) -> Accepted:
         """Queue a message; once this returns, it is kept.
 
         With an `idempotency_key` it is safe to call again after an error: the same key is the same message. Without
@@ -58,7 +60,9 @@ class Producer:
             redis.RedisError: Redis did not confirm.
         """
         integration_id, region = self._number(organization_id, message)
-        return self.append(intake.send(organization_id, integration_id, message, idempotency_key, region))
+        return self.append(
+            intake.send(organization_id, integration_id, message, idempotency_key, region)
+        )
 
     def find(self, event_id: UUID) -> Record | None:
         """Return what became of an event, or None when it is not known (any more)."""
@@ -92,7 +96,9 @@ class Producer:
             raise NotFoundError(msg)
         if route:
             return route.id, route.region
-        if message.integration_id:  # not known here: the worker looks it up, and refuses another organization's
+        if (
+            message.integration_id
+        ):  # not known here: the worker looks it up, and refuses another organization's
             return message.integration_id, DEFAULT_REGION
         msg = "no number of this organization is known here yet: name one with integration_id"
         raise NotFoundError(msg)

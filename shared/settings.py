@@ -40,10 +40,22 @@ class RedisSettings(Group):
 
 
 NESTED = (
-    ("wpp_http_deadline_s", "wpp_lease_s", "a call must end before its event is given up, or it could be made twice"),
+    (
+        "wpp_http_deadline_s",
+        "wpp_lease_s",
+        "a call must end before its event is given up, or it could be made twice",
+    ),
     ("wpp_lease_s", "wpp_max_age_s", "an event must be tried more than once before it is too old"),
-    ("wpp_max_age_s", "wpp_record_ttl_s", "a key must be remembered for as long as its event may still be tried"),
-    ("wpp_watch_limit_s", "wpp_max_age_s", "a scan is awaited until its limit, not until the event is too old"),
+    (
+        "wpp_max_age_s",
+        "wpp_record_ttl_s",
+        "a key must be remembered for as long as its event may still be tried",
+    ),
+    (
+        "wpp_watch_limit_s",
+        "wpp_max_age_s",
+        "a scan is awaited until its limit, not until the event is too old",
+    ),
 )
 """Which time has to end within which, and why."""
 
@@ -76,14 +88,26 @@ class EngineSettings(Group):
         description="Events of one kind of one organization waiting for their turn before we refuse more of them.",
     )
     wpp_pace_s: float = Field(
-        default=0, ge=0, description="Pause between two messages of one number, on average. 0: none."
+        default=0,
+        ge=0,
+        description="Pause between two messages of one number, on average. 0: none.",
     )
-    wpp_record_ttl_s: int = Field(default=8 * 86_400, gt=0, description="How long a finished event answers its key.")
-    wpp_watch_limit_s: float = Field(default=600, gt=0, description="How long a started account is watched for a scan.")
-    wpp_check_every_s: float = Field(default=300, gt=0, description="How often a connected number is looked at.")
-    wpp_checks_per_second: int = Field(default=10, gt=0, description="Looks at connected numbers, over the fleet.")
+    wpp_record_ttl_s: int = Field(
+        default=8 * 86_400, gt=0, description="How long a finished event answers its key."
+    )
+    wpp_watch_limit_s: float = Field(
+        default=600, gt=0, description="How long a started account is watched for a scan."
+    )
+    wpp_check_every_s: float = Field(
+        default=300, gt=0, description="How often a connected number is looked at."
+    )
+    wpp_checks_per_second: int = Field(
+        default=10, gt=0, description="Looks at connected numbers, over the fleet."
+    )
     wpp_silence_s: float = Field(
-        default=900, gt=0, description="A number of which nothing is heard for this long after a message is degraded."
+        default=900,
+        gt=0,
+        description="A number of which nothing is heard for this long after a message is degraded.",
     )
 
     @model_validator(mode="after")
@@ -107,22 +131,31 @@ class SupabaseSettings(Group):
 
 class PlatformSettings(Group):
     wpp_base_url: HttpUrl
-    wpp_secret: SecretStr = Field(description="Server-to-server bearer; used for creating clients only.")
+    wpp_secret: SecretStr = Field(
+        description="Server-to-server bearer; used for creating clients only."
+    )
     wpp_http_transport: Literal["direct", "httpx"] = Field(
-        default="direct", description="How requests travel: over a stack of connections, or httpx's own pool."
+        default="direct",
+        description="How requests travel: over a stack of connections, or httpx's own pool.",
     )
 
 
 class KeySettings(Group):
     """Secrets that webhook URLs and service keys are derived from: the first one signs, all of them verify."""
 
-    wpp_key_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(min_length=1, description="Comma-separated.")
+    wpp_key_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        min_length=1, description="Comma-separated."
+    )
     wpp_public_url: HttpUrl = Field(description="Where the platform reaches our ingress.")
 
     @field_validator("wpp_key_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("wpp_key_secrets")
     @classmethod
@@ -141,10 +174,12 @@ class PageSettings(Group):
     """The page at /connect."""
 
     wpp_page_parents: str = Field(
-        default="", description="Origins that may show the page in a frame and sign it in, separated by spaces."
+        default="",
+        description="Origins that may show the page in a frame and sign it in, separated by spaces.",
     )
     wpp_demo_user: SecretStr | None = Field(
-        default=None, description="email:password of a user who signs in with one click. Local worlds only."
+        default=None,
+        description="email:password of a user who signs in with one click. Local worlds only.",
     )
 
     @field_validator("wpp_page_parents")
@@ -160,28 +195,38 @@ class DoorSettings(Group):
     """What the ingress takes of the platform."""
 
     wpp_body_limit: int = Field(
-        default=25 * 1024 * 1024, gt=0, description="Bytes of one webhook; media come within it as base64."
+        default=25 * 1024 * 1024,
+        gt=0,
+        description="Bytes of one webhook; media come within it as base64.",
     )
     wpp_body_stall_s: float = Field(
         default=10, gt=0, description="How long a webhook's body may pause before it is given up."
     )
     wpp_body_rest_limit: int = Field(
-        default=4 * 1024 * 1024, gt=0, description="Bytes of one webhook beside its long texts: a list's events."
+        default=4 * 1024 * 1024,
+        gt=0,
+        description="Bytes of one webhook beside its long texts: a list's events.",
     )
-    wpp_body_deadline_s: float = Field(default=60, gt=0, description="How long a webhook's whole body may take.")
+    wpp_body_deadline_s: float = Field(
+        default=60, gt=0, description="How long a webhook's whole body may take."
+    )
     wpp_webhook_secret: SecretStr | None = Field(
-        default=None, description="Shared secret of the old webhook URLs (?account=…). Without it they are closed."
+        default=None,
+        description="Shared secret of the old webhook URLs (?account=…). Without it they are closed.",
     )
 
     wpp_metrics_token: SecretStr | None = Field(
-        default=None, description="Bearer of GET /metrics (Prometheus). Without it there is no such route."
+        default=None,
+        description="Bearer of GET /metrics (Prometheus). Without it there is no such route.",
     )
 
     @field_validator("wpp_webhook_secret", "wpp_metrics_token")
     @classmethod
     def _set_or_not(cls, value: SecretStr | None) -> SecretStr | None:
         if value and 0 < len(value.get_secret_value()) < 16:
-            msg = "a shared secret needs at least 16 characters; make one with: openssl rand -hex 16"
+            msg = (
+                "a shared secret needs at least 16 characters; make one with: openssl rand -hex 16"
+            )
             raise ValueError(msg)
         return value or None
 
@@ -195,10 +240,15 @@ class MediaSettings(Group):
         description="Hosts beside the platform's that files may be fetched from, comma-separated. *: any public.",
     )
     wpp_media_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Hosts of our own network (host or host:port) that files may be fetched from."
+        default=(),
+        description="Hosts of our own network (host or host:port) that files may be fetched from.",
     )
-    wpp_media_public: bool = Field(default=False, description="Make the bucket public, and its links unsigned.")
-    wpp_media_link_s: int = Field(default=365 * 86_400, gt=0, description="How long a signed link to a file is valid.")
+    wpp_media_public: bool = Field(
+        default=False, description="Make the bucket public, and its links unsigned."
+    )
+    wpp_media_link_s: int = Field(
+        default=365 * 86_400, gt=0, description="How long a signed link to a file is valid."
+    )
 
     @field_validator("wpp_media_hosts", "wpp_media_private_hosts", mode="before")
     @classmethod
@@ -212,10 +262,14 @@ class HouseSettings(Group):
     """How long what is only kept for reference stays."""
 
     wpp_log_days: float = Field(
-        default=30, gt=0, description="How long raw webhooks, replayed dead letters and past session states are kept."
+        default=30,
+        gt=0,
+        description="How long raw webhooks, replayed dead letters and past session states are kept.",
     )
     wpp_parked_days: float = Field(
-        default=7, gt=0, description="How long a status waits for its message before it becomes a dead letter."
+        default=7,
+        gt=0,
+        description="How long a status waits for its message before it becomes a dead letter.",
     )
 
 
@@ -229,7 +283,12 @@ def load(group: type[Chosen]) -> Chosen:
         return group()
     except ValidationError as error:
         faults = "; ".join(
-            ": ".join([*(str(part).upper() for part in fault["loc"][:1]), fault["msg"].removeprefix("Value error, ")])
+            ": ".join(
+                [
+                    *(str(part).upper() for part in fault["loc"][:1]),
+                    fault["msg"].removeprefix("Value error, "),
+                ]
+            )
             for fault in error.errors()
         )
         msg = f"cannot start: {faults}. See .env.example."

@@ -53,7 +53,9 @@ class Names:
             answer = self._asked.get((host, port))
             if answer is None:
                 answer = self._asked[host, port] = Future()
-                threading.Thread(target=self._look_up, args=(host, port, answer), name="names", daemon=True).start()
+                threading.Thread(
+                    target=self._look_up, args=(host, port, answer), name="names", daemon=True
+                ).start()
             return answer
 
     def _look_up(self, host: str, port: int, answer: "Future[list[str]]") -> None:
@@ -88,7 +90,9 @@ class DeadlineBackend(httpcore.NetworkBackend):
             left_s = _until(end)
             share_s = left_s and left_s / (len(found) - index)
             try:
-                return _Stream(self._inner.connect_tcp(address, port, share_s, local_address, socket_options))
+                return _Stream(
+                    self._inner.connect_tcp(address, port, share_s, local_address, socket_options)
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 last = error
         raise last

@@ -111,7 +111,10 @@ def make_client(supabase_world: Supabase, database_url: str) -> Iterator[MakeCli
     def make(key: str | None = None) -> supabase.Client:
         opened.append(httpx.Client(http2=False, timeout=TIMEOUT))
         options = supabase.ClientOptions(
-            httpx_client=opened[-1], auto_refresh_token=False, persist_session=False, postgrest_client_retry=False
+            httpx_client=opened[-1],
+            auto_refresh_token=False,
+            persist_session=False,
+            postgrest_client_retry=False,
         )
         return supabase.create_client(supabase_world.url, key or supabase_world.anon_key, options)
 

@@ -72,7 +72,11 @@ class Proxy:
             except OSError:
                 return
             try:
-                upstream = None if self._refusing else socket.create_connection((LOCALHOST, self._upstream_port))
+                upstream = (
+                    None
+                    if self._refusing
+                    else socket.create_connection((LOCALHOST, self._upstream_port))
+                )
             except OSError:
                 upstream = None
             if upstream is None:
@@ -92,7 +96,12 @@ class Proxy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
 

@@ -46,13 +46,17 @@ def test_the_example_names_no_setting_that_does_not_exist() -> None:
     assert example() <= {name.upper() for group in GROUPS for name in group.model_fields}
 
 
-def test_the_example_writes_defaults_and_no_value_that_must_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_writes_defaults_and_no_value_that_must_be_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Whoever copies it and changes nothing gets what they had without it: above all no secret that everybody knows."""
     example = (ROOT / ".env.example").read_text()
     active = dict(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
     for group in GROUPS:
         without = group.model_construct().model_dump()
-        assert not {name.upper() for name, known in group.model_fields.items() if known.is_required()} & set(active)
+        assert not {
+            name.upper() for name, known in group.model_fields.items() if known.is_required()
+        } & set(active)
         for name in {name.upper() for name in group.model_fields} & set(active):
             monkeypatch.setenv(name, active[name])
         if not any(known.is_required() for known in group.model_fields.values()):
@@ -70,7 +74,9 @@ def test_compose_runs_every_process_of_the_procfile() -> None:
 
 def test_every_queue_is_served_by_a_process() -> None:
     """An event of a kind that no process drains would wait for ever."""
-    served = {queue for command in procfile().values() for queue in re.findall(r"--queues (\w+)", command)}
+    served = {
+        queue for command in procfile().values() for queue in re.findall(r"--queues (\w+)", command)
+    }
     assert served == set(KINDS)
 
 

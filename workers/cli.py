@@ -24,7 +24,9 @@ from workers.glance import glance
 from workers.plainly import plainly
 from workers.reconnect import reconnect
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+)
 
 
 class Outcome(Enum):
@@ -34,7 +36,9 @@ class Outcome(Enum):
 
 
 @app.command()
-def up(directory: Annotated[Path, typer.Option(help="Where its data stays.")] = Path(".local")) -> None:
+def up(
+    directory: Annotated[Path, typer.Option(help="Where its data stays.")] = Path(".local"),
+) -> None:
     """Run everything here: Redis, Supabase and the platform where none is named, and every process of the Procfile."""
     from sandbox.up import run  # noqa: PLC0415 - the local world is not part of an installed worker
 
@@ -55,13 +59,19 @@ def send(
     to: Annotated[str, typer.Argument(help="A phone, in any usual spelling.")],
     text: str,
     integration_id: Annotated[UUID | None, typer.Option(help="The number to send from.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key is the same message.")] = None,
-    expires_in_s: Annotated[int | None, typer.Option("--expires-in", help="Seconds it may take to go out.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key is the same message.")
+    ] = None,
+    expires_in_s: Annotated[
+        int | None, typer.Option("--expires-in", help="Seconds it may take to go out.")
+    ] = None,
 ) -> None:
     """Queue a message, straight into Redis."""
     with plainly():
         producer = Producer.connect(load(RedisSettings).redis_url)
-        message = Message(to=to, text=text, integration_id=integration_id, expires_in_s=expires_in_s)
+        message = Message(
+            to=to, text=text, integration_id=integration_id, expires_in_s=expires_in_s
+        )
         typer.echo(producer.send(organization_id, message, idempotency_key=idempotency_key).id)
 
 
@@ -77,7 +87,9 @@ def show(event_id: UUID) -> None:
 
 
 @app.command()
-def settle(event_id: UUID, outcome: Annotated[Outcome, typer.Argument(help="What is known now.")]) -> None:
+def settle(
+    event_id: UUID, outcome: Annotated[Outcome, typer.Argument(help="What is known now.")]
+) -> None:
     """Settle a message of which nobody knew whether it went out, or send it once more (`again`)."""
     with plainly():
         client = durable.connect(load(RedisSettings).redis_url)

@@ -123,7 +123,9 @@ def main() -> int:
         logs.configure("clock")
         client = durable.connect_durable(load(RedisSettings))
         here, kept_for = services(), load(HouseSettings)
-    directory = Directory(client, source=None)  # a policy that Redis does not know is the cautious one
+    directory = Directory(
+        client, source=None
+    )  # a policy that Redis does not know is the cautious one
     crew.start(sessions.keep, crew.stopping)
     crew.start(house.keep_house, here.database, kept_for, crew.stopping)
     crew.start(keep_directory, directory, here.database, crew.stopping)

@@ -23,7 +23,9 @@ class Crew:
 
     def start(self, work: Callable[..., object], *arguments: Any) -> None:
         """Do `work`, which goes on until `stopping`, in a thread of its own."""
-        thread = threading.Thread(target=self.work, args=(work, *arguments), name=work.__qualname__, daemon=True)
+        thread = threading.Thread(
+            target=self.work, args=(work, *arguments), name=work.__qualname__, daemon=True
+        )
         self._threads.append(thread)
         thread.start()
 

@@ -22,7 +22,9 @@ Waiting = SendEvent | ProvisionEvent | WebhookEvent | MediaEvent
 EVENT: TypeAdapter[Waiting] = TypeAdapter(AnyEvent)
 
 
-def dead_letter(event: Waiting, claim: Claim | ledger.Record, reason: str, detail: str) -> DeadLetterOutcome:
+def dead_letter(
+    event: Waiting, claim: Claim | ledger.Record, reason: str, detail: str
+) -> DeadLetterOutcome:
     """Return the dead letter of an event: `reason` is one word to search by, `detail` a sentence to act on."""
     return DeadLetterOutcome(
         at=utc_now(),

@@ -50,7 +50,9 @@ def back_off(attempts: int, base_s: float = 0.5, cap_s: float = 60.0) -> float:
     return random.uniform(ceiling / 5, ceiling)  # noqa: S311
 
 
-def drain(lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping: Flag, stay_s: float = 0) -> bool:
+def drain(
+    lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping: Flag, stay_s: float = 0
+) -> bool:
     """Handle ready events of `kind` until none has become ready for `stay_s`. Return whether more may be waiting."""
     slot = _here.slot
     until = time.monotonic() + DRAIN_S
@@ -65,7 +67,12 @@ def drain(lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping:
         go_on = time.monotonic() < until and not stopping.is_set()
         counted, following = _conclude(lanes, claim, verdict, slot if go_on else None, stay_s)
         if not counted:
-            log.warning("claim.lost", event_id=str(claim.id), lane=claim.lane, verdict=type(verdict).__name__)
+            log.warning(
+                "claim.lost",
+                event_id=str(claim.id),
+                lane=claim.lane,
+                verdict=type(verdict).__name__,
+            )
         _wake_followers(lanes, kind, verdict)
         if not go_on:
             return True
@@ -93,7 +100,9 @@ def _wake_followers(lanes: Lanes, kind: Kind, verdict: Verdict) -> None:
 
 def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
     """Return the handler's verdict; what it did not expect is tried again, and given up after a while."""
-    with structlog.contextvars.bound_contextvars(event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts):
+    with structlog.contextvars.bound_contextvars(
+        event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts
+    ):
         try:
             if claim.expired:
                 detail = f"could not be done in time; last reason: {claim.reason or 'none'}"
@@ -103,7 +112,9 @@ def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
             return Postponed(back_off(claim.attempts), f"{error.code}: {error}")
         except Exception as error:  # noqa: BLE001 - told of, and tried again or given up
             if durable.cannot_now(error):  # no surprise, however often it was tried before
-                return Postponed(back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}")
+                return Postponed(
+                    back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}"
+                )
             return _surprised(claim, error, give_up)
 
 

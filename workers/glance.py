@@ -37,13 +37,21 @@ def unknown_messages(client: "redis.Redis", organization_id: UUID | None) -> lis
         members: Any = client.smembers(key)
         ids += [UUID(each.decode()) for each in members]
     found = (ledger.find(client, each) for each in ids)
-    records = [each for each in found if each and (organization_id is None or each.tenant == str(organization_id))]
+    records = [
+        each
+        for each in found
+        if each and (organization_id is None or each.tenant == str(organization_id))
+    ]
     return sorted(records, key=lambda record: record.accepted)
 
 
 def _waiting(client: "redis.Redis") -> Iterator[str]:
     totals = total_waiting(client, KINDS)
-    rows = [(count, kind, tenant) for kind, tenants in totals.items() for tenant, count in tenants.items()]
+    rows = [
+        (count, kind, tenant)
+        for kind, tenants in totals.items()
+        for tenant, count in tenants.items()
+    ]
     for count, kind, tenant in sorted(rows, reverse=True):
         yield f"{count:8}  {kind:10} {tenant}"
 

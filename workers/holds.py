@@ -26,7 +26,9 @@ CONNECTION_S = 15.0
 log = structlog.get_logger()
 
 
-def integration(error: InvalidApiKeyError | NotConnectedError | TokenPausedError, route: Route, here: Services) -> None:
+def integration(
+    error: InvalidApiKeyError | NotConnectedError | TokenPausedError, route: Route, here: Services
+) -> None:
     """Hold an integration's lanes for what keeps all of its messages from going out."""
     match error:
         case InvalidApiKeyError():
@@ -61,7 +63,9 @@ def for_connection(error: NotConnectedError, route: Route, here: Services) -> No
 
 def for_token(error: TokenPausedError, route: Route, here: Services) -> None:
     """Hold an integration's lanes while nobody asks for its token: none was to be had, or none was taken."""
-    here.lanes.close_gate(intake.integration_gate(route.id), max(0.1, error.retry_after_s), str(error))
+    here.lanes.close_gate(
+        intake.integration_gate(route.id), max(0.1, error.retry_after_s), str(error)
+    )
 
 
 def let_go(account: str, here: Services) -> None:
@@ -75,4 +79,6 @@ def while_open(here: Services) -> None:
     """While the breaker is open no lane is asked: their waiting costs nothing, and one probe finds out."""
     state = here.breaker.state()
     if state.name == "open":
-        here.lanes.close_gate(intake.PLATFORM_GATE, max(0.1, state.retry_after_s), "the platform is in trouble")
+        here.lanes.close_gate(
+            intake.PLATFORM_GATE, max(0.1, state.retry_after_s), "the platform is in trouble"
+        )

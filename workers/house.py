@@ -26,7 +26,9 @@ def keep_house(database: Database, settings: HouseSettings, stopping: Flag) -> N
             return
 
 
-def keep(database: Database, settings: HouseSettings, now: datetime, stopping: Flag) -> dict[str, int]:
+def keep(
+    database: Database, settings: HouseSettings, now: datetime, stopping: Flag
+) -> dict[str, int]:
     """Keep house as of `now`; return how many outcomes were `unparked` or `expired`, and rows `pruned`.
 
     Each chore by itself: one that fails is tried again the next time, and is in nobody's way.

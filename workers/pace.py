@@ -22,5 +22,7 @@ def wait_s(client: "redis.Redis", event: SendEvent, pace_s: float) -> float:
     """Return how long this message has to wait yet. The next one comes `pace_s` after it, give or take half of it."""
     pause_s = pace_s * random.uniform(0.5, 1.5)  # noqa: S311 - people don't type like clocks
     keys = [f"{PREFIX}pace:{event.integration_id}", f"{PREFIX}paced:{event.id}"]
-    wait_ms = client.register_script(SCRIPT)(keys=keys, args=[max(1, int(pause_s * 1000)), int(LATE_S * 1000)])
+    wait_ms = client.register_script(SCRIPT)(
+        keys=keys, args=[max(1, int(pause_s * 1000)), int(LATE_S * 1000)]
+    )
     return float(wait_ms / 1000)

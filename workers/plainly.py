@@ -17,7 +17,10 @@ def plainly() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ") for fault in error.errors())
+        faults = (
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ")
+            for fault in error.errors()
+        )
         _end("; ".join(faults))
     except DatabaseError as error:
         to_do = advice(error)

@@ -14,7 +14,13 @@ from pydantic import SecretStr
 
 from shared import access, intake
 from shared.database import Integration
-from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError, PlatformError, RefusedError
+from shared.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    InvalidApiKeyError,
+    PlatformError,
+    RefusedError,
+)
 from shared.events import ProvisionEvent, utc_now
 from shared.lanes import Append, Claim, Postponed, Settled, Verdict
 from shared.outbox import Outbox
@@ -49,13 +55,17 @@ def handle(claim: Claim, here: Services) -> Verdict:
         return refused(event, claim, error, here)
     except PlatformError as error:
         holds.while_open(here)
-        return Postponed(getattr(error, "retry_after_s", None) or back_off(claim.attempts), str(error))
+        return Postponed(
+            getattr(error, "retry_after_s", None) or back_off(claim.attempts), str(error)
+        )
 
 
 def connect(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
     """Create what is missing, register the webhook, start the account, and have it watched."""
     integration = _meant(event, here)
-    if here.redis.exists(intake.dismissed(event.integration_id)) or (integration is None and not _is_birth(event)):
+    if here.redis.exists(intake.dismissed(event.integration_id)) or (
+        integration is None and not _is_birth(event)
+    ):
         return Settled("done", fields={"reason": "it was removed meanwhile"})
     if integration is None or event.force_recreate:
         integration = _create(event, integration, claim, here)
@@ -63,7 +73,9 @@ def connect(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
         _first_token(integration.account, lambda: here.database.api_key(integration.account), here)
         _keep(claim, here)
     else:
-        here.tokens.forgive(integration.account)  # a person asks: the key may have been mended a moment ago
+        here.tokens.forgive(
+            integration.account
+        )  # a person asks: the key may have been mended a moment ago
     asked = utc_now()
     started = _start(integration.account, claim, here)
     if started.status == "connected":
@@ -102,7 +114,9 @@ def refused(event: ProvisionEvent, claim: Claim, error: PlatformError, here: Ser
 
 def give_up(claim: Claim, reason: str, detail: str) -> Settled:
     event = ProvisionEvent.model_validate_json(claim.body)
-    return Settled("failed", [dead_letter(event, claim, reason, detail)], {"reason": detail, "code": reason})
+    return Settled(
+        "failed", [dead_letter(event, claim, reason, detail)], {"reason": detail, "code": reason}
+    )
 
 
 def _is_birth(event: ProvisionEvent) -> bool:
@@ -121,7 +135,9 @@ def _meant(event: ProvisionEvent, here: Services) -> Integration | None:
     return next(iter(here.database.integrations(event.organization_id)), None)
 
 
-def _create(event: ProvisionEvent, existing: Integration | None, claim: Claim, here: Services) -> Integration:
+def _create(
+    event: ProvisionEvent, existing: Integration | None, claim: Claim, here: Services
+) -> Integration:
     """Have the platform create the client, and save its key and account under the integration's id."""
     sub_organization = existing.sub_org_id if existing else _sub_organization(event, here)
     client = here.platform.create_client(sub_organization or str(event.organization_id))
@@ -144,7 +160,11 @@ def _first_token(account: str, api_key: Callable[[], SecretStr], here: Services)
 
 
 def _save(
-    event: ProvisionEvent, existing: Integration | None, sub_organization: str | None, client: Client, here: Services
+    event: ProvisionEvent,
+    existing: Integration | None,
+    sub_organization: str | None,
+    client: Client,
+    here: Services,
 ) -> Integration:
     """Save what the platform has created; where Supabase refuses it for good, nothing of it is left running there."""
     try:
@@ -205,8 +225,12 @@ def _start(account: str, claim: Claim, here: Services) -> Started:
 
 def _watched(event: ProvisionEvent, integration: Integration, here: Services) -> Append:
     """Return the watch that follows a start; an earlier one over the same account ends."""
-    following = event.model_copy(update={"id": uuid4(), "action": "watch", "integration_id": integration.id})
-    here.redis.set(intake.latest_watch(integration.id), str(following.id), ex=int(here.engine.wpp_max_age_s))
+    following = event.model_copy(
+        update={"id": uuid4(), "action": "watch", "integration_id": integration.id}
+    )
+    here.redis.set(
+        intake.latest_watch(integration.id), str(following.id), ex=int(here.engine.wpp_max_age_s)
+    )
     return intake.provision(following, delay_s=watch.FIRST_LOOK_S)
 
 
@@ -224,5 +248,8 @@ def _keep(claim: Claim, here: Services) -> None:
 
 def _announce(integration: Integration, here: Services) -> None:
     """Tell the pages that watch this organization to look again."""
-    change = {"organization_id": str(integration.organization_id), "integration_id": str(integration.id)}
+    change = {
+        "organization_id": str(integration.organization_id),
+        "integration_id": str(integration.id),
+    }
     Outbox(here.redis, consumer="").announce([change | {"what": "session"}])

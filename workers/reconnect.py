@@ -29,7 +29,9 @@ def reconnect(
     for number in numbers:
         if not number.account or not number.is_enabled:
             continue
-        event = ProvisionEvent(id=uuid4(), organization_id=number.organization_id, integration_id=number.id)
+        event = ProvisionEvent(
+            id=uuid4(), organization_id=number.organization_id, integration_id=number.id
+        )
         producer.append(intake.provision(event))
         count += 1
         sleep(1 / per_second)

@@ -46,7 +46,9 @@ log = structlog.get_logger()
 class Apply(Protocol):
     """`Database.apply`."""
 
-    def __call__(self, outcomes: Sequence[dict[str, Any]], /, *, all_wrong: bool = False) -> Applied: ...
+    def __call__(
+        self, outcomes: Sequence[dict[str, Any]], /, *, all_wrong: bool = False
+    ) -> Applied: ...
 
 
 class Patience:
@@ -116,7 +118,9 @@ class Recorder:
             self._record(entries[:middle])
             self._record(entries[middle:])
         elif isinstance(error, DatabaseUnavailableError):
-            _tell("outcome.waits", entries[0], str(error))  # it stays pending, and comes back after `ABANDONED_MS`
+            _tell(
+                "outcome.waits", entries[0], str(error)
+            )  # it stays pending, and comes back after `ABANDONED_MS`
         else:
             self._bury(entries[0], error)
 
@@ -146,7 +150,11 @@ class Recorder:
                 if error.sqlstate == TOO_SLOW:
                     raise  # smaller batches may be quick enough
                 attempts += 1
-                at_once = not all_wrong and error.sqlstate == NO_ROW_S_FAULT and self._patience.is_over(str(error))
+                at_once = (
+                    not all_wrong
+                    and error.sqlstate == NO_ROW_S_FAULT
+                    and self._patience.is_over(str(error))
+                )
                 all_wrong = all_wrong or at_once
                 if not at_once and self._stopping.wait(self._complain(error, attempts)):
                     return None
@@ -158,7 +166,9 @@ class Recorder:
             log.error("supabase.not_usable", attempts=attempts, error=str(error), to_do=to_do)
             self._outbox.complain(f"{error}: {to_do}")
         else:
-            log.warning("supabase.away", attempts=attempts, pause_s=round(pause, 2), error=str(error))
+            log.warning(
+                "supabase.away", attempts=attempts, pause_s=round(pause, 2), error=str(error)
+            )
         return pause
 
 

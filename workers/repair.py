@@ -18,7 +18,9 @@ from workers.glance import unknown_messages
 from workers.plainly import plainly
 from workers.replay import replay as apply_again
 
-Ids = Annotated[list[UUID] | None, typer.Option("--id", help="Of the event; may be given several times.")]
+Ids = Annotated[
+    list[UUID] | None, typer.Option("--id", help="Of the event; may be given several times.")
+]
 Organization = Annotated[UUID | None, typer.Option("--organization")]
 Account = Annotated[str | None, typer.Option(help="The number's account on the platform.")]
 Since = Annotated[datetime | None, typer.Option(help="UTC, included.")]
@@ -35,12 +37,18 @@ class Choice(Enum):
 def unknown(organization_id: Organization = None) -> None:
     """List the messages of which nobody knows whether they went out: wpp settle says what became of one."""
     with plainly():
-        for record in unknown_messages(durable.connect(load(RedisSettings).redis_url), organization_id):
+        for record in unknown_messages(
+            durable.connect(load(RedisSettings).redis_url), organization_id
+        ):
             to = record.lane.rpartition(":")[2]
-            typer.echo(f"{record.accepted:%F %T}  {record.tenant}  {record.id}  {to}  {record.reason or ''}")
+            typer.echo(
+                f"{record.accepted:%F %T}  {record.tenant}  {record.id}  {to}  {record.reason or ''}"
+            )
 
 
-def policy(organization_id: UUID, choice: Annotated[Choice | None, typer.Argument()] = None) -> None:
+def policy(
+    organization_id: UUID, choice: Annotated[Choice | None, typer.Argument()] = None
+) -> None:
     """Show or choose what becomes of such messages: hold shows them, resend sends them again and may double them."""
     with plainly(), Database(load(SupabaseSettings)) as database:
         if choice is None:
@@ -60,13 +68,19 @@ def dead(  # noqa: PLR0913, PLR0917 - one option for each way to choose
     event_id: Ids = None,
     organization_id: Organization = None,
     account: Account = None,
-    kind: Annotated[str | None, typer.Option(help="send, provision, webhook, media or outcome.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="send, provision, webhook, media or outcome.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Such as refused, expired, not_found.")] = None,
     since: Since = None,
     until: Until = None,
-    replayed: Annotated[bool, typer.Option("--replayed", help="Also those that were replayed.")] = False,  # noqa: FBT002
+    replayed: Annotated[  # noqa: FBT002
+        bool, typer.Option("--replayed", help="Also those that were replayed.")
+    ] = False,
     limit: Limit = 100,
-    replay: Annotated[bool, typer.Option("--replay", help="Put all of them back, the oldest first.")] = False,  # noqa: FBT002
+    replay: Annotated[  # noqa: FBT002
+        bool, typer.Option("--replay", help="Put all of them back, the oldest first.")
+    ] = False,
     rate: Rate = 20,
 ) -> None:
     """List what ended without success, the newest first; with --replay, put it back."""
@@ -90,7 +104,9 @@ def _list_dead(database: Database, query: DeadLetterQuery) -> None:
     for letter in letters:
         whose = letter.organization_id or letter.account or ""
         again = " (replayed)" if letter.replayed_at else ""
-        typer.echo(f"{letter.at:%F %T}  {letter.kind:9}  {letter.id}  {whose}  {letter.reason}: {letter.detail}{again}")
+        typer.echo(
+            f"{letter.at:%F %T}  {letter.kind:9}  {letter.id}  {whose}  {letter.reason}: {letter.detail}{again}"
+        )
     if len(letters) == query.limit:
         typer.echo(f"{database.count_dead_letters(query)} in all")
 
@@ -99,14 +115,18 @@ def _replay_dead(database: Database, query: DeadLetterQuery, rate: float) -> Non
     client = durable.connect(load(RedisSettings).redis_url)
     replayer = Replayer(client, Lanes(client, load(EngineSettings)), database, rate)
     back, left = replayer.replay(database.every_dead_letter(query))
-    typer.echo(f"{back} put back, {left} left as they are (on their way or done already, or unreadable)")
+    typer.echo(
+        f"{back} put back, {left} left as they are (on their way or done already, or unreadable)"
+    )
 
 
 def raw_log(  # noqa: PLR0913, PLR0917 - one option for each way to choose
     event_id: Ids = None,
     account: Account = None,
     event_type: Annotated[str | None, typer.Option("--type")] = None,
-    became: Annotated[str | None, typer.Option(help="Such as message, status, unknown, dead.")] = None,
+    became: Annotated[
+        str | None, typer.Option(help="Such as message, status, unknown, dead.")
+    ] = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
@@ -115,7 +135,12 @@ def raw_log(  # noqa: PLR0913, PLR0917 - one option for each way to choose
     """List what the platform told us, the newest first; with --replay, apply it again: only what is wrong changes."""
     with plainly():
         query = LogQuery(
-            ids=event_id, account=account, event_type=event_type, became=became, since=_utc(since), until=_utc(until)
+            ids=event_id,
+            account=account,
+            event_type=event_type,
+            became=became,
+            since=_utc(since),
+            until=_utc(until),
         )
         with RawLog(load(SupabaseSettings)) as log:
             _replay_log(log, query) if replay else _list_log(log, query, limit)
@@ -124,7 +149,9 @@ def raw_log(  # noqa: PLR0913, PLR0917 - one option for each way to choose
 def _list_log(log: RawLog, query: LogQuery, limit: int) -> None:
     for event in log.latest(query, limit):
         wrong = f": {event.error}" if event.error else ""
-        typer.echo(f"{event.at:%F %T}  {event.account}  {event.id}  {event.event_type}  {event.became}{wrong}")
+        typer.echo(
+            f"{event.at:%F %T}  {event.account}  {event.id}  {event.event_type}  {event.became}{wrong}"
+        )
 
 
 def _replay_log(log: RawLog, query: LogQuery) -> None:

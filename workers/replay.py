@@ -69,9 +69,17 @@ def _outcomes(logged: LoggedEvent) -> list[Outcome]:
         return []
     arrival = inbound.describe(logged.payload, logged.account, logged.at)
     event = WebhookEvent(
-        id=logged.id, accepted_at=logged.at, account=logged.account, peer=arrival.conversation, payload=logged.payload
+        id=logged.id,
+        accepted_at=logged.at,
+        account=logged.account,
+        peer=arrival.conversation,
+        payload=logged.payload,
     )
-    return [outcome for outcome in inbound.outcomes(arrival, event) if not isinstance(outcome, LogOutcome)]
+    return [
+        outcome
+        for outcome in inbound.outcomes(arrival, event)
+        if not isinstance(outcome, LogOutcome)
+    ]
 
 
 def _fit(outcome: Outcome) -> Outcome | None:
@@ -81,7 +89,9 @@ def _fit(outcome: Outcome) -> Outcome | None:
     if isinstance(outcome, SessionOutcome) and outcome.status == "qr_issued":
         return None
     if isinstance(outcome, MessageOutcome) and outcome.media_state == "pending":
-        return outcome.model_copy(update={"media_state": "none"})  # what the row knows of its file stays
+        return outcome.model_copy(
+            update={"media_state": "none"}
+        )  # what the row knows of its file stays
     return outcome
 
 

@@ -32,13 +32,17 @@ def handle(claim: Claim, here: Services) -> Verdict:
     event = SendEvent.model_validate_json(claim.body)
     route = here.directory.find(event.integration_id)
     if route is None or route.organization_id != event.organization_id:
-        return give_up(claim, "not_found", f"no integration {event.integration_id} in this organization")
+        return give_up(
+            claim, "not_found", f"no integration {event.integration_id} in this organization"
+        )
     if not route.is_enabled:
         return give_up(claim, "disabled", f"the integration {route.name!r} is switched off")
     if wait_s := here.engine.wpp_pace_s and pace.wait_s(here.redis, event, here.engine.wpp_pace_s):
         return Postponed(wait_s, "its number pauses between two messages, as WPP_PACE_S says")
     try:
-        with within(claim.left_s):  # later it would be somebody else's turn, and the next message might be out already
+        with within(
+            claim.left_s
+        ):  # later it would be somebody else's turn, and the next message might be out already
             sent = here.platform.send(route.account, event)
     except PlatformError as error:
         return after(error, claim, route, here)
@@ -46,7 +50,11 @@ def handle(claim: Claim, here: Services) -> Verdict:
         raise  # no token was to be had: nothing has left
     except Exception as error:
         log.exception("send.surprise")
-        return unknown(claim, f"an error on our side while the platform was asked: {type(error).__name__}", route)
+        return unknown(
+            claim,
+            f"an error on our side while the platform was asked: {type(error).__name__}",
+            route,
+        )
     outcome = intake.message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
     return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
 

@@ -101,10 +101,18 @@ def judge(
         return seen(integration, "disconnected", asked, reason)
     if status == "starting":
         started = integration.status == "starting"
-        return None if started else seen(integration, "starting", asked, "the platform is starting it again")
+        return (
+            None
+            if started
+            else seen(integration, "starting", asked, "the platform is starting it again")
+        )
     since = integration.awaited_since
     if since and asked - since > timedelta(seconds=engine.wpp_silence_s):
-        return None if integration.status == "degraded" else seen(integration, "degraded", asked, SILENT)
+        return (
+            None
+            if integration.status == "degraded"
+            else seen(integration, "degraded", asked, SILENT)
+        )
     well = integration.status == "connected" and not integration.last_error
     return None if well else seen(integration, "connected", asked, LOOKED)
 
@@ -127,7 +135,9 @@ def _needs_a_look(integration: Integration, engine: EngineSettings) -> bool:
         "error": WRONG_ROUNDS * engine.wpp_check_every_s,
     }.get(integration.status)
     since = integration.status_at or integration.created_at
-    return stale_s is not None and since is not None and utc_now() - since > timedelta(seconds=stale_s)
+    return (
+        stale_s is not None and since is not None and utc_now() - since > timedelta(seconds=stale_s)
+    )
 
 
 def _may_ask(integration: Integration, here: Services, stopping: Flag) -> bool:
@@ -147,5 +157,7 @@ def _may_ask(integration: Integration, here: Services, stopping: Flag) -> bool:
 
 
 def _tell(outcome: SessionOutcome, here: Services) -> None:
-    log.info("session.changed", account=outcome.account, status=outcome.status, reason=outcome.reason)
+    log.info(
+        "session.changed", account=outcome.account, status=outcome.status, reason=outcome.reason
+    )
     Outbox(here.redis, consumer="").add([outcome])

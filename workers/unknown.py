@@ -35,15 +35,21 @@ def unknown(claim: Claim, why: str, route: Route | None) -> Verdict:
     """
     if route and route.resends_unknown and claim.resends < MOST_RESENDS:
         again = f"unknown, and sent again by the organization's policy: {why}"
-        return Postponed(back_off(claim.attempts), again, fields={"resends": str(claim.resends + 1)})
+        return Postponed(
+            back_off(claim.attempts), again, fields={"resends": str(claim.resends + 1)}
+        )
     event = SendEvent.model_validate_json(claim.body)
-    return Settled("unknown", [intake.message_outcome(event, "unknown", utc_now(), error=why)], {"reason": why})
+    return Settled(
+        "unknown", [intake.message_outcome(event, "unknown", utc_now(), error=why)], {"reason": why}
+    )
 
 
 Resolution = Literal["sent", "failed", "again"]
 
 
-def settle(client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolution, by: str | None = None) -> bool:
+def settle(
+    client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolution, by: str | None = None
+) -> bool:
     """Settle a message by somebody's word for it. False: its effect is not unknown (any more).
 
     `by` names this very word: said again, it changes nothing, whatever has become of the message since.
@@ -63,7 +69,11 @@ def settle(client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolut
             return False
         told: list[Outcome] = [intake.message_outcome(event, outcome, utc_now())]
         if outcome == "failed":
-            told.append(dead_letter(event, record, "settled", "somebody who looked says that it did not go out"))
+            told.append(
+                dead_letter(
+                    event, record, "settled", "somebody who looked says that it did not go out"
+                )
+            )
         settled = lanes.resolve(event_id, Settled(outcome, told, fields))
     return settled or bool(by and client.hexists(ledger.key(event_id), said))
 
@@ -77,7 +87,9 @@ def proven(client: "redis.Redis", lanes: Lanes, lane: str, echo: MessageOutcome)
     records = [record for each in lanes.unknown(lane) if (record := ledger.find(client, each))]
     for record in sorted(records, key=lambda record: record.accepted):
         if (event := _readable(record)) and _is_of(echo, event, record):
-            outcome = intake.message_outcome(event, "sent", utc_now(), wa_message_id=echo.wa_message_id)
+            outcome = intake.message_outcome(
+                event, "sent", utc_now(), wa_message_id=echo.wa_message_id
+            )
             if lanes.resolve(record.id, Settled("sent", [outcome])):
                 return record.id
     return None

@@ -16,7 +16,9 @@ def told(error: Exception) -> str:
     """Return what an error says, without what was written where that could not be read."""
     if isinstance(error, ValidationError):
         faults = error.errors(include_input=False, include_url=False, include_context=False)
-        return "cannot be read: " + "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in faults)
+        return "cannot be read: " + "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in faults
+        )
     return f"{type(error).__name__}: {error}"
 
 

@@ -35,11 +35,15 @@ def watch(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
     asked = utc_now()
     status = here.platform.status(integration.account)
     if status == "connected":
-        return Settled("done", [] if integration.status == "connected" else [seen(integration, status, asked)])
+        return Settled(
+            "done", [] if integration.status == "connected" else [seen(integration, status, asked)]
+        )
     if age_s > here.engine.wpp_watch_limit_s:
         return _ended(integration, "nobody scanned the code", here)
     if status == "offline" and age_s > GRACE_S:
-        return _ended(integration, "the platform took the account offline before its code was scanned", here)
+        return _ended(
+            integration, "the platform took the account offline before its code was scanned", here
+        )
     qr = here.platform.qr(integration.account)
     news = [seen(integration, "qr_issued", asked, qr=qr)] if qr and qr != integration.qr else []
     return Postponed(_pause_s(age_s, event, integration), "waiting for the scan", news)
@@ -55,20 +59,31 @@ def _told_since(event: ProvisionEvent, integration: Integration) -> bool:
 
 
 def seen(
-    integration: Integration, status: SessionStatus, asked: datetime, reason: str = LOOKED, **more: str | None
+    integration: Integration,
+    status: SessionStatus,
+    asked: datetime,
+    reason: str = LOOKED,
+    **more: str | None,
 ) -> SessionOutcome:
     """Return the state as of `asked`, before the platform was: what its webhooks told meanwhile is newer."""
-    return SessionOutcome(at=asked, account=integration.account, status=status, reason=reason, **more)
+    return SessionOutcome(
+        at=asked, account=integration.account, status=status, reason=reason, **more
+    )
 
 
 def _ended(integration: Integration, reason: str, here: Services) -> Verdict:
     """Give up on a scan: the account stops making codes, and nobody asks for it any more."""
-    with contextlib.suppress(PlatformError):  # then it makes codes that nobody sees, until the next connect
+    with contextlib.suppress(
+        PlatformError
+    ):  # then it makes codes that nobody sees, until the next connect
         here.platform.stop(integration.account)
     return Settled("done", [seen(integration, "disconnected", utc_now(), reason)])
 
 
 def _pause_s(age_s: float, event: ProvisionEvent, integration: Integration) -> float:
-    if _told_since(event, integration) and integration.status_reason not in (STARTED, LOOKED):  # webhooks arrive
+    if _told_since(event, integration) and integration.status_reason not in (
+        STARTED,
+        LOOKED,
+    ):  # webhooks arrive
         return LONGEST_PAUSE_S
     return min(FIRST_LOOK_S + age_s / 10, LONGEST_PAUSE_S)

@@ -40,10 +40,17 @@ def handle(claim: Claim, here: Services) -> Verdict:
     if arrival.type == "unknown":
         log.warning("webhook.unknown_type", event_type=arrival.event_type, account=arrival.account)
         _count(arrival.event_type, here)
-    if any(isinstance(outcome, SessionOutcome) and outcome.status == "connected" for outcome in outcomes):
+    if any(
+        isinstance(outcome, SessionOutcome) and outcome.status == "connected"
+        for outcome in outcomes
+    ):
         holds.let_go(event.account, here)
     follow = _files(event, outcomes, file, blob)
-    done = [digest for digest in (*event.blobs, event.whole) if digest and not (follow and digest == blob)]
+    done = [
+        digest
+        for digest in (*event.blobs, event.whole)
+        if digest and not (follow and digest == blob)
+    ]
     if done:
         blobs.let_go(here.redis, [blobs.key(event.id, digest) for digest in done])
     return Settled("done", outcomes, follow=follow)
@@ -60,10 +67,16 @@ def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
         became=DEAD,
         error=detail,
     )
-    return Settled("failed", [dead_letter(event, claim, reason, detail), logged], {"reason": detail, "code": reason})
+    return Settled(
+        "failed",
+        [dead_letter(event, claim, reason, detail), logged],
+        {"reason": detail, "code": reason},
+    )
 
 
-def _opened(event: WebhookEvent, here: Services) -> tuple[WebhookEvent, Attachment | None, str | None]:
+def _opened(
+    event: WebhookEvent, here: Services
+) -> tuple[WebhookEvent, Attachment | None, str | None]:
     """Return the event with its long texts back in their places, its file, and the digest where that waits instead.
 
     Raises:
@@ -89,11 +102,16 @@ def _text(event: WebhookEvent, digest: str, here: Services) -> str:
 
 def _count(event_type: str, here: Services) -> None:
     """Count an event of a type that we don't know; whoever names them cannot fill Redis."""
-    known = here.redis.hexists(intake.ODD_EVENTS, event_type) or here.redis.hlen(intake.ODD_EVENTS) < intake.MOST_ODD
+    known = (
+        here.redis.hexists(intake.ODD_EVENTS, event_type)
+        or here.redis.hlen(intake.ODD_EVENTS) < intake.MOST_ODD
+    )
     here.redis.hincrby(intake.ODD_EVENTS, event_type if known else intake.OTHERS, 1)
 
 
-def _files(event: WebhookEvent, outcomes: list[Outcome], file: Attachment | None, blob: str | None) -> list[Append]:
+def _files(
+    event: WebhookEvent, outcomes: list[Outcome], file: Attachment | None, blob: str | None
+) -> list[Append]:
     """Return the event that brings a message's file into Supabase."""
     where = blobs.key(event.id, blob) if blob else None
     return [
@@ -105,11 +123,16 @@ def _files(event: WebhookEvent, outcomes: list[Outcome], file: Attachment | None
 
 def _without_own(outcomes: list[Outcome], peer: str, here: Services) -> list[Outcome]:
     """Leave out the echo of a message of ours whose effect was unknown: it proves that one, and is no second."""
-    proofs = [each for each in outcomes if isinstance(each, MessageOutcome) and _proves(each, peer, here)]
+    proofs = [
+        each for each in outcomes if isinstance(each, MessageOutcome) and _proves(each, peer, here)
+    ]
     if not proofs:
         return outcomes
     left = [outcome for outcome in outcomes if outcome not in proofs]
-    return [each.model_copy(update={"became": PROOF}) if isinstance(each, LogOutcome) else each for each in left]
+    return [
+        each.model_copy(update={"became": PROOF}) if isinstance(each, LogOutcome) else each
+        for each in left
+    ]
 
 
 def _proves(echo: MessageOutcome, peer: str, here: Services) -> bool:

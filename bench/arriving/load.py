@@ -57,7 +57,11 @@ class Load:
     async def run(self, connections: int, rate: float | None) -> dict[str, object]:
         loop = asyncio.get_running_loop()
         posters = [
-            (await loop.create_connection(Poster, self.place.hostname or LOCALHOST, self.place.port or 80))[1]
+            (
+                await loop.create_connection(
+                    Poster, self.place.hostname or LOCALHOST, self.place.port or 80
+                )
+            )[1]
             for _ in range(connections)
         ]
         began = time.monotonic()
@@ -83,16 +87,24 @@ class Load:
             self.late["large" if is_large else "small"].append(time.monotonic() - due)
 
     def _request(self, number: int, *, large: bool) -> tuple[bytes, ...]:
-        start = b'{"account":"0000000000042","from":"+7999%07d","type":"%b","text":"Good morning! When is the next ' % (
-            number % 5000,
-            b"image" if large else b"chat",
+        start = (
+            b'{"account":"0000000000042","from":"+7999%07d","type":"%b","text":"Good morning! When is the next '
+            % (
+                number % 5000,
+                b"image" if large else b"chat",
+            )
         )
-        start += b'lesson, please?","messageId":"false_3EB0%d%016x","timestamp":1770000000' % (os.getpid(), number)
-        pieces = (start, b',"media":{"mimetype":"image/jpeg","base64":"', LARGE, b'"}}') if large else (start, b"}")
+        start += b'lesson, please?","messageId":"false_3EB0%d%016x","timestamp":1770000000' % (
+            os.getpid(),
+            number,
+        )
+        pieces = (
+            (start, b',"media":{"mimetype":"image/jpeg","base64":"', LARGE, b'"}}')
+            if large
+            else (start, b"}")
+        )
         length = sum(map(len, pieces))
-        head = (
-            f"POST {self.place.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}"
-        )
+        head = f"POST {self.place.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}"
         return (head.encode() + b"\r\n\r\n" + pieces[0], *pieces[1:])
 
 

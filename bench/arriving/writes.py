@@ -69,7 +69,9 @@ class Desk:
                 "created_at": message.at.isoformat(),
             }
             self.client.table("chat_messages").insert(row).execute()
-            self.client.table("clients").update({"last_message_at": row["created_at"]}).eq("id", client_id).execute()
+            self.client.table("clients").update({"last_message_at": row["created_at"]}).eq(
+                "id", client_id
+            ).execute()
             kept = _row(log) | {"organization_id": str(self.organization)}
             self.client.table("wpp_webhook_log").insert(
                 {name: value for name, value in kept.items() if name not in {"v", "type"}}
@@ -77,7 +79,13 @@ class Desk:
 
     def _contact(self, phone: str) -> str:
         table = self.client.table("clients")
-        known: Any = table.select("id").eq("organization_id", str(self.organization)).eq("phone", phone).execute().data
+        known: Any = (
+            table.select("id")
+            .eq("organization_id", str(self.organization))
+            .eq("phone", phone)
+            .execute()
+            .data
+        )
         if not known:
             fresh = {"organization_id": str(self.organization), "name": phone, "phone": phone}
             known = self.client.table("clients").insert(fresh).execute().data
@@ -89,7 +97,10 @@ def open_desk() -> Iterator[Desk]:
     with TemporaryDirectory(prefix="wpp-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # Postgres enters as somebody else where root measures
-        with Supabase(directory, tools=TOOLS) as project, httpx.Client(timeout=30, trust_env=False) as http:
+        with (
+            Supabase(directory, tools=TOOLS) as project,
+            httpx.Client(timeout=30, trust_env=False) as http,
+        ):
             yield Desk(project, http)
 
 
@@ -102,7 +113,11 @@ def rate(write: Callable[[Sequence[tuple[UUID, str]]], None], events: int) -> fl
 
 
 def _outcomes(event_id: UUID, phone: str) -> tuple[MessageOutcome, LogOutcome]:
-    at, text, wa = utc_now(), "Good morning! When is the next lesson, please?", f"false_{event_id.hex}"
+    at, text, wa = (
+        utc_now(),
+        "Good morning! When is the next lesson, please?",
+        f"false_{event_id.hex}",
+    )
     message = MessageOutcome(
         at=at,
         id=event_id,
@@ -113,7 +128,13 @@ def _outcomes(event_id: UUID, phone: str) -> tuple[MessageOutcome, LogOutcome]:
         status="delivered",
         wa_message_id=wa,
     )
-    payload = {"account": ACCOUNT, "from": f"+{phone}", "type": "chat", "text": text, "messageId": wa}
+    payload = {
+        "account": ACCOUNT,
+        "from": f"+{phone}",
+        "type": "chat",
+        "text": text,
+        "messageId": wa,
+    }
     return message, LogOutcome(
         at=at, id=event_id, account=ACCOUNT, event_type="chat", payload=payload, became="message"
     )

@@ -47,7 +47,10 @@ class Answering(asyncio.Protocol):
         if path == b"/sent":
             answer = {"sent": Counts.sent}
         body = json.dumps(answer).encode()
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            % len(body)
+        )
         write = partial(self._transport.write, head + body)  # type: ignore[attr-defined] # a TCP transport
         if not path.startswith(b"/api/messages"):
             write()

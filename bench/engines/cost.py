@@ -63,7 +63,14 @@ class Ours:
 
     def start(self) -> None:
         organizations = [
-            Route(id=each, organization_id=each, name="", account=str(each), is_primary=True, is_enabled=True)
+            Route(
+                id=each,
+                organization_id=each,
+                name="",
+                account=str(each),
+                is_primary=True,
+                is_enabled=True,
+            )
             for each in NUMBERS
         ]
         Directory(self.place.redis, source=None).remember(organizations)
@@ -76,7 +83,9 @@ class Ours:
         self._producer.send(integration, message, uuid4().hex)
 
     def waiting(self) -> bool:
-        return bool(self.place.redis.exists("wpp:waiting:send") or self.place.redis.xlen("wpp:outbox"))
+        return bool(
+            self.place.redis.exists("wpp:waiting:send") or self.place.redis.xlen("wpp:outbox")
+        )
 
     @cached_property
     def _producer(self) -> Producer:
@@ -88,11 +97,15 @@ class Bare:
     place: Place
 
     def start(self) -> None:
-        self.place.start(f"dramatiq bench.engines.stock_worker -Q post -p 1 -t {THREADS} --skip-logging")
+        self.place.start(
+            f"dramatiq bench.engines.stock_worker -Q post -p 1 -t {THREADS} --skip-logging"
+        )
 
     def put(self, number: int) -> None:
         body = {"type": "text", "to": f"7999000{number // len(NUMBERS) % PEERS:04}", "text": TEXT}
-        self._broker.enqueue(Enqueued(queue_name="post", actor_name="post", args=(body,), kwargs={}, options={}))
+        self._broker.enqueue(
+            Enqueued(queue_name="post", actor_name="post", args=(body,), kwargs={}, options={})
+        )
 
     def waiting(self) -> bool:
         return bool(self.place.redis.exists("dramatiq:post.msgs"))
@@ -105,13 +118,21 @@ class Bare:
 
 
 def costs() -> list[Figure]:
-    with playing() as played, Place(**played.environment) as here, Place(**played.environment) as there:
+    with (
+        playing() as played,
+        Place(**played.environment) as here,
+        Place(**played.environment) as there,
+    ):
         sides: dict[str, Ours | Bare] = {"ours": Ours(here), "stock": Bare(there)}
         for side in sides.values():
             side.start()
             cost_us(side, played, REHEARSAL)
         rounds = [
-            {(load, name): cost_us(side, played, load) for load in LOADS for name, side in sides.items()}
+            {
+                (load, name): cost_us(side, played, load)
+                for load in LOADS
+                for name, side in sides.items()
+            }
             for _ in range(ROUNDS)
         ]
     return [figure for load in LOADS for figure in _figures(load, rounds)]
@@ -141,5 +162,7 @@ def cost_us(side: Ours | Bare, played: Played, load: Load) -> tuple[float, float
     assert wait_until(lambda: not side.waiting())
     after = side.place.cpu_s()
     assert played.sent - sent == load.messages, "each message is sent once"
-    workers, redis = (1e6 * (late - early) / load.messages for early, late in zip(before, after, strict=True))
+    workers, redis = (
+        1e6 * (late - early) / load.messages for early, late in zip(before, after, strict=True)
+    )
     return workers, redis

@@ -20,7 +20,9 @@ def fairness() -> list[Figure]:
         with Place() as place:
             waits = wait_ms(Ours(place), lanes)
         name = f"p99 pick-up beside {WAITING:,} in {lanes:,} lanes"
-        figures.append(Figure(name, "ms", percentile(waits, 0.99), percentile(beside, 0.99), 1000.0, over=True))
+        figures.append(
+            Figure(name, "ms", percentile(waits, 0.99), percentile(beside, 0.99), 1000.0, over=True)
+        )
     return figures
 
 

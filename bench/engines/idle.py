@@ -37,7 +37,9 @@ def idle() -> list[Figure]:
         for one in both:
             one.join()
     ours, stock = (counts[side].total() / LASTS_S for side in ("ours", "stock"))
-    which = ", ".join(f"{word} {times / LASTS_S:.2f}" for word, times in counts["ours"].most_common())
+    which = ", ".join(
+        f"{word} {times / LASTS_S:.2f}" for word, times in counts["ours"].most_common()
+    )
     print(f"idle fleet ({FLEET}), commands/s: {which}")
     return [Figure("idle fleet of 10 processes", "cmds/s", ours, stock, 10.0)]
 
@@ -53,7 +55,9 @@ def start_ours(place: Place) -> None:
 def start_stock(place: Place) -> None:
     """Start the seven workers; there is no recorder, clock or door with it."""
     for queue, processes, threads in (("send", 4, 32), ("provision", 1, 8), ("webhook", 2, 8)):
-        place.start(f"dramatiq bench.engines.stock_worker --queues {queue} -p {processes} -t {threads} --skip-logging")
+        place.start(
+            f"dramatiq bench.engines.stock_worker --queues {queue} -p {processes} -t {threads} --skip-logging"
+        )
     assert wait_until(lambda: place.redis.zcard("dramatiq:__heartbeats__") >= 7)
 
 

@@ -36,13 +36,21 @@ class Waits:
             put[str(number)] = time.monotonic()
             self.side.put({"name": str(number)})
         assert wait_until(lambda: len(self.side.place.notes()) > self.events)
-        self.ms = [(note.at - put[note.name]) * 1000 for note in self.side.place.notes() if note.name != "0"]
+        self.ms = [
+            (note.at - put[note.name]) * 1000
+            for note in self.side.place.notes()
+            if note.name != "0"
+        ]
 
 
 def pickups() -> list[Figure]:
     """Measure all at the same time: hardly anything runs."""
     with Place() as often, Place() as seldom, Place() as there:
-        ours, ours_seldom, stock = Waits(Ours(often), EVENTS), Waits(Ours(seldom), SELDOM), Waits(Stock(there), STOCK)
+        ours, ours_seldom, stock = (
+            Waits(Ours(often), EVENTS),
+            Waits(Ours(seldom), SELDOM),
+            Waits(Stock(there), STOCK),
+        )
         for each in (ours, ours_seldom, stock):
             each.thread.start()
         for each in (ours, ours_seldom, stock):
@@ -52,5 +60,7 @@ def pickups() -> list[Figure]:
         Figure("idle pick-up, p50", "ms", percentile(ours.ms, 0.5), p50, 5.0),
         Figure("idle pick-up, p99", "ms", percentile(ours.ms, 0.99), p99, 50.0),
         Figure("after a second of silence, p50", "ms", percentile(ours_seldom.ms, 0.5), p50, 5.0),
-        Figure("after a second of silence, longest", "ms", max(ours_seldom.ms), max(stock.ms), 50.0),
+        Figure(
+            "after a second of silence, longest", "ms", max(ours_seldom.ms), max(stock.ms), 50.0
+        ),
     ]

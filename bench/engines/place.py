@@ -43,11 +43,18 @@ class Place:
     def __enter__(self) -> Self:
         self.directory = Path(self._undo.enter_context(TemporaryDirectory()))
         self.server = self._undo.enter_context(RedisServer(self.directory / "redis"))
-        self.redis: Any = self._undo.enter_context(redis.Redis.from_url(self.server.url, max_connections=512))
+        self.redis: Any = self._undo.enter_context(
+            redis.Redis.from_url(self.server.url, max_connections=512)
+        )
         self._undo.callback(self._end)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._undo.close()
 
     def start(self, command: str, **environment: str) -> Process:
@@ -72,7 +79,12 @@ class Place:
 
     def _whole(self, more: Mapping[str, str]) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        here = {"PATH": path, "PYTHONPATH": str(ROOT), "REDIS_URL": self.server.url, NOTES: str(self._notes)}
+        here = {
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "REDIS_URL": self.server.url,
+            NOTES: str(self._notes),
+        }
         return {**os.environ, **MADE_UP, **here, **self._environment, **more}
 
     def _end(self) -> None:
@@ -100,7 +112,10 @@ class Place:
         used = self.redis.info("cpu")
         return (
             sum(sum(each.cpu_times()[:2]) for each in programs),
-            sum(float(used[f"used_cpu_{part}"]) for part in ("user", "sys", "user_children", "sys_children")),
+            sum(
+                float(used[f"used_cpu_{part}"])
+                for part in ("user", "sys", "user_children", "sys_children")
+            ),
         )
 
 
@@ -121,5 +136,7 @@ def wait_until(done: Callable[[], object], within_s: float = 60.0, every_s: floa
 
 def procfile() -> dict[str, str]:
     """Return {name: command line} of the Procfile."""
-    lines = [line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines() if ":" in line]
+    lines = [
+        line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines() if ":" in line
+    ]
     return {name.strip(): command.strip() for name, _, command in lines}

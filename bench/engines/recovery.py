@@ -28,7 +28,14 @@ class Recovery:
         for one in self._both:
             one.join()
         ours, stock = self._found["ours"], self._found["stock"]
-        return Figure("all run again after kill -9 of a worker", "s", ours, stock, 30.0, over=stock >= LONGEST_S)
+        return Figure(
+            "all run again after kill -9 of a worker",
+            "s",
+            ours,
+            stock,
+            30.0,
+            over=stock >= LONGEST_S,
+        )
 
     def _ours(self) -> None:
         with Place() as place:
@@ -53,7 +60,11 @@ def recovery_s(side: Side) -> float:
     killed = time.monotonic()
 
     def again() -> dict[str, float]:
-        return {note.name: note.at for note in side.place.notes() if note.at > killed and note.name in held[victim]}
+        return {
+            note.name: note.at
+            for note in side.place.notes()
+            if note.at > killed and note.name in held[victim]
+        }
 
     found = wait_until(lambda: again().keys() == held[victim], within_s=LONGEST_S, every_s=0.1)
     return max(again().values()) - killed if found else LONGEST_S

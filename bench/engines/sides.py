@@ -48,7 +48,9 @@ class Ours:
         return _start(self.place, command, processes, "wpp:dramatiq:alive:workers")
 
     def put(self, payload: dict[str, Any], tenant: str = "one") -> None:
-        self._producer.append(intake.webhook(tenant, payload, uuid4().hex, payload.get("lane", uuid4().hex)))
+        self._producer.append(
+            intake.webhook(tenant, payload, uuid4().hex, payload.get("lane", uuid4().hex))
+        )
 
     def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
         """Each event is a copy of one, under an id, a tenant and a lane of its own."""
@@ -60,7 +62,11 @@ class Ours:
         for some in _batches(lanes):
             pipe = self.place.redis.pipeline(transaction=False)
             for tenant, lane in some:
-                named = text.replace("IDENTITY", str(uuid4())).replace("TENANT", tenant).replace("LANE", lane)
+                named = (
+                    text.replace("IDENTITY", str(uuid4()))
+                    .replace("TENANT", tenant)
+                    .replace("LANE", lane)
+                )
                 pipe.evalsha(*head, named)
             pipe.execute()
         wake(self.place.redis, "webhook", AT_MOST)
@@ -88,7 +94,9 @@ class Stock:
         """Write what the broker's script would write."""
         for some in _batches(lanes):
             ids = [str(uuid4()) for _ in some]
-            messages = {each: _message({}).copy(options={"redis_message_id": each}).encode() for each in ids}
+            messages = {
+                each: _message({}).copy(options={"redis_message_id": each}).encode() for each in ids
+            }
             self.place.redis.hset("dramatiq:default.msgs", mapping=messages)
             self.place.redis.rpush("dramatiq:default", *ids)
 
@@ -119,7 +127,9 @@ def _start(place: Place, command: str, processes: int, alive: str) -> Process:
     """Start workers, and wait until their heartbeats are seen in `alive`."""
     before = place.redis.zcard(alive)
     started = place.start(f"{command} --processes {processes} --threads {THREADS} --skip-logging")
-    assert wait_until(lambda: place.redis.zcard(alive) >= before + processes), f"{command}: see {started.program.log}"
+    assert wait_until(lambda: place.redis.zcard(alive) >= before + processes), (
+        f"{command}: see {started.program.log}"
+    )
     place.check()
     return started
 

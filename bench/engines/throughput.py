@@ -23,7 +23,11 @@ def throughputs() -> list[Figure]:
             ours.workers(processes)
             figures += [
                 Figure(
-                    f"throughput, {each} in a lane, {processes} {are}", "events/s", rate(ours, each), beside, more=True
+                    f"throughput, {each} in a lane, {processes} {are}",
+                    "events/s",
+                    rate(ours, each),
+                    beside,
+                    more=True,
                 )
                 for each in IN_LANE
             ]
@@ -33,7 +37,9 @@ def throughputs() -> list[Figure]:
 def rate(side: Side, in_lane: int) -> float:
     lanes = EVENTS // in_lane
     with side.place.paused():
-        side.fill((f"tenant{lane % TENANTS}", str(lane)) for lane in range(lanes) for _ in range(in_lane))
+        side.fill(
+            (f"tenant{lane % TENANTS}", str(lane)) for lane in range(lanes) for _ in range(in_lane)
+        )
         began = time.monotonic()
     assert wait_until(lambda: not side.waiting(), every_s=0.005)
     return EVENTS / (time.monotonic() - began)

@@ -15,7 +15,9 @@ from sandbox.platform.errors import ApiError, invalid_token
 async def create(request: Request) -> Response:
     """`{organizationId}` → `{apiKey, session, status}`; a revoked key is replaced, any other one handed back."""
     world = caller.world_of(request)
-    if not secrets.compare_digest(caller.bearer(request).encode(), world.settings.secret.get_secret_value().encode()):
+    if not secrets.compare_digest(
+        caller.bearer(request).encode(), world.settings.secret.get_secret_value().encode()
+    ):
         raise invalid_token()
     organization_id = caller.text(await caller.read_json(request), "organizationId")
     account, created = world.accounts.create(organization_id)
@@ -49,11 +51,15 @@ async def start(request: Request) -> Response:
     """`{number}` → `{status, qr?}`; idempotent."""
     account = caller.account(request, caller.text(await caller.read_json(request), "number"))
     caller.world_of(request).accounts.start(account)
-    return JSONResponse({"status": account.wire_status} | ({"qr": account.qr} if account.qr else {}))
+    return JSONResponse(
+        {"status": account.wire_status} | ({"qr": account.qr} if account.qr else {})
+    )
 
 
 async def status(request: Request) -> Response:
-    return JSONResponse({"status": caller.account(request, request.path_params["number"]).wire_status})
+    return JSONResponse(
+        {"status": caller.account(request, request.path_params["number"]).wire_status}
+    )
 
 
 async def qr(request: Request) -> Response:
@@ -69,7 +75,10 @@ async def register_webhook(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     world = caller.world_of(request)
-    world.accounts.stop(caller.account(request, request.path_params["session"]), log_out=world.settings.stop_logs_out)
+    world.accounts.stop(
+        caller.account(request, request.path_params["session"]),
+        log_out=world.settings.stop_logs_out,
+    )
     return JSONResponse({"success": True})
 
 

@@ -43,13 +43,17 @@ class Account:
 class Accounts:
     """All accounts. `announce(event, account)` is called with `qr`, `connected` and `offline`."""
 
-    def __init__(self, settings: Settings, store: Store, announce: Callable[[str, Account], None]) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, announce: Callable[[str, Account], None]
+    ) -> None:
         self._settings = settings
         self._store = store
         self._announce = announce
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.by_session = {session: Account(**body) for session, body in store.all(ACCOUNT)}
-        self._by_organization = {account.organization_id: account for account in self.by_session.values()}
+        self._by_organization = {
+            account.organization_id: account for account in self.by_session.values()
+        }
         self._by_key = {account.api_key: account for account in self.by_session.values()}
 
     def resume(self) -> None:
@@ -128,7 +132,9 @@ class Accounts:
 
     def _later(self, account: Account, delay_s: float, step: Callable[[Account], None]) -> None:
         self._cancel(account)
-        self._timers[account.session] = asyncio.get_running_loop().call_later(delay_s, step, account)
+        self._timers[account.session] = asyncio.get_running_loop().call_later(
+            delay_s, step, account
+        )
 
     def _cancel(self, account: Account) -> None:
         if timer := self._timers.pop(account.session, None):
@@ -137,7 +143,9 @@ class Accounts:
 
 def describe(account: Account) -> dict[str, Any]:
     """Return what a person may see of an account: everything but the key."""
-    return {name: value for name, value in asdict(account).items() if name != "api_key"} | {"phone": account.phone}
+    return {name: value for name, value in asdict(account).items() if name != "api_key"} | {
+        "phone": account.phone
+    }
 
 
 def _new_key() -> str:

@@ -16,7 +16,9 @@ async def faults(request: Request) -> Response:
         try:
             held.set(FaultPlan.model_validate_json(await request.body()))
         except ValidationError as error:
-            return JSONResponse({"error": error.errors(include_url=False, include_context=False)}, 422)
+            return JSONResponse(
+                {"error": error.errors(include_url=False, include_context=False)}, 422
+            )
     elif request.method == "DELETE":
         held.set(FaultPlan())
     return JSONResponse(held.plan.model_dump() | {"injected": held.injected})

@@ -8,7 +8,13 @@ from sandbox.platform.accounts import Account
 from sandbox.platform.messages import Message
 from sandbox.platform.settings import Settings
 
-PLACEHOLDERS = {"chat": "", "image": "[Image]", "video": "[Video]", "audio": "[Audio]", "ptt": "[Ptt]"}
+PLACEHOLDERS = {
+    "chat": "",
+    "image": "[Image]",
+    "video": "[Video]",
+    "audio": "[Audio]",
+    "ptt": "[Ptt]",
+}
 PLACEHOLDERS |= {"sticker": "[Sticker]", "document": "[Document]"}
 
 
@@ -28,20 +34,31 @@ class Dialect:
         return self._session_shape("message.sent", fields)
 
     def dead(self, message: Message) -> dict[str, Any]:
-        return self._session_shape("message.dead", {"account": message.session, "taskId": message.task_id})
+        return self._session_shape(
+            "message.dead", {"account": message.session, "taskId": message.task_id}
+        )
 
     def status(self, message: Message) -> dict[str, Any]:
         """Return `delivery`, which knows one id, or `message.status`, which knows both."""
         if self._settings.webhook_shape == "enveloped":
             ids = {"taskId": message.task_id, "waMessageId": message.wa_id}
-            return _envelope("message.status", {"account": message.session, **ids, "status": message.status})
+            return _envelope(
+                "message.status", {"account": message.session, **ids, "status": message.status}
+            )
         known = message.task_id if self._settings.delivery_id == "taskId" else message.wa_id
-        return {"type": "delivery", "account": message.session, "messageId": known, "status": message.status}
+        return {
+            "type": "delivery",
+            "account": message.session,
+            "messageId": known,
+            "status": message.status,
+        }
 
     def conversation(self, message: Message, account: Account) -> dict[str, Any]:
         """Return what a customer wrote, or an echo of what was written on the phone itself."""
         fields: dict[str, Any] = {"account": message.session, **self._parties(message, account)}
-        fields["text"] = " ".join(part for part in (PLACEHOLDERS[message.type], message.text) if part)
+        fields["text"] = " ".join(
+            part for part in (PLACEHOLDERS[message.type], message.text) if part
+        )
         fields["timestamp"] = int(message.at)
         if self._settings.incoming_ids:
             fields["messageId"] = message.wa_id
@@ -57,12 +74,25 @@ class Dialect:
 
     def _parties(self, message: Message, account: Account) -> dict[str, str]:
         if message.direction == "echo" and self._settings.echo_from == "own":
-            return {"from": account.phone, "raw_from": f"{account.phone}@c.us", "to": f"{message.peer}@c.us"}
+            return {
+                "from": account.phone,
+                "raw_from": f"{account.phone}@c.us",
+                "to": f"{message.peer}@c.us",
+            }
         return {"from": message.peer, "raw_from": f"{message.peer}@c.us"}
 
     def _session_shape(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
-        return {"type": event, **fields} if self._settings.webhook_shape == "flat" else _envelope(event, fields)
+        return (
+            {"type": event, **fields}
+            if self._settings.webhook_shape == "flat"
+            else _envelope(event, fields)
+        )
 
 
 def _envelope(event: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"id": f"evt_{secrets.token_hex(8)}", "type": event, "created": int(time.time()), "data": data}
+    return {
+        "id": f"evt_{secrets.token_hex(8)}",
+        "type": event,
+        "created": int(time.time()),
+        "data": data,
+    }

@@ -95,7 +95,9 @@ def _failure(kind: str, plan: FaultPlan) -> Response:
         return PlainTextResponse("404 page not found\n", 404)
     if kind == "5xx":
         return JSONResponse({"error": "Internal server error"}, plan.status_5xx)
-    headers = {} if plan.retry_after_s is None else {"Retry-After": str(math.ceil(plan.retry_after_s))}
+    headers = (
+        {} if plan.retry_after_s is None else {"Retry-After": str(math.ceil(plan.retry_after_s))}
+    )
     return JSONResponse({"error": "Too many requests"}, 429, headers)
 
 

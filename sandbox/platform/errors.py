@@ -32,4 +32,6 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     if error.status_code not in {404, 405}:
         return JSONResponse({"error": error.detail}, error.status_code)
     said = html.escape(f"Cannot {request.method} {request.url.path}")
-    return HTMLResponse(f'<!DOCTYPE html>\n<html lang="en">\n<body>\n<pre>{said}</pre>\n</body>\n</html>\n', 404)
+    return HTMLResponse(
+        f'<!DOCTYPE html>\n<html lang="en">\n<body>\n<pre>{said}</pre>\n</body>\n</html>\n', 404
+    )

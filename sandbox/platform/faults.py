@@ -25,32 +25,59 @@ class FaultPlan(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    paths: str = Field(default=r"^/api/messages/(text|image|file|location)$", description="Which requests suffer.")
-    limit: int | None = Field(default=None, ge=0, description="So many faults, then none: `rate_5xx: 1, limit: 3`.")
+    paths: str = Field(
+        default=r"^/api/messages/(text|image|file|location)$", description="Which requests suffer."
+    )
+    limit: int | None = Field(
+        default=None, ge=0, description="So many faults, then none: `rate_5xx: 1, limit: 3`."
+    )
     seed: int | None = None
-    latency_s: float = Field(default=0, ge=0, description="Every request waits, before it is processed.")
+    latency_s: float = Field(
+        default=0, ge=0, description="Every request waits, before it is processed."
+    )
 
     rate_429: Rate = 0
-    retry_after_s: float | None = Field(default=1, ge=0, description="Retry-After of a 429; null: none.")
+    retry_after_s: float | None = Field(
+        default=1, ge=0, description="Retry-After of a 429; null: none."
+    )
     rate_404: Rate = Field(
-        default=0, description="A proxy's 404, as while the platform is deployed: nothing processed."
+        default=0,
+        description="A proxy's 404, as while the platform is deployed: nothing processed.",
     )
     rate_5xx: Rate = 0
     status_5xx: int = Field(default=500, ge=500, le=599)
-    processed_5xx: bool = Field(default=False, description="A 5xx comes after the request was processed.")
-    drop_before: Rate = Field(default=0, description="Connection closed without an answer, nothing processed.")
-    drop_after: Rate = Field(default=0, description="Processed, then connection closed without an answer.")
+    processed_5xx: bool = Field(
+        default=False, description="A 5xx comes after the request was processed."
+    )
+    drop_before: Rate = Field(
+        default=0, description="Connection closed without an answer, nothing processed."
+    )
+    drop_after: Rate = Field(
+        default=0, description="Processed, then connection closed without an answer."
+    )
     slow: Slow = Slow()
 
-    mute: bool | list[str] = Field(default=False, description="No webhooks: of all accounts, or of these.")
+    mute: bool | list[str] = Field(
+        default=False, description="No webhooks: of all accounts, or of these."
+    )
     duplicate_webhooks: Rate = 0
     reorder_webhooks: bool = False
-    reorder_s: float = Field(default=0.5, ge=0, description="A reordered webhook leaves up to so much later.")
+    reorder_s: float = Field(
+        default=0.5, ge=0, description="A reordered webhook leaves up to so much later."
+    )
 
-    revoked_keys: list[str] = Field(default=[], description="Accounts whose key and tokens are refused.")
-    new_key_refused_s: float = Field(default=0, ge=0, description="A key younger than this is refused.")
-    refused_recipients: list[str] = Field(default=[], description="Digits; a send to one is answered with an error.")
-    dead_recipients: list[str] = Field(default=[], description="Digits; a send to one ends in message.dead.")
+    revoked_keys: list[str] = Field(
+        default=[], description="Accounts whose key and tokens are refused."
+    )
+    new_key_refused_s: float = Field(
+        default=0, ge=0, description="A key younger than this is refused."
+    )
+    refused_recipients: list[str] = Field(
+        default=[], description="Digits; a send to one is answered with an error."
+    )
+    dead_recipients: list[str] = Field(
+        default=[], description="Digits; a send to one ends in message.dead."
+    )
 
     @field_validator("paths")
     @classmethod
@@ -116,7 +143,13 @@ class Faults:
 
     def delay_s(self) -> float:
         """Return how much later than its turn a webhook leaves."""
-        return self._webhook_random.uniform(0, self.plan.reorder_s) if self.plan.reorder_webhooks else 0
+        return (
+            self._webhook_random.uniform(0, self.plan.reorder_s)
+            if self.plan.reorder_webhooks
+            else 0
+        )
 
     def restore_key(self, session: str) -> None:
-        self.plan.revoked_keys = [revoked for revoked in self.plan.revoked_keys if revoked != session]
+        self.plan.revoked_keys = [
+            revoked for revoked in self.plan.revoked_keys if revoked != session
+        ]

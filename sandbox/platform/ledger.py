@@ -37,7 +37,13 @@ class Ledger:
 
     def snapshot(self) -> dict[str, Any]:
         """Return `{"tokens": {session: {"minted": n, "times": [epoch s]}}, group: {name: {result: n}}}`."""
-        answer: dict[str, Any] = {"tokens": {}, "requests": {}, "webhooks": {}, "clients": {}, "faults": {}}
+        answer: dict[str, Any] = {
+            "tokens": {},
+            "requests": {},
+            "webhooks": {},
+            "clients": {},
+            "faults": {},
+        }
         for session, at in self._minted:
             of_key = answer["tokens"].setdefault(session, {"minted": 0, "times": []})
             of_key["minted"] += 1

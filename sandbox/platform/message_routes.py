@@ -99,7 +99,9 @@ async def react(request: Request) -> Response:
 
 async def media(request: Request) -> Response:
     account = caller.account(request)
-    message = caller.world_of(request).messages.known_as(account.session, request.path_params["messageId"])
+    message = caller.world_of(request).messages.known_as(
+        account.session, request.path_params["messageId"]
+    )
     held = message.media if message else None
     if not held or "base64" not in held:
         raise ApiError(404, "Media not found")

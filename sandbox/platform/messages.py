@@ -46,12 +46,20 @@ class Messages:
     """
 
     def __init__(
-        self, settings: Settings, store: Store, faults: Faults, announce: Callable[[str, Message], None]
+        self,
+        settings: Settings,
+        store: Store,
+        faults: Faults,
+        announce: Callable[[str, Message], None],
     ) -> None:
         self._store = store
         self._faults = faults
         self._announce = announce
-        self._delays_s = {"queued": settings.sent_s, "sent": settings.delivered_s, "delivered": settings.read_s}
+        self._delays_s = {
+            "queued": settings.sent_s,
+            "sent": settings.delivered_s,
+            "delivered": settings.read_s,
+        }
         self._all = [Message(**body) for _, body in store.all(MESSAGE)]
         self._by_task = {message.task_id: message for message in self._all}
         self._by_wa = {(message.session, message.wa_id): message for message in self._all}
@@ -82,7 +90,12 @@ class Messages:
     def sent_as(self, session: str, task_id: str) -> Message | None:
         """Return the account's own message of the API that is not deleted."""
         message = self._by_task.get(task_id)
-        known = message and message.session == session and message.direction == "api" and message.status != "deleted"
+        known = (
+            message
+            and message.session == session
+            and message.direction == "api"
+            and message.status != "deleted"
+        )
         return message if known else None
 
     def known_as(self, session: str, wa_id: str) -> Message | None:
@@ -93,7 +106,9 @@ class Messages:
 
     def ledger(self) -> list[dict[str, Any]]:
         """Return what the API accepted since the ledger was last cleared, in order."""
-        since = (message for message in self._all[self._ledger_start :] if message.direction == "api")
+        since = (
+            message for message in self._all[self._ledger_start :] if message.direction == "api"
+        )
         return [describe(message) for message in since]
 
     def clear_ledger(self) -> None:
@@ -134,7 +149,11 @@ class Messages:
 
 def describe(message: Message) -> dict[str, Any]:
     """Return a message in the names of the API, without the bytes of its media."""
-    media = {key: value for key, value in message.media.items() if key != "base64"} if message.media else None
+    media = (
+        {key: value for key, value in message.media.items() if key != "base64"}
+        if message.media
+        else None
+    )
     return {
         "taskId": message.task_id,
         "waMessageId": message.wa_id,

@@ -38,7 +38,9 @@ async def scan(request: Request) -> Response:
     account = _account(request)
     code = (await _read(request)).get("qr")
     if not world_of(request).accounts.scan(account, code):
-        raise ApiError(409, "There is no such QR code to scan: the account is " + account.wire_status)
+        raise ApiError(
+            409, "There is no such QR code to scan: the account is " + account.wire_status
+        )
     return _done(request, {"status": account.wire_status, "phone": account.phone})
 
 
@@ -79,7 +81,9 @@ async def write(request: Request) -> Response:
 async def echo(request: Request) -> Response:
     """Somebody answers on the phone itself: `{to, text}`."""
     account, body = _linked(request), await _read(request)
-    message = Message(account.session, _digits(body, "to"), "echo", "chat", str(body.get("text") or ""))
+    message = Message(
+        account.session, _digits(body, "to"), "echo", "chat", str(body.get("text") or "")
+    )
     return _arrived(request, message)
 
 
@@ -129,7 +133,9 @@ def _digits(body: dict[str, Any], name: str) -> str:
 
 def _given_media(body: dict[str, Any]) -> dict[str, Any] | None:
     media = body.get("media")
-    if media is not None and not (isinstance(media, dict) and isinstance(media.get("mimetype"), str)):
+    if media is not None and not (
+        isinstance(media, dict) and isinstance(media.get("mimetype"), str)
+    ):
         raise ApiError(400, "media must be an object with a mimetype")
     return media
 
@@ -148,7 +154,11 @@ def _kind(media: dict[str, Any] | None) -> str:
 def _sample_image() -> dict[str, str]:
     picture = io.BytesIO()
     segno.make("A picture from the sandbox").save(picture, kind="png", scale=6)
-    return {"mimetype": "image/png", "filename": "file", "base64": base64.b64encode(picture.getvalue()).decode()}
+    return {
+        "mimetype": "image/png",
+        "filename": "file",
+        "base64": base64.b64encode(picture.getvalue()).decode(),
+    }
 
 
 ROUTES = [

@@ -17,7 +17,14 @@ _FORMS = Template((_HERE / "phone_forms.html").read_text(encoding="utf-8"))
 SHOWN = 200
 """Messages of one conversation on a page, the latest."""
 SAMPLE_PEER = "79990001122"
-TICKS = {"queued": "🕓", "sent": "✓", "delivered": "✓✓", "read": "✓✓", "deleted": "taken back", "dead": "⚠ not sent"}
+TICKS = {
+    "queued": "🕓",
+    "sent": "✓",
+    "delivered": "✓✓",
+    "read": "✓✓",
+    "deleted": "taken back",
+    "dead": "⚠ not sent",
+}
 WORDS = {
     "starting": "The platform is starting this account.",
     "offline": "This phone is not linked. Connect the account again to get a QR code.",
@@ -43,7 +50,10 @@ def account_page(account: Account, messages: list[Message], peer: str | None) ->
     peer = peer or (messages[-1].peer if messages else None)
     forms = _FORMS.substitute(session=account.session, peer=f"+{escape(peer or SAMPLE_PEER)}")
     return _page(
-        f"+{account.phone}", head, _badge(account) + _peers(account, messages, peer) + _chat(messages, peer), forms
+        f"+{account.phone}",
+        head,
+        _badge(account) + _peers(account, messages, peer) + _chat(messages, peer),
+        forms,
     )
 
 
@@ -58,7 +68,9 @@ def _badge(account: Account) -> str:
 def _waiting(account: Account) -> str:
     if account.status != "qr":
         return f'<p class="hint">{WORDS[account.status]}</p>'
-    picture = segno.make(account.qr or "", error="l").svg_inline(omitsize=True, border=2, dark="#0b141a", light="#fff")
+    picture = segno.make(account.qr or "", error="l").svg_inline(
+        omitsize=True, border=2, dark="#0b141a", light="#fff"
+    )
     return (
         f'<div class="qr">{picture}</div>'
         f'<form class="scan" method="post" action="/phone/{account.session}/scan"><button>Scan</button></form>'
@@ -87,7 +99,9 @@ def _bubble(message: Message) -> str:
     side = "in" if message.direction == "in" else "out"
     ticks = "" if side == "in" else f' <i class="{message.status}">{TICKS[message.status]}</i>'
     origin = "from the phone · " if message.direction == "echo" else ""
-    reaction = f'<span class="reaction">{escape(message.reaction)}</span>' if message.reaction else ""
+    reaction = (
+        f'<span class="reaction">{escape(message.reaction)}</span>' if message.reaction else ""
+    )
     return (
         f'<div class="bubble {side}">{_media(message)}{escape(message.text)}'
         f"<small>{origin}{_clock(message.at)}{ticks}</small>{reaction}</div>"
@@ -99,7 +113,9 @@ def _media(message: Message) -> str:
     if "lat" in media:
         return f"📍 {escape(str(media['lat']))}, {escape(str(media['lng']))}<br>"
     if "base64" in media and message.type == "image":
-        return f'<img alt="" src="data:{escape(media["mimetype"])};base64,{escape(media["base64"])}">'
+        return (
+            f'<img alt="" src="data:{escape(media["mimetype"])};base64,{escape(media["base64"])}">'
+        )
     if str(media.get("url", "")).startswith(("http://", "https://")):
         label = escape(str(media.get("filename") or media["url"]))
         return f'<a href="{escape(media["url"])}" rel="noreferrer">📎 {label}</a><br>'

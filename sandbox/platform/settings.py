@@ -20,15 +20,23 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8700, ge=0, le=65_535)
-    state: Path | None = Field(default=None, description="Folder that keeps everything over a restart. Default: none.")
-    secret: SecretStr = Field(default=SecretStr("sandbox-secret"), description="WPP_SECRET: the bearer for create.")
+    state: Path | None = Field(
+        default=None, description="Folder that keeps everything over a restart. Default: none."
+    )
+    secret: SecretStr = Field(
+        default=SecretStr("sandbox-secret"), description="WPP_SECRET: the bearer for create."
+    )
 
     token_ttl_s: float = Field(default=900, gt=0)
-    expires_in: bool = Field(default=True, description="Say `expiresIn` in the answer that carries a token.")
+    expires_in: bool = Field(
+        default=True, description="Say `expiresIn` in the answer that carries a token."
+    )
 
     starting_s: float = Field(default=0.5, ge=0, description="From start to the first QR code.")
     qr_period_s: float = Field(default=20, gt=0, description="How long one QR code can be scanned.")
-    qr_limit: int = Field(default=6, gt=0, description="QR codes shown before the account goes offline.")
+    qr_limit: int = Field(
+        default=6, gt=0, description="QR codes shown before the account goes offline."
+    )
     stop_logs_out: bool = Field(default=True, description="A stopped account needs a new scan.")
 
     sent_s: float = Field(default=0.2, ge=0, description="From accepted to sent.")
@@ -36,12 +44,17 @@ class Settings(BaseSettings):
     read_s: float = Field(default=1.0, ge=0, description="From delivered to read.")
 
     webhook_shape: Literal["mixed", "flat", "enveloped"] = Field(
-        default="mixed", description="mixed: conversations flat, sessions and message.sent in an envelope."
+        default="mixed",
+        description="mixed: conversations flat, sessions and message.sent in an envelope.",
     )
     webhook_attempts: int = Field(default=6, gt=0)
-    webhook_backoff_s: float = Field(default=0.5, ge=0, description="First pause; each next one is twice as long.")
+    webhook_backoff_s: float = Field(
+        default=0.5, ge=0, description="First pause; each next one is twice as long."
+    )
     webhook_timeout_s: float = Field(default=10, gt=0)
     sent_wa_id: bool = Field(default=False, description="Say waMessageId in message.sent.")
     delivery_id: Literal["taskId", "waMessageId"] = "taskId"
     incoming_ids: bool = Field(default=True, description="Say messageId in incoming messages.")
-    echo_from: Literal["peer", "own"] = Field(default="peer", description="Whose number `from` of an echo is.")
+    echo_from: Literal["peer", "own"] = Field(
+        default="peer", description="Whose number `from` of an echo is."
+    )

@@ -35,7 +35,9 @@ class Store:
     def all(self, kind: str) -> list[tuple[str, Any]]:
         if self._database is None:
             return []
-        rows = self._database.execute("select key, body from entry where kind = ? order by seq", (kind,))
+        rows = self._database.execute(
+            "select key, body from entry where kind = ? order by seq", (kind,)
+        )
         return [(key, json.loads(body)) for key, body in rows]
 
     def commit(self) -> None:

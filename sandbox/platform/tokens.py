@@ -32,7 +32,9 @@ class Tokens:
     def read(self, token: str) -> tuple[str, str] | None:
         """Return session and key fingerprint of a token of ours that is still valid, else None."""
         try:
-            claims = jwt.decode(token, self._secret, ["HS256"], options={"require": ["sub", "key", "exp"]})
+            claims = jwt.decode(
+                token, self._secret, ["HS256"], options={"require": ["sub", "key", "exp"]}
+            )
         except jwt.InvalidTokenError:
             return None
         return claims["sub"], claims["key"]

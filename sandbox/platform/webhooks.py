@@ -94,7 +94,9 @@ class Webhooks:
     def post(self, account: Account, body: dict[str, Any]) -> None:
         """Have `body` posted in its turn; it is lost when the account is mute, or has nowhere to post to."""
         if account.webhook is None or self._faults.mutes(account.session):
-            self._ledger.count("webhooks", body["type"], "unregistered" if account.webhook is None else "muted")
+            self._ledger.count(
+                "webhooks", body["type"], "unregistered" if account.webhook is None else "muted"
+            )
             return
         lane = self._lane(account)
         for _ in range(2 if self._faults.duplicates() else 1):
@@ -134,7 +136,9 @@ class Webhooks:
         key, body = webhook
         for attempt in range(self._settings.webhook_attempts):
             if attempt:
-                await asyncio.sleep(min(MAX_BACKOFF_S, self._settings.webhook_backoff_s * 2 ** (attempt - 1)))
+                await asyncio.sleep(
+                    min(MAX_BACKOFF_S, self._settings.webhook_backoff_s * 2 ** (attempt - 1))
+                )
             result = await lane.post(body, self._settings.webhook_timeout_s)
             self._ledger.count("webhooks", body["type"], result)
             if result.startswith("2"):

@@ -43,6 +43,14 @@ class World:
 
     def _tell_message(self, event: str, message: Message) -> None:
         account = self.accounts.by_session[message.session]
-        bodies = {"sent": self._dialect.sent, "dead": self._dialect.dead, "status": self._dialect.status}
-        body = bodies[event](message) if event in bodies else self._dialect.conversation(message, account)
+        bodies = {
+            "sent": self._dialect.sent,
+            "dead": self._dialect.dead,
+            "status": self._dialect.status,
+        }
+        body = (
+            bodies[event](message)
+            if event in bodies
+            else self._dialect.conversation(message, account)
+        )
         self.webhooks.post(account, body)

@@ -45,22 +45,30 @@ class Auth:
     async def sign_up(self, request: Request, db: Database) -> Any:
         given = await request.json()
         if not given.get("email") or not given.get("password"):
-            raise RefusedError(422, "anonymous_provider_disabled", "Sign up with an email and a password")
-        row = await self._create(db, {**given, "user_metadata": given.get("data"), "app_metadata": None})
+            raise RefusedError(
+                422, "anonymous_provider_disabled", "Sign up with an email and a password"
+            )
+        row = await self._create(
+            db, {**given, "user_metadata": given.get("data"), "app_metadata": None}
+        )
         return self._session(row, await users.open_session(db, row["id"]))
 
     async def token(self, request: Request, db: Database) -> Any:
         given = await request.json()
         kind = request.query_params.get("grant_type")
         if kind == "password":
-            row = await users.authenticate(db, given.get("email") or "", given.get("password") or "")
+            row = await users.authenticate(
+                db, given.get("email") or "", given.get("password") or ""
+            )
             if row is None:
                 raise RefusedError(400, "invalid_credentials", "Invalid login credentials")
             return self._session(row, await users.open_session(db, row["id"]))
         if kind == "refresh_token":
             renewed = await users.refresh(db, given.get("refresh_token") or "")
             if renewed is None:
-                raise RefusedError(400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
+                raise RefusedError(
+                    400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found"
+                )
             return self._session(*renewed)
         raise RefusedError(400, "validation_failed", "unsupported grant_type")
 
@@ -79,12 +87,19 @@ class Auth:
 
     async def sign_out(self, request: Request, db: Database) -> Any:
         row, session_id = await self._signed_in(request, db)
-        await users.close_sessions(db, row["id"], session_id, request.query_params.get("scope", "global"))
+        await users.close_sessions(
+            db, row["id"], session_id, request.query_params.get("scope", "global")
+        )
 
     async def admin_list(self, request: Request, db: Database) -> Any:
         self._require_service_role(request)
-        page, per_page = (int(request.query_params.get(name) or default) for name, default in PAGING.items())
-        return {"aud": "authenticated", "users": [shown(row) for row in await users.listed(db, page, per_page)]}
+        page, per_page = (
+            int(request.query_params.get(name) or default) for name, default in PAGING.items()
+        )
+        return {
+            "aud": "authenticated",
+            "users": [shown(row) for row in await users.listed(db, page, per_page)],
+        }
 
     async def admin_create(self, request: Request, db: Database) -> Any:
         self._require_service_role(request)
@@ -96,25 +111,35 @@ class Auth:
 
     async def admin_change(self, request: Request, db: Database) -> Any:
         self._require_service_role(request)
-        return shown(_found(await users.change(db, request.path_params["user"], await request.json())))
+        return shown(
+            _found(await users.change(db, request.path_params["user"], await request.json()))
+        )
 
     async def admin_delete(self, request: Request, db: Database) -> Any:
         self._require_service_role(request)
         _found(await users.delete(db, request.path_params["user"]) or None)
         return {}
 
-    def route(self, act: Callable[[Request, Database], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
+    def route(
+        self, act: Callable[[Request, Database], Awaitable[Any]]
+    ) -> Callable[[Request], Awaitable[Response]]:
         """Return `act` as an endpoint: connected, its result as JSON, its refusal as an error answer."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                async with await psycopg.AsyncConnection.connect(self._database_url, row_factory=dict_row) as db:
+                async with await psycopg.AsyncConnection.connect(
+                    self._database_url, row_factory=dict_row
+                ) as db:
                     answer = await act(request, db)
             except RefusedError as error:
                 return JSONResponse(error.body, error.status, VERSION)
             except psycopg.OperationalError:
-                return JSONResponse({"code": "unexpected_failure", "message": "no database"}, 503, VERSION)
-            return Response(status_code=204) if answer is None else JSONResponse(answer, 200, VERSION)
+                return JSONResponse(
+                    {"code": "unexpected_failure", "message": "no database"}, 503, VERSION
+                )
+            return (
+                Response(status_code=204) if answer is None else JSONResponse(answer, 200, VERSION)
+            )
 
         return endpoint
 
@@ -137,7 +162,11 @@ class Auth:
         }
         access_token = issue(claims, self._secret, valid_s=SESSION_S)
         times = {"expires_in": SESSION_S, "expires_at": verify(access_token, self._secret)["exp"]}  # type: ignore[index]
-        tokens = {"access_token": access_token, "refresh_token": session.refresh_token, "token_type": "bearer"}
+        tokens = {
+            "access_token": access_token,
+            "refresh_token": session.refresh_token,
+            "token_type": "bearer",
+        }
         return {**tokens, **times, "user": shown(row)}
 
     async def _signed_in(self, request: Request, db: Database) -> tuple[Row, str]:
@@ -147,7 +176,9 @@ class Auth:
         if row is None:
             raise RefusedError(403, "bad_jwt", "invalid claim: missing sub claim")
         if not await users.alive(db, session_id):
-            raise RefusedError(403, "session_not_found", "Session from session_id claim in JWT does not exist")
+            raise RefusedError(
+                403, "session_not_found", "Session from session_id claim in JWT does not exist"
+            )
         return row, session_id
 
     def _require_service_role(self, request: Request) -> None:
@@ -164,9 +195,22 @@ class Auth:
 
 def shown(row: Row) -> dict[str, Any]:
     """Return a row of auth.users as the API shows it: never with its password."""
-    kept = ("id", "aud", "role", "email", "phone", "email_confirmed_at", "last_sign_in_at", "created_at", "updated_at")
+    kept = (
+        "id",
+        "aud",
+        "role",
+        "email",
+        "phone",
+        "email_confirmed_at",
+        "last_sign_in_at",
+        "created_at",
+        "updated_at",
+    )
     user = {name: _plain(row[name]) for name in kept}
-    metadata = {"app_metadata": row["raw_app_meta_data"], "user_metadata": row["raw_user_meta_data"]}
+    metadata = {
+        "app_metadata": row["raw_app_meta_data"],
+        "user_metadata": row["raw_user_meta_data"],
+    }
     return {**user, **metadata, "identities": [], "is_anonymous": False}
 
 

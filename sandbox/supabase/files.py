@@ -27,7 +27,9 @@ async def uploaded(request: Request) -> File:
         if found is None:
             raise RefusedError(400, "InvalidRequest", "the form holds no file")
         cache = str(form.get("cacheControl") or "3600")
-        return File(await found.read(), found.content_type or "application/octet-stream", _seconds(cache))
+        return File(
+            await found.read(), found.content_type or "application/octet-stream", _seconds(cache)
+        )
 
 
 def _seconds(cache_control: str) -> int:

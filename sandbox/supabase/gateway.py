@@ -23,8 +23,14 @@ from sandbox.supabase.upstream import RawHeaders, Upstream
 REST = "/rest/v1"
 OPEN = ("/health", "/storage/v1/object/public/", "/storage/v1/object/sign/", "/auth/v1/health")
 UNTOUCHED = {b"apikey", b"host", b"origin"}  # PostgREST has no use for them; CORS is answered here
-NO_KEY = {"message": "No API key found in request", "hint": "No `apikey` request header or url param was found."}
-WRONG_KEY = {"message": "Invalid API key", "hint": "Double check your Supabase `anon` or `service_role` API key."}
+NO_KEY = {
+    "message": "No API key found in request",
+    "hint": "No `apikey` request header or url param was found.",
+}
+WRONG_KEY = {
+    "message": "Invalid API key",
+    "hint": "Double check your Supabase `anon` or `service_role` API key.",
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,9 @@ class GatewaySettings:
     @classmethod
     def from_environment(cls) -> Self:
         """Read GATEWAY_DATABASE_URL, GATEWAY_JWT_SECRET and the others."""
-        return cls(**{each.name: os.environ[f"GATEWAY_{each.name.upper()}"] for each in fields(cls)})
+        return cls(
+            **{each.name: os.environ[f"GATEWAY_{each.name.upper()}"] for each in fields(cls)}
+        )
 
 
 class KeyCheck:
@@ -57,10 +65,14 @@ class KeyCheck:
     def _refusal(self, scope: Scope) -> Response | None:
         if scope["method"] in {"GET", "HEAD"} and scope["path"].startswith(OPEN):
             return None
-        given = Headers(scope=scope).get("apikey") or QueryParams(scope["query_string"]).get("apikey")
+        given = Headers(scope=scope).get("apikey") or QueryParams(scope["query_string"]).get(
+            "apikey"
+        )
         if not given:
             return JSONResponse(NO_KEY, 401)
-        known = [same(given, key) for key in self._keys]  # all of them: the time taken tells nothing
+        known = [
+            same(given, key) for key in self._keys
+        ]  # all of them: the time taken tells nothing
         return None if any(known) else JSONResponse(WRONG_KEY, 401)
 
 
@@ -75,12 +87,18 @@ class Rest:
         target = path + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         try:
             body = await _body(receive)
-            answer = await self._upstream.request(scope["method"], target, _forwarded(scope["headers"]), body)
+            answer = await self._upstream.request(
+                scope["method"], target, _forwarded(scope["headers"]), body
+            )
         except OSError:
-            away = JSONResponse({"code": "PGRST000", "message": "PostgREST does not answer", "details": None}, 503)
+            away = JSONResponse(
+                {"code": "PGRST000", "message": "PostgREST does not answer", "details": None}, 503
+            )
             await away(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send(
+            {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+        )
         await send({"type": "http.response.body", "body": bytes(answer.body)})
 
 
@@ -88,7 +106,9 @@ def _forwarded(headers: RawHeaders) -> RawHeaders:
     """Return the headers for PostgREST; who sends no token acts with what the API key says."""
     kept = [(name, value) for name, value in headers if name not in UNTOUCHED]
     if not any(name == b"authorization" for name, _ in kept):
-        kept += [(b"authorization", b"Bearer " + value) for name, value in headers if name == b"apikey"]
+        kept += [
+            (b"authorization", b"Bearer " + value) for name, value in headers if name == b"apikey"
+        ]
     return [*kept, (b"host", b"postgrest")]
 
 
@@ -114,7 +134,11 @@ def build(settings: GatewaySettings, postgrest_port: int) -> ASGIApp:
     guarded = KeyCheck(Router(routes), (settings.anon_key, settings.service_role_key))
     every = ["*"]
     return CORSMiddleware(
-        guarded, allow_origins=every, allow_methods=every, allow_headers=every, expose_headers=["content-range"]
+        guarded,
+        allow_origins=every,
+        allow_methods=every,
+        allow_headers=every,
+        expose_headers=["content-range"],
     )
 
 

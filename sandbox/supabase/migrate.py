@@ -44,7 +44,9 @@ def migrate(database_url: str, folder: Path) -> list[str]:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         connection.execute(JOURNAL)
-        journal = connection.execute("select version, statements from supabase_migrations.schema_migrations").fetchall()
+        journal = connection.execute(
+            "select version, statements from supabase_migrations.schema_migrations"
+        ).fetchall()
         done: dict[str, list[str] | None] = dict(journal)
         pending = [migration for migration in migrations(folder) if not _applied(migration, done)]
         for migration in pending:
@@ -58,7 +60,11 @@ def _applied(migration: Migration, done: dict[str, list[str] | None]) -> bool:
     if migration.version not in done:
         return False
     statements = done[migration.version]
-    if statements and len(statements) == 1 and statements[0] != migration.path.read_text(encoding="utf-8"):
+    if (
+        statements
+        and len(statements) == 1
+        and statements[0] != migration.path.read_text(encoding="utf-8")
+    ):
         msg = (
             f"{migration.path.name} has been edited since this database applied it: write a new migration, "
             "or start afresh without this data (`make clean`)"
@@ -112,7 +118,10 @@ def _run(connection: psycopg.Connection, name: str, statements: str) -> None:
         position = int(failure.diag.statement_position or 0) or _starts(statements)[answered]
         line = statements.count("\n", 0, position) + 1
         details = (failure.diag.message_detail, failure.diag.message_hint, failure.diag.context)
-        lines = [f"{name}, line {line}: {failure.diag.message_primary}", *(detail for detail in details if detail)]
+        lines = [
+            f"{name}, line {line}: {failure.diag.message_primary}",
+            *(detail for detail in details if detail),
+        ]
         raise SandboxError("\n  ".join(lines)) from failure
 
 

@@ -13,9 +13,7 @@ from psycopg.types.json import Jsonb
 
 Row = dict[str, Any]
 Database = AsyncConnection[Row]
-BUCKET = (
-    "id, name, coalesce(owner::text, '') as owner, public, created_at, updated_at, file_size_limit, allowed_mime_types"
-)
+BUCKET = "id, name, coalesce(owner::text, '') as owner, public, created_at, updated_at, file_size_limit, allowed_mime_types"
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,9 @@ async def acting(database_url: str, claims: Row) -> AsyncIterator[Database]:
 
 
 async def buckets(db: Database) -> list[Row]:
-    return await (await db.execute(f"select {BUCKET} from storage.buckets order by id".encode())).fetchall()  # noqa: S608 - a constant
+    return await (
+        await db.execute(f"select {BUCKET} from storage.buckets order by id".encode())  # noqa: S608
+    ).fetchall()
 
 
 async def bucket(db: Database, bucket_id: str) -> Row | None:
@@ -68,7 +68,12 @@ async def change_bucket(db: Database, bucket_id: str, given: Row) -> bool:
             file_size_limit = coalesce(%s, file_size_limit), allowed_mime_types = coalesce(%s, allowed_mime_types)
         where id = %s
     """
-    values = (given.get("public"), given.get("file_size_limit"), given.get("allowed_mime_types"), bucket_id)
+    values = (
+        given.get("public"),
+        given.get("file_size_limit"),
+        given.get("allowed_mime_types"),
+        bucket_id,
+    )
     return (await db.execute(statement, values)).rowcount == 1
 
 
@@ -78,7 +83,9 @@ async def empty_bucket(db: Database, bucket_id: str) -> None:
 
 async def delete_bucket(db: Database, bucket_id: str) -> bool:
     """Raises psycopg.errors.ForeignKeyViolation while it holds objects."""
-    return (await db.execute("delete from storage.buckets where id = %s", (bucket_id,))).rowcount == 1
+    return (
+        await db.execute("delete from storage.buckets where id = %s", (bucket_id,))
+    ).rowcount == 1
 
 
 async def save(db: Database, bucket_id: str, name: str, file: File, *, replace: bool) -> str:
@@ -87,7 +94,11 @@ async def save(db: Database, bucket_id: str, name: str, file: File, *, replace: 
     Raises:
         psycopg.errors.UniqueViolation: there is one, and it may not be replaced.
     """
-    metadata = {"mimetype": file.mime_type, "size": len(file.content), "cacheControl": f"max-age={file.cache_s}"}
+    metadata = {
+        "mimetype": file.mime_type,
+        "size": len(file.content),
+        "cacheControl": f"max-age={file.cache_s}",
+    }
     insert = "insert into storage.objects (bucket_id, name, owner, metadata) values (%s, %s, auth.uid(), %s)"
     conflict = "on conflict (bucket_id, name) do update set metadata = excluded.metadata, updated_at = now()"
     statement = f"{insert} {conflict if replace else ''} returning id".encode()
@@ -119,14 +130,16 @@ async def load(db: Database, bucket_id: str, name: str) -> File | None:
     content = await (
         await db.execute("select bytes from storage.contents where object_id = %s", (row["id"],))
     ).fetchone()
-    mime_type = row["metadata"].get("mimetype") or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    mime_type = (
+        row["metadata"].get("mimetype")
+        or mimetypes.guess_type(name)[0]
+        or "application/octet-stream"
+    )
     return File(content["bytes"] if content else b"", mime_type)
 
 
 async def remove(db: Database, bucket_id: str, names: list[str]) -> list[Row]:
-    statement = (
-        "delete from storage.objects where bucket_id = %s and name = any(%s) returning id, name, bucket_id, metadata"
-    )
+    statement = "delete from storage.objects where bucket_id = %s and name = any(%s) returning id, name, bucket_id, metadata"
     return await (await db.execute(statement, (bucket_id, names))).fetchall()
 
 
@@ -147,7 +160,9 @@ async def listed(db: Database, bucket_id: str, given: Row) -> list[Row]:
         order by {column} {order} limit %(limit)s offset %(offset)s
     """
     by = given.get("sortBy") or {}
-    column = next((known for known in ("created_at", "updated_at") if known == by.get("column")), "name")
+    column = next(
+        (known for known in ("created_at", "updated_at") if known == by.get("column")), "name"
+    )
     statement = sql.SQL(query).format(
         column=sql.Identifier(column), order=sql.SQL("desc" if by.get("order") == "desc" else "asc")
     )

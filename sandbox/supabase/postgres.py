@@ -67,7 +67,9 @@ class Postgres:
         if not (data / "PG_VERSION").exists():
             self._initialise(binaries, data)
         _stop_leftover(data)
-        settings = {**SETTINGS, "port": str(self.port)} | ({} if self._durable else {"fsync": "off"})
+        settings = {**SETTINGS, "port": str(self.port)} | (
+            {} if self._durable else {"fsync": "off"}
+        )
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._process = Process(
             Program(
@@ -130,7 +132,13 @@ class Postgres:
             password.flush()
             for path in (data, Path(password.name)):
                 _give(path, self._user)
-            flags = ["--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "--no-instructions", "--no-sync"]
+            flags = [
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--auth=scram-sha-256",
+                "--no-instructions",
+                "--no-sync",
+            ]
             whom = ["-U", ADMIN, f"--pwfile={password.name}"]
             _run_as(self._user, [str(binaries / "initdb"), "-D", str(data), *whom, *flags])
 
@@ -143,7 +151,14 @@ def _give(path: Path, user: User | None) -> None:
 def _run_as(user: User | None, command: list[str]) -> None:
     uid, gid, groups = (user.uid, user.gid, ()) if user else (None, None, None)
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd="/", user=uid, group=gid, extra_groups=groups
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        user=uid,
+        group=gid,
+        extra_groups=groups,
     )
     if done.returncode:
         msg = f"{Path(command[0]).name} failed with status {done.returncode}: {done.stderr.strip()[-800:]}"

@@ -52,7 +52,9 @@ class Supabase:
     ) -> None:
         self.ports = ports or Ports()
         self.secrets = secrets or Secrets()
-        self.postgres = Postgres(directory / "postgres", self.ports.postgres, self.secrets.postgres, durable=durable)
+        self.postgres = Postgres(
+            directory / "postgres", self.ports.postgres, self.secrets.postgres, durable=durable
+        )
         self._directory = directory
         self._tools = tools
         self._migrations = migrations
@@ -90,7 +92,9 @@ class Supabase:
                 self.postgres.start()
                 self._prepare()
                 rest = self._launch_postgrest(postgrest.result())
-            rest.wait_until(serves(f"http://{LOCALHOST}:{self.ports.postgrest}/"), within_s=READY_WITHIN_S)
+            rest.wait_until(
+                serves(f"http://{LOCALHOST}:{self.ports.postgrest}/"), within_s=READY_WITHIN_S
+            )
             gateway.wait_until(serves(f"{self.url}/health"), within_s=READY_WITHIN_S)
             undo.pop_all()
 
@@ -109,8 +113,13 @@ class Supabase:
         """Give the database what hosted Supabase brings, then apply the migrations."""
         with psycopg.connect(self.postgres.admin_url, autocommit=True) as connection:
             connection.execute(BOOTSTRAP.read_bytes())
-            for role, password in (("authenticator", self.secrets.authenticator), ("postgres", self.secrets.postgres)):
-                alter = sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password))
+            for role, password in (
+                ("authenticator", self.secrets.authenticator),
+                ("postgres", self.secrets.postgres),
+            ):
+                alter = sql.SQL("alter role {} password {}").format(
+                    sql.Identifier(role), sql.Literal(password)
+                )
                 connection.execute(alter)
         for name in migrate.migrate(self.database_url, self._migrations):
             self._say(f"migrated: {name}")
@@ -136,10 +145,18 @@ class Supabase:
             "GATEWAY_ANON_KEY": self.anon_key,
             "GATEWAY_SERVICE_ROLE_KEY": self.service_role_key,
         }
-        module = (sys.executable, "-m", "sandbox.supabase.gateway", str(self.ports.gateway), str(self.ports.postgrest))
+        module = (
+            sys.executable,
+            "-m",
+            "sandbox.supabase.gateway",
+            str(self.ports.gateway),
+            str(self.ports.postgrest),
+        )
         return self._launch("the Supabase gateway", module, self.ports.gateway, settings)
 
-    def _launch(self, name: str, command: tuple[str, ...], port: int, settings: dict[str, str]) -> Process:
+    def _launch(
+        self, name: str, command: tuple[str, ...], port: int, settings: dict[str, str]
+    ) -> Process:
         log = self._directory / f"{name.rpartition(' ')[2].lower()}.log"
         process = Process(Program(name, command, log, port, environment={**os.environ, **settings}))
         self._running.append(process)
@@ -149,5 +166,10 @@ class Supabase:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.stop()

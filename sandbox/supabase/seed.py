@@ -17,7 +17,8 @@ def seed(admin_url: str) -> None:
     """Insert the demo rows where they are missing; what somebody changed stays."""
     with psycopg.connect(admin_url) as connection:
         connection.execute(
-            "insert into public.organizations (id, name) values (%s, %s) on conflict do nothing", (ORGANIZATION, NAME)
+            "insert into public.organizations (id, name) values (%s, %s) on conflict do nothing",
+            (ORGANIZATION, NAME),
         )
         connection.execute(
             """

@@ -31,7 +31,10 @@ NO_BUCKET = (404, "Bucket not found", "Bucket not found")
 NO_OBJECT = (404, "not_found", "Object not found")
 DATABASE_REFUSALS: tuple[tuple[type[psycopg.Error], tuple[int, str, str]], ...] = (
     (psycopg.errors.UniqueViolation, (409, "Duplicate", "The resource already exists")),
-    (psycopg.errors.InsufficientPrivilege, (403, "Unauthorized", "new row violates row-level security policy")),
+    (
+        psycopg.errors.InsufficientPrivilege,
+        (403, "Unauthorized", "new row violates row-level security policy"),
+    ),
     (psycopg.errors.ForeignKeyViolation, (409, "Conflict", "The bucket is missing, or not empty")),
     (psycopg.OperationalError, (503, "DatabaseError", "no database")),
 )
@@ -57,7 +60,10 @@ class Storage:
         return _required(await objects.bucket(db, request.path_params["bucket"]), NO_BUCKET)
 
     async def change_bucket(self, request: Request, db: Database) -> Any:
-        _required(await objects.change_bucket(db, request.path_params["bucket"], await request.json()), NO_BUCKET)
+        _required(
+            await objects.change_bucket(db, request.path_params["bucket"], await request.json()),
+            NO_BUCKET,
+        )
         return {"message": "Successfully updated"}
 
     async def empty_bucket(self, request: Request, db: Database) -> Any:
@@ -81,18 +87,32 @@ class Storage:
         return files.served(_required(await objects.load(db, bucket_id, name), NO_OBJECT), request)
 
     async def info(self, request: Request, db: Database) -> Any:
-        row = _required(await objects.info(db, request.path_params["bucket"], request.path_params["name"]), NO_OBJECT)
+        row = _required(
+            await objects.info(db, request.path_params["bucket"], request.path_params["name"]),
+            NO_OBJECT,
+        )
         metadata = row.pop("metadata")
-        return {**row, "size": metadata["size"], "content_type": metadata["mimetype"], "metadata": {}}
+        return {
+            **row,
+            "size": metadata["size"],
+            "content_type": metadata["mimetype"],
+            "metadata": {},
+        }
 
     async def list(self, request: Request, db: Database) -> Any:
         return await objects.listed(db, request.path_params["bucket"], await request.json())
 
     async def remove(self, request: Request, db: Database) -> Any:
-        return await objects.remove(db, request.path_params["bucket"], (await request.json())["prefixes"])
+        return await objects.remove(
+            db, request.path_params["bucket"], (await request.json())["prefixes"]
+        )
 
     async def sign(self, request: Request, db: Database) -> Any:
-        bucket_id, name, given = request.path_params["bucket"], request.path_params["name"], await request.json()
+        bucket_id, name, given = (
+            request.path_params["bucket"],
+            request.path_params["name"],
+            await request.json(),
+        )
         _required(await objects.info(db, bucket_id, name), NO_OBJECT)
         return {"signedURL": self._signed(bucket_id, name, given)}
 
@@ -104,7 +124,9 @@ class Storage:
         bucket_id, name = request.path_params["bucket"], request.path_params["name"]
         claims = verify(request.query_params.get("token", ""), self._secret)
         if claims is None or claims.get("url") != f"{bucket_id}/{name}":
-            return _refusal(RefusedError(400, "InvalidJWT", "the URL's token is not valid, or no longer"))
+            return _refusal(
+                RefusedError(400, "InvalidJWT", "the URL's token is not valid, or no longer")
+            )
         return await self.route(self.download, SERVICE_ROLE)(request)
 
     async def read_public(self, request: Request, db: Database) -> Any:
@@ -137,7 +159,9 @@ class Storage:
             raise RefusedError(403, "Unauthorized", "Invalid Compact JWS")
         return claims
 
-    async def _sign_known(self, db: Database, bucket_id: str, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    async def _sign_known(
+        self, db: Database, bucket_id: str, name: str, given: dict[str, Any]
+    ) -> dict[str, Any]:
         if await objects.info(db, bucket_id, name) is None:
             return {
                 "path": name,
@@ -156,7 +180,10 @@ def _check_limits(bucket: dict[str, Any], file: File) -> None:
     """Refuse, and so undo, what its bucket does not take."""
     if bucket["file_size_limit"] and len(file.content) > bucket["file_size_limit"]:
         raise RefusedError(413, "Payload too large", "The object exceeded the maximum allowed size")
-    if bucket["allowed_mime_types"] and file.mime_type.partition(";")[0] not in bucket["allowed_mime_types"]:
+    if (
+        bucket["allowed_mime_types"]
+        and file.mime_type.partition(";")[0] not in bucket["allowed_mime_types"]
+    ):
         raise RefusedError(415, "invalid_mime_type", f"mime type {file.mime_type} is not supported")
 
 
@@ -196,14 +223,20 @@ def build(database_url: str, jwt_secret: str, secret: str) -> Starlette:
             Route("/bucket/{bucket}", act(storage.change_bucket), methods=["PUT"]),
             Route("/bucket/{bucket}", act(storage.delete_bucket), methods=["DELETE"]),
             Route("/bucket/{bucket}/empty", act(storage.empty_bucket), methods=["POST"]),
-            Route("/object/public/{bucket}/{name:path}", act(storage.read_public, SERVICE_ROLE), methods=["GET"]),
+            Route(
+                "/object/public/{bucket}/{name:path}",
+                act(storage.read_public, SERVICE_ROLE),
+                methods=["GET"],
+            ),
             Route("/object/sign/{bucket}/{name:path}", storage.read_signed, methods=["GET"]),
             Route("/object/sign/{bucket}/{name:path}", act(storage.sign), methods=["POST"]),
             Route("/object/sign/{bucket}", act(storage.sign_many), methods=["POST"]),
             Route("/object/info/{bucket}/{name:path}", act(storage.info), methods=["GET"]),
             Route("/object/list/{bucket}", act(storage.list), methods=["POST"]),
             Route("/object/{bucket}", act(storage.remove), methods=["DELETE"]),
-            Route("/object/authenticated/{bucket}/{name:path}", act(storage.download), methods=["GET"]),
+            Route(
+                "/object/authenticated/{bucket}/{name:path}", act(storage.download), methods=["GET"]
+            ),
             Route(one, act(storage.download), methods=["GET"]),
             Route(one, act(storage.upload), methods=["POST", "PUT"]),
         ]

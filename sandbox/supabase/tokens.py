@@ -25,7 +25,13 @@ class Secrets:
 
     def key(self, role: str) -> str:
         """Return the API key of `role`, "anon" or "service_role": the same one at each start."""
-        claims = {"iss": "supabase", "ref": "local", "role": role, "iat": KEYS_FROM, "exp": KEYS_UNTIL}
+        claims = {
+            "iss": "supabase",
+            "ref": "local",
+            "role": role,
+            "iat": KEYS_FROM,
+            "exp": KEYS_UNTIL,
+        }
         return jwt.encode(claims, self.jwt, ALGORITHM)
 
 
@@ -37,7 +43,9 @@ def issue(claims: dict[str, Any], secret: str, *, valid_s: int) -> str:
 def verify(token: str, secret: str) -> dict[str, Any] | None:
     """Return the claims of a token signed with `secret` and not expired, else None."""
     try:
-        return jwt.decode(token, secret, [ALGORITHM], options={"verify_aud": False, "require": ["exp"]})
+        return jwt.decode(
+            token, secret, [ALGORITHM], options={"verify_aud": False, "require": ["exp"]}
+        )
     except jwt.InvalidTokenError:
         return None
 

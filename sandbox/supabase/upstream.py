@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 import httptools
 
 RawHeaders = list[tuple[bytes, bytes]]
-HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"te", b"trailer", b"expect"}
+HOP_BY_HOP = {
+    b"connection",
+    b"keep-alive",
+    b"transfer-encoding",
+    b"upgrade",
+    b"te",
+    b"trailer",
+    b"expect",
+}
 CHUNK = 1 << 18
 CONNECT_WITHIN_S = 2.0
 
@@ -95,7 +103,11 @@ class Upstream:
 
 def _render(method: str, target: bytes, headers: RawHeaders, body: bytes) -> bytes:
     lines = [b"%s %s HTTP/1.1" % (method.encode(), target)]
-    lines += [b"%s: %s" % (name, value) for name, value in headers if name not in HOP_BY_HOP | {b"content-length"}]
+    lines += [
+        b"%s: %s" % (name, value)
+        for name, value in headers
+        if name not in HOP_BY_HOP | {b"content-length"}
+    ]
     lines.append(b"content-length: %d\r\n\r\n" % len(body))
     return b"\r\n".join(lines) + body
 

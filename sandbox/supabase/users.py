@@ -39,7 +39,9 @@ def hashed(password: str) -> str:
 def matches(password: str, stored: str | None) -> bool:
     kind, _, rest = (stored or "").partition("$")
     salt, _, expected = rest.partition("$")
-    return kind == "scrypt" and hmac.compare_digest(_scrypt(password, base64.b64decode(salt)), expected)
+    return kind == "scrypt" and hmac.compare_digest(
+        _scrypt(password, base64.b64decode(salt)), expected
+    )
 
 
 async def create(db: Database, given: Mapping[str, Any]) -> Row:
@@ -59,7 +61,9 @@ async def create(db: Database, given: Mapping[str, Any]) -> Row:
             given.get("phone"),
             hashed(given["password"]) if given.get("password") else None,
             Jsonb(given.get("user_metadata") or {}),
-            Jsonb({"provider": "email", "providers": ["email"], **(given.get("app_metadata") or {})}),
+            Jsonb(
+                {"provider": "email", "providers": ["email"], **(given.get("app_metadata") or {})}
+            ),
         ),
     )
     return await _only(answer)
@@ -71,11 +75,16 @@ async def change(db: Database, user_id: str, given: Mapping[str, Any]) -> Row | 
         if name in given:
             value = given[name]
             merged = f"{column} || %s" if isinstance(value, dict) else "%s"
-            statement = f"update auth.users set {column} = {merged}, updated_at = now() where id = %s"  # noqa: S608 - our own column names
-            await db.execute(statement.encode(), (Jsonb(value) if isinstance(value, dict) else value, user_id))
+            statement = (
+                f"update auth.users set {column} = {merged}, updated_at = now() where id = %s"  # noqa: S608 - our own column names
+            )
+            await db.execute(
+                statement.encode(), (Jsonb(value) if isinstance(value, dict) else value, user_id)
+            )
     if given.get("password"):
         await db.execute(
-            "update auth.users set encrypted_password = %s where id = %s", (hashed(given["password"]), user_id)
+            "update auth.users set encrypted_password = %s where id = %s",
+            (hashed(given["password"]), user_id),
         )
     return await get(db, user_id)
 
@@ -94,13 +103,17 @@ async def delete(db: Database, user_id: str) -> bool:
 
 
 async def authenticate(db: Database, email: str, password: str) -> Row | None:
-    found = await (await db.execute("select * from auth.users where email = lower(%s)", (email,))).fetchone()
+    found = await (
+        await db.execute("select * from auth.users where email = lower(%s)", (email,))
+    ).fetchone()
     return found if found and matches(password, found["encrypted_password"]) else None
 
 
 async def open_session(db: Database, user_id: str) -> Session:
     await db.execute("update auth.users set last_sign_in_at = now() where id = %s", (user_id,))
-    row = await _only(await db.execute("insert into auth.sessions (user_id) values (%s) returning id", (user_id,)))
+    row = await _only(
+        await db.execute("insert into auth.sessions (user_id) values (%s) returning id", (user_id,))
+    )
     return await _continued(db, str(row["id"]))
 
 
@@ -120,7 +133,9 @@ async def refresh(db: Database, refresh_token: str) -> tuple[Row, Session] | Non
 
 
 async def alive(db: Database, session_id: str) -> bool:
-    return (await db.execute("select from auth.sessions where id = %s", (session_id,))).rowcount == 1
+    return (
+        await db.execute("select from auth.sessions where id = %s", (session_id,))
+    ).rowcount == 1
 
 
 async def close_sessions(db: Database, user_id: str, session_id: str, scope: str) -> None:
@@ -146,7 +161,9 @@ async def _only(answer: Any) -> Row:
 
 
 def _scrypt(password: str, salt: bytes) -> str:
-    return base64.b64encode(hashlib.scrypt(password.encode(), salt=salt, n=2**11, r=8, p=1)).decode()
+    return base64.b64encode(
+        hashlib.scrypt(password.encode(), salt=salt, n=2**11, r=8, p=1)
+    ).decode()
 
 
 def _digest(token: str) -> str:

@@ -9,4 +9,11 @@ from shared.broker.redis_broker import (
     wake_up,
 )
 
-__all__ = ["HEARTBEAT_TIMEOUT_MS", "TICK_INTERVAL_MS", "DurableRedisBroker", "enqueue_on", "load_scripts", "wake_up"]
+__all__ = [
+    "HEARTBEAT_TIMEOUT_MS",
+    "TICK_INTERVAL_MS",
+    "DurableRedisBroker",
+    "enqueue_on",
+    "load_scripts",
+    "wake_up",
+]

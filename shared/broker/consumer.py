@@ -144,9 +144,16 @@ class DurableConsumer(Consumer):
         try:
             # Queue and id are what Redis says: a worker thread dies of a message that names another queue.
             options = {"redis_message_id": message_id}
-            return HeldMessage(Message.decode(data).copy(queue_name=self.queue_name, options=options))
+            return HeldMessage(
+                Message.decode(data).copy(queue_name=self.queue_name, options=options)
+            )
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it must not take others along
-            log.error("broker.undecodable", queue=self.queue_name, message_id=message_id, error=repr(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "broker.undecodable",
+                queue=self.queue_name,
+                message_id=message_id,
+                error=repr(error),
+            )
             try:
                 self.desk.queues.nack(self.queue_name, message_id)
             finally:
@@ -156,7 +163,9 @@ class DurableConsumer(Consumer):
     def _settle(self, message: Any, command: Callable[[str, str], None]) -> None:
         try:
             command(self.queue_name, message.options["redis_message_id"])
-        except redis.RedisError as error:  # TimeoutError is no ConnectionError: Dramatiq would give up (its issue 894)
+        except (
+            redis.RedisError
+        ) as error:  # TimeoutError is no ConnectionError: Dramatiq would give up (its issue 894)
             raise ConnectionClosed(error) from None
 
     def _drop(self, message: Any) -> None:

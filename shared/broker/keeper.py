@@ -25,7 +25,9 @@ class Keeper(threading.Thread):
     lost or a retry could not be enqueued. Bells are hints and may be lost; ticks find what they would have said.
     """
 
-    def __init__(self, desk: Desk, *, interval_s: float, heartbeat_timeout: int, dead_letter_ttl: int) -> None:
+    def __init__(
+        self, desk: Desk, *, interval_s: float, heartbeat_timeout: int, dead_letter_ttl: int
+    ) -> None:
         super().__init__(daemon=True, name="keeper")
         self.replies = 0
         self._desk = desk
@@ -73,12 +75,16 @@ class Keeper(threading.Thread):
 
     def _bells(self) -> dict[str, str]:
         """Return {bell: queue} to listen to; the queue of our own bell is empty."""
-        self._desk.listening = frozenset()  # first: a consumer that finds its queue empty from now on pokes us
+        self._desk.listening = (
+            frozenset()
+        )  # first: a consumer that finds its queue empty from now on pokes us
         consumers = list(self._desk.consumers.items())
         hungry = [queue for queue, consumer in consumers if consumer.room > 0]
         self._desk.listening = frozenset(hungry)
         delayed = [f"{queue}.DQ" for queue, _ in consumers]
-        return {self._queues.own_bell: ""} | {self._queues.bell(queue): queue for queue in [*hungry, *delayed]}
+        return {self._queues.own_bell: ""} | {
+            self._queues.bell(queue): queue for queue in [*hungry, *delayed]
+        }
 
     def _heard(self, queue: str) -> None:
         if queue.endswith(".DQ"):
@@ -103,7 +109,9 @@ class Keeper(threading.Thread):
         """Hand back orphans: ids without a thread in two scans, and no fetch on its way that could still bring them."""
         on_their_way = any(
             since is not None and since <= self._scanned_at
-            for since in [consumer.fetching_since for consumer in list(self._desk.consumers.values())]
+            for since in [
+                consumer.fetching_since for consumer in list(self._desk.consumers.values())
+            ]
         )
         suspects = {message_id for message_id in held if not self._desk.holds(message_id)}
         orphans = [message_id for message_id in held if message_id in suspects & self._suspects]

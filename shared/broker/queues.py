@@ -79,13 +79,17 @@ class Queues:
 
     def requeue(self, ids: Sequence[str]) -> None:
         """Put what this worker holds back to the head of its queues, in this order."""
-        for last in range(len(ids), 0, -REQUEUED_AT_ONCE):  # from the end: each batch goes before the one behind it
+        for last in range(
+            len(ids), 0, -REQUEUED_AT_ONCE
+        ):  # from the end: each batch goes before the one behind it
             self._call("requeue", self.worker, *ids[max(0, last - REQUEUED_AT_ONCE) : last])
 
     def tick(self, queues: Iterable[str], heartbeat_timeout: int, dead_letter_ttl: int) -> Tick:
         """Heartbeat and housekeeping. Times in ms."""
         due, *held = self._call("tick", self.worker, heartbeat_timeout, dead_letter_ttl, *queues)
-        return Tick(due_s=None if due < 0 else due / 1000, held=[message_id.decode() for message_id in held])
+        return Tick(
+            due_s=None if due < 0 else due / 1000, held=[message_id.decode() for message_id in held]
+        )
 
     def leave(self) -> None:
         self._call("leave", self.worker)

@@ -163,9 +163,16 @@ class DurableRedisBroker(Broker):
             middleware.after_process_message(self, message, **kwargs)
         except redis.RedisError as error:
             message.detached = True
-            log.warning("broker.unconcluded", message_id=message.message_id, by=repr(middleware), error=str(error))
+            log.warning(
+                "broker.unconcluded",
+                message_id=message.message_id,
+                by=repr(middleware),
+                error=str(error),
+            )
         except Exception:
-            log.exception("broker.middleware_failed", message_id=message.message_id, by=repr(middleware))
+            log.exception(
+                "broker.middleware_failed", message_id=message.message_id, by=repr(middleware)
+            )
 
 
 class _Shifts(Middleware):
@@ -199,7 +206,9 @@ def enqueue_on(
     at zero, or this one was enqueued before.
     Where the pipeline meets `NoScriptError` (Redis was restarted): `load_scripts`, and the same once more.
     """
-    entry = _entry(_stamp(message), unless_depth=-1 if unless_depth is None else unless_depth, wanted=wanted)
+    entry = _entry(
+        _stamp(message), unless_depth=-1 if unless_depth is None else unless_depth, wanted=wanted
+    )
     queues.enqueue_on(pipe, namespace, entry)
 
 
@@ -211,11 +220,18 @@ def wake_up(kind: Kind) -> "Message[None]":
 def _stamp(message: "Message[Any]") -> "Message[Any]":
     """Give it its id in Redis: its own the first time, so that a repetition is known for one; a new one each retry."""
     message_id = str(uuid4()) if "redis_message_id" in message.options else message.message_id
-    return message.copy(queue_name=q_name(message.queue_name), options={"redis_message_id": message_id})
+    return message.copy(
+        queue_name=q_name(message.queue_name), options={"redis_message_id": message_id}
+    )
 
 
 def _entry(
-    message: "Message[Any]", *, delay: int = 0, unless_depth: int = -1, replaces: str = "", wanted: str = ""
+    message: "Message[Any]",
+    *,
+    delay: int = 0,
+    unless_depth: int = -1,
+    replaces: str = "",
+    wanted: str = "",
 ) -> Entry:
     return Entry(
         queue=message.queue_name,

@@ -24,7 +24,11 @@ class Watchdog(Middleware):
     """
 
     def __init__(
-        self, replies: Callable[[], int], *, limit_s: float = LIMIT_S, exit_process: Callable[[int], object] = os._exit
+        self,
+        replies: Callable[[], int],
+        *,
+        limit_s: float = LIMIT_S,
+        exit_process: Callable[[int], object] = os._exit,
     ) -> None:
         self._replies = replies
         self._limit_s = limit_s
@@ -45,6 +49,10 @@ class Watchdog(Middleware):
             still = still + 1 if now == seen else 0
             seen = now
             if still >= CHECKS:
-                log.critical("worker.stuck", seconds=self._limit_s, hint="no answer from Redis; exiting for a restart")
+                log.critical(
+                    "worker.stuck",
+                    seconds=self._limit_s,
+                    hint="no answer from Redis; exiting for a restart",
+                )
                 self._exit_process(EXIT_CODE)
                 return

@@ -12,12 +12,18 @@ ADVICE = (
         NO_ROW_S_FAULT,
         "give the column that it names a default, or let it be null; else look at the table's triggers and constraints",
     ),
-    (r"42501|PGRST30\d|401|403", "apply supabase/migrations again, and look at SUPABASE_SERVICE_ROLE_KEY"),
+    (
+        r"42501|PGRST30\d|401|403",
+        "apply supabase/migrations again, and look at SUPABASE_SERVICE_ROLE_KEY",
+    ),
     (
         r"42[0-9A-Z]{3}|3F000|0A000|PGRST2\d\d",
         "apply supabase/migrations again; else undo the change of the table, column, function or trigger that it names",
     ),
-    (r"53[0-9A-Z]{3}", "Supabase has no room or no connection left: look at its disk, its plan and its load"),
+    (
+        r"53[0-9A-Z]{3}",
+        "Supabase has no room or no connection left: look at its disk, its plan and its load",
+    ),
 )
 """SQLSTATE or PostgREST's code, and what mends it."""
 

@@ -28,7 +28,9 @@ class FileTooLargeError(DatabaseError):
 class Bucket:
     """Every method blocks, and raises DatabaseUnavailableError (it may work later) or DatabaseError."""
 
-    def __init__(self, supabase: SupabaseSettings, media: MediaSettings, http: httpx.Client | None = None) -> None:
+    def __init__(
+        self, supabase: SupabaseSettings, media: MediaSettings, http: httpx.Client | None = None
+    ) -> None:
         self._connection = Connection(supabase, http)
         self._public, self._link_s = media.wpp_media_public, media.wpp_media_link_s
         self._lock, self._prepared = threading.Lock(), False

@@ -57,14 +57,19 @@ class Connection:
         # own repetition of reads blocks for 7 s.
         http = self._http or self._made()
         options = ClientOptions(
-            auto_refresh_token=False, persist_session=False, postgrest_client_retry=False, httpx_client=http
+            auto_refresh_token=False,
+            persist_session=False,
+            postgrest_client_retry=False,
+            httpx_client=http,
         )
         key = self._settings.supabase_service_role_key.get_secret_value()
         return create_client(str(self._settings.supabase_url).rstrip("/"), key, options)
 
     def _made(self) -> httpx.Client:
         self._own = httpx.Client(
-            transport=PoolTransport(CONNECTIONS, KEEPALIVE_S), timeout=TIMEOUT, follow_redirects=True
+            transport=PoolTransport(CONNECTIONS, KEEPALIVE_S),
+            timeout=TIMEOUT,
+            follow_redirects=True,
         )
         return self._own
 
@@ -90,7 +95,11 @@ def translated(whole_s: float = WHOLE_S) -> Iterator[None]:
     except APIError as error:
         raise _database_error(error) from error
     except AuthApiError as error:
-        kind = DatabaseError if 400 <= error.status < 500 and error.status != 429 else DatabaseUnavailableError
+        kind = (
+            DatabaseError
+            if 400 <= error.status < 500 and error.status != 429
+            else DatabaseUnavailableError
+        )
         raise _said(kind, error.message) from error
     except (AuthRetryableError, httpx.TransportError) as error:
         raise _said(DatabaseUnavailableError, f"does not answer: {type(error).__name__}") from error

@@ -19,7 +19,14 @@ class Letters(Calls):
     def dead_letters(self, query: DeadLetterQuery) -> list[DeadLetter]:
         """Return matching dead letters, the newest first, at most `limit`: to be looked at."""
         with translated():
-            rows = self._letters(query).order("at", desc=True).order("id").limit(query.limit).execute().data
+            rows = (
+                self._letters(query)
+                .order("at", desc=True)
+                .order("id")
+                .limit(query.limit)
+                .execute()
+                .data
+            )
         return [DeadLetter.model_validate(row) for row in rows]
 
     def every_dead_letter(self, query: DeadLetterQuery) -> Iterator[DeadLetter]:
@@ -36,7 +43,9 @@ class Letters(Calls):
             if len(letters) < PAGE:
                 return
             after = letters[-1].accepted_at.isoformat()
-            beyond = f'accepted_at.gt."{after}",and(accepted_at.eq."{after}",id.gt.{letters[-1].id})'
+            beyond = (
+                f'accepted_at.gt."{after}",and(accepted_at.eq."{after}",id.gt.{letters[-1].id})'
+            )
             found = self._letters(query).or_(beyond)
 
     def count_dead_letters(self, query: DeadLetterQuery) -> int:
@@ -52,7 +61,11 @@ class Letters(Calls):
         for start in range(0, len(ids), IDS_AT_ONCE):
             some = [str(each) for each in ids[start : start + IDS_AT_ONCE]]
             with translated():
-                letters = self._connection.client.table("wpp_dead_letters").update(replayed).in_("id", some)
+                letters = (
+                    self._connection.client.table("wpp_dead_letters")
+                    .update(replayed)
+                    .in_("id", some)
+                )
                 letters.lte("at", at.isoformat()).execute()
 
     def _letters(self, query: DeadLetterQuery, columns: str = COLUMNS, **how: Any) -> Any:

@@ -36,7 +36,11 @@ class Policies(Calls):
         while True:
             with translated():
                 found: Any = self._connection.client.table("wpp_policies").select("organization_id")
-                found = found.eq("unknown", "resend").gt("organization_id", last).order("organization_id")
+                found = (
+                    found.eq("unknown", "resend")
+                    .gt("organization_id", last)
+                    .order("organization_id")
+                )
                 rows = cast("list[dict[str, str]]", found.limit(PAGE).execute().data)
             yield from (UUID(row["organization_id"]) for row in rows)
             if len(rows) < PAGE:

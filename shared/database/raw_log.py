@@ -44,7 +44,9 @@ class RawLog(Calls):
     def latest(self, query: LogQuery, limit: int) -> list[LoggedEvent]:
         """Return matching webhooks, the newest first: to be looked at."""
         with translated():
-            rows = self._matching(query).order("at", desc=True).order("id").limit(limit).execute().data
+            rows = (
+                self._matching(query).order("at", desc=True).order("id").limit(limit).execute().data
+            )
         return [LoggedEvent.model_validate(row) for row in rows]
 
     def find(self, query: LogQuery) -> Iterator[LoggedEvent]:

@@ -12,7 +12,9 @@ from shared.phones import DEFAULT_REGION
 
 
 class Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
 
 class Refused(Row):
@@ -54,8 +56,12 @@ class Integration(Row):
     qr_at: datetime | None = None
     last_inbound_at: datetime | None = None
     last_ack_at: datetime | None = None
-    awaited_since: datetime | None = Field(default=None, description="A message went out; nothing was heard since.")
-    region: str = Field(default=DEFAULT_REGION, description="Whose numbers its organization writes without a code.")
+    awaited_since: datetime | None = Field(
+        default=None, description="A message went out; nothing was heard since."
+    )
+    region: str = Field(
+        default=DEFAULT_REGION, description="Whose numbers its organization writes without a code."
+    )
 
     @field_validator("account", mode="before")
     @classmethod

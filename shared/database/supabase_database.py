@@ -106,18 +106,26 @@ class Database(Letters, Policies, Upkeep):
         msg = f"integration {integration_id} was removed while it was saved"
         raise DatabaseError(msg)
 
-    def change_integration(self, integration_id: UUID, organization_id: UUID, **values: Any) -> bool:
+    def change_integration(
+        self, integration_id: UUID, organization_id: UUID, **values: Any
+    ) -> bool:
         """Set columns of an organization's integration (`name`, `is_enabled`). False: it has no such."""
         with translated():
             table = self._connection.client.table("messenger_integrations").update(storable(values))
             equal = _both(integration_id, organization_id)
-            found = table.eq("id", equal["integration_id"]).eq("organization_id", equal["organization_id"])
+            found = table.eq("id", equal["integration_id"]).eq(
+                "organization_id", equal["organization_id"]
+            )
             return bool(found.eq("provider", "wpp").execute().data)
 
-    def session_history(self, integration_id: UUID, organization_id: UUID, limit: int = 100) -> list[SessionChange]:
+    def session_history(
+        self, integration_id: UUID, organization_id: UUID, limit: int = 100
+    ) -> list[SessionChange]:
         """Return the changes of a number's state, the latest first; also those of a number that was removed."""
         with translated():
-            found = self._connection.client.table("wpp_session_history").select("status, reason, error, account, at")
+            found = self._connection.client.table("wpp_session_history").select(
+                "status, reason, error, account, at"
+            )
             for column, value in _both(integration_id, organization_id).items():
                 found = found.eq(column, value)
             rows = found.order("at", desc=True).order("id", desc=True).limit(limit).execute().data
@@ -144,16 +152,27 @@ class Database(Letters, Policies, Upkeep):
 
     def message(self, message_id: UUID, organization_id: UUID) -> StoredMessage | None:
         rows = self._rows(
-            "chat_messages", MESSAGE_COLUMNS, id=str(message_id), organization_id=str(organization_id), limit=1
+            "chat_messages",
+            MESSAGE_COLUMNS,
+            id=str(message_id),
+            organization_id=str(organization_id),
+            limit=1,
         )
         return StoredMessage.model_validate(rows[0]) if rows else None
 
     def message_history(self, message_id: UUID, organization_id: UUID) -> list[StatusChange]:
         """Return what was said of a message, the earliest first."""
         with translated():
-            found = self._connection.client.table("wpp_message_history").select("status, at, source, error")
-            found = found.eq("message_id", str(message_id)).eq("organization_id", str(organization_id))
-            return [StatusChange.model_validate(row) for row in found.order("at").order("status").execute().data]
+            found = self._connection.client.table("wpp_message_history").select(
+                "status, at, source, error"
+            )
+            found = found.eq("message_id", str(message_id)).eq(
+                "organization_id", str(organization_id)
+            )
+            return [
+                StatusChange.model_validate(row)
+                for row in found.order("at").order("status").execute().data
+            ]
 
     def organization_of_user(self, jwt: str) -> UUID | None:
         """Return the organization of a signed-in user, or None when Supabase refuses the token or knows none."""
@@ -164,7 +183,9 @@ class Database(Letters, Policies, Upkeep):
             raise
         except DatabaseError:
             return None
-        rows = self._rows("profiles", "organization_id", id=answer.user.id, limit=1) if answer else []
+        rows = (
+            self._rows("profiles", "organization_id", id=answer.user.id, limit=1) if answer else []
+        )
         return UUID(rows[0]["organization_id"]) if rows and rows[0]["organization_id"] else None
 
     def api_key(self, account: str) -> SecretStr:
@@ -187,12 +208,19 @@ class Database(Letters, Policies, Upkeep):
     def save(self, account: str, token: Token) -> None:
         """Store a token beside the other settings, unless a later one is there."""
         expires_at_ms = int(token.expires_at.timestamp() * 1000)
-        self._call("wpp_save_token", account=account, token=token.value.get_secret_value(), expires_at_ms=expires_at_ms)
+        self._call(
+            "wpp_save_token",
+            account=account,
+            token=token.value.get_secret_value(),
+            expires_at_ms=expires_at_ms,
+        )
 
     def _integrations(self, column: str, value: str) -> list[Integration]:
         with translated():
             found = self._connection.client.table("wpp_numbers").select("*").eq(column, value)
-            rows = found.order("is_primary", desc=True).order("created_at").order("id").execute().data
+            rows = (
+                found.order("is_primary", desc=True).order("created_at").order("id").execute().data
+            )
         return list(_readable(rows))
 
     def _settings(self, account: str) -> dict[str, Any]:
@@ -216,7 +244,9 @@ def _token(settings: dict[str, Any]) -> Token | None:
     if not isinstance(value, str) or end_ms is None:
         return None
     try:
-        return Token(SecretStr(value), generation=0, expires_at=datetime.fromtimestamp(end_ms / 1000, UTC))
+        return Token(
+            SecretStr(value), generation=0, expires_at=datetime.fromtimestamp(end_ms / 1000, UTC)
+        )
     except (ValueError, OverflowError, OSError):  # no time that a calendar has
         return None
 

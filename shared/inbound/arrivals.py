@@ -10,13 +10,23 @@ from typing import Any
 from shared.events import utc_now
 from shared.inbound import ids
 from shared.inbound.chats import Chat, find, has_own_id, is_own
-from shared.inbound.dialects import SERVICE_WORDS, SESSION_WORDS, STATES, TYPES, ArrivalType, plain, status
+from shared.inbound.dialects import (
+    SERVICE_WORDS,
+    SESSION_WORDS,
+    STATES,
+    TYPES,
+    ArrivalType,
+    plain,
+    status,
+)
 from shared.inbound.shapes import Shape, first, identifier, moment, read, text
 
 RETRY_WINDOW_S = 120
 """Two equal events that carry neither an id nor a time are one event within this time, else two."""
 
-_VOLATILE = frozenset({"attempt", "attempts", "retry", "retries", "retrycount", "retry_count", "deliveryattempt"})
+_VOLATILE = frozenset(
+    {"attempt", "attempts", "retry", "retries", "retrycount", "retry_count", "deliveryattempt"}
+)
 """What the platform may change from one try to the next."""
 _MAX_LEVELS = 64
 _LONG = 4096
@@ -52,7 +62,9 @@ class Arrival:
         return self.peer or self.hidden
 
 
-def describe(payload: Mapping[str, Any], account: str, accepted_at: datetime | None = None) -> Arrival:
+def describe(
+    payload: Mapping[str, Any], account: str, accepted_at: datetime | None = None
+) -> Arrival:
     """Return what arrived for `account`; never raises. `accepted_at` stands in where no time is told."""
     accepted_at = accepted_at or utc_now()
     shape = read(payload)
@@ -114,7 +126,11 @@ def _placed(kind: ArrivalType, chat: Chat) -> ArrivalType:
     if kind in ("message", "echo") and chat.kind == "nobody":
         return "unknown"
     crowd = chat.kind == "crowd" and kind in (*_CHATS, "status")
-    return "ignored_chat" if crowd or (chat.kind == "service" and kind in ("message", "echo")) else kind
+    return (
+        "ignored_chat"
+        if crowd or (chat.kind == "service" and kind in ("message", "echo"))
+        else kind
+    )
 
 
 def _time(kind: ArrivalType, told: datetime | None, accepted_at: datetime) -> datetime:
@@ -132,7 +148,12 @@ def _time(kind: ArrivalType, told: datetime | None, accepted_at: datetime) -> da
 
 
 def _identities(
-    payload: Mapping[str, Any], shape: Shape, kind: ArrivalType, accepted_at: datetime, *, timed: bool
+    payload: Mapping[str, Any],
+    shape: Shape,
+    kind: ArrivalType,
+    accepted_at: datetime,
+    *,
+    timed: bool,
 ) -> tuple[str, str | None]:
     """Return what two tries of an event have in common and two events do not, and `Arrival.earlier`.
 
@@ -166,12 +187,24 @@ def _stable(name: str, value: Any, level: int) -> Any:
     if level > _MAX_LEVELS:
         return type(value).__name__
     if isinstance(value, dict):
-        kept = ((str(key), item) for key, item in value.items() if str(key).lower() not in _VOLATILE)
+        kept = (
+            (str(key), item) for key, item in value.items() if str(key).lower() not in _VOLATILE
+        )
         return {key: _stable(key, item, level + 1) for key, item in kept}
     if isinstance(value, list):
         return [_stable(name, item, level + 1) for item in value]
     if not isinstance(value, str):
-        return value if isinstance(value, float | bool | None) else hex(value) if isinstance(value, int) else str(value)
+        return (
+            value
+            if isinstance(value, float | bool | None)
+            else hex(value)
+            if isinstance(value, int)
+            else str(value)
+        )
     if name.lower().endswith("url"):
         value = value.partition("?")[0]  # a link to a file is signed anew for each try
-    return value if len(value) <= _LONG else hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
+    return (
+        value
+        if len(value) <= _LONG
+        else hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
+    )

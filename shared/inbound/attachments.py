@@ -59,7 +59,9 @@ def is_blob(value: Any) -> bool:
 
     So may what somebody has written: to be asked only where there may be a file.
     """
-    return isinstance(value, str) and bool(_BASE64.match(value) or (value[:5] == "data:" and _DATA_URL.match(value)))
+    return isinstance(value, str) and bool(
+        _BASE64.match(value) or (value[:5] == "data:" and _DATA_URL.match(value))
+    )
 
 
 def file_type(attachment: Attachment, kind: str) -> str:
@@ -72,7 +74,9 @@ def file_type(attachment: Attachment, kind: str) -> str:
 def file_name(attachment: Attachment, kind: str) -> str:
     """Return a name that is safe as a file's name and in a storage key, with an extension where one is known."""
     name = re.split(r"[/\\]", attachment.name or "")[-1]
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffd]", "", name)
+    name = re.sub(
+        r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffd]", "", name
+    )
     name = re.sub(r'[<>:"|?*%#{}^~\[\]`&$+=@,;]+|\s+', "_", name).strip("._ ")
     stem, extension = name.rsplit(".", 1) if _extension(name) else (name, "")
     if not stem or stem.lower() == "file":
@@ -101,7 +105,10 @@ def _read(media: Mapping[str, Any]) -> Attachment:
     if url and url[:5].lower() == "data:":
         body, url = body or url, None
     prefix = _DATA_URL.match(body) if body else None
-    mimes = (first(media, "mimetype", "mime", "mimeType", "contentType"), prefix[1] if prefix else None)
+    mimes = (
+        first(media, "mimetype", "mime", "mimeType", "contentType"),
+        prefix[1] if prefix else None,
+    )
     return Attachment(
         base64=body[prefix.end() :] if body and prefix else body,
         url=url,

@@ -48,8 +48,14 @@ def find(fields: Mapping[str, Any], *, own: bool) -> Chat:
     For our own messages some versions give the peer in `from`, some the account's own number there and the peer in
     `to`: where anything names the chat itself, `from` is not asked.
     """
-    chat = [*_texts(fields, "chatId", "chat_id", "remoteJid"), *(match[2] for match in _serialized_ids(fields))]
-    sender = [*_texts(fields, "from", "senderPn", "raw_from", "rawFrom"), *_texts(members(fields, "sender"), "id")]
+    chat = [
+        *_texts(fields, "chatId", "chat_id", "remoteJid"),
+        *(match[2] for match in _serialized_ids(fields)),
+    ]
+    sender = [
+        *_texts(fields, "from", "senderPn", "raw_from", "rawFrom"),
+        *_texts(members(fields, "sender"), "id"),
+    ]
     written_to = [*chat, *_texts(fields, "to", "raw_to", "recipient")]
     addresses = (written_to or sender) if own else [*sender, *chat]
     servers = {_server(address) for address in (*written_to, *sender)}
@@ -76,7 +82,16 @@ def person(fields: Mapping[str, Any]) -> str | None:
     """Return the display name that the sender gave themselves, or None."""
     sender = members(fields, "sender")
     names = (
-        *_texts(fields, "notifyName", "pushName", "pushname", "senderName", "notify_name", "push_name", "sender_name"),
+        *_texts(
+            fields,
+            "notifyName",
+            "pushName",
+            "pushname",
+            "senderName",
+            "notify_name",
+            "push_name",
+            "sender_name",
+        ),
         *_texts(sender, "pushname", "pushName", "name", "formattedName", "shortName"),
     )
     return next((name[:255] for name in names if re.search(r"[^\W\d_]|[^\x00-\x7f]", name)), None)

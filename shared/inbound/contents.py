@@ -12,7 +12,9 @@ from shared.inbound.dialects import CONTENTS, plain
 from shared.inbound.shapes import Shape, first, identifier, members, text, truth
 from shared.outcomes import Content
 
-_PLACEHOLDER = re.compile(r"\s*\[(image|video|audio|document|file|sticker|voice|media|ptt)\]\s*", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"\s*\[(image|video|audio|document|file|sticker|voice|media|ptt)\]\s*", re.IGNORECASE
+)
 WRITTEN = ("text", "body", "message", "content")
 """Where a message's words stand; beside a file, or in place of it, they may be the file itself."""
 _MAX_CARDS = 10
@@ -106,7 +108,10 @@ def _place(fields: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     named = {
         name: found[:1024]
-        for name, value in (("name", first(where, "name", "loc", "description")), ("address", where.get("address")))
+        for name, value in (
+            ("name", first(where, "name", "loc", "description")),
+            ("address", where.get("address")),
+        )
         if (found := text(value))
     }
     return {"lat": lat, "lng": lng, **named}
@@ -123,7 +128,10 @@ def _degrees(value: Any, limit: float) -> float | None:
 def _cards(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return name and phones of each vCard, as the sender's phone book has them."""
     several = first(fields, "vcardList", "contacts", "vCards")
-    found = [*(several[:_MAX_CARDS] if isinstance(several, list) else ()), *(fields.get(n) for n in _CARD_FIELDS)]
+    found = [
+        *(several[:_MAX_CARDS] if isinstance(several, list) else ()),
+        *(fields.get(n) for n in _CARD_FIELDS),
+    ]
     cards = [first(card, "vcard") if isinstance(card, dict) else card for card in found]
     return [_card(card[:_MAX_CARD]) for card in cards if is_card(card)][:_MAX_CARDS]
 
@@ -138,11 +146,16 @@ def is_card(value: Any) -> bool:
 def _card(card: str) -> dict[str, Any]:
     name = re.search(r"^FN[^:\r\n]*:([^\r\n]+)", card, re.MULTILINE)
     phones = re.findall(r"^(?:item[0-9]+\.)?TEL[^:\r\n]*:([^\r\n]+)", card, re.MULTILINE)
-    return {"name": name[1].strip()[:255] if name else "", "phones": [phone.strip()[:64] for phone in phones[:5]]}
+    return {
+        "name": name[1].strip()[:255] if name else "",
+        "phones": [phone.strip()[:64] for phone in phones[:5]],
+    }
 
 
 def _circumstances(fields: Mapping[str, Any]) -> dict[str, Any]:
-    quoted = identifier(first(fields, "quotedMsgId", "quotedMessageId", "quotedStanzaID", "replyTo"))
+    quoted = identifier(
+        first(fields, "quotedMsgId", "quotedMessageId", "quotedStanzaID", "replyTo")
+    )
     forwarded = truth(fields.get("isForwarded"))
     return ({"reply_to": quoted} if quoted else {}) | ({"forwarded": True} if forwarded else {})
 
@@ -152,6 +165,9 @@ def _stand_in(content: Content, word: str, metadata: Mapping[str, Any]) -> str:
     if place := metadata.get("location"):
         return str(place.get("name") or place.get("address") or f"{place['lat']}, {place['lng']}")
     if cards := metadata.get("contacts"):
-        return "\n".join(", ".join(filter(None, (card["name"], *card["phones"]))) or "[Contact]" for card in cards)
+        return "\n".join(
+            ", ".join(filter(None, (card["name"], *card["phones"]))) or "[Contact]"
+            for card in cards
+        )
     label = word.replace(".", " ") if content == "other" else content
     return f"[{(label if label != 'text' else 'empty message')[:64].capitalize()}]"

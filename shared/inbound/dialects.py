@@ -34,13 +34,25 @@ _TYPES: dict[ArrivalType, str] = {
     "revoke": """revoke revoked message.revoke message.revoked message.revoke.everyone message.deleted
         onrevokedmessage""",
 }
-TYPES: dict[str, ArrivalType] = {word: kind for kind, words in _TYPES.items() for word in words.split()}
+TYPES: dict[str, ArrivalType] = {
+    word: kind for kind, words in _TYPES.items() for word in words.split()
+}
 
-SESSION_WORDS = frozenset({"status", "session.status", "session.state", "connection.update", "status.find"})
+SESSION_WORDS = frozenset(
+    {"status", "session.status", "session.state", "connection.update", "status.find"}
+)
 """Types that say neither what became of a message nor of a session: their `status` or `state` does."""
 
 SERVICE_WORDS = frozenset(
-    {"e2e.notification", "notification", "notification.template", "protocol", "gp2", "ciphertext", "presence"}
+    {
+        "e2e.notification",
+        "notification",
+        "notification.template",
+        "protocol",
+        "gp2",
+        "ciphertext",
+        "presence",
+    }
 )
 """What WhatsApp writes into a chat by itself: nobody said it, so it makes no message."""
 
@@ -52,13 +64,17 @@ _STATUSES: dict[Status, str] = {
     "failed": "failed error dead undelivered rejected message.failed",
     "deleted": "deleted revoked",
 }
-STATUSES: dict[str, Status] = {word: status for status, words in _STATUSES.items() for word in words.split()}
+STATUSES: dict[str, Status] = {
+    word: status for status, words in _STATUSES.items() for word in words.split()
+}
 
 _STATES: dict[SessionState, str] = {
     "connected": "connected ready open inchat islogged qrreadsuccess normal",
     "disconnected": "offline disconnected logout loggedout close closed notlogged browserclose unpaired conflict",
 }
-STATES: dict[str, SessionState] = {word: state for state, words in _STATES.items() for word in words.split()}
+STATES: dict[str, SessionState] = {
+    word: state for state, words in _STATES.items() for word in words.split()
+}
 
 _CONTENTS: dict[Content, str] = {
     "text": "chat text conversation",
@@ -71,7 +87,9 @@ _CONTENTS: dict[Content, str] = {
     "location": "location live.location",
     "contact": "vcard multi.vcard contact contacts",
 }
-CONTENTS: dict[str, Content] = {word: content for content, words in _CONTENTS.items() for word in words.split()}
+CONTENTS: dict[str, Content] = {
+    word: content for content, words in _CONTENTS.items() for word in words.split()
+}
 
 ACKS: dict[int, Status] = {0: "queued", 1: "sent", 2: "delivered", 3: "read", 4: "read"}
 """WhatsApp's acknowledgements by number: 4 is "played". Below 0 it failed."""

@@ -12,7 +12,9 @@ from shared.inbound.shapes import scrub_number, scrub_text, text
 
 MAX_BYTES = 131_072
 
-_SECRET = re.compile(r"api_?key|token|secret|password|authorization|cookie|jwt|media_?key", re.IGNORECASE)
+_SECRET = re.compile(
+    r"api_?key|token|secret|password|authorization|cookie|jwt|media_?key", re.IGNORECASE
+)
 _PAIRING = frozenset({"qr", "qrcode", "qr_code", "urlcode", "pairingcode"})
 """Whoever scans it has the account."""
 _FILES = frozenset({"base64", "mediabase64", "thumbnail", "jpegthumbnail"})
@@ -29,7 +31,9 @@ def excerpt(payload: Mapping[str, Any], *, is_text: bool = False) -> dict[str, A
     `is_text`: it is a message of words, which stay words however much they look like a file.
     """
     for characters, values in _LIMITS:
-        kept: dict[str, Any] = _Keeper(characters, iter(range(values))).keep("", payload, _MAX_LEVELS, is_text=is_text)
+        kept: dict[str, Any] = _Keeper(characters, iter(range(values))).keep(
+            "", payload, _MAX_LEVELS, is_text=is_text
+        )
         if len(json.dumps(kept)) <= MAX_BYTES:
             return kept
     return {"omitted": f"{len(payload)} fields, too large for the log"}
@@ -50,16 +54,22 @@ class _Keeper:
         if levels == 0:
             return f"[{len(value)} members omitted]"
         if isinstance(value, list):
-            kept_items = [self.keep(name, item, levels - 1, is_text=is_text) for item in self._few(value)]
+            kept_items = [
+                self.keep(name, item, levels - 1, is_text=is_text) for item in self._few(value)
+            ]
             left = len(value) - len(kept_items)
             return [*kept_items, f"[{left} omitted]"] if left else kept_items
         is_text = is_text and not _brings_file(value)
         fields = ((scrub_text(str(key))[:128], item) for key, item in self._few(value.items()))
         kept = {
-            key: "[secret]" if _is_secret(key, item) else self.keep(key, item, levels - 1, is_text=is_text)
+            key: "[secret]"
+            if _is_secret(key, item)
+            else self.keep(key, item, levels - 1, is_text=is_text)
             for key, item in fields
         }
-        return kept if len(kept) == len(value) else kept | {"…": f"[{len(value) - len(kept)} omitted]"}
+        return (
+            kept if len(kept) == len(value) else kept | {"…": f"[{len(value) - len(kept)} omitted]"}
+        )
 
     def _few(self, items: Iterable[_Item]) -> Iterator[_Item]:
         return (item for item, _ in zip(items, self._values, strict=False))
@@ -71,7 +81,11 @@ class _Keeper:
         if name.endswith("url"):
             value = re.sub(r"\?.*", "?[signature]", value, flags=re.DOTALL)
         value, limit = scrub_text(value), self._limit
-        return value if len(value) <= limit else f"{value[:limit]}… [{len(value) - limit} characters omitted]"
+        return (
+            value
+            if len(value) <= limit
+            else f"{value[:limit]}… [{len(value) - limit} characters omitted]"
+        )
 
 
 def _brings_file(fields: Mapping[str, Any]) -> bool:

@@ -10,7 +10,15 @@ MAX_LISTED = 1000
 """Messages that one status may name: a phone that was off for weeks reads many at once."""
 
 _TARGETS = (
-    *("targetMessageId", "reactedMessageId", "originalMessageId", "parentMsgId", "parentMsgKey", "msgId", "refId"),
+    *(
+        "targetMessageId",
+        "reactedMessageId",
+        "originalMessageId",
+        "parentMsgId",
+        "parentMsgKey",
+        "msgId",
+        "refId",
+    ),
     *("waMessageId", "messageId", "message_id", "taskId", "id"),
 )
 
@@ -65,4 +73,6 @@ def _id(shape: Shape, *names: str) -> str | None:
 
 
 def _ids(task: str | None, whatsapp: str | None, *more: str | None) -> Ids:
-    return Ids(task, whatsapp, tuple(dict.fromkeys(name for name in (task, whatsapp, *more) if name)))
+    return Ids(
+        task, whatsapp, tuple(dict.fromkeys(name for name in (task, whatsapp, *more) if name))
+    )

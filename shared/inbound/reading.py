@@ -35,7 +35,9 @@ _REPORTS: dict[ArrivalType, Callable[[Arrival, Shape], Made]] = {
 def outcomes(arrival: Arrival, event: WebhookEvent) -> list[Outcome]:
     """Return what Supabase is told of an event, its log entry last; never raises."""
     made, became, error = _made(arrival, event)
-    is_text = any(isinstance(each, EditOutcome) or getattr(each, "content", None) == "text" for each in made)
+    is_text = any(
+        isinstance(each, EditOutcome) or getattr(each, "content", None) == "text" for each in made
+    )
     log = LogOutcome(
         at=event.accepted_at,
         id=event.id,

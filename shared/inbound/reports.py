@@ -9,7 +9,14 @@ from shared.inbound.chats import is_own
 from shared.inbound.contents import written
 from shared.inbound.dialects import status as known_status
 from shared.inbound.shapes import Shape, first, members, text
-from shared.outcomes import EditOutcome, Outcome, ReactionOutcome, SessionOutcome, Status, StatusOutcome
+from shared.outcomes import (
+    EditOutcome,
+    Outcome,
+    ReactionOutcome,
+    SessionOutcome,
+    Status,
+    StatusOutcome,
+)
 
 MAX_QR = 65_536
 """Characters. A pairing string has about 240, a picture of one a few thousand."""
@@ -40,7 +47,9 @@ def revoke(arrival: Arrival, shape: Shape) -> Made:
     named = ids.of_target(shape)
     if not named.every:
         return [], "no_ids"
-    gone = StatusOutcome(at=arrival.at, account=arrival.account, external_ids=list(named.every), status="deleted")
+    gone = StatusOutcome(
+        at=arrival.at, account=arrival.account, external_ids=list(named.every), status="deleted"
+    )
     return [gone], "revoke"
 
 
@@ -48,7 +57,9 @@ def edit(arrival: Arrival, shape: Shape) -> Made:
     named, new = ids.of_target(shape), written(shape.fields)
     if not (named.every and new):
         return [], "no_ids" if new else "no_text"
-    edited = EditOutcome(at=arrival.at, account=arrival.account, external_ids=list(named.every), text=new)
+    edited = EditOutcome(
+        at=arrival.at, account=arrival.account, external_ids=list(named.every), text=new
+    )
     return [edited], "edit"
 
 
@@ -60,7 +71,9 @@ def reaction(arrival: Arrival, shape: Shape) -> Made:
     if not (arrival.peer or own):
         return [], "no_peer"
     nested = first(members(shape.fields, "reaction"), "emoji", "text")
-    emoji = text(first(shape.fields, "emoji", "reactionText", "reaction", "text", "body")) or text(nested)
+    emoji = text(first(shape.fields, "emoji", "reactionText", "reaction", "text", "body")) or text(
+        nested
+    )
     reacted = ReactionOutcome(
         at=arrival.at,
         account=arrival.account,
@@ -87,7 +100,11 @@ def qr(arrival: Arrival, shape: Shape) -> Made:
     if not code or len(code) > MAX_QR:
         return [], "no_qr"
     issued = SessionOutcome(
-        at=arrival.at, account=arrival.account, status="qr_issued", qr=code, reason=arrival.event_type
+        at=arrival.at,
+        account=arrival.account,
+        status="qr_issued",
+        qr=code,
+        reason=arrival.event_type,
     )
     return [issued], "qr"
 
@@ -97,7 +114,11 @@ def _now(arrival: Arrival, shape: Shape, now: Status | None) -> Made:
     about = ids.of_several(shape)
     if now is None or not about:
         return [], "unknown_status" if now is None else "no_ids"
-    error = _reason(shape) or f"the platform gave it up ({arrival.event_type})" if now == "failed" else None
+    error = (
+        _reason(shape) or f"the platform gave it up ({arrival.event_type})"
+        if now == "failed"
+        else None
+    )
     return [
         StatusOutcome(
             at=arrival.at,
@@ -116,6 +137,8 @@ def _reason(shape: Shape) -> str | None:
     """Return why, in the platform's words. A field named `message` may hold what was to be sent: it is left alone."""
     for name in ("reason", "error", "errorMessage", "lastError", "description"):
         value = shape.fields.get(name)
-        if found := text(value) or text(first(members(shape.fields, name), "message", "reason", "code")):
+        if found := text(value) or text(
+            first(members(shape.fields, name), "message", "reason", "code")
+        ):
             return found[:500]
     return None

@@ -62,7 +62,11 @@ def read(payload: Mapping[str, Any]) -> Shape:
     """Return what an event says, whichever shape it has."""
     data = payload.get("data")
     flat = _says_something(payload) or not isinstance(data, dict)
-    fields = payload if flat else {k: v for k, v in payload.items() if k not in _ENVELOPE} | dict(data or {})
+    fields = (
+        payload
+        if flat
+        else {k: v for k, v in payload.items() if k not in _ENVELOPE} | dict(data or {})
+    )
     words = tuple(word for word in (text(payload.get("type")), text(payload.get("event"))) if word)
     if not words and not flat and (inner := text(fields.get("type"))):
         words = (inner,)
@@ -79,7 +83,10 @@ def read(payload: Mapping[str, Any]) -> Shape:
 
 def moment(shape: Shape, accepted_at: datetime) -> datetime | None:
     """Return when it happened by the platform's clock, or None where it says nothing believable."""
-    for value in (*(shape.fields.get(name) for name in ("timestamp", "t", "messageTimestamp")), shape.created):
+    for value in (
+        *(shape.fields.get(name) for name in ("timestamp", "t", "messageTimestamp")),
+        shape.created,
+    ):
         at = _time(value)
         if at and _EPOCH <= at <= accepted_at + _CLOCK_SKEW:
             return at
@@ -88,7 +95,9 @@ def moment(shape: Shape, accepted_at: datetime) -> datetime | None:
 
 def first(fields: Mapping[str, Any], *names: str) -> Any:
     """Return the first of the named fields that holds something, or None."""
-    return next((fields[name] for name in names if fields.get(name) not in (None, "", [], {})), None)
+    return next(
+        (fields[name] for name in names if fields.get(name) not in (None, "", [], {})), None
+    )
 
 
 def text(value: Any) -> str | None:
@@ -111,7 +120,11 @@ def identifier(value: Any) -> str | None:
 
 def truth(value: Any) -> bool:
     """Return whether a flag is set: true, 1, "true"."""
-    return value is True or value == 1 or (isinstance(value, str) and value.strip().lower() in ("true", "1"))
+    return (
+        value is True
+        or value == 1
+        or (isinstance(value, str) and value.strip().lower() in ("true", "1"))
+    )
 
 
 def members(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -136,12 +149,18 @@ def scrub_number(value: Any) -> Any:
 
 def _says_something(payload: Mapping[str, Any]) -> bool:
     sender = first(payload, "from", "raw_from", "chatId")
-    return sender is not None and any(payload.get(name) is not None for name in ("text", "body", "media"))
+    return sender is not None and any(
+        payload.get(name) is not None for name in ("text", "body", "media")
+    )
 
 
 def _unpack(body: dict[str, Any]) -> list[dict[str, Any]]:
     if events := _objects(body.get("events")):
-        return [part for event in events for part in _unpack_data({**_common(body, "account", "session"), **event})]
+        return [
+            part
+            for event in events
+            for part in _unpack_data({**_common(body, "account", "session"), **event})
+        ]
     return _unpack_data(body)
 
 
@@ -151,7 +170,8 @@ def _unpack_data(body: dict[str, Any]) -> list[dict[str, Any]]:
     common = _common(body, "type", "event", "created", "account", "session")
     named = identifier(body.get("id"))
     return [
-        {**({"id": f"{named}#{place}"} if named else {}), **common, "data": item} for place, item in enumerate(data)
+        {**({"id": f"{named}#{place}"} if named else {}), **common, "data": item}
+        for place, item in enumerate(data)
     ]
 
 
@@ -162,7 +182,9 @@ def _common(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     """Return a list of objects, or an empty one for anything else."""
-    return value if isinstance(value, list) and all(isinstance(item, dict) for item in value) else []
+    return (
+        value if isinstance(value, list) and all(isinstance(item, dict) for item in value) else []
+    )
 
 
 def _scrub(value: Any, depth: int) -> Any:

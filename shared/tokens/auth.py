@@ -24,7 +24,9 @@ class TokenAuth(httpx.Auth):
     def __init__(self, cache: TokenCache, account: str) -> None:
         self._cache, self._account = cache, account
 
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def sync_auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
         token: Token | None = None
         for _ in range(2):
             with self._nothing_sent():
@@ -38,7 +40,9 @@ class TokenAuth(httpx.Auth):
 
     def _other_than(self, refused: Token | None) -> Token:
         left_s = min(LONGEST_S, remaining())
-        return self._cache.get(self._account, timeout_s=left_s, not_generation=refused.generation if refused else None)
+        return self._cache.get(
+            self._account, timeout_s=left_s, not_generation=refused.generation if refused else None
+        )
 
     @contextmanager
     def _nothing_sent(self) -> Iterator[None]:

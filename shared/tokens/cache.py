@@ -16,7 +16,13 @@ import structlog
 from pydantic import SecretStr
 
 from shared.deadline import within
-from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, TokenPausedError, UnavailableError
+from shared.errors import (
+    InvalidApiKeyError,
+    LimitedError,
+    PipelineError,
+    TokenPausedError,
+    UnavailableError,
+)
 from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Paused, Underway
 from shared.tokens.local import Local
 from shared.tokens.source import Found, Source
@@ -48,7 +54,9 @@ class TokenCache:
         self._refreshers = threading.BoundedSemaphore(4)
         self._saver = Saver(store, self._flights.is_newest)
 
-    def get(self, account: str, *, timeout_s: float = 20.0, not_generation: int | None = None) -> Token:
+    def get(
+        self, account: str, *, timeout_s: float = 20.0, not_generation: int | None = None
+    ) -> Token:
         """Return a token that counts and is not of `not_generation`, within `timeout_s` (or one flight).
 
         Begins to ask the platform itself only in the first half of `timeout_s`, or while there is time enough, and
@@ -66,7 +74,9 @@ class TokenCache:
             raise _late(account)
         try:
             with _redis_answers(account):
-                return slot.usable(self._clock(), not_generation) or self._get(account, end, not_generation)
+                return slot.usable(self._clock(), not_generation) or self._get(
+                    account, end, not_generation
+                )
         finally:
             slot.lock.release()
 
@@ -94,7 +104,9 @@ class TokenCache:
         self._local.drop(account, generation)
         times = self._times
         with _redis_answers(account):
-            return self._flights.drop(account, generation, times.young_s, times.strike_s, times.longest_strike_s)
+            return self._flights.drop(
+                account, generation, times.young_s, times.strike_s, times.longest_strike_s
+            )
 
     def is_refused(self, account: str) -> bool:
         """Return whether it is remembered that the account's key was refused, and nobody has repaired it since.
@@ -124,7 +136,9 @@ class TokenCache:
             left_s = end - now
             match self._ask(account, unwanted, may_mint=left_s >= enough_s):
                 case Held() as held:
-                    return self._local.keep(account, SecretStr(held.value), held.generation, held.life, now)
+                    return self._local.keep(
+                        account, SecretStr(held.value), held.generation, held.life, now
+                    )
                 case Elected(fence=fence, after_refusal=after_refusal):
                     if token := self._fly(account, fence, look=not after_refusal):
                         return token
@@ -143,10 +157,14 @@ class TokenCache:
         free = self._refreshers.acquire(blocking=False)
         handed_over = False
         try:
-            answer = self._flights.ask(account, unwanted=unwanted, may_mint=may_mint, may_ahead=free)
+            answer = self._flights.ask(
+                account, unwanted=unwanted, may_mint=may_mint, may_ahead=free
+            )
             if isinstance(answer, Held) and answer.fence:
                 work = (account, answer.fence)
-                threading.Thread(target=self._refresh, args=work, name=f"token-refresh-{account}", daemon=True).start()
+                threading.Thread(
+                    target=self._refresh, args=work, name=f"token-refresh-{account}", daemon=True
+                ).start()
                 handed_over = True
             return answer
         finally:
@@ -174,7 +192,9 @@ class TokenCache:
         if not self._flights.land(account, fence, found.value.get_secret_value(), found.life):
             return None
         life_s = round(found.life.left_s)
-        log.info("token.refreshed", account=account, generation=fence, life_s=life_s, stored=found.stored)
+        log.info(
+            "token.refreshed", account=account, generation=fence, life_s=life_s, stored=found.stored
+        )
         token = self._local.keep(account, found.value, fence, found.life, found.at)
         if not found.stored:
             self._saver.put(account, token)

@@ -118,7 +118,9 @@ class Flights:
 
     def land(self, account: str, fence: int, value: str, life: Life) -> bool:
         """Publish. False: a younger flight has, or the token ended on the way; ask again."""
-        return bool(self._run(account, "land", self.owner, fence, "ok", value, self._lease_ms, *life.in_ms))
+        return bool(
+            self._run(account, "land", self.owner, fence, "ok", value, self._lease_ms, *life.in_ms)
+        )
 
     def fail(self, account: str, fence: int, pause_s: float, longest_s: float) -> None:
         """Let nobody ask for `pause_s`, doubled with each failure in a row up to `longest_s`."""
@@ -135,13 +137,17 @@ class Flights:
         """Forget that the account's key was refused."""
         self._redis.delete(f"{_key(account)}:refused")
 
-    def drop(self, account: str, generation: int, young_s: float, pause_s: float, longest_s: float) -> bool:
+    def drop(
+        self, account: str, generation: int, young_s: float, pause_s: float, longest_s: float
+    ) -> bool:
         """Remove a token that was refused, if it is the stored one.
 
         The second one in a row that was younger than `young_s` pauses the account for `pause_s`, and each further one
         for twice as long, up to `longest_s`.
         """
-        return bool(self._run(account, "drop", generation, _ms(young_s), _ms(pause_s), _ms(longest_s)))
+        return bool(
+            self._run(account, "drop", generation, _ms(young_s), _ms(pause_s), _ms(longest_s))
+        )
 
     def is_newest(self, account: str, generation: int) -> bool:
         return int(self._redis.hget(_key(account), "gen") or 0) == generation

@@ -47,7 +47,9 @@ def whole_s(token: str) -> float | None:
     return min(exp - iat, LONGEST_S) if exp is not None and iat is not None and exp > iat else None
 
 
-def lifetime_s(token: str, *, platform_now_s: float | None = None, expires_in: object = None) -> float:
+def lifetime_s(
+    token: str, *, platform_now_s: float | None = None, expires_in: object = None
+) -> float:
     """Return the seconds that a token lives from its answer on.
 
     From `exp`, seen from the platform's own clock: the answer's Date where it has one (a token that the platform
@@ -60,7 +62,11 @@ def lifetime_s(token: str, *, platform_now_s: float | None = None, expires_in: o
     told = number(expires_in)
     told = min(told, LONGEST_S) if told is not None and told > 0 else None
     whole = whole_s(token) or LONGEST_S
-    for issued, longest in ((platform_now_s, LONGEST_S), (iat, LONGEST_S), (time.time(), told or LONGEST_S)):
+    for issued, longest in (
+        (platform_now_s, LONGEST_S),
+        (iat, LONGEST_S),
+        (time.time(), told or LONGEST_S),
+    ):
         if exp is not None and issued is not None and exp > issued:
             return _whole_seconds(min(exp - issued, whole, longest))
     return told or DEFAULT_S

@@ -58,5 +58,7 @@ class Source:
         """Return a token with its times. It may be as old as the question for it, which was asked at `started`."""
         at = self._clock()
         left_s = minted.life_s - (at - started)
-        whole_s = max(minted.life_s, minted.whole_s, lifetimes.whole_s(minted.value.get_secret_value()) or 0.0)
+        whole_s = max(
+            minted.life_s, minted.whole_s, lifetimes.whole_s(minted.value.get_secret_value()) or 0.0
+        )
         return Found(minted.value, self._times.life(left_s, whole_s), at, stored)

@@ -60,7 +60,13 @@ class TokenStore(Protocol):
 
 def fits_a_header(value: object) -> TypeGuard[str]:
     """Return whether a token can be sent at all: one with a line break, say, breaks the call before it leaves."""
-    return isinstance(value, str) and value.isascii() and value.isprintable() and value != "" and " " not in value
+    return (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isprintable()
+        and value != ""
+        and " " not in value
+    )
 
 
 def seconds_left(token: Token) -> float:

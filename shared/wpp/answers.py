@@ -87,7 +87,11 @@ class Answer:
     @property
     def calls_key_invalid(self) -> bool:
         """A refusal whose words, whatever else they quote, say that the key is no good."""
-        return 400 <= self.status < 500 and self.status != 429 and bool(KEY_INVALID.search(self.body[:4096]))
+        return (
+            400 <= self.status < 500
+            and self.status != 429
+            and bool(KEY_INVALID.search(self.body[:4096]))
+        )
 
     @property
     def denies_connection(self) -> bool:
@@ -148,7 +152,9 @@ class Answer:
             express = ROUTE_DENIED.search(text)
             found = express[0] if express else "an HTML page" if "<" in text[:200] else text
         said = found if isinstance(found, str) else ""
-        return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:REASON_LENGTH]
+        return " ".join("".join(c if c.isprintable() else " " for c in said).split())[
+            :REASON_LENGTH
+        ]
 
 
 def identifier(found: object) -> str | None:

@@ -8,7 +8,12 @@ from shared.events import Media, SendEvent
 from shared.wpp import endpoints
 from shared.wpp.endpoints import Endpoint
 
-FILENAMES = {"video": "video.mp4", "audio": "audio.mp3", "voice": "voice.ogg", "document": "document"}
+FILENAMES = {
+    "video": "video.mp4",
+    "audio": "audio.mp3",
+    "voice": "voice.ogg",
+    "document": "document",
+}
 
 
 def message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, Any]]:
@@ -27,7 +32,13 @@ def message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, Any]]:
     if event.media.type == "image":
         return endpoints.IMAGE, {"type": "image", "to": event.to, "url": url, "caption": event.text}
     caption = {"caption": event.text} if event.text else {}
-    return endpoints.FILE, {"type": "file", "to": event.to, "url": url, "filename": filename(event.media), **caption}
+    return endpoints.FILE, {
+        "type": "file",
+        "to": event.to,
+        "url": url,
+        "filename": filename(event.media),
+        **caption,
+    }
 
 
 def filename(media: Media) -> str:

@@ -58,7 +58,9 @@ class Call:
 
 
 class Breaker:
-    def __init__(self, client: "redis.Redis", base_url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: "redis.Redis", base_url: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._script = client.register_script(SCRIPT)
         self._key = f"wpp:breaker:{{{urlsplit(base_url).netloc.rpartition('@')[2]}}}"
         self._clock, self._lock = clock, threading.Lock()
@@ -68,7 +70,9 @@ class Breaker:
         """Return whether calls go through, as of at most a second ago. Takes no probe: for whoever plans work."""
         with self._lock:
             age_s = self._clock() - self._learned
-            if age_s < TOLD_EVERY_S and not (self._state.name == "open" and age_s >= self._state.retry_after_s):
+            if age_s < TOLD_EVERY_S and not (
+                self._state.name == "open" and age_s >= self._state.retry_after_s
+            ):
                 return State(self._state.name, max(0.0, self._state.retry_after_s - age_s))
             self._learned, told = self._clock(), self._take_unsaid()
         return self._ask("tell", told, 0, 0, _jitter())

@@ -33,21 +33,37 @@ class Endpoint:
     takes_key: bool = False
 
 
-CREATE = Endpoint("create", ("POST /api/integrations/wpp/create",))  # the same organization id: the same client
+CREATE = Endpoint(
+    "create", ("POST /api/integrations/wpp/create",)
+)  # the same organization id: the same client
 TOKEN = Endpoint("token", ("POST /auth/token",), takes_key=True)
 START = Endpoint("start", ("POST /api/accounts/start",))
 STATUS = Endpoint("status", ("GET /api/accounts/{account}/status",))
 QR = Endpoint("qr", ("GET /api/accounts/{account}/qr",))
-WEBHOOK = Endpoint("webhook", ("POST /internal/session/{account}/webhook", "POST /api/webhooks/{account}"))
+WEBHOOK = Endpoint(
+    "webhook", ("POST /internal/session/{account}/webhook", "POST /api/webhooks/{account}")
+)
 STOP = Endpoint("stop", ("POST /internal/session/{account}/stop",))
-TEXT = Endpoint("text", ("POST /api/messages/text", "POST /api/messages"), repeatable=False, verdict=True)
-IMAGE = Endpoint("image", ("POST /api/messages/image", "POST /api/messages"), repeatable=False, verdict=True)
-FILE = Endpoint("file", ("POST /api/messages/file", "POST /api/messages"), repeatable=False, verdict=True)
+TEXT = Endpoint(
+    "text", ("POST /api/messages/text", "POST /api/messages"), repeatable=False, verdict=True
+)
+IMAGE = Endpoint(
+    "image", ("POST /api/messages/image", "POST /api/messages"), repeatable=False, verdict=True
+)
+FILE = Endpoint(
+    "file", ("POST /api/messages/file", "POST /api/messages"), repeatable=False, verdict=True
+)
 LOCATION = Endpoint(
-    "location", ("POST /api/messages/location", "POST /api/messages"), repeatable=False, verdict=True, unproven=True
+    "location",
+    ("POST /api/messages/location", "POST /api/messages"),
+    repeatable=False,
+    verdict=True,
+    unproven=True,
 )
 DELETE = Endpoint("delete", ("DELETE /api/messages/{task_id}",))
-REACT = Endpoint("react", ("POST /api/messages/react",), verdict=True)  # the same emoji again replaces itself
+REACT = Endpoint(
+    "react", ("POST /api/messages/react",), verdict=True
+)  # the same emoji again replaces itself
 MEDIA = Endpoint("media", ("GET /api/messages/media/{message_id}",), unproven=True)
 
 

@@ -68,7 +68,10 @@ class Exchange:
         self, endpoint: Endpoint, auth: httpx.Auth, *, deadline_s: float, params: Mapping[str, str]
     ) -> Iterator[httpx.Response]:
         """Open an answer that is a success and leave its body to be read, within the deadline."""
-        with within(deadline_s), self._open(endpoint, endpoint.forms[0], auth, None, params) as response:
+        with (
+            within(deadline_s),
+            self._open(endpoint, endpoint.forms[0], auth, None, params) as response,
+        ):
             if not response.is_success:
                 answer = _read(endpoint, response)
                 if answer.route_unknown:
@@ -89,7 +92,9 @@ class Exchange:
         left_s = max(0.001, remaining())
         timeout = httpx.Timeout(left_s, connect=min(CONNECT_S, left_s), pool=min(CONNECT_S, left_s))
         try:
-            with closing(self._answer(_request(method, self._base_url + path, body, timeout), auth)) as response:
+            with closing(
+                self._answer(_request(method, self._base_url + path, body, timeout), auth)
+            ) as response:
                 yield response
         except httpx.HTTPError as error:  # its text may quote a header, its request holds the token
             raise verdicts.failed(endpoint, type(error)) from None
@@ -111,17 +116,23 @@ class Exchange:
                 response.close()  # unread: what a refused token brought may be of any length, or never end
 
 
-def _request(method: str, url: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout) -> httpx.Request:
+def _request(
+    method: str, url: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout
+) -> httpx.Request:
     parsed = _parsed(url)
     headers = [(b"Host", parsed.netloc), *HEADERS]
     content = b""
     if body is not None:
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        content = json.dumps(
+            body, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
         headers.append((b"Content-Type", b"application/json"))
     if body is not None or method == "POST":
         headers.append((b"Content-Length", str(len(content)).encode()))
     extensions = {"timeout": timeout.as_dict()}
-    return httpx.Request(method, parsed, headers=headers, stream=httpx.ByteStream(content), extensions=extensions)
+    return httpx.Request(
+        method, parsed, headers=headers, stream=httpx.ByteStream(content), extensions=extensions
+    )
 
 
 @lru_cache(maxsize=256)

@@ -90,8 +90,13 @@ class Platform:
 
         One id is one key and one account: a further number of the same organization needs a made-up id of its own.
         """
-        answer = self._exchange.ask(endpoints.CREATE, self._secret, {"organizationId": organization_id})
-        key, account = answer.identifier("apiKey"), answer.identifier("session", "account", "number")
+        answer = self._exchange.ask(
+            endpoints.CREATE, self._secret, {"organizationId": organization_id}
+        )
+        key, account = (
+            answer.identifier("apiKey"),
+            answer.identifier("session", "account", "number"),
+        )
         if not key or not account:
             raise unreadable(endpoints.CREATE, answer.status, "it has no apiKey or no session")
         return Client(SecretStr(key), account, answer.word("status") or "starting")
@@ -107,10 +112,14 @@ class Platform:
         token = answer.first("token", "accessToken", "access_token")
         if not fits_a_header(token):
             raise unreadable(endpoints.TOKEN, answer.status, "it has no token")
-        life_s = lifetimes.lifetime_s(token, platform_now_s=answer.date_s, expires_in=answer.first("expiresIn"))
+        life_s = lifetimes.lifetime_s(
+            token, platform_now_s=answer.date_s, expires_in=answer.first("expiresIn")
+        )
         return Minted(SecretStr(token), life_s)
 
-    def initial_token(self, api_key: SecretStr, sleep: Callable[[float], None] = time.sleep) -> Minted:
+    def initial_token(
+        self, api_key: SecretStr, sleep: Callable[[float], None] = time.sleep
+    ) -> Minted:
         """Return the first token of a new key, which the platform may refuse for its first seconds.
 
         Asks again after 1, 2 and 3 s, and only then raises InvalidApiKeyError.
@@ -130,7 +139,9 @@ class Platform:
         answer = self._ask(endpoints.START, account, {"number": account})
         if qr := _qr(answer):
             return Started("qr", qr)
-        return Started("connected" if answer.word("status", "state") in CONNECTED else "starting", None)
+        return Started(
+            "connected" if answer.word("status", "state") in CONNECTED else "starting", None
+        )
 
     def status(self, account: str) -> AccountStatus:
         answer = self._ask(endpoints.STATUS, account)
@@ -164,7 +175,9 @@ class Platform:
         if answer.fields is None:
             raise unreadable(endpoint, answer.status, "it is no JSON object")
         if answer.mentions_error and not answer.task_id:
-            raise unreadable(endpoint, answer.status, "it is a success with an error, and names no message")
+            raise unreadable(
+                endpoint, answer.status, "it is a success with an error, and names no message"
+            )
         return Sent(answer.task_id)
 
     def delete(self, account: str, task_id: str) -> bool:
@@ -183,10 +196,15 @@ class Platform:
         self._ask(endpoints.REACT, account, body)
 
     @contextmanager
-    def download_media(self, account: str, message_id: str, *, max_bytes: int = 64 * 1024 * 1024) -> Iterator[Download]:
+    def download_media(
+        self, account: str, message_id: str, *, max_bytes: int = 64 * 1024 * 1024
+    ) -> Iterator[Download]:
         """Open a media file; read its `chunks` inside the `with`. More than `max_bytes` raises RefusedError."""
         asked = self._exchange.stream(
-            endpoints.MEDIA, self._auth(account), deadline_s=MEDIA_S, params={"message_id": message_id}
+            endpoints.MEDIA,
+            self._auth(account),
+            deadline_s=MEDIA_S,
+            params={"message_id": message_id},
         )
         with asked as response:
             told = response.headers.get("content-length", "")
@@ -198,8 +216,12 @@ class Platform:
                 chunks=_bounded(response.iter_bytes(), max_bytes, length or 0),
             )
 
-    def _ask(self, endpoint: Endpoint, account: str, body: dict[str, Any] | None = None, **params: str) -> Answer:
-        return self._exchange.ask(endpoint, self._auth(account), body, params={"account": account, **params})
+    def _ask(
+        self, endpoint: Endpoint, account: str, body: dict[str, Any] | None = None, **params: str
+    ) -> Answer:
+        return self._exchange.ask(
+            endpoint, self._auth(account), body, params={"account": account, **params}
+        )
 
 
 def _qr(answer: Answer) -> Qr | None:

@@ -22,7 +22,12 @@ KEEPALIVE_S = 3.0
 other side is just closing, nobody knows what became."""
 MAX_CONNECTIONS = 256
 Kind = Literal["direct", "httpx"]
-ERRORS = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
+ERRORS = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.UnsupportedProtocol,
+)
 
 
 def open_transport(kind: Kind) -> httpx.BaseTransport:
@@ -37,7 +42,9 @@ class DirectTransport(httpx.BaseTransport):
 
     def __init__(self) -> None:
         self._ssl_context, self._backend = httpx.create_ssl_context(), DeadlineBackend()
-        self._idle: deque[httpcore.HTTPConnection] = deque()  # its ends are safe to use from many threads
+        self._idle: deque[httpcore.HTTPConnection] = (
+            deque()
+        )  # its ends are safe to use from many threads
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         check_deadline()
@@ -48,7 +55,11 @@ class DirectTransport(httpx.BaseTransport):
             target=request.url.raw_path,
         )
         asked = httpcore.Request(
-            request.method, url, headers=request.headers.raw, content=request.stream, extensions=request.extensions
+            request.method,
+            url,
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
         )
         connection = self._take(url.origin)
         try:
@@ -57,7 +68,9 @@ class DirectTransport(httpx.BaseTransport):
             connection.close()
             raise _as_httpx(error) from error
         body = _Body(answer.iter_stream(), answer.close, connection, self._idle)
-        return httpx.Response(answer.status, headers=answer.headers, stream=body, extensions=answer.extensions)
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=body, extensions=answer.extensions
+        )
 
     def close(self) -> None:
         while self._idle:
@@ -69,7 +82,11 @@ class DirectTransport(httpx.BaseTransport):
                 connection = self._idle.pop()
             except IndexError:
                 break
-            if connection.can_handle_request(origin) and connection.is_available() and not connection.has_expired():
+            if (
+                connection.can_handle_request(origin)
+                and connection.is_available()
+                and not connection.has_expired()
+            ):
                 return connection
             connection.close()
         return httpcore.HTTPConnection(

@@ -84,7 +84,9 @@ def unreadable(endpoint: Endpoint, status: int, why: str) -> PlatformError:
 def failed(endpoint: Endpoint, failure: type[Exception]) -> PlatformError:
     """Return the error for a call without an answer."""
     if issubclass(failure, NEVER_LEFT):
-        return UnavailableError(f"{endpoint.name}: the platform was not reached ({failure.__name__})")
+        return UnavailableError(
+            f"{endpoint.name}: the platform was not reached ({failure.__name__})"
+        )
     said = f"{endpoint.name}: the platform did not answer ({failure.__name__})"
     return UnavailableError(said) if endpoint.repeatable else UnknownEffectError(said)
 
@@ -93,5 +95,9 @@ def no_route(endpoint: Endpoint, answer: Answer) -> PlatformError:
     """Return the error for a route that is not known: by a proxy, it may be there again in a moment."""
     status, forms = answer.status, ", ".join(endpoint.forms)
     if endpoint.unproven and answer.route_denied:
-        return RefusedError(f"{endpoint.name}: {status}: the platform has no {forms}", status=status)
-    return UnavailableError(f"{endpoint.name}: {status}: nobody knows {forms}; is WPP_BASE_URL right?", status=status)
+        return RefusedError(
+            f"{endpoint.name}: {status}: the platform has no {forms}", status=status
+        )
+    return UnavailableError(
+        f"{endpoint.name}: {status}: nobody knows {forms}; is WPP_BASE_URL right?", status=status
+    )

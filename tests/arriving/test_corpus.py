@@ -24,7 +24,11 @@ class Case:
 
     def __init__(self, town: Town, number: int, name: str) -> None:
         self.name, self.town = name, town
-        self.account, self.organization, self.integration = f"{9_000_000_000_000 + number}", uuid4(), uuid4()
+        self.account, self.organization, self.integration = (
+            f"{9_000_000_000_000 + number}",
+            uuid4(),
+            uuid4(),
+        )
         found = cases(self.account)[name]
         self.body, self.becomes = found["body"], found["becomes"]
 
@@ -38,7 +42,9 @@ class Case:
         return 6 if self.name.startswith(("statuses", "changes")) else 0
 
     def connect(self) -> None:
-        self.town.shop.sql("insert into organizations (id, name) values (%s, 'School')", self.organization)
+        self.town.shop.sql(
+            "insert into organizations (id, name) values (%s, 'School')", self.organization
+        )
         self.town.here.database.save_integration(
             integration_id=self.integration, organization_id=self.organization, account=self.account
         )
@@ -48,10 +54,15 @@ class Case:
         if not self.before:
             return
         tasks = {"task_77": OURS, "task_79": None, "task_1": None, "task_2": None}
-        rows = [self.message(outgoing=True, task_id=task, wa_message_id=wa) for task, wa in tasks.items()]
+        rows = [
+            self.message(outgoing=True, task_id=task, wa_message_id=wa)
+            for task, wa in tasks.items()
+        ]
         rows.append(self.message(outgoing=False, wa_message_id=THEIRS))
         rows.append(self.message(outgoing=True, wa_message_id="3EB0BB22", task_id="task_x"))
-        self.town.here.database.apply([row.model_dump(mode="json", exclude_none=True) for row in rows])
+        self.town.here.database.apply(
+            [row.model_dump(mode="json", exclude_none=True) for row in rows]
+        )
 
     def message(self, *, outgoing: bool, **ids: str | None) -> MessageOutcome:
         whose: dict[str, Any] = (
@@ -74,13 +85,19 @@ class Case:
 
     def faults(self) -> Iterator[str]:
         """Yield what is not as it should be."""
-        log = self.town.shop.sql("select event_type, became from wpp_webhook_log where account = %s", self.account)
+        log = self.town.shop.sql(
+            "select event_type, became from wpp_webhook_log where account = %s", self.account
+        )
         told = sorted(each["became"] for each in self.becomes)
         if sorted(row["became"] for row in log) != told:
             yield f"{self.name}: the log says {log}, and not {told}"
         for outcome in self.expected:
             yield from getattr(self, f"{outcome['type']}_faults")(outcome)
-        brought = {row.get("wa_message_id") or row.get("text") for row in self.expected if row["type"] == "message"}
+        brought = {
+            row.get("wa_message_id") or row.get("text")
+            for row in self.expected
+            if row["type"] == "message"
+        }
         if len(self.rows()) != len(brought) + self.before:
             yield f"{self.name}: it has {len(self.rows())} messages"
         if self.sql("select id from wpp_dead_letters where organization_id = %s"):
@@ -108,7 +125,11 @@ class Case:
         for name, value in {**expected, **at, "integration": self.integration}.items():
             if name in shown and shown[name] != value:
                 yield f"{self.name}: {name} is {shown[name]!r}, and not {value!r}"
-        if expected.get("media_state") == "pending" and state not in {"stored", "refused", "pending"}:
+        if expected.get("media_state") == "pending" and state not in {
+            "stored",
+            "refused",
+            "pending",
+        }:
             yield f"{self.name}: its file is {state}"
 
     def status_faults(self, expected: dict[str, Any]) -> Iterator[str]:
@@ -125,7 +146,10 @@ class Case:
 
     def edit_faults(self, expected: dict[str, Any]) -> Iterator[str]:
         row = self.named(expected)
-        if (row["message_text"], row["metadata"].get("original_text")) != (expected["text"], "Before"):
+        if (row["message_text"], row["metadata"].get("original_text")) != (
+            expected["text"],
+            "Before",
+        ):
             yield f"{self.name}: the text is {row['message_text']}"
 
     def session_faults(self, expected: dict[str, Any]) -> Iterator[str]:
@@ -140,7 +164,9 @@ class Case:
             self.account,
             expected["external_ids"],
         )
-        (row,) = [row for row in self.rows() if row["id"] in {each["message_id"] for each in ids}][:1]
+        (row,) = [row for row in self.rows() if row["id"] in {each["message_id"] for each in ids}][
+            :1
+        ]
         return row
 
 
@@ -166,6 +192,17 @@ def test_every_case_of_the_corpus_ends_in_its_rows(played: list[Case]) -> None:
 def test_the_corpus_has_everything_that_an_event_can_become() -> None:
     kinds = {each["type"] for case in cases("").values() for each in case["becomes"]}
     assert kinds >= {
-        *("message", "echo", "status", "sent", "dead", "revoke", "edit", "reaction", "qr", "connected"),
+        *(
+            "message",
+            "echo",
+            "status",
+            "sent",
+            "dead",
+            "revoke",
+            "edit",
+            "reaction",
+            "qr",
+            "connected",
+        ),
         *("disconnected", "sla", "ignored_chat", "unknown"),
     }

@@ -37,7 +37,13 @@ class Mail:
 
     def client(self, phone: str | None, **given: Any) -> UUID:
         """Let the CRM know somebody."""
-        known = {"id": uuid4(), "organization_id": self.town.organization, "name": "Known", "phone": phone, **given}
+        known = {
+            "id": uuid4(),
+            "organization_id": self.town.organization,
+            "name": "Known",
+            "phone": phone,
+            **given,
+        }
         names, places = ", ".join(known), ", ".join(["%s"] * len(known))
         self.town.shop.sql(f"insert into clients ({names}) values ({places})", *known.values())  # noqa: S608
         found: UUID = known["id"]
@@ -46,7 +52,9 @@ class Mail:
     def sent(self, text: str, task_id: str, **given: Any) -> UUID:
         """Let us have sent a message."""
         lanes = self.town.here.lanes
-        message = intake.send(self.town.organization, self.town.integration, Message(to=PEER, text=text, **given))
+        message = intake.send(
+            self.town.organization, self.town.integration, Message(to=PEER, text=text, **given)
+        )
         lanes.append(message)
         claim = lanes.claim("send", Slot())
         assert claim
@@ -108,15 +116,30 @@ def test_pain_11_a_message_is_known_by_either_of_its_ids(mail: Mail) -> None:
     """Delete needs the task's id, a reaction WhatsApp's: both are learned, neither replaces the other."""
     message_id = mail.sent("Hello there", "task_77")
     mail.bring(
-        {"type": "message.status", "data": {"taskId": "task_77", "waMessageId": OURS, "status": "delivered"}},
+        {
+            "type": "message.status",
+            "data": {"taskId": "task_77", "waMessageId": OURS, "status": "delivered"},
+        },
         {"type": "delivery", "messageId": OURS, "status": "read"},
         {"type": "reaction", "from": f"+{PEER}", "emoji": "👍", "messageId": OURS},
-        {"type": "reaction", "from": f"+{PEER}", "emoji": "🔥", "messageId": "task_77", "timestamp": 1},
+        {
+            "type": "reaction",
+            "from": f"+{PEER}",
+            "emoji": "🔥",
+            "messageId": "task_77",
+            "timestamp": 1,
+        },
     )
     (row,) = mail.rows
-    assert (row["id"], row["message_status"], row["external_message_id"]) == (message_id, "read", "task_77")
+    assert (row["id"], row["message_status"], row["external_message_id"]) == (
+        message_id,
+        "read",
+        "task_77",
+    )
     assert row["metadata"]["waMessageId"] == OURS
-    assert mail.town.shop.sql("select message_id from message_reactions") == [{"message_id": message_id}]
+    assert mail.town.shop.sql("select message_id from message_reactions") == [
+        {"message_id": message_id}
+    ]
 
 
 def test_pain_16_pain_29_each_message_knows_the_number_it_came_to(mail: Mail) -> None:
@@ -131,9 +154,15 @@ def test_pain_16_pain_29_each_message_knows_the_number_it_came_to(mail: Mail) ->
     assert len({row["client_id"] for row in mail.rows}) == 1
 
 
-@pytest.mark.parametrize("stored", ["+7 (999) 000-11-22", "8 999 000 11 22", "9990001122", "79990001122"])
-@pytest.mark.parametrize("sender", ["+79990001122", "79990001122@c.us", "79990001122@s.whatsapp.net"])
-def test_pain_18_a_known_phone_is_known_in_every_spelling(mail: Mail, stored: str, sender: str) -> None:
+@pytest.mark.parametrize(
+    "stored", ["+7 (999) 000-11-22", "8 999 000 11 22", "9990001122", "79990001122"]
+)
+@pytest.mark.parametrize(
+    "sender", ["+79990001122", "79990001122@c.us", "79990001122@s.whatsapp.net"]
+)
+def test_pain_18_a_known_phone_is_known_in_every_spelling(
+    mail: Mail, stored: str, sender: str
+) -> None:
     known = mail.client(stored)
     mail.bring({**FLAT, "from": sender})
     assert [row["client_id"] for row in mail.rows] == [known]
@@ -149,8 +178,17 @@ def test_pain_19_a_deleted_client_who_writes_is_no_second_one(mail: Mail) -> Non
 def test_pain_21_the_manager_who_wrote_is_still_named_after_all_that_is_told(mail: Mail) -> None:
     mail.sent("Hello there", "task_77", sender_name="Olga")
     mail.bring(
-        {"type": "message.status", "data": {"taskId": "task_77", "waMessageId": OURS, "status": "read"}},
-        {"type": "chat", "from": f"+{PEER}", "fromMe": True, "text": "Hello there", "messageId": OURS},
+        {
+            "type": "message.status",
+            "data": {"taskId": "task_77", "waMessageId": OURS, "status": "read"},
+        },
+        {
+            "type": "chat",
+            "from": f"+{PEER}",
+            "fromMe": True,
+            "text": "Hello there",
+            "messageId": OURS,
+        },
     )
     (row,) = mail.rows
     assert (row["sender_name"], row["message_status"]) == ("Olga", "read")
@@ -159,7 +197,9 @@ def test_pain_21_the_manager_who_wrote_is_still_named_after_all_that_is_told(mai
 def test_pain_24_pain_32_a_status_stays_within_its_organisation(mail: Mail) -> None:
     """Two organisations may have messages of the same id."""
     other, account = mail.town.shop.organization(), "0000000000888"
-    mail.town.here.database.save_integration(integration_id=uuid4(), organization_id=other, account=account)
+    mail.town.here.database.save_integration(
+        integration_id=uuid4(), organization_id=other, account=account
+    )
     mail.sent("Ours", "task_77")
     mail.bring({"type": "delivery", "messageId": "task_77", "status": "read"}, account=account)
     assert [row["message_status"] for row in mail.rows] == ["sent"]
@@ -171,7 +211,14 @@ def test_pain_26_one_message_in_every_shape_is_one_row(mail: Mail) -> None:
     """Tried again, enveloped, under another event id: it is the message's own id that counts."""
     said = {**FLAT, "messageId": THEIRS}
     enveloped = {"type": "message.incoming", "created": 1770000000, "data": said}
-    mail.bring(said, said, {**said, "attempt": 2}, {**enveloped, "id": "evt_1"}, {**enveloped, "id": "evt_2"}, [said])
+    mail.bring(
+        said,
+        said,
+        {**said, "attempt": 2},
+        {**enveloped, "id": "evt_1"},
+        {**enveloped, "id": "evt_2"},
+        [said],
+    )
     assert len(mail.rows) == 1
 
 
@@ -210,7 +257,10 @@ def test_pain_28_a_parent_of_two_schools_writes_to_both(mail: Mail) -> None:
 def test_pain_31_what_comes_for_a_removed_number_still_finds_its_messages(mail: Mail) -> None:
     mail.sent("Hello there", "task_77")
     mail.town.here.database.remove_integration(mail.town.integration, mail.town.organization)
-    mail.bring({"type": "delivery", "messageId": "task_77", "status": "read"}, {**FLAT, "messageId": THEIRS})
+    mail.bring(
+        {"type": "delivery", "messageId": "task_77", "status": "read"},
+        {**FLAT, "messageId": THEIRS},
+    )
     assert [row["message_status"] for row in mail.rows] == ["read", "delivered"]
 
 
@@ -227,7 +277,9 @@ def test_a_reaction_given_again_is_shown(mail: Mail) -> None:
     mail.sent("Hello there", "task_77")
     for emoji in ("👍", "", "👍"):
         mail.bring({"type": "reaction", "from": f"+{PEER}", "emoji": emoji, "messageId": "task_77"})
-    assert [row["emoji"] for row in mail.town.shop.sql("select emoji from message_reactions")] == ["👍"]
+    assert [row["emoji"] for row in mail.town.shop.sql("select emoji from message_reactions")] == [
+        "👍"
+    ]
 
 
 def test_pain_32_statuses_never_go_back(mail: Mail) -> None:
@@ -243,7 +295,11 @@ def test_pain_32_pain_46_a_dead_message_is_the_one_row_that_has_failed(mail: Mai
     message_id = mail.sent("Hello there", "task_77")
     mail.bring({"type": "message.dead", "data": {"taskId": "task_77", "reason": "no such number"}})
     (row,) = mail.rows
-    assert (row["id"], row["message_status"], row["metadata"]["error"]) == (message_id, "failed", "no such number")
+    assert (row["id"], row["message_status"], row["metadata"]["error"]) == (
+        message_id,
+        "failed",
+        "no such number",
+    )
 
 
 def test_pain_36_a_message_that_the_old_code_deleted_is_still_found(mail: Mail) -> None:
@@ -257,17 +313,31 @@ def test_pain_36_a_message_that_the_old_code_deleted_is_still_found(mail: Mail) 
 def test_pain_34_an_edit_leaves_a_file_a_file_and_ids_as_they_were(mail: Mail) -> None:
     """The old edit made a text of it, and its next status found nothing."""
     picture = {"mimetype": "image/jpeg", "base64": "/9j/4AAQSkZJRg=="}
-    mail.bring({**FLAT, "type": "image", "text": "[Image] befor", "messageId": THEIRS, "media": picture})
-    mail.bring({"type": "message.edited", "data": {"from": f"+{PEER}", "messageId": THEIRS, "text": "before"}})
+    mail.bring(
+        {**FLAT, "type": "image", "text": "[Image] befor", "messageId": THEIRS, "media": picture}
+    )
+    mail.bring(
+        {
+            "type": "message.edited",
+            "data": {"from": f"+{PEER}", "messageId": THEIRS, "text": "before"},
+        }
+    )
     mail.bring({"type": "message.revoked", "data": {"from": f"+{PEER}", "messageId": THEIRS}})
     (row,) = mail.rows
-    assert (row["message_text"], row["file_type"], row["metadata"]["media_state"]) == ("before", "image/jpeg", "stored")
+    assert (row["message_text"], row["file_type"], row["metadata"]["media_state"]) == (
+        "before",
+        "image/jpeg",
+        "stored",
+    )
     assert (row["external_message_id"], row["message_status"]) == (THEIRS, "deleted")
 
 
 def test_an_edit_by_the_customer_keeps_the_first_text(mail: Mail) -> None:
     said = {**FLAT, "messageId": THEIRS}
-    edited = {"type": "message.edited", "data": {"from": f"+{PEER}", "messageId": THEIRS, "text": "Hello!"}}
+    edited = {
+        "type": "message.edited",
+        "data": {"from": f"+{PEER}", "messageId": THEIRS, "text": "Hello!"},
+    }
     mail.bring(edited, said)
     (row,) = mail.rows
     assert (row["message_text"], row["metadata"]["original_text"]) == ("Hello!", "Hello")
@@ -275,7 +345,14 @@ def test_an_edit_by_the_customer_keeps_the_first_text(mail: Mail) -> None:
 
 def test_pain_37_a_huge_file_is_neither_in_the_row_nor_in_the_log(mail: Mail) -> None:
     body = "/9j/4AAQ" + "A" * 3_000_000
-    mail.bring({**FLAT, "type": "image", "messageId": "M1", "media": {"mimetype": "image/jpeg", "base64": body}})
+    mail.bring(
+        {
+            **FLAT,
+            "type": "image",
+            "messageId": "M1",
+            "media": {"mimetype": "image/jpeg", "base64": body},
+        }
+    )
     (row,) = mail.rows
     assert row["metadata"]["media_state"] == "stored"
     assert len(httpx.get(row["file_url"], trust_env=False).content) == len(body) * 3 // 4
@@ -287,21 +364,35 @@ def test_pain_39_what_arrives_leaves_settings_alone(mail: Mail) -> None:
     """The old webhook wrote all of them back as it had read them, an older key among them."""
     settings = "select settings from messenger_integrations"
     before = mail.town.shop.sql(settings)
-    mail.bring({"type": "connected"}, {"type": "qr", "qr": "2@A"}, {"type": "offline", "reason": "gone"}, FLAT)
+    mail.bring(
+        {"type": "connected"},
+        {"type": "qr", "qr": "2@A"},
+        {"type": "offline", "reason": "gone"},
+        FLAT,
+    )
     assert mail.town.shop.sql(settings) == before
 
 
 def test_pain_42_messages_stand_in_the_order_in_which_they_were_written(mail: Mail) -> None:
     """After an hour without us the platform brings them as it likes."""
     for second in (3, 1, 2):
-        mail.bring({**FLAT, "text": str(second), "messageId": f"M{second}", "timestamp": 1770000000 + second})
+        mail.bring(
+            {
+                **FLAT,
+                "text": str(second),
+                "messageId": f"M{second}",
+                "timestamp": 1770000000 + second,
+            }
+        )
     assert [row["message_text"] for row in mail.rows] == ["1", "2", "3"]
     assert mail.rows[0]["created_at"].isoformat().startswith("2026-02-02T02:40:01")
 
 
 def test_pain_44_a_video_keeps_its_caption_and_its_type(mail: Mail) -> None:
     video = {"mimetype": "video/quicktime", "base64": "AAAAGGZ0eXBxdCAgAAACAA=="}
-    mail.bring({**FLAT, "type": "video", "text": "[Video] look at this", "messageId": "M1", "media": video})
+    mail.bring(
+        {**FLAT, "type": "video", "text": "[Video] look at this", "messageId": "M1", "media": video}
+    )
     (row,) = mail.rows
     assert (row["message_text"], row["file_type"]) == ("look at this", "video/quicktime")
     assert row["file_name"].endswith(".mov")

@@ -52,7 +52,9 @@ class Town:
         for body in bodies:
             for payload in inbound.split(json.loads(json.dumps(body))):
                 arrival = inbound.describe(payload, self.account)
-                self.here.lanes.append(intake.webhook(self.account, payload, arrival.identity, arrival.conversation))
+                self.here.lanes.append(
+                    intake.webhook(self.account, payload, arrival.identity, arrival.conversation)
+                )
 
     def settle(self) -> None:
         """Work until nothing is ready, and record it."""
@@ -86,7 +88,10 @@ class Town:
         return [row for row in rows if all(row[name] == value for name, value in equal.items())]
 
     def logged(self) -> list[dict[str, Any]]:
-        return self.shop.sql("select * from wpp_webhook_log where account = %s order by recorded_at, at", self.account)
+        return self.shop.sql(
+            "select * from wpp_webhook_log where account = %s order by recorded_at, at",
+            self.account,
+        )
 
     def stored(self) -> dict[str, str]:
         """Return the type of each object in the bucket, by its path."""
@@ -95,7 +100,13 @@ class Town:
 
     def drain(self, kind: Any, flow: Any) -> None:
         extra = (self.files,) if kind == "media" else ()
-        drain(self.here.lanes, kind, lambda claim: flow.handle(claim, self.here, *extra), flow.give_up, Flag())
+        drain(
+            self.here.lanes,
+            kind,
+            lambda claim: flow.handle(claim, self.here, *extra),
+            flow.give_up,
+            Flag(),
+        )
 
 
 @contextmanager

@@ -20,7 +20,18 @@ ROW_STATUS = {
 }
 """What the row of a message may say, by what the ledger says."""
 
-LEFT_BEHIND = ("lane:", "ready:", "ring:", "ringed:", "busy:", "waiting:", "leases:", "later:", "gated:", "gate:")
+LEFT_BEHIND = (
+    "lane:",
+    "ready:",
+    "ring:",
+    "ringed:",
+    "busy:",
+    "waiting:",
+    "leases:",
+    "later:",
+    "gated:",
+    "gate:",
+)
 """Keys of the lanes that exist only while something waits, is worked on or is held back."""
 
 
@@ -47,14 +58,18 @@ def leftovers(town: Town) -> dict[str, Any]:
     """Return what still waits anywhere: in lanes, in the outbox, in a recorder's or a worker's hands."""
     client = town.client
     keys = [key.decode().removeprefix("wpp:") for key in client.scan_iter("wpp:*", count=1000)]
-    left: dict[str, Any] = dict(Counter(key.partition(":")[0] for key in keys if key.startswith(LEFT_BEHIND)))
+    left: dict[str, Any] = dict(
+        Counter(key.partition(":")[0] for key in keys if key.startswith(LEFT_BEHIND))
+    )
     left["outbox"] = client.xlen("wpp:outbox")
     if left["outbox"] or any(key == "outbox" for key in keys):
         groups: Any = client.xinfo_groups("wpp:outbox")
         left["pending outcomes"] = sum(group["pending"] for group in groups)
     left["held by workers"] = sum(key.startswith("dramatiq:held:") for key in keys)
     left["wake-ups"] = sum(
-        client.hlen(f"wpp:{key}") for key in keys if key.startswith("dramatiq:") and key.endswith(".msgs")
+        client.hlen(f"wpp:{key}")
+        for key in keys
+        if key.startswith("dramatiq:") and key.endswith(".msgs")
     )
     return {name: count for name, count in left.items() if count}
 
@@ -85,7 +100,10 @@ def read_books(town: Town, tag: str, accepted: Sequence[Sent]) -> Books:
         assert record, f"{sent} was accepted and is not known any more"
         records[sent.text] = record
     messages = [message for message in town.messages() if message["text"].startswith(f"{tag} ")]
-    refused = [detail for (detail,) in town.rows("select detail from wpp_dead_letters where kind = 'outcome'")]
+    refused = [
+        detail
+        for (detail,) in town.rows("select detail from wpp_dead_letters where kind = 'outcome'")
+    ]
     books = Books(records, Counter(message["text"] for message in messages), refused)
     for message in messages:
         conversation, _, seq = message["text"].rpartition(" ")
@@ -99,9 +117,15 @@ def read_books(town: Town, tag: str, accepted: Sequence[Sent]) -> Books:
 def keep_promises(books: Books, accepted: Sequence[Sent]) -> None:
     """Fail with the first messages of which a promise was not kept."""
     _nothing(books.refused, "Supabase takes every outcome")
-    _nothing(_twice(books.rows, accepted), "accepted once has one row, and only what was accepted has")
+    _nothing(
+        _twice(books.rows, accepted), "accepted once has one row, and only what was accepted has"
+    )
     for sent in accepted:
-        record, deliveries, rows = books.records[sent.text], books.at_platform[sent.text], books.rows[sent.text]
+        record, deliveries, rows = (
+            books.records[sent.text],
+            books.at_platform[sent.text],
+            books.rows[sent.text],
+        )
         about = f"{sent.text!r} ({sent.id}): {record.state} {record.reason}, {deliveries} at the platform, row {rows}"
         assert record.state in SETTLED, f"not settled: {about}"
         assert deliveries <= 1, f"sent twice: {about}"
@@ -109,15 +133,24 @@ def keep_promises(books: Books, accepted: Sequence[Sent]) -> None:
         assert record.state != "failed" or deliveries == 0, f"failed, and yet arrived: {about}"
         assert rows[0] in ROW_STATUS[record.state], f"row and ledger differ: {about}"
     texts = {sent.text for sent in accepted}
-    _nothing([text for text in books.at_platform if text not in texts], "the platform has only what was accepted")
-    unordered = [name for name, seqs in books.order.items() if any(a >= b for a, b in pairwise(seqs))]
+    _nothing(
+        [text for text in books.at_platform if text not in texts],
+        "the platform has only what was accepted",
+    )
+    unordered = [
+        name for name, seqs in books.order.items() if any(a >= b for a, b in pairwise(seqs))
+    ]
     _nothing([(name, books.order[name]) for name in unordered], "each conversation is in order")
 
 
 def _twice(rows: Mapping[str, list[str]], accepted: Sequence[Sent]) -> list[tuple[str, int]]:
     wanted = Counter(sent.text for sent in accepted)
     counts = {text: len(statuses) for text, statuses in rows.items()}
-    return [(text, counts.get(text, 0)) for text in wanted | counts if counts.get(text, 0) != wanted[text]]
+    return [
+        (text, counts.get(text, 0))
+        for text in wanted | counts
+        if counts.get(text, 0) != wanted[text]
+    ]
 
 
 def _nothing(found: Sequence[Any], promise: str) -> None:

@@ -36,11 +36,15 @@ class Sent:
     text: str
 
 
-def conversations(town: Town, of_each: int, numbers: Sequence[Number] | None = None) -> list[Conversation]:
+def conversations(
+    town: Town, of_each: int, numbers: Sequence[Number] | None = None
+) -> list[Conversation]:
     """Return `of_each` conversations of every number."""
     chosen = town.numbers if numbers is None else numbers
     return [
-        Conversation(number, f"7999{place:02}{one:05}") for place, number in enumerate(chosen) for one in range(of_each)
+        Conversation(number, f"7999{place:02}{one:05}")
+        for place, number in enumerate(chosen)
+        for one in range(of_each)
     ]
 
 
@@ -51,7 +55,9 @@ class Callers:
     what they were told.
     """
 
-    def __init__(self, town: Town, tag: str, among: Sequence[Conversation], *, callers: int = 8) -> None:
+    def __init__(
+        self, town: Town, tag: str, among: Sequence[Conversation], *, callers: int = 8
+    ) -> None:
         self.accepted: list[Sent] = []
         self.answers: Counter[str] = Counter()
         self._town = town
@@ -63,7 +69,9 @@ class Callers:
         """Send `each` messages in every conversation, about `per_s` in all; return all accepted ones."""
         pause_s = len(self._shares) / per_s if per_s else 0.0
         with ThreadPoolExecutor(len(self._shares)) as pool:
-            for done in [pool.submit(self._share, share, each, pause_s, first) for share in self._shares]:
+            for done in [
+                pool.submit(self._share, share, each, pause_s, first) for share in self._shares
+            ]:
                 done.result()
         return self.accepted
 
@@ -83,7 +91,11 @@ class Callers:
 
     def _persist(self, client: httpx.Client, conversation: Conversation, seq: int) -> None:
         text = conversation.text(self._tag, seq)
-        body = {"to": f"+{conversation.peer}", "text": text, "integration_id": str(conversation.number.integration_id)}
+        body = {
+            "to": f"+{conversation.peer}",
+            "text": text,
+            "integration_id": str(conversation.number.integration_id),
+        }
         until = time.monotonic() + PATIENCE_S
         for attempt in itertools.count(1):
             told, answer = self._ask(client, body, key=text)
@@ -93,12 +105,20 @@ class Callers:
                 with self._lock:
                     self.accepted.append(Sent(UUID(answer.json()["id"]), conversation, seq, text))
                 return
-            assert answer is None or told == "503", f"a good request was answered {told}: {answer.text}"
+            assert answer is None or told == "503", (
+                f"a good request was answered {told}: {answer.text}"
+            )
             assert time.monotonic() < until, f"not accepted in {attempt} attempts, last {told}"
-            time.sleep(float(answer.headers["Retry-After"]) if answer is not None else random.uniform(0.1, 0.5))  # noqa: S311
+            time.sleep(
+                float(answer.headers["Retry-After"])
+                if answer is not None
+                else random.uniform(0.1, 0.5)  # noqa: S311
+            )
 
     @staticmethod
-    def _ask(client: httpx.Client, body: dict[str, str], key: str) -> tuple[str, httpx.Response | None]:
+    def _ask(
+        client: httpx.Client, body: dict[str, str], key: str
+    ) -> tuple[str, httpx.Response | None]:
         try:
             answer = client.post("/v1/messages", json=body, headers={"Idempotency-Key": key})
         except httpx.TransportError as error:

@@ -64,9 +64,13 @@ def start_fleet(town: Town, request: pytest.FixtureRequest) -> Iterator[StartFle
     """
     with ExitStack() as running:
 
-        def start(settings: Mapping[str, str] | None = None, counts: Mapping[str, int] | None = None) -> Fleet:
+        def start(
+            settings: Mapping[str, str] | None = None, counts: Mapping[str, int] | None = None
+        ) -> Fleet:
             logs = town.logs / re.sub(r"\W+", "-", request.node.name)
-            fleet = running.enter_context(Fleet(town.environment | dict(settings or {}), logs, counts))
+            fleet = running.enter_context(
+                Fleet(town.environment | dict(settings or {}), logs, counts)
+            )
             if fleet.of("web"):
                 ready(town)
             return fleet
@@ -104,7 +108,11 @@ def connect(town: Town) -> Number:
 
         def state(status: str) -> dict[str, Any] | None:
             found = crm.get(place)
-            return found.json() if found.status_code == 200 and found.json()["status"] == status else None
+            return (
+                found.json()
+                if found.status_code == 200 and found.json()["status"] == status
+                else None
+            )
 
         shown = until(lambda: state("qr_issued"), "a QR code")
         scan = f"{town.platform.url}/phone/{shown['account_number']}/scan"

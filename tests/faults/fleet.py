@@ -24,7 +24,9 @@ POLL_S = 0.05
 
 def commands() -> dict[str, str]:
     """Return {name: command line} of the Procfile."""
-    lines = [line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines() if ":" in line]
+    lines = [
+        line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines() if ":" in line
+    ]
     return {name.strip(): command.strip() for name, _, command in lines}
 
 
@@ -54,7 +56,16 @@ class Service:
         tied = (str(os.getpid()), str(int(signal.SIGKILL)), str(tether.KEEP), str(tether.KEEP))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", tether.__file__, *tied, "sh", "-c", f"exec env {self.command}"],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    tether.__file__,
+                    *tied,
+                    "sh",
+                    "-c",
+                    f"exec env {self.command}",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -105,7 +116,9 @@ class Service:
 class Fleet:
     """`counts` services of each name with `environment`, as a context manager: {"web": 1, "send": 2, …}."""
 
-    def __init__(self, environment: Mapping[str, str], logs: Path, counts: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], logs: Path, counts: Mapping[str, int] | None = None
+    ) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         whole = {**os.environ, "PYTHONUNBUFFERED": "1", **environment, "PATH": path}
@@ -140,6 +153,11 @@ class Fleet:
         self._supervisor.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._ended.set()
         self._supervisor.join()

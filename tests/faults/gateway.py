@@ -59,10 +59,17 @@ class FaultyGateway:
             return found[1]
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+        ).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -105,7 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.gateway.stalled_s(self.path))
         fault = self.server.gateway.fault(self.path)
         if fault == "refused":
-            self._answer(503, [("Content-Type", "application/json")], b'{"message": "upstream is away"}')
+            self._answer(
+                503, [("Content-Type", "application/json")], b'{"message": "upstream is away"}'
+            )
             return
         try:
             answer, content = self._ask(body)

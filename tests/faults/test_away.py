@@ -42,10 +42,17 @@ def test_what_came_in_while_supabase_was_away_is_there_afterwards(
         stopped = time.monotonic()
         texts = _customers_write(town, tag, BACKLOG)
         callers.send(2, first=1)
-        until(lambda: not set(leftovers(town)) & {"lane", "ready", "leases"}, "all of it handled", 150, pause_s=0.5)
+        until(
+            lambda: not set(leftovers(town)) & {"lane", "ready", "leases"},
+            "all of it handled",
+            150,
+            pause_s=0.5,
+        )
         backlog = town.client.xlen("wpp:outbox")
         size_mb = (town.client.memory_usage("wpp:outbox", samples=0) or 0) / 1e6
-        say(f"{BACKLOG} events within {time.monotonic() - stopped:.0f} s: {backlog} outcomes ({size_mb:.0f} MB) wait")
+        say(
+            f"{BACKLOG} events within {time.monotonic() - stopped:.0f} s: {backlog} outcomes ({size_mb:.0f} MB) wait"
+        )
     finally:
         town.supabase.start()
     back = time.monotonic()
@@ -53,13 +60,16 @@ def test_what_came_in_while_supabase_was_away_is_there_afterwards(
     took_s = time.monotonic() - back
     say(f"Supabase had all of them {took_s:.1f} s after its return: {backlog / took_s:.0f} rows/s")
     written = town.rows(
-        "select message_text from chat_messages where not is_outgoing and message_text like %s", f"{tag} %"
+        "select message_text from chat_messages where not is_outgoing and message_text like %s",
+        f"{tag} %",
     )
     assert sorted(text for (text,) in written) == sorted(texts)
     books = read_books(town, tag, callers.accepted)
     keep_promises(books, callers.accepted)
     assert books.states == {"sent": len(callers.accepted)}
-    assert [service.exits for service in fleet.services] == [[]] * len(fleet.services), "nobody gave up meanwhile"
+    assert [service.exits for service in fleet.services] == [[]] * len(fleet.services), (
+        "nobody gave up meanwhile"
+    )
 
 
 @pytest.mark.faults
@@ -93,7 +103,9 @@ def test_more_than_supabase_can_take_is_refused_before_memory_runs_out(
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_sends_wait_for_a_platform_that_is_away(town: Town, start_fleet: StartFleet, say: Say) -> None:
+def test_sends_wait_for_a_platform_that_is_away(
+    town: Town, start_fleet: StartFleet, say: Say
+) -> None:
     """Nothing fails, nothing becomes unknown: everything goes out when it is back, in order."""
     tag = f"waiting-{time.time_ns()}"
     start_fleet(quick())
@@ -111,7 +123,9 @@ def test_sends_wait_for_a_platform_that_is_away(town: Town, start_fleet: StartFl
         town.platform.wait()
     back = time.monotonic()
     drained(town, 90)
-    say(f"the platform was away {back - stopped:.1f} s; all had gone out {time.monotonic() - back:.1f} s later")
+    say(
+        f"the platform was away {back - stopped:.1f} s; all had gone out {time.monotonic() - back:.1f} s later"
+    )
     books = read_books(town, tag, accepted)
     keep_promises(books, accepted)
     assert books.states == {"sent": len(accepted)}
@@ -134,7 +148,13 @@ def _customers_write(town: Town, tag: str, count: int) -> list[str]:
 
 def _incoming(number: Number, one: int, text: str) -> Append:
     peer = f"79996{one % 200:06}"
-    payload = {"type": "chat", "account": number.account, "from": f"+{peer}", "raw_from": f"{peer}@c.us", "text": text}
+    payload = {
+        "type": "chat",
+        "account": number.account,
+        "from": f"+{peer}",
+        "raw_from": f"{peer}@c.us",
+        "text": text,
+    }
     payload["messageId"] = f"false_{peer}@c.us_{text}"
     arrival = inbound.describe(payload, number.account, utc_now())
     return intake.webhook(number.account, payload, arrival.identity, arrival.peer)

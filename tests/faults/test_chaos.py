@@ -134,7 +134,9 @@ def test_chaos_loses_nothing_and_sends_nothing_twice(
     with chaos.reigning():
         accepted = callers.send(MESSAGES, per_s=PER_S)
     say(f"accepted {len(accepted)}; the callers were told {dict(callers.answers)}")
-    say(f"killed {dict(chaos.done)}; Supabase failed {town.gateway.failed}; the platform {town.ledger()['faults']}")
+    say(
+        f"killed {dict(chaos.done)}; Supabase failed {town.gateway.failed}; the platform {town.ledger()['faults']}"
+    )
     town.fail()
     town.gateway.rate = 0
     healed = time.monotonic()

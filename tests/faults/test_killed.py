@@ -27,7 +27,9 @@ def test_a_hundred_sends_of_a_killed_worker_are_settled_within_30_s(
 ) -> None:
     """Those that the platform was being asked for become unknown, and what waits behind them goes out, in order."""
     tag = f"killed-{time.time_ns()}"
-    fleet = start_fleet({"SEND_THREADS": "128"}, {"web": 1, "send": 1, "webhook": 1, "record": 1, "clock": 1})
+    fleet = start_fleet(
+        {"SEND_THREADS": "128"}, {"web": 1, "send": 1, "webhook": 1, "record": 1, "clock": 1}
+    )
     callers = Callers(town, tag, conversations(town, 13))
     callers.send(1)
     drained(town, 60)  # tokens and routes are known from here on
@@ -39,7 +41,11 @@ def test_a_hundred_sends_of_a_killed_worker_are_settled_within_30_s(
     killed = time.monotonic()
     town.fail()
     say(f"killed a worker that held {len(heads)} sends, with {len(heads)} more behind them")
-    until(lambda: _states(town, [sent.id for sent in heads]) == {b"unknown"}, "the held ones unknown", WITHIN_S)
+    until(
+        lambda: _states(town, [sent.id for sent in heads]) == {b"unknown"},
+        "the held ones unknown",
+        WITHIN_S,
+    )
     say(f"settled {time.monotonic() - killed:.1f} s later")
     drained(town, 60)
     say(f"everything else {time.monotonic() - killed:.1f} s later")
@@ -54,19 +60,27 @@ def test_a_hundred_connects_of_a_killed_worker_run_again_within_30_s(
     town: Town, start_fleet: StartFleet, say: Say
 ) -> None:
     """What may be done again is done again: each ends in one number with one code to scan."""
-    fleet = start_fleet({"PROVISION_THREADS": "128"}, {"web": 1, "provision": 1, "record": 1, "clock": 1})
+    fleet = start_fleet(
+        {"PROVISION_THREADS": "128"}, {"web": 1, "provision": 1, "record": 1, "clock": 1}
+    )
     organizations = [uuid4() for _ in range(100)]
     for organization_id in organizations:
         town.organization(organization_id)
     town.fail(latency_s=BLOCKED_S, paths="^/internal/|^/api/")
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(lambda organization_id: _connect(town, organization_id), organizations))
+        numbers = list(
+            pool.map(lambda organization_id: _connect(town, organization_id), organizations)
+        )
     until(lambda: _busy(town, "provision") == len(numbers), "all of them claimed", within_s=10)
     fleet.one("provision").kill()
     killed = time.monotonic()
     town.fail()
     say(f"killed a worker that held {len(numbers)} connects")
-    until(lambda: all(attempts >= 2 for attempts in _attempts(town, numbers)), "all of them run again", WITHIN_S)
+    until(
+        lambda: all(attempts >= 2 for attempts in _attempts(town, numbers)),
+        "all of them run again",
+        WITHIN_S,
+    )
     say(f"all run again {time.monotonic() - killed:.1f} s later")
     until(lambda: _states(town, numbers) == {b"done"}, "all of them done", 60)
     say(f"all done {time.monotonic() - killed:.1f} s later")
@@ -92,7 +106,11 @@ def test_a_worker_that_was_held_up_beyond_its_lease_sends_nothing(
     producer = Producer(town.client)
     accepted = []
     for seq in range(2):
-        message = Message(to=conversation.peer, text=conversation.text(tag, seq), integration_id=number.integration_id)
+        message = Message(
+            to=conversation.peer,
+            text=conversation.text(tag, seq),
+            integration_id=number.integration_id,
+        )
         taken = producer.send(number.organization_id, message)
         accepted.append(Sent(taken.id, conversation, seq, message.text))
     drained(town, 30)

@@ -14,7 +14,9 @@ AWAY_S = 3.0
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_postponed_and_claimed_work_survives_redis(town: Town, start_fleet: StartFleet, say: Say) -> None:
+def test_postponed_and_claimed_work_survives_redis(
+    town: Town, start_fleet: StartFleet, say: Say
+) -> None:
     """Killed with lanes in back-off, calls in flight and outcomes in a recorder's hands: all goes on, in order."""
     tag = f"redis-{time.time_ns()}"
     start_fleet(quick())
@@ -28,16 +30,22 @@ def test_postponed_and_claimed_work_survives_redis(town: Town, start_fleet: Star
     pending = town.client.xpending("wpp:outbox", "recorders")["pending"]
     town.redis.kill()
     killed = time.monotonic()
-    say(f"killed Redis with {lanes['later']} lanes postponed, {lanes['leases']} claimed, {pending} outcomes in hand")
+    say(
+        f"killed Redis with {lanes['later']} lanes postponed, {lanes['leases']} claimed, {pending} outcomes in hand"
+    )
     time.sleep(AWAY_S)
     town.redis.start()
     town.gateway.rate = 0
     town.fail()
     drained(town, 60)
-    say(f"drained {time.monotonic() - killed:.1f} s after the kill, of which Redis was away {AWAY_S:.0f} s")
+    say(
+        f"drained {time.monotonic() - killed:.1f} s after the kill, of which Redis was away {AWAY_S:.0f} s"
+    )
     books = read_books(town, tag, accepted)
     keep_promises(books, accepted)
-    assert books.states == {"sent": len(accepted)}, "every call was answered, so each is known to be sent"
+    assert books.states == {"sent": len(accepted)}, (
+        "every call was answered, so each is known to be sent"
+    )
     assert min(lanes["later"], lanes["leases"], pending) > 0
 
 
@@ -52,7 +60,9 @@ def test_a_caller_hears_that_redis_is_away_and_is_accepted_afterwards_once(
     text = conversation.text(tag, 0)
     body = {"to": f"+{conversation.peer}", "text": text}
     with town.caller(conversation.number.organization_id) as crm:
-        crm.post("/v1/messages", json={**body, "text": "the door knows the number"}).raise_for_status()
+        crm.post(
+            "/v1/messages", json={**body, "text": "the door knows the number"}
+        ).raise_for_status()
         town.redis.kill()
         asked = time.monotonic()
         refused = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
@@ -71,5 +81,8 @@ def test_a_caller_hears_that_redis_is_away_and_is_accepted_afterwards_once(
         assert [accepted.status_code, again.status_code] == [202, 202]
         assert accepted.json() == again.json()
         assert again.headers["Idempotent-Replayed"] == "true"
-        until(lambda: crm.get(accepted.headers["Location"]).json()["status"] == "sent", "the message to be sent")
+        until(
+            lambda: crm.get(accepted.headers["Location"]).json()["status"] == "sent",
+            "the message to be sent",
+        )
     assert [message["text"] for message in town.messages()].count(text) == 1

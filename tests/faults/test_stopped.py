@@ -20,7 +20,9 @@ GRACE_S = 30.0
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_a_worker_told_to_stop_finishes_and_hands_over(town: Town, start_fleet: StartFleet, say: Say) -> None:
+def test_a_worker_told_to_stop_finishes_and_hands_over(
+    town: Town, start_fleet: StartFleet, say: Say
+) -> None:
     """It exits 0 within its grace period; nothing becomes unknown, and each conversation stays in order."""
     tag = f"stopped-{time.time_ns()}"
     fleet = start_fleet(quick())
@@ -51,7 +53,9 @@ def test_a_worker_told_to_stop_finishes_and_hands_over(town: Town, start_fleet: 
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_a_door_told_to_stop_loses_nothing_that_it_accepted(town: Town, start_fleet: StartFleet, say: Say) -> None:
+def test_a_door_told_to_stop_loses_nothing_that_it_accepted(
+    town: Town, start_fleet: StartFleet, say: Say
+) -> None:
     """Three times in a row, with messages and webhooks coming in: every 2xx is kept, every process of it in order."""
     tag = f"shut-{time.time_ns()}"
     fleet = start_fleet(quick())
@@ -66,12 +70,15 @@ def test_a_door_told_to_stop_loses_nothing_that_it_accepted(town: Town, start_fl
             until(lambda: fleet.one("web").starts == len(codes) + 1, "the next door")
             ready(town)
         sending.join()
-    say(f"the door ended with {codes}; the callers were told {dict(callers.answers)}; {len(told)} webhooks accepted")
+    say(
+        f"the door ended with {codes}; the callers were told {dict(callers.answers)}; {len(told)} webhooks accepted"
+    )
     drained(town, 60)
     books = read_books(town, tag, callers.accepted)
     keep_promises(books, callers.accepted)
     written = town.rows(
-        "select message_text from chat_messages where not is_outgoing and message_text like %s", f"{tag} %"
+        "select message_text from chat_messages where not is_outgoing and message_text like %s",
+        f"{tag} %",
     )
     assert sorted(text for (text,) in written) == sorted(told)
     assert codes == [0, 0, 0]
@@ -91,7 +98,12 @@ def _customers(town: Town, number: Number, tag: str) -> Iterator[list[str]]:
             count = 0
             while not over.is_set():
                 peer, text = f"79995{count % 10:06}", f"{tag} in {count}"
-                event = {"type": "chat", "from": f"+{peer}", "text": text, "messageId": f"false_{peer}@c.us_{count}"}
+                event = {
+                    "type": "chat",
+                    "from": f"+{peer}",
+                    "text": text,
+                    "messageId": f"false_{peer}@c.us_{count}",
+                }
                 event |= {"account": number.account, "raw_from": f"{peer}@c.us"}
                 try:
                     taken = client.post(url, json=event).is_success

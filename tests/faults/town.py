@@ -74,7 +74,10 @@ class Town:
 
     def organization(self, organization_id: UUID) -> None:
         with psycopg.connect(self.supabase.database_url) as connection:
-            connection.execute("insert into public.organizations (id, name) values (%s, 'Test')", (organization_id,))
+            connection.execute(
+                "insert into public.organizations (id, name) values (%s, 'Test')",
+                (organization_id,),
+            )
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.supabase.database_url) as connection:

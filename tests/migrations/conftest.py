@@ -11,7 +11,13 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
-from shared.outcomes import EditOutcome, MessageOutcome, ReactionOutcome, SessionOutcome, StatusOutcome
+from shared.outcomes import (
+    EditOutcome,
+    MessageOutcome,
+    ReactionOutcome,
+    SessionOutcome,
+    StatusOutcome,
+)
 
 Db = psycopg.Connection[DictRow]
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -34,12 +40,15 @@ class Tenant:
     def connect(self) -> "Tenant":
         self.db.execute("insert into organizations (id, name) values (%s, 'School')", (self.id,))
         self.db.execute(
-            "select wpp_save_integration(%s, %s, 'First', %s, 'key')", (self.integration, self.id, self.account)
+            "select wpp_save_integration(%s, %s, 'First', %s, 'key')",
+            (self.integration, self.id, self.account),
         )
         return self
 
     def apply(self, *outcomes: Any) -> dict[str, Any]:
-        rows = [each if isinstance(each, dict) else each.model_dump(mode="json") for each in outcomes]
+        rows = [
+            each if isinstance(each, dict) else each.model_dump(mode="json") for each in outcomes
+        ]
         answer = self.db.execute("select wpp_apply(%s) as answer", (Jsonb(rows),)).fetchone()
         assert answer
         return dict(answer["answer"])
@@ -68,38 +77,60 @@ class Tenant:
         return MessageOutcome(at=at(second), account=self.account, **(defaults | given))
 
     def status(self, status: Any, second: float, *ids: str, **given: Any) -> StatusOutcome:
-        return StatusOutcome(at=at(second), account=self.account, external_ids=list(ids), status=status, **given)
+        return StatusOutcome(
+            at=at(second), account=self.account, external_ids=list(ids), status=status, **given
+        )
 
     def session(self, status: Any, second: float, **given: Any) -> SessionOutcome:
-        return SessionOutcome(at=at(second), account=self.account, status=status, **({"reason": "webhook"} | given))
+        return SessionOutcome(
+            at=at(second), account=self.account, status=status, **({"reason": "webhook"} | given)
+        )
 
     def edit(self, text: str, second: float, *ids: str) -> EditOutcome:
         return EditOutcome(at=at(second), account=self.account, external_ids=list(ids), text=text)
 
-    def reaction(self, emoji: str | None, second: float, *ids: str, outgoing: bool = False) -> ReactionOutcome:
+    def reaction(
+        self, emoji: str | None, second: float, *ids: str, outgoing: bool = False
+    ) -> ReactionOutcome:
         return ReactionOutcome(
-            at=at(second), account=self.account, external_ids=list(ids), emoji=emoji, outgoing=outgoing, phone=PHONE
+            at=at(second),
+            account=self.account,
+            external_ids=list(ids),
+            emoji=emoji,
+            outgoing=outgoing,
+            phone=PHONE,
         )
 
     def rows(self, query: str, *arguments: Any) -> list[dict[str, Any]]:
         return self.db.execute(query.encode(), arguments).fetchall()
 
     def messages(self) -> list[dict[str, Any]]:
-        return self.rows("select * from chat_messages where organization_id = %s order by created_at, id", self.id)
+        return self.rows(
+            "select * from chat_messages where organization_id = %s order by created_at, id",
+            self.id,
+        )
 
     def message(self) -> dict[str, Any]:
         (only,) = self.messages()
         return only
 
     def clients(self) -> list[dict[str, Any]]:
-        return self.rows("select * from clients where organization_id = %s order by created_at, id", self.id)
+        return self.rows(
+            "select * from clients where organization_id = %s order by created_at, id", self.id
+        )
 
     def add_client(self, phone: str | None, **given: Any) -> UUID:
-        columns: dict[str, Any] = {"id": uuid4(), "organization_id": self.id, "name": "Anna", "phone": phone} | given
+        columns: dict[str, Any] = {
+            "id": uuid4(),
+            "organization_id": self.id,
+            "name": "Anna",
+            "phone": phone,
+        } | given
         names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
         places = psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(columns))
         self.db.execute(
-            psycopg.sql.SQL("insert into clients ({}) values ({})").format(names, places), list(columns.values())
+            psycopg.sql.SQL("insert into clients ({}) values ({})").format(names, places),
+            list(columns.values()),
         )
         return UUID(str(columns["id"]))
 

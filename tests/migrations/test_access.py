@@ -58,14 +58,18 @@ def fill(tenant: Tenant) -> None:
         "where organization_id = %s",
         (tenant.id,),
     )
-    tenant.db.execute("insert into teachers (organization_id, first_name) values (%s, 'Olga')", (tenant.id,))
+    tenant.db.execute(
+        "insert into teachers (organization_id, first_name) values (%s, 'Olga')", (tenant.id,)
+    )
 
 
 def sign_in(tenant: Tenant, make_client: MakeClient, email: str) -> supabase.Client:
     client = make_client()
     user = client.auth.sign_up({"email": email, "password": "correct horse"}).user
     assert user
-    tenant.db.execute("insert into profiles (id, organization_id) values (%s, %s)", (user.id, tenant.id))
+    tenant.db.execute(
+        "insert into profiles (id, organization_id) values (%s, %s)", (user.id, tenant.id)
+    )
     return client
 
 
@@ -83,7 +87,9 @@ def users(tenant: Tenant, other: Tenant, make_client: MakeClient) -> dict[str, s
     }
 
 
-def read(client: supabase.Client, table: str, columns: str | None = None) -> list[dict[str, Any]] | None:
+def read(
+    client: supabase.Client, table: str, columns: str | None = None
+) -> list[dict[str, Any]] | None:
     """Return what a client sees of a table, or None when it is refused."""
     readable = {
         "messenger_integrations": "id, organization_id, name, is_primary",
@@ -110,7 +116,9 @@ def test_users_see_the_rows_of_their_own_organization_only(
         assert none == [], table
         assert one, table
         assert two, table
-        assert {row.get("organization_id", str(tenant.id)) for row in one} == {str(tenant.id)}, table
+        assert {row.get("organization_id", str(tenant.id)) for row in one} == {str(tenant.id)}, (
+            table
+        )
         assert [row for row in one if row in two] == [], table
 
 
@@ -118,7 +126,9 @@ def test_users_see_the_rows_of_their_own_organization_only(
 def lenient_crm(db: Db) -> Iterator[None]:
     """Let users write their own profile, as an application does whose policies do not think of columns."""
     db.execute("grant insert, update on profiles to authenticated")
-    db.execute("create policy own_profile on profiles for all to authenticated using (id = auth.uid())")
+    db.execute(
+        "create policy own_profile on profiles for all to authenticated using (id = auth.uid())"
+    )
     yield
     db.execute("drop policy own_profile on profiles")
     db.execute("revoke insert, update on profiles from authenticated")
@@ -131,7 +141,9 @@ def organization_of(tenant: Tenant, user: str) -> str | None:
 
 
 @pytest.mark.usefixtures("lenient_crm")
-def test_nobody_chooses_their_organization(tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]) -> None:
+def test_nobody_chooses_their_organization(
+    tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]
+) -> None:
     """Neither a member of another one nor a stranger who has just signed up; a server may move them."""
     anna, stranger = users[str(tenant.id)], users["none"]
     her_id, their_id = (str(client.auth.get_user().user.id) for client in (anna, stranger))  # type: ignore[union-attr]
@@ -150,7 +162,9 @@ def test_nobody_chooses_their_organization(tenant: Tenant, other: Tenant, users:
 
 
 @pytest.mark.usefixtures("lenient_crm")
-def test_a_profile_can_be_edited_but_for_that(tenant: Tenant, users: dict[str, supabase.Client]) -> None:
+def test_a_profile_can_be_edited_but_for_that(
+    tenant: Tenant, users: dict[str, supabase.Client]
+) -> None:
     """Saved whole, as forms do, with the organization that it has; a first profile may have none."""
     anna, stranger = users[str(tenant.id)], users["none"]
     her_id, their_id = (str(client.auth.get_user().user.id) for client in (anna, stranger))  # type: ignore[union-attr]
@@ -184,19 +198,27 @@ def test_users_see_why_something_failed_and_not_the_whole_of_it(
 ) -> None:
     """A webhook that failed is kept with its pairing code: whoever reads that has the number."""
     mine = users[str(tenant.id)]
-    assert read(mine, "wpp_dead_letters", "reason, detail") == [{"reason": "refused", "detail": "why"}]
+    assert read(mine, "wpp_dead_letters", "reason, detail") == [
+        {"reason": "refused", "detail": "why"}
+    ]
     for columns in ("event", "event->payload", "*"):
         assert read(mine, "wpp_dead_letters", columns) is None, columns
 
 
-def test_users_cannot_find_a_key_by_guessing(tenant: Tenant, users: dict[str, supabase.Client]) -> None:
+def test_users_cannot_find_a_key_by_guessing(
+    tenant: Tenant, users: dict[str, supabase.Client]
+) -> None:
     """A filter on a column that may not be read would tell whether a guess is right."""
     with pytest.raises(APIError) as caught:
-        users[str(tenant.id)].table("messenger_integrations").select("id").eq("settings->>wppApiKey", "key").execute()
+        users[str(tenant.id)].table("messenger_integrations").select("id").eq(
+            "settings->>wppApiKey", "key"
+        ).execute()
     assert caught.value.code == DENIED
 
 
-def test_what_users_read_of_an_integration_has_no_key(tenant: Tenant, users: dict[str, supabase.Client]) -> None:
+def test_what_users_read_of_an_integration_has_no_key(
+    tenant: Tenant, users: dict[str, supabase.Client]
+) -> None:
     (row,) = read(users[str(tenant.id)], "wpp_integrations") or []
     assert (row["account"], row["status"], row["is_primary"]) == (tenant.account, "connected", True)
     assert "key" not in row.values()
@@ -225,9 +247,18 @@ def test_users_do_not_write_into_another_organization(
     tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]
 ) -> None:
     mine = users[str(tenant.id)]
-    assert mine.table("clients").update({"name": "Mine"}).eq("organization_id", str(other.id)).execute().data == []
+    assert (
+        mine.table("clients")
+        .update({"name": "Mine"})
+        .eq("organization_id", str(other.id))
+        .execute()
+        .data
+        == []
+    )
     with pytest.raises(APIError) as caught:
-        mine.table("clients").insert({"organization_id": str(other.id), "name": "Planted"}).execute()
+        mine.table("clients").insert(
+            {"organization_id": str(other.id), "name": "Planted"}
+        ).execute()
     assert caught.value.code == DENIED
 
 
@@ -248,7 +279,10 @@ def test_users_are_refused_at_the_functions(
         "wpp_apply": {"batch": []},
         "wpp_settings": {"account": tenant.account},
         "wpp_save_token": {"account": tenant.account, "token": "x", "expires_at_ms": 1},
-        "wpp_remove_integration": {"integration_id": str(tenant.integration), "organization_id": str(tenant.id)},
+        "wpp_remove_integration": {
+            "integration_id": str(tenant.integration),
+            "organization_id": str(tenant.id),
+        },
     }
     for client in (make_client(), *users.values()):
         for function, arguments in calls.items():
@@ -274,4 +308,6 @@ def test_every_table_has_row_security(tenant: Tenant) -> None:
 
 
 def test_the_bucket_for_media_is_private(tenant: Tenant) -> None:
-    assert tenant.rows("select public from storage.buckets where id = 'chat-media'") == [{"public": False}]
+    assert tenant.rows("select public from storage.buckets where id = 'chat-media'") == [
+        {"public": False}
+    ]

@@ -20,7 +20,9 @@ def add_teacher(tenant: Tenant, phone: str, *, active: bool = True) -> UUID:
 
 
 def add_number(tenant: Tenant, client: UUID, phone: str) -> None:
-    tenant.db.execute("insert into client_phone_numbers (client_id, phone) values (%s, %s)", (client, phone))
+    tenant.db.execute(
+        "insert into client_phone_numbers (client_id, phone) values (%s, %s)", (client, phone)
+    )
 
 
 @pytest.mark.parametrize("stored", ["+7 (999) 000-11-22", "8 999 000 11 22", "9990001122", PHONE])
@@ -36,7 +38,11 @@ def test_a_teacher_comes_before_a_client(tenant: Tenant) -> None:
     teacher = add_teacher(tenant, "8 999 000 11 22")
     tenant.apply(tenant.arrived())
     row = tenant.message()
-    assert (row["teacher_id"], row["client_id"], row["metadata"]["teacher_id"]) == (teacher, None, str(teacher))
+    assert (row["teacher_id"], row["client_id"], row["metadata"]["teacher_id"]) == (
+        teacher,
+        None,
+        str(teacher),
+    )
     assert "contact" not in row["metadata"]
 
 
@@ -96,14 +102,18 @@ def test_two_organizations_may_know_the_same_phone(tenant: Tenant, other: Tenant
 
 
 def test_an_unknown_sender_is_named_by_what_they_call_themselves(tenant: Tenant) -> None:
-    tenant.apply(tenant.arrived(peer_name="  "), tenant.arrived(1, phone="79995556677", peer_name=" Ivan "))
+    tenant.apply(
+        tenant.arrived(peer_name="  "), tenant.arrived(1, phone="79995556677", peer_name=" Ivan ")
+    )
     assert sorted(client["name"] for client in tenant.clients()) == [PHONE, "Ivan"]
 
 
 def test_a_name_that_comes_later_replaces_the_phone_but_no_given_name(tenant: Tenant) -> None:
     tenant.add_client("79995556677", name="Anna from work")
     for name in (None, "Ivan", "Ivan the Second"):
-        tenant.apply(tenant.arrived(peer_name=name), tenant.arrived(phone="79995556677", peer_name=name))
+        tenant.apply(
+            tenant.arrived(peer_name=name), tenant.arrived(phone="79995556677", peer_name=name)
+        )
     assert sorted(client["name"] for client in tenant.clients()) == ["Anna from work", "Ivan"]
 
 
@@ -123,11 +133,15 @@ def test_who_is_named_by_the_sender_is_taken_whatever_the_phone(tenant: Tenant) 
     assert (second["client_id"], second["teacher_id"]) == (None, teacher)
 
 
-def test_somebody_else_s_client_is_not_taken_at_the_sender_s_word(tenant: Tenant, other: Tenant) -> None:
+def test_somebody_else_s_client_is_not_taken_at_the_sender_s_word(
+    tenant: Tenant, other: Tenant
+) -> None:
     theirs, teacher = other.add_client("79995556677"), add_teacher(other, "79995556688")
     tenant.apply(tenant.sent(client_id=theirs), tenant.sent(second=1, teacher_id=teacher))
     (client,) = tenant.clients()
-    assert [(row["client_id"], row["teacher_id"]) for row in tenant.messages()] == [(client["id"], None)] * 2
+    assert [(row["client_id"], row["teacher_id"]) for row in tenant.messages()] == [
+        (client["id"], None)
+    ] * 2
 
 
 def test_a_peer_without_a_phone_is_nobody_s_contact(tenant: Tenant) -> None:
@@ -149,7 +163,10 @@ def test_two_recorders_make_one_client(tenant: Tenant, database_url: str) -> Non
         with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as db:
             mine = Tenant(db, tenant.account, id=tenant.id, integration=tenant.integration)
             for k in range(5):
-                mine.apply(mine.arrived(k, wa_message_id=f"W{k}"), mine.arrived(k, wa_message_id=f"W{n}.{k}"))
+                mine.apply(
+                    mine.arrived(k, wa_message_id=f"W{k}"),
+                    mine.arrived(k, wa_message_id=f"W{n}.{k}"),
+                )
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(record, range(4)))

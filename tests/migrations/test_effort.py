@@ -35,7 +35,9 @@ def untouched(supabase_world: Supabase) -> Iterator[Db]:
         url = psycopg.conninfo.make_conninfo(supabase_world.database_url, dbname=name)
         with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
             connection.execute("create schema auth")
-            connection.execute("create function auth.uid() returns uuid language sql as 'select null::uuid'")
+            connection.execute(
+                "create function auth.uid() returns uuid language sql as 'select null::uuid'"
+            )
             migrate(url, MIGRATIONS)
             yield connection
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
@@ -57,15 +59,26 @@ def test_a_later_batch_reads_no_more_than_an_earlier_one(untouched: Db, *, analy
         numbers = range(batch * BATCH, (batch + 1) * BATCH)
         ids = {n: uuid5(UUID(int=0), str(n)) for n in numbers}
         phones = {n: f"7999{n % 50:07}" for n in numbers}
-        untouched.execute("select pg_stat_force_next_flush()")  # what was read before is counted elsewhere from now on
+        untouched.execute(
+            "select pg_stat_force_next_flush()"
+        )  # what was read before is counted elsewhere from now on
         with untouched.transaction():
-            tenant.apply(*(tenant.arrived(n, wa_message_id=f"W{n}", phone=phones[n]) for n in numbers))
+            tenant.apply(
+                *(tenant.arrived(n, wa_message_id=f"W{n}", phone=phones[n]) for n in numbers)
+            )
             tenant.apply(*(tenant.sent("queued", n, id=ids[n], phone=phones[n]) for n in numbers))
-            tenant.apply(*(tenant.sent("sent", n, id=ids[n], phone=phones[n], task_id=f"T{n}") for n in numbers))
+            tenant.apply(
+                *(
+                    tenant.sent("sent", n, id=ids[n], phone=phones[n], task_id=f"T{n}")
+                    for n in numbers
+                )
+            )
             tenant.apply(*(tenant.status("delivered", n, f"T{n}") for n in numbers))
             read.append(tuples(tenant))
         if analyzed:
             untouched.execute("analyze")
     first, last = read[1], read[-1]  # the very first batch also makes the clients
-    assert {table: count for table, count in last.items() if count > 1.5 * first[table] + BATCH} == {}
+    assert {
+        table: count for table, count in last.items() if count > 1.5 * first[table] + BATCH
+    } == {}
     assert sum(last.values()) < 100 * BATCH

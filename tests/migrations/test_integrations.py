@@ -30,7 +30,8 @@ def save(tenant: Tenant, integration: UUID, account: str | None, **given: Any) -
 
 def integrations(tenant: Tenant) -> list[dict[str, Any]]:
     return tenant.rows(
-        "select * from messenger_integrations where organization_id = %s order by created_at, id", tenant.id
+        "select * from messenger_integrations where organization_id = %s order by created_at, id",
+        tenant.id,
     )
 
 
@@ -85,7 +86,9 @@ def test_integrations_saved_at_once_have_one_primary(tenant: Tenant, database_ur
     assert sum(row["is_primary"] for row in rows) == 1
 
 
-def test_a_primary_that_the_crm_makes_meanwhile_stays_primary(tenant: Tenant, database_url: str) -> None:
+def test_a_primary_that_the_crm_makes_meanwhile_stays_primary(
+    tenant: Tenant, database_url: str
+) -> None:
     tenant.db.execute("delete from messenger_integrations")
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as crm:
         crm.execute(
@@ -98,7 +101,10 @@ def test_a_primary_that_the_crm_makes_meanwhile_stays_primary(tenant: Tenant, da
             saving.result(timeout=0.3)
         crm.commit()
         saving.result(timeout=10)
-    assert {row["provider"]: row["is_primary"] for row in integrations(tenant)} == {"green_api": True, "wpp": False}
+    assert {row["provider"]: row["is_primary"] for row in integrations(tenant)} == {
+        "green_api": True,
+        "wpp": False,
+    }
 
 
 def test_one_integration_saved_at_once_by_several_is_one(tenant: Tenant, database_url: str) -> None:
@@ -113,18 +119,38 @@ SAVE_TOKEN = "select wpp_save_token(%s, %s, %s) as kept"
 
 def spoil(tenant: Tenant, **settings: Any) -> None:
     """Change settings as the CRM does, without asking anybody."""
-    tenant.db.execute("update messenger_integrations set settings = settings || %s", (Jsonb(settings),))
+    tenant.db.execute(
+        "update messenger_integrations set settings = settings || %s", (Jsonb(settings),)
+    )
 
 
 def test_a_later_token_is_never_overwritten_by_an_earlier_one(tenant: Tenant) -> None:
     """Of two saves that overtake each other, the token that was got last stays."""
-    kept = [tenant.rows(SAVE_TOKEN, tenant.account, f"t{end}", end)[0]["kept"] for end in (10, 20, 15, 20)]
+    kept = [
+        tenant.rows(SAVE_TOKEN, tenant.account, f"t{end}", end)[0]["kept"]
+        for end in (10, 20, 15, 20)
+    ]
     assert kept == [True, True, False, True]
     assert integrations(tenant)[0]["settings"]["wppJwtToken"] == "t20"
 
 
 @pytest.mark.parametrize(
-    "end", [3_600_000, "3600000", 10**15, 10**300, "soon", "", None, True, 1.5, "-5", "9" * 400, {"a": 1}, ["1"]]
+    "end",
+    [
+        3_600_000,
+        "3600000",
+        10**15,
+        10**300,
+        "soon",
+        "",
+        None,
+        True,
+        1.5,
+        "-5",
+        "9" * 400,
+        {"a": 1},
+        ["1"],
+    ],
 )
 def test_whatever_end_somebody_else_wrote_a_new_token_is_saved(tenant: Tenant, end: object) -> None:
     """An hour where the platform did not say, an end in the far future, or nothing that is an end at all."""
@@ -140,7 +166,9 @@ def test_an_end_without_its_token_keeps_nothing_out(tenant: Tenant, token: str |
     assert tenant.rows(SAVE_TOKEN, tenant.account, "ours", 900_000) == [{"kept": True}]
 
 
-def test_a_token_saved_while_another_key_changes_leaves_that_change(tenant: Tenant, database_url: str) -> None:
+def test_a_token_saved_while_another_key_changes_leaves_that_change(
+    tenant: Tenant, database_url: str
+) -> None:
     """Whichever of the two holds the row, the other one waits for it and keeps what it wrote."""
     change = "update messenger_integrations set settings = settings || %s"
     token = (SAVE_TOKEN, (tenant.account, "jwt", 10))
@@ -155,17 +183,27 @@ def test_a_token_saved_while_another_key_changes_leaves_that_change(tenant: Tena
             holder.commit()
             waiting.result(timeout=10)
         settings = integrations(tenant)[0]["settings"]
-        assert (settings["wppJwtToken"], settings["theirs"], settings["wppApiKey"]) == ("jwt", 1, "key")
+        assert (settings["wppJwtToken"], settings["theirs"], settings["wppApiKey"]) == (
+            "jwt",
+            1,
+            "key",
+        )
 
 
-def test_tokens_and_other_keys_saved_at_once_are_all_there(tenant: Tenant, database_url: str) -> None:
+def test_tokens_and_other_keys_saved_at_once_are_all_there(
+    tenant: Tenant, database_url: str
+) -> None:
     """Eight of each in parallel: the last token, and every other key."""
     change = "update messenger_integrations set settings = settings || %s"
     others = [(change, (Jsonb({f"k{n}": n}),)) for n in range(8)]
     tokens = [(SAVE_TOKEN, (tenant.account, f"t{n}", n)) for n in range(8)]
     at_once(database_url, *[call for pair in zip(others, tokens, strict=True) for call in pair])
     settings = integrations(tenant)[0]["settings"]
-    expected = {f"k{n}": n for n in range(8)} | {"wppJwtToken": "t7", "wppJwtExpiresAt": 7, "wppApiKey": "key"}
+    expected = {f"k{n}": n for n in range(8)} | {
+        "wppJwtToken": "t7",
+        "wppJwtExpiresAt": 7,
+        "wppApiKey": "key",
+    }
     assert expected.items() <= settings.items()
 
 
@@ -188,7 +226,9 @@ def test_nobody_takes_over_a_connected_account(tenant: Tenant, other: Tenant) ->
     assert other.messages() == []
 
 
-def test_an_account_that_was_given_up_may_be_connected_by_another(tenant: Tenant, other: Tenant) -> None:
+def test_an_account_that_was_given_up_may_be_connected_by_another(
+    tenant: Tenant, other: Tenant
+) -> None:
     tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
     save(other, uuid4(), tenant.account)
     tenant.apply(tenant.arrived())
@@ -196,7 +236,12 @@ def test_an_account_that_was_given_up_may_be_connected_by_another(tenant: Tenant
 
 
 def test_is_active_and_is_enabled_are_one(tenant: Tenant) -> None:
-    for column, value in (("is_enabled", False), ("is_active", True), ("is_active", False), ("is_enabled", True)):
+    for column, value in (
+        ("is_enabled", False),
+        ("is_active", True),
+        ("is_active", False),
+        ("is_enabled", True),
+    ):
         change = sql.SQL("update messenger_integrations set {} = %s").format(sql.Identifier(column))
         tenant.db.execute(change, (value,))
         (row,) = integrations(tenant)
@@ -213,7 +258,10 @@ def test_removing_the_primary_promotes_the_oldest_left(tenant: Tenant) -> None:
     remove = "select wpp_remove_integration(%s, %s) as gone"
     assert tenant.rows(remove, tenant.integration, tenant.id) == [{"gone": True}]
     assert tenant.rows(remove, tenant.integration, tenant.id) == [{"gone": False}]
-    assert [(row["id"], row["is_primary"]) for row in integrations(tenant)] == [(second, True), (third, False)]
+    assert [(row["id"], row["is_primary"]) for row in integrations(tenant)] == [
+        (second, True),
+        (third, False),
+    ]
     assert len(tenant.messages()) == 1
 
 
@@ -231,7 +279,10 @@ def test_another_one_can_be_made_primary(tenant: Tenant, other: Tenant) -> None:
     choose = "select wpp_set_primary(%s, %s) as done"
     assert tenant.rows(choose, second, other.id) == [{"done": False}]
     assert tenant.rows(choose, second, tenant.id) == [{"done": True}]
-    assert {row["id"]: row["is_primary"] for row in integrations(tenant)} == {second: True, tenant.integration: False}
+    assert {row["id"]: row["is_primary"] for row in integrations(tenant)} == {
+        second: True,
+        tenant.integration: False,
+    }
     assert integrations(other)[0]["is_primary"] is True
 
 
@@ -245,7 +296,8 @@ def test_what_waited_for_a_number_keeps_nobody_from_connecting_it(tenant: Tenant
     """A row that makes no sense becomes a dead letter; while the tables are wrong, all goes on waiting."""
     late = Tenant(tenant.db, "0000000000099")
     late.apply(
-        late.arrived(wa_message_id="W1"), late.arrived(wa_message_id="W2").model_dump(mode="json") | {"id": "no"}
+        late.arrived(wa_message_id="W1"),
+        late.arrived(wa_message_id="W2").model_dump(mode="json") | {"id": "no"},
     )
     with tenant.db.transaction(force_rollback=True):
         tenant.db.execute("alter table chat_messages rename column file_type to mime")
@@ -259,11 +311,15 @@ def test_what_waited_for_a_number_keeps_nobody_from_connecting_it(tenant: Tenant
     ]
 
 
-def test_what_is_locked_while_it_is_unparked_goes_on_waiting(tenant: Tenant, database_url: str) -> None:
+def test_what_is_locked_while_it_is_unparked_goes_on_waiting(
+    tenant: Tenant, database_url: str
+) -> None:
     late = Tenant(tenant.db, "0000000000099", id=tenant.id)
     held = tenant.add_client(PHONE, last_message_at=at(0))
     late.apply(late.arrived(1), late.arrived(2, phone="79990003344"))
-    tenant.db.execute("insert into wpp_accounts values (%s, %s, %s)", (late.account, late.id, late.integration))
+    tenant.db.execute(
+        "insert into wpp_accounts values (%s, %s, %s)", (late.account, late.id, late.integration)
+    )
     unpark = "select wpp_unpark(10) as done"
     with psycopg.connect(database_url) as crm:
         crm.execute("select from clients where id = %s for update", (held,))

@@ -16,25 +16,47 @@ def test_a_sent_message_is_one_row_with_its_task_id(tenant: Tenant) -> None:
     answer = tenant.apply(sent)
     row = tenant.message()
     assert row["id"] == sent.id
-    assert (row["message_status"], row["external_message_id"], row["message_text"]) == ("sent", "task_77", "Hello")
-    assert (row["message_type"], row["messenger_type"], row["is_outgoing"]) == ("manager", "whatsapp", True)
-    assert (row["integration_id"], row["sender_name"], row["created_at"]) == (tenant.integration, "Olga", at(0))
+    assert (row["message_status"], row["external_message_id"], row["message_text"]) == (
+        "sent",
+        "task_77",
+        "Hello",
+    )
+    assert (row["message_type"], row["messenger_type"], row["is_outgoing"]) == (
+        "manager",
+        "whatsapp",
+        True,
+    )
+    assert (row["integration_id"], row["sender_name"], row["created_at"]) == (
+        tenant.integration,
+        "Olga",
+        at(0),
+    )
     assert row["metadata"]["integration_id"] == str(tenant.integration)
     assert answer == {
         "changed": [
-            {"organization_id": str(tenant.id), "integration_id": str(tenant.integration), "what": "message"},
+            {
+                "organization_id": str(tenant.id),
+                "integration_id": str(tenant.integration),
+                "what": "message",
+            },
         ],
         "refused": [],
         "busy": [],
     }
 
 
-def test_an_arrived_message_is_filed_under_its_sender_at_the_platform_s_time(tenant: Tenant) -> None:
+def test_an_arrived_message_is_filed_under_its_sender_at_the_platform_s_time(
+    tenant: Tenant,
+) -> None:
     tenant.apply(tenant.arrived(30, wa_message_id="false_1", peer_name="Ivan", text="Hi"))
     row, (client,) = tenant.message(), tenant.clients()
     assert (row["client_id"], client["name"], client["phone"]) == (client["id"], "Ivan", PHONE)
     assert (row["message_type"], row["is_outgoing"], row["is_read"]) == ("client", False, False)
-    assert (row["external_message_id"], row["created_at"], client["last_message_at"]) == ("false_1", at(30), at(30))
+    assert (row["external_message_id"], row["created_at"], client["last_message_at"]) == (
+        "false_1",
+        at(30),
+        at(30),
+    )
 
 
 def test_the_same_outcome_twice_changes_nothing(tenant: Tenant) -> None:
@@ -69,19 +91,29 @@ def test_messages_without_an_external_id_are_told_apart_by_their_own(tenant: Ten
 
 
 def test_the_same_external_id_on_two_numbers_is_two_messages(tenant: Tenant, other: Tenant) -> None:
-    tenant.apply(tenant.arrived(wa_message_id="W1"), other.arrived(wa_message_id="W1", phone="79990003344"))
+    tenant.apply(
+        tenant.arrived(wa_message_id="W1"), other.arrived(wa_message_id="W1", phone="79990003344")
+    )
     assert len(tenant.messages()) == len(other.messages()) == 1
 
 
 def test_a_file_follows_its_message(tenant: Tenant) -> None:
-    message = tenant.arrived(wa_message_id="W1", content="image", media_state="pending", file_type="image/jpeg")
-    stored = message.model_copy(update={"media_state": "stored", "file_url": "https://x/1.jpg", "file_name": "1.jpg"})
+    message = tenant.arrived(
+        wa_message_id="W1", content="image", media_state="pending", file_type="image/jpeg"
+    )
+    stored = message.model_copy(
+        update={"media_state": "stored", "file_url": "https://x/1.jpg", "file_name": "1.jpg"}
+    )
     for order in permutations([message, stored, message]):
         tenant.db.execute("truncate chat_messages cascade")
         for each in order:
             tenant.apply(each)
         row = tenant.message()
-        assert (row["file_url"], row["file_name"], row["file_type"]) == ("https://x/1.jpg", "1.jpg", "image/jpeg")
+        assert (row["file_url"], row["file_name"], row["file_type"]) == (
+            "https://x/1.jpg",
+            "1.jpg",
+            "image/jpeg",
+        )
         assert row["metadata"]["media_state"] == "stored"
         assert row["metadata"]["content"] == "image"
 
@@ -107,21 +139,28 @@ def test_an_echo_of_our_own_message_becomes_part_of_it(tenant: Tenant) -> None:
         for each in order:
             tenant.apply(each)
         row = tenant.message()
-        assert (row["id"], row["message_status"], row["external_message_id"]) == (sent.id, "delivered", "T1")
+        assert (row["id"], row["message_status"], row["external_message_id"]) == (
+            sent.id,
+            "delivered",
+            "T1",
+        )
         assert row["metadata"]["waMessageId"] == "W1"
 
 
 def test_what_an_unknown_account_says_waits_until_somebody_connects_it(tenant: Tenant) -> None:
     late = Tenant(tenant.db, "0000000000099")
     answer = tenant.apply(
-        late.arrived(wa_message_id="W1"), late.status("read", 2, "W1"), late.session("connected", 1), tenant.arrived()
+        late.arrived(wa_message_id="W1"),
+        late.status("read", 2, "W1"),
+        late.session("connected", 1),
+        tenant.arrived(),
     )
     assert [change["organization_id"] for change in answer["changed"]] == [str(tenant.id)]
     late.connect()
     assert late.message()["message_status"] == "read"
-    assert late.rows("select status from whatsapp_sessions where organization_id = %s", late.id) == [
-        {"status": "connected"}
-    ]
+    assert late.rows(
+        "select status from whatsapp_sessions where organization_id = %s", late.id
+    ) == [{"status": "connected"}]
     assert late.rows("select * from wpp_parked_outcomes") == []
 
 
@@ -132,7 +171,9 @@ def test_an_account_that_was_removed_still_receives(tenant: Tenant) -> None:
     tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
     tenant.apply(tenant.status("delivered", 1, "T1"))
     assert tenant.message()["message_status"] == "delivered"
-    tenant.db.execute("select wpp_save_integration(%s, %s, 'Again', %s)", (uuid4(), tenant.id, tenant.account))
+    tenant.db.execute(
+        "select wpp_save_integration(%s, %s, 'Again', %s)", (uuid4(), tenant.id, tenant.account)
+    )
     tenant.apply(tenant.status("read", 2, "T1"))
     assert tenant.message()["message_status"] == "read"
 
@@ -143,7 +184,9 @@ def test_a_row_of_the_old_system_is_found_by_its_external_id(tenant: Tenant) -> 
         "external_message_id, created_at) values (%s, 'old', 'manager', true, 'read', 'T0', %s)",
         (tenant.id, at(-60)),
     )
-    tenant.apply(tenant.status("delivered", 0, "T0"), tenant.arrived(1, wa_message_id="T0", text="old"))
+    tenant.apply(
+        tenant.status("delivered", 0, "T0"), tenant.arrived(1, wa_message_id="T0", text="old")
+    )
     row = tenant.message()
     assert (row["message_text"], row["message_status"]) == ("old", "read")
 
@@ -152,11 +195,30 @@ def test_an_empty_batch_is_nothing(tenant: Tenant) -> None:
     assert tenant.apply() == {"changed": [], "refused": [], "busy": []}
 
 
-LIFE = ("queued", "sent", "bind", "delivered", "read", "edit", "reaction", "incoming", "file", "echo", "dead", "revoke")
+LIFE = (
+    "queued",
+    "sent",
+    "bind",
+    "delivered",
+    "read",
+    "edit",
+    "reaction",
+    "incoming",
+    "file",
+    "echo",
+    "dead",
+    "revoke",
+)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(order=st.permutations(LIFE), again=st.lists(st.sampled_from(LIFE), max_size=6), cut=st.integers(1, 17))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    order=st.permutations(LIFE),
+    again=st.lists(st.sampled_from(LIFE), max_size=6),
+    cut=st.integers(1, 17),
+)
 def test_every_order_of_a_life_ends_in_the_same_rows(
     tenant: Tenant, order: list[str], again: list[str], cut: int
 ) -> None:
@@ -181,13 +243,21 @@ def test_every_order_of_a_life_ends_in_the_same_rows(
         "waMessageId": "W1",
         "original_text": "Hello",
     }
-    assert (sent["message_text"], sent["message_status"], sent["external_message_id"]) == ("Hello!", "deleted", "T1")
+    assert (sent["message_text"], sent["message_status"], sent["external_message_id"]) == (
+        "Hello!",
+        "deleted",
+        "T1",
+    )
     assert (sent["id"], sent["is_outgoing"], sent["is_read"]) == (tenant.integration, True, True)
     assert sent["created_at"] == at(1)
     (client,) = tenant.clients()
     assert (client["name"], client["last_message_at"]) == ("Ivan", at(2.5))
-    assert tenant.rows("select emoji from message_reactions where client_id = %s", client["id"]) == [{"emoji": "👍"}]
-    history = tenant.rows("select status from wpp_message_history where message_id = %s order by at", sent["id"])
+    assert tenant.rows(
+        "select emoji from message_reactions where client_id = %s", client["id"]
+    ) == [{"emoji": "👍"}]
+    history = tenant.rows(
+        "select status from wpp_message_history where message_id = %s order by at", sent["id"]
+    )
     told = ["queued", "sent", "sent", "sent", "delivered", "read", "failed", "deleted"]
     assert [row["status"] for row in history] == told
 
@@ -195,11 +265,19 @@ def test_every_order_of_a_life_ends_in_the_same_rows(
 def life(tenant: Tenant) -> dict[str, Any]:
     """What is said of one message that we sent, and of one that arrived, with ids that stay the same."""
     own = {"id": tenant.integration, "text": "Hello"}
-    photo = {"id": tenant.id, "wa_message_id": "W9", "text": "Photo", "content": "image", "peer_name": "Ivan"}
+    photo = {
+        "id": tenant.id,
+        "wa_message_id": "W9",
+        "text": "Photo",
+        "content": "image",
+        "peer_name": "Ivan",
+    }
     return {
         "queued": tenant.sent("queued", 1, **own),
         "sent": tenant.sent("sent", 2, task_id="T1", **own),
-        "echo": tenant.arrived(2.5, id=UUID(int=5), outgoing=True, wa_message_id="W1", text="Hello", status="sent"),
+        "echo": tenant.arrived(
+            2.5, id=UUID(int=5), outgoing=True, wa_message_id="W1", text="Hello", status="sent"
+        ),
         "bind": tenant.status("sent", 3, task_id="T1", wa_message_id="W1"),
         "delivered": tenant.status("delivered", 4, "T1"),
         "read": tenant.status("read", 5, "W1"),

@@ -39,8 +39,16 @@ def test_one_wrong_row_is_a_dead_letter_and_the_others_are_applied(tenant: Tenan
     assert named["why"].startswith("22P02: ")
     assert len(tenant.messages()) == 3
     (letter,) = letters(tenant)
-    assert (letter["kind"], letter["reason"], letter["detail"]) == ("outcome", "refused", named["why"])
-    assert (letter["organization_id"], letter["event"], letter["replayed_at"]) == (tenant.id, wrong, None)
+    assert (letter["kind"], letter["reason"], letter["detail"]) == (
+        "outcome",
+        "refused",
+        named["why"],
+    )
+    assert (letter["organization_id"], letter["event"], letter["replayed_at"]) == (
+        tenant.id,
+        wrong,
+        None,
+    )
 
 
 def test_a_row_that_is_refused_again_is_one_dead_letter_and_open_again(tenant: Tenant) -> None:
@@ -50,7 +58,11 @@ def test_a_row_that_is_refused_again_is_one_dead_letter_and_open_again(tenant: T
     tenant.db.execute("update wpp_dead_letters set replayed_at = now()")
     tenant.apply(wrong)
     (letter,) = letters(tenant)
-    assert (letter["attempts"], letter["replayed_at"], letter["organization_id"]) == (2, None, tenant.id)
+    assert (letter["attempts"], letter["replayed_at"], letter["organization_id"]) == (
+        2,
+        None,
+        tenant.id,
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +114,10 @@ CHANGES = {
 def test_a_change_of_the_crm_is_no_fault_of_the_rows(undone: Tenant, change: str) -> None:
     """The whole batch is refused with an error that may pass, and no row is buried, not even a single one."""
     alter(undone, change)
-    for outcomes in ([undone.arrived()], [undone.session("connected", 1), undone.arrived(), undone.arrived()]):
+    for outcomes in (
+        [undone.arrived()],
+        [undone.session("connected", 1), undone.arrived(), undone.arrived()],
+    ):
         with pytest.raises(psycopg.Error) as caught, undone.db.transaction():
             undone.apply(*outcomes)
         assert caught.value.sqlstate in {"WPPDB", "42703"}
@@ -135,12 +150,16 @@ def test_a_rule_that_some_rows_break_refuses_just_these(undone: Tenant) -> None:
     assert len(undone.messages()) == 2
 
 
-def test_a_row_that_somebody_has_locked_is_busy_and_nobody_waits_for_it(tenant: Tenant, database_url: str) -> None:
+def test_a_row_that_somebody_has_locked_is_busy_and_nobody_waits_for_it(
+    tenant: Tenant, database_url: str
+) -> None:
     """The CRM's transaction holds one client: the others' messages are filed, its own is to be applied later."""
     held = tenant.add_client(PHONE, last_message_at=at(0))
     with psycopg.connect(database_url) as crm:
         crm.execute("select from clients where id = %s for update", (held,))
-        answer = tenant.apply(tenant.arrived(1), *(tenant.arrived(2, phone=f"7999000333{n}") for n in range(3)))
+        answer = tenant.apply(
+            tenant.arrived(1), *(tenant.arrived(2, phone=f"7999000333{n}") for n in range(3))
+        )
         assert (answer["busy"], answer["refused"]) == ([0], [])
         assert len(tenant.messages()) == 3
         crm.rollback()
@@ -154,4 +173,6 @@ def test_what_lacks_what_its_type_has_is_found_before_a_table_is_asked(undone: T
         sql.Identifier("chat_messages"), sql.Identifier("message_text")
     )
     undone.db.execute(names)
-    assert refused(undone, undone.sent(), undone.sent().model_dump(mode="json") | {"text": None}) == [1]
+    assert refused(
+        undone, undone.sent(), undone.sent().model_dump(mode="json") | {"text": None}
+    ) == [1]

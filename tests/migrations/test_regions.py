@@ -12,7 +12,9 @@ VIETNAM, RYAZAN = "84912345678", "74912345678"
 
 
 def live_in(tenant: Tenant, region: str) -> None:
-    tenant.db.execute("insert into wpp_policies (organization_id, region) values (%s, %s)", (tenant.id, region))
+    tenant.db.execute(
+        "insert into wpp_policies (organization_id, region) values (%s, %s)", (tenant.id, region)
+    )
 
 
 SPELLINGS = [
@@ -36,7 +38,9 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("region", "stored", "phone"), SPELLINGS)
-def test_a_client_is_found_as_people_write_at_home(tenant: Tenant, region: str, stored: str, phone: str) -> None:
+def test_a_client_is_found_as_people_write_at_home(
+    tenant: Tenant, region: str, stored: str, phone: str
+) -> None:
     live_in(tenant, region)
     client = tenant.add_client(stored)
     tenant.apply(tenant.arrived(phone=phone))
@@ -55,9 +59,20 @@ def test_a_number_abroad_is_not_read_as_one_at_home(tenant: Tenant, stored: str)
 
 
 @pytest.mark.parametrize(
-    "sender", [VIETNAM, "85212345678", "85366123456", "85512345678", "95912345678", "9607712345", "12025550123"]
+    "sender",
+    [
+        VIETNAM,
+        "85212345678",
+        "85366123456",
+        "85512345678",
+        "95912345678",
+        "9607712345",
+        "12025550123",
+    ],
 )
-def test_a_sender_from_abroad_is_one_client_however_often_they_write(tenant: Tenant, sender: str) -> None:
+def test_a_sender_from_abroad_is_one_client_however_often_they_write(
+    tenant: Tenant, sender: str
+) -> None:
     """Hong Kong, Macau, Cambodia, Myanmar, the Maldives: their numbers look like Russian ones written at home."""
     home = {10: f"7{sender}", 11: f"7{sender[1:]}"}[len(sender)]
     for second in range(3):
@@ -70,7 +85,9 @@ def test_a_sender_from_abroad_is_one_client_however_often_they_write(tenant: Ten
     assert not [row for row in tenant.messages() if "contact" in row["metadata"]]
 
 
-def test_a_sender_from_abroad_whom_the_old_system_stored_without_a_plus_is_known(tenant: Tenant) -> None:
+def test_a_sender_from_abroad_whom_the_old_system_stored_without_a_plus_is_known(
+    tenant: Tenant,
+) -> None:
     abroad = tenant.add_client(VIETNAM)
     tenant.apply(tenant.arrived(phone=VIETNAM))
     assert tenant.message()["client_id"] == abroad

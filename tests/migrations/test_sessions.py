@@ -50,7 +50,9 @@ def test_the_newest_state_of_a_session_stands_whatever_came_last(tenant: Tenant)
 
 def test_of_one_second_the_later_stage_counts(tenant: Tenant) -> None:
     """The platform's clock counts whole seconds."""
-    for order in permutations([tenant.session("connected", 5), tenant.session("qr_issued", 5, qr="2@x")]):
+    for order in permutations(
+        [tenant.session("connected", 5), tenant.session("qr_issued", 5, qr="2@x")]
+    ):
         tenant.db.execute("truncate whatsapp_sessions")
         tenant.apply(*order)
         assert session(tenant)["status"] == "connected"
@@ -63,7 +65,11 @@ def test_a_code_can_be_seen_with_its_age(tenant: Tenant) -> None:
 
 
 def test_each_change_is_one_row_of_history(tenant: Tenant) -> None:
-    told = [tenant.session("connected", 1), tenant.session("connected", 2), tenant.session("error", 3, error="banned")]
+    told = [
+        tenant.session("connected", 1),
+        tenant.session("connected", 2),
+        tenant.session("error", 3, error="banned"),
+    ]
     answer = tenant.apply(*told)
     tenant.apply(*told)
     history = tenant.rows("select status, reason, error, at from wpp_session_history order by at")
@@ -72,7 +78,11 @@ def test_each_change_is_one_row_of_history(tenant: Tenant) -> None:
         ("error", "banned", at(3)),
     ]
     assert answer["changed"] == [
-        {"organization_id": str(tenant.id), "integration_id": str(tenant.integration), "what": "session"}
+        {
+            "organization_id": str(tenant.id),
+            "integration_id": str(tenant.integration),
+            "what": "session",
+        }
     ]
 
 
@@ -88,18 +98,29 @@ def test_what_is_wrong_stands_in_the_integration_until_it_is_right(tenant: Tenan
 
 def test_a_webhook_is_logged_once_with_what_became_of_it_last(tenant: Tenant) -> None:
     log = LogOutcome(
-        at=at(1), id=uuid4(), account=tenant.account, event_type="chat", payload={"a": 1}, became="message"
+        at=at(1),
+        id=uuid4(),
+        account=tenant.account,
+        event_type="chat",
+        payload={"a": 1},
+        became="message",
     )
     replayed = log.model_copy(update={"at": at(2), "became": "duplicate"})
     for order in ([log, replayed], [replayed, log], [log, log, replayed]):
         tenant.db.execute("truncate wpp_webhook_log")
         tenant.apply(*order)
         (row,) = tenant.rows("select * from wpp_webhook_log")
-        assert (row["became"], row["organization_id"], row["payload"]) == ("duplicate", tenant.id, {"a": 1})
+        assert (row["became"], row["organization_id"], row["payload"]) == (
+            "duplicate",
+            tenant.id,
+            {"a": 1},
+        )
 
 
 def test_a_webhook_of_nobody_is_logged_too(tenant: Tenant) -> None:
-    tenant.apply(LogOutcome(at=at(1), id=uuid4(), account="9", event_type="x", payload={}, became="parked"))
+    tenant.apply(
+        LogOutcome(at=at(1), id=uuid4(), account="9", event_type="x", payload={}, became="parked")
+    )
     assert tenant.rows("select account, organization_id from wpp_webhook_log") == [
         {"account": "9", "organization_id": None}
     ]
@@ -112,7 +133,9 @@ def pruned(tenant: Tenant, seconds: float, most: int = 10) -> int:
 
 def test_old_raw_logs_go_a_part_at_a_time(tenant: Tenant) -> None:
     for number in range(5):
-        log = LogOutcome(at=at(number), id=uuid4(), account="9", event_type="x", payload={}, became="parked")
+        log = LogOutcome(
+            at=at(number), id=uuid4(), account="9", event_type="x", payload={}, became="parked"
+        )
         tenant.apply(log)
     assert pruned(tenant, -60) == 0
     assert [pruned(tenant, 60, most=2) for _ in range(4)] == [2, 2, 1, 0]
@@ -125,13 +148,22 @@ def test_replayed_dead_letters_go_and_open_ones_stay(tenant: Tenant) -> None:
         "update wpp_dead_letters set replayed_at = now() where ctid = (select min(ctid) from wpp_dead_letters)"
     )
     assert pruned(tenant, 60) == 1
-    assert [row["replayed_at"] for row in tenant.rows("select replayed_at from wpp_dead_letters")] == [None]
+    assert [
+        row["replayed_at"] for row in tenant.rows("select replayed_at from wpp_dead_letters")
+    ] == [None]
 
 
-def test_past_states_of_a_session_go_and_its_latest_one_stays(tenant: Tenant, other: Tenant) -> None:
+def test_past_states_of_a_session_go_and_its_latest_one_stays(
+    tenant: Tenant, other: Tenant
+) -> None:
     """However old it is: it says since when a number is what it is."""
     year = -365 * 86_400
-    tenant.apply(*(tenant.session(status, year + n) for n, status in enumerate(("starting", "qr_issued", "connected"))))
+    tenant.apply(
+        *(
+            tenant.session(status, year + n)
+            for n, status in enumerate(("starting", "qr_issued", "connected"))
+        )
+    )
     other.apply(other.session("connected", year))
     assert pruned(tenant, -30 * 86_400) == 2
     kept = tenant.rows("select status from wpp_session_history order by account")
@@ -139,8 +171,14 @@ def test_past_states_of_a_session_go_and_its_latest_one_stays(tenant: Tenant, ot
 
 
 def test_a_dead_letter_is_kept_with_its_organization(tenant: Tenant) -> None:
-    tenant.apply(dead(tenant, 1, account=tenant.account), dead(tenant, 1, id=uuid4(), organization_id=uuid4()))
-    assert len(tenant.rows("select * from wpp_dead_letters where organization_id = %s", tenant.id)) == 1
+    tenant.apply(
+        dead(tenant, 1, account=tenant.account),
+        dead(tenant, 1, id=uuid4(), organization_id=uuid4()),
+    )
+    assert (
+        len(tenant.rows("select * from wpp_dead_letters where organization_id = %s", tenant.id))
+        == 1
+    )
     assert len(tenant.rows("select * from wpp_dead_letters")) == 2
 
 

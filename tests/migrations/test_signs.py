@@ -15,7 +15,10 @@ MakeClient = Callable[..., supabase.Client]
 def signs(tenant: Tenant) -> dict[str, bool]:
     """Return which signs of a number there are."""
     columns = "inbound_at is not null as inbound, ack_at is not null as ack, awaited_since is not null as awaited"
-    found = tenant.rows(f"select {columns} from wpp_signs_of_life where integration_id = %s", tenant.integration)  # noqa: S608 - our own columns
+    found = tenant.rows(
+        f"select {columns} from wpp_signs_of_life where integration_id = %s",
+        tenant.integration,
+    )
     return found[0] if found else {}
 
 
@@ -73,13 +76,25 @@ def test_a_degraded_number_is_a_state_like_others(tenant: Tenant) -> None:
     assert tenant.rows("select status from whatsapp_sessions") == [{"status": "connected"}]
 
 
-def test_users_read_their_own_numbers_signs_only(tenant: Tenant, other: Tenant, make_client: MakeClient) -> None:
+def test_users_read_their_own_numbers_signs_only(
+    tenant: Tenant, other: Tenant, make_client: MakeClient
+) -> None:
     for each in (tenant, other):
         each.apply(each.arrived(wa_message_id="W1"))
-    anna, boris = sign_in(tenant, make_client, "a@example.org"), sign_in(other, make_client, "b@example.org")
+    anna, boris = (
+        sign_in(tenant, make_client, "a@example.org"),
+        sign_in(other, make_client, "b@example.org"),
+    )
     for table in ("wpp_signs_of_life", "wpp_numbers"):
         seen: list[list[dict[str, Any]]] = [read(client, table) or [] for client in (anna, boris)]
-        assert [[row["organization_id"] for row in rows] for rows in seen] == [[str(tenant.id)], [str(other.id)]]
+        assert [[row["organization_id"] for row in rows] for rows in seen] == [
+            [str(tenant.id)],
+            [str(other.id)],
+        ]
         assert not read(make_client(), table)
-    assert anna.table("wpp_numbers").select("last_inbound_at").execute().data != [{"last_inbound_at": None}]
-    assert read(anna, "wpp_signs_of_life", "integration_id") == [{"integration_id": str(tenant.integration)}]
+    assert anna.table("wpp_numbers").select("last_inbound_at").execute().data != [
+        {"last_inbound_at": None}
+    ]
+    assert read(anna, "wpp_signs_of_life", "integration_id") == [
+        {"integration_id": str(tenant.integration)}
+    ]

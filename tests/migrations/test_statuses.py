@@ -16,7 +16,9 @@ Said = tuple[str, str, float]
 def tell(tenant: Tenant, message: Any, said: Said) -> Any:
     by, status, second = said
     if by == OWN:
-        return message.model_copy(update={"status": status, "at": at(second), "error": f"{status} at {second}"})
+        return message.model_copy(
+            update={"status": status, "at": at(second), "error": f"{status} at {second}"}
+        )
     return tenant.status(status, second, message.task_id, error=f"{status} at {second}")
 
 
@@ -24,23 +26,57 @@ def tell(tenant: Tenant, message: Any, said: Said) -> Any:
     ("said", "ends"),
     [
         pytest.param([(OWN, "queued", 0), (OWN, "sent", 1)], "sent", id="the platform took it"),
-        pytest.param([("p", "delivered", 2), ("p", "read", 3), ("p", "sent", 1)], "read", id="read is furthest"),
-        pytest.param([("p", "read", 1), ("p", "delivered", 9)], "read", id="a late delivered changes nothing"),
-        pytest.param([(OWN, "sent", 5), ("p", "failed", 5)], "failed", id="message.dead after it was taken"),
-        pytest.param([(OWN, "sent", 5.9), ("p", "failed", 5)], "failed", id="their clock counts whole seconds"),
-        pytest.param([(OWN, "failed", 5), ("p", "sent", 4)], "sent", id="the platform proves it was sent"),
-        pytest.param([(OWN, "failed", 5), ("p", "delivered", 4)], "delivered", id="a phone proves it"),
+        pytest.param(
+            [("p", "delivered", 2), ("p", "read", 3), ("p", "sent", 1)],
+            "read",
+            id="read is furthest",
+        ),
+        pytest.param(
+            [("p", "read", 1), ("p", "delivered", 9)], "read", id="a late delivered changes nothing"
+        ),
+        pytest.param(
+            [(OWN, "sent", 5), ("p", "failed", 5)], "failed", id="message.dead after it was taken"
+        ),
+        pytest.param(
+            [(OWN, "sent", 5.9), ("p", "failed", 5)],
+            "failed",
+            id="their clock counts whole seconds",
+        ),
+        pytest.param(
+            [(OWN, "failed", 5), ("p", "sent", 4)], "sent", id="the platform proves it was sent"
+        ),
+        pytest.param(
+            [(OWN, "failed", 5), ("p", "delivered", 4)], "delivered", id="a phone proves it"
+        ),
         pytest.param([("p", "failed", 5), ("p", "read", 4)], "read", id="read beats any failure"),
         pytest.param(
-            [(OWN, "unknown", 9), ("p", "sent", 1)], "sent", id="unknown becomes sent, however late we gave up"
+            [(OWN, "unknown", 9), ("p", "sent", 1)],
+            "sent",
+            id="unknown becomes sent, however late we gave up",
         ),
-        pytest.param([(OWN, "unknown", 9), ("p", "failed", 1)], "failed", id="unknown becomes failed"),
-        pytest.param([(OWN, "unknown", 1), (OWN, "failed", 2)], "failed", id="an operator says it failed"),
-        pytest.param([(OWN, "unknown", 1), (OWN, "sent", 2)], "sent", id="an operator had it sent again"),
+        pytest.param(
+            [(OWN, "unknown", 9), ("p", "failed", 1)], "failed", id="unknown becomes failed"
+        ),
+        pytest.param(
+            [(OWN, "unknown", 1), (OWN, "failed", 2)], "failed", id="an operator says it failed"
+        ),
+        pytest.param(
+            [(OWN, "unknown", 1), (OWN, "sent", 2)], "sent", id="an operator had it sent again"
+        ),
         pytest.param([(OWN, "failed", 1), (OWN, "sent", 500)], "sent", id="a replay went well"),
-        pytest.param([(OWN, "failed", 1), (OWN, "unknown", 500)], "unknown", id="nobody knows how a replay went"),
-        pytest.param([(OWN, "failed", 1), (OWN, "failed", 2)], "failed", id="a replay failed again"),
-        pytest.param([("p", "deleted", 1), ("p", "read", 9), (OWN, "sent", 10)], "deleted", id="deleted stays"),
+        pytest.param(
+            [(OWN, "failed", 1), (OWN, "unknown", 500)],
+            "unknown",
+            id="nobody knows how a replay went",
+        ),
+        pytest.param(
+            [(OWN, "failed", 1), (OWN, "failed", 2)], "failed", id="a replay failed again"
+        ),
+        pytest.param(
+            [("p", "deleted", 1), ("p", "read", 9), (OWN, "sent", 10)],
+            "deleted",
+            id="deleted stays",
+        ),
     ],
 )
 def test_a_set_of_words_has_one_end(tenant: Tenant, said: list[Said], ends: str) -> None:
@@ -96,7 +132,9 @@ def test_one_parked_status_can_free_another(tenant: Tenant) -> None:
 
 
 def test_ids_are_learned_and_the_external_id_is_never_overwritten(tenant: Tenant) -> None:
-    tenant.apply(tenant.sent(task_id="T1"), tenant.status("sent", 1, task_id="T1", wa_message_id="W1"))
+    tenant.apply(
+        tenant.sent(task_id="T1"), tenant.status("sent", 1, task_id="T1", wa_message_id="W1")
+    )
     tenant.apply(tenant.status("delivered", 2, "W1"))
     row = tenant.message()
     assert (row["external_message_id"], row["metadata"]["waMessageId"]) == ("T1", "W1")
@@ -107,7 +145,10 @@ def test_ids_are_learned_and_the_external_id_is_never_overwritten(tenant: Tenant
 def test_the_task_id_may_come_after_the_message(tenant: Tenant) -> None:
     queued = tenant.sent("queued")
     tenant.apply(queued)
-    tenant.apply(tenant.status("delivered", 3, "T1"), queued.model_copy(update={"status": "sent", "task_id": "T1"}))
+    tenant.apply(
+        tenant.status("delivered", 3, "T1"),
+        queued.model_copy(update={"status": "sent", "task_id": "T1"}),
+    )
     row = tenant.message()
     assert (row["message_status"], row["external_message_id"]) == ("delivered", "T1")
 
@@ -142,8 +183,13 @@ def test_the_newest_reaction_of_each_person_counts(tenant: Tenant) -> None:
         for each in order:
             tenant.apply(each)
         kept = tenant.message()["metadata"]["reactions"]
-        assert {who: reaction["emoji"] for who, reaction in kept.items()} == {"79990001122": "🔥", "self": "😂"}
-        assert [row["emoji"] for row in tenant.rows("select emoji from message_reactions")] == ["🔥"]
+        assert {who: reaction["emoji"] for who, reaction in kept.items()} == {
+            "79990001122": "🔥",
+            "self": "😂",
+        }
+        assert [row["emoji"] for row in tenant.rows("select emoji from message_reactions")] == [
+            "🔥"
+        ]
     tenant.apply(tenant.reaction(None, 3, "T1"))
     tenant.apply(tenant.reaction("👍", 1, "T1"))
     assert tenant.rows("select emoji from message_reactions") == []
@@ -156,7 +202,9 @@ def test_what_waited_too_long_becomes_a_dead_letter(tenant: Tenant) -> None:
     assert tenant.rows(keep) == [{"expired": 0}]
     tenant.db.execute("update wpp_parked_outcomes set parked_at = parked_at - interval '2 hours'")
     assert tenant.rows(keep) == [{"expired": 2}]
-    dead = tenant.rows("select account, organization_id, reason, detail, event from wpp_dead_letters order by account")
+    dead = tenant.rows(
+        "select account, organization_id, reason, detail, event from wpp_dead_letters order by account"
+    )
     assert [(row["account"], row["organization_id"], row["reason"]) for row in dead] == [
         (tenant.account, tenant.id, "message_never_came"),
         (stranger.account, None, "account_unknown"),
@@ -170,7 +218,8 @@ def test_a_status_of_another_number_of_the_organization_is_not_ours(tenant: Tena
     """Ids are unique per number: the same task id at a second number is another message."""
     second = Tenant(tenant.db, "0000000000043", id=tenant.id, integration=uuid4())
     second.db.execute(
-        "select wpp_save_integration(%s, %s, 'Second', %s)", (second.integration, second.id, second.account)
+        "select wpp_save_integration(%s, %s, 'Second', %s)",
+        (second.integration, second.id, second.account),
     )
     tenant.apply(tenant.sent(task_id="T1"), second.sent(task_id="T1", second=1))
     tenant.apply(second.status("read", 3, "T1"))

@@ -83,12 +83,17 @@ def first(crm: Db) -> Tenant:
 @pytest.fixture
 def second(crm: Db) -> Tenant:
     tenant = Tenant(crm, "0000000000002", id=SECOND)
-    crm.execute("select wpp_save_integration(%s, %s, 'New', %s)", (tenant.integration, SECOND, tenant.account))
+    crm.execute(
+        "select wpp_save_integration(%s, %s, 'New', %s)",
+        (tenant.integration, SECOND, tenant.account),
+    )
     return tenant
 
 
 def count(db: Db, table: str) -> int:
-    (row,) = db.execute(sql.SQL("select count(*) as n from {}").format(sql.Identifier(table))).fetchall()
+    (row,) = db.execute(
+        sql.SQL("select count(*) as n from {}").format(sql.Identifier(table))
+    ).fetchall()
     return int(row["n"])
 
 
@@ -100,8 +105,15 @@ def test_pain_06_the_cloud_s_names_of_columns_are_no_obstacle(supabase_world: Su
     ):
         (row,) = db.execute("select id from messenger_integrations where name = 'Old'").fetchall()
         tenant = Tenant(db, ACCOUNT, id=FIRST, integration=row["id"])
-        tenant.apply(tenant.arrived(wa_message_id="W1", phone="79995550000", text="Hi"), tenant.sent(task_id="T1"))
-        tenant.apply(tenant.status("read", 1, "T1"), tenant.reaction("👍", 2, "W1"), tenant.edit("Hi!", 3, "W1"))
+        tenant.apply(
+            tenant.arrived(wa_message_id="W1", phone="79995550000", text="Hi"),
+            tenant.sent(task_id="T1"),
+        )
+        tenant.apply(
+            tenant.status("read", 1, "T1"),
+            tenant.reaction("👍", 2, "W1"),
+            tenant.edit("Hi!", 3, "W1"),
+        )
         rows = tenant.rows(
             "select message_text, message_status from chat_messages where external_message_id is not null"
         )
@@ -109,13 +121,22 @@ def test_pain_06_the_cloud_s_names_of_columns_are_no_obstacle(supabase_world: Su
             ("Hello", "read"),
             ("Hi!", "delivered"),
         ]
-        assert len(db.execute("select from chat_messages where content = 'from before'").fetchall()) == 2
+        assert (
+            len(db.execute("select from chat_messages where content = 'from before'").fetchall())
+            == 2
+        )
 
 
 def test_no_row_was_lost(crm: Db) -> None:
     counted = {
         table: count(crm, table)
-        for table in ("clients", "messenger_integrations", "whatsapp_sessions", "chat_messages", "message_reactions")
+        for table in (
+            "clients",
+            "messenger_integrations",
+            "whatsapp_sessions",
+            "chat_messages",
+            "message_reactions",
+        )
     }
     assert counted == {
         "clients": 2,
@@ -128,10 +149,21 @@ def test_no_row_was_lost(crm: Db) -> None:
 
 def test_pain_06_pain_33_a_column_that_was_missing_loses_nothing(first: Tenant) -> None:
     """This CRM had no `sender_name` and no `metadata`: the old code then wrote the row without them and more."""
-    first.apply(first.sent(task_id="T1", sender_name="Olga", phone="79995550000", file_url="https://x/1.jpg"))
+    first.apply(
+        first.sent(
+            task_id="T1", sender_name="Olga", phone="79995550000", file_url="https://x/1.jpg"
+        )
+    )
     (row,) = first.rows("select * from chat_messages where external_message_id = 'T1'")
-    assert (row["sender_name"], row["file_url"], row["messenger_type"]) == ("Olga", "https://x/1.jpg", "whatsapp")
-    assert (row["message_status"], row["metadata"]["integration_id"]) == ("sent", str(first.integration))
+    assert (row["sender_name"], row["file_url"], row["messenger_type"]) == (
+        "Olga",
+        "https://x/1.jpg",
+        "whatsapp",
+    )
+    assert (row["message_status"], row["metadata"]["integration_id"]) == (
+        "sent",
+        str(first.integration),
+    )
 
 
 def test_migrating_again_changes_nothing(crm_url: str) -> None:
@@ -143,7 +175,9 @@ def test_migrating_again_changes_nothing(crm_url: str) -> None:
             connection.commit()
 
 
-def test_an_account_in_two_organizations_belongs_to_the_one_that_had_it_first(crm: Db, first: Tenant) -> None:
+def test_an_account_in_two_organizations_belongs_to_the_one_that_had_it_first(
+    crm: Db, first: Tenant
+) -> None:
     first.apply(first.arrived(wa_message_id="W5", phone="79995550000"))
     (row,) = crm.execute("select * from chat_messages where external_message_id = 'W5'").fetchall()
     assert row["organization_id"] == FIRST
@@ -163,21 +197,32 @@ def test_only_the_number_that_has_an_account_speaks_through_it(crm: Db) -> None:
     ]
 
 
-def test_a_phone_that_another_organization_has_gets_a_client_all_the_same(crm: Db, second: Tenant) -> None:
+def test_a_phone_that_another_organization_has_gets_a_client_all_the_same(
+    crm: Db, second: Tenant
+) -> None:
     """The CRM allows a phone once among all organisations: the second one's client has it as a further number."""
-    crm.execute("insert into clients (organization_id, name, phone) values (%s, 'Theirs', '79991112233')", (FIRST,))
+    crm.execute(
+        "insert into clients (organization_id, name, phone) values (%s, 'Theirs', '79991112233')",
+        (FIRST,),
+    )
     for text in ("one", "two"):
-        second.apply(second.arrived(wa_message_id=text, phone="79991112233", text=text, peer_name="Petr"))
-    rows = second.rows("select client_id, metadata from chat_messages where external_message_id in ('one', 'two')")
+        second.apply(
+            second.arrived(wa_message_id=text, phone="79991112233", text=text, peer_name="Petr")
+        )
+    rows = second.rows(
+        "select client_id, metadata from chat_messages where external_message_id in ('one', 'two')"
+    )
     assert rows[0]["client_id"] == rows[1]["client_id"]
-    assert second.rows("select organization_id, name, phone from clients where id = %s", rows[0]["client_id"]) == [
-        {"organization_id": SECOND, "name": "Petr", "phone": None}
-    ]
+    assert second.rows(
+        "select organization_id, name, phone from clients where id = %s", rows[0]["client_id"]
+    ) == [{"organization_id": SECOND, "name": "Petr", "phone": None}]
     assert "contact" not in rows[0]["metadata"]
 
 
 @pytest.mark.parametrize("minded", ["insert", "insert or update"])
-def test_a_client_that_the_crm_s_trigger_minds_loses_no_message(crm: Db, first: Tenant, minded: str) -> None:
+def test_a_client_that_the_crm_s_trigger_minds_loses_no_message(
+    crm: Db, first: Tenant, minded: str
+) -> None:
     """Two organisations have this phone from before the rule: every update of either client raises 23505.
 
     Where the CRM's trigger on messages minds inserts only, they are the client's; where it minds updates too, nobody
@@ -189,16 +234,27 @@ def test_a_client_that_the_crm_s_trigger_minds_loses_no_message(crm: Db, first: 
     )
     with pytest.raises(psycopg.errors.UniqueViolation), crm.transaction():
         crm.execute("update clients set name = name where organization_id = %s", (FIRST,))
-    first.apply(*(first.arrived(wa_message_id=f"N{n}", phone=PHONE if n else "79994445566") for n in range(3)))
-    rows = first.rows("select client_id, metadata from chat_messages where external_message_id like 'N%%'")
-    (client,) = first.rows("select id from clients where organization_id = %s and name = 'Twice'", FIRST)
+    first.apply(
+        *(
+            first.arrived(wa_message_id=f"N{n}", phone=PHONE if n else "79994445566")
+            for n in range(3)
+        )
+    )
+    rows = first.rows(
+        "select client_id, metadata from chat_messages where external_message_id like 'N%%'"
+    )
+    (client,) = first.rows(
+        "select id from clients where organization_id = %s and name = 'Twice'", FIRST
+    )
     theirs = [row for row in rows if row["metadata"].get("contact") == "conflict"]
     assert (len(rows), len(theirs)) == (3, 2)
     assert {row["metadata"]["client_id"] for row in theirs} == {str(client["id"])}
     assert {row["client_id"] for row in theirs} == {client["id"] if minded == "insert" else None}
 
 
-def test_a_first_organization_s_deleted_client_can_come_back_as_far_as_the_crm_lets_it(crm: Db, first: Tenant) -> None:
+def test_a_first_organization_s_deleted_client_can_come_back_as_far_as_the_crm_lets_it(
+    crm: Db, first: Tenant
+) -> None:
     crm.execute(
         "insert into clients (organization_id, name, phone, is_active) values (%s, 'Gone', '79997778899', false)",
         (FIRST,),
@@ -213,9 +269,9 @@ def test_the_crm_s_enums_and_checks_take_our_words(crm: Db, first: Tenant) -> No
         first.status("deleted", 1, "T1"),
         first.session("starting", 1),
     )
-    assert first.rows("select message_status from chat_messages where external_message_id = 'T1'") == [
-        {"message_status": "deleted"}
-    ]
+    assert first.rows(
+        "select message_status from chat_messages where external_message_id = 'T1'"
+    ) == [{"message_status": "deleted"}]
     with pytest.raises(psycopg.errors.CheckViolation):
         crm.execute("update whatsapp_sessions set status = 'nonsense'")
 
@@ -230,7 +286,8 @@ def test_a_session_known_twice_is_kept_up_to_date(first: Tenant) -> None:
 def test_a_row_whose_external_id_stands_twice_takes_its_status_once(first: Tenant) -> None:
     first.apply(first.status("read", 1, "W1"))
     rows = first.rows(
-        "select message_status from chat_messages where external_message_id = 'W1' and organization_id = %s", FIRST
+        "select message_status from chat_messages where external_message_id = 'W1' and organization_id = %s",
+        FIRST,
     )
     assert sorted(row["message_status"] for row in rows) == ["read", "sent"]
 
@@ -248,7 +305,9 @@ def test_a_teacher_s_message_needs_no_client(crm: Db, first: Tenant) -> None:
         (teacher, FIRST),
     )
     first.apply(first.arrived(wa_message_id="T9", phone="79997770000"))
-    (row,) = first.rows("select client_id, teacher_id from chat_messages where external_message_id = 'T9'")
+    (row,) = first.rows(
+        "select client_id, teacher_id from chat_messages where external_message_id = 'T9'"
+    )
     assert row == {"client_id": None, "teacher_id": teacher}
 
 

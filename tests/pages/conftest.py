@@ -73,7 +73,9 @@ def open_page(browser: Browser, running: Running) -> Iterator[Open]:
     contexts, complaints = [], []
 
     def complain(text: str) -> None:
-        if "401" not in text:  # a refused sign-in is shown on the page, and in the console by the browser itself
+        if (
+            "401" not in text
+        ):  # a refused sign-in is shown on the page, and in the console by the browser itself
             complaints.append(text)
 
     def open_(size: dict[str, int] | None = None, locale: str = "en-US") -> Page:

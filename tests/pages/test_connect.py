@@ -136,7 +136,9 @@ def test_on_a_phone_in_russian_and_cancelled(open_page: Open, running: Running) 
     assert running.rows("messenger_integrations", organization_id=str(ORGANIZATION)) == []
 
 
-def test_the_code_is_there_after_a_reload_and_renews_itself(open_page: Open, running: Running) -> None:
+def test_the_code_is_there_after_a_reload_and_renews_itself(
+    open_page: Open, running: Running
+) -> None:
     """What the page shows comes from the server: nothing is lost with the tab, a new code takes the old one's place."""
     page = open_page()
     sign_in(page)
@@ -153,7 +155,9 @@ def test_the_code_is_there_after_a_reload_and_renews_itself(open_page: Open, run
     assert decoded(page.locator(".code").screenshot()) != first
 
 
-def test_without_the_stream_the_page_asks_every_three_seconds(open_page: Open, running: Running) -> None:
+def test_without_the_stream_the_page_asks_every_three_seconds(
+    open_page: Open, running: Running
+) -> None:
     """A proxy that lets no stream through costs seconds, not the state."""
     page = open_page()
     page.route("**/v1/integrations/events", lambda route: route.fulfill(status=204))
@@ -193,9 +197,7 @@ def test_the_keyboard_and_a_screen_reader_find_their_way(open_page: Open, runnin
     assert page.evaluate(FOCUSED) == "Cancel"
     expect(page.get_by_role("img", name="QR code that connects")).to_be_visible()
     expect(page.locator("#told")).to_contain_text("ready to be scanned")
-    nameless = (
-        "[...document.querySelectorAll('button')].filter(b => b.offsetParent && !(b.ariaLabel || b.innerText.trim()))"
-    )
+    nameless = "[...document.querySelectorAll('button')].filter(b => b.offsetParent && !(b.ariaLabel || b.innerText.trim()))"
     assert page.evaluate(f"{nameless}.length") == 0
     scan(page, running, page.locator("li.new code").inner_text())
     page.get_by_role("button", name="Disconnect").focus()
@@ -219,7 +221,9 @@ def test_a_wrong_password_is_said(open_page: Open) -> None:
 def refuse(route: Route) -> None:
     answer = route.fetch()
     assert answer.status == 400
-    route.fulfill(status=401, body=answer.body())  # the console's own complaint about a 400 is no fault of the page
+    route.fulfill(
+        status=401, body=answer.body()
+    )  # the console's own complaint about a 400 is no fault of the page
 
 
 def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, running: Running) -> None:
@@ -237,7 +241,9 @@ def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, running:
     expect(page.get_by_role("heading", name="Front desk")).to_be_visible()
 
 
-def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(open_page: Open, running: Running) -> None:
+def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(
+    open_page: Open, running: Running
+) -> None:
     """No second sign-in, with the lines that the documentation gives; only an origin that is named may do so.
 
     The session is not kept: who comes next in this tab is nobody until the application says who.
@@ -254,10 +260,15 @@ def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(ope
     html = client + shown.replace("https://whatsapp.example.com", running.url)
     page.route(f"{PARENT}/**", lambda route: route.fulfill(body=html, content_type="text/html"))
     page.goto(f"{PARENT}/settings")
-    expect(page.frame_locator("iframe").get_by_role("button", name="Connect WhatsApp")).to_be_visible()
+    expect(
+        page.frame_locator("iframe").get_by_role("button", name="Connect WhatsApp")
+    ).to_be_visible()
     policy = httpx.get(f"{running.url}/connect").headers["Content-Security-Policy"]
     assert f"frame-ancestors 'self' {PARENT}" in policy
-    page.route(f"{PARENT}/other", lambda route: route.fulfill(body=shown_to_nobody(running), content_type="text/html"))
+    page.route(
+        f"{PARENT}/other",
+        lambda route: route.fulfill(body=shown_to_nobody(running), content_type="text/html"),
+    )
     page.goto(f"{PARENT}/other")
     expect(page.frame_locator("iframe").locator("#handed")).to_be_visible()
     expect(page.frame_locator("iframe").locator("#panel")).to_be_hidden()
@@ -275,14 +286,17 @@ def test_the_page_holds_no_secret(open_page: Open, running: Running) -> None:
     connected(page, running)
     page.get_by_role("button", name="History").click()
     with psycopg.connect(running.database_url) as connection:
-        ((settings,),) = connection.execute("select settings from messenger_integrations").fetchall()
+        ((settings,),) = connection.execute(
+            "select settings from messenger_integrations"
+        ).fetchall()
     secrets = [
         settings["wppApiKey"],
         running.environment["SUPABASE_SERVICE_ROLE_KEY"],
         running.environment["WPP_SECRET"],
     ]
     served = [
-        httpx.get(f"{running.url}/connect{name}").text for name in ("", "/app.js", "/session.js", "/settings.json")
+        httpx.get(f"{running.url}/connect{name}").text
+        for name in ("", "/app.js", "/session.js", "/settings.json")
     ]
     for text in [page.content(), *served]:
         assert not [secret for secret in secrets if secret in text]

@@ -41,7 +41,10 @@ class Running:
         """Make an organization of its own for a test."""
         organization_id = uuid4()
         with psycopg.connect(self.database_url) as connection:
-            connection.execute("insert into public.organizations (id, name) values (%s, 'Test')", (organization_id,))
+            connection.execute(
+                "insert into public.organizations (id, name) values (%s, 'Test')",
+                (organization_id,),
+            )
         return organization_id
 
     def forget_token(self, integration_id: str) -> None:

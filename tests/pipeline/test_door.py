@@ -13,11 +13,19 @@ Number = tuple[UUID, dict[str, Any]]
 HELLO = {"to": "+79990001122", "text": "Hello"}
 
 
-@pytest.mark.parametrize("bearer", ["", "Bearer", "Bearer nonsense", "Basic dXNlcjpwYXNz", "Bearer a.b.c"])
+@pytest.mark.parametrize(
+    "bearer", ["", "Bearer", "Bearer nonsense", "Basic dXNlcjpwYXNz", "Bearer a.b.c"]
+)
 def test_a_stranger_gets_401(running: Running, bearer: str) -> None:
     """No route answers anything else to somebody unknown."""
-    for method, path in [("POST", "/v1/messages"), ("GET", "/v1/integrations"), ("POST", "/v1/integrations")]:
-        answer = httpx.request(method, running.url + path, json=HELLO, headers={"Authorization": bearer})
+    for method, path in [
+        ("POST", "/v1/messages"),
+        ("GET", "/v1/integrations"),
+        ("POST", "/v1/integrations"),
+    ]:
+        answer = httpx.request(
+            method, running.url + path, json=HELLO, headers={"Authorization": bearer}
+        )
         assert answer.status_code == 401
         assert answer.headers["Content-Type"] == "application/problem+json"
 
@@ -25,7 +33,12 @@ def test_a_stranger_gets_401(running: Running, bearer: str) -> None:
 def test_a_key_of_another_server_gets_401(running: Running) -> None:
     """A well-formed key that another secret made opens nothing."""
     key = access.service_key(uuid4(), [b"x" * 32])
-    assert httpx.get(f"{running.url}/v1/integrations", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    assert (
+        httpx.get(
+            f"{running.url}/v1/integrations", headers={"Authorization": f"Bearer {key}"}
+        ).status_code
+        == 401
+    )
 
 
 def test_a_signed_in_member_acts_for_their_organization(running: Running) -> None:
@@ -40,7 +53,9 @@ def test_a_signed_in_member_acts_for_their_organization(running: Running) -> Non
     assert (answer.status_code, answer.json()) == (200, [])
 
 
-def test_what_belongs_to_another_organization_is_not_found(running: Running, number: Number) -> None:
+def test_what_belongs_to_another_organization_is_not_found(
+    running: Running, number: Number
+) -> None:
     """Ids of others are unknown ids: to read, to send from, to connect, to disconnect."""
     organization_id, integration = number
     theirs = integration["integration_id"]
@@ -70,7 +85,9 @@ def test_what_belongs_to_another_organization_is_not_found(running: Running, num
         ({"to": "+79990001122"}, "text"),
     ],
 )
-def test_a_wrong_request_names_its_field(running: Running, number: Number, wrong: dict[str, Any], field: str) -> None:
+def test_a_wrong_request_names_its_field(
+    running: Running, number: Number, wrong: dict[str, Any], field: str
+) -> None:
     """422 with the field and what is wrong with it; nothing is enqueued."""
     with running.as_service(number[0]) as crm:
         answer = crm.post("/v1/messages", json=wrong)
@@ -87,8 +104,13 @@ def test_the_same_key_is_the_same_message(running: Running, number: Number) -> N
         answers = [crm.post("/v1/messages", json=body, headers=key) for _ in range(3)]
         assert {answer.status_code for answer in answers} == {202}
         assert len({answer.text for answer in answers}) == 1
-        assert crm.post("/v1/messages", json={**body, "text": "Twice"}, headers=key).status_code == 422
-        until(lambda: crm.get(answers[0].headers["Location"]).json()["status"] == "read", "the message to be read")
+        assert (
+            crm.post("/v1/messages", json={**body, "text": "Twice"}, headers=key).status_code == 422
+        )
+        until(
+            lambda: crm.get(answers[0].headers["Location"]).json()["status"] == "read",
+            "the message to be read",
+        )
     assert texts_sent_to(running, integration["account_number"], "79990007788") == ["Once"]
 
 
@@ -97,7 +119,9 @@ def test_a_webhook_needs_its_key(running: Running, number: Number) -> None:
     account = number[1]["account_number"]
     other = access.webhook_key("0000000009999", running.secrets)
     for key in ("wrong", other):
-        answer = httpx.post(f"{running.url}/webhooks/wpp/{account}/{key}", json={"type": "connected"})
+        answer = httpx.post(
+            f"{running.url}/webhooks/wpp/{account}/{key}", json={"type": "connected"}
+        )
         assert answer.status_code == 404
 
 

@@ -20,7 +20,9 @@ WITHIN_S = 10.0
 
 
 @pytest.fixture(scope="module")
-def exits(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[int, float]]]:
+def exits(
+    running: Running, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, tuple[int, float]]]:
     """Return {process: (exit code, seconds)} of one process each, told to stop while idle, all at once."""
     port, logs = str(free_port()), tmp_path_factory.mktemp("exits")
     fleet = Fleet({**running.environment, "PORT": port}, logs, dict.fromkeys(PROCESSES, 1))
@@ -49,7 +51,9 @@ def _ended(service: Service) -> tuple[int, float]:
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_a_process_told_to_stop_while_idle_exits_0(exits: dict[str, tuple[int, float]], process: str) -> None:
+def test_a_process_told_to_stop_while_idle_exits_0(
+    exits: dict[str, tuple[int, float]], process: str
+) -> None:
     """Supervisors take anything else for a failure."""
     code, took_s = exits[process]
     assert code == 0

@@ -16,10 +16,16 @@ def test_a_picture_sent_by_a_customer_is_shown_by_its_row(running: Running, numb
     organization_id, integration = number
     pictures = {f"{size} bytes": b"\xff\xd8\xff\xe0" + bytes(size) for size in (100, 3_000_000)}
     for text, content in pictures.items():
-        media = {"mimetype": "image/jpeg", "filename": "file", "base64": base64.b64encode(content).decode()}
+        media = {
+            "mimetype": "image/jpeg",
+            "filename": "file",
+            "base64": base64.b64encode(content).decode(),
+        }
         with running.phone() as phone:
             written = {"from": "+79990004455", "text": text, "media": media}
-            phone.post(f"/phone/{integration['account_number']}/messages", json=written).raise_for_status()
+            phone.post(
+                f"/phone/{integration['account_number']}/messages", json=written
+            ).raise_for_status()
 
     def stored() -> dict[str, str]:
         rows = running.rows("chat_messages", organization_id=str(organization_id))

@@ -10,7 +10,9 @@ from tests.pipeline.conftest import Running, connected_number, texts_sent_to, un
 Number = tuple[UUID, dict[str, Any]]
 
 
-def test_a_message_goes_out_comes_back_delivered_and_is_answered(running: Running, number: Number) -> None:
+def test_a_message_goes_out_comes_back_delivered_and_is_answered(
+    running: Running, number: Number
+) -> None:
     """Send, sent, delivered, read; the recipient's answer becomes a row of the same contact."""
     organization_id, integration = number
     with running.as_service(organization_id) as crm, running.phone() as phone:
@@ -20,10 +22,16 @@ def test_a_message_goes_out_comes_back_delivered_and_is_answered(running: Runnin
         until(lambda: crm.get(place).json()["status"] == "read", "the message to be read")
         account = integration["account_number"]
         assert texts_sent_to(running, account, "79990001133") == ["Hello there"]
-        phone.post(f"/phone/{account}/messages", json={"from": "+79990001133", "name": "Anna", "text": "Hi"})
+        phone.post(
+            f"/phone/{account}/messages",
+            json={"from": "+79990001133", "name": "Anna", "text": "Hi"},
+        )
 
     def both() -> dict[str, dict[str, Any]]:
-        rows = {row["message_text"]: row for row in running.rows("chat_messages", organization_id=str(organization_id))}
+        rows = {
+            row["message_text"]: row
+            for row in running.rows("chat_messages", organization_id=str(organization_id))
+        }
         return rows if {"Hello there", "Hi"} <= rows.keys() else {}
 
     rows = until(both, "both rows")
@@ -31,7 +39,9 @@ def test_a_message_goes_out_comes_back_delivered_and_is_answered(running: Runnin
     assert rows["Hello there"]["id"] == accepted.json()["id"]
     assert rows["Hi"]["is_outgoing"] is False
     assert rows["Hi"]["client_id"] == rows["Hello there"]["client_id"] is not None
-    assert {row["integration_id"] for row in (rows["Hello there"], rows["Hi"])} == {integration["integration_id"]}
+    assert {row["integration_id"] for row in (rows["Hello there"], rows["Hi"])} == {
+        integration["integration_id"]
+    }
 
 
 def test_another_service_enqueues_with_the_producer(running: Running, number: Number) -> None:
@@ -49,10 +59,16 @@ def test_another_service_enqueues_with_the_producer(running: Running, number: Nu
         until(settled, "the message to be sent")
 
     def read() -> list[dict[str, Any]]:
-        return [row for row in running.rows("chat_messages", id=str(accepted.id)) if row["message_status"] == "read"]
+        return [
+            row
+            for row in running.rows("chat_messages", id=str(accepted.id))
+            if row["message_status"] == "read"
+        ]
 
     assert until(read, "the row to be read")[0]["message_text"] == "Your code is 1234"
-    assert texts_sent_to(running, integration["account_number"], "79990003344") == ["Your code is 1234"]
+    assert texts_sent_to(running, integration["account_number"], "79990003344") == [
+        "Your code is 1234"
+    ]
 
 
 def test_a_second_click_finds_the_number_connected(running: Running, number: Number) -> None:
@@ -76,7 +92,10 @@ def test_a_second_number_is_another_client_of_the_platform(running: Running) -> 
         second = until(lambda: _started(crm.get(place).json()), "the second number's code")
         numbers = crm.get("/v1/integrations").json()
     assert second["account_number"] != first["account_number"]
-    assert [(each["name"], each["is_primary"]) for each in numbers] == [("WhatsApp", True), ("Second", False)]
+    assert [(each["name"], each["is_primary"]) for each in numbers] == [
+        ("WhatsApp", True),
+        ("Second", False),
+    ]
 
 
 def test_a_disconnected_number_is_gone_and_its_messages_stay(running: Running) -> None:
@@ -85,7 +104,9 @@ def test_a_disconnected_number_is_gone_and_its_messages_stay(running: Running) -
     integration = connected_number(running, organization_id)
     place = f"/v1/integrations/{integration['integration_id']}"
     with running.as_service(organization_id) as crm:
-        sent = crm.post("/v1/messages", json={"to": "+79990005566", "text": "Bye"}).headers["Location"]
+        sent = crm.post("/v1/messages", json={"to": "+79990005566", "text": "Bye"}).headers[
+            "Location"
+        ]
         until(lambda: crm.get(sent).json()["status"] == "read", "the message to be read")
         assert crm.delete(place).status_code == 202
         until(lambda: crm.get("/v1/integrations").json() == [], "no number left")

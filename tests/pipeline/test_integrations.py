@@ -21,7 +21,11 @@ def created(running: Running, organization_id: UUID) -> int:
     """Return how many clients the platform has made for an organization, by its own ledger."""
     with running.phone() as phone:
         clients = phone.get("/admin/ledger").json()["clients"]
-    return sum(counts.get("created", 0) for name, counts in clients.items() if name.startswith(str(organization_id)))
+    return sum(
+        counts.get("created", 0)
+        for name, counts in clients.items()
+        if name.startswith(str(organization_id))
+    )
 
 
 def of_platform(running: Running, organization_id: UUID) -> list[dict[str, Any]]:
@@ -47,7 +51,11 @@ def test_one_request_is_answered_with_the_code(running: Running) -> None:
         assert asked.status_code == 202
         assert asked.headers["Location"] == f"/v1/integrations/{answer['integration_id']}"
         assert asked.headers["Preference-Applied"] == "wait=20"
-        assert (answer["success"], answer["status"], answer["next_step"]) == (True, "qr_issued", "scan")
+        assert (answer["success"], answer["status"], answer["next_step"]) == (
+            True,
+            "qr_issued",
+            "scan",
+        )
         assert answer["qr_issued_at"] < answer["qr_expires_at"]
         code = {"qr": answer["qrcode"]}
         phone.post(f"/phone/{answer['account_number']}/scan", json=code).raise_for_status()
@@ -62,7 +70,10 @@ def test_a_held_answer_holds_nobody_up(running: Running, faults: Any) -> None:
     organization_id = running.organization()
     wait = {"Prefer": "wait=3"}
     with ThreadPoolExecutor(60) as pool, running.as_service(organization_id) as crm:
-        held = [pool.submit(crm.post, "/v1/integrations", json={}, headers=wait, timeout=30) for _ in range(60)]
+        held = [
+            pool.submit(crm.post, "/v1/integrations", json={}, headers=wait, timeout=30)
+            for _ in range(60)
+        ]
         time.sleep(1.5)
         assert not all(each.done() for each in held)
         began = time.monotonic()
@@ -76,7 +87,9 @@ def test_a_hundred_clicks_are_one_client(running: Running) -> None:
     organization_id = running.organization()
 
     with ThreadPoolExecutor(100) as pool, running.as_service(organization_id) as crm:
-        answers = list(pool.map(lambda _: crm.post("/v1/integrations", json={}, timeout=30), range(100)))
+        answers = list(
+            pool.map(lambda _: crm.post("/v1/integrations", json={}, timeout=30), range(100))
+        )
     assert {answer.status_code for answer in answers} <= {200, 202}
     assert len({answer.json()["integration_id"] for answer in answers}) == 1
     with running.as_service(organization_id) as crm:
@@ -94,8 +107,13 @@ def test_a_click_during_an_outage_is_the_click_before_it(running: Running, fault
         first = crm.post("/v1/integrations", json={}).json()
         (listed,) = crm.get("/v1/integrations").json()
         assert (listed["integration_id"], listed["status"]) == (first["integration_id"], "starting")
-        until(lambda: crm.get("/v1/integrations").json()[0]["reason"], "the reason that it waits for")
-        assert crm.post("/v1/integrations", json={}).json()["integration_id"] == first["integration_id"]
+        until(
+            lambda: crm.get("/v1/integrations").json()[0]["reason"], "the reason that it waits for"
+        )
+        assert (
+            crm.post("/v1/integrations", json={}).json()["integration_id"]
+            == first["integration_id"]
+        )
         faults()
         until(lambda: crm.get("/v1/integrations").json()[0]["qrcode"], "a code")
     assert created(running, organization_id) == 1
@@ -107,10 +125,18 @@ def test_the_same_key_is_the_same_further_number(running: Running, number: Numbe
     connected_number(running, organization_id)
     key = {"Idempotency-Key": "second"}
     with running.as_service(organization_id) as crm:
-        answers = [crm.post("/v1/integrations", json={"add_new": True}, headers=key | WAIT) for _ in range(3)]
+        answers = [
+            crm.post("/v1/integrations", json={"add_new": True}, headers=key | WAIT)
+            for _ in range(3)
+        ]
         assert len({answer.json()["integration_id"] for answer in answers}) == 1
         assert answers[2].headers["Idempotent-Replayed"] == "true"
-        assert crm.post("/v1/integrations", json={"add_new": True, "name": "X"}, headers=key).status_code == 422
+        assert (
+            crm.post(
+                "/v1/integrations", json={"add_new": True, "name": "X"}, headers=key
+            ).status_code
+            == 422
+        )
     assert created(running, organization_id) == 2
     with running.as_service(number[0]) as other:  # a key belongs to its organization
         assert other.post(
@@ -129,12 +155,20 @@ def test_refresh_and_reconnect(running: Running) -> None:
         phone.post(f"/phone/{connected['account_number']}/unlink").raise_for_status()
         lost = until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
         assert lost["next_step"] == "reconnect"
-        assert crm.post(f"{place}/reconnect").json()["status"] in {"starting", "qr_issued"}  # not what it was
+        assert crm.post(f"{place}/reconnect").json()["status"] in {
+            "starting",
+            "qr_issued",
+        }  # not what it was
         again = crm.post(f"{place}/reconnect", headers=WAIT, timeout=25).json()
-        assert (again["status"], again["integration_id"]) == ("qr_issued", connected["integration_id"])
+        assert (again["status"], again["integration_id"]) == (
+            "qr_issued",
+            connected["integration_id"],
+        )
         phone.post(f"/phone/{connected['account_number']}/offline").raise_for_status()
         until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
-        assert crm.post(f"{place}/refresh", headers=WAIT, timeout=25).json()["status"] == "qr_issued"
+        assert (
+            crm.post(f"{place}/refresh", headers=WAIT, timeout=25).json()["status"] == "qr_issued"
+        )
 
 
 def test_a_new_key_repairs_a_number(running: Running, faults: Any) -> None:
@@ -154,7 +188,10 @@ def test_a_new_key_repairs_a_number(running: Running, faults: Any) -> None:
         wanted = {"integration_id": connected["integration_id"], "force_recreate": True}
         mended = crm.post("/v1/integrations", json=wanted, headers=WAIT, timeout=25).json()
         assert (mended["status"], mended["error"]) == ("connected", None)
-        assert [each["status"] for each in crm.get(f"{place}/history").json()][:2] == ["connected", "error"]
+        assert [each["status"] for each in crm.get(f"{place}/history").json()][:2] == [
+            "connected",
+            "error",
+        ]
     assert created(running, organization_id) == 1
 
 
@@ -181,7 +218,9 @@ def test_what_could_not_be_made_can_be_tried_again(running: Running, faults: Any
     faults(new_key_refused_s=30)
     organization_id = running.organization()
     with running.as_service(organization_id) as crm:
-        failed = crm.post("/v1/integrations", json={}, headers={"Prefer": "wait=30"}, timeout=35).json()
+        failed = crm.post(
+            "/v1/integrations", json={}, headers={"Prefer": "wait=30"}, timeout=35
+        ).json()
         assert (failed["status"], failed["success"]) == ("error", False)
         faults()
         again = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25).json()
@@ -193,12 +232,23 @@ def test_primary_name_and_switch(running: Running) -> None:
     organization_id = running.organization()
     first = connected_number(running, organization_id)["integration_id"]
     with running.as_service(organization_id) as crm:
-        second = crm.post("/v1/integrations", json={"add_new": True}, headers=WAIT, timeout=25).json()["integration_id"]
+        second = crm.post(
+            "/v1/integrations", json={"add_new": True}, headers=WAIT, timeout=25
+        ).json()["integration_id"]
         assert crm.post(f"/v1/integrations/{second}/primary").json()["is_primary"] is True
         listed = crm.get("/v1/integrations").json()
-        assert [(each["integration_id"], each["is_primary"]) for each in listed] == [(second, True), (first, False)]
-        changed = crm.patch(f"/v1/integrations/{first}", json={"name": "  Front desk ", "is_enabled": False}).json()
-        assert (changed["name"], changed["is_enabled"], changed["status"]) == ("Front desk", False, "connected")
+        assert [(each["integration_id"], each["is_primary"]) for each in listed] == [
+            (second, True),
+            (first, False),
+        ]
+        changed = crm.patch(
+            f"/v1/integrations/{first}", json={"name": "  Front desk ", "is_enabled": False}
+        ).json()
+        assert (changed["name"], changed["is_enabled"], changed["status"]) == (
+            "Front desk",
+            False,
+            "connected",
+        )
         message = {"to": "+79990001122", "text": "Hello", "integration_id": first}
         sent = crm.post("/v1/messages", json=message).headers["Location"]
         assert until(lambda: _in(crm.get(sent).json(), "failed"), "the message to be refused")
@@ -217,7 +267,10 @@ def test_signs_of_life(running: Running) -> None:
         crm.post("/v1/messages", json={"to": "+79990001122", "text": "Hello"})
         assert until(lambda: crm.get(place).json()["last_ack_at"], "an ack")
         assert crm.get(place).json()["last_inbound_at"] is None
-        phone.post(f"/phone/{connected['account_number']}/messages", json={"from": "+79990001122", "text": "Hi"})
+        phone.post(
+            f"/phone/{connected['account_number']}/messages",
+            json={"from": "+79990001122", "text": "Hi"},
+        )
         assert until(lambda: crm.get(place).json()["last_inbound_at"], "what was written")
 
 
@@ -228,7 +281,10 @@ def test_the_code_is_drawn(running: Running) -> None:
         shown = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25).json()
         place = f"/v1/integrations/{shown['integration_id']}"
         svg, png = crm.get(f"{place}/qr.svg"), crm.get(f"{place}/qr.png")
-        assert (svg.headers["Content-Type"], svg.headers["Cache-Control"]) == ("image/svg+xml", "no-store")
+        assert (svg.headers["Content-Type"], svg.headers["Cache-Control"]) == (
+            "image/svg+xml",
+            "no-store",
+        )
         assert svg.content.startswith(b"<?xml")
         assert (png.headers["Content-Type"], png.content[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
         phone.post(f"/phone/{shown['account_number']}/scan").raise_for_status()
@@ -242,7 +298,10 @@ def test_changes_are_told_as_they_happen(running: Running, number: Number) -> No
     organization_id = running.organization()
     connected = connected_number(running, organization_id)
     name = str(uuid4())
-    with running.as_service(organization_id) as crm, crm.stream("GET", "/v1/integrations/events") as stream:
+    with (
+        running.as_service(organization_id) as crm,
+        crm.stream("GET", "/v1/integrations/events") as stream,
+    ):
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         told = _told(stream)
         assert [each["integration_id"] for each in next(told)] == [connected["integration_id"]]
@@ -261,7 +320,10 @@ def test_each_door_refuses_the_other_s_ids(running: Running, number: Number) -> 
     """A stranger's id is an unknown id, whatever is asked of it; nothing of it changes."""
     organization_id, integration = number
     place = f"/v1/integrations/{integration['integration_id']}"
-    with running.as_service(organization_id) as crm, running.as_service(running.organization()) as stranger:
+    with (
+        running.as_service(organization_id) as crm,
+        running.as_service(running.organization()) as stranger,
+    ):
         before = crm.get(place).json()
         answers = [
             stranger.get(place),
@@ -273,7 +335,9 @@ def test_each_door_refuses_the_other_s_ids(running: Running, number: Number) -> 
             stranger.post(f"{place}/primary"),
             stranger.post(f"{place}/refresh"),
             stranger.post(f"{place}/reconnect"),
-            stranger.post("/v1/integrations", json={"integration_id": integration["integration_id"]}),
+            stranger.post(
+                "/v1/integrations", json={"integration_id": integration["integration_id"]}
+            ),
             stranger.post("/v1/integrations", json={**_named(integration), "force_recreate": True}),
         ]
         assert [answer.status_code for answer in answers] == [404] * len(answers)
@@ -301,7 +365,9 @@ def test_nobody_comes_in_without_saying_who(running: Running, number: Number, me
         ({"integration_id": "first"}, "integration_id"),
     ],
 )
-def test_a_wrong_wish_names_its_field(running: Running, number: Number, wrong: dict[str, Any], field: str) -> None:
+def test_a_wrong_wish_names_its_field(
+    running: Running, number: Number, wrong: dict[str, Any], field: str
+) -> None:
     """422, and nothing was done."""
     with running.as_service(number[0]) as crm:
         answer = crm.post("/v1/integrations", json=wrong)

@@ -41,7 +41,12 @@ def test_every_curl_works(running: Running, demo: UUID, command: str) -> None:
     )
     environment = {**os.environ, "KEY": access.service_key(demo, running.secrets)}
     done = subprocess.run(
-        ["bash", "-c", here], env=environment, capture_output=True, text=True, timeout=30, check=False
+        ["bash", "-c", here],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -53,7 +58,12 @@ def test_the_python_example_works(running: Running, demo: UUID) -> None:
     here = example.replace("redis://127.0.0.1:8003/0", running.environment["REDIS_URL"])
     assert here != example, "the example names another Redis than `make up` starts"
     done = subprocess.run(
-        [sys.executable, "-c", here], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", here],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "state='" in done.stdout
@@ -71,7 +81,11 @@ def test_every_route_is_named(running: Running) -> None:
 
 def test_every_operators_command_is_told() -> None:
     """What an operator may need at night is in the table, and what is in the table exists."""
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands = {
+        command.name or command.callback.__name__
+        for command in app.registered_commands
+        if command.callback
+    }
     assert set(re.findall(r"^\| `wpp ([a-z]+)", README, re.MULTILINE)) == commands - {"up"}
 
 

@@ -29,7 +29,11 @@ def client(running: Running) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def database(running: Running) -> Iterator[Database]:
-    settings = {name.lower(): value for name, value in running.environment.items() if name.startswith("SUPABASE_")}
+    settings = {
+        name.lower(): value
+        for name, value in running.environment.items()
+        if name.startswith("SUPABASE_")
+    }
     with httpx.Client(trust_env=False) as http:
         yield Database(SupabaseSettings.model_validate(settings), http)
 
@@ -44,7 +48,9 @@ def state_of(producer: Producer, event_id: UUID) -> str:
     return record.state if record else "none"
 
 
-def dropped_after(running: Running, producer: Producer, organization_id: UUID, text: str, peer: str) -> UUID:
+def dropped_after(
+    running: Running, producer: Producer, organization_id: UUID, text: str, peer: str
+) -> UUID:
     """Send a message that the platform takes without an answer; return its id when it is unknown."""
     with running.phone() as phone:
         plan = {"drop_after": 1.0, "paths": "^/api/messages/text$"}
@@ -63,30 +69,46 @@ def test_a_lost_answer_is_unknown_and_nobody_sends_it_again(
     peer = PEER.format(1)
     message_id = dropped_after(running, producer, organization_id, "Perhaps", peer)
     until(
-        lambda: [row["message_status"] for row in running.rows("chat_messages", id=str(message_id))] == ["unknown"],
+        lambda: (
+            [row["message_status"] for row in running.rows("chat_messages", id=str(message_id))]
+            == ["unknown"]
+        ),
         "the row to say so",
     )
     assert texts_sent_to(running, integration["account_number"], peer) == ["Perhaps"]
     with running.as_service(organization_id) as crm:
         settled = crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "sent"})
         assert settled.status_code == 200
-        assert crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "sent"}).status_code == 409
-        until(lambda: crm.get(f"/v1/messages/{message_id}").json()["status"] == "sent", "the message to be sent")
+        assert (
+            crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "sent"}).status_code
+            == 409
+        )
+        until(
+            lambda: crm.get(f"/v1/messages/{message_id}").json()["status"] == "sent",
+            "the message to be sent",
+        )
     assert texts_sent_to(running, integration["account_number"], peer) == ["Perhaps"]
 
 
-def test_an_operator_sends_an_unknown_message_again(running: Running, producer: Producer, number: Number) -> None:
+def test_an_operator_sends_an_unknown_message_again(
+    running: Running, producer: Producer, number: Number
+) -> None:
     """`again` puts it back into its lane: whoever decides so accepts that it may arrive twice."""
     organization_id, integration = number
     peer = PEER.format(2)
     message_id = dropped_after(running, producer, organization_id, "Once more", peer)
     with running.as_service(organization_id) as crm:
-        assert crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "again"}).status_code == 200
+        assert (
+            crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "again"}).status_code
+            == 200
+        )
     until(lambda: state_of(producer, message_id) == "sent", "the message to be sent")
     assert texts_sent_to(running, integration["account_number"], peer) == ["Once more", "Once more"]
 
 
-def test_an_echo_proves_a_message_that_was_unknown(running: Running, producer: Producer, number: Number) -> None:
+def test_an_echo_proves_a_message_that_was_unknown(
+    running: Running, producer: Producer, number: Number
+) -> None:
     """The phone shows the message as its own: it went out, and is no second message."""
     organization_id, integration = number
     peer = PEER.format(3)
@@ -97,10 +119,14 @@ def test_an_echo_proves_a_message_that_was_unknown(running: Running, producer: P
     until(lambda: state_of(producer, message_id) == "sent", "the message to be proven")
 
     def row_is_sent() -> bool:
-        return [row["message_status"] for row in running.rows("chat_messages", id=str(message_id))] == ["sent"]
+        return [
+            row["message_status"] for row in running.rows("chat_messages", id=str(message_id))
+        ] == ["sent"]
 
     until(row_is_sent, "the row to be sent")
-    rows = running.rows("chat_messages", organization_id=str(organization_id), message_text="Did it arrive?")
+    rows = running.rows(
+        "chat_messages", organization_id=str(organization_id), message_text="Did it arrive?"
+    )
     assert [row["id"] for row in rows] == [str(message_id)]
 
 
@@ -109,14 +135,17 @@ def test_an_organization_may_choose_to_resend(running: Running) -> None:
     organization_id = running.organization()
     with psycopg.connect(running.database_url) as connection:
         connection.execute(
-            "insert into public.wpp_policies (organization_id, unknown) values (%s, 'resend')", (organization_id,)
+            "insert into public.wpp_policies (organization_id, unknown) values (%s, 'resend')",
+            (organization_id,),
         )
     integration = connected_number(running, organization_id)
     peer = PEER.format(4)
     with running.phone() as phone, running.as_service(organization_id) as crm:
         plan = {"drop_after": 1.0, "limit": 1, "paths": "^/api/messages/text$"}
         phone.post("/admin/faults", json=plan).raise_for_status()
-        sent = crm.post("/v1/messages", json={"to": peer, "text": "At least once"}).headers["Location"]
+        sent = crm.post("/v1/messages", json={"to": peer, "text": "At least once"}).headers[
+            "Location"
+        ]
         until(lambda: crm.get(sent).json()["status"] == "read", "the message to be read")
         phone.delete("/admin/faults").raise_for_status()
     assert texts_sent_to(running, integration["account_number"], peer) == ["At least once"] * 2

@@ -28,7 +28,10 @@ def test_messages_wait_for_the_repair_of_a_key_and_go_out_in_order(running: Runn
     """Revoked: nothing fails, and the integration says what to do. Repaired: all go out, in order."""
     organization_id = running.organization()
     integration = connected_number(running, organization_id)
-    account, place = integration["account_number"], f"/v1/integrations/{integration['integration_id']}"
+    account, place = (
+        integration["account_number"],
+        f"/v1/integrations/{integration['integration_id']}",
+    )
     with (
         running.as_service(organization_id) as crm,
         running.phone() as phone,
@@ -39,8 +42,13 @@ def test_messages_wait_for_the_repair_of_a_key_and_go_out_in_order(running: Runn
         running.forget_token(integration["integration_id"])
         asked = token_calls(phone)
         producer = Producer(client)
-        ids: list[UUID] = [producer.send(organization_id, Message(to=PEER, text=f"Waiting {n}")).id for n in range(5)]
-        shown = until(lambda: crm.get(place).json()["error"], "the integration to say what is wrong")
+        ids: list[UUID] = [
+            producer.send(organization_id, Message(to=PEER, text=f"Waiting {n}")).id
+            for n in range(5)
+        ]
+        shown = until(
+            lambda: crm.get(place).json()["error"], "the integration to say what is wrong"
+        )
         assert "force_recreate" in shown
         states = {record.state for each in ids if (record := producer.find(each))}
         assert states == {"queued"}, "a message failed or went out with a refused key"

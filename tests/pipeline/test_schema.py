@@ -23,22 +23,39 @@ CHECKS = (
 
 
 @pytest.mark.parametrize("of", ["anybody", "a number that is there"])
-def test_no_request_that_the_description_allows_is_a_server_error(running: Running, tmp_path: Path, of: str) -> None:
+def test_no_request_that_the_description_allows_is_a_server_error(
+    running: Running, tmp_path: Path, of: str
+) -> None:
     """Every answer has a status, a type and a shape that OpenAPI tells of, and none is a 5xx."""
     organization_id = running.organization()
     before = connected_number(running, organization_id)
     number = before["integration_id"]
     there = of == "a number that is there"
     if there:
-        (tmp_path / "schemathesis.toml").write_text(f'[parameters]\n"path.integration_id" = "{number}"\n')
+        (tmp_path / "schemathesis.toml").write_text(
+            f'[parameters]\n"path.integration_id" = "{number}"\n'
+        )
     key = access.service_key(organization_id, running.secrets)
     program = Path(sys.executable).with_name("schemathesis")
     asked = subprocess.run(
         [
-            *(program, "run", f"{running.url}/openapi.json", "--header", f"Authorization: Bearer {key}"),
+            *(
+                program,
+                "run",
+                f"{running.url}/openapi.json",
+                "--header",
+                f"Authorization: Bearer {key}",
+            ),
             *("--include-path-regex", "^/v1/integrations", "--exclude-path-regex", "/events$"),
             *(("--exclude-method", "DELETE") if there else ()),
-            *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-time", str(SECONDS)),
+            *(
+                "--checks",
+                ",".join(CHECKS),
+                "--phases",
+                "examples,coverage,fuzzing",
+                "--max-time",
+                str(SECONDS),
+            ),
             *("--workers", "2", "--request-timeout", "20", "--warnings", "off", "--no-color"),
         ],
         cwd=tmp_path,  # where it keeps its notes
@@ -49,4 +66,7 @@ def test_no_request_that_the_description_allows_is_a_server_error(running: Runni
     assert asked.returncode == 0, asked.stdout[-4000:] + asked.stderr[-2000:]
     if there:
         with running.as_service(organization_id) as crm:
-            until(lambda: crm.get(f"/v1/integrations/{number}").json() != before, "an effect of what was asked")
+            until(
+                lambda: crm.get(f"/v1/integrations/{number}").json() != before,
+                "an effect of what was asked",
+            )

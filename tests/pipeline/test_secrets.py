@@ -26,7 +26,9 @@ def kept(running: Running) -> set[str]:
     }
 
 
-def connect(running: Running, crm: httpx.Client, phone: httpx.Client, seen: set[str]) -> dict[str, Any]:
+def connect(
+    running: Running, crm: httpx.Client, phone: httpx.Client, seen: set[str]
+) -> dict[str, Any]:
     """Connect a number; note the codes that were shown, and the first key and token."""
 
     def shown(place: str) -> dict[str, Any] | None:
@@ -44,15 +46,22 @@ def connect(running: Running, crm: httpx.Client, phone: httpx.Client, seen: set[
 
 def renew_key(crm: httpx.Client, phone: httpx.Client, number: dict[str, Any]) -> None:
     """Revoke the key, and have another made."""
-    phone.post("/admin/faults", json={"revoked_keys": [number["account_number"]]}).raise_for_status()
+    phone.post(
+        "/admin/faults", json={"revoked_keys": [number["account_number"]]}
+    ).raise_for_status()
     body = {"force_recreate": True, "integration_id": number["integration_id"]}
     assert crm.post("/v1/integrations", json=body).status_code == 202
 
 
 def send_through_faults(crm: httpx.Client, phone: httpx.Client) -> None:
     """Have messages go wrong in every way."""
-    phone.post("/admin/faults", json={"rate_5xx": 0.5, "drop_before": 0.3, "paths": ".*", "limit": 20})
-    places = [crm.post("/v1/messages", json={"to": PEER, "text": TEXT}).headers["Location"] for _ in range(10)]
+    phone.post(
+        "/admin/faults", json={"rate_5xx": 0.5, "drop_before": 0.3, "paths": ".*", "limit": 20}
+    )
+    places = [
+        crm.post("/v1/messages", json={"to": PEER, "text": TEXT}).headers["Location"]
+        for _ in range(10)
+    ]
     until(
         lambda: all(crm.get(place).json()["status"] not in {"queued", "sent"} for place in places),
         "all messages to end",
@@ -64,7 +73,10 @@ def send_through_faults(crm: httpx.Client, phone: httpx.Client) -> None:
 def of_our_own(running: Running, organization_id: UUID, account: str) -> set[str]:
     """Return the secrets that the processes were started with, and those derived from them."""
     names = ("WPP_SECRET", "WPP_KEY_SECRETS", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_ANON_KEY")
-    derived = {access.service_key(organization_id, running.secrets), access.webhook_key(account, running.secrets)}
+    derived = {
+        access.service_key(organization_id, running.secrets),
+        access.webhook_key(account, running.secrets),
+    }
     return {running.environment[name] for name in names} | derived
 
 
@@ -77,10 +89,15 @@ def test_nothing_that_is_logged_gives_a_secret_away(running: Running) -> None:
         secrets |= kept(running)
         renew_key(crm, phone, number)
         until(lambda: not kept(running) <= secrets, "another key")
-        phone.post(f"/phone/{number['account_number']}/messages", json={"from": f"+{WRITER}", "text": TEXT})
+        phone.post(
+            f"/phone/{number['account_number']}/messages", json={"from": f"+{WRITER}", "text": TEXT}
+        )
         crm.post("/v1/messages", json={"to": "nobody", "text": TEXT})
         crm.post("/v1/messages", json={"to": PEER, "text": TEXT})
-        until(lambda: running.rows("chat_messages", message_text=TEXT, is_outgoing="false"), "what a customer wrote")
+        until(
+            lambda: running.rows("chat_messages", message_text=TEXT, is_outgoing="false"),
+            "what a customer wrote",
+        )
     codes = {secret for secret in secrets if secret.startswith("2@")}
     secrets |= kept(running)
     assert codes, "no code was seen, so none was looked for"

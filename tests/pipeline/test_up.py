@@ -46,7 +46,11 @@ def first_of_six_free() -> int:
 @contextmanager
 def up(home: Path, first: int) -> Iterator[subprocess.Popen[str]]:
     """Run `wpp up` as `make up` does, with nothing of this machine's settings; stop it if the test did not."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WPP_", "SUPABASE_", "REDIS_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WPP_", "SUPABASE_", "REDIS_"))
+    }
     program = subprocess.Popen(
         [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)],
         env={**kept, "WPP_FIRST_PORT": str(first), "PYTHONUNBUFFERED": "1"},
@@ -76,7 +80,9 @@ def read_until(program: subprocess.Popen[str], word: str) -> str:
 
 def in_another_terminal(home: Path, command: str) -> str:
     """Return what an operator's command prints after the line that the summary names."""
-    bare = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ} | {"PATH": "/usr/bin:/bin"}
+    bare = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ} | {
+        "PATH": "/usr/bin:/bin"
+    }
     done = subprocess.run(
         ["/bin/bash", "-c", f". {home}/env && {command}"],
         env=bare,
@@ -104,7 +110,14 @@ def test_it_says_where_everything_is_and_leaves_nothing_behind(home: Path) -> No
     first = first_of_six_free()
     with up(home, first) as program:
         shown = read_until(program, "Ctrl-C stops everything")
-        for needed in (f"{LOCALHOST}:{first}", "KEY=wpp_", "/v1/integrations", "/v1/messages", "/phone", "/env"):
+        for needed in (
+            f"{LOCALHOST}:{first}",
+            "KEY=wpp_",
+            "/v1/integrations",
+            "/v1/messages",
+            "/phone",
+            "/env",
+        ):
             assert needed in shown
         started = descendants(program)
         assert len(started) > 10
@@ -148,19 +161,25 @@ def test_half_a_configuration_is_refused(home: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SUPABASE_URL", "https://example.supabase.co")
     environment = {**os.environ, "WPP_FIRST_PORT": str(first_of_six_free())}
     command = [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1
     assert "SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY must be set too" in done.stderr
 
 
-def test_a_redis_that_would_forget_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_would_forget_is_refused(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason and the setting that mends it, before anything of the pipeline is started."""
     with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         client.config_set("appendonly", "no")
         monkeypatch.setenv("REDIS_URL", server.url)
         environment = {**os.environ, "WPP_FIRST_PORT": str(first_of_six_free())}
         command = [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
     assert done.returncode == 1
     assert "appendonly is off: a restart forgets (set `appendonly yes`)" in done.stderr
     assert "Traceback" not in done.stderr

@@ -22,7 +22,9 @@ def reason(producer: Producer, event_id: UUID) -> str:
 
 
 def send_five(producer: Producer, organization_id: UUID) -> list[UUID]:
-    return [producer.send(organization_id, Message(to=PEER, text=f"Waiting {n}")).id for n in range(5)]
+    return [
+        producer.send(organization_id, Message(to=PEER, text=f"Waiting {n}")).id for n in range(5)
+    ]
 
 
 def shown(running: Running, organization_id: UUID, number: dict[str, Any]) -> str:
@@ -39,12 +41,17 @@ def test_a_platform_that_is_being_deployed_loses_nothing(running: Running) -> No
         phone.post("/admin/faults", json={"rate_404": 1, "paths": ".*"}).raise_for_status()
         producer = Producer(client)
         ids = send_five(producer, organization_id)
-        until(lambda: "WPP_BASE_URL" in reason(producer, ids[0]), "the first message to say why it waits")
+        until(
+            lambda: "WPP_BASE_URL" in reason(producer, ids[0]),
+            "the first message to say why it waits",
+        )
         assert states(producer, ids) == {"queued"}
         assert shown(running, organization_id, number) == "connected"
         phone.delete("/admin/faults").raise_for_status()
         until(lambda: states(producer, ids) == {"sent"}, "every message to go out")
-    assert texts_sent_to(running, number["account_number"], PEER) == [f"Waiting {n}" for n in range(5)]
+    assert texts_sent_to(running, number["account_number"], PEER) == [
+        f"Waiting {n}" for n in range(5)
+    ]
 
 
 def test_a_phone_that_is_not_linked_is_waited_for(running: Running) -> None:
@@ -60,7 +67,10 @@ def test_a_phone_that_is_not_linked_is_waited_for(running: Running) -> None:
         phone.post(f"/phone/{account}/unlink").raise_for_status()
         producer = Producer(client)
         ids = send_five(producer, organization_id)
-        until(lambda: "not connected" in reason(producer, ids[0]), "the first message to say why it waits")
+        until(
+            lambda: "not connected" in reason(producer, ids[0]),
+            "the first message to say why it waits",
+        )
         assert states(producer, ids) == {"queued"}
         crm.post(f"/v1/integrations/{number['integration_id']}/reconnect").raise_for_status()
         until(lambda: phone.post(f"/phone/{account}/scan").is_success, "a code to scan")

@@ -16,9 +16,7 @@ from sandbox.ports import FIRST, LOCALHOST, claim, free_port
 from sandbox.processes import Process, Program
 
 FOREVER = (sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)")
-STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here', flush=True); time.sleep(600)"
-)
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here', flush=True); time.sleep(600)"
 
 
 def started(tmp_path: Path, *command: str) -> Process:
@@ -49,7 +47,11 @@ def test_ends_one_that_does_not_stop(tmp_path: Path) -> None:
 
 
 def test_says_how_a_program_died_with_the_end_of_its_log(tmp_path: Path) -> None:
-    process = Process(Program("the program", (sys.executable, "-c", "raise SystemExit('no disk')"), tmp_path / "log"))
+    process = Process(
+        Program(
+            "the program", (sys.executable, "-c", "raise SystemExit('no disk')"), tmp_path / "log"
+        )
+    )
     with pytest.raises(SandboxError, match=r"(?s)the program stopped with status 1.*no disk"):
         process.wait_until(lambda: False, within_s=10)
 
@@ -89,7 +91,9 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
         input()
     """
     parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     with parent:
         assert parent.stdout
@@ -115,7 +119,10 @@ def test_free_ports_are_free_and_differ() -> None:
 def test_a_taken_port_is_named_with_who_holds_it() -> None:
     with socket.create_server((LOCALHOST, 0)) as holder:
         port = holder.getsockname()[1]
-        with pytest.raises(PortTakenError, match=rf"port {port}, needed by the shop, is taken by .*pid {os.getpid()}"):
+        with pytest.raises(
+            PortTakenError,
+            match=rf"port {port}, needed by the shop, is taken by .*pid {os.getpid()}",
+        ):
             claim("the shop", port)
 
 

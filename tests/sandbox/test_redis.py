@@ -8,7 +8,12 @@ from sandbox.redis import ONCE, RedisServer
 
 
 def test_serves_with_the_settings_that_we_ask_of_production(redis_client: redis.Redis) -> None:
-    wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
+    wanted = {
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+    }
     assert {name: redis_client.config_get(name)[name] for name in wanted} == wanted
 
 
@@ -41,7 +46,9 @@ def test_stop_leaves_nobody_on_the_port(tmp_path: Path) -> None:
 
 
 def test_says_who_holds_its_port(tmp_path: Path, redis_server: RedisServer) -> None:
-    with pytest.raises(PortTakenError, match=rf"{redis_server.port}, needed by redis-server.*redis-server \(pid"):
+    with pytest.raises(
+        PortTakenError, match=rf"{redis_server.port}, needed by redis-server.*redis-server \(pid"
+    ):
         RedisServer(tmp_path, redis_server.port).start()
 
 

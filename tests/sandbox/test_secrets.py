@@ -13,6 +13,12 @@ def test_stay_the_same_and_are_nobody_elses_to_read(tmp_path: Path) -> None:
 
 def test_are_never_shown_and_never_alike() -> None:
     made = Secrets()
-    values = {made.platform, made.keys, made.supabase.jwt, made.supabase.storage, made.supabase.postgres}
+    values = {
+        made.platform,
+        made.keys,
+        made.supabase.jwt,
+        made.supabase.storage,
+        made.supabase.postgres,
+    }
     assert len(values) == 5
     assert not any(value in repr(made) for value in values)

@@ -45,16 +45,27 @@ def directory() -> Iterator[Path]:
         yield Path(name) / "local"
 
 
-def world(directory: Path, given: dict[str, str] | None = None, said: list[str] | None = None) -> World:
+def world(
+    directory: Path, given: dict[str, str] | None = None, said: list[str] | None = None
+) -> World:
     """Return a world on free ports; what is `given` is its environment, what it says goes to `said`."""
     say = [] if said is None else said
-    return World(directory, ports=Ports.free(), environment=given or {}, durable=False, tools=TOOLS, say=say.append)
+    return World(
+        directory,
+        ports=Ports.free(),
+        environment=given or {},
+        durable=False,
+        tools=TOOLS,
+        say=say.append,
+    )
 
 
 def launched(directory: Path) -> subprocess.Popen[bytes]:
     """Start a world in another process; it prints "up" and its environment, and waits."""
     script = textwrap.dedent(SCRIPT).format(directory=str(directory), tools=str(TOOLS))
-    return subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
 def check_for_a_while(local: World) -> None:
@@ -65,10 +76,16 @@ def check_for_a_while(local: World) -> None:
 
 def parts() -> set[psutil.Process]:
     """Return what we have started ourselves, without what those start in turn: the session's own Postgres does so."""
-    return {process for process in psutil.Process().children() if process.status() != psutil.STATUS_ZOMBIE}
+    return {
+        process
+        for process in psutil.Process().children()
+        if process.status() != psutil.STATUS_ZOMBIE
+    }
 
 
-def test_gives_every_process_what_it_needs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gives_every_process_what_it_needs(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each address answers, the settings accept the values, and the demo user can sign in."""
     with world(directory) as environment:
         for name, value in environment.items():
@@ -80,8 +97,12 @@ def test_gives_every_process_what_it_needs(directory: Path, monkeypatch: pytest.
         assert httpx.get(f"{environment['WPP_BASE_URL']}/health").is_success
         with httpx.Client(http2=False) as http:
             options = supabase.ClientOptions(httpx_client=http, auto_refresh_token=False)
-            person = supabase.create_client(environment["SUPABASE_URL"], environment["SUPABASE_ANON_KEY"], options)
-            user = person.auth.sign_in_with_password({"email": seed.EMAIL, "password": seed.PASSWORD}).user
+            person = supabase.create_client(
+                environment["SUPABASE_URL"], environment["SUPABASE_ANON_KEY"], options
+            )
+            user = person.auth.sign_in_with_password(
+                {"email": seed.EMAIL, "password": seed.PASSWORD}
+            ).user
             assert user
             assert user.id == str(seed.USER)
             rows = person.table("profiles").select("organization_id").execute().data
@@ -97,7 +118,9 @@ def test_keeps_data_and_secrets_and_leaves_no_process(directory: Path) -> None:
             assert local.database_url
             with psycopg.connect(local.database_url) as connection:
                 connection.execute("insert into public.organizations (name) values ('another')")
-                organizations = connection.execute("select name from public.organizations order by name").fetchall()
+                organizations = connection.execute(
+                    "select name from public.organizations order by name"
+                ).fetchall()
             with redis.Redis.from_url(environment["REDIS_URL"]) as client:
                 starts = client.incr("wpp:starts")
         assert parts() == before
@@ -140,17 +163,23 @@ def test_a_real_part_needs_its_keys(directory: Path, given: dict[str, str], miss
 def test_a_taken_port_is_named_and_nothing_is_left_running(directory: Path) -> None:
     before = parts()
     ports = Ports.free()
-    local = World(directory, ports=ports, environment={}, durable=False, tools=TOOLS, say=lambda _: None)
+    local = World(
+        directory, ports=ports, environment={}, durable=False, tools=TOOLS, say=lambda _: None
+    )
     with (
         socket.create_server((LOCALHOST, ports.platform)),
-        pytest.raises(PortTakenError, match=rf"port {ports.platform}, needed by the platform.*WPP_FIRST_PORT="),
+        pytest.raises(
+            PortTakenError, match=rf"port {ports.platform}, needed by the platform.*WPP_FIRST_PORT="
+        ),
         local,
     ):
         pass
     assert parts() == before
 
 
-def test_a_failing_migration_leaves_nothing_running(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_migration_leaves_nothing_running(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = parts()
     folder = directory.parent / "migrations"
     folder.mkdir()
@@ -162,9 +191,18 @@ def test_a_failing_migration_leaves_nothing_running(directory: Path, monkeypatch
 
 
 def test_runs_once_in_a_folder(directory: Path) -> None:
-    everything = {"REDIS_URL": "r", "SUPABASE_URL": "s", "SUPABASE_ANON_KEY": "a", "SUPABASE_SERVICE_ROLE_KEY": "s"}
+    everything = {
+        "REDIS_URL": "r",
+        "SUPABASE_URL": "s",
+        "SUPABASE_ANON_KEY": "a",
+        "SUPABASE_SERVICE_ROLE_KEY": "s",
+    }
     given = {**everything, "WPP_BASE_URL": "p", "WPP_SECRET": "s", "WPP_PUBLIC_URL": "u"}
-    with world(directory, given), pytest.raises(SandboxError, match="already running"), world(directory, given):
+    with (
+        world(directory, given),
+        pytest.raises(SandboxError, match="already running"),
+        world(directory, given),
+    ):
         pass
 
 
@@ -179,7 +217,9 @@ def test_notices_a_part_that_died(directory: Path) -> None:
             check_for_a_while(local)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name
+)
 def test_ends_whole_however_it_is_ended(directory: Path, ending: signal.Signals) -> None:
     """Nothing is left running; and the next start finds the same data."""
     with launched(directory) as launcher:

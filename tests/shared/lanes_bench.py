@@ -33,8 +33,16 @@ class Bench:
 
     def item(self, lane: str, told: object = "", **more: Any) -> Append:
         """Return an append to `lane` of a new event that tells `told`; `id`, `tenant`, `kind`, … may be given."""
-        event = WebhookEvent(id=more.pop("id", None) or uuid4(), account="a", payload={"told": told})
-        return Append(event=event, lane=lane, kind=more.pop("kind", "send"), tenant=more.pop("tenant", "one"), **more)
+        event = WebhookEvent(
+            id=more.pop("id", None) or uuid4(), account="a", payload={"told": told}
+        )
+        return Append(
+            event=event,
+            lane=lane,
+            kind=more.pop("kind", "send"),
+            tenant=more.pop("tenant", "one"),
+            **more,
+        )
 
     def append(self, lane: str, told: object = "", **more: Any) -> UUID:
         return self.lanes.append(self.item(lane, told, **more)).id

@@ -59,7 +59,11 @@ class Model:
         lane.ids.append(event_id)
 
     def busy(self, kind: Kind, tenant: str) -> int:
-        return sum(1 for lane in self.lanes.values() if lane.holder and (lane.kind, lane.tenant) == (kind, tenant))
+        return sum(
+            1
+            for lane in self.lanes.values()
+            if lane.holder and (lane.kind, lane.tenant) == (kind, tenant)
+        )
 
     def may_be_claimed(self, lane: Lane) -> bool:
         """Whether the lane's head may be worked on now, were the lane at hand."""
@@ -79,7 +83,9 @@ class Model:
         self.fence = int(fence)
         lane.holder, lane.ended = fence, False
 
-    def conclude(self, record: Record, fence: str, state: State, *, postponed: bool) -> tuple[bool, bool]:
+    def conclude(
+        self, record: Record, fence: str, state: State, *, postponed: bool
+    ) -> tuple[bool, bool]:
         """Return whether it counts, and whether it changes anything (a repeated call does not)."""
         if record.by == fence + state:
             return True, False

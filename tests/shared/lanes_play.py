@@ -60,7 +60,9 @@ class Play(RuleBasedStateMachine):
     def item(self, name: str, *, event_id: UUID | None = None, delayed: bool = False) -> Append:
         lane = self.model.lanes[name]
         delay_s = HOUR_S if delayed else 0
-        return self.bench.item(name, id=event_id, kind=lane.kind, tenant=lane.tenant, gates=lane.gates, delay_s=delay_s)
+        return self.bench.item(
+            name, id=event_id, kind=lane.kind, tenant=lane.tenant, gates=lane.gates, delay_s=delay_s
+        )
 
     def verdict(self, claim: Claim, say: Say) -> Verdict:
         told = [outcome(f"{claim.id}:{claim.fence}:{say.state}")]
@@ -85,7 +87,9 @@ class Play(RuleBasedStateMachine):
         counts, changes = self.model.conclude(record, claim.fence, state, postponed=postponed)
         if changes and isinstance(verdict, Settled):
             for item in verdict.follow:
-                self.model.append(item.event.id, self.model.lanes[item.lane], early=item.delay_s > 0)
+                self.model.append(
+                    item.event.id, self.model.lanes[item.lane], early=item.delay_s > 0
+                )
         return counts
 
     def take(self, worker: Worker, kind: Kind, *, lost: bool, stays: bool = False) -> Claim | None:
@@ -105,11 +109,21 @@ class Play(RuleBasedStateMachine):
         ready, signals = self._ready(), {kind: self.signals(kind) for kind in KINDS}
         yield
         for kind in KINDS:
-            new = [name for name in self._ready() - ready - set(behind) if self.model.lanes[name].kind == kind]
-            assert self.signals(kind) - signals[kind] == len(new), f"{new} became ready, and nobody comes for them"
+            new = [
+                name
+                for name in self._ready() - ready - set(behind)
+                if self.model.lanes[name].kind == kind
+            ]
+            assert self.signals(kind) - signals[kind] == len(new), (
+                f"{new} became ready, and nobody comes for them"
+            )
 
     def _ready(self) -> set[str]:
-        return {name for name in self.model.lanes if self.client.hget(f"wpp:lane:{name}:is", "where") == b"ready"}
+        return {
+            name
+            for name in self.model.lanes
+            if self.client.hget(f"wpp:lane:{name}:is", "where") == b"ready"
+        }
 
     def signals(self, kind: Kind) -> int:
         """Return how many are called, or wanted, for lanes of `kind`."""
@@ -122,14 +136,23 @@ class Play(RuleBasedStateMachine):
     def workable(self, kind: Kind) -> int:
         """Return how many threads would find something to do, were they woken now."""
         ready = Counter(
-            lane.tenant for lane in self.model.lanes.values() if lane.kind == kind and lane.name in self._ready()
+            lane.tenant
+            for lane in self.model.lanes.values()
+            if lane.kind == kind and lane.name in self._ready()
         )
-        return sum(max(0, min(count, ROOM - self.model.busy(kind, tenant))) for tenant, count in ready.items())
+        return sum(
+            max(0, min(count, ROOM - self.model.busy(kind, tenant)))
+            for tenant, count in ready.items()
+        )
 
     def received(self, worker: Worker, kind: Kind, found: Claim | None, *, lost: bool) -> None:
         """Check what a claim got. If its reply is lost, the worker will ask for the same again."""
         unheard, worker.unheard = worker.unheard, None
-        if unheard and unheard.kind == kind and self.model.lanes[unheard.lane].holder == unheard.fence:
+        if (
+            unheard
+            and unheard.kind == kind
+            and self.model.lanes[unheard.lane].holder == unheard.fence
+        ):
             assert found, "a claim whose reply was lost is given again"
             assert (found.id, found.fence) == (unheard.id, unheard.fence)
             self.model.lanes[found.lane].ended = False
@@ -152,14 +175,24 @@ class Play(RuleBasedStateMachine):
 
     def ready(self, kind: Kind) -> list[str]:
         """Return lanes that stand ready, with a head that may be claimed."""
-        found = [lane for lane in self.model.lanes.values() if lane.kind == kind and self.model.may_be_claimed(lane)]
-        return [lane.name for lane in found if self.client.hget(f"wpp:lane:{lane.name}:is", "where") == b"ready"]
+        found = [
+            lane
+            for lane in self.model.lanes.values()
+            if lane.kind == kind and self.model.may_be_claimed(lane)
+        ]
+        return [
+            lane.name
+            for lane in found
+            if self.client.hget(f"wpp:lane:{lane.name}:is", "where") == b"ready"
+        ]
 
     def compare(self) -> None:
         """Nothing is lost, out of order or told twice; nobody is woken early or forgotten; the keys are sound."""
         truth = Truth(self.client, ROOM)
         assert truth.faults == []
-        assert truth.at["lane"] == {lane.name: [*map(str, lane.ids)] for lane in self.model.lanes.values() if lane.ids}
+        assert truth.at["lane"] == {
+            lane.name: [*map(str, lane.ids)] for lane in self.model.lanes.values() if lane.ids
+        }
         states = {event: record["state"] for event, record in truth.at["event"].items()}
         assert states == {str(record.id): record.state for record in self.model.records.values()}
         assert self.bench.outbox() == self.model.outbox

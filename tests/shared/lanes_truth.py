@@ -8,8 +8,20 @@ import redis
 
 from shared.events import KINDS
 
-READ = {"ready": "lrange", "ring": "lrange", "ringed": "smembers", "gated": "smembers", "unknown": "smembers"}
-READ |= {"busy": "hgetall", "waiting": "hgetall", "leases": "zrange", "later": "zrange", "event": "hgetall"}
+READ = {
+    "ready": "lrange",
+    "ring": "lrange",
+    "ringed": "smembers",
+    "gated": "smembers",
+    "unknown": "smembers",
+}
+READ |= {
+    "busy": "hgetall",
+    "waiting": "hgetall",
+    "leases": "zrange",
+    "later": "zrange",
+    "event": "hgetall",
+}
 
 
 class Truth:
@@ -31,12 +43,16 @@ class Truth:
         for name in names:
             family, _, rest = name.partition(":")
             if family == "lane":
-                family, rest = ("is", rest.removesuffix(":is")) if rest.endswith(":is") else ("lane", rest)
+                family, rest = (
+                    ("is", rest.removesuffix(":is")) if rest.endswith(":is") else ("lane", rest)
+                )
             how = {"lane": "lrange", "is": "hgetall"}.get(family) or READ.get(family)
             if how:
                 found.append((family, rest))
                 arguments = {"lrange": (0, -1), "zrange": (0, -1)}.get(how, ())
-                getattr(pipe, how)(f"wpp:{name}", *arguments, **({"withscores": True} if how == "zrange" else {}))
+                getattr(pipe, how)(
+                    f"wpp:{name}", *arguments, **({"withscores": True} if how == "zrange" else {})
+                )
         for (family, rest), value in zip(found, pipe.execute(), strict=True):
             self.at[family][rest] = plain(value)
 
@@ -47,18 +63,34 @@ class Truth:
     def _places(self) -> None:
         """Every lane stands in exactly one place, and that is where it says it stands."""
         places: dict[str, list[str]] = defaultdict(list)
-        for family, word in (("ready", "ready"), ("leases", "claimed"), ("later", "later"), ("gated", "gated")):
+        for family, word in (
+            ("ready", "ready"),
+            ("leases", "claimed"),
+            ("later", "later"),
+            ("gated", "gated"),
+        ):
             for lanes in self.at[family].values():
                 for lane in lanes:
                     places[lane].append(word)
         for lane in {*places, *self.at["lane"], *self.at["is"]}:
             says, gate = self._is(lane, "where"), self._is(lane, "gate")
-            self.must(places[lane] == (["later", "gated"] if says == "gated" else [says]), f"{lane}: {says}, {places}")
+            self.must(
+                places[lane] == (["later", "gated"] if says == "gated" else [says]),
+                f"{lane}: {says}, {places}",
+            )
             self.must(lane in self.at["lane"] or says == "ready", f"{lane} is empty and {says}")
-            self.must((says == "gated") == (gate is not None), f"{lane} is {says}, its gate is {gate}")
-            self.must(gate is None or lane in self.at["gated"].get(gate, ()), f"{lane} does not stand at {gate}")
+            self.must(
+                (says == "gated") == (gate is not None), f"{lane} is {says}, its gate is {gate}"
+            )
+            self.must(
+                gate is None or lane in self.at["gated"].get(gate, ()),
+                f"{lane} does not stand at {gate}",
+            )
             turn = f"{self._is(lane, 'kind')}:{self._is(lane, 'tenant')}"
-            self.must(says != "ready" or lane in self.at["ready"].get(turn, ()), f"{lane} is not ready at {turn}")
+            self.must(
+                says != "ready" or lane in self.at["ready"].get(turn, ()),
+                f"{lane} is not ready at {turn}",
+            )
 
     def _is(self, lane: str, name: str) -> str | None:
         found: dict[str, str] = self.at["is"].get(lane, {})
@@ -69,14 +101,30 @@ class Truth:
         for kind in KINDS:
             busy = Counter(self._is(lane, "tenant") for lane in self.at["leases"].get(kind, ()))
             ring = self.at["ring"].get(kind, [])
-            self.must(sorted(ring) == sorted(self.at["ringed"].get(kind, ())), f"{kind}: ring and its set differ")
+            self.must(
+                sorted(ring) == sorted(self.at["ringed"].get(kind, ())),
+                f"{kind}: ring and its set differ",
+            )
             self.must(counts(self.at["busy"].get(kind)) == busy, f"{kind}: busy is not {busy}")
-            ready = {name.partition(":")[2] for name in self.at["ready"] if name.startswith(f"{kind}:")}
+            ready = {
+                name.partition(":")[2] for name in self.at["ready"] if name.startswith(f"{kind}:")
+            }
             for tenant in ready - set(ring):
-                self.must(busy[tenant] >= self.room, f"{kind}: nobody would ever look at {tenant} again")
-            self.must(set(ring) <= ready, f"{kind}: in the ring without ready lanes: {set(ring) - ready}")
-            inside = [self.at["event"][e]["tenant"] for e in self._inside() if self.at["event"][e]["kind"] == kind]
-            self.must(counts(self.at["waiting"].get(kind)) == Counter(inside), f"{kind}: waiting is not the truth")
+                self.must(
+                    busy[tenant] >= self.room, f"{kind}: nobody would ever look at {tenant} again"
+                )
+            self.must(
+                set(ring) <= ready, f"{kind}: in the ring without ready lanes: {set(ring) - ready}"
+            )
+            inside = [
+                self.at["event"][e]["tenant"]
+                for e in self._inside()
+                if self.at["event"][e]["kind"] == kind
+            ]
+            self.must(
+                counts(self.at["waiting"].get(kind)) == Counter(inside),
+                f"{kind}: waiting is not the truth",
+            )
 
     def _inside(self) -> Iterable[str]:
         return (event for lane in self.at["lane"].values() for event in lane)
@@ -91,12 +139,23 @@ class Truth:
                 where[event] == inside and (event in lane) == inside,
                 f"{event} is {record['state']}, in {where[event]} lanes",
             )
-            claimed = inside and lane[:1] == [event] and self._is(record["lane"], "where") == "claimed"
-            self.must(claimed == (record["state"] == "claimed"), f"{event} is {record['state']}, its lane is not")
+            claimed = (
+                inside and lane[:1] == [event] and self._is(record["lane"], "where") == "claimed"
+            )
+            self.must(
+                claimed == (record["state"] == "claimed"),
+                f"{event} is {record['state']}, its lane is not",
+            )
             listed = event in self.at["unknown"].get(record["lane"], ())
-            self.must(listed == (record["state"] == "unknown"), f"{event}: {record['state']}, listed: {listed}")
+            self.must(
+                listed == (record["state"] == "unknown"),
+                f"{event}: {record['state']}, listed: {listed}",
+            )
             ended = not inside and record["state"] != "unknown"
-            self.must(ended != ("body" in record), f"{event} is {record['state']}: its body should be there or not")
+            self.must(
+                ended != ("body" in record),
+                f"{event} is {record['state']}: its body should be there or not",
+            )
 
 
 def counts(found: dict[str, str] | None) -> Counter[str | None]:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.access import organization_of_key, service_key, webhook_key, webhook_key_fits, webhook_url
+from shared.access import (
+    organization_of_key,
+    service_key,
+    webhook_key,
+    webhook_key_fits,
+    webhook_url,
+)
 
 OLD, NEW = b"the secret of last year, 32 or more", b"the secret of this year, 32 or more"
 ORGANIZATION = UUID("6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b")

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from shared import blobs
 
-LONG_TEXT = st.builds(lambda text, times: text * times, st.text(min_size=1, max_size=8), st.integers(9000, 12000))
+LONG_TEXT = st.builds(
+    lambda text, times: text * times, st.text(min_size=1, max_size=8), st.integers(9000, 12000)
+)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | LONG_TEXT,
-    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=8), children, max_size=4),
+    lambda children: (
+        st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=8), children, max_size=4)
+    ),
     max_leaves=8,
 )
 
@@ -60,7 +64,8 @@ def test_other_encodings_are_left_to_the_parser(encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b'"\\' * 3_000_000, b'""' * 3_000_000, b"\\" * 6_000_000 + b'"', b'"' + b'\\"' * 3_000_000]
+    "body",
+    [b'"\\' * 3_000_000, b'""' * 3_000_000, b"\\" * 6_000_000 + b'"', b'"' + b'\\"' * 3_000_000],
 )
 def test_hostile_bodies_take_no_time(body: bytes) -> None:
     began = time.perf_counter()
@@ -68,7 +73,9 @@ def test_hostile_bodies_take_no_time(body: bytes) -> None:
     assert time.perf_counter() - began < 1
 
 
-def test_a_blob_is_read_piece_by_piece(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blob_is_read_piece_by_piece(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(blobs, "PIECE", 1000)
     redis_client.set("blob", b"0123456789" * 250)
     assert [len(piece) for piece in blobs.pieces(redis_client, "blob")] == [1000, 1000, 500]

@@ -13,7 +13,14 @@ ORGANIZATION = uuid4()
 
 
 def a_route(**changed: object) -> Route:
-    route = Route(id=uuid4(), organization_id=ORGANIZATION, name="Shop", account="42", is_primary=True, is_enabled=True)
+    route = Route(
+        id=uuid4(),
+        organization_id=ORGANIZATION,
+        name="Shop",
+        account="42",
+        is_primary=True,
+        is_enabled=True,
+    )
     return route.model_copy(update=changed)
 
 
@@ -78,7 +85,10 @@ def test_a_change_is_seen_here_at_once_and_elsewhere_soon(redis_client: redis.Re
     """A number that was switched off sends on elsewhere for a few seconds at most."""
     route, clock = a_route(), Clock()
     numbers = Numbers([route])
-    here, elsewhere = Directory(redis_client, numbers), Directory(redis_client, numbers, clock=clock)
+    here, elsewhere = (
+        Directory(redis_client, numbers),
+        Directory(redis_client, numbers, clock=clock),
+    )
     assert here.find(route.id) == elsewhere.find(route.id) == route
     off = route.model_copy(update={"is_enabled": False})
     numbers.routes = [off]
@@ -115,7 +125,9 @@ def test_an_account_that_moved_to_another_number_is_that_one_s(redis_client: red
     old, new = a_route(), a_route(is_primary=False)
     directory = Directory(redis_client, Numbers([old]))
     assert directory.of_account("42") == old
-    there = Directory(redis_client, Numbers([new, moved := old.model_copy(update={"account": "43"})]))
+    there = Directory(
+        redis_client, Numbers([new, moved := old.model_copy(update={"account": "43"})])
+    )
     there.remember([moved])
     assert there.of_account("42") == new
 

@@ -28,7 +28,9 @@ def configured(redis_client: redis.Redis) -> Iterator[Any]:
 
     def configure(name: str, value: str) -> None:
         settings: dict[Any, Any] = redis_client.config_get(name)
-        before.setdefault(name, settings[name.encode()].decode() if name.encode() in settings else settings[name])
+        before.setdefault(
+            name, settings[name.encode()].decode() if name.encode() in settings else settings[name]
+        )
         redis_client.config_set(name, value)
 
     yield configure
@@ -58,7 +60,9 @@ def test_one_that_forgets_is_refused_with_the_reason(
     assert reason in refuse_volatile(redis_client, allow=True)[0]
 
 
-def test_one_that_may_lose_seconds_is_warned_about(configured: Any, redis_client: redis.Redis) -> None:
+def test_one_that_may_lose_seconds_is_warned_about(
+    configured: Any, redis_client: redis.Redis
+) -> None:
     configured("appendfsync", "everysec")
     assert "appendfsync is everysec" in refuse_volatile(redis_client)[0]
 
@@ -67,7 +71,12 @@ def test_one_that_may_lose_seconds_is_warned_about(configured: Any, redis_client
 def without_config(redis_server: RedisServer, redis_client: redis.Redis) -> Iterator["redis.Redis"]:
     """Return a client that may not use CONFIG, as with managed Redis."""
     redis_client.acl_setuser(
-        "managed", enabled=True, passwords=["+pw"], categories=["+@all"], commands=["-config"], keys=["*"]
+        "managed",
+        enabled=True,
+        passwords=["+pw"],
+        categories=["+@all"],
+        commands=["-config"],
+        keys=["*"],
     )
     url = f"redis://managed:pw@127.0.0.1:{redis_server.port}/0"
     with connect(SecretStr(url)) as client:
@@ -75,7 +84,9 @@ def without_config(redis_server: RedisServer, redis_client: redis.Redis) -> Iter
     redis_client.acl_deluser("managed")
 
 
-def test_where_config_is_forbidden_info_has_to_do(without_config: "redis.Redis", configured: Any) -> None:
+def test_where_config_is_forbidden_info_has_to_do(
+    without_config: "redis.Redis", configured: Any
+) -> None:
     """It says what could not be checked."""
     assert "appendfsync could not be checked" in refuse_volatile(without_config)[0]
     configured("maxmemory-policy", "allkeys-random")
@@ -129,7 +140,9 @@ def gone(client: redis.Redis, _directory: Path) -> None:
 
 
 @pytest.mark.parametrize("becomes", [full, a_replica, on_a_disk_that_fails, gone])
-def test_one_that_cannot_write_now_is_told_from_a_mistake(becomes: Callable[..., None], tmp_path: Path) -> None:
+def test_one_that_cannot_write_now_is_told_from_a_mistake(
+    becomes: Callable[..., None], tmp_path: Path
+) -> None:
     """In the words of a command, of a script and of a pipeline alike."""
     with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         client.set("text", "x")

@@ -33,7 +33,9 @@ def row(item: Append) -> MessageOutcome:
 
 def test_a_message_waits_in_the_lane_of_its_conversation() -> None:
     """However the number is spelled, it is one conversation."""
-    lanes = {send(to=to).lane for to in ("+7 999 000-11-22", "8 (999) 000-11-22", "79990001122@c.us")}
+    lanes = {
+        send(to=to).lane for to in ("+7 999 000-11-22", "8 (999) 000-11-22", "79990001122@c.us")
+    }
     assert lanes == {f"send:{INTEGRATION}:79990001122"}
 
 
@@ -47,8 +49,17 @@ def test_a_message_is_shown_as_queued_at_once() -> None:
     item = send(client_id=str(OTHER), sender_name="Anna")
     shown = row(item)
     assert (shown.id, shown.at) == (item.event.id, item.event.accepted_at)
-    assert (shown.organization_id, shown.integration_id, shown.phone) == (ORGANIZATION, INTEGRATION, "79990001122")
-    assert (shown.status, shown.outgoing, shown.text, shown.content) == ("queued", True, "Hello", "text")
+    assert (shown.organization_id, shown.integration_id, shown.phone) == (
+        ORGANIZATION,
+        INTEGRATION,
+        "79990001122",
+    )
+    assert (shown.status, shown.outgoing, shown.text, shown.content) == (
+        "queued",
+        True,
+        "Hello",
+        "text",
+    )
     assert (shown.client_id, shown.sender_name) == (OTHER, "Anna")
 
 
@@ -79,7 +90,11 @@ def test_a_file_is_shown_with_its_caption() -> None:
     )
     shown = row(send(media=media, text="The bill"))
     assert (shown.content, shown.text) == ("document", "The bill")
-    assert (shown.file_url, shown.file_name, shown.file_type) == ("https://x.example/a.pdf", "a.pdf", "m/t")
+    assert (shown.file_url, shown.file_name, shown.file_type) == (
+        "https://x.example/a.pdf",
+        "a.pdf",
+        "m/t",
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +106,9 @@ def test_a_file_is_shown_with_its_caption() -> None:
     ],
 )
 def test_a_place_is_shown_in_words(fields: dict[str, str], text: str) -> None:
-    shown = row(send(text="", location=Location.model_validate({"lat": 55.75, "lng": 37.5} | fields)))
+    shown = row(
+        send(text="", location=Location.model_validate({"lat": 55.75, "lng": 37.5} | fields))
+    )
     assert (shown.content, shown.text) == ("location", text)
 
 
@@ -108,7 +125,12 @@ def test_without_a_key_every_request_is_new() -> None:
 
 def test_the_same_key_is_the_same_event_of_that_organization_only() -> None:
     assert send("order-17").event.id == send("order-17").event.id
-    assert len({send("order-17").event.id, send("order-18").event.id, send("order-17", OTHER).event.id}) == 3
+    assert (
+        len(
+            {send("order-17").event.id, send("order-18").event.id, send("order-17", OTHER).event.id}
+        )
+        == 3
+    )
 
 
 @given(first=st.text(min_size=1), second=st.text(min_size=1))
@@ -123,7 +145,9 @@ def test_a_request_is_the_same_whatever_number_was_chosen_for_it(bench: Bench) -
     assert (again.id, again.new) == (first.id, False)
 
 
-@pytest.mark.parametrize("other", [{"text": "Bye"}, {"to": "+7 999 000-11-23"}, {"integration_id": str(OTHER)}])
+@pytest.mark.parametrize(
+    "other", [{"text": "Bye"}, {"to": "+7 999 000-11-23"}, {"integration_id": str(OTHER)}]
+)
 def test_the_same_key_for_another_message_is_refused(bench: Bench, other: dict[str, Any]) -> None:
     bench.lanes.append(send("key"))
     with pytest.raises(IdempotencyConflictError):
@@ -141,7 +165,11 @@ def test_provisioning_waits_in_the_lane_of_its_organization() -> None:
     event = ProvisionEvent(id=uuid4(), organization_id=ORGANIZATION, integration_id=INTEGRATION)
     assert intake.provision(event).lane == f"provision:{ORGANIZATION}"
     watch = intake.provision(event.model_copy(update={"action": "watch"}), delay_s=5)
-    assert (watch.lane, watch.delay_s, watch.tenant) == (f"watch:{INTEGRATION}", 5, str(ORGANIZATION))
+    assert (watch.lane, watch.delay_s, watch.tenant) == (
+        f"watch:{INTEGRATION}",
+        5,
+        str(ORGANIZATION),
+    )
 
 
 def test_a_webhook_waits_in_the_lane_of_its_conversation_or_account() -> None:
@@ -149,7 +177,11 @@ def test_a_webhook_waits_in_the_lane_of_its_conversation_or_account() -> None:
     assert (item.lane, item.tenant, item.kind) == ("event:acc:79990001122", "acc", "webhook")
     assert intake.webhook("acc", {"type": "qr"}, "q1", None).lane == "event:acc"
     assert isinstance(item.event, WebhookEvent)
-    assert (item.event.account, item.event.peer, item.event.payload) == ("acc", "79990001122", {"type": "message"})
+    assert (item.event.account, item.event.peer, item.event.payload) == (
+        "acc",
+        "79990001122",
+        {"type": "message"},
+    )
 
 
 def test_a_webhook_told_twice_is_one_even_when_worded_otherwise(bench: Bench) -> None:
@@ -160,7 +192,9 @@ def test_a_webhook_told_twice_is_one_even_when_worded_otherwise(bench: Bench) ->
 
 
 def test_webhooks_of_two_accounts_never_meet() -> None:
-    assert intake.webhook("a", {}, "m1", None).event.id != intake.webhook("b", {}, "m1", None).event.id
+    assert (
+        intake.webhook("a", {}, "m1", None).event.id != intake.webhook("b", {}, "m1", None).event.id
+    )
 
 
 def test_a_recipient_is_read_as_people_write_in_the_organization_s_region() -> None:

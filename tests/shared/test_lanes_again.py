@@ -18,11 +18,16 @@ def test_what_is_unknown_is_settled_by_whoever_knows(bench: Bench) -> None:
         assert bench.lanes.resolve(event_id, Settled("sent", [outcome("sent")], {"task_id": "t"}))
     assert not bench.lanes.resolve(event_id, settled("failed", "failed"))
     assert bench.outbox() == ["unknown", "sent"]
-    assert (bench.state(event_id), bench.client.hget(f"wpp:event:{event_id}", "task_id")) == ("sent", b"t")
+    assert (bench.state(event_id), bench.client.hget(f"wpp:event:{event_id}", "task_id")) == (
+        "sent",
+        b"t",
+    )
     assert bench.client.ttl(f"wpp:event:{event_id}") > 0
 
 
-def test_what_is_unknown_is_sent_once_more_as_the_last_of_its_lane(redis_client: "redis.Redis") -> None:
+def test_what_is_unknown_is_sent_once_more_as_the_last_of_its_lane(
+    redis_client: "redis.Redis",
+) -> None:
     """With its whole time before it again. Asked for twice, it is sent once more, not twice."""
     bench = Bench(redis_client)
     event_id = bench.append("x", "first")

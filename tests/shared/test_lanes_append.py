@@ -24,7 +24,9 @@ def test_the_same_request_twice_is_one_event(bench: Bench) -> None:
     """The second answer names the first event, as it stands now; nothing is told twice."""
     event_id = uuid4()
     for new in (True, False):
-        answer = bench.lanes.append(bench.item("x", "hello", id=event_id, outcomes=(outcome("queued"),)))
+        answer = bench.lanes.append(
+            bench.item("x", "hello", id=event_id, outcomes=(outcome("queued"),))
+        )
         assert (answer.id, answer.new, answer.state) == (event_id, new, "queued")
     assert bench.outbox() == ["queued"]
     assert len(list(bench.claims())) == 1
@@ -58,7 +60,9 @@ def test_one_key_from_64_threads_at_once_is_one_event(bench: Bench) -> None:
 
     def append(_: int) -> bool:
         together.wait()
-        return bench.lanes.append(bench.item("x", "hello", id=event_id, outcomes=(outcome("queued"),))).new
+        return bench.lanes.append(
+            bench.item("x", "hello", id=event_id, outcomes=(outcome("queued"),))
+        ).new
 
     with ThreadPoolExecutor(64) as threads:
         assert sorted(threads.map(append, range(64)))[-2:] == [False, True]
@@ -79,7 +83,9 @@ def test_a_full_outbox_refuses_new_events_and_pauses_claims(redis_client: "redis
     bench = Bench(redis_client, wpp_outbox_limit=3)
     first, _ = bench.append("x"), bench.append("y")
     claim = bench.claim()
-    assert bench.lanes.conclude(claim, Settled("sent", [outcome(n) for n in range(3)]), bench.slot) == (True, None)
+    assert bench.lanes.conclude(
+        claim, Settled("sent", [outcome(n) for n in range(3)]), bench.slot
+    ) == (True, None)
     assert bench.lanes.claim("send", bench.slot) is None
     with pytest.raises(OverloadedError, match="waiting to be written"):
         bench.append("z")
@@ -187,7 +193,9 @@ def test_appends_share_a_pipeline(bench: Bench) -> None:
     pipe = bench.client.pipeline(transaction=False)
     for item in items:
         bench.lanes.append_on(pipe, item)
-    answers = [bench.lanes.accepted(item, reply) for item, reply in zip(items, pipe.execute(), strict=True)]
+    answers = [
+        bench.lanes.accepted(item, reply) for item, reply in zip(items, pipe.execute(), strict=True)
+    ]
     assert [answer.id for answer in answers] == [item.event.id for item in items]
 
 

@@ -11,7 +11,13 @@ from tests.shared.lanes_bench import Bench, outcome, settled
 def test_a_claim_tells_all_that_is_known_of_the_event(bench: Bench) -> None:
     event_id = bench.append("x", "hello")
     claim = bench.claim()
-    assert (claim.id, claim.lane, claim.kind, claim.attempts, claim.reason) == (event_id, "x", "send", 1, "")
+    assert (claim.id, claim.lane, claim.kind, claim.attempts, claim.reason) == (
+        event_id,
+        "x",
+        "send",
+        1,
+        "",
+    )
     assert bench.told(claim.body) == "hello"
     assert claim.accepted_ms <= claim.now_ms < claim.expires_ms
     assert not claim.expired
@@ -101,7 +107,12 @@ LATE: list[tuple[Happening, str, bool, str]] = [
     (given_up, "sent", True, "sent"),
     (given_up, "failed", True, "failed"),
     (given_up, "unknown", False, "unknown"),
-    (given_up, "queued", False, "unknown"),  # it is shown as unknown: somebody may have acted on that
+    (
+        given_up,
+        "queued",
+        False,
+        "unknown",
+    ),  # it is shown as unknown: somebody may have acted on that
     (requeued, "sent", True, "sent"),
     (requeued, "failed", True, "failed"),
     (requeued, "unknown", False, "queued"),
@@ -170,7 +181,9 @@ def test_late_news_ends_what_the_lane_was_waiting_for(bench: Bench, waits: str) 
     bench.append("x", "first", gates=("g",))
     bench.append("x", "second")
     late = bench.claim()
-    bench.lanes.conclude(bench.take_over(), Postponed(60 if waits == "postponed" else 0, "its worker stopped"))
+    bench.lanes.conclude(
+        bench.take_over(), Postponed(60 if waits == "postponed" else 0, "its worker stopped")
+    )
     if waits == "gated":
         bench.lanes.close_gate("g", 60, "closed")
         assert bench.nothing_ready()
@@ -211,7 +224,10 @@ def test_conclude_and_claim_whose_reply_was_lost_has_one_effect(bench: Bench) ->
     bench.append("x", "second")
     slot = Slot("a thread")
     claim = bench.claim(slot=slot)
-    answers = [bench.lanes.conclude(claim, settled("sent", "sent"), Slot("a thread", slot.seq)) for _ in range(3)]
+    answers = [
+        bench.lanes.conclude(claim, settled("sent", "sent"), Slot("a thread", slot.seq))
+        for _ in range(3)
+    ]
     assert {counted for counted, _ in answers} == {True}
     assert {(found.fence, found.attempts) for _, found in answers if found} == {("2", 1)}
     assert bench.outbox() == ["sent"]
@@ -231,8 +247,12 @@ def test_a_lost_claim_is_not_given_to_the_same_thread_for_another_kind(bench: Be
     assert bench.claim("webhook", Slot("a thread")).lane == "w"
 
 
-@pytest.mark.parametrize("happens", [given_up, requeued, sent_by_operator, sent_once_more, claimed_again])
-def test_a_lost_claim_is_not_given_again_when_it_no_longer_holds(bench: Bench, happens: Happening) -> None:
+@pytest.mark.parametrize(
+    "happens", [given_up, requeued, sent_by_operator, sent_once_more, claimed_again]
+)
+def test_a_lost_claim_is_not_given_again_when_it_no_longer_holds(
+    bench: Bench, happens: Happening
+) -> None:
     """Whoever claimed it would send what somebody else has settled, or works on."""
     bench.append("x", "first")
     lost = bench.claim(slot=Slot("a thread"))

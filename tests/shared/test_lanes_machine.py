@@ -95,11 +95,17 @@ class Machine(Play):
         assert self.bench.lanes.extend(held.claim) == valid
         lane.ended = lane.ended and not valid
 
-    @precondition(lambda self: any(lane.holder or lane.postponed for lane in self.model.lanes.values()))
+    @precondition(
+        lambda self: any(lane.holder or lane.postponed for lane in self.model.lanes.values())
+    )
     @rule(pick=PICK)
     def time_comes(self, pick: int) -> None:
         """A lease ends, or what the lane's head was delayed or postponed for is over."""
-        lanes = [lane for lane in self.model.lanes.values() if lane.holder or lane.postponed or self.early(lane)]
+        lanes = [
+            lane
+            for lane in self.model.lanes.values()
+            if lane.holder or lane.postponed or self.early(lane)
+        ]
         lane = lanes[pick % len(lanes)]
         if lane.holder:
             self.end_lease(lane)
@@ -146,10 +152,14 @@ class Machine(Play):
 
     def take_over(self, kind: Kind) -> list[Claim]:
         """Two clocks sweep: nothing is left for the second."""
-        ended = {lane.name for lane in self.model.lanes.values() if lane.ended and lane.kind == kind}
+        ended = {
+            lane.name for lane in self.model.lanes.values() if lane.ended and lane.kind == kind
+        }
         swept = self.bench.lanes.sweep(kind)
         taken = swept.given_up
-        assert swept.ready == self.workable(kind), "whoever is woken finds something to do, and nobody is forgotten"
+        assert swept.ready == self.workable(kind), (
+            "whoever is woken finds something to do, and nobody is forgotten"
+        )
         assert {claim.lane for claim in taken} == ended
         for claim in taken:
             lane = self.model.lanes[claim.lane]
@@ -178,11 +188,15 @@ class Machine(Play):
             self.client.zadd(f"wpp:later:{self.model.lanes[lane.decode()].kind}", {lane: 1})
         self.client.delete(f"wpp:gate:{gate}")
 
-    @precondition(lambda self: any(record.by.endswith("unknown") for record in self.model.records.values()))
+    @precondition(
+        lambda self: any(record.by.endswith("unknown") for record in self.model.records.values())
+    )
     @rule(data=st.data(), state=st.sampled_from(["sent", "queued"]), times=st.integers(1, 2))
     def resolve(self, data: st.DataObject, state: State, times: int) -> None:
         """A webhook or an operator settles what nobody knew, or sends it once more; what is known is left alone."""
-        unknown = [record for record in self.model.records.values() if record.by.endswith("unknown")]
+        unknown = [
+            record for record in self.model.records.values() if record.by.endswith("unknown")
+        ]
         record = data.draw(st.sampled_from(unknown))
         verdict = Settled(state, [outcome(f"{record.id}:resolve:{state}")])
         counts = self.model.resolve(record, state)
@@ -219,7 +233,9 @@ class Machine(Play):
                     self.end_waiting(lane)
             self.work_off("send")
             self.work_off("webhook")
-            assert waiting > sum(len(lane.ids) for lane in self.model.lanes.values()), "nobody can go on"
+            assert waiting > sum(len(lane.ids) for lane in self.model.lanes.values()), (
+                "nobody can go on"
+            )
         assert self.bench.nothing_ready("send")
         assert self.bench.nothing_ready("webhook")
         self.nothing_is_left()

@@ -86,7 +86,10 @@ def test_a_tenant_with_20_000_lanes_does_not_delay_a_single_event(bench: Bench) 
     pipe.execute()
     claim = bench.claim()
     bench.append("single", tenant="few")
-    following = [bench.lanes.conclude(claim, settled("sent"), bench.slot)[1], bench.lanes.claim("send", bench.slot)]
+    following = [
+        bench.lanes.conclude(claim, settled("sent"), bench.slot)[1],
+        bench.lanes.claim("send", bench.slot),
+    ]
     assert "single" in [claim.lane for claim in following if claim]
     bench.client.flushall()  # 20,000 lanes take seconds to look at
 
@@ -114,7 +117,9 @@ def test_a_tenant_has_so_much_in_work_and_no_more(redis_client: "redis.Redis") -
     assert len(list(bench.claims())) == 1
 
 
-def test_a_tenant_at_its_cap_comes_back_after_the_clock_gave_up_its_claims(redis_client: "redis.Redis") -> None:
+def test_a_tenant_at_its_cap_comes_back_after_the_clock_gave_up_its_claims(
+    redis_client: "redis.Redis",
+) -> None:
     bench = Bench(redis_client, wpp_max_inflight_per_tenant=1)
     bench.append("lost")
     bench.append("waits")

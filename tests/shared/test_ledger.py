@@ -69,6 +69,8 @@ def test_records_can_be_read_in_one_pipeline(bench: Bench) -> None:
     pipe = bench.client.pipeline(transaction=False)
     for event_id in ids:
         pipe.hmget(ledger.key(event_id), ledger.FIELDS)
-    first, second = (ledger.record(event_id, reply) for event_id, reply in zip(ids, pipe.execute(), strict=True))
+    first, second = (
+        ledger.record(event_id, reply) for event_id, reply in zip(ids, pipe.execute(), strict=True)
+    )
     assert first
     assert (first.state, second) == ("queued", None)

@@ -73,7 +73,9 @@ def test_every_shape_of_a_secret_is_masked(text: str, secret: str) -> None:
 
 
 @given(before=st.text(max_size=40), after=st.text(max_size=40), secret=st.sampled_from([KEY, JWT]))
-def test_a_key_never_survives_whatever_stands_around_it(before: str, after: str, secret: str) -> None:
+def test_a_key_never_survives_whatever_stands_around_it(
+    before: str, after: str, secret: str
+) -> None:
     assert secret not in logs.mask_text(before + secret + after)
 
 
@@ -107,7 +109,10 @@ def test_what_is_no_secret_stays_readable(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("send:6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b:79990001122", "send:6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b:799…22"),
+        (
+            "send:6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b:79990001122",
+            "send:6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b:799…22",
+        ),
         ("event:0000000000042:79990001122, again", "event:0000000000042:799…22, again"),
         ("no WhatsApp at +79990001122", "no WhatsApp at +799…22"),
         ("from 79990001122@c.us", "from 799…22@c.us"),
@@ -119,10 +124,16 @@ def test_customers_phones_are_masked_where_they_are_told_as_such(text: str, show
     assert logs.mask(None, "", {"lane": text}) == {"lane": shown}
 
 
-@pytest.mark.parametrize("name", ["token", "wpp_secret", "apiKey", "api_key", "Authorization", "password", "qr", "jwt"])
+@pytest.mark.parametrize(
+    "name", ["token", "wpp_secret", "apiKey", "api_key", "Authorization", "password", "qr", "jwt"]
+)
 def test_fields_are_masked_by_their_name_at_any_depth(name: str) -> None:
     fields = {"outer": [{name: "short"}], name: 12345, "other": "seen"}
-    assert logs.mask(None, "", fields) == {"outer": [{name: logs.MASK}], name: logs.MASK, "other": "seen"}
+    assert logs.mask(None, "", fields) == {
+        "outer": [{name: logs.MASK}],
+        name: logs.MASK,
+        "other": "seen",
+    }
 
 
 def test_a_field_that_is_empty_says_so() -> None:
@@ -188,7 +199,9 @@ def test_libraries_that_log_urls_are_silent(written: io.StringIO) -> None:
     assert written.getvalue() == ""
 
 
-def test_text_for_people_is_masked_as_well(monkeypatch: pytest.MonkeyPatch, written: io.StringIO) -> None:
+def test_text_for_people_is_masked_as_well(
+    monkeypatch: pytest.MonkeyPatch, written: io.StringIO
+) -> None:
     monkeypatch.setenv("WPP_LOG_FORMAT", "text")
     monkeypatch.setattr("sys.stdout", written)
     logs.configure("test")

@@ -188,7 +188,9 @@ def consumers(recorder: Outbox) -> list[str]:
     return sorted(each["name"].decode() for each in found)
 
 
-def test_recorders_that_are_gone_are_forgotten(recorder: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorders_that_are_gone_are_forgotten(
+    recorder: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each start makes a name; one that still holds something, or was heard of lately, stays."""
     put(recorder.client, 1, 2)
     Outbox(recorder.client, "gone").read(idle_s=0.01)
@@ -236,9 +238,14 @@ def heard(listener: Any) -> dict[str, Any]:
 
 def test_pages_hear_of_their_own_organization_only(recorder: Outbox, listener: Any) -> None:
     """One message an organization, with all of its changes."""
-    changes = [{"organization_id": name, "id": number} for number, name in enumerate(["a", "b", "a"])]
+    changes = [
+        {"organization_id": name, "id": number} for number, name in enumerate(["a", "b", "a"])
+    ]
     recorder.announce(changes)
-    assert heard(listener) == {"wpp:changed:a": [changes[0], changes[2]], "wpp:changed:b": [changes[1]]}
+    assert heard(listener) == {
+        "wpp:changed:a": [changes[0], changes[2]],
+        "wpp:changed:b": [changes[1]],
+    }
 
 
 def test_nothing_changed_is_nothing_announced(recorder: Outbox, listener: Any) -> None:

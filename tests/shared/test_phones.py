@@ -11,7 +11,11 @@ SPELLINGS = [
     ("+7 (999) 000-11-22", "RU", "79990001122"),
     ("8\u2013999\u2013000\u201311\u201322", "RU", "79990001122"),
     ("+7 999 000-11-22 доб. 5", "RU", "79990001122"),
-    ("\uff18\uff19\uff19\uff19\uff10\uff10\uff10\uff11\uff11\uff12\uff12", "RU", "79990001122"),  # full-width digits
+    (
+        "\uff18\uff19\uff19\uff19\uff10\uff10\uff10\uff11\uff11\uff12\uff12",
+        "RU",
+        "79990001122",
+    ),  # full-width digits
     ("79990001122@c.us", "RU", "79990001122"),
     ("4951234567", "RU", "74951234567"),  # a landline stays one
     ("8-800-555-35-35", "RU", "78005553535"),
@@ -22,7 +26,11 @@ SPELLINGS = [
     ("8 10 380 50 123 45 67", "RU", "380501234567"),  # dialled out of Russia
     ("0501234567", "UA", "380501234567"),
     ("5511987654321", "RU", "5511987654321"),
-    ("551198765432", "BR", "551198765432"),  # without the ninth digit: the account may still be known by it
+    (
+        "551198765432",
+        "BR",
+        "551198765432",
+    ),  # without the ninth digit: the account may still be known by it
     ("11987654321", "BR", "5511987654321"),
     ("1133334444", "BR", "551133334444"),
     ("+84912345678", "RU", "84912345678"),
@@ -36,7 +44,9 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("written", "region", "phone"), SPELLINGS)
-def test_every_usual_spelling_becomes_the_same_digits(written: str, region: str, phone: str) -> None:
+def test_every_usual_spelling_becomes_the_same_digits(
+    written: str, region: str, phone: str
+) -> None:
     assert normalize(written, region) == phone
 
 
@@ -49,8 +59,24 @@ def test_pain_18_ten_russian_digits_never_go_to_another_country(written: str) ->
 @pytest.mark.parametrize(
     "written",
     [
-        *("", "+", "abc", "112", "+7 999", "4951234", "7999000112", "799900011223", "0501234567", "89990001122 мама"),
-        *("120363012345678901@g.us", "123456789012345@lid", "status@broadcast", "89990001122, 89990001133"),
+        *(
+            "",
+            "+",
+            "abc",
+            "112",
+            "+7 999",
+            "4951234",
+            "7999000112",
+            "799900011223",
+            "0501234567",
+            "89990001122 мама",
+        ),
+        *(
+            "120363012345678901@g.us",
+            "123456789012345@lid",
+            "status@broadcast",
+            "89990001122, 89990001133",
+        ),
     ],
 )
 def test_what_is_no_phone_is_refused_in_words_that_do_not_repeat_it(written: str) -> None:
@@ -67,7 +93,9 @@ def test_what_is_a_phone_somewhere_is_readable_before_it_is_known_where(written:
     assert is_readable(written) or normalize(written)
 
 
-@pytest.mark.parametrize("written", ["", "12345", "12ab", "+0912345678", "1" * 16, "a phone", "()()()()"])
+@pytest.mark.parametrize(
+    "written", ["", "12345", "12ab", "+0912345678", "1" * 16, "a phone", "()()()()"]
+)
 def test_what_is_a_phone_nowhere_is_not_readable(written: str) -> None:
     assert not is_readable(written)
 
@@ -112,8 +140,22 @@ def test_the_platforms_digits_are_taken_as_they_are(said: str, phone: str) -> No
 @pytest.mark.parametrize(
     "said",
     [
-        *("120363012345678901@g.us", "79990001122-1500000000@g.us", "79990001122-1500000000", "123456789012345@lid"),
-        *("123456789012345", "status@broadcast", "1500000000@broadcast", "0@c.us", "7999", "", "@c.us", "999123456789"),
+        *(
+            "120363012345678901@g.us",
+            "79990001122-1500000000@g.us",
+            "79990001122-1500000000",
+            "123456789012345@lid",
+        ),
+        *(
+            "123456789012345",
+            "status@broadcast",
+            "1500000000@broadcast",
+            "0@c.us",
+            "7999",
+            "",
+            "@c.us",
+            "999123456789",
+        ),
     ],
 )
 def test_pain_43_groups_lists_and_hidden_numbers_are_no_phones(said: str) -> None:

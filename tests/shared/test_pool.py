@@ -12,9 +12,14 @@ from shared.pool import PoolTransport
 
 
 @pytest.mark.parametrize(("left_s", "timeout_s"), [(0.2, 30.0), (0.2, None), (30.0, 0.2)])
-def test_a_free_connection_is_waited_for_within_the_deadline(left_s: float, timeout_s: float | None) -> None:
+def test_a_free_connection_is_waited_for_within_the_deadline(
+    left_s: float, timeout_s: float | None
+) -> None:
     """All are busy with somebody who says nothing: the nearer end counts, and tells that nothing was sent."""
-    with socket.create_server(("127.0.0.1", 0)) as silent, httpx.Client(transport=PoolTransport(1, 5)) as client:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        httpx.Client(transport=PoolTransport(1, 5)) as client,
+    ):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
 
         def occupy() -> None:

@@ -24,7 +24,12 @@ def producer(redis_client: redis.Redis) -> Producer:
 
 def known(client: redis.Redis, organization_id: UUID = ORGANIZATION) -> Route:
     route = Route(
-        id=uuid4(), organization_id=organization_id, name="Shop", account="42", is_primary=True, is_enabled=True
+        id=uuid4(),
+        organization_id=organization_id,
+        name="Shop",
+        account="42",
+        is_primary=True,
+        is_enabled=True,
     )
     Directory(client, source=None).remember([route])
     return route
@@ -34,7 +39,9 @@ def hello(**more: object) -> Message:
     return Message.model_validate({"to": "+79990001122", "text": "Hello", **more})
 
 
-def test_a_message_is_kept_and_a_worker_woken(producer: Producer, redis_client: redis.Redis) -> None:
+def test_a_message_is_kept_and_a_worker_woken(
+    producer: Producer, redis_client: redis.Redis
+) -> None:
     """Once it returns, the event is in its lane, its row is on the way, and one wake-up waits."""
     route = known(redis_client)
     accepted = producer.send(ORGANIZATION, hello())
@@ -45,7 +52,9 @@ def test_a_message_is_kept_and_a_worker_woken(producer: Producer, redis_client: 
     assert redis_client.llen("wpp:dramatiq:send") == 1
 
 
-def test_a_worker_is_woken_for_what_it_could_begin(producer: Producer, redis_client: redis.Redis) -> None:
+def test_a_worker_is_woken_for_what_it_could_begin(
+    producer: Producer, redis_client: redis.Redis
+) -> None:
     """Behind another message of its conversation there is nothing to begin: no wake-up. Another conversation is one."""
     known(redis_client)
     for to in ("+79990001122", "+79990001122", "+79990003344"):
@@ -53,7 +62,9 @@ def test_a_worker_is_woken_for_what_it_could_begin(producer: Producer, redis_cli
     assert redis_client.llen("wpp:dramatiq:send") == 2
 
 
-def test_a_thread_that_stays_is_called_instead_of_waking_another(producer: Producer, redis_client: redis.Redis) -> None:
+def test_a_thread_that_stays_is_called_instead_of_waking_another(
+    producer: Producer, redis_client: redis.Redis
+) -> None:
     known(redis_client)
     lanes, slot = Lanes(redis_client, EngineSettings()), Slot()
     assert lanes.claim("send", slot, stay_s=60) is None
@@ -98,7 +109,9 @@ def test_keys_of_organizations_do_not_meet(producer: Producer, redis_client: red
     assert mine.id != theirs.id
 
 
-def test_a_number_of_another_organization_is_not_found(producer: Producer, redis_client: redis.Redis) -> None:
+def test_a_number_of_another_organization_is_not_found(
+    producer: Producer, redis_client: redis.Redis
+) -> None:
     """Nothing is enqueued for a number that is known to be somebody else's."""
     theirs = known(redis_client, uuid4())
     with pytest.raises(NotFoundError):
@@ -113,7 +126,9 @@ def test_without_any_known_number_one_has_to_be_named(producer: Producer) -> Non
     assert producer.send(ORGANIZATION, hello(integration_id=uuid4())).new
 
 
-def test_a_restart_of_redis_goes_unnoticed(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_a_restart_of_redis_goes_unnoticed(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     """Redis forgets scripts when it restarts; the producer knows them by heart."""
     with Producer.connect(redis_server.url) as producer:
         known(redis_client)

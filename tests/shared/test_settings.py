@@ -12,7 +12,9 @@ def test_the_defaults_nest() -> None:
 
 
 @pytest.mark.parametrize(("inner", "outer", "why"), NESTED)
-def test_times_that_do_not_nest_are_refused(inner: str, outer: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_that_do_not_nest_are_refused(
+    inner: str, outer: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message names both variables with their values, and why they must nest."""
     monkeypatch.setenv(inner.upper(), "999")
     monkeypatch.setenv(outer.upper(), "999")

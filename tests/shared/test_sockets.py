@@ -53,7 +53,9 @@ def test_pauses_between_connects_are_cut_short() -> None:
 class NameServer:
     """Answers for `many.test` with the addresses given, after some time."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *addresses: str, takes_s: float = 0.0) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *addresses: str, takes_s: float = 0.0
+    ) -> None:
         self.addresses, self.takes_s, self.asked = addresses, takes_s, 0
         self._system = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", self)
@@ -63,7 +65,11 @@ class NameServer:
             return self._system(host, port, *rest, **flags)
         self.asked += 1
         time.sleep(self.takes_s)
-        return [found for each in self.addresses for found in self._system(each, port, type=socket.SOCK_STREAM)]
+        return [
+            found
+            for each in self.addresses
+            for found in self._system(each, port, type=socket.SOCK_STREAM)
+        ]
 
 
 @pytest.fixture
@@ -81,7 +87,9 @@ def silent() -> Iterator[int]:
         yield port
 
 
-def test_all_addresses_of_a_name_share_one_timeout(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_addresses_of_a_name_share_one_timeout(
+    silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three that do not answer take no longer than one would."""
     NameServer(monkeypatch, "127.0.0.2", "127.0.0.3", "127.0.0.4")
     for left_s, timeout in ((0.3, 30.0), (30.0, 0.3)):
@@ -100,7 +108,9 @@ def test_an_address_that_answers_is_reached_behind_those_that_do_not(
         DeadlineBackend().connect_tcp("many.test", silent, 0.6).close()
 
 
-def test_a_name_server_that_does_not_answer_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_server_that_does_not_answer_is_left_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """And however many ask for the same name, one look-up is under way."""
     names = NameServer(monkeypatch, "127.0.0.1", takes_s=0.6)
     backend, took = DeadlineBackend(), []

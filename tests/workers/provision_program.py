@@ -20,7 +20,10 @@ class Stop(Wire):
     """Stands still where scissors would cut."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/wpp_save_token") or len(self._scissors.calls) != self._scissors.at:
+        if (
+            request.url.path.endswith("/wpp_save_token")
+            or len(self._scissors.calls) != self._scissors.at
+        ):
             return super().handle_request(request)
         if self._scissors.after:
             self._wire.handle_request(request).read()
@@ -36,7 +39,9 @@ def main() -> None:
     client = redis.Redis.from_url(given["redis"])
     supabase = SupabaseSettings.model_validate(given["supabase"])
     engine = EngineSettings.model_validate(given["engine"])
-    with open_worker(client, supabase, given["platform"], engine, lambda wire: Stop(wire, scissors)) as here:
+    with open_worker(
+        client, supabase, given["platform"], engine, lambda wire: Stop(wire, scissors)
+    ) as here:
         work(here, lambda: False)
 
 

@@ -29,7 +29,9 @@ from tests.conftest import PLATFORM_SECRET
 from workers import provision
 from workers.services import Services
 
-KEYS = KeySettings(wpp_key_secrets=(SecretStr("k" * 32),), wpp_public_url=HttpUrl("http://127.0.0.1:1"))
+KEYS = KeySettings(
+    wpp_key_secrets=(SecretStr("k" * 32),), wpp_public_url=HttpUrl("http://127.0.0.1:1")
+)
 GIVE_UP_S = 20.0
 
 
@@ -55,9 +57,14 @@ class Wire(httpx.BaseTransport):
         self._wire, self._scissors = wire, scissors
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/wpp_save_token"):  # a thread of its own does that, whatever becomes of us
+        if request.url.path.endswith(
+            "/wpp_save_token"
+        ):  # a thread of its own does that, whatever becomes of us
             return self._wire.handle_request(request)
-        mine = len(self._scissors.calls) == self._scissors.at or request.url.path == self._scissors.at_first
+        mine = (
+            len(self._scissors.calls) == self._scissors.at
+            or request.url.path == self._scissors.at_first
+        )
         self._scissors.calls.append(f"{request.method} {request.url.path}")
         if mine and not self._scissors.after:
             raise KilledError
@@ -86,7 +93,9 @@ class Shop:
         """Open what a worker process has; it lasts as long as that process."""
         wire = scissors or Scissors()
         supabase = supabase_settings(self.supabase)
-        with open_worker(self.client, supabase, self.platform.url, self.engine, wire.wrap) as services:
+        with open_worker(
+            self.client, supabase, self.platform.url, self.engine, wire.wrap
+        ) as services:
             yield services
 
     def organization(self) -> UUID:
@@ -94,11 +103,18 @@ class Shop:
         self.sql("insert into organizations (id, name) values (%s, 'School')", organization_id)
         return organization_id
 
-    def ask(self, organization_id: UUID, integration_id: UUID | None = None, **given: Any) -> ProvisionEvent:
+    def ask(
+        self, organization_id: UUID, integration_id: UUID | None = None, **given: Any
+    ) -> ProvisionEvent:
         """Put a wish into its lane: the birth of a number unless it says otherwise."""
         integration_id = integration_id or uuid4()
         event = ProvisionEvent(
-            **{"id": integration_id, "organization_id": organization_id, "integration_id": integration_id} | given
+            **{
+                "id": integration_id,
+                "organization_id": organization_id,
+                "integration_id": integration_id,
+            }
+            | given
         )
         Lanes(self.client, self.engine).append(intake.provision(event))
         return event
@@ -132,7 +148,9 @@ class Shop:
 
     def created(self) -> dict[str, dict[str, int]]:
         """Return the platform's ledger of clients: {organization id: {"created": n, "handed back": n}}."""
-        clients: dict[str, dict[str, int]] = httpx.get(f"{self.platform.url}/admin/ledger").json()["clients"]
+        clients: dict[str, dict[str, int]] = httpx.get(f"{self.platform.url}/admin/ledger").json()[
+            "clients"
+        ]
         return clients
 
     def scan(self, account: str) -> None:
@@ -155,7 +173,9 @@ def open_worker(
         database = Database(supabase, http)
         breaker = Breaker(client, platform_url)
         platform = Platform(
-            PlatformSettings(wpp_base_url=HttpUrl(platform_url), wpp_secret=SecretStr(PLATFORM_SECRET)),
+            PlatformSettings(
+                wpp_base_url=HttpUrl(platform_url), wpp_secret=SecretStr(PLATFORM_SECRET)
+            ),
             auth=lambda account: TokenAuth(tokens, account),
             breaker=breaker,
             transport=wrap(httpx.HTTPTransport()),
@@ -163,7 +183,9 @@ def open_worker(
         tokens = TokenCache(client, platform.mint_token, database)
         lanes, directory = Lanes(client, engine), Directory(client, database)
         with platform:
-            yield Services(engine, KEYS, client, lanes, database, directory, platform, tokens, breaker)
+            yield Services(
+                engine, KEYS, client, lanes, database, directory, platform, tokens, breaker
+            )
             tokens.flush()
 
 

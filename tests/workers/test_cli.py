@@ -19,7 +19,9 @@ ORGANIZATION = uuid4()
 
 
 @pytest.fixture
-def wpp(redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+def wpp(
+    redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> CliRunner:
     """Return a terminal with the settings of this Redis, which is empty."""
     assert redis_client.dbsize() == 0
     monkeypatch.setenv("REDIS_URL", redis_server.url)
@@ -39,7 +41,9 @@ def said(result: Result) -> str:
 
 
 def unknown_message(lanes: Lanes) -> UUID:
-    accepted = lanes.append(intake.send(ORGANIZATION, uuid4(), Message(to="+79990001122", text="Hello")))
+    accepted = lanes.append(
+        intake.send(ORGANIZATION, uuid4(), Message(to="+79990001122", text="Hello"))
+    )
     claim = lanes.claim("send", Slot())
     assert claim
     lanes.conclude(claim, Settled("unknown"))
@@ -55,13 +59,20 @@ def test_key_prints_the_key_that_opens_the_organizations_doors(wpp: CliRunner) -
 def test_send_queues_and_show_tells(wpp: CliRunner) -> None:
     """A message that was queued by hand is shown as queued; the same key is the same message."""
     number = ["--integration-id", str(uuid4()), "--idempotency-key", "once"]
-    event_id = said(wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *number])).strip()
-    assert said(wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *number])).strip() == event_id
+    event_id = said(
+        wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *number])
+    ).strip()
+    assert (
+        said(wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *number])).strip()
+        == event_id
+    )
     assert '"state": "queued"' in said(wpp.invoke(app, ["show", event_id]))
     assert "send" in said(wpp.invoke(app, ["lanes"]))
 
 
-@pytest.mark.parametrize(("outcome", "state"), [("sent", "sent"), ("failed", "failed"), ("again", "queued")])
+@pytest.mark.parametrize(
+    ("outcome", "state"), [("sent", "sent"), ("failed", "failed"), ("again", "queued")]
+)
 def test_settle_says_what_became_of_an_unknown_message(
     wpp: CliRunner, lanes: Lanes, redis_client: redis.Redis, outcome: str, state: str
 ) -> None:
@@ -92,7 +103,9 @@ def test_a_mistake_is_one_sentence(wpp: CliRunner, arguments: list[str], message
     assert "Traceback" not in result.output
 
 
-def test_a_redis_that_is_away_is_one_sentence(wpp: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_is_away_is_one_sentence(
+    wpp: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tired operator learns which variable to look at."""
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
     result = wpp.invoke(app, ["lanes"])

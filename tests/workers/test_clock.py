@@ -45,7 +45,9 @@ def clock(redis_client: redis.Redis, lanes: Lanes) -> Clock:
 
 
 def accept(lanes: Lanes) -> UUID:
-    return lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))).id
+    return lanes.append(
+        intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))
+    ).id
 
 
 def end_leases(client: redis.Redis, kind: str) -> None:
@@ -67,10 +69,14 @@ def test_a_lost_wake_up_is_repeated(clock: Clock, lanes: Lanes, redis_client: re
     assert wake_ups(redis_client, "send") == 1
 
 
-def test_as_many_are_woken_as_could_work(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_as_many_are_woken_as_could_work(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """After an outage all of one tenant is due at once: not one thread comes for it, and another one each second."""
     for number in range(100):
-        lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to=f"+7999000{number:04}", text="Hello")))
+        lanes.append(
+            intake.send(ORGANIZATION, INTEGRATION, Message(to=f"+7999000{number:04}", text="Hello"))
+        )
     for _ in range(3):
         clock.tick()
         assert wake_ups(redis_client, "send") == EngineSettings().wpp_max_inflight_per_tenant
@@ -84,7 +90,9 @@ def test_wake_ups_do_not_pile_up(clock: Clock, lanes: Lanes, redis_client: redis
     assert wake_ups(redis_client, "send") <= 256
 
 
-def test_a_send_whose_worker_vanished_is_unknown(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_a_send_whose_worker_vanished_is_unknown(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """Nobody can know whether it went out, so nobody sends it again."""
     event_id = accept(lanes)
     assert lanes.claim("send", Slot())
@@ -95,7 +103,9 @@ def test_a_send_whose_worker_vanished_is_unknown(clock: Clock, lanes: Lanes, red
     assert record.state == "unknown"
 
 
-def test_with_the_policy_resend_it_is_sent_again(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_with_the_policy_resend_it_is_sent_again(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """An organization that prefers doubles to questions gets another attempt."""
     route = Route(
         id=INTEGRATION,
@@ -116,7 +126,9 @@ def test_with_the_policy_resend_it_is_sent_again(clock: Clock, lanes: Lanes, red
     assert record.state == "queued"
 
 
-def test_a_webhook_whose_worker_vanished_is_done_again(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_a_webhook_whose_worker_vanished_is_done_again(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """Its effect is idempotent: doing it again is safe, and losing it is not."""
     event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     lanes.append(intake.place(event))
@@ -126,7 +138,9 @@ def test_a_webhook_whose_worker_vanished_is_done_again(clock: Clock, lanes: Lane
     assert lanes.claim("webhook", Slot())
 
 
-def test_the_policy_resend_has_a_bound(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_the_policy_resend_has_a_bound(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """Three times the reply was lost: after that it is shown as unknown, not delivered a fourth time."""
     route = Route(
         id=INTEGRATION,
@@ -154,7 +168,9 @@ def test_the_policy_resend_has_a_bound(clock: Clock, lanes: Lanes, redis_client:
     assert states == ["queued", "queued", "unknown"]
 
 
-def test_a_claim_that_cannot_be_read_costs_only_itself(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_a_claim_that_cannot_be_read_costs_only_itself(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """Its worker was of a newer version, and may have sent it: unknown, in view as a dead letter. Others go on."""
     event_id = accept(lanes)
     webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
@@ -191,7 +207,9 @@ def test_a_route_that_cannot_be_read_costs_only_its_own_claims(
     assert lanes.claim("webhook", Slot())
 
 
-def test_a_redis_that_cannot_write_is_asked_again(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_a_redis_that_cannot_write_is_asked_again(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """A replica after a failover costs a tick, not the clock."""
     accept(lanes)
     redis_client.replicaof("127.0.0.1", "1")
@@ -208,7 +226,9 @@ def test_an_error_of_ours_is_raised(clock: Clock, redis_client: redis.Redis) -> 
         clock.tick()
 
 
-def test_a_clock_that_cannot_go_on_says_so_and_ends(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_a_clock_that_cannot_go_on_says_so_and_ends(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     """Its supervisor starts it anew; a process that lives on without sweeping would be found by nobody."""
     redis_client.set("wpp:leases:send", "no zset")
     done = subprocess.run(

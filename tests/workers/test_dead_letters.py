@@ -125,7 +125,12 @@ def test_a_refused_outcome_goes_back_into_the_outbox(town: Town) -> None:
     rule = "alter table chat_messages add constraint polite check (message_text <> 'damn')"
     town.shop.sql(rule)
     try:
-        town.post(*({"from": f"+{PEER}", "type": "chat", "text": text, "messageId": text} for text in ("damn", "hi")))
+        town.post(
+            *(
+                {"from": f"+{PEER}", "type": "chat", "text": text, "messageId": text}
+                for text in ("damn", "hi")
+            )
+        )
         town.settle()
     finally:
         town.shop.sql("alter table chat_messages drop constraint polite")
@@ -146,7 +151,12 @@ def test_a_message_that_an_operator_settles_as_failed_is_a_dead_letter(town: Tow
     assert unknown.settle(town.redis, town.here.lanes, event_id, "failed")
     town.record()
     (letter,) = letters(town, organization_id=town.organization)
-    assert (letter.id, letter.reason, letter.attempts, letter.event["text"]) == (event_id, "settled", 1, "Perhaps")
+    assert (letter.id, letter.reason, letter.attempts, letter.event["text"]) == (
+        event_id,
+        "settled",
+        1,
+        "Perhaps",
+    )
     assert replayer(town).replay([letter]) == (1, 0)
     assert state(town, event_id) == "queued"
 
@@ -162,7 +172,9 @@ def test_a_webhook_that_was_given_up_is_logged_so_until_it_is_replayed(town: Tow
     town.here.lanes.conclude(claim, verdict)
     town.record()
     assert [(row["id"], row["became"]) for row in town.logged()] == [(late.id, "dead")]
-    assert replayer(town).replay(letters(town, kind="webhook", since=utc_now() - timedelta(hours=1))) == (1, 0)
+    assert replayer(town).replay(
+        letters(town, kind="webhook", since=utc_now() - timedelta(hours=1))
+    ) == (1, 0)
     town.settle()
     assert [(row["id"], row["became"]) for row in town.logged()] == [(late.id, "message")]
     assert [row["message_text"] for row in town.messages()] == ["Hello"]

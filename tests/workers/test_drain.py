@@ -16,7 +16,17 @@ from sandbox.redis import RedisServer
 from shared import durable, intake
 from shared.broker import watchdog
 from shared.errors import DatabaseUnavailableError
-from shared.events import KINDS, Event, Kind, MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.events import (
+    KINDS,
+    Event,
+    Kind,
+    MediaEvent,
+    Message,
+    ProvisionEvent,
+    SendEvent,
+    WebhookEvent,
+    utc_now,
+)
 from shared.lanes import Append, Claim, Lanes, Postponed, Settled, Slot, Verdict
 from shared.ledger import find
 from shared.outcomes import DeadLetterOutcome, SessionOutcome
@@ -84,7 +94,10 @@ def test_a_drain_stays_for_what_comes_next(lanes: Lanes, redis_client: redis.Red
     later.start()
     assert drain(lanes, "send", done, give_up, Flag(), 0.5) is False
     later.join()
-    assert [record.state for each in ids if (record := find(redis_client, each))] == ["sent", "sent"]
+    assert [record.state for each in ids if (record := find(redis_client, each))] == [
+        "sent",
+        "sent",
+    ]
 
 
 def test_a_drain_that_is_called_while_the_process_stops_leaves_it_to_others(lanes: Lanes) -> None:
@@ -131,7 +144,9 @@ UNABLE = [
     redis.TimeoutError("away"),
     redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
     redis.ReadOnlyError("You can't write against a read only replica."),
-    redis.ResponseError("MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk."),
+    redis.ResponseError(
+        "MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk."
+    ),
 ]
 
 
@@ -238,19 +253,34 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
     event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     for each in (event, event.model_copy(update={"id": uuid4()})):
         lanes.append(Append(event=each, kind=kind, lane="x", tenant="one"))
-    redis_client.hset(f"wpp:event:{event.id}", mapping={"body": body, "surprises": draining.MAX_SURPRISES - 1})
+    redis_client.hset(
+        f"wpp:event:{event.id}", mapping={"body": body, "surprises": draining.MAX_SURPRISES - 1}
+    )
 
     def read(claim: Claim) -> Verdict:
         READ[kind].model_validate_json(claim.body)
         return Settled("done")
 
-    drain(lanes, kind, lambda claim: read(claim) if claim.id == event.id else Settled("done"), GIVE_UP[kind], Flag())
+    drain(
+        lanes,
+        kind,
+        lambda claim: read(claim) if claim.id == event.id else Settled("done"),
+        GIVE_UP[kind],
+        Flag(),
+    )
     told: Any = redis_client.xrange("wpp:outbox")
     [[_, fields]] = told
     letter = DeadLetterOutcome.model_validate_json(fields[b"r"])
-    assert (letter.id, letter.kind, letter.lane, letter.reason) == (event.id, kind, "x", "internal_error")
+    assert (letter.id, letter.kind, letter.lane, letter.reason) == (
+        event.id,
+        kind,
+        "x",
+        "internal_error",
+    )
     assert letter.event in (json.loads(body) if body.startswith("{") else None, {"raw": body})
-    assert letter.organization_id == (UUID(int=0x40008000000000000002) if "organization_id" in body else None)
+    assert letter.organization_id == (
+        UUID(int=0x40008000000000000002) if "organization_id" in body else None
+    )
     record = find(redis_client, event.id)
     assert record
     assert record.state == "failed"
@@ -270,10 +300,14 @@ def test_what_cannot_be_read_ends_when_it_is_too_old(lanes: Lanes) -> None:
     assert (letter.reason, letter.event) == ("expired", {"raw": "no JSON"})
 
 
-def test_a_verdict_that_cannot_be_written_down_ends_as_a_dead_letter(lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_a_verdict_that_cannot_be_written_down_ends_as_a_dead_letter(
+    lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """Trying again would change nothing; nobody knows whether a message has gone out."""
     event_id = accept(lanes, "Hello")
-    odd = SessionOutcome(at=utc_now(), account="a", status="connected", reason="half of a pair: \ud800")
+    odd = SessionOutcome(
+        at=utc_now(), account="a", status="connected", reason="half of a pair: \ud800"
+    )
     assert drain(lanes, "send", lambda _claim: Settled("sent", [odd]), give_up, Flag()) is False
     record = find(redis_client, event_id)
     assert record

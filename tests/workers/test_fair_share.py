@@ -39,7 +39,9 @@ def test_a_tenant_with_slow_events_does_not_take_all_threads(redis_client: redis
         drain(lanes, "send", handle, lambda *_: Settled("failed"), Flag())
 
     def accept(organization_id: UUID, number: int) -> None:
-        lanes.append(intake.send(organization_id, uuid4(), Message(to=f"+7999000{number:04}", text="Hello")))
+        lanes.append(
+            intake.send(organization_id, uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
+        )
         wake(redis_client, "send")
 
     with working(broker, threads=8):
@@ -59,6 +61,9 @@ def test_no_share_is_more_than_the_setting_or_less_than_one(redis_client: redis.
     shares = []
     for threads in (1, 8, 128):
         lanes = Lanes(redis_client, EngineSettings())
-        with working(DurableRedisBroker(client=redis_client, middleware=[FairShare(lambda: lanes)]), threads=threads):  # noqa: B023
+        with working(
+            DurableRedisBroker(client=redis_client, middleware=[FairShare(lambda: lanes)]),  # noqa: B023
+            threads=threads,
+        ):
             shares.append(lanes.room)
     assert shares == [1, 4, 16]

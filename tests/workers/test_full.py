@@ -35,7 +35,9 @@ def broker(redis_client: redis.Redis, lanes: Lanes) -> DurableRedisBroker:
 
     @dramatiq.actor(broker=broker, queue_name="send", actor_name="drain_send")
     def drain_send() -> None:
-        drain(lanes, "send", lambda _claim: Settled("sent"), lambda *_: Settled("failed"), Flag(), 0.1)
+        drain(
+            lanes, "send", lambda _claim: Settled("sent"), lambda *_: Settled("failed"), Flag(), 0.1
+        )
 
     return broker
 
@@ -47,10 +49,14 @@ def full(redis_client: redis.Redis) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("full")
-def test_what_was_accepted_is_worked_off(redis_client: redis.Redis, lanes: Lanes, broker: DurableRedisBroker) -> None:
+def test_what_was_accepted_is_worked_off(
+    redis_client: redis.Redis, lanes: Lanes, broker: DurableRedisBroker
+) -> None:
     """The clock wakes, workers fetch, settle and acknowledge, the recorder empties the outbox."""
     for number in range(EVENTS):
-        lanes.append(intake.send(uuid4(), uuid4(), Message(to=f"+7999000{number:04}", text="Hello")))
+        lanes.append(
+            intake.send(uuid4(), uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
+        )
     outbox = Outbox(redis_client, "recorder")
     outbox.read(idle_s=0.01)
     redis_client.config_set("maxmemory", 1)

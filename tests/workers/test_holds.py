@@ -11,7 +11,12 @@ from pydantic import HttpUrl, SecretStr
 
 from shared import intake
 from shared.directory import Route
-from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError, NotConnectedError
+from shared.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    InvalidApiKeyError,
+    NotConnectedError,
+)
 from shared.events import Message
 from shared.lanes import Lanes, Postponed, Settled, Slot
 from shared.settings import EngineSettings, PlatformSettings
@@ -51,7 +56,9 @@ class World:
         self.breaker = Breaker(client, str(url), clock=lambda: time.monotonic() + self.later_s)
         self.platform_settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
         wire = httpx.MockTransport(self.answered)
-        self.platform = Platform(self.platform_settings, lambda _: httpx.Auth(), breaker=self.breaker, transport=wire)
+        self.platform = Platform(
+            self.platform_settings, lambda _: httpx.Auth(), breaker=self.breaker, transport=wire
+        )
         self.directory = self.database = self
         self.platform_answers = taking
         self.requests = 0
@@ -127,8 +134,12 @@ def test_a_repair_that_came_first_is_not_undone(world: World) -> None:
     assert world.reported == []
 
 
-@pytest.mark.parametrize("trouble", [DatabaseUnavailableError("no answer"), DatabaseError("no such column")])
-def test_lanes_are_held_though_supabase_cannot_show_why(world: World, trouble: DatabaseError) -> None:
+@pytest.mark.parametrize(
+    "trouble", [DatabaseUnavailableError("no answer"), DatabaseError("no such column")]
+)
+def test_lanes_are_held_though_supabase_cannot_show_why(
+    world: World, trouble: DatabaseError
+) -> None:
     """The message waits for its key, and for nothing else."""
     world.database_error = trouble
     error = refused(world)
@@ -163,7 +174,9 @@ def test_a_platform_in_trouble_pauses_every_lane_until_a_probe_gets_through(worl
 def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:
     """Also where nobody ever tried: the letter of a message that only stood in line names the refused key."""
     lanes = Lanes(redis_client, EngineSettings().model_copy(update={"wpp_max_age_s": 0.2}))
-    lanes.close_gate(intake.integration_gate(INTEGRATION), 60, "connect it again with force_recreate")
+    lanes.close_gate(
+        intake.integration_gate(INTEGRATION), 60, "connect it again with force_recreate"
+    )
     lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello")))
     assert lanes.claim("send", Slot()) is None
     time.sleep(0.25)
@@ -178,7 +191,9 @@ def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:
 
 def test_a_phone_that_is_linked_again_lets_its_lanes_go(world: World) -> None:
     """At once when its webhook says so; a number that nobody knows holds none."""
-    holds.for_connection(NotConnectedError("Account 0000000000042 is not connected"), ROUTE, world.services)
+    holds.for_connection(
+        NotConnectedError("Account 0000000000042 is not connected"), ROUTE, world.services
+    )
     assert world.redis.exists(GATE)
     holds.let_go("0000000000099", world.services)
     assert world.redis.exists(GATE)

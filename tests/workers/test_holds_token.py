@@ -57,7 +57,9 @@ class Played(World):
         return Minted(SecretStr(f"token-{len(self.asked_at)}"), 900)
 
     def answer(self, _request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"taskId": "t"}) if self.takes_tokens else httpx.Response(401)
+        return (
+            httpx.Response(200, json={"taskId": "t"}) if self.takes_tokens else httpx.Response(401)
+        )
 
     def write(self, lanes: int) -> None:
         for number in range(lanes):
@@ -66,7 +68,9 @@ class Played(World):
 
     def drain_together(self) -> int:
         handled: list[int] = []
-        threads = [threading.Thread(target=lambda: handled.append(self.drain())) for _ in range(THREADS)]
+        threads = [
+            threading.Thread(target=lambda: handled.append(self.drain())) for _ in range(THREADS)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -80,7 +84,9 @@ class Played(World):
             client.pexpire(f"{key}:refused", max(1, left_ms - int(seconds * 1000)))
         if pause := client.get(f"{key}:pause"):
             failures, _, until = pause.decode().partition(":")
-            client.set(f"{key}:pause", f"{failures}:{int(until) - int(seconds * 1000)}", keepttl=True)
+            client.set(
+                f"{key}:pause", f"{failures}:{int(until) - int(seconds * 1000)}", keepttl=True
+            )
         super().pass_time(seconds)
 
 
@@ -128,5 +134,7 @@ def test_a_refused_key_is_asked_with_once_a_minute(played: Played) -> None:
 def test_lanes_wait_at_their_gate_while_nobody_asks_for_a_token(played: Played) -> None:
     """Their waiting costs no attempt, and lengthens no pause."""
     error = TokenPausedError("none is taken", retry_after_s=7)
-    assert send.after(error, claimed(played.lanes), ROUTE, played.services) == Postponed(0, str(error))
+    assert send.after(error, claimed(played.lanes), ROUTE, played.services) == Postponed(
+        0, str(error)
+    )
     assert played.redis.pttl(GATE) == pytest.approx(7000, abs=2000)

@@ -29,7 +29,10 @@ SETTINGS = HouseSettings(wpp_log_days=30, wpp_parked_days=7)
 def counts(town: Town) -> tuple[int, int, int]:
     """Return how many raw logs, parked outcomes and dead letters there are."""
     tables = ("wpp_webhook_log", "wpp_parked_outcomes", "wpp_dead_letters")
-    logs, parked, dead = (town.shop.sql(f"select count(*) from {table}")[0]["count"] for table in tables)  # noqa: S608
+    logs, parked, dead = (
+        town.shop.sql(f"select count(*) from {table}")[0]["count"]
+        for table in tables
+    )
     return logs, parked, dead
 
 
@@ -56,7 +59,9 @@ def test_a_status_whose_message_never_came_ends_as_a_dead_letter(untidy: Town) -
     """It is in view, with its reason."""
     assert kept(untidy, 7.1)["expired"] == 1
     assert counts(untidy) == (1, 0, 1)
-    assert untidy.shop.sql("select reason from wpp_dead_letters") == [{"reason": "message_never_came"}]
+    assert untidy.shop.sql("select reason from wpp_dead_letters") == [
+        {"reason": "message_never_came"}
+    ]
 
 
 def replayed(town: Town) -> tuple[int, int]:
@@ -117,10 +122,17 @@ def test_an_old_raw_log_goes(untidy: Town) -> None:
     assert counts(untidy)[0] == 0
 
 
-def test_a_chore_is_done_in_parts_until_nothing_is_left(untidy: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chore_is_done_in_parts_until_nothing_is_left(
+    untidy: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No statement takes long, however much there is."""
     monkeypatch.setattr("shared.database.upkeep.AT_ONCE", 2)
-    untidy.post(*({"type": "chat", "from": f"+{PEER}", "text": "Hi", "messageId": f"M{n}"} for n in range(6)))
+    untidy.post(
+        *(
+            {"type": "chat", "from": f"+{PEER}", "text": "Hi", "messageId": f"M{n}"}
+            for n in range(6)
+        )
+    )
     untidy.settle()
     assert kept(untidy, 31)["pruned"] == 7
     assert counts(untidy)[0] == 0
@@ -138,7 +150,9 @@ def test_one_chore_that_fails_is_in_no_other_s_way(untidy: Town) -> None:
 
 @pytest.fixture
 def absent_database(supabase_world: Supabase) -> Iterator[Database]:
-    settings = supabase_settings(supabase_world).model_copy(update={"supabase_url": "http://127.0.0.1:9"})
+    settings = supabase_settings(supabase_world).model_copy(
+        update={"supabase_url": "http://127.0.0.1:9"}
+    )
     with httpx.Client(trust_env=False) as http:
         yield Database(settings, http)
 

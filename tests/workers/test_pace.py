@@ -20,7 +20,9 @@ PACE_S = 10.0
 
 
 def message(integration_id: UUID = INTEGRATION, to: str = "79990001122") -> SendEvent:
-    return SendEvent(id=uuid4(), organization_id=ORGANIZATION, integration_id=integration_id, to=to, text="Hello")
+    return SendEvent(
+        id=uuid4(), organization_id=ORGANIZATION, integration_id=integration_id, to=to, text="Hello"
+    )
 
 
 def test_each_message_gets_the_next_slot_of_its_number(redis_client: redis.Redis) -> None:
@@ -44,7 +46,9 @@ def test_a_message_keeps_its_slot(redis_client: redis.Redis) -> None:
     assert wait_s + PACE_S / 2 - 0.5 <= third_s <= wait_s + PACE_S * 1.5
 
 
-def test_who_misses_a_slot_gets_another(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_misses_a_slot_gets_another(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After an outage the messages that waited do not leave all at once."""
     monkeypatch.setattr(pace, "LATE_S", 0.05)
     late = [message() for _ in range(3)]
@@ -69,17 +73,25 @@ def sent(around: Surroundings, slot: Slot) -> int:
 
 
 @pytest.mark.parametrize(("pace_s", "at_most"), [(0, 20), (0.2, 6)])
-def test_a_number_sends_as_slowly_as_it_is_told(redis_client: redis.Redis, pace_s: float, at_most: int) -> None:
+def test_a_number_sends_as_slowly_as_it_is_told(
+    redis_client: redis.Redis, pace_s: float, at_most: int
+) -> None:
     """Of twenty conversations that begin at once, one every 0.1 to 0.3 s; without a pace all of them at once."""
-    around = Surroundings(Lanes(redis_client, EngineSettings()), engine=EngineSettings(wpp_pace_s=pace_s))
+    around = Surroundings(
+        Lanes(redis_client, EngineSettings()), engine=EngineSettings(wpp_pace_s=pace_s)
+    )
     for number in range(20):
-        around.lanes.append(intake.send(ORGANIZATION, ROUTE.id, Message(to=f"+7999000{number:04d}", text="Hello")))
+        around.lanes.append(
+            intake.send(ORGANIZATION, ROUTE.id, Message(to=f"+7999000{number:04d}", text="Hello"))
+        )
     assert min(2, at_most) <= sent(around, Slot()) <= at_most
 
 
 def test_a_paced_message_says_why_it_waits(redis_client: redis.Redis) -> None:
     """And until when."""
-    around = Surroundings(Lanes(redis_client, EngineSettings()), engine=EngineSettings(wpp_pace_s=PACE_S))
+    around = Surroundings(
+        Lanes(redis_client, EngineSettings()), engine=EngineSettings(wpp_pace_s=PACE_S)
+    )
     verdicts = []
     for to in ("+79990001122", "+79990003344"):
         around.lanes.append(intake.send(ORGANIZATION, ROUTE.id, Message(to=to, text="Hello")))

@@ -11,14 +11,17 @@ from shared.lanes import Postponed, Slot
 from tests.workers.provisioning import Scissors, Shop, Wire, killed, one, wait_for, work
 from workers import provision
 
-FIRST_ID = 8  # hex digits of the integration's id in the platform's organization id of a further number
+FIRST_ID = (
+    8  # hex digits of the integration's id in the platform's organization id of a further number
+)
 
 
 def states(shop: Shop, organization_id: UUID) -> list[str]:
     return [
         row["status"]
         for row in shop.sql(
-            "select status from wpp_session_history where organization_id = %s order by at, id", organization_id
+            "select status from wpp_session_history where organization_id = %s order by at, id",
+            organization_id,
         )
     ]
 
@@ -28,7 +31,11 @@ def connected(shop: Shop, organization_id: UUID, *, add_new: bool = False) -> UU
     with shop.worker() as here:
         event = shop.ask(organization_id, add_new=add_new)
         assert one(here)
-        account = next(row["account"] for row in shop.rows(organization_id) if row["id"] == event.integration_id)
+        account = next(
+            row["account"]
+            for row in shop.rows(organization_id)
+            if row["id"] == event.integration_id
+        )
         shop.scan(account)
         work(here, lambda: len(shop.client.keys("wpp:lane:watch:*")) == 0)
         shop.record(here)
@@ -37,7 +44,11 @@ def connected(shop: Shop, organization_id: UUID, *, add_new: bool = False) -> UU
 
 def whole(shop: Shop, organization_id: UUID) -> None:
     """Assert one client, one row, one account that runs and knows where to post, and one watch over it."""
-    clients = {name: counts for name, counts in shop.created().items() if name.startswith(str(organization_id))}
+    clients = {
+        name: counts
+        for name, counts in shop.created().items()
+        if name.startswith(str(organization_id))
+    }
     assert [counts["created"] for counts in clients.values()] == [1]
     (row,) = shop.rows(organization_id)
     (account,) = shop.accounts(organization_id)
@@ -113,7 +124,10 @@ def test_a_further_number_is_a_client_of_its_own(shop: Shop) -> None:
     first, second = connected(shop, organization_id), connected(shop, organization_id, add_new=True)
     rows = shop.rows(organization_id)
     assert [(row["id"], row["is_primary"]) for row in rows] == [(first, True), (second, False)]
-    assert set(shop.created()) == {str(organization_id), f"{organization_id}__wpp__{second.hex[:FIRST_ID]}"}
+    assert set(shop.created()) == {
+        str(organization_id),
+        f"{organization_id}__wpp__{second.hex[:FIRST_ID]}",
+    }
 
 
 def test_a_click_that_came_late_means_the_number_that_is_there(shop: Shop) -> None:
@@ -239,9 +253,15 @@ class Before(Wire):
 
 @pytest.mark.parametrize(
     ("status", "body", "rows"),
-    [(404, "404 page not found", 1), (403, "<html>blocked</html>", 1), (404, '{"error": "Session not found"}', 0)],
+    [
+        (404, "404 page not found", 1),
+        (403, "<html>blocked</html>", 1),
+        (404, '{"error": "Session not found"}', 0),
+    ],
 )
-def test_only_the_platform_says_that_an_account_is_gone(shop: Shop, status: int, body: str, rows: int) -> None:
+def test_only_the_platform_says_that_an_account_is_gone(
+    shop: Shop, status: int, body: str, rows: int
+) -> None:
     """What a proxy says leaves the number there: its account still runs."""
     organization_id = shop.organization()
     number = connected(shop, organization_id)
@@ -270,7 +290,9 @@ def test_removing_the_primary_promotes_another(shop: Shop) -> None:
     with shop.worker() as here:
         shop.ask(organization_id, first, id=uuid4(), action="disconnect")
         assert one(here)
-    assert [(row["id"], row["is_primary"]) for row in shop.rows(organization_id)] == [(second, True)]
+    assert [(row["id"], row["is_primary"]) for row in shop.rows(organization_id)] == [
+        (second, True)
+    ]
 
 
 def test_an_account_that_nobody_scans_is_left_alone(shop: Shop) -> None:
@@ -279,7 +301,10 @@ def test_an_account_that_nobody_scans_is_left_alone(shop: Shop) -> None:
     organization_id = shop.organization()
     shop.ask(organization_id)
     with shop.worker() as here:
-        work(here, lambda: not shop.client.keys("wpp:lane:watch:*") and bool(shop.rows(organization_id)))
+        work(
+            here,
+            lambda: not shop.client.keys("wpp:lane:watch:*") and bool(shop.rows(organization_id)),
+        )
         shop.record(here)
     assert states(shop, organization_id)[-1] == "disconnected"
     assert [each["status"] for each in shop.accounts(organization_id)] == ["offline"]

@@ -24,13 +24,17 @@ QUICK = {"wpp_lease_s": 1.0, "wpp_http_deadline_s": 0.9}
 
 def steps() -> Iterator[object]:
     for at in range(CALLS):
-        for after in (True,) if at else (False, True):  # before a call, the world is as it was after the one before
+        for after in (
+            (True,) if at else (False, True)
+        ):  # before a call, the world is as it was after the one before
             marks = () if (at, after) in IN_EVERY_RUN else (pytest.mark.faults,)
             yield pytest.param(at, after, marks=marks, id=f"{at}-{'after' if after else 'before'}")
 
 
 @contextmanager
-def process(shop: Shop, redis_url: str, at: int, *, after: bool) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    shop: Shop, redis_url: str, at: int, *, after: bool
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker process until it stands at call number `at`."""
     supabase = supabase_settings(shop.supabase)
     told = {
@@ -70,7 +74,9 @@ def test_killed_at_any_call_it_ends_in_one_of_everything(
     shop.ask(organization_id)
     with process(shop, redis_server.url, at, after=after) as running:
         assert running.stdout
-        assert b"here\n" in running.stdout, "it ended before it stood there"  # after what it logs on its way
+        assert b"here\n" in running.stdout, (
+            "it ended before it stood there"
+        )  # after what it logs on its way
         running.kill()
         assert running.wait() == -9
     with shop.worker() as here:

@@ -11,7 +11,9 @@ from workers.reconnect import reconnect
 
 def registered(shop: Shop) -> int:
     """Return how often a webhook was registered on the platform."""
-    requests: dict[str, dict[str, int]] = httpx.get(f"{shop.platform.url}/admin/ledger").json()["requests"]
+    requests: dict[str, dict[str, int]] = httpx.get(f"{shop.platform.url}/admin/ledger").json()[
+        "requests"
+    ]
     return sum(sum(results.values()) for name, results in requests.items() if "webhook" in name)
 
 
@@ -25,7 +27,9 @@ def test_every_number_that_is_on_registers_its_webhook_again(shop: Shop) -> None
             assert one(here)
         (connected,), (switched_off,) = shop.rows(on), shop.rows(off)
         shop.scan(connected["account"])
-        shop.sql("update messenger_integrations set is_enabled = false where id = %s", switched_off["id"])
+        shop.sql(
+            "update messenger_integrations set is_enabled = false where id = %s", switched_off["id"]
+        )
         before = registered(shop)
 
         numbers: list[Any] = list(here.database.every_integration())

@@ -51,7 +51,9 @@ class Table:
         poison = [index for index, row in enumerate(outcomes) if self._poisoned(row["n"])]
         self.refused += [outcomes[index]["n"] for index in poison]
         self.rows += [row["n"] for index, row in enumerate(outcomes) if index not in poison]
-        return Applied(changed=[], refused=[Refused(row=index, why="22P02: no") for index in poison])
+        return Applied(
+            changed=[], refused=[Refused(row=index, why="22P02: no") for index in poison]
+        )
 
 
 def put(client: redis.Redis, count: int) -> None:
@@ -76,7 +78,9 @@ def test_a_batch_is_one_call(redis_client: redis.Redis) -> None:
     assert table.calls == 1
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(poison=st.sets(st.integers(0, 59), max_size=6))
 def test_poisoned_rows_cost_only_themselves(redis_client: redis.Redis, poison: set[int]) -> None:
     """Every good row is recorded exactly once, every bad one is told of, all in one call."""
@@ -88,10 +92,14 @@ def test_poisoned_rows_cost_only_themselves(redis_client: redis.Redis, poison: s
     assert sorted(table.rows) == [n for n in range(60) if n not in poison]
     assert sorted(table.refused) == sorted(poison)
     assert table.calls == 1
-    assert [line["error"] for line in logs if line["event"] == "outcome.refused"] == ["22P02: no"] * len(poison)
+    assert [line["error"] for line in logs if line["event"] == "outcome.refused"] == [
+        "22P02: no"
+    ] * len(poison)
 
 
-def test_an_outage_is_waited_for(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_is_waited_for(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While Supabase is away the batch is kept and tried again; nothing is set aside."""
     monkeypatch.setattr(record, "CAP_S", 0.01)
     put(redis_client, 10)
@@ -101,7 +109,9 @@ def test_an_outage_is_waited_for(redis_client: redis.Redis, monkeypatch: pytest.
     assert table.refused == []
 
 
-def test_a_redis_that_cannot_write_is_waited_for(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_cannot_write_is_waited_for(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A replica after a failover, a disk that fails: the recorder goes on when it can."""
     put(redis_client, 10)
     table, stopping = Table(), Flag()
@@ -121,7 +131,9 @@ def test_a_redis_that_cannot_write_is_waited_for(redis_client: redis.Redis, monk
     assert table.rows == list(range(10))
 
 
-def test_a_recorder_that_stops_during_an_outage_leaves_its_batch_to_others(redis_client: redis.Redis) -> None:
+def test_a_recorder_that_stops_during_an_outage_leaves_its_batch_to_others(
+    redis_client: redis.Redis,
+) -> None:
     """Told to stop, it neither loses nor hides what it could not write."""
     put(redis_client, 3)
     stopping = Flag()
@@ -151,7 +163,9 @@ def test_a_batch_that_takes_too_long_is_halved(redis_client: redis.Redis) -> Non
     """What Postgres cannot do in its time at once, it does in parts; nothing is tried for ever."""
     put(redis_client, 8)
     written: list[int] = []
-    recorder = Recorder(Outbox(redis_client, "r1"), slow(written, lambda rows: len(rows) > 2), Flag())
+    recorder = Recorder(
+        Outbox(redis_client, "r1"), slow(written, lambda rows: len(rows) > 2), Flag()
+    )
     for _ in range(2):
         recorder.step(idle_s=0.01)
     assert written == list(range(8))
@@ -181,7 +195,9 @@ def test_a_row_that_always_takes_too_long_waits_and_the_others_go_on(
 def test_a_row_that_is_busy_stays_pending(redis_client: redis.Redis) -> None:
     """What Supabase names as locked by somebody else is not done."""
     put(redis_client, 3)
-    recorder = Recorder(Outbox(redis_client, "r1"), lambda *_, **__: Applied(changed=[], busy=[1]), Flag())
+    recorder = Recorder(
+        Outbox(redis_client, "r1"), lambda *_, **__: Applied(changed=[], busy=[1]), Flag()
+    )
     recorder.step(idle_s=0.01)
     recorder.step(idle_s=0.01)
     left: Any = redis_client.xrange("wpp:outbox")
@@ -306,7 +322,10 @@ def altered(town: Town, alter: str, undo: str) -> Iterator[None]:
         town.shop.sql(undo)
 
 
-NEW_COLUMN = "alter table chat_messages add column branch text not null", "alter table chat_messages drop column branch"
+NEW_COLUMN = (
+    "alter table chat_messages add column branch text not null",
+    "alter table chat_messages drop column branch",
+)
 RENAMED = (
     "alter table chat_messages rename column file_type to mime",
     "alter table chat_messages rename column mime to file_type",
@@ -354,7 +373,9 @@ def test_rows_that_are_all_refused_for_one_reason_are_kept_before_they_are_burie
     """The database may be wrong; after a while they are taken to be, and are dead letters that can be replayed."""
     monkeypatch.setattr(record, "PATIENCE_S", 0.2)
     monkeypatch.setattr(record, "CAP_S", 0.02)
-    rule = "alter table chat_messages add constraint polite check (message_text <> 'damn') not valid"
+    rule = (
+        "alter table chat_messages add constraint polite check (message_text <> 'damn') not valid"
+    )
     with altered(town, rule, "alter table chat_messages drop constraint polite"):
         town.outbox.add([a_message(town, "damn") for _ in range(3)])
         with structlog.testing.capture_logs() as logs:

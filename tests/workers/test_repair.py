@@ -36,7 +36,9 @@ def wpp(town: Town, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     monkeypatch.setenv("SUPABASE_URL", str(supabase.supabase_url))
     monkeypatch.setenv("SUPABASE_ANON_KEY", supabase.supabase_anon_key.get_secret_value())
-    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", supabase.supabase_service_role_key.get_secret_value())
+    monkeypatch.setenv(
+        "SUPABASE_SERVICE_ROLE_KEY", supabase.supabase_service_role_key.get_secret_value()
+    )
 
     def run(*arguments: object) -> str:
         result = CliRunner().invoke(app, [str(each) for each in arguments])
@@ -97,9 +99,14 @@ def test_dead_lists_each_with_its_reason_the_newest_first(town: Town, wpp: Wpp) 
     ],
     ids=["organization", "account", "kind", "reason", "until", "since"],
 )
-def test_dead_finds_by_any_property(town: Town, wpp: Wpp, this: dict[str, Any], option: list[Any]) -> None:
+def test_dead_finds_by_any_property(
+    town: Town, wpp: Wpp, this: dict[str, Any], option: list[Any]
+) -> None:
     """One option finds just what has it; the same option decides what is replayed."""
-    wanted, other = failed(town, **({"at": utc_now() - HOUR * 1.5} | this)), failed(town, at=utc_now() - HOUR * 1.5)
+    wanted, other = (
+        failed(town, **({"at": utc_now() - HOUR * 1.5} | this)),
+        failed(town, at=utc_now() - HOUR * 1.5),
+    )
     (line,) = wpp("dead", *option).splitlines()
     assert str(wanted) in line
     assert "1 put back" in wpp("dead", *option, "--replay", "--rate", 1000)
@@ -121,7 +128,10 @@ def test_dead_replays_all_that_match_however_few_are_listed(
 ) -> None:
     """In the order in which they were accepted, at the chosen rate."""
     monkeypatch.setattr("shared.database.letters.PAGE", 2)
-    ids = [failed(town, text, accepted_at=utc_now() - minutes * HOUR) for minutes, text in enumerate("abcde")]
+    ids = [
+        failed(town, text, accepted_at=utc_now() - minutes * HOUR)
+        for minutes, text in enumerate("abcde")
+    ]
     begin = time.monotonic()
     assert "5 put back, 0 left" in wpp("dead", "--replay", "--limit", 1, "--rate", 10)
     assert time.monotonic() - begin >= 0.5
@@ -131,7 +141,9 @@ def test_dead_replays_all_that_match_however_few_are_listed(
 
 def unknown_message(town: Town, organization_id: UUID, to: str = PEER) -> UUID:
     lanes = Lanes(town.redis, EngineSettings())
-    accepted = lanes.append(intake.send(organization_id, town.integration, Message(to=to, text="Perhaps")))
+    accepted = lanes.append(
+        intake.send(organization_id, town.integration, Message(to=to, text="Perhaps"))
+    )
     claim = lanes.claim("send", Slot())
     assert claim
     lanes.conclude(claim, unknown.unknown(claim, "its reply was lost", None))
@@ -141,7 +153,10 @@ def unknown_message(town: Town, organization_id: UUID, to: str = PEER) -> UUID:
 def test_unknown_lists_what_settle_can_settle(town: Town, wpp: Wpp) -> None:
     """Of all organizations, the oldest first, or of one; what is settled is listed no more."""
     other = uuid4()
-    first, second = unknown_message(town, town.organization), unknown_message(town, other, "79990007777")
+    first, second = (
+        unknown_message(town, town.organization),
+        unknown_message(town, other, "79990007777"),
+    )
     lines = wpp("unknown").splitlines()
     assert [str(first) in lines[0], str(second) in lines[1]] == [True, True]
     assert PEER in lines[0]
@@ -163,7 +178,12 @@ def test_policy_is_shown_and_chosen(town: Town, wpp: Wpp) -> None:
 
 
 def bring(town: Town, *texts: str) -> None:
-    town.post(*({"from": f"+{PEER}", "type": "chat", "text": text, "messageId": f"M{text}"} for text in texts))
+    town.post(
+        *(
+            {"from": f"+{PEER}", "type": "chat", "text": text, "messageId": f"M{text}"}
+            for text in texts
+        )
+    )
     town.settle()
 
 
@@ -187,7 +207,9 @@ def test_log_replays_what_was_lost_and_doubles_nothing(town: Town, wpp: Wpp) -> 
     town.shop.sql("delete from chat_messages where message_text = 'one'")
     since = f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}"
     for _ in range(2):
-        assert "2 events: 2 outcomes applied, 0 left out, 0 refused" in wpp("log", "--since", since, "--replay")
+        assert "2 events: 2 outcomes applied, 0 left out, 0 refused" in wpp(
+            "log", "--since", since, "--replay"
+        )
         assert [row["id"] for row in town.messages()] == [row["id"] for row in before]
     assert "say which" in refused("log", "--replay")
 
@@ -196,12 +218,24 @@ def test_lanes_shows_what_waits_and_what_is_in_the_way(town: Town, wpp: Wpp) -> 
     """Also what has failed, what was odd, and whether anything that is due will wake."""
     assert "no clock has ever run" in wpp("lanes")
     failed(town)
-    bad = {"type": "status", "at": utc_now().isoformat(), "account": town.account, "external_ids": None}
-    good = {"type": "session", "at": utc_now().isoformat(), "account": town.account, "status": "connected"}
+    bad = {
+        "type": "status",
+        "at": utc_now().isoformat(),
+        "account": town.account,
+        "external_ids": None,
+    }
+    good = {
+        "type": "session",
+        "at": utc_now().isoformat(),
+        "account": town.account,
+        "status": "connected",
+    }
     town.here.database.apply([bad, {**good, "reason": "seen"}])
     town.post({"type": "poll.created", "id": "evt_1"})
     town.settle()
-    accepted = town.here.lanes.append(intake.send(town.organization, town.integration, Message(to=PEER, text="Hi")))
+    accepted = town.here.lanes.append(
+        intake.send(town.organization, town.integration, Message(to=PEER, text="Hi"))
+    )
     town.here.lanes.close_gate(intake.PLATFORM_GATE, 60, "the platform is in trouble")
     assert town.here.lanes.claim("send", Slot()) is None
     town.outbox.complain("a column is gone: apply supabase/migrations")

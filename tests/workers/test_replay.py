@@ -21,10 +21,21 @@ from workers.replay import Replayed, replay
 __all__ = ["town"]
 
 FLAT: dict[str, Any] = {"from": f"+{PEER}", "type": "chat", "text": "Hello", "messageId": "M1"}
-PHOTO = {**FLAT, "text": "x", "messageId": "M2", "media": {"mimetype": "image/jpeg", "base64": base64_of(jpeg())}}
+PHOTO = {
+    **FLAT,
+    "text": "x",
+    "messageId": "M2",
+    "media": {"mimetype": "image/jpeg", "base64": base64_of(jpeg())},
+}
 TABLES = (
     *("chat_messages", "clients", "client_phone_numbers", "message_reactions", "whatsapp_sessions"),
-    *("wpp_message_ids", "wpp_message_history", "wpp_session_history", "wpp_parked_outcomes", "wpp_webhook_log"),
+    *(
+        "wpp_message_ids",
+        "wpp_message_history",
+        "wpp_session_history",
+        "wpp_parked_outcomes",
+        "wpp_webhook_log",
+    ),
 )
 
 
@@ -63,12 +74,19 @@ def test_rows_that_were_lost_come_back(town: Town) -> None:
     """All but the link to the file, which the log does not have."""
     town.post(FLAT, PHOTO)
     town.settle()
-    before = [(row["id"], row["message_text"], row["created_at"], row["client_phone"]) for row in town.messages()]
+    before = [
+        (row["id"], row["message_text"], row["created_at"], row["client_phone"])
+        for row in town.messages()
+    ]
     town.shop.sql("delete from chat_messages")
     assert replayed(town) == Replayed(events=2, applied=2)
     after = town.messages()
-    assert [(row["id"], row["message_text"], row["created_at"], row["client_phone"]) for row in after] == before
-    assert [(row["file_name"], row["file_url"]) for row in after if row["file_name"]] == [("image.jpg", None)]
+    assert [
+        (row["id"], row["message_text"], row["created_at"], row["client_phone"]) for row in after
+    ] == before
+    assert [(row["file_name"], row["file_url"]) for row in after if row["file_name"]] == [
+        ("image.jpg", None)
+    ]
 
 
 def test_a_range_or_a_single_event_is_replayed(town: Town) -> None:
@@ -104,7 +122,9 @@ def test_a_pairing_code_is_not_shown_again(town: Town) -> None:
     town.post({"type": "qr", "qr": "2@AbCdEf"})
     town.settle()
     assert replayed(town) == Replayed(events=1, left=1)
-    assert town.shop.sql("select last_qr_b64 from whatsapp_sessions") == [{"last_qr_b64": "2@AbCdEf"}]
+    assert town.shop.sql("select last_qr_b64 from whatsapp_sessions") == [
+        {"last_qr_b64": "2@AbCdEf"}
+    ]
 
 
 def test_one_row_that_supabase_refuses_takes_no_other_with_it(town: Town) -> None:
@@ -135,7 +155,9 @@ def test_what_is_refused_or_locked_is_told(town: Town) -> None:
 
     with httpx.Client(trust_env=False) as http:
         log = RawLog(supabase_settings(town.shop.supabase), http)
-        assert replay(log.find(LogQuery()), apply) == Replayed(events=3, applied=1, refused=1, busy=1)
+        assert replay(log.find(LogQuery()), apply) == Replayed(
+            events=3, applied=1, refused=1, busy=1
+        )
 
 
 def test_an_outage_ends_a_replay(town: Town) -> None:

@@ -51,7 +51,13 @@ def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
         return town.here.lanes.append(intake.send(town.organization, town.integration, message)).id
 
     def work() -> None:
-        drain(town.here.lanes, "send", lambda claim: send.handle(claim, town.here), send.give_up, Flag())
+        drain(
+            town.here.lanes,
+            "send",
+            lambda claim: send.handle(claim, town.here),
+            send.give_up,
+            Flag(),
+        )
 
     accept(0)
     work()
@@ -65,12 +71,23 @@ def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
 
 def test_a_webhook_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
     bodies = [
-        {"from": f"+7999000{number % 25:04}", "type": "chat", "text": f"Hello {number}", "messageId": f"M{number}"}
+        {
+            "from": f"+7999000{number % 25:04}",
+            "type": "chat",
+            "text": f"Hello {number}",
+            "messageId": f"M{number}",
+        }
         for number in range(EVENTS)
     ]
     town.post(*bodies)
     count.trips = 0
-    drain(town.here.lanes, "webhook", lambda claim: webhook.handle(claim, town.here), webhook.give_up, Flag())
+    drain(
+        town.here.lanes,
+        "webhook",
+        lambda claim: webhook.handle(claim, town.here),
+        webhook.give_up,
+        Flag(),
+    )
     trips = count.trips
     town.record()
     assert len(town.messages()) == EVENTS

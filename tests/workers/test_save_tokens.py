@@ -25,7 +25,9 @@ def test_a_worker_ends_after_its_tokens_are_saved(redis_client: redis.Redis) -> 
     """A process that ends takes its threads with it, the one that saves included."""
     store = Slow()
     tokens = TokenCache(redis_client, lambda _key: Minted(SecretStr("last"), 900), store)
-    with working(DurableRedisBroker(client=redis_client, middleware=[SaveTokens(lambda: tokens)]), threads=1):
+    with working(
+        DurableRedisBroker(client=redis_client, middleware=[SaveTokens(lambda: tokens)]), threads=1
+    ):
         tokens.get(ACCOUNT)
         assert store.tokens == {}
     assert store.tokens[ACCOUNT].value.get_secret_value() == "last"

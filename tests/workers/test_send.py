@@ -38,7 +38,12 @@ from workers.services import Services
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
 ROUTE = Route(
-    id=INTEGRATION, organization_id=ORGANIZATION, name="Shop", account="0000000000042", is_primary=True, is_enabled=True
+    id=INTEGRATION,
+    organization_id=ORGANIZATION,
+    name="Shop",
+    account="0000000000042",
+    is_primary=True,
+    is_enabled=True,
 )
 
 
@@ -120,7 +125,8 @@ def test_what_the_platform_took_is_sent_with_its_id(handled: Callable[[], Verdic
 
 
 @pytest.mark.parametrize(
-    "error", [NotSentError("no"), UnavailableError("away"), UnauthorizedError("stale token", status=401)]
+    "error",
+    [NotSentError("no"), UnavailableError("away"), UnauthorizedError("stale token", status=401)],
 )
 def test_what_was_proven_not_sent_is_tried_again(
     around: Surroundings, handled: Callable[[], Verdict], error: PlatformError
@@ -140,18 +146,26 @@ def test_a_limit_is_waited_out_as_long_as_the_platform_says(
     assert verdict.delay_s == 7
 
 
-def test_what_was_refused_fails_and_leaves_a_dead_letter(around: Surroundings, handled: Callable[[], Verdict]) -> None:
+def test_what_was_refused_fails_and_leaves_a_dead_letter(
+    around: Surroundings, handled: Callable[[], Verdict]
+) -> None:
     """Trying again changes nothing: the row says failed with the reason, a dead letter keeps the event."""
     around.answer = RefusedError("recipient has no WhatsApp")
     verdict = settled(handled())
     message, letter = verdict.outcomes
     assert isinstance(message, MessageOutcome)
     assert isinstance(letter, DeadLetterOutcome)
-    assert (verdict.state, message.status, message.error) == ("failed", "failed", "recipient has no WhatsApp")
+    assert (verdict.state, message.status, message.error) == (
+        "failed",
+        "failed",
+        "recipient has no WhatsApp",
+    )
     assert (letter.reason, letter.event["text"]) == ("refused", "Hello")
 
 
-def test_what_nobody_can_know_is_unknown(around: Surroundings, handled: Callable[[], Verdict]) -> None:
+def test_what_nobody_can_know_is_unknown(
+    around: Surroundings, handled: Callable[[], Verdict]
+) -> None:
     """A lost answer is no proof of anything: shown as unknown, not sent again."""
     around.answer = UnknownEffectError("the connection broke after the request")
     verdict = settled(handled())
@@ -167,7 +181,9 @@ def test_an_error_of_our_own_while_the_platform_is_asked_is_unknown(
     assert settled(handled()).state == "unknown"
 
 
-def test_a_token_that_supabase_cannot_give_is_waited_for(around: Surroundings, handled: Callable[[], Verdict]) -> None:
+def test_a_token_that_supabase_cannot_give_is_waited_for(
+    around: Surroundings, handled: Callable[[], Verdict]
+) -> None:
     """Without a token nothing has left; the drain postpones it."""
     around.answer = DatabaseUnavailableError("no answer")
     with pytest.raises(DatabaseUnavailableError):
@@ -193,36 +209,50 @@ def test_an_organization_that_prefers_doubles_has_it_sent_again(
     assert isinstance(handled(), Postponed)
 
 
-def test_a_refused_key_holds_the_lanes_of_its_integration(around: Surroundings, handled: Callable[[], Verdict]) -> None:
+def test_a_refused_key_holds_the_lanes_of_its_integration(
+    around: Surroundings, handled: Callable[[], Verdict]
+) -> None:
     """No message fails for it: they wait in order behind a gate, and the integration shows what is wrong."""
     around.answer = InvalidApiKeyError("connect it again with force_recreate")
     verdict = handled()
     assert isinstance(verdict, Postponed)
     assert around.reported == ["connect it again with force_recreate"]
-    around.lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane")))
+    around.lanes.append(
+        intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane"))
+    )
     assert around.lanes.claim("send", Slot()) is None, "a lane of this integration was not held"
     assert around.lanes.open_gate(intake.integration_gate(INTEGRATION)) == 1
     assert around.lanes.claim("send", Slot()) is not None
 
 
-def test_a_number_that_is_not_connected_holds_its_lanes(around: Surroundings, handled: Callable[[], Verdict]) -> None:
+def test_a_number_that_is_not_connected_holds_its_lanes(
+    around: Surroundings, handled: Callable[[], Verdict]
+) -> None:
     """Its messages wait in order for the phone, with that reason; those of other numbers go on."""
     around.answer = NotConnectedError("Account 0000000000042 is not connected")
     verdict = handled()
     assert verdict == Postponed(0, "Account 0000000000042 is not connected")
-    around.lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane")))
+    around.lanes.append(
+        intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane"))
+    )
     assert around.lanes.claim("send", Slot()) is None
-    around.lanes.append(intake.send(ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other number")))
+    around.lanes.append(
+        intake.send(ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other number"))
+    )
     assert around.lanes.claim("send", Slot())
     assert around.lanes.open_gate(intake.integration_gate(INTEGRATION)) == 1
 
 
-def test_an_open_breaker_holds_every_lane(around: Surroundings, handled: Callable[[], Verdict]) -> None:
+def test_an_open_breaker_holds_every_lane(
+    around: Surroundings, handled: Callable[[], Verdict]
+) -> None:
     """While the platform is down, lanes are parked instead of asked one by one."""
     around.answer = UnavailableError("the platform is in trouble")
     around.breaker_state = State("open", retry_after_s=30)
     assert isinstance(handled(), Postponed)
-    around.lanes.append(intake.send(ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other integration")))
+    around.lanes.append(
+        intake.send(ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other integration"))
+    )
     assert around.lanes.claim("send", Slot()) is None
 
 
@@ -246,9 +276,13 @@ def test_what_cannot_leave_is_given_up(
 def test_a_message_that_has_expired_is_not_sent(around: Surroundings) -> None:
     """A code that comes too late is worse than none: failed, `expired`, a dead letter; the next one goes out."""
     around.lanes.append(
-        intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Code 1", expires_in_s=1))
+        intake.send(
+            ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Code 1", expires_in_s=1)
+        )
     )
-    around.lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Code 2")))
+    around.lanes.append(
+        intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Code 2"))
+    )
     time.sleep(1.1)
 
     def handle(claim: Claim) -> Verdict:
@@ -258,7 +292,11 @@ def test_a_message_that_has_expired_is_not_sent(around: Surroundings) -> None:
     entries: Any = around.redis.xrange("wpp:outbox")
     rows = [json.loads(fields[b"r"]) for _, fields in entries]
     told = {(row["type"], row.get("text"), row.get("status", row.get("reason"))) for row in rows}
-    assert told >= {("message", "Code 1", "failed"), ("dead_letter", None, "expired"), ("message", "Code 2", "sent")}
+    assert told >= {
+        ("message", "Code 1", "failed"),
+        ("dead_letter", None, "expired"),
+        ("message", "Code 2", "sent"),
+    }
     assert ("message", "Code 1", "sent") not in told
     assert len(around.left_s) == 1
 
@@ -266,7 +304,11 @@ def test_a_message_that_has_expired_is_not_sent(around: Surroundings) -> None:
 def test_nothing_is_tried_for_longer_than_the_server_allows(redis_client: redis.Redis) -> None:
     """Whatever the caller asks for."""
     lanes = Lanes(redis_client, EngineSettings(wpp_max_age_s=700, wpp_watch_limit_s=60))
-    lanes.append(intake.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello", expires_in_s=10_000)))
+    lanes.append(
+        intake.send(
+            ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello", expires_in_s=10_000)
+        )
+    )
     claim = lanes.claim("send", Slot())
     assert claim
     assert claim.expires_ms - claim.accepted_ms == 700_000

@@ -25,7 +25,13 @@ QUICK = {"wpp_check_every_s": 0.05, "wpp_silence_s": 60}
 
 
 def number(**given: Any) -> Integration:
-    known = {"id": uuid4(), "organization_id": uuid4(), "name": "Shop", "account": "1", "is_primary": True}
+    known = {
+        "id": uuid4(),
+        "organization_id": uuid4(),
+        "name": "Shop",
+        "account": "1",
+        "is_primary": True,
+    }
     return Integration.model_validate({**known, "is_enabled": True, "status": "connected"} | given)
 
 
@@ -47,7 +53,9 @@ def number(**given: Any) -> Integration:
         ({"status": "qr_issued"}, "qr_required", "disconnected"),
     ],
 )
-def test_what_is_made_of_what_is_seen(before: dict[str, Any], seen: AccountStatus, after: str | None) -> None:
+def test_what_is_made_of_what_is_seen(
+    before: dict[str, Any], seen: AccountStatus, after: str | None
+) -> None:
     """A change is told with its reason, everything else is silence."""
     news = sessions.judge(number(**before), seen, NOW, EngineSettings())
     assert (news.status if news else None) == after
@@ -90,7 +98,9 @@ def status(here: Services, organization_id: UUID) -> tuple[str, str | None]:
     return found.status, found.status_reason
 
 
-def test_a_phone_that_left_without_a_word_is_found(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_a_phone_that_left_without_a_word_is_found(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
     """Its webhook never came: the next look sees it, once, and then leaves it alone."""
     here, organization_id, account = connected
     shop.faults(mute=True)
@@ -100,7 +110,9 @@ def test_a_phone_that_left_without_a_word_is_found(shop: Shop, connected: tuple[
     assert walk(shop, here) == 0
 
 
-def test_silence_while_messages_go_out_is_doubted(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_silence_while_messages_go_out_is_doubted(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
     """Connected by the platform's word, but nothing was heard for long: degraded; a sign mends it without a look."""
     here, organization_id, _ = connected
     number_id = here.database.integrations(organization_id)[0].id
@@ -114,14 +126,21 @@ def test_silence_while_messages_go_out_is_doubted(shop: Shop, connected: tuple[S
     assert status(here, organization_id) == ("degraded", sessions.SILENT)
     assert walk(shop, here) == 1
     assert status(here, organization_id)[0] == "degraded"
-    shop.sql("update wpp_signs_of_life set ack_at = now() + interval '1 hour', awaited_since = null")
+    shop.sql(
+        "update wpp_signs_of_life set ack_at = now() + interval '1 hour', awaited_since = null"
+    )
     assert walk(shop, here) == 0
     assert status(here, organization_id) == ("connected", sessions.HEARD)
-    history = shop.sql("select status from wpp_session_history where organization_id = %s order by at", organization_id)
+    history = shop.sql(
+        "select status from wpp_session_history where organization_id = %s order by at",
+        organization_id,
+    )
     assert [row["status"] for row in history][-2:] == ["degraded", "connected"]
 
 
-def test_a_refused_key_is_shown_and_not_tried_again(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_a_refused_key_is_shown_and_not_tried_again(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
     """The number says which error it is; a new key is asked for by a person."""
     here, organization_id, account = connected
     shop.faults(revoked_keys=[account])
@@ -130,7 +149,9 @@ def test_a_refused_key_is_shown_and_not_tried_again(shop: Shop, connected: tuple
     assert walk(shop, here) == 0
 
 
-def test_a_platform_that_is_away_says_nothing_about_a_number(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_a_platform_that_is_away_says_nothing_about_a_number(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
     """No answer is no evidence: the number stays connected."""
     here, organization_id, _ = connected
     shop.faults(paths=".", rate_5xx=1.0, status_5xx=503)
@@ -163,7 +184,9 @@ def test_a_key_that_was_repaired_elsewhere_is_found_to_be_good(
         assert walk(shop, here) == 1
         assert status(here, organization_id)[0] == "error"
         set_status(shop, account, "error")
-    assert shop.sql("select count(*) from wpp_session_history where status = 'error'") == [{"count": 1}]
+    assert shop.sql("select count(*) from wpp_session_history where status = 'error'") == [
+        {"count": 1}
+    ]
     shop.faults()
     shop.client.delete(*shop.client.keys(f"wpp:token:{{{account}}}*"))  # as after a minute
     assert walk(shop, here) == 1
@@ -184,7 +207,9 @@ def test_one_account_without_an_answer_keeps_no_other_from_its_look(
     assert status(here, second)[0] == "disconnected"
 
 
-def test_a_round_ends_when_the_platform_is_in_trouble(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_a_round_ends_when_the_platform_is_in_trouble(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
     """With the breaker open nobody could be asked: the rest keep their turns."""
     here, _, _ = connected
     further(shop, here, 2)
@@ -193,7 +218,9 @@ def test_a_round_ends_when_the_platform_is_in_trouble(shop: Shop, connected: tup
     assert walk(shop, here) == 1
 
 
-def test_an_error_that_is_over_is_no_longer_shown(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_an_error_that_is_over_is_no_longer_shown(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
     """The CRM has put a good key there: the next look, even at a number heard of lately, takes the error away."""
     here, organization_id, _ = connected
     (number,) = here.database.integrations(organization_id)
@@ -228,14 +255,18 @@ def test_a_fleet_has_a_budget(shop: Shop, connected: tuple[Services, UUID, str])
     assert time.time() >= used + 2
 
 
-def test_a_number_that_nobody_scanned_is_not_asked_about(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_a_number_that_nobody_scanned_is_not_asked_about(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
     """Disconnected is disconnected, until somebody connects it."""
     here, _, account = connected
     set_status(shop, account, "disconnected")
     assert walk(shop, here) == 0
 
 
-def test_what_a_broken_watch_left_behind_is_found(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_what_a_broken_watch_left_behind_is_found(
+    shop: Shop, connected: tuple[Services, UUID, str]
+) -> None:
     """A code of an hour ago, and nobody watches: it is looked at after all."""
     here, organization_id, account = connected
     set_status(shop, account, "qr_issued")

@@ -64,7 +64,9 @@ def stalled() -> Iterator[Stalled]:
 
 
 @pytest.fixture
-def workers(redis_client: "redis.Redis", stalled: Stalled, monkeypatch: pytest.MonkeyPatch) -> list[Services]:
+def workers(
+    redis_client: "redis.Redis", stalled: Stalled, monkeypatch: pytest.MonkeyPatch
+) -> list[Services]:
     """Return two workers as they are in production; only their integrations are known without Supabase."""
     settings = {
         "SUPABASE_URL": stalled.url,

@@ -30,9 +30,16 @@ PROGRAMS = [WEB, WORKER, RECORD, CLOCK]
 
 
 def start(program: list[str], **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(WITHOUT)} | settings
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(WITHOUT)
+    } | settings
     return subprocess.run(
-        [sys.executable, *program], env=environment, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, *program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
 
 
@@ -60,7 +67,9 @@ def test_a_missing_setting_is_named(redis_server: RedisServer, program: list[str
         *((program, "REDIS_URL", "localhost:6379") for program in (WEB, RECORD)),
     ],
 )
-def test_a_wrong_setting_is_named(redis_server: RedisServer, program: list[str], name: str, value: str) -> None:
+def test_a_wrong_setting_is_named(
+    redis_server: RedisServer, program: list[str], name: str, value: str
+) -> None:
     """Whatever it is for, and although it would be needed much later only."""
     done = start(program, **{"REDIS_URL": redis_server.url, **ENOUGH, name: value})
     assert done.returncode == EXIT_CODE, done.stdout + done.stderr

@@ -29,7 +29,9 @@ PHOTO = {"mimetype": "image/jpeg", "filename": "file"}
 
 def claimed(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -> Claim:
     arrival = inbound.describe(payload, town.account)
-    town.here.lanes.append(intake.webhook(town.account, payload, arrival.identity, arrival.peer, blobs_))
+    town.here.lanes.append(
+        intake.webhook(town.account, payload, arrival.identity, arrival.peer, blobs_)
+    )
     claim = town.here.lanes.claim("webhook", Slot())
     assert claim
     return claim
@@ -54,7 +56,11 @@ def test_a_file_follows_in_a_lane_of_its_own(town: Town, file: dict[str, str]) -
     verdict = handled(town, {**FLAT, "type": "image", "media": {**PHOTO, **file}})
     (follow,) = verdict.follow
     event, message = cast("MediaEvent", follow.event), cast("MessageOutcome", verdict.outcomes[0])
-    assert (follow.kind, follow.lane, follow.tenant) == ("media", f"media:{message.id}", town.account)
+    assert (follow.kind, follow.lane, follow.tenant) == (
+        "media",
+        f"media:{message.id}",
+        town.account,
+    )
     assert (event.base64, event.url, event.blob) == (file.get("base64"), file.get("url"), None)
     assert event.message == message
 
@@ -83,7 +89,9 @@ def lifted(town: Town, payload: dict[str, Any], text: str) -> tuple[Settled, str
 
 def test_a_large_file_stays_where_it_waits(town: Town) -> None:
     """Its key goes on with the file's own event, and it lasts until that is done."""
-    verdict, key = lifted(town, {**FLAT, "type": "image", "media": PHOTO}, base64_of(jpeg() + bytes(50_000)))
+    verdict, key = lifted(
+        town, {**FLAT, "type": "image", "media": PHOTO}, base64_of(jpeg() + bytes(50_000))
+    )
     event = cast("MediaEvent", verdict.follow[0].event)
     assert (event.blob, event.base64) == (key, None)
     assert town.redis.ttl(key) > blobs.LEFT_S
@@ -103,7 +111,9 @@ def test_a_file_of_a_chat_that_nobody_keeps_is_let_go(town: Town) -> None:
     assert town.redis.ttl(key) <= blobs.LEFT_S
 
 
-def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(town: Town, redis_client: redis.Redis) -> None:
+def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
+    town: Town, redis_client: redis.Redis
+) -> None:
     with structlog.testing.capture_logs() as logs:
         for number in range(3):
             town.post({"type": "poll.created", "account": town.account, "id": f"evt_{number}"})
@@ -160,7 +170,9 @@ def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
     claim = town.here.lanes.claim("send", Slot())
     assert claim
     town.here.lanes.conclude(claim, unknown.unknown(claim, "the answer was lost", None))
-    verdict = handled(town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"})
+    verdict = handled(
+        town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
+    )
     (log,) = verdict.outcomes
     assert cast("LogOutcome", log).became == webhook.PROOF
     record = find(town.redis, claim.id)
@@ -171,7 +183,11 @@ def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
 PICTURE = Media(type="image", url=HttpUrl("https://shop.example/a.jpg"))
 NO_PROOFS: list[tuple[Message, dict[str, Any], timedelta]] = [
     (Message(to=PEER, text="Perhaps"), {"text": "Surely"}, timedelta()),
-    (Message(to=PEER, text="Perhaps"), {"text": "Perhaps", "type": "image", "media": PHOTO}, timedelta()),
+    (
+        Message(to=PEER, text="Perhaps"),
+        {"text": "Perhaps", "type": "image", "media": PHOTO},
+        timedelta(),
+    ),
     (Message(to=PEER, media=PICTURE), {"text": "", "type": "image", "media": PHOTO}, timedelta()),
     (Message(to=PEER, text="Perhaps"), {"text": "Perhaps"}, timedelta(hours=1)),
     (Message(to=PEER, text="Perhaps"), {"text": "Perhaps"}, -timedelta(hours=1)),
@@ -190,7 +206,9 @@ def test_an_echo_of_something_else_proves_nothing(
     town.here.lanes.conclude(claim, unknown.unknown(claim, "the answer was lost", None))
     then_ms = int((utc_now() - later).timestamp() * 1000)
     town.redis.hset(f"wpp:event:{claim.id}", mapping={"accepted": then_ms, "settled": then_ms})
-    outcomes = handled(town, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo).outcomes
+    outcomes = handled(
+        town, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo
+    ).outcomes
     assert any(isinstance(outcome, MessageOutcome) for outcome in outcomes)
     record = find(town.redis, claim.id)
     assert record
@@ -200,12 +218,16 @@ def test_an_echo_of_something_else_proves_nothing(
 def test_an_unknown_message_that_cannot_be_read_is_passed_over(town: Town) -> None:
     """A newer version wrote it: the echo is as if it were not there."""
     town.here.directory.remember([])
-    town.here.lanes.append(intake.send(town.organization, town.integration, Message(to=PEER, text="Perhaps")))
+    town.here.lanes.append(
+        intake.send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
+    )
     claim = town.here.lanes.claim("send", Slot())
     assert claim
     town.here.lanes.conclude(claim, unknown.unknown(claim, "the answer was lost", None))
     town.redis.hset(f"wpp:event:{claim.id}", "body", '{"v": 2}')
-    verdict = handled(town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"})
+    verdict = handled(
+        town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
+    )
     assert isinstance(verdict.outcomes[0], MessageOutcome)
     assert not unknown.settle(town.redis, town.here.lanes, claim.id, "sent")
 
@@ -215,13 +237,24 @@ def test_what_cannot_be_done_in_time_is_a_dead_letter(town: Town) -> None:
     assert isinstance(verdict, Settled)
     letter, log = verdict.outcomes
     assert isinstance(letter, DeadLetterOutcome)
-    assert (letter.account, letter.reason, letter.event["payload"]) == (town.account, "expired", FLAT)
+    assert (letter.account, letter.reason, letter.event["payload"]) == (
+        town.account,
+        "expired",
+        FLAT,
+    )
     assert isinstance(log, LogOutcome)
-    assert (log.id, log.event_type, log.became, log.error) == (letter.id, "chat", "dead", "could not be done in time")
+    assert (log.id, log.event_type, log.became, log.error) == (
+        letter.id,
+        "chat",
+        "dead",
+        "could not be done in time",
+    )
 
 
 def test_an_event_of_an_older_version_is_read(town: Town) -> None:
     """A queue outlives a deployment: events without newer fields, and with fields that are gone."""
-    event = WebhookEvent(id=uuid4(), account=town.account, peer=PEER, payload=FLAT, accepted_at=utc_now())
+    event = WebhookEvent(
+        id=uuid4(), account=town.account, peer=PEER, payload=FLAT, accepted_at=utc_now()
+    )
     stored = event.model_dump(mode="json", exclude={"blobs"}) | {"gone": 1}
     assert WebhookEvent.model_validate(stored) == event

@@ -20,7 +20,10 @@ def main() -> None:
     where.add_argument("--host", default="127.0.0.1")
     where.add_argument("--port", type=int, default=8000)
     chosen = where.parse_args()
-    for signum in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops in order, and then raises the signal once more
+    for signum in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # uvicorn stops in order, and then raises the signal once more
         signal.signal(signum, lambda *_: None)
     server = uvicorn.Server(
         uvicorn.Config(

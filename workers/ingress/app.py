@@ -79,13 +79,21 @@ def create_app() -> FastAPI:
     logs.configure("web")
     settings = Settings.load()
     durable.connect_durable(settings.redis).close()
-    app = App(title="WPP pipeline", version="1", lifespan=partial(_open, settings), docs_url=None, redoc_url=None)
+    app = App(
+        title="WPP pipeline",
+        version="1",
+        lifespan=partial(_open, settings),
+        docs_url=None,
+        redoc_url=None,
+    )
     problems.install(app)
     app.add_middleware(Cors, origins=settings.page.wpp_page_parents.split())
     app.include_router(messages.router)
     app.include_router(integrations.router)
     app.routes.extend(Page(settings.page, settings.supabase).routes)
-    app.routes.extend(metrics.routes(settings.door.wpp_metrics_token, durable.connect(settings.redis.redis_url)))
+    app.routes.extend(
+        metrics.routes(settings.door.wpp_metrics_token, durable.connect(settings.redis.redis_url))
+    )
     app.routes.append(Route("/health", _health))
     app.routes.append(Route("/ready", _ready))
     return app
@@ -93,7 +101,10 @@ def create_app() -> FastAPI:
 
 @asynccontextmanager
 async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
-    sync, client = durable.connect(settings.redis.redis_url), connection.connect(settings.redis.redis_url)
+    sync, client = (
+        durable.connect(settings.redis.redis_url),
+        connection.connect(settings.redis.redis_url),
+    )
     database = Database(settings.supabase)
     lanes, changes = Lanes(sync, settings.engine), Changes(client)
     on_stop(changes.stop)

@@ -32,7 +32,11 @@ class Incoming:
 
     def __init__(self, scope: Scope, receive: Receive, door: DoorSettings) -> None:
         """Refuse at once what says that it is too large, with TooLargeError."""
-        self._receive, self._limit, self._stall_s = receive, door.wpp_body_limit, door.wpp_body_stall_s
+        self._receive, self._limit, self._stall_s = (
+            receive,
+            door.wpp_body_limit,
+            door.wpp_body_stall_s,
+        )
         self._until = self._now() + door.wpp_body_deadline_s
         if _told_length(scope) > self._limit:
             raise TooLargeError(self._limit)
@@ -54,7 +58,9 @@ class Incoming:
         return message.get("body", b""), message.get("more_body", False)
 
     @asynccontextmanager
-    async def whole(self, start: bytes, slots: asyncio.Semaphore, *, more: bool) -> AsyncIterator[bytearray]:
+    async def whole(
+        self, start: bytes, slots: asyncio.Semaphore, *, more: bool
+    ) -> AsyncIterator[bytearray]:
         """Read the rest; a big body keeps one of the `slots` until it is done with. Raises as `piece` does."""
         body, big = bytearray(start), False
         try:

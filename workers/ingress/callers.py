@@ -22,7 +22,9 @@ async def organization(request: Request, here: Annotated[Doorway, Depends(doorwa
         msg = "say who calls: Authorization: Bearer <service key or Supabase access token>"
         raise AccessError(msg)
     bearer = bearer.strip()
-    found = access.organization_of_key(bearer, here.keys.secrets) or await here.sessions.organization(bearer)
+    found = access.organization_of_key(
+        bearer, here.keys.secrets
+    ) or await here.sessions.organization(bearer)
     if found is None:
         msg = "this bearer is neither a service key of this server nor a living session of a member of an organization"
         raise AccessError(msg)

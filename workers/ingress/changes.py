@@ -78,7 +78,11 @@ class Changes:
 
     async def announce(self, organization_id: UUID, integration_id: UUID) -> None:
         """Tell every process's watchers that a number has changed in a way that no outcome tells."""
-        change = {"organization_id": str(organization_id), "integration_id": str(integration_id), "what": "session"}
+        change = {
+            "organization_id": str(organization_id),
+            "integration_id": str(integration_id),
+            "what": "session",
+        }
         await self._client.publish(_channel(organization_id), json.dumps([change]))
 
     def stop(self) -> None:
@@ -98,7 +102,9 @@ class Changes:
         if self._pubsub is None:
             self._pubsub = self._client.pubsub()
         if channel:
-            with contextlib.suppress(redis.RedisError, OSError):  # the listener takes it up when Redis is back
+            with contextlib.suppress(
+                redis.RedisError, OSError
+            ):  # the listener takes it up when Redis is back
                 await self._pubsub.subscribe(channel)
         if self._listener is None or self._listener.done():
             self._listener = asyncio.create_task(self._read())

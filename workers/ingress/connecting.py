@@ -21,12 +21,20 @@ class Connect(Strict):
     """What to connect: the organization's number, or one more (`add_new`), or a given one with a new key."""
 
     add_new: bool = Field(default=False, description="One more number, whatever there is.")
-    force_recreate: bool = Field(default=False, description="A new key for the same number, where the old is refused.")
-    integration_id: UUID | None = Field(default=None, description="Which number, where there are several.")
+    force_recreate: bool = Field(
+        default=False, description="A new key for the same number, where the old is refused."
+    )
+    integration_id: UUID | None = Field(
+        default=None, description="Which number, where there are several."
+    )
     name: numbers.Name | None = None
 
 
-@router.post("", status_code=202, responses={200: {"model": IntegrationState, "description": "There already."}})
+@router.post(
+    "",
+    status_code=202,
+    responses={200: {"model": IntegrationState, "description": "There already."}},
+)
 async def connect(
     wanted: Connect,
     organization_id: Organization,
@@ -59,14 +67,18 @@ def _chosen(wanted: Connect, existing: list[IntegrationState]) -> IntegrationSta
     """Return the number that is meant, or None when a new one is."""
     usable = [each for each in existing if not each.closing]
     if wanted.integration_id:
-        found = next((each for each in usable if each.integration_id == wanted.integration_id), None)
+        found = next(
+            (each for each in usable if each.integration_id == wanted.integration_id), None
+        )
         if found is None:
             raise numbers.no_such(wanted.integration_id)
         return found
     return None if wanted.add_new or not usable else usable[0]
 
 
-async def _wish(wanted: Connect, chosen: IntegrationState | None, organization_id: UUID, here: Doorway) -> Wish:
+async def _wish(
+    wanted: Connect, chosen: IntegrationState | None, organization_id: UUID, here: Doorway
+) -> Wish:
     """Return which number is meant and by which event: the same ones for clicks that mean the same.
 
     A number's first event has the number's own id, so that it can be asked for before its row is there.
@@ -75,7 +87,9 @@ async def _wish(wanted: Connect, chosen: IntegrationState | None, organization_i
         fresh = uuid4() if wanted.add_new else await wishes.once(f"first:{organization_id}", here)
         return Wish(fresh, fresh)
     integration_id = chosen.integration_id
-    if not wanted.force_recreate and (chosen.status == "connected" or numbers.has_fresh_code(chosen)):
+    if not wanted.force_recreate and (
+        chosen.status == "connected" or numbers.has_fresh_code(chosen)
+    ):
         return Wish(integration_id, None)
     if chosen.account_number is None:
         return Wish(integration_id, integration_id)

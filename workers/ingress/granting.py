@@ -27,7 +27,9 @@ async def accepted(
     return await waiting.expected(integration_id, organization_id, here)
 
 
-async def there(wish: Wish, organization_id: UUID, response: Response, here: Doorway) -> IntegrationState:
+async def there(
+    wish: Wish, organization_id: UUID, response: Response, here: Doorway
+) -> IntegrationState:
     """Answer with a number for which there is nothing to do."""
     response.status_code = 200
     response.headers["Location"] = _place(wish.integration_id)

@@ -24,7 +24,9 @@ class Change(Strict):
     """What to change of a number: a field that is not given stays."""
 
     name: numbers.Name | None = None
-    is_enabled: bool | None = Field(default=None, description="A number that is switched off sends nothing.")
+    is_enabled: bool | None = Field(
+        default=None, description="A number that is switched off sends nothing."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> "Change":
@@ -54,17 +56,23 @@ async def history(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[SessionChange]:
     """List how the number's state has changed, and why, the latest first. Also of one that was removed."""
-    found = await run_in_threadpool(here.database.session_history, integration_id, organization_id, limit)
+    found = await run_in_threadpool(
+        here.database.session_history, integration_id, organization_id, limit
+    )
     if not found:
         await numbers.one(integration_id, organization_id, here)
     return found
 
 
 @reading.patch("/{integration_id}")
-async def change(integration_id: UUID, wanted: Change, organization_id: Organization, here: Here) -> IntegrationState:
+async def change(
+    integration_id: UUID, wanted: Change, organization_id: Organization, here: Here
+) -> IntegrationState:
     """Rename a number, or switch it on or off."""
     values = wanted.model_dump(exclude_none=True)
-    if not await run_in_threadpool(here.database.change_integration, integration_id, organization_id, **values):
+    if not await run_in_threadpool(
+        here.database.change_integration, integration_id, organization_id, **values
+    ):
         raise numbers.no_such(integration_id)
     return await _changed(integration_id, organization_id, here)
 

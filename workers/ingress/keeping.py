@@ -43,9 +43,15 @@ async def keep(here: Doorway, items: list[Item]) -> None:
     These travel alone: in one pipeline with the events of others they would hold these up. They stay for minutes until
     their event is accepted, and only then for as long as it may need them.
     """
-    came = await asyncio.gather(*(_came_before(item.earlier, here) for item in items if item.earlier))
+    came = await asyncio.gather(
+        *(_came_before(item.earlier, here) for item in items if item.earlier)
+    )
     if any(came):
-        again = {item.earlier for item, before in zip((i for i in items if i.earlier), came, strict=True) if before}
+        again = {
+            item.earlier
+            for item, before in zip((i for i in items if i.earlier), came, strict=True)
+            if before
+        }
         items = [item for item in items if item.earlier not in again]
     for append, texts, _ in items:
         for digest, text in texts.items():
@@ -53,7 +59,9 @@ async def keep(here: Doorway, items: list[Item]) -> None:
     accepted = await here.appends.append_all([item.append for item in items]) if items else []
     for (append, texts, _), answer in zip(items, accepted, strict=True):
         if texts and (answer.new or answer.state in {"queued", "claimed"}):
-            await _hold(here, [blobs.key(append.event.id, digest) for digest in texts], here.blob_ttl_s)
+            await _hold(
+                here, [blobs.key(append.event.id, digest) for digest in texts], here.blob_ttl_s
+            )
         texts.clear()
 
 

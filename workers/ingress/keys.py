@@ -38,7 +38,9 @@ class Bound:
     again: bool = False
 
 
-async def bound(organization_id: UUID, key: str | None, asked: Mapping[str, Any], here: Doorway) -> Bound | None:
+async def bound(
+    organization_id: UUID, key: str | None, asked: Mapping[str, Any], here: Doorway
+) -> Bound | None:
     """Return what a key stands for, or None when it is new, or there is none.
 
     Raises:
@@ -49,7 +51,11 @@ async def bound(organization_id: UUID, key: str | None, asked: Mapping[str, Any]
 
 
 async def bind(
-    organization_id: UUID, key: str | None, asked: Mapping[str, Any], values: Mapping[str, str], here: Doorway
+    organization_id: UUID,
+    key: str | None,
+    asked: Mapping[str, Any],
+    values: Mapping[str, str],
+    here: Doorway,
 ) -> Bound:
     """Bind a key to what was asked and to `values`; whoever was first decides. Raises as `bound` does."""
     if not key:
@@ -62,11 +68,17 @@ async def bind(
 
 
 async def rebind(
-    organization_id: UUID, key: str | None, asked: Mapping[str, Any], values: Mapping[str, str], here: Doorway
+    organization_id: UUID,
+    key: str | None,
+    asked: Mapping[str, Any],
+    values: Mapping[str, str],
+    here: Doorway,
 ) -> None:
     """Note more of what came of a key's request."""
     if key:
-        await here.redis.set(_name(organization_id, key), _write(asked, values), xx=True, keepttl=True)
+        await here.redis.set(
+            _name(organization_id, key), _write(asked, values), xx=True, keepttl=True
+        )
 
 
 def digest(key: str) -> str:
@@ -86,7 +98,9 @@ def _write(asked: Mapping[str, Any], values: Mapping[str, str]) -> str:
 def _read(stored: bytes, asked: Mapping[str, Any]) -> Bound:
     values: dict[str, str] = json.loads(stored)
     if values.pop("asked") != fingerprint(asked):
-        msg = "this Idempotency-Key was used for a different request; use a new key for a new request"
+        msg = (
+            "this Idempotency-Key was used for a different request; use a new key for a new request"
+        )
         raise IdempotencyConflictError(msg)
     return Bound(values, again=True)
 

@@ -33,7 +33,9 @@ async def events(organization_id: Organization, here: Here) -> StreamingResponse
 
     The stream ends after ten minutes, or when the server does: open it again. `: still here` keeps it alive.
     """
-    return StreamingResponse(_stream(organization_id, here), media_type="text/event-stream", headers=HEADERS)
+    return StreamingResponse(
+        _stream(organization_id, here), media_type="text/event-stream", headers=HEADERS
+    )
 
 
 async def _stream(organization_id: UUID, here: Doorway) -> AsyncIterator[str]:

@@ -62,7 +62,9 @@ async def doing(integration_id: UUID, known_since: datetime | None, here: Doorwa
     accepted = await record(UUID(found.decode()), here) if found else None
     if accepted is None or (known_since and known_since > accepted.accepted):
         return None
-    just_done = accepted.settled and datetime.now(UTC) - accepted.settled < timedelta(seconds=RECORDED_S)
+    just_done = accepted.settled and datetime.now(UTC) - accepted.settled < timedelta(
+        seconds=RECORDED_S
+    )
     goes_on = accepted.state in {"queued", "claimed"} or (accepted.state == "done" and just_done)
     return accepted if goes_on else None
 

@@ -41,7 +41,9 @@ class MessageState(BaseModel):
     status: str
     task_id: str | None = None
     reason: str | None = Field(default=None, description="Why it waits or failed, in a sentence.")
-    code: str | None = Field(default=None, description="How it failed, in one word: refused, expired, not_found, …")
+    code: str | None = Field(
+        default=None, description="How it failed, in one word: refused, expired, not_found, …"
+    )
     attempts: int | None = None
     accepted_at: datetime | None = None
     settled_at: datetime | None = None
@@ -56,7 +58,9 @@ async def send(
     idempotency_key: IdempotencyKey = None,
 ) -> AcceptedMessage:
     """Accept a message: once this is answered, it is kept. It goes out in the order of its conversation."""
-    accepted = await here.appends.append(await _item(message, organization_id, idempotency_key, here))
+    accepted = await here.appends.append(
+        await _item(message, organization_id, idempotency_key, here)
+    )
     response.headers["Location"] = f"/v1/messages/{accepted.id}"
     if not accepted.new:
         keys.say_again(response)
@@ -80,14 +84,20 @@ async def state(message_id: UUID, organization_id: Organization, here: Here) -> 
 
 
 @router.get("/{message_id}/history")
-async def history(message_id: UUID, organization_id: Organization, here: Here) -> list[StatusChange]:
+async def history(
+    message_id: UUID, organization_id: Organization, here: Here
+) -> list[StatusChange]:
     """List what was said of a message and by whom, in the order in which it happened: `own` is us."""
     found = await run_in_threadpool(here.database.message_history, message_id, organization_id)
     if found:
         return found
     now = await state(message_id, organization_id, here)  # Supabase will hear of it in a moment
     at = now.settled_at or now.accepted_at
-    return [StatusChange.model_validate({"status": now.status, "at": at, "source": "own"})] if at else []
+    return (
+        [StatusChange.model_validate({"status": now.status, "at": at, "source": "own"})]
+        if at
+        else []
+    )
 
 
 @router.post("/{message_id}/resolution", responses=CONFLICT)
@@ -105,14 +115,18 @@ async def resolve(
     bound = await keys.bind(organization_id, idempotency_key, asked, {}, here)
     by = keys.digest(idempotency_key) if idempotency_key else None
     if not await run_in_threadpool(here.settle_unknown, message_id, wanted.outcome, by):
-        msg = f"nothing to settle: the status of message {message_id} is {found.status}, not unknown"
+        msg = (
+            f"nothing to settle: the status of message {message_id} is {found.status}, not unknown"
+        )
         raise NotUnknownError(msg)
     if bound.again:
         keys.say_again(response)
     return await state(message_id, organization_id, here)
 
 
-async def _item(message: Message, organization_id: UUID, idempotency_key: str | None, here: Doorway) -> Append:
+async def _item(
+    message: Message, organization_id: UUID, idempotency_key: str | None, here: Doorway
+) -> Append:
     """Return the append of a message; of one that is a retry, also when its number is gone by now."""
     try:
         route = await _route(message, organization_id, here)
@@ -122,7 +136,9 @@ async def _item(message: Message, organization_id: UUID, idempotency_key: str | 
         )
         if not known:
             raise
-        return intake.send(organization_id, message.integration_id or UUID(int=0), message, idempotency_key)
+        return intake.send(
+            organization_id, message.integration_id or UUID(int=0), message, idempotency_key
+        )
     return _placed(route, message, idempotency_key)
 
 
@@ -131,7 +147,9 @@ def _placed(route: Route, message: Message, idempotency_key: str | None) -> Appe
     try:
         return intake.send(route.organization_id, route.id, message, idempotency_key, route.region)
     except ValueError as error:
-        raise RequestValidationError([{"type": "value_error", "loc": ("body", "to"), "msg": str(error)}]) from None
+        raise RequestValidationError(
+            [{"type": "value_error", "loc": ("body", "to"), "msg": str(error)}]
+        ) from None
 
 
 async def _route(message: Message, organization_id: UUID, here: Doorway) -> Route:

@@ -38,8 +38,14 @@ def routes(token: SecretStr | None, client: "redis.Redis") -> list[Route]:
 
     async def metrics(request: Request) -> Response:
         if not compare_digest(request.headers.get("Authorization", "").encode(), expected):
-            return problem(HTTPStatus.UNAUTHORIZED, "unauthorized", "this takes WPP_METRICS_TOKEN as its bearer")
-        return Response(await run_in_threadpool(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
+            return problem(
+                HTTPStatus.UNAUTHORIZED,
+                "unauthorized",
+                "this takes WPP_METRICS_TOKEN as its bearer",
+            )
+        return Response(
+            await run_in_threadpool(generate_latest, registry), media_type=CONTENT_TYPE_LATEST
+        )
 
     return [Route("/metrics", metrics)]
 
@@ -54,29 +60,49 @@ class Metrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Look once; raises redis.RedisError."""
         waiting = total_waiting(self._client, KINDS)
-        yield _by_kind("wpp_events_waiting", "Events in lanes", {k: sum(each.values()) for k, each in waiting.items()})
-        yield _by_kind("wpp_events_working", "Events that workers have in hand", {k: self._busy(k) for k in KINDS})
+        yield _by_kind(
+            "wpp_events_waiting",
+            "Events in lanes",
+            {k: sum(each.values()) for k, each in waiting.items()},
+        )
+        yield _by_kind(
+            "wpp_events_working",
+            "Events that workers have in hand",
+            {k: self._busy(k) for k in KINDS},
+        )
         tenants = {tenant for each in waiting.values() for tenant in each}
         yield GaugeMetricFamily("wpp_tenants_waiting", "Tenants with events in lanes", len(tenants))
         yield from self._outbox()
         odd = sum(int(count) for count in self._values(intake.ODD_EVENTS))
-        yield GaugeMetricFamily("wpp_odd_events", "Posted events of a type that is not known, or that were none", odd)
+        yield GaugeMetricFamily(
+            "wpp_odd_events", "Posted events of a type that is not known, or that were none", odd
+        )
         if swept_ms := self._client.get(f"{PREFIX}swept"):
             age_s = max(0.0, time.time() - int(swept_ms) / 1000)
             yield GaugeMetricFamily(
-                "wpp_clock_age_seconds", "Since a clock last swept; more than a few: none runs", age_s
+                "wpp_clock_age_seconds",
+                "Since a clock last swept; more than a few: none runs",
+                age_s,
             )
         memory: dict[str, Any] = self._client.info("memory")
         yield GaugeMetricFamily("wpp_redis_bytes", "Memory that Redis uses", memory["used_memory"])
-        yield GaugeMetricFamily("wpp_redis_limit_bytes", "Memory that it may use; 0 is no limit", memory["maxmemory"])
+        yield GaugeMetricFamily(
+            "wpp_redis_limit_bytes", "Memory that it may use; 0 is no limit", memory["maxmemory"]
+        )
 
     def _outbox(self) -> Iterator[GaugeMetricFamily]:
         outbox = Outbox(self._client, consumer="")
         age_s = outbox.age_s() or 0.0
-        yield GaugeMetricFamily("wpp_outbox_outcomes", "Outcomes on their way to Supabase", len(outbox))
-        yield GaugeMetricFamily("wpp_outbox_age_seconds", "How long the oldest of them has been on its way", age_s)
+        yield GaugeMetricFamily(
+            "wpp_outbox_outcomes", "Outcomes on their way to Supabase", len(outbox)
+        )
+        yield GaugeMetricFamily(
+            "wpp_outbox_age_seconds", "How long the oldest of them has been on its way", age_s
+        )
         trouble = int(outbox.trouble is not None)
-        yield GaugeMetricFamily("wpp_outbox_trouble", "1 while Supabase takes none of them", trouble)
+        yield GaugeMetricFamily(
+            "wpp_outbox_trouble", "1 while Supabase takes none of them", trouble
+        )
 
     def _busy(self, kind: str) -> int:
         return sum(int(count) for count in self._values(f"{PREFIX}busy:{kind}"))

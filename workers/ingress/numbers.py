@@ -27,7 +27,11 @@ def _readable(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_readable)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+    AfterValidator(_readable),
+]
 Status = Literal["qr_issued", "connected", "starting", "degraded", "disconnected", "error"]
 NextStep = Literal["wait", "scan", "reconnect", "force_recreate"]
 
@@ -45,9 +49,13 @@ class IntegrationState(BaseModel):
 
     success: bool = Field(default=True, description="False: it ended in an error, which is told.")
     status: Status
-    qrcode: str | None = Field(default=None, description="What to scan: a pairing string, or an image as data: URL.")
+    qrcode: str | None = Field(
+        default=None, description="What to scan: a pairing string, or an image as data: URL."
+    )
     integration_id: UUID
-    account_number: str | None = Field(default=None, description="The platform's id of it; not a phone number.")
+    account_number: str | None = Field(
+        default=None, description="The platform's id of it; not a phone number."
+    )
     qr_issued_at: datetime | None = None
     qr_expires_at: datetime | None = None
     name: str | None = None
@@ -55,19 +63,27 @@ class IntegrationState(BaseModel):
     is_enabled: bool | None = None
     closing: bool = Field(default=False, description="It is being disconnected.")
     status_at: datetime | None = None
-    reason: str | None = Field(default=None, description="Why it is in this state; of an error, its code.")
+    reason: str | None = Field(
+        default=None, description="Why it is in this state; of an error, its code."
+    )
     error: str | None = Field(default=None, description="What is wrong, in a sentence.")
     error_at: datetime | None = None
     next_step: NextStep | None = None
     advice: str | None = None
-    last_inbound_at: datetime | None = Field(default=None, description="When something was last written to it.")
-    last_ack_at: datetime | None = Field(default=None, description="When a message from it was last confirmed.")
+    last_inbound_at: datetime | None = Field(
+        default=None, description="When something was last written to it."
+    )
+    last_ack_at: datetime | None = Field(
+        default=None, description="When a message from it was last confirmed."
+    )
     created_at: datetime | None = None
 
 
 async def every(organization_id: UUID, here: Doorway) -> list[IntegrationState]:
     """Return an organization's numbers, the primary one first, those that are still to be made at the end."""
-    ids = await marks.expected(organization_id, here)  # first: one that is saved meanwhile is in the rows then
+    ids = await marks.expected(
+        organization_id, here
+    )  # first: one that is saved meanwhile is in the rows then
     coming = [found for each in ids if (found := await unborn(each, organization_id, here))]
     rows = await run_in_threadpool(here.database.integrations, organization_id)
     saved = {row.id for row in rows}
@@ -89,7 +105,9 @@ async def one(integration_id: UUID, organization_id: UUID, here: Doorway) -> Int
     raise no_such(integration_id)
 
 
-async def unborn(integration_id: UUID, organization_id: UUID, here: Doorway) -> IntegrationState | None:
+async def unborn(
+    integration_id: UUID, organization_id: UUID, here: Doorway
+) -> IntegrationState | None:
     """Return a number that is accepted and not saved yet, or could not be made; None when there is none."""
     record = await marks.record(integration_id, here)
     if record is None or record.kind != "provision" or record.tenant != str(organization_id):
@@ -98,17 +116,32 @@ async def unborn(integration_id: UUID, organization_id: UUID, here: Doorway) -> 
         return None
     known = {"integration_id": integration_id, "created_at": record.accepted}
     if record.state == "failed":
-        wrong = {"success": False, "status": "error", "error": record.reason, "error_at": record.settled}
+        wrong = {
+            "success": False,
+            "status": "error",
+            "error": record.reason,
+            "error_at": record.settled,
+        }
         return IntegrationState.model_validate(known | wrong | told("error", record.code))
-    return IntegrationState.model_validate(known | {"status": "starting"} | told("starting", record.reason))
+    return IntegrationState.model_validate(
+        known | {"status": "starting"} | told("starting", record.reason)
+    )
 
 
 def _state(row: Integration, *, closing: bool, doing: Record | None) -> IntegrationState:
     known = _known(row).model_copy(update={"closing": closing})
     if doing is None or closing:
         return known
-    fresh = {"success": True, "status": "starting", "qrcode": None, "qr_issued_at": None, "qr_expires_at": None}
-    return known.model_copy(update=fresh | {"error": None, "error_at": None} | told("starting", doing.reason))
+    fresh = {
+        "success": True,
+        "status": "starting",
+        "qrcode": None,
+        "qr_issued_at": None,
+        "qr_expires_at": None,
+    }
+    return known.model_copy(
+        update=fresh | {"error": None, "error_at": None} | told("starting", doing.reason)
+    )
 
 
 def _known(row: Integration) -> IntegrationState:
@@ -153,5 +186,9 @@ def told(status: Status, reason: str | None = None) -> dict[str, Any]:
 
 async def _shown(rows: list[Integration], here: Doorway) -> list[IntegrationState]:
     closing = await marks.dismissed([row.id for row in rows], here)
-    doing = {row.id: await marks.doing(row.id, row.status_at, here) for row in rows if row.status not in SETTLED}
+    doing = {
+        row.id: await marks.doing(row.id, row.status_at, here)
+        for row in rows
+        if row.status not in SETTLED
+    }
     return [_state(row, closing=row.id in closing, doing=doing.get(row.id)) for row in rows]

@@ -16,7 +16,12 @@ from shared.errors import ConfigurationError
 from shared.settings import PageSettings, SupabaseSettings
 
 PAGES = files("workers.ingress") / "pages"
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 FILES = ("app.js", "api.js", "card.js", "session.js", "words.js", "connect.css", "icon.svg")
 
 
@@ -77,7 +82,9 @@ class Page:
             "frame-ancestors": f"'self' {self._settings.wpp_page_parents}".strip(),
         }
         return {
-            "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+            "Content-Security-Policy": "; ".join(
+                f"{name} {value}" for name, value in policy.items()
+            ),
             "Cache-Control": "no-cache",
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",

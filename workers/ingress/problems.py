@@ -45,12 +45,18 @@ class Problem(BaseModel):
     status: int
     code: str = Field(description="A word to tell errors apart by.")
     detail: str = Field(description="What was wrong, and what to do.")
-    errors: list[dict[str, str]] = Field(default=[], description="The wrong fields, with a message each.")
+    errors: list[dict[str, str]] = Field(
+        default=[], description="The wrong fields, with a message each."
+    )
 
 
 def _documented(what: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": what, "model": Problem, "content": {"application/problem+json": {"schema": schema}}}
+    return {
+        "description": what,
+        "model": Problem,
+        "content": {"application/problem+json": {"schema": schema}},
+    }
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -67,7 +73,11 @@ log = structlog.get_logger()
 
 
 def problem(
-    status: HTTPStatus, code: str, detail: str, errors: Sequence[dict[str, str]] = (), **headers: str
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    errors: Sequence[dict[str, str]] = (),
+    **headers: str,
 ) -> JSONResponse:
     """Return the answer; `headers` are named with underscores for hyphens."""
     content: dict[str, Any] = {
@@ -105,7 +115,9 @@ async def said(error: Exception) -> JSONResponse:
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
-    errors = [{"field": _field(fault["loc"]), "message": _plain(fault["msg"])} for fault in error.errors()]
+    errors = [
+        {"field": _field(fault["loc"]), "message": _plain(fault["msg"])} for fault in error.errors()
+    ]
     detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in errors)
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
 
@@ -121,7 +133,8 @@ def _plain(message: str) -> str:
 async def _known(_request: Request | None, error: Exception) -> JSONResponse:
     assert isinstance(error, PipelineError)  # noqa: S101 - registered for this type
     status = next(
-        (found for kind, found in STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR
+        (found for kind, found in STATUS.items() if isinstance(error, kind)),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
     )
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         wait_s = int(getattr(error, "retry_after_s", RETRY_AFTER_S))
@@ -146,9 +159,15 @@ async def _redis(request: Request | None, error: Exception) -> JSONResponse:
         return await _surprise(request, error)
     log.warning("redis.away", error=str(error))
     detail = "nothing was accepted: the queue did not confirm; send the same request again, with its Idempotency-Key"
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "queue_unavailable", detail, Retry_After=str(RETRY_AFTER_S))
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "queue_unavailable", detail, Retry_After=str(RETRY_AFTER_S)
+    )
 
 
 async def _surprise(_request: Request | None, error: Exception) -> JSONResponse:
     log.error("request.surprise", exc_info=error)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "an error on our side; it has been logged")
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "an error on our side; it has been logged",
+    )

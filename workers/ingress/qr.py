@@ -20,11 +20,11 @@ router = APIRouter(prefix=numbers.PATH)
 SCALE = 8
 BORDER = 4
 """Modules of quiet around the code, which the standard asks for."""
-FRAMED = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100"><image href="{}" width="100" height="100"/></svg>'
-)
+FRAMED = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100"><image href="{}" width="100" height="100"/></svg>'
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-PICTURE = re.compile(r"data:image/(png|jpe?g|webp)(?:;[\w=-]+)*;base64,(.*)", re.IGNORECASE | re.DOTALL)
+PICTURE = re.compile(
+    r"data:image/(png|jpe?g|webp)(?:;[\w=-]+)*;base64,(.*)", re.IGNORECASE | re.DOTALL
+)
 """The pictures that we hand on: what the platform calls one else could be anything, and would come from our address."""
 
 
@@ -40,7 +40,11 @@ class Picture:
         return f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode()}"
 
 
-@router.get("/{integration_id}/qr.png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+@router.get(
+    "/{integration_id}/qr.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
 async def png(integration_id: UUID, organization_id: Organization, here: Here) -> Response:
     """Return the code as a picture; where the platform gave a picture, that one: PNG, JPEG or WebP."""
     code = await _code(integration_id, organization_id, here)
@@ -51,7 +55,11 @@ async def png(integration_id: UUID, organization_id: Organization, here: Here) -
     return Response(drawn.getvalue(), media_type="image/png", headers=HEADERS)
 
 
-@router.get("/{integration_id}/qr.svg", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
+@router.get(
+    "/{integration_id}/qr.svg",
+    response_class=Response,
+    responses={200: {"content": {"image/svg+xml": {}}}},
+)
 async def svg(integration_id: UUID, organization_id: Organization, here: Here) -> Response:
     """Return the code as a drawing of any size; a picture that the platform gave stands inside."""
     code = await _code(integration_id, organization_id, here)

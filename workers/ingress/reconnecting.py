@@ -31,7 +31,9 @@ async def reconnect(
 ) -> IntegrationState:
     """Start a number again: it comes back by itself while its phone is still linked, with a code otherwise."""
     found = await numbers.one(integration_id, organization_id, here)
-    return await _again("reconnect", found, organization_id, response, here, key=idempotency_key, prefer=prefer)
+    return await _again(
+        "reconnect", found, organization_id, response, here, key=idempotency_key, prefer=prefer
+    )
 
 
 @router.post("/{integration_id}/refresh", status_code=202)
@@ -45,11 +47,15 @@ async def refresh(
 ) -> IntegrationState:
     """Ask the platform how a number is now, and for a new code; one that does not run is started."""
     found = await numbers.one(integration_id, organization_id, here)
-    return await _again("refresh", found, organization_id, response, here, key=idempotency_key, prefer=prefer)
+    return await _again(
+        "refresh", found, organization_id, response, here, key=idempotency_key, prefer=prefer
+    )
 
 
 @router.delete("/{integration_id}", status_code=202)
-async def disconnect(integration_id: UUID, organization_id: Organization, here: Here) -> IntegrationState:
+async def disconnect(
+    integration_id: UUID, organization_id: Organization, here: Here
+) -> IntegrationState:
     """Stop a number and forget its key; its messages stay. Also ends one that is only half made."""
     found = await numbers.one(integration_id, organization_id, here)
     event = ProvisionEvent(
@@ -92,7 +98,9 @@ async def _again(  # noqa: PLR0913 - one route's arguments, and what it does
     return await granting.accepted(event, wish, response, prefer, here)
 
 
-async def _wish_for(route: Literal["reconnect", "refresh"], found: IntegrationState, here: Doorway) -> Wish:
+async def _wish_for(
+    route: Literal["reconnect", "refresh"], found: IntegrationState, here: Doorway
+) -> Wish:
     """Return what to do to a number as it is now; one that could not be made is made."""
     if found.account_number is None:
         return Wish(found.integration_id, found.integration_id)

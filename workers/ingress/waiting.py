@@ -31,14 +31,20 @@ def wait_s(prefer: str | None) -> int:
     return min(int(found[1]), LONGEST_WAIT_S) if found else 0
 
 
-async def awaited(before: IntegrationState, organization_id: UUID, seconds: int, here: Doorway) -> IntegrationState:
+async def awaited(
+    before: IntegrationState, organization_id: UUID, seconds: int, here: Doorway
+) -> IntegrationState:
     """Return a number's state as soon as there is a code, a connection or an error, newer than `before`."""
     until = time.monotonic() + seconds
     async with here.changes.of(organization_id) as changes:
         while True:
             found = await expected(before.integration_id, organization_id, here)
             news = found.status_at != before.status_at or found.error_at != before.error_at
-            if found.status == "connected" or numbers.has_fresh_code(found) or (found.status == "error" and news):
+            if (
+                found.status == "connected"
+                or numbers.has_fresh_code(found)
+                or (found.status == "error" and news)
+            ):
                 return found
             left_s = until - time.monotonic()
             if left_s <= 0 or changes.closing:
@@ -51,4 +57,6 @@ async def expected(integration_id: UUID, organization_id: UUID, here: Doorway) -
     try:
         return await numbers.one(integration_id, organization_id, here)
     except NotFoundError:
-        return IntegrationState(status="starting", integration_id=integration_id, **numbers.told("starting"))
+        return IntegrationState(
+            status="starting", integration_id=integration_id, **numbers.told("starting")
+        )

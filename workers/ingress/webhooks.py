@@ -39,7 +39,9 @@ class MalformedError(ValueError):
 
 def is_meant(scope: Scope) -> bool:
     """Return whether a request is for this door."""
-    return scope["type"] == "http" and (scope["path"].startswith(f"{PATH}/") or scope["path"] in OLD_PATHS)
+    return scope["type"] == "http" and (
+        scope["path"].startswith(f"{PATH}/") or scope["path"] in OLD_PATHS
+    )
 
 
 async def serve(scope: Scope, receive: Receive, send: Send, here: Doorway) -> None:
@@ -61,18 +63,26 @@ async def _answer(scope: Scope, receive: Receive, here: Doorway) -> Response:
     if not known:
         return problem(HTTPStatus.NOT_FOUND, "not_found", "no such webhook")
     if scope["method"] != "POST":
-        return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "events are posted", Allow="POST")
+        return problem(
+            HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "events are posted", Allow="POST"
+        )
     try:
         accepted = await _accept(account, scope, receive, here)
     except StalledError:
-        return problem(HTTPStatus.REQUEST_TIMEOUT, "stalled", "the body did not come", Connection="close")
+        return problem(
+            HTTPStatus.REQUEST_TIMEOUT, "stalled", "the body did not come", Connection="close"
+        )
     except TooLargeError as error:
-        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", str(error), Connection="close")
+        return problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", str(error), Connection="close"
+        )
     except MalformedError as error:
         log.warning("webhook.malformed", account=account, error=str(error))
         with suppress(redis.RedisError):
             await here.redis.hincrby(intake.ODD_EVENTS, intake.MALFORMED, 1)
-        return problem(HTTPStatus.BAD_REQUEST, "malformed", f"this is no event in JSON: {error}"[:300])
+        return problem(
+            HTTPStatus.BAD_REQUEST, "malformed", f"this is no event in JSON: {error}"[:300]
+        )
     return Response(b'{"ok":true,"events":%d}' % accepted, media_type="application/json")
 
 
@@ -87,7 +97,9 @@ def _opened(scope: Scope, here: Doorway) -> tuple[bool, str | None]:
         return access.webhook_key_fits(account, key, here.keys.secrets), account
     query, secret = QueryParams(scope["query_string"]), here.door.wpp_webhook_secret
     given = Headers(scope=scope).get("x-webhook-secret") or query.get("secret") or ""
-    if secret is None or not hmac.compare_digest(given.encode(), secret.get_secret_value().encode()):
+    if secret is None or not hmac.compare_digest(
+        given.encode(), secret.get_secret_value().encode()
+    ):
         return False, None
     return True, query.get("account") or None
 
@@ -115,12 +127,17 @@ def _items(account: str | None, body: bytes | bytearray, rest_limit: int) -> lis
         if len(rest) > rest_limit:
             raise TooLargeError(rest_limit, " beside its files")
         large = len(rest) > LARGE
-        return [_item(account, payload, texts, large=large) for payload in inbound.split(json.loads(rest))]
+        return [
+            _item(account, payload, texts, large=large)
+            for payload in inbound.split(json.loads(rest))
+        ]
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error) or type(error).__name__) from None
 
 
-def _item(account: str | None, payload: dict[str, Any], texts: dict[str, bytes], *, large: bool) -> Item:
+def _item(
+    account: str | None, payload: dict[str, Any], texts: dict[str, bytes], *, large: bool
+) -> Item:
     """Return an event. `large`: perhaps too large for a queue, so that the whole of it has to wait beside it."""
     account = account or inbound.claimed_account(payload)
     if not account:
@@ -130,6 +147,8 @@ def _item(account: str | None, payload: dict[str, Any], texts: dict[str, bytes],
     beside = {digest: texts[digest] for digest in blobs.mentioned(payload, texts)} if texts else {}
     whole = json.dumps(payload, separators=(",", ":")).encode() if large else b""
     digest = hashlib.sha256(whole).hexdigest() if len(whole) > LARGE else None
-    append = intake.webhook(account, payload, arrival.identity, arrival.conversation, tuple(beside), digest)
+    append = intake.webhook(
+        account, payload, arrival.identity, arrival.conversation, tuple(beside), digest
+    )
     earlier = intake.event_id(account, arrival.earlier) if arrival.earlier else None
     return Item(append, beside | ({digest: whole} if digest else {}), earlier)

@@ -35,13 +35,17 @@ class Wish:
     again: bool = False
 
 
-async def remembered(organization_id: UUID, key: str | None, asked: Mapping[str, Any], here: Doorway) -> Wish | None:
+async def remembered(
+    organization_id: UUID, key: str | None, asked: Mapping[str, Any], here: Doorway
+) -> Wish | None:
     """Return what an idempotency key stood for the first time; raises as `keys.bound` does."""
     found = await keys.bound(organization_id, key, asked, here)
     return _read(found) if found else None
 
 
-async def remember(organization_id: UUID, key: str | None, asked: Mapping[str, Any], wish: Wish, here: Doorway) -> Wish:
+async def remember(
+    organization_id: UUID, key: str | None, asked: Mapping[str, Any], wish: Wish, here: Doorway
+) -> Wish:
     """Bind an idempotency key to a wish; whoever was first decides. Raises as `keys.bound` does."""
     told = {"integration": str(wish.integration_id), "action": wish.action}
     if wish.event_id:

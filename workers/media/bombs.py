@@ -42,7 +42,11 @@ def check_archive(file: IO[bytes]) -> list[str]:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error):
         return []
     unfolded = sum(member.file_size for member in members)
-    if len(members) > MOST_MEMBERS or unfolded > MOST_UNFOLDED or unfolded > MOST_RATIO * max(size, 4096):
+    if (
+        len(members) > MOST_MEMBERS
+        or unfolded > MOST_UNFOLDED
+        or unfolded > MOST_RATIO * max(size, 4096)
+    ):
         raise UnfitError(Reason.BOMB, f"it is an archive that unfolds to {unfolded} bytes")
     return [member.filename for member in members]
 

@@ -23,7 +23,11 @@ MOST_HOPS = 4
 ANY = "*"
 """In place of a host: every one that is public."""
 MAY_COME_BACK = {408, 425, 429}
-EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")))
+EMBEDDING = tuple(
+    map(
+        ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")
+    )
+)
 """IPv6 networks whose addresses hold an IPv4 one, which may be any: NAT64, Teredo, 6to4, the mapped and compatible."""
 SPECIAL = ipaddress.IPv4Network("192.0.0.0/24")
 """Protocol assignments, of which older versions of Python know a part only; a cloud keeps its metadata there."""
@@ -41,12 +45,19 @@ class Fetcher:
     `resolve(host, port)` returns the addresses of a name; it is given by tests only.
     """
 
-    def __init__(self, settings: MediaSettings, platform_url: str, resolve: Resolve | None = None) -> None:
+    def __init__(
+        self, settings: MediaSettings, platform_url: str, resolve: Resolve | None = None
+    ) -> None:
         self._hosts, self._private = settings.wpp_media_hosts, settings.wpp_media_private_hosts
         self._platform, self._ports = _place_of(httpx.URL(platform_url)), {80, 443}
         backend = PublicBackend(resolve or _resolver(), self._is_private)
         headers = {"Accept-Encoding": "identity", "User-Agent": "wpp-pipeline"}
-        self._http = httpx.Client(transport=_Transport(backend), headers=headers, timeout=None, trust_env=False)  # noqa: S113 - the deadline
+        self._http = httpx.Client(
+            transport=_Transport(backend),
+            headers=headers,
+            timeout=None,
+            trust_env=False,
+        )
 
     def close(self) -> None:
         self._http.close()
@@ -130,7 +141,9 @@ class PublicBackend(httpcore.NetworkBackend):
         last: Exception = httpcore.ConnectError("the name has no address")
         for address in found[:4]:
             try:
-                return self._inner.connect_tcp(address, port, CONNECT_S, local_address, socket_options)
+                return self._inner.connect_tcp(
+                    address, port, CONNECT_S, local_address, socket_options
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 last = error
         raise last
@@ -158,12 +171,16 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(parsed, ipaddress.IPv6Address) and (
-        parsed.ipv4_mapped or parsed.is_site_local or any(parsed in network for network in EMBEDDING)
+        parsed.ipv4_mapped
+        or parsed.is_site_local
+        or any(parsed in network for network in EMBEDDING)
     ):
         return False
     if isinstance(parsed, ipaddress.IPv4Address) and parsed in SPECIAL:
         return False
-    return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified)
+    return parsed.is_global and not (
+        parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified
+    )
 
 
 def _place_of(url: httpx.URL) -> tuple[str, int]:
@@ -173,7 +190,8 @@ def _place_of(url: httpx.URL) -> tuple[str, int]:
 
 def _named(host: str, port: int, names: tuple[str, ...]) -> bool:
     return any(
-        name in {host, f"{host}:{port}", f"[{host}]:{port}"} or (name.startswith(".") and f".{host}".endswith(name))
+        name in {host, f"{host}:{port}", f"[{host}]:{port}"}
+        or (name.startswith(".") and f".{host}".endswith(name))
         for name in names
     )
 

@@ -37,14 +37,20 @@ def handle(claim: Claim, here: Services, files: Files) -> Verdict:
     """Bring one file into Supabase."""
     event = MediaEvent.model_validate_json(claim.body)
     route = here.directory.of_account(event.account)
-    organization_id = route.organization_id if route else here.database.organization_of_account(event.account)
+    organization_id = (
+        route.organization_id if route else here.database.organization_of_account(event.account)
+    )
     if organization_id is None:
         return _later(claim, "no integration has this account yet")
     try:
         with held(claim, here.lanes) as lease, tempfile.TemporaryFile(prefix="wpp-media-") as file:
             patient = claim.attempts < PATIENCE
-            size, kind = collect(event, file, lease, here, files, patient=patient, connected=bool(route))
-            kept = _kept(event, _path(organization_id, event, file, kind), (file, size, kind), lease, files)
+            size, kind = collect(
+                event, file, lease, here, files, patient=patient, connected=bool(route)
+            )
+            kept = _kept(
+                event, _path(organization_id, event, file, kind), (file, size, kind), lease, files
+            )
     except UnfitError as error:
         log.info("media.refused", message_id=str(event.message.id), reason=error.reason)
         kept = _refused(event, error.reason, str(error))

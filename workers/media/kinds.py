@@ -29,7 +29,10 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"MM\x00*", Kind("image/tiff", "tif")),
     (b"OggS", Kind("audio/ogg", "ogg")),
     (b"ID3", Kind("audio/mpeg", "mp3")),
-    *((bytes((0xFF, second)), Kind("audio/mpeg", "mp3")) for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)),
+    *(
+        (bytes((0xFF, second)), Kind("audio/mpeg", "mp3"))
+        for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)
+    ),
     *((bytes((0xFF, second)), Kind("audio/aac", "aac")) for second in (0xF1, 0xF9)),
     (b"#!AMR", Kind("audio/amr", "amr")),
     (b"fLaC", Kind("audio/flac", "flac")),
@@ -57,23 +60,40 @@ _OLD_OFFICE = {
     "ppt": Kind("application/vnd.ms-powerpoint", "ppt"),
 }
 _OFFICE = {
-    "word/": Kind("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"),
+    "word/": Kind(
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"
+    ),
     "xl/": Kind("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
-    "ppt/": Kind("application/vnd.openxmlformats-officedocument.presentationml.presentation", "pptx"),
+    "ppt/": Kind(
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation", "pptx"
+    ),
 }
-_TEXT = {"csv": Kind("text/csv", "csv"), "vcf": Kind("text/vcard", "vcf"), "txt": Kind("text/plain", "txt")}
+_TEXT = {
+    "csv": Kind("text/csv", "csv"),
+    "vcf": Kind("text/vcard", "vcf"),
+    "txt": Kind("text/plain", "txt"),
+}
 UNKNOWN = "application/octet-stream"
 
 _PROGRAMS = (b"MZ", b"\x7fELF", b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe",
              b"\xca\xfe\xba\xbe", b"dex\n", b"#!", b"L\x00\x00\x00\x01\x14\x02\x00")  # fmt: skip
 _PROGRAM_MEMBERS = frozenset({"AndroidManifest.xml", "classes.dex", "META-INF/MANIFEST.MF"})
-_SAME = {"jpeg": "jpg", "opus": "ogg", "oga": "ogg", "mpga": "mp3", "m4v": "mp4", "tiff": "tif", "mkv": "webm"}
+_SAME = {
+    "jpeg": "jpg",
+    "opus": "ogg",
+    "oga": "ogg",
+    "mpga": "mp3",
+    "m4v": "mp4",
+    "tiff": "tif",
+    "mkv": "webm",
+}
 _ACTIVE_NAMES = (
     " html htm xhtml shtml mht mhtml hta svg svgz xml xsl xslt js mjs vbs vbe wsf wsh jse ps1 psm1 bat cmd com exe scr "
     "pif msi msp dll cpl jar apk app dmg pkg deb rpm sh bash php phtml asp aspx jsp cgi lnk url reg swf "
 )
 _ACTIVE_TEXT = re.compile(
-    rb"<(!doctype\s+html|html|head|body|script|iframe|svg|object|embed|img|\w+:svg)\b", re.IGNORECASE
+    rb"<(!doctype\s+html|html|head|body|script|iframe|svg|object|embed|img|\w+:svg)\b",
+    re.IGNORECASE,
 )
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!|[a-z])", re.IGNORECASE)
 _FAMILIES = {
@@ -119,7 +139,9 @@ def named(name: str, kind: Kind) -> str:
 def _sniffed(head: bytes, told: str) -> Kind | None:
     if head[:4] == b"RIFF":
         riff = {b"WEBP": Kind("image/webp", "webp"), b"WAVE": Kind("audio/wav", "wav")}
-        return riff.get(head[8:12], Kind("video/x-msvideo", "avi") if head[8:11] == b"AVI" else None)
+        return riff.get(
+            head[8:12], Kind("video/x-msvideo", "avi") if head[8:11] == b"AVI" else None
+        )
     if head[4:8] == b"ftyp":
         return _of_brand(head[8:12], told)
     if head[:2] == b"BM" and head[6:10] != b"\x00\x00\x00\x00":
@@ -147,7 +169,14 @@ def _refined(file: IO[bytes], kind: Kind, hint: str) -> Kind:
     names = bombs.check_archive(file) if kind.extension == "zip" else []
     if _PROGRAM_MEMBERS.intersection(names):
         raise UnfitError(Reason.HOSTILE, "it is a program in an archive")
-    office = next((found for start, found in _OFFICE.items() if any(name.startswith(start) for name in names)), None)
+    office = next(
+        (
+            found
+            for start, found in _OFFICE.items()
+            if any(name.startswith(start) for name in names)
+        ),
+        None,
+    )
     return office or _OLD_OFFICE.get(hint) or Kind(kind.mime, hint or kind.extension)
 
 
@@ -162,7 +191,11 @@ def _unnamed(head: bytes, hint: str) -> Kind:
 
 
 def _is_active(head: bytes) -> bool:
-    text = head.decode("utf-16", errors="ignore").encode() if head[:2] in (b"\xff\xfe", b"\xfe\xff") else head
+    text = (
+        head.decode("utf-16", errors="ignore").encode()
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff")
+        else head
+    )
     return bool(_MARKUP.match(text) and _ACTIVE_TEXT.search(text))
 
 

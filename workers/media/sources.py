@@ -61,7 +61,14 @@ def own_files() -> Files:
 
 
 def collect(  # noqa: PLR0913 - one file on its way
-    event: MediaEvent, file: IO[bytes], lease: Lease, here: Services, files: Files, *, patient: bool, connected: bool
+    event: MediaEvent,
+    file: IO[bytes],
+    lease: Lease,
+    here: Services,
+    files: Files,
+    *,
+    patient: bool,
+    connected: bool,
 ) -> tuple[int, Kind]:
     """Write the file from the first place that has it; return its size in bytes and what it is.
 

@@ -46,7 +46,9 @@ class Receiver:
         if scope["type"] != "http":
             return
         self.bodies.append(await Request(scope, receive).json())
-        answer: Response = JSONResponse({"ok": True}, self.statuses.pop(0) if self.statuses else 200)
+        answer: Response = JSONResponse(
+            {"ok": True}, self.statuses.pop(0) if self.statuses else 200
+        )
         await answer(scope, receive, send)
 
     @property
@@ -79,7 +81,9 @@ class Number:
     def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
         """Ask with the account's token, fetched once."""
         if not self.token:
-            self.token = self.http.post("/auth/token", json={"apiKey": self.api_key}).json()["token"]
+            self.token = self.http.post("/auth/token", json={"apiKey": self.api_key}).json()[
+                "token"
+            ]
         headers = {"Authorization": f"Bearer {self.token}"}
         return self.http.request(method, path, headers=headers, json=body or None)
 

@@ -5,14 +5,25 @@ import time
 import jwt
 import pytest
 
-from tests.sandbox.platform.conftest import SECRET, Number, Platform, PlatformFactory, Receiver, until
+from tests.sandbox.platform.conftest import (
+    SECRET,
+    Number,
+    Platform,
+    PlatformFactory,
+    Receiver,
+    until,
+)
 
 CREATE = "/api/integrations/wpp/create"
 
 
 def test_one_organization_has_one_key_and_one_session(platform: Platform) -> None:
     """The same organizationId gets the same key however often it asks; another one gets its own."""
-    first, again, other = platform.number(), platform.number(), platform.number("org-1__wpp__1a2b3c4d")
+    first, again, other = (
+        platform.number(),
+        platform.number(),
+        platform.number("org-1__wpp__1a2b3c4d"),
+    )
     assert (first.session, first.api_key) == (again.session, again.api_key)
     assert other.api_key != first.api_key
     assert [first.session, other.session] == ["0000000000001", "0000000000002"]
@@ -20,7 +31,9 @@ def test_one_organization_has_one_key_and_one_session(platform: Platform) -> Non
 
 
 def test_create_wants_the_secret_and_an_organization(platform: Platform) -> None:
-    wrong = platform.http.post(CREATE, headers={"Authorization": "Bearer wrong"}, json={"organizationId": "org-1"})
+    wrong = platform.http.post(
+        CREATE, headers={"Authorization": "Bearer wrong"}, json={"organizationId": "org-1"}
+    )
     assert (wrong.status_code, wrong.json()) == (401, {"error": "Invalid token"})
     empty = platform.http.post(CREATE, headers={"Authorization": f"bearer {SECRET}"}, json={})
     assert (empty.status_code, empty.json()) == (400, {"error": "organizationId is required"})
@@ -55,7 +68,9 @@ def test_an_expired_token_is_refused(start_platform: PlatformFactory) -> None:
     assert answer.json() == {"error": "Invalid token"}
 
 
-@pytest.mark.parametrize("token", ["rubbish", jwt.encode({"sub": "0000000000001", "exp": 9e9}, "s" * 32)])
+@pytest.mark.parametrize(
+    "token", ["rubbish", jwt.encode({"sub": "0000000000001", "exp": 9e9}, "s" * 32)]
+)
 def test_a_token_of_somebody_else_is_refused(platform: Platform, token: str) -> None:
     number = platform.number()
     number.token = token
@@ -77,7 +92,9 @@ def test_a_token_opens_its_own_account_only(platform: Platform) -> None:
         other.ask("POST", f"/internal/session/{number.session}/webhook", url="http://evil.example"),
         other.ask("POST", f"/internal/session/{number.session}/stop"),
         other.ask("POST", "/api/messages/text", account=number.session, to="79990001122", text="x"),
-        other.ask("POST", "/api/messages/text", account=[number.session], to="79990001122", text="x"),
+        other.ask(
+            "POST", "/api/messages/text", account=[number.session], to="79990001122", text="x"
+        ),
     ]
     assert {answer.status_code for answer in answers} == {403}
 
@@ -94,7 +111,9 @@ def test_starting_leads_over_a_qr_code_to_connected(start_platform: PlatformFact
     assert (number.status(), number.qr()) == ("connected", None)
 
 
-def test_qr_codes_rotate_and_end_offline(start_platform: PlatformFactory, receiver: Receiver) -> None:
+def test_qr_codes_rotate_and_end_offline(
+    start_platform: PlatformFactory, receiver: Receiver
+) -> None:
     """Each code is announced once; after the last one the account gives up, and can be started again."""
     number = start_platform(qr_period_s=0.05, qr_limit=3).number()
     number.register(receiver.url)
@@ -142,7 +161,9 @@ def test_a_phone_back_on_the_network_needs_no_scan(number: Number, receiver: Rec
     assert receiver.types == ["offline", "connected"]
 
 
-@pytest.mark.parametrize("path", ["/api/webhooks/1", "/auth/keys", "/api/messages", "/api/messages/video"])
+@pytest.mark.parametrize(
+    "path", ["/api/webhooks/1", "/auth/keys", "/api/messages", "/api/messages/video"]
+)
 def test_unknown_routes_answer_like_express(platform: Platform, path: str) -> None:
     answer = platform.http.post(path, json={})
     assert answer.status_code == 404

@@ -94,7 +94,9 @@ def test_the_same_seed_brings_the_same_faults(platform: Platform, number: Number
     assert set(first) == {200, 429, 500}
 
 
-def test_mute_accepts_and_tells_nobody(platform: Platform, number: Number, receiver: Receiver) -> None:
+def test_mute_accepts_and_tells_nobody(
+    platform: Platform, number: Number, receiver: Receiver
+) -> None:
     platform.faults(mute=True)
     number.send()
     until(lambda: platform.ledger()["messages"][0]["status"] == "read")
@@ -121,7 +123,9 @@ def test_webhooks_out_of_order(platform: Platform, number: Number, receiver: Rec
     assert sent != tasks
 
 
-def test_a_revoked_key_and_its_tokens_are_refused_until_created_again(platform: Platform, number: Number) -> None:
+def test_a_revoked_key_and_its_tokens_are_refused_until_created_again(
+    platform: Platform, number: Number
+) -> None:
     platform.faults(revoked_keys=[number.session])
     assert number.send().status_code == 401
     assert platform.http.post("/auth/token", json={"apiKey": number.api_key}).status_code == 403
@@ -141,7 +145,9 @@ def test_a_new_key_is_refused_at_first(platform: Platform) -> None:
     until(lambda: platform.http.post("/auth/token", json=ask).is_success)
 
 
-def test_recipients_that_cannot_be_reached(platform: Platform, number: Number, receiver: Receiver) -> None:
+def test_recipients_that_cannot_be_reached(
+    platform: Platform, number: Number, receiver: Receiver
+) -> None:
     platform.faults(refused_recipients=["79990001122"], dead_recipients=["79990001133"])
     assert number.send(to="79990001122").json()["status"] == "error"
     assert number.send(to="79990001133").json()["status"] == "queued"
@@ -150,9 +156,17 @@ def test_recipients_that_cannot_be_reached(platform: Platform, number: Number, r
 
 @pytest.mark.parametrize(
     "plan",
-    [{"rate_492": 1}, {"rate_429": 2}, {"rate_429": 0.6, "drop_after": 0.6}, {"paths": "("}, {"slow": 1}],
+    [
+        {"rate_492": 1},
+        {"rate_429": 2},
+        {"rate_429": 0.6, "drop_after": 0.6},
+        {"paths": "("},
+        {"slow": 1},
+    ],
 )
-def test_a_plan_that_makes_no_sense_is_refused_and_changes_nothing(platform: Platform, plan: dict[str, Any]) -> None:
+def test_a_plan_that_makes_no_sense_is_refused_and_changes_nothing(
+    platform: Platform, plan: dict[str, Any]
+) -> None:
     before = platform.http.get("/admin/faults").json()
     assert platform.http.post("/admin/faults", json=plan).status_code == 422
     assert platform.http.get("/admin/faults").json() == before

@@ -15,8 +15,25 @@ from tests.sandbox.platform.conftest import SECRET, Number, until
 @contextmanager
 def running(folder: Path, port: int) -> Iterator[Process]:
     """Run it with options on the command line, its state in `folder`."""
-    options = ["--port", str(port), "--state", str(folder / "state"), "--secret", SECRET, "--starting-s", "0"]
-    command = (sys.executable, "-m", "sandbox.platform", *options, "--sent-s", "0", "--no-expires-in")
+    options = [
+        "--port",
+        str(port),
+        "--state",
+        str(folder / "state"),
+        "--secret",
+        SECRET,
+        "--starting-s",
+        "0",
+    ]
+    command = (
+        sys.executable,
+        "-m",
+        "sandbox.platform",
+        *options,
+        "--sent-s",
+        "0",
+        "--no-expires-in",
+    )
     process = Process(Program("platform", command, folder / "platform.log", port))
     try:
         process.wait_until(serves(f"http://127.0.0.1:{port}/health"), within_s=20)
@@ -37,7 +54,9 @@ def test_a_killed_platform_has_what_it_answered(tmp_path: Path) -> None:
             assert number.status() == "connected"
             messages = http.get("/admin/ledger").json()["messages"]
             assert [message["taskId"] for message in messages] == tasks
-            assert set(http.post("/auth/token", json={"apiKey": number.api_key}).json()) == {"token"}
+            assert set(http.post("/auth/token", json={"apiKey": number.api_key}).json()) == {
+                "token"
+            }
             process.stop()
             until(lambda: not process.alive)
     assert (tmp_path / "platform.log").read_text() == ""

@@ -8,10 +8,18 @@ from tests.sandbox.platform.conftest import Number, Platform, PlatformFactory, R
 
 SENDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("text", {"type": "text", "text": "Hi", "priority": "high"}, {"text": "Hi", "media": None}),
-    ("image", {"type": "image", "url": "https://a.example/i.png", "caption": "Look"}, {"text": "Look"}),
+    (
+        "image",
+        {"type": "image", "url": "https://a.example/i.png", "caption": "Look"},
+        {"text": "Look"},
+    ),
     ("image", {"type": "image", "url": "https://a.example/i.png", "caption": ""}, {"text": ""}),
     ("file", {"url": "https://a.example/a.pdf", "filename": "a.pdf"}, {"type": "file"}),
-    ("location", {"lat": 55.75, "lng": 37.61, "name": "Here"}, {"media": {"lat": 55.75, "lng": 37.61, "name": "Here"}}),
+    (
+        "location",
+        {"lat": 55.75, "lng": 37.61, "name": "Here"},
+        {"media": {"lat": 55.75, "lng": 37.61, "name": "Here"}},
+    ),
 ]
 
 
@@ -23,7 +31,12 @@ def test_every_kind_is_queued_under_a_task_id(
     answer = number.ask("POST", f"/api/messages/{kind}", to="79990001122", **body)
     assert answer.json()["status"] == "queued"
     (message,) = platform.ledger()["messages"]
-    expected = {"taskId": answer.json()["taskId"], "session": number.session, "to": "79990001122", **kept}
+    expected = {
+        "taskId": answer.json()["taskId"],
+        "session": number.session,
+        "to": "79990001122",
+        **kept,
+    }
     assert expected.items() <= message.items()
 
 
@@ -43,7 +56,9 @@ def test_a_plus_before_the_number_is_the_same_number(platform: Platform, number:
         ("location", {"to": "79990001122", "lat": 1}, "lng"),
     ],
 )
-def test_what_is_missing_is_named(number: Number, kind: str, body: dict[str, Any], named: str) -> None:
+def test_what_is_missing_is_named(
+    number: Number, kind: str, body: dict[str, Any], named: str
+) -> None:
     answer = number.ask("POST", f"/api/messages/{kind}", **body)
     assert answer.status_code == 400
     assert named in answer.json()["error"]
@@ -58,7 +73,9 @@ def test_an_account_that_is_not_connected_answers_with_an_error(platform: Platfo
     assert platform.ledger()["messages"] == []
 
 
-def test_a_message_is_sent_delivered_and_read(platform: Platform, number: Number, receiver: Receiver) -> None:
+def test_a_message_is_sent_delivered_and_read(
+    platform: Platform, number: Number, receiver: Receiver
+) -> None:
     """message.sent comes in an envelope, what follows comes flat, all with the taskId."""
     task_id = number.send().json()["taskId"]
     sent, delivered, read = receiver.wait(3)
@@ -70,15 +87,21 @@ def test_a_message_is_sent_delivered_and_read(platform: Platform, number: Number
     assert platform.ledger()["messages"][0]["status"] == "read"
 
 
-def test_messages_leave_in_the_order_they_came(platform: Platform, number: Number, receiver: Receiver) -> None:
+def test_messages_leave_in_the_order_they_came(
+    platform: Platform, number: Number, receiver: Receiver
+) -> None:
     tasks = [number.send(str(index)).json()["taskId"] for index in range(20)]
     receiver.wait(60)
     sent = [body["data"]["taskId"] for body in receiver.bodies if body["type"] == "message.sent"]
     assert sent == tasks
-    assert [message["text"] for message in platform.ledger()["messages"]] == [str(index) for index in range(20)]
+    assert [message["text"] for message in platform.ledger()["messages"]] == [
+        str(index) for index in range(20)
+    ]
 
 
-def test_a_message_is_taken_back_once(platform: Platform, number: Number, receiver: Receiver) -> None:
+def test_a_message_is_taken_back_once(
+    platform: Platform, number: Number, receiver: Receiver
+) -> None:
     """DELETE wants the taskId; a second time, and for another account, the message is not found."""
     task_id = number.send().json()["taskId"]
     receiver.wait(3)
@@ -89,7 +112,9 @@ def test_a_message_is_taken_back_once(platform: Platform, number: Number, receiv
     assert receiver.wait(4)[-1]["status"] == "deleted"
 
 
-def test_a_message_taken_back_in_the_queue_never_leaves(start_platform: PlatformFactory, receiver: Receiver) -> None:
+def test_a_message_taken_back_in_the_queue_never_leaves(
+    start_platform: PlatformFactory, receiver: Receiver
+) -> None:
     number = start_platform(sent_s=0.1).number().connect()
     number.register(receiver.url)
     number.ask("DELETE", f"/api/messages/{number.send('first').json()['taskId']}")
@@ -109,12 +134,17 @@ def test_a_reaction_wants_the_whatsapp_id(platform: Platform, number: Number) ->
     react = {"to": "+79990001122", "emoji": "👍"}
     refused = number.ask("POST", "/api/messages/react", **react, waMessageId=sent)
     assert refused.json() == {"status": "error", "message": "Message not found"}
-    assert number.ask("POST", "/api/messages/react", **react, waMessageId=received).json()["status"] == "sent"
+    assert (
+        number.ask("POST", "/api/messages/react", **react, waMessageId=received).json()["status"]
+        == "sent"
+    )
     messages = platform.http.get(f"/phone/{number.session}/messages").json()["messages"]
     assert [message["reaction"] for message in messages] == [None, "👍"]
 
 
-def test_a_message_whose_phone_is_gone_is_dead(start_platform: PlatformFactory, receiver: Receiver) -> None:
+def test_a_message_whose_phone_is_gone_is_dead(
+    start_platform: PlatformFactory, receiver: Receiver
+) -> None:
     number = start_platform(sent_s=0.1).number().connect()
     task_id = number.send().json()["taskId"]
     number.phone("unlink")
@@ -143,9 +173,24 @@ def test_a_customer_writes(number: Number, receiver: Receiver) -> None:
     ("sent", "kind", "text", "mimetype"),
     [
         ({"image": True, "text": "my homework"}, "image", "[Image] my homework", "image/png"),
-        ({"media": {"mimetype": "audio/ogg; codecs=opus", "base64": "T2dnUw=="}}, "ptt", "[Ptt]", "audio/ogg"),
-        ({"media": {"mimetype": "application/pdf", "base64": "JVBERg=="}}, "document", "[Document]", "application/"),
-        ({"media": {"mimetype": "image/webp", "base64": "UklG"}, "type": "sticker"}, "sticker", "[Sticker]", "image/"),
+        (
+            {"media": {"mimetype": "audio/ogg; codecs=opus", "base64": "T2dnUw=="}},
+            "ptt",
+            "[Ptt]",
+            "audio/ogg",
+        ),
+        (
+            {"media": {"mimetype": "application/pdf", "base64": "JVBERg=="}},
+            "document",
+            "[Document]",
+            "application/",
+        ),
+        (
+            {"media": {"mimetype": "image/webp", "base64": "UklG"}, "type": "sticker"},
+            "sticker",
+            "[Sticker]",
+            "image/",
+        ),
     ],
 )
 def test_a_customer_sends_media(
@@ -164,10 +209,16 @@ def test_a_customer_sends_media(
 def test_an_answer_on_the_phone_is_echoed(number: Number, receiver: Receiver) -> None:
     number.phone("echo", to="79990001122", text="Answered from the phone")
     (body,) = receiver.wait(1)
-    assert (body["fromMe"], body["from"], body["text"]) == (True, "+79990001122", "Answered from the phone")
+    assert (body["fromMe"], body["from"], body["text"]) == (
+        True,
+        "+79990001122",
+        "Answered from the phone",
+    )
 
 
-def test_an_echo_may_name_its_own_number(start_platform: PlatformFactory, receiver: Receiver) -> None:
+def test_an_echo_may_name_its_own_number(
+    start_platform: PlatformFactory, receiver: Receiver
+) -> None:
     number = start_platform(echo_from="own").number().connect()
     number.register(receiver.url)
     number.phone("echo", to="79990001122", text="Hi")
@@ -178,7 +229,10 @@ def test_an_echo_may_name_its_own_number(start_platform: PlatformFactory, receiv
 def test_what_a_phone_cannot_take(platform: Platform, number: Number) -> None:
     assert number.phone("messages", **{"from": "79990001122"}).status_code == 400
     assert number.phone("messages", **{"from": "me"}, text="x").status_code == 400
-    assert number.phone("messages", **{"from": "79990001122"}, text="x", type="poll").status_code == 400
+    assert (
+        number.phone("messages", **{"from": "79990001122"}, text="x", type="poll").status_code
+        == 400
+    )
     assert number.phone("messages", **{"from": "79990001122"}, media="x").status_code == 400
     unlinked = platform.number("org-2").phone("messages", **{"from": "79990001122"}, text="x")
     assert unlinked.status_code == 409

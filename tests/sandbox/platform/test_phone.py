@@ -18,7 +18,9 @@ def test_the_first_page_lists_the_phones(person: httpx.Client, number: Number) -
     assert "connected" in page
 
 
-def test_a_person_scans_the_qr_code_and_is_connected(platform: Platform, person: httpx.Client) -> None:
+def test_a_person_scans_the_qr_code_and_is_connected(
+    platform: Platform, person: httpx.Client
+) -> None:
     number = platform.number()
     assert "waits to be started" in person.get(f"/phone/{number.session}").text
     number.start()
@@ -31,7 +33,9 @@ def test_a_person_scans_the_qr_code_and_is_connected(platform: Platform, person:
     assert number.status() == "connected"
 
 
-def test_a_person_writes_as_a_customer_and_answers(person: httpx.Client, number: Number, receiver: Receiver) -> None:
+def test_a_person_writes_as_a_customer_and_answers(
+    person: httpx.Client, number: Number, receiver: Receiver
+) -> None:
     """Each form leads back to the conversation, and both messages are webhooks."""
     path = f"/phone/{number.session}"
     form = {"from": "+7 999 000-11-22", "name": "Ann", "text": "Hello", "image": "1"}
@@ -39,7 +43,10 @@ def test_a_person_writes_as_a_customer_and_answers(person: httpx.Client, number:
     assert page.url.query == b"peer=79990001122"
     assert "Ann" in page.text
     assert "data:image/png;base64," in page.text
-    assert "Answered" in person.post(f"{path}/echo", data={"to": "79990001122", "text": "Answered"}).text
+    assert (
+        "Answered"
+        in person.post(f"{path}/echo", data={"to": "79990001122", "text": "Answered"}).text
+    )
     assert [body["type"] for body in receiver.wait(2)] == ["image", "chat"]
 
 
@@ -61,7 +68,9 @@ def test_the_page_shows_what_was_sent_and_how_far_it_got(
         ("location", {"lat": 1.5, "lng": 2.5}, "📍 1.5, 2.5"),
     ],
 )
-def test_media_is_shown(person: httpx.Client, number: Number, kind: str, body: dict[str, str], shown: str) -> None:
+def test_media_is_shown(
+    person: httpx.Client, number: Number, kind: str, body: dict[str, str], shown: str
+) -> None:
     number.ask("POST", f"/api/messages/{kind}", to="79990001122", **body)
     page = person.get(f"/phone/{number.session}?peer=79990001122").text
     assert shown in page

@@ -13,14 +13,20 @@ def test_everything_in_envelopes(start_platform: PlatformFactory, receiver: Rece
     sent, delivered, _read = receiver.wait(3)
     number.phone("messages", **{"from": "79990001122"}, text="Hi")
     incoming = receiver.wait(4)[3]
-    assert {body["type"] for body in receiver.bodies} == {"message.sent", "message.status", "message.incoming"}
+    assert {body["type"] for body in receiver.bodies} == {
+        "message.sent",
+        "message.status",
+        "message.incoming",
+    }
     assert delivered["data"] == sent["data"] | {"status": "delivered"}
     assert incoming["data"]["from"] == "79990001122"
     assert len({body["id"] for body in receiver.bodies}) == 4
 
 
 def test_everything_flat(start_platform: PlatformFactory, receiver: Receiver) -> None:
-    number = start_platform(webhook_shape="flat", delivery_id="waMessageId", sent_wa_id=True).number()
+    number = start_platform(
+        webhook_shape="flat", delivery_id="waMessageId", sent_wa_id=True
+    ).number()
     number.register(receiver.url)
     number.connect()
     number.send()
@@ -30,7 +36,9 @@ def test_everything_flat(start_platform: PlatformFactory, receiver: Receiver) ->
     assert delivered["messageId"] == sent["waMessageId"]
 
 
-def test_incoming_messages_may_have_no_id(start_platform: PlatformFactory, receiver: Receiver) -> None:
+def test_incoming_messages_may_have_no_id(
+    start_platform: PlatformFactory, receiver: Receiver
+) -> None:
     number = start_platform(incoming_ids=False).number().connect()
     number.register(receiver.url)
     number.phone("messages", **{"from": "79990001122"}, text="Hi")
@@ -47,7 +55,9 @@ def test_a_refused_webhook_comes_again_and_the_next_ones_wait(
     assert platform.ledger()["webhooks"]["message.sent"] == {"500": 1, "503": 1, "200": 1}
 
 
-def test_a_webhook_nobody_takes_is_given_up(start_platform: PlatformFactory, receiver: Receiver) -> None:
+def test_a_webhook_nobody_takes_is_given_up(
+    start_platform: PlatformFactory, receiver: Receiver
+) -> None:
     platform = start_platform(webhook_attempts=2)
     number = platform.number().connect()
     number.register("http://127.0.0.1:9/nobody")
@@ -57,7 +67,9 @@ def test_a_webhook_nobody_takes_is_given_up(start_platform: PlatformFactory, rec
     assert receiver.bodies == []
 
 
-def test_a_url_registered_anew_gets_what_waits(start_platform: PlatformFactory, receiver: Receiver) -> None:
+def test_a_url_registered_anew_gets_what_waits(
+    start_platform: PlatformFactory, receiver: Receiver
+) -> None:
     number = start_platform(webhook_attempts=50).number().connect()
     number.register("http://127.0.0.1:9/nobody")
     number.send()
@@ -67,10 +79,15 @@ def test_a_url_registered_anew_gets_what_waits(start_platform: PlatformFactory, 
 
 def test_an_account_without_a_url_posts_nothing(platform: Platform) -> None:
     platform.number().connect()
-    assert platform.ledger()["webhooks"] == {"qr": {"unregistered": 1}, "connected": {"unregistered": 1}}
+    assert platform.ledger()["webhooks"] == {
+        "qr": {"unregistered": 1},
+        "connected": {"unregistered": 1},
+    }
 
 
-def test_a_restart_keeps_everything(start_platform: PlatformFactory, receiver: Receiver, tmp_path: Path) -> None:
+def test_a_restart_keeps_everything(
+    start_platform: PlatformFactory, receiver: Receiver, tmp_path: Path
+) -> None:
     """Keys, tokens, links, messages and the ledger stay, and webhooks that nobody had taken arrive."""
     before = start_platform(state=tmp_path, webhook_attempts=50)
     number = before.number().connect()
@@ -116,10 +133,19 @@ def test_a_restart_goes_on_with_what_was_under_way(
     assert until(lambda: other.qr() not in {None, first})
 
 
-def test_a_cleared_ledger_begins_anew(platform: Platform, number: Number, receiver: Receiver) -> None:
+def test_a_cleared_ledger_begins_anew(
+    platform: Platform, number: Number, receiver: Receiver
+) -> None:
     number.send("first")
     receiver.wait(3)
     cleared = platform.http.delete("/admin/ledger").json()
-    assert cleared == {"tokens": {}, "requests": {}, "webhooks": {}, "clients": {}, "faults": {}, "messages": []}
+    assert cleared == {
+        "tokens": {},
+        "requests": {},
+        "webhooks": {},
+        "clients": {},
+        "faults": {},
+        "messages": [],
+    }
     number.send("second")
     assert [message["text"] for message in platform.ledger()["messages"]] == ["second"]

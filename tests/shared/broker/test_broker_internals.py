@@ -54,4 +54,6 @@ def test_dramatiq_still_is_what_the_broker_was_written_for(function: Any) -> Non
 
 
 def test_the_pinned_version_is_the_one_that_was_reviewed() -> None:
-    assert dramatiq.__version__ == REVIEWED, "review what test_broker_internals.py lists, then set REVIEWED"
+    assert dramatiq.__version__ == REVIEWED, (
+        "review what test_broker_internals.py lists, then set REVIEWED"
+    )

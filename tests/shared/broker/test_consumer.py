@@ -19,9 +19,12 @@ def desk(redis_client: redis.Redis) -> Desk:
 
 def fill(desk: Desk, count: int) -> list[str]:
     messages: list[Message[None]] = [
-        Message(queue_name="q", actor_name="a", args=(), kwargs={}, options={}) for _ in range(count)
+        Message(queue_name="q", actor_name="a", args=(), kwargs={}, options={})
+        for _ in range(count)
     ]
-    desk.queues.enqueue_many(Entry("q", message.message_id, message.encode()) for message in messages)
+    desk.queues.enqueue_many(
+        Entry("q", message.message_id, message.encode()) for message in messages
+    )
     return [message.message_id for message in messages]
 
 
@@ -67,7 +70,9 @@ def test_it_delivers_nothing_more_once_the_worker_is_stopping(desk: Desk) -> Non
     assert desk.queues.client.llen("wpp:test:q") == 1
 
 
-def test_every_failure_of_redis_is_one_that_dramatiq_waits_for(redis_server: RedisServer, desk: Desk) -> None:
+def test_every_failure_of_redis_is_one_that_dramatiq_waits_for(
+    redis_server: RedisServer, desk: Desk
+) -> None:
     """Also a timeout, which redis-py does not count among the connection errors."""
     fill(desk, 1)
     with Proxy(redis_server.port) as proxy:

@@ -191,7 +191,9 @@ def test_nobody_is_taken_for_dead_because_redis_was_away(queues: Queues) -> None
     assert waiting(queues) == ["a"], "but if it stays silent, it is"
 
 
-def test_a_worker_given_up_for_dead_that_finishes_keeps_others_from_doing_it_again(queues: Queues) -> None:
+def test_a_worker_given_up_for_dead_that_finishes_keeps_others_from_doing_it_again(
+    queues: Queues,
+) -> None:
     put(queues, "a")
     slow = another(queues)
     slow.fetch("q", 1)
@@ -202,7 +204,9 @@ def test_a_worker_given_up_for_dead_that_finishes_keeps_others_from_doing_it_aga
     assert queues.fetch("q", 1) == []
 
 
-def test_a_rejected_message_stands_among_the_dead_letters_until_its_time_is_over(queues: Queues) -> None:
+def test_a_rejected_message_stands_among_the_dead_letters_until_its_time_is_over(
+    queues: Queues,
+) -> None:
     put(queues, "a")
     queues.fetch("q", 1)
     queues.nack("q", "a")
@@ -242,7 +246,9 @@ def test_enqueueing_many_survives_a_redis_that_forgot_the_script(queues: Queues)
     assert waiting(queues) == ["a", "b"]
 
 
-def test_an_enqueue_joins_the_transaction_of_a_caller_and_respects_its_bound(queues: Queues) -> None:
+def test_an_enqueue_joins_the_transaction_of_a_caller_and_respects_its_bound(
+    queues: Queues,
+) -> None:
     load_scripts(queues.client)
     with queues.client.pipeline(transaction=True) as pipe:
         pipe.set("wpp:other", 1)
@@ -255,7 +261,11 @@ def test_an_enqueue_joins_the_transaction_of_a_caller_and_respects_its_bound(que
 def test_an_enqueue_takes_one_of_the_wanted(queues: Queues) -> None:
     """A counter elsewhere says how many such messages are wanted; the others are not put in."""
     queues.client.set("wpp:wanted", 2)
-    assert [queues.enqueue(Entry("q", each, b"x", wanted="wpp:wanted")) for each in "abc"] == [True, True, False]
+    assert [queues.enqueue(Entry("q", each, b"x", wanted="wpp:wanted")) for each in "abc"] == [
+        True,
+        True,
+        False,
+    ]
     assert waiting(queues) == ["a", "b"]
     assert queues.client.get("wpp:wanted") == b"0"
 
@@ -263,7 +273,10 @@ def test_an_enqueue_takes_one_of_the_wanted(queues: Queues) -> None:
 def test_a_repeated_enqueue_takes_no_second_one_of_the_wanted(queues: Queues) -> None:
     """Its first reply was lost: the other lane still wants its own wake-up."""
     queues.client.set("wpp:wanted", 2)
-    assert [queues.enqueue(Entry("q", "a", b"a", wanted="wpp:wanted")) for _ in range(2)] == [True, False]
+    assert [queues.enqueue(Entry("q", "a", b"a", wanted="wpp:wanted")) for _ in range(2)] == [
+        True,
+        False,
+    ]
     assert queues.client.get("wpp:wanted") == b"1"
 
 
@@ -293,7 +306,9 @@ def test_with_a_full_memory_everything_goes_on_but_new_messages(queues: Queues) 
         queues.client.config_set("maxmemory", 0)
 
 
-def test_an_enqueue_joins_an_asynchronous_pipeline(queues: Queues, redis_server: RedisServer) -> None:
+def test_an_enqueue_joins_an_asynchronous_pipeline(
+    queues: Queues, redis_server: RedisServer
+) -> None:
     """And says so when Redis does not know the script, so that the caller loads it and does the same once more."""
 
     async def pipelined(client: "redis.asyncio.Redis") -> list[Any]:
@@ -343,7 +358,11 @@ class QueuesInAnyOrder(RuleBasedStateMachine):
         if arrives:
             self.hands[self.workers[worker].worker] |= fetched
 
-    @rule(worker=st.integers(0, 2), how=st.sampled_from(["ack", "nack", "retry", "requeue"]), data=st.data())
+    @rule(
+        worker=st.integers(0, 2),
+        how=st.sampled_from(["ack", "nack", "retry", "requeue"]),
+        data=st.data(),
+    )
     def settle(self, worker: int, how: str, data: st.DataObject) -> None:
         queues = self.workers[worker]
         if not (hand := self.hands[queues.worker]):
@@ -366,7 +385,9 @@ class QueuesInAnyOrder(RuleBasedStateMachine):
     def hand_back_orphans(self, worker: int) -> None:
         queues = self.workers[worker]
         held = tick(queues).held
-        queues.requeue([message_id for message_id in held if message_id not in self.hands[queues.worker]])
+        queues.requeue(
+            [message_id for message_id in held if message_id not in self.hands[queues.worker]]
+        )
 
     @rule(worker=st.integers(0, 2))
     def die(self, worker: int) -> None:
@@ -390,7 +411,10 @@ class QueuesInAnyOrder(RuleBasedStateMachine):
         places.update(texts(self.client.zrange(f"{NAMESPACE}:q.DQ", 0, -1)))
         for worker in self.workers:
             places.update(texts(self.client.hkeys(f"{NAMESPACE}:held:{worker.worker}")))
-        assert set(places) == {f"m{number}" for number in range(1, self.count + 1)} - self.done - self.rejected
+        assert (
+            set(places)
+            == {f"m{number}" for number in range(1, self.count + 1)} - self.done - self.rejected
+        )
         assert set(places.values()) <= {1}
         assert self.workers[0].size("q") == len(places)
         assert self.client.zcard(f"{NAMESPACE}:q.XQ") == len(self.rejected)
@@ -402,5 +426,10 @@ class QueuesInAnyOrder(RuleBasedStateMachine):
 
 def test_every_message_is_in_exactly_one_place_whatever_happens(redis_client: redis.Redis) -> None:
     machine = type("Machine", (QueuesInAnyOrder,), {"client": redis_client})
-    quick = settings(max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+    quick = settings(
+        max_examples=60,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     run_state_machine_as_test(machine, settings=quick)

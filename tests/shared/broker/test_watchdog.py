@@ -21,7 +21,9 @@ def test_it_ends_the_process_when_no_reply_comes_any_more() -> None:
 def test_it_leaves_a_worker_alone_that_gets_replies() -> None:
     exits: list[int] = []
     count = itertools.count()
-    broker = StubBroker(middleware=[Watchdog(lambda: next(count), limit_s=0.1, exit_process=exits.append)])
+    broker = StubBroker(
+        middleware=[Watchdog(lambda: next(count), limit_s=0.1, exit_process=exits.append)]
+    )
     worker = Worker(broker, worker_threads=1, worker_timeout=50)
     worker.start()
     time.sleep(0.4)

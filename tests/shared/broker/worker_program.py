@@ -14,7 +14,9 @@ broker = DurableRedisBroker(
     heartbeat_timeout=int(os.environ.get("TEST_HEARTBEAT_TIMEOUT", HEARTBEAT_TIMEOUT_MS)),
     tick_interval=int(os.environ.get("TEST_TICK_INTERVAL", TICK_INTERVAL_MS)),
 )
-broker.add_middleware(Watchdog(lambda: broker.replies, limit_s=float(os.environ.get("TEST_WATCHDOG", "60"))))
+broker.add_middleware(
+    Watchdog(lambda: broker.replies, limit_s=float(os.environ.get("TEST_WATCHDOG", "60")))
+)
 dramatiq.set_broker(broker)
 
 

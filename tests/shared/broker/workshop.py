@@ -23,7 +23,9 @@ SOON_S = 8.0
 def impatient(url: str, *, retries: int = 3, socket_timeout_s: float = 1) -> "redis.Redis":
     """Return a client like `shared.durable.connect`'s, which gives up within about a second."""
     retry = Retry(ConstantBackoff(0.05), retries)
-    return redis.Redis.from_url(url, socket_timeout=socket_timeout_s, socket_connect_timeout=1, retry=retry)
+    return redis.Redis.from_url(
+        url, socket_timeout=socket_timeout_s, socket_connect_timeout=1, retry=retry
+    )
 
 
 def brisk_broker(client: "redis.Redis") -> DurableRedisBroker:
@@ -65,7 +67,11 @@ class WorkerProgram:
     def __init__(self, url: str, directory: Path, *, threads: int = 4, **environment: str) -> None:
         self.journal = directory / "journal"
         self.log = directory / "worker.log"
-        env = os.environ | {"TEST_REDIS_URL": url, "TEST_JOURNAL": str(self.journal), "PYTHONPATH": str(Path.cwd())}
+        env = os.environ | {
+            "TEST_REDIS_URL": url,
+            "TEST_JOURNAL": str(self.journal),
+            "PYTHONPATH": str(Path.cwd()),
+        }
         command = [
             sys.executable,
             "-m",

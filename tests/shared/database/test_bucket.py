@@ -24,7 +24,9 @@ def open_bucket(supabase_world: Supabase, database_url: str) -> Iterator[Open]:
     """Return a function that opens the bucket, with settings of its own."""
     del database_url  # asked for because it empties the tables
     with httpx.Client(trust_env=False) as http:
-        yield lambda **given: Bucket(supabase_settings(supabase_world), MediaSettings(**given), http)
+        yield lambda **given: Bucket(
+            supabase_settings(supabase_world), MediaSettings(**given), http
+        )
 
 
 @pytest.fixture
@@ -41,12 +43,21 @@ def get(url: str) -> httpx.Response:
 def test_a_file_is_shown_by_its_link_alone(open_bucket: Open, file: IO[bytes]) -> None:
     """Whatever was read of it before, all of it is kept, with its type."""
     link = open_bucket().keep("wpp/a/b.jpg", file, "image/jpeg")
-    assert (get(link).content, get(link).headers["content-type"]) == (b"\xff\xd8\xff a picture", "image/jpeg")
+    assert (get(link).content, get(link).headers["content-type"]) == (
+        b"\xff\xd8\xff a picture",
+        "image/jpeg",
+    )
     assert get(link.partition("?")[0]).is_error
 
 
-def test_a_link_is_valid_for_as_long_as_the_setting_says(open_bucket: Open, file: IO[bytes]) -> None:
-    token = open_bucket(wpp_media_link_s=3600).keep("wpp/a/b.jpg", file, "image/jpeg").partition("token=")[2]
+def test_a_link_is_valid_for_as_long_as_the_setting_says(
+    open_bucket: Open, file: IO[bytes]
+) -> None:
+    token = (
+        open_bucket(wpp_media_link_s=3600)
+        .keep("wpp/a/b.jpg", file, "image/jpeg")
+        .partition("token=")[2]
+    )
     ends = jwt.decode(token, options={"verify_signature": False})["exp"]
     assert 3500 < ends - time.time() <= 3600
 
@@ -56,10 +67,15 @@ def test_the_same_key_again_replaces_the_file(open_bucket: Open, file: IO[bytes]
     bucket.keep("wpp/a/b.jpg", file, "image/jpeg")
     file.write(b", and more of it")
     link = bucket.keep("wpp/a/b.jpg", file, "image/png")
-    assert (get(link).content[-7:], get(link).headers["content-type"]) == (b"more of it"[-7:], "image/png")
+    assert (get(link).content[-7:], get(link).headers["content-type"]) == (
+        b"more of it"[-7:],
+        "image/png",
+    )
 
 
-def test_a_public_bucket_has_plain_links(open_bucket: Open, file: IO[bytes], service_client: supabase.Client) -> None:
+def test_a_public_bucket_has_plain_links(
+    open_bucket: Open, file: IO[bytes], service_client: supabase.Client
+) -> None:
     """A setting makes it public when the first file is kept."""
     link = open_bucket(wpp_media_public=True).keep("wpp/a/b.jpg", file, "image/jpeg")
     assert "?" not in link
@@ -76,13 +92,17 @@ def narrow(service_client: supabase.Client) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_file_that_the_project_does_not_take_is_told_apart(open_bucket: Open, file: IO[bytes]) -> None:
+def test_a_file_that_the_project_does_not_take_is_told_apart(
+    open_bucket: Open, file: IO[bytes]
+) -> None:
     with pytest.raises(FileTooLargeError, match="size"):
         open_bucket().keep("wpp/a/b.jpg", file, "image/jpeg")
 
 
 def test_an_absent_project_may_work_later(supabase_world: Supabase, file: IO[bytes]) -> None:
-    settings = supabase_settings(supabase_world).model_copy(update={"supabase_url": "http://127.0.0.1:9"})
+    settings = supabase_settings(supabase_world).model_copy(
+        update={"supabase_url": "http://127.0.0.1:9"}
+    )
     with pytest.raises(DatabaseUnavailableError):
         Bucket(settings, MediaSettings()).keep("wpp/a/b.jpg", file, "image/jpeg")
 

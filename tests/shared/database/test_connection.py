@@ -78,7 +78,8 @@ def test_a_batch_that_is_too_large_for_a_gateway_will_not_pass_later() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")]
+    "error",
+    [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")],
 )
 def test_no_answer_may_come_later(error: httpx.TransportError) -> None:
     def fail(_: httpx.Request) -> httpx.Response:
@@ -97,7 +98,9 @@ def test_a_read_that_fails_is_not_repeated_behind_our_back() -> None:
 
     def fail(request: httpx.Request) -> httpx.Response:
         asked.append(request)
-        return httpx.Response(503, json={"code": "PGRST000", "message": "no", "details": None, "hint": None})
+        return httpx.Response(
+            503, json={"code": "PGRST000", "message": "no", "details": None, "hint": None}
+        )
 
     with pytest.raises(DatabaseUnavailableError):
         answering(fail).integration_by_account("1")

@@ -52,7 +52,9 @@ def database(settings: SupabaseSettings) -> Iterator[Database]:
 @pytest.fixture
 def organization(database_url: str) -> UUID:
     with psycopg.connect(database_url) as db:
-        (row,) = db.execute("insert into organizations (name) values ('School') returning id").fetchall()
+        (row,) = db.execute(
+            "insert into organizations (name) values ('School') returning id"
+        ).fetchall()
         return UUID(str(row[0]))
 
 
@@ -68,18 +70,35 @@ def integration(database: Database, organization: UUID) -> UUID:
 
 
 def sent(organization: UUID, integration: UUID, **given: Any) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"id": uuid4(), "phone": "79990001122", "text": "Hello", "status": "sent"}
+    defaults: dict[str, Any] = {
+        "id": uuid4(),
+        "phone": "79990001122",
+        "text": "Hello",
+        "status": "sent",
+    }
     return MessageOutcome(
-        at=NOW, organization_id=organization, integration_id=integration, outgoing=True, **(defaults | given)
+        at=NOW,
+        organization_id=organization,
+        integration_id=integration,
+        outgoing=True,
+        **(defaults | given),
     ).model_dump(mode="json")
 
 
 def session(status: Any, **given: Any) -> dict[str, Any]:
-    return SessionOutcome(at=NOW, account=ACCOUNT, status=status, reason="webhook", **given).model_dump(mode="json")
+    return SessionOutcome(
+        at=NOW, account=ACCOUNT, status=status, reason="webhook", **given
+    ).model_dump(mode="json")
 
 
 def dead(organization: UUID | None, **given: Any) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"id": uuid4(), "kind": "send", "reason": "refused", "at": NOW, "accepted_at": NOW}
+    defaults: dict[str, Any] = {
+        "id": uuid4(),
+        "kind": "send",
+        "reason": "refused",
+        "at": NOW,
+        "accepted_at": NOW,
+    }
     return DeadLetterOutcome(
         organization_id=organization,
         lane="send:1",
@@ -111,13 +130,20 @@ def test_the_row_that_can_t_be_applied_is_named_and_is_a_dead_letter(
     assert refused.row == 1
     assert refused.why.startswith("22P02: ")
     (letter,) = database.dead_letters(DeadLetterQuery(organization_id=organization))
-    assert (letter.kind, letter.reason, letter.detail, letter.event) == ("outcome", "refused", refused.why, wrong)
+    assert (letter.kind, letter.reason, letter.detail, letter.event) == (
+        "outcome",
+        "refused",
+        refused.why,
+        wrong,
+    )
 
 
 def test_hostile_texts_are_kept_as_far_as_they_can_be(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
-    outcome = sent(organization, integration, text="a\x00b 😀") | {"metadata": {"n": float("nan"), "s": "\ud800"}}
+    outcome = sent(organization, integration, text="a\x00b 😀") | {
+        "metadata": {"n": float("nan"), "s": "\ud800"}
+    }
     database.apply([outcome])
     message = database.message(UUID(outcome["id"]), organization)
     assert message
@@ -151,10 +177,17 @@ def test_a_message_of_the_old_system_has_a_status_as_well(
 def test_an_integration_is_found_by_id_by_account_and_by_organization(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
-    second = database.save_integration(integration_id=uuid4(), organization_id=organization, sub_org_id="x__wpp__1")
+    second = database.save_integration(
+        integration_id=uuid4(), organization_id=organization, sub_org_id="x__wpp__1"
+    )
     found = database.integration(integration)
     assert found
-    assert (found.account, found.name, found.is_primary, found.is_enabled) == (ACCOUNT, "First", True, True)
+    assert (found.account, found.name, found.is_primary, found.is_enabled) == (
+        ACCOUNT,
+        "First",
+        True,
+        True,
+    )
     assert (second.account, second.sub_org_id, second.is_primary) == ("", "x__wpp__1", False)
     assert database.integration_by_account(ACCOUNT) == found
     assert database.integrations(organization) == [found, second]
@@ -190,17 +223,23 @@ def test_an_account_of_another_organization_is_refused(
 ) -> None:
     del integration
     with psycopg.connect(database_url) as db:
-        (row,) = db.execute("insert into organizations (name) values ('Other') returning id").fetchall()
+        (row,) = db.execute(
+            "insert into organizations (name) values ('Other') returning id"
+        ).fetchall()
     with pytest.raises(DatabaseError, match="another organization") as caught:
         database.save_integration(integration_id=uuid4(), organization_id=row[0], account=ACCOUNT)
     assert caught.value.sqlstate == "23505"
 
 
-def test_removing_the_primary_promotes_the_next(database: Database, organization: UUID, integration: UUID) -> None:
+def test_removing_the_primary_promotes_the_next(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
     second = database.save_integration(integration_id=uuid4(), organization_id=organization)
     assert database.remove_integration(integration, uuid4()) is False
     assert database.remove_integration(integration, organization) is True
-    assert [(left.id, left.is_primary) for left in database.integrations(organization)] == [(second.id, True)]
+    assert [(left.id, left.is_primary) for left in database.integrations(organization)] == [
+        (second.id, True)
+    ]
     assert database.set_primary(second.id, uuid4()) is False
     assert database.set_primary(second.id, organization) is True
 
@@ -218,11 +257,15 @@ def test_a_token_comes_back_as_it_was_saved(database: Database, integration: UUI
     assert database.load("0000000000099") == Kept(None, None)
 
 
-def test_a_token_is_saved_as_the_crm_reads_it(database: Database, integration: UUID, database_url: str) -> None:
+def test_a_token_is_saved_as_the_crm_reads_it(
+    database: Database, integration: UUID, database_url: str
+) -> None:
     database.save(ACCOUNT, token("jwt"))
     database.save(ACCOUNT, token("earlier", NOW - timedelta(seconds=1)))
     with psycopg.connect(database_url) as db:
-        (row,) = db.execute("select settings from messenger_integrations where id = %s", (integration,)).fetchall()
+        (row,) = db.execute(
+            "select settings from messenger_integrations where id = %s", (integration,)
+        ).fetchall()
     assert row[0]["wppJwtToken"] == "jwt"
     assert row[0]["wppJwtExpiresAt"] == int(NOW.timestamp() * 1000)
 
@@ -233,7 +276,10 @@ NO_TOKENS: list[object] = [None, 5, True, {"a": 1}]
 
 @pytest.mark.parametrize(
     ("key", "nonsense"),
-    [*[("wppJwtExpiresAt", end) for end in NO_ENDS], *[("wppJwtToken", value) for value in NO_TOKENS]],
+    [
+        *[("wppJwtExpiresAt", end) for end in NO_ENDS],
+        *[("wppJwtToken", value) for value in NO_TOKENS],
+    ],
 )
 def test_a_token_that_somebody_else_spoilt_is_none(
     database: Database, integration: UUID, database_url: str, key: str, nonsense: object
@@ -257,7 +303,10 @@ def test_a_key_that_is_none_is_told_as_missing(
 
 
 def test_a_user_s_token_tells_their_organization(
-    database: Database, organization: UUID, make_client: Callable[..., supabase.Client], database_url: str
+    database: Database,
+    organization: UUID,
+    make_client: Callable[..., supabase.Client],
+    database_url: str,
 ) -> None:
     answer = make_client().auth.sign_up({"email": "anna@example.org", "password": "correct horse"})
     assert answer.session
@@ -277,7 +326,9 @@ def test_a_token_that_supabase_refuses_is_nobody_s(database: Database, jwt: str)
 
 
 def test_the_service_key_is_no_user(database: Database, settings: SupabaseSettings) -> None:
-    assert database.organization_of_user(settings.supabase_service_role_key.get_secret_value()) is None
+    assert (
+        database.organization_of_user(settings.supabase_service_role_key.get_secret_value()) is None
+    )
 
 
 def test_dead_letters_are_found_by_what_they_are(database: Database, organization: UUID) -> None:
@@ -303,10 +354,14 @@ def test_dead_letters_are_found_by_what_they_are(database: Database, organizatio
     assert database.dead_letters(DeadLetterQuery(ids=ids[:1]))[0].event == {"v": 1, "text": "Hello"}
 
 
-def test_replayed_dead_letters_are_left_out_until_they_die_again(database: Database, organization: UUID) -> None:
+def test_replayed_dead_letters_are_left_out_until_they_die_again(
+    database: Database, organization: UUID
+) -> None:
     letter = dead(organization)
     database.apply([letter])
-    database.mark_replayed([UUID(letter["id"]), *(uuid4() for _ in range(450))], NOW + timedelta(hours=1))
+    database.mark_replayed(
+        [UUID(letter["id"]), *(uuid4() for _ in range(450))], NOW + timedelta(hours=1)
+    )
     assert database.dead_letters(DeadLetterQuery()) == []
     (replayed,) = database.dead_letters(DeadLetterQuery(replayed=True))
     assert replayed.replayed_at == NOW + timedelta(hours=1)
@@ -316,7 +371,9 @@ def test_replayed_dead_letters_are_left_out_until_they_die_again(database: Datab
     assert len(database.dead_letters(DeadLetterQuery())) == 1
 
 
-def test_a_death_after_its_replay_is_shown_although_the_mark_comes_late(database: Database, organization: UUID) -> None:
+def test_a_death_after_its_replay_is_shown_although_the_mark_comes_late(
+    database: Database, organization: UUID
+) -> None:
     """It died again between being put back and being marked so."""
     letter = dead(organization)
     database.apply([letter])
@@ -353,22 +410,32 @@ def test_policies_are_chosen_and_read_however_many_there_are(
 ) -> None:
     monkeypatch.setattr("shared.database.policies.PAGE", 2)
     with psycopg.connect(database_url) as db:
-        made = db.execute("insert into organizations (name) select 'School' from generate_series(1, 4) returning id")
+        made = db.execute(
+            "insert into organizations (name) select 'School' from generate_series(1, 4) returning id"
+        )
         more = {UUID(str(row[0])) for row in made}
     for each in (organization, *more):
         database.choose_for_unknown(each, "resend")
     assert database.organizations_that_resend() == {organization, *more}
     database.choose_for_unknown(organization, "hold")
     assert database.organizations_that_resend() == more
-    assert (database.resends_unknown(organization), database.resends_unknown(more.pop())) == (False, True)
+    assert (database.resends_unknown(organization), database.resends_unknown(more.pop())) == (
+        False,
+        True,
+    )
     with pytest.raises(DatabaseError) as caught:
         database.choose_for_unknown(uuid4(), "hold")
     assert caught.value.sqlstate == "23503"
 
 
-def test_one_odd_number_hides_no_other(database: Database, organization: UUID, database_url: str) -> None:
+def test_one_odd_number_hides_no_other(
+    database: Database, organization: UUID, database_url: str
+) -> None:
     """A word that we don't know is taken as disconnected, a row that makes no sense is left out and told of."""
-    ids = [database.save_integration(integration_id=uuid4(), organization_id=organization).id for _ in range(3)]
+    ids = [
+        database.save_integration(integration_id=uuid4(), organization_id=organization).id
+        for _ in range(3)
+    ]
     with psycopg.connect(database_url) as db:
         odd = "update messenger_integrations set settings = settings || %s where id = %s"
         db.execute(odd, (Jsonb({"wppAccountNumber": "0000000000077"}), ids[0]))
@@ -379,8 +446,13 @@ def test_one_odd_number_hides_no_other(database: Database, organization: UUID, d
             (organization,),
         )
         db.execute("alter table messenger_integrations disable trigger wpp_keep_in_step")
-        db.execute("update messenger_integrations set is_enabled = null, is_primary = null where id = %s", (ids[0],))
-        db.execute("update messenger_integrations set created_at = 'infinity' where id = %s", (ids[1],))
+        db.execute(
+            "update messenger_integrations set is_enabled = null, is_primary = null where id = %s",
+            (ids[0],),
+        )
+        db.execute(
+            "update messenger_integrations set created_at = 'infinity' where id = %s", (ids[1],)
+        )
         db.commit()
         try:
             with structlog.testing.capture_logs() as logs:
@@ -391,11 +463,19 @@ def test_one_odd_number_hides_no_other(database: Database, organization: UUID, d
             db.execute("alter table messenger_integrations enable trigger wpp_keep_in_step")
             db.execute(CHECK)
     assert set(found) == {ids[0], ids[2]}
-    assert (found[ids[0]].status, found[ids[0]].is_primary, found[ids[0]].is_enabled) == ("disconnected", False, True)
-    assert {line["integration_id"] for line in logs if line["event"] == "integration.unreadable"} == {str(ids[1])}
+    assert (found[ids[0]].status, found[ids[0]].is_primary, found[ids[0]].is_enabled) == (
+        "disconnected",
+        False,
+        True,
+    )
+    assert {
+        line["integration_id"] for line in logs if line["event"] == "integration.unreadable"
+    } == {str(ids[1])}
 
 
-def test_threads_share_one_database(database: Database, organization: UUID, integration: UUID) -> None:
+def test_threads_share_one_database(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
     def write(_: int) -> None:
         for _ in range(5):
             database.apply([sent(organization, integration) for _ in range(4)])

@@ -12,7 +12,11 @@ from shared.database.jsonb import storable
 
 LETTERS = st.characters() | st.sampled_from(["\x00", "\ud800", "\udfff", "😀"])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from([0.5, float("nan"), float("inf")]) | st.text(LETTERS),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([0.5, float("nan"), float("inf")])
+    | st.text(LETTERS),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(LETTERS), inner),
     max_leaves=20,
 )
@@ -31,12 +35,16 @@ def test_what_postgres_refuses_is_replaced(value: Any, mended: Any) -> None:
     assert storable(value) == mended
 
 
-@pytest.mark.parametrize("value", ["😀 Привет", {"a": [1, None, True, "\\u0000"]}, [], "Infinity War"])
+@pytest.mark.parametrize(
+    "value", ["😀 Привет", {"a": [1, None, True, "\\u0000"]}, [], "Infinity War"]
+)
 def test_what_postgres_takes_is_unchanged(value: Any) -> None:
     assert storable(value) == value
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(value=JSON)
 def test_postgres_takes_whatever_was_mended(database_url: str, value: Any) -> None:
     mended = storable(value)

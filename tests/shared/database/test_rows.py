@@ -10,24 +10,38 @@ from shared.database.rows import DeadLetterQuery, Integration, StoredMessage
 
 
 def integration(**given: Any) -> Integration:
-    row = {"id": uuid4(), "organization_id": uuid4(), "name": "First", "account": None, "status": None}
+    row = {
+        "id": uuid4(),
+        "organization_id": uuid4(),
+        "name": "First",
+        "account": None,
+        "status": None,
+    }
     return Integration.model_validate({**row, "is_primary": True, "is_enabled": True, **given})
 
 
 def message(**given: Any) -> StoredMessage:
-    row = dict.fromkeys(StoredMessage.model_fields) | {"id": uuid4(), "organization_id": uuid4(), "text": "Hello"}
+    row = dict.fromkeys(StoredMessage.model_fields) | {
+        "id": uuid4(),
+        "organization_id": uuid4(),
+        "text": "Hello",
+    }
     return StoredMessage.model_validate(
         {**row, "outgoing": True, "status": None, "created_at": "2026-11-21T12:00:00Z", **given}
     )
 
 
-@pytest.mark.parametrize(("stored", "status"), [(None, "disconnected"), ("pairing", "starting"), ("error", "error")])
+@pytest.mark.parametrize(
+    ("stored", "status"), [(None, "disconnected"), ("pairing", "starting"), ("error", "error")]
+)
 def test_every_session_state_of_the_crm_is_understood(stored: str | None, status: str) -> None:
     found = integration(status=stored)
     assert (found.status, found.account) == (status, "")
 
 
-@pytest.mark.parametrize(("stored", "status"), [(None, "sent"), ("noAccount", "failed"), ("unknown", "unknown")])
+@pytest.mark.parametrize(
+    ("stored", "status"), [(None, "sent"), ("noAccount", "failed"), ("unknown", "unknown")]
+)
 def test_every_message_status_of_the_crm_is_understood(stored: str | None, status: str) -> None:
     assert message(status=stored).status == status
 

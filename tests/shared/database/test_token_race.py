@@ -61,7 +61,9 @@ def test_refreshes_and_changes_of_other_keys_at_once_lose_nothing(
     open_database: OpenDatabase, redis_client: "redis.Redis", database_url: str
 ) -> None:
     """Two processes with a new token every few milliseconds, and a CRM that writes its own keys all the while."""
-    caches = [TokenCache(redis_client, no_mint, open_database(httpx.HTTPTransport())) for _ in range(2)]
+    caches = [
+        TokenCache(redis_client, no_mint, open_database(httpx.HTTPTransport())) for _ in range(2)
+    ]
     refreshed, written = threading.Event(), 0
 
     def refresh() -> None:
@@ -80,7 +82,11 @@ def test_refreshes_and_changes_of_other_keys_at_once_lose_nothing(
     assert all(cache.flush() for cache in caches)
     settings = settings_in(database_url)
     assert settings["wppJwtToken"] == "token-29"
-    assert (settings["theirs"], settings["wppApiKey"], settings["wppAccountNumber"]) == (written, "key", ACCOUNT)
+    assert (settings["theirs"], settings["wppApiKey"], settings["wppAccountNumber"]) == (
+        written,
+        "key",
+        ACCOUNT,
+    )
     assert all(settings[f"theirs-{n % 10}"] == n for n in range(max(1, written - 9), written + 1))
 
 
@@ -103,7 +109,10 @@ def test_an_older_token_that_is_late_on_its_way_leaves_the_newer_one(
 ) -> None:
     """It was the newest when it left; another process' token overtook it."""
     wire = Delayed()
-    slow, quick = (TokenCache(redis_client, no_mint, open_database(each)) for each in (wire, httpx.HTTPTransport()))
+    slow, quick = (
+        TokenCache(redis_client, no_mint, open_database(each))
+        for each in (wire, httpx.HTTPTransport())
+    )
     slow.adopt(ACCOUNT, first("older", 900))
     assert wire.held.wait(5)
     quick.adopt(ACCOUNT, first("newer", 901))

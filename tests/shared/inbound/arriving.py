@@ -15,7 +15,9 @@ def identity(payload: dict[str, Any], accepted_at: datetime = ACCEPTED) -> str:
     return inbound.describe(payload, ACCOUNT, accepted_at).identity
 
 
-def arrive(payload: dict[str, Any], account: str = ACCOUNT) -> tuple[inbound.Arrival, list[Outcome]]:
+def arrive(
+    payload: dict[str, Any], account: str = ACCOUNT
+) -> tuple[inbound.Arrival, list[Outcome]]:
     """Return what arrived and what Supabase is told of it; the event travels as JSON, as it does between processes."""
     arrival = inbound.describe(payload, account, ACCEPTED)
     event = WebhookEvent(
@@ -26,4 +28,6 @@ def arrive(payload: dict[str, Any], account: str = ACCOUNT) -> tuple[inbound.Arr
         payload=payload,
     )
     read_again = WebhookEvent.model_validate_json(event.model_dump_json())
-    return arrival, inbound.outcomes(inbound.describe(read_again.payload, account, ACCEPTED), read_again)
+    return arrival, inbound.outcomes(
+        inbound.describe(read_again.payload, account, ACCEPTED), read_again
+    )

@@ -31,10 +31,13 @@ def test_a_retry_may_count_itself(counted: dict[str, Any]) -> None:
 
 def test_a_retry_may_sign_its_links_anew() -> None:
     first, second = (
-        TIMED | {"media": {"url": f"https://media.example/f/1?sig={signature}"}} for signature in ("a", "b")
+        TIMED | {"media": {"url": f"https://media.example/f/1?sig={signature}"}}
+        for signature in ("a", "b")
     )
     assert identity(first) == identity(second)
-    assert identity(first) != identity(TIMED | {"media": {"url": "https://media.example/f/2?sig=a"}})
+    assert identity(first) != identity(
+        TIMED | {"media": {"url": "https://media.example/f/2?sig=a"}}
+    )
 
 
 def test_equal_texts_at_different_times_are_two_messages() -> None:
@@ -43,7 +46,9 @@ def test_equal_texts_at_different_times_are_two_messages() -> None:
 
 @pytest.mark.parametrize("payload", [SAID, {"type": "novelty", "x": 1}])
 @pytest.mark.parametrize("second", [0, 1, 60, RETRY_WINDOW_S - 1])
-def test_without_id_and_time_it_is_the_same_event_only_for_a_while(payload: dict[str, Any], second: int) -> None:
+def test_without_id_and_time_it_is_the_same_event_only_for_a_while(
+    payload: dict[str, Any], second: int
+) -> None:
     """A retry comes within seconds, whatever the hour; a person says "ok" again much later."""
     began = ACCEPTED + timedelta(seconds=second)
     once = inbound.describe(payload, ACCOUNT, began)
@@ -64,13 +69,24 @@ def test_what_has_an_id_or_a_time_has_no_earlier_identity(payload: dict[str, Any
     [
         {"type": "connected", "data": {"account": ACCOUNT}},
         {"type": "qr", "data": {"account": ACCOUNT, "qr": "2@A"}},
-        {"type": "reaction", "account": ACCOUNT, "from": "+79990001122", "emoji": "👍", "messageId": "M1"},
-        {"type": "message.edited", "data": {"from": "+79990001122", "text": "Hello", "messageId": "M1"}},
+        {
+            "type": "reaction",
+            "account": ACCOUNT,
+            "from": "+79990001122",
+            "emoji": "👍",
+            "messageId": "M1",
+        },
+        {
+            "type": "message.edited",
+            "data": {"from": "+79990001122", "text": "Hello", "messageId": "M1"},
+        },
     ],
 )
 def test_what_may_return_to_what_it_was_is_new_each_time(payload: dict[str, Any]) -> None:
     """Connected, offline, connected within a minute: three events. So is a reaction that was taken back meanwhile."""
-    once, again = (inbound.describe(payload, ACCOUNT, ACCEPTED + timedelta(seconds=s)) for s in (0, 1))
+    once, again = (
+        inbound.describe(payload, ACCOUNT, ACCEPTED + timedelta(seconds=s)) for s in (0, 1)
+    )
     assert once.identity != again.identity
     assert again.earlier is None
 
@@ -79,7 +95,9 @@ def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> No
     """The platform's time has no fractions: each message gets one, the later the later it came."""
     told = datetime.fromtimestamp(TOLD, UTC)
     came = [0.01, 0.5, 0.51, 2, 2.1, 30]
-    times = [inbound.describe(TIMED, ACCOUNT, told + timedelta(seconds=second)).at for second in came]
+    times = [
+        inbound.describe(TIMED, ACCOUNT, told + timedelta(seconds=second)).at for second in came
+    ]
     assert times == sorted(set(times))
     assert {at.replace(microsecond=0) for at in times} == {told}
 
@@ -88,9 +106,16 @@ def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> No
     ("one", "other"),
     [
         (ENVELOPED, ENVELOPED | {"id": "evt_1002"}),
-        (ENVELOPED, ENVELOPED | {"data": SAID | {"text": "the platform restarted, and counts from 1001 again"}}),
+        (
+            ENVELOPED,
+            ENVELOPED
+            | {"data": SAID | {"text": "the platform restarted, and counts from 1001 again"}},
+        ),
         (SAID | {"messageId": "M1"}, SAID | {"messageId": "M2"}),
-        (SAID | {"messageId": "M1"}, SAID | {"messageId": "M1", "text": "other content under the same id"}),
+        (
+            SAID | {"messageId": "M1"},
+            SAID | {"messageId": "M1", "text": "other content under the same id"},
+        ),
         (STATUS, STATUS | {"status": "read"}),
         (STATUS, STATUS | {"messageId": "task_78"}),
         (SAID, SAID | {"from": "+79990001133"}),
@@ -101,7 +126,9 @@ def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> No
         ({"type": "qr", "qr": "2@A"}, {"type": "qr", "qr": "2@B"}),
     ],
 )
-def test_different_events_have_different_identities(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_different_events_have_different_identities(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
     assert identity(one) != identity(other)
 
 
@@ -121,7 +148,9 @@ def test_the_platforms_time_is_read_in_any_unit(told: object, at: str) -> None:
     assert found.replace(microsecond=found.microsecond if "." in at else 0).isoformat() == at
 
 
-@pytest.mark.parametrize("told", [0, -1, 17, "soon", True, None, [], 4102444800, "1e999", 10**400, "0001-01-01"])
+@pytest.mark.parametrize(
+    "told", [0, -1, 17, "soon", True, None, [], 4102444800, "1e999", 10**400, "0001-01-01"]
+)
 def test_a_time_that_cannot_be_is_not_believed(told: object) -> None:
     assert inbound.describe(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at == ACCEPTED
 

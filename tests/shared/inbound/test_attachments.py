@@ -15,13 +15,22 @@ LONG = "/9j/4AAQ" * 40
 @pytest.mark.parametrize(
     ("fields", "attachment"),
     [
-        ({"media": {"base64": "AAAA", "mimetype": "image/PNG; x=1"}}, Attachment(base64="AAAA", mime="image/png")),
+        (
+            {"media": {"base64": "AAAA", "mimetype": "image/PNG; x=1"}},
+            Attachment(base64="AAAA", mime="image/png"),
+        ),
         (
             {"media": {"url": "https://m.example/f", "fileName": "a.pdf"}},
             Attachment(url="https://m.example/f", name="a.pdf"),
         ),
-        ({"media": {"url": "data:image/gif;base64,R0lG"}}, Attachment(base64="R0lG", mime="image/gif")),
-        ({"media": {"base64": "data:audio/ogg; codecs=opus;base64,T2dn"}}, Attachment(base64="T2dn", mime="audio/ogg")),
+        (
+            {"media": {"url": "data:image/gif;base64,R0lG"}},
+            Attachment(base64="R0lG", mime="image/gif"),
+        ),
+        (
+            {"media": {"base64": "data:audio/ogg; codecs=opus;base64,T2dn"}},
+            Attachment(base64="T2dn", mime="audio/ogg"),
+        ),
         ({"media": "https://m.example/f"}, Attachment(url="https://m.example/f")),
         ({"mediaUrl": "https://m.example/f"}, Attachment(url="https://m.example/f")),
         ({"mimetype": "image/jpeg", "body": LONG}, Attachment(base64=LONG, mime="image/jpeg")),
@@ -29,11 +38,15 @@ LONG = "/9j/4AAQ" * 40
         ({"media": {"mimetype": "no type"}}, Attachment()),
     ],
 )
-def test_a_file_is_found_in_each_of_its_places(fields: dict[str, Any], attachment: Attachment) -> None:
+def test_a_file_is_found_in_each_of_its_places(
+    fields: dict[str, Any], attachment: Attachment
+) -> None:
     assert attached(fields) == attachment
 
 
-@pytest.mark.parametrize("fields", [{}, {"media": None}, {"media": {}}, {"media": []}, {"media": 1}, {"body": LONG}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"media": None}, {"media": {}}, {"media": []}, {"media": 1}, {"body": LONG}]
+)
 def test_no_file_is_made_up(fields: dict[str, Any]) -> None:
     assert attached(fields) is None
 
@@ -53,7 +66,11 @@ def test_a_type_is_told_or_concluded(attachment: Attachment, kind: str, mime: st
 
 
 @settings(deadline=None)
-@given(st.text(max_size=300), st.sampled_from(["image", "document", "other"]), st.sampled_from([None, "image/png"]))
+@given(
+    st.text(max_size=300),
+    st.sampled_from(["image", "document", "other"]),
+    st.sampled_from([None, "image/png"]),
+)
 def test_any_name_becomes_a_safe_one(name: str, kind: str, mime: str | None) -> None:
     safe = file_name(Attachment(name=name, mime=mime), kind)
     assert 0 < len(safe) <= MAX_NAME

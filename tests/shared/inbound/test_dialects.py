@@ -17,9 +17,31 @@ def test_every_word_stands_in_the_tables_as_it_is_looked_up() -> None:
 @pytest.mark.parametrize(
     ("told", "meant"),
     [
-        *(("sent", "sent"), ("Delivered", "delivered"), ("READ", "read"), ("deleted", "deleted"), ("error", "failed")),
-        *((-1, "failed"), (0, "queued"), (1, "sent"), (2, "delivered"), (3, "read"), (4, "read"), ("3", "read")),
-        *(("teleported", None), (99, None), (True, None), (None, None), (2.5, None), ("", None), ([], None)),
+        *(
+            ("sent", "sent"),
+            ("Delivered", "delivered"),
+            ("READ", "read"),
+            ("deleted", "deleted"),
+            ("error", "failed"),
+        ),
+        *(
+            (-1, "failed"),
+            (0, "queued"),
+            (1, "sent"),
+            (2, "delivered"),
+            (3, "read"),
+            (4, "read"),
+            ("3", "read"),
+        ),
+        *(
+            ("teleported", None),
+            (99, None),
+            (True, None),
+            (None, None),
+            (2.5, None),
+            ("", None),
+            ([], None),
+        ),
     ],
 )
 def test_a_status_is_a_word_or_the_number_of_an_ack(told: object, meant: str | None) -> None:

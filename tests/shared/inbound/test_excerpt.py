@@ -26,8 +26,12 @@ def test_the_longest_text_of_a_message_is_kept_whole() -> None:
 
 @pytest.mark.parametrize("name", ["base64", "body", "anything"])
 def test_a_file_is_only_mentioned_wherever_it_stands(name: str) -> None:
-    assert excerpt({"media": {name: "/9j/4AAQ" * 100}}) == {"media": {name: "[file of 800 characters omitted]"}}
-    assert excerpt({name: "data:image/png;base64,iVBO"}) == {name: "[file of 26 characters omitted]"}
+    assert excerpt({"media": {name: "/9j/4AAQ" * 100}}) == {
+        "media": {name: "[file of 800 characters omitted]"}
+    }
+    assert excerpt({name: "data:image/png;base64,iVBO"}) == {
+        name: "[file of 26 characters omitted]"
+    }
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,9 @@ def test_a_secret_is_only_mentioned(name: str) -> None:
 
 
 def test_the_signature_of_a_link_to_a_file_is_cut() -> None:
-    assert excerpt({"mediaUrl": "https://m.example/f?sig=1\n2"}) == {"mediaUrl": "https://m.example/f?[signature]"}
+    assert excerpt({"mediaUrl": "https://m.example/f?sig=1\n2"}) == {
+        "mediaUrl": "https://m.example/f?[signature]"
+    }
 
 
 @pytest.mark.parametrize(

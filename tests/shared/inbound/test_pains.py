@@ -40,24 +40,40 @@ def log(payload: dict[str, Any]) -> LogOutcome:
 @pytest.mark.parametrize("key", ["qr", "qrCode", "qrcode"])
 @pytest.mark.parametrize("nested", [True, False])
 def test_pain_03_a_qr_code_is_found_under_each_of_its_names(key: str, nested: bool) -> None:  # noqa: FBT001
-    payload = {"type": "qr", "data": {"account": ACCOUNT, key: "2@A"}} if nested else {"type": "qr", key: "2@A"}
+    payload = (
+        {"type": "qr", "data": {"account": ACCOUNT, key: "2@A"}}
+        if nested
+        else {"type": "qr", key: "2@A"}
+    )
     session = arrive(payload)[1][0]
     assert isinstance(session, SessionOutcome)
     assert (session.status, session.qr) == ("qr_issued", "2@A")
 
 
-@pytest.mark.parametrize("word", ["chat", "image", "file", "audio", "video", "document", "ptt", "sticker", "hologram"])
+@pytest.mark.parametrize(
+    "word", ["chat", "image", "file", "audio", "video", "document", "ptt", "sticker", "hologram"]
+)
 def test_pain_08_no_kind_of_message_is_unhandled(word: str) -> None:
     assert message(FLAT | {"type": word, "text": "x"}).phone == "79990001122"
 
 
 def test_pain_08_a_delivery_is_no_unhandled_event() -> None:
-    assert status({"type": "delivery", "account": ACCOUNT, "messageId": "task_77", "status": "read"}).status == "read"
+    assert (
+        status(
+            {"type": "delivery", "account": ACCOUNT, "messageId": "task_77", "status": "read"}
+        ).status
+        == "read"
+    )
 
 
-@pytest.mark.parametrize("placeholder", ["[Image]", "[IMAGE] ", "[video]", "[Media]", "[Ptt]", "[Voice]", "[File]"])
+@pytest.mark.parametrize(
+    "placeholder", ["[Image]", "[IMAGE] ", "[video]", "[Media]", "[Ptt]", "[Voice]", "[File]"]
+)
 def test_pain_10_a_placeholder_is_never_a_caption(placeholder: str) -> None:
-    assert message(FLAT | {"type": "image", "text": f"{placeholder}my homework", "media": PHOTO}).text == "my homework"
+    assert (
+        message(FLAT | {"type": "image", "text": f"{placeholder}my homework", "media": PHOTO}).text
+        == "my homework"
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +91,10 @@ def test_pain_10_what_somebody_wrote_is_never_taken_for_a_file(field: str, text:
     payload = FLAT | {field: text}
     assert (message(payload).text, message(payload).media_state) == (text, "none")
     assert log(payload).payload[field] == text
-    edit = {"type": "message.edited", "data": {"messageId": WHATSAPP_ID, "from": "+79990001122", field: text}}
+    edit = {
+        "type": "message.edited",
+        "data": {"messageId": WHATSAPP_ID, "from": "+79990001122", field: text},
+    }
     found, kept = arrive(edit)[1]
     assert isinstance(found, EditOutcome)
     assert isinstance(kept, LogOutcome)
@@ -102,7 +121,10 @@ def test_pain_10_the_file_stays_in_the_event_and_its_type_is_a_mime_type() -> No
 
 def test_pain_11_the_tasks_id_and_whatsapps_are_told_apart() -> None:
     both = status(
-        {"type": "message.status", "data": {"taskId": "task_77", "waMessageId": WHATSAPP_ID, "status": "read"}}
+        {
+            "type": "message.status",
+            "data": {"taskId": "task_77", "waMessageId": WHATSAPP_ID, "status": "read"},
+        }
     )
     assert (both.task_id, both.wa_message_id) == ("task_77", WHATSAPP_ID)
     one = status({"type": "delivery", "messageId": WHATSAPP_ID, "status": "read"})
@@ -116,7 +138,8 @@ def test_a_sender_is_called_by_their_own_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [FLAT | {"text": "x"}, {"type": "qr", "qr": "2@A"}, {"type": "message.dead", "taskId": "t"}]
+    "event",
+    [FLAT | {"text": "x"}, {"type": "qr", "qr": "2@A"}, {"type": "message.dead", "taskId": "t"}],
 )
 def test_pain_23_an_event_for_another_account_changes_nothing(event: dict[str, Any]) -> None:
     """The URL's key proves one account; the payload may not speak for another."""
@@ -126,30 +149,46 @@ def test_pain_23_an_event_for_another_account_changes_nothing(event: dict[str, A
 
 
 def test_pain_26_a_retried_event_is_the_same_event() -> None:
-    payload = {"id": "evt_1", "type": "message.incoming", "created": 1770000000, "data": FLAT | {"text": "x"}}
+    payload = {
+        "id": "evt_1",
+        "type": "message.incoming",
+        "created": 1770000000,
+        "data": FLAT | {"text": "x"},
+    }
     assert identity(payload) == identity(payload | {"attempt": 2})
     assert message(payload).id == message(payload | {"attempt": 2}).id
 
 
 def test_pain_26_an_event_of_one_id_is_one_row_whatever_else_it_says() -> None:
     """Tried again with a field that it didn't have; but a platform that counts from 1 again tells another event."""
-    payload = {"id": "evt_1", "type": "message.incoming", "created": 1770000000, "data": FLAT | {"text": "x"}}
+    payload = {
+        "id": "evt_1",
+        "type": "message.incoming",
+        "created": 1770000000,
+        "data": FLAT | {"text": "x"},
+    }
     assert message(payload).id == message(payload | {"signed": "later"}).id
     assert message(payload).id != message(payload | {"created": 1780000000}).id
 
 
 def test_pain_32_a_dead_message_has_failed_and_says_why() -> None:
-    dead = status({"type": "message.dead", "data": {"taskId": "task_79", "reason": "no such number"}})
+    dead = status(
+        {"type": "message.dead", "data": {"taskId": "task_79", "reason": "no such number"}}
+    )
     assert (dead.status, dead.error, dead.task_id) == ("failed", "no such number", "task_79")
 
 
 def test_pain_32_a_sent_message_tells_its_ids() -> None:
-    sent = status({"type": "message.sent", "data": {"taskId": "task_77", "waMessageId": WHATSAPP_ID}})
+    sent = status(
+        {"type": "message.sent", "data": {"taskId": "task_77", "waMessageId": WHATSAPP_ID}}
+    )
     assert (sent.status, sent.task_id, sent.wa_message_id) == ("sent", "task_77", WHATSAPP_ID)
 
 
 def test_pain_32_a_status_speaks_of_its_own_account_only() -> None:
-    assert status({"type": "delivery", "messageId": "task_77", "status": "deleted"}).account == ACCOUNT
+    assert (
+        status({"type": "delivery", "messageId": "task_77", "status": "deleted"}).account == ACCOUNT
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +212,10 @@ def test_pain_37_a_files_name_is_safe_and_keeps_its_extension(told: str, kept: s
 
 
 def test_pain_37_parameters_and_prefixes_do_not_hide_a_type() -> None:
-    voice = FLAT | {"type": "ptt", "media": {"mimetype": "audio/ogg; codecs=opus", "base64": "T2dn"}}
+    voice = FLAT | {
+        "type": "ptt",
+        "media": {"mimetype": "audio/ogg; codecs=opus", "base64": "T2dn"},
+    }
     assert (message(voice).file_type, message(voice).file_name) == ("audio/ogg", "voice.ogg")
     image = FLAT | {"type": "image", "media": {"base64": "data:image/png;base64,iVBORw0KGgo"}}
     assert (message(image).file_type, message(image).file_name) == ("image/png", "image.png")
@@ -189,11 +231,16 @@ def test_pain_37_the_log_keeps_no_file() -> None:
     assert kept.payload["media"]["mimetype"] == "image/jpeg"
 
 
-@pytest.mark.parametrize("payload", [{"text": "[Image]"}, {"text": ""}, {"text": "[Image]", "media": {}}])
+@pytest.mark.parametrize(
+    "payload", [{"text": "[Image]"}, {"text": ""}, {"text": "[Image]", "media": {}}]
+)
 def test_pain_37_no_bubble_is_empty(payload: dict[str, Any]) -> None:
     """Without a file the placeholder stays; with one, the file's name is there to be shown."""
     assert message(FLAT | {"type": "image"} | payload).text == "[Image]"
-    assert message(FLAT | {"type": "image", "text": "[Image]", "media": PHOTO}).file_name == "image.jpg"
+    assert (
+        message(FLAT | {"type": "image", "text": "[Image]", "media": PHOTO}).file_name
+        == "image.jpg"
+    )
 
 
 def test_pain_42_a_message_has_the_platforms_time() -> None:
@@ -227,22 +274,39 @@ def test_pain_43_groups_stories_and_services_become_no_contacts(fields: dict[str
         ({"fromMe": True, "from": "79995550000@c.us", "chatId": "123456789012345@lid"}, True),
     ],
 )
-def test_pain_43_what_a_hidden_number_writes_is_kept_and_makes_no_contact(fields: dict[str, Any], own: bool) -> None:  # noqa: FBT001
+def test_pain_43_what_a_hidden_number_writes_is_kept_and_makes_no_contact(
+    fields: dict[str, Any],
+    own: bool,  # noqa: FBT001
+) -> None:
     """Nor is what we wrote to one filed under our own number."""
     found = message(FLAT | {"text": "x"} | fields)
-    assert (found.phone, found.outgoing, found.metadata) == ("", own, {"chat": "123456789012345@lid"})
+    assert (found.phone, found.outgoing, found.metadata) == (
+        "",
+        own,
+        {"chat": "123456789012345@lid"},
+    )
     arrival = inbound.describe(FLAT | {"text": "x"} | fields, ACCOUNT)
     assert (arrival.peer, arrival.conversation) == (None, "123456789012345@lid")
 
 
 @pytest.mark.parametrize("kind", ["video", "audio", "document", "image"])
 def test_pain_44_every_kind_of_file_keeps_its_caption(kind: str) -> None:
-    assert message(FLAT | {"type": kind, "text": f"[{kind.title()}] look", "media": PHOTO}).text == "look"
+    assert (
+        message(FLAT | {"type": kind, "text": f"[{kind.title()}] look", "media": PHOTO}).text
+        == "look"
+    )
 
 
 def test_pain_47_the_log_keeps_no_secret() -> None:
-    secrets = {"apiKey": "k-1", "token": "t-1", "Authorization": "Bearer b-1", "nested": {"mediaKey": "m-1"}}
-    text = log(FLAT | {"text": "x", "media": {"url": "https://media.example/f?sig=s-1"}} | secrets).model_dump_json()
+    secrets = {
+        "apiKey": "k-1",
+        "token": "t-1",
+        "Authorization": "Bearer b-1",
+        "nested": {"mediaKey": "m-1"},
+    }
+    text = log(
+        FLAT | {"text": "x", "media": {"url": "https://media.example/f?sig=s-1"}} | secrets
+    ).model_dump_json()
     assert not [secret for secret in ("k-1", "t-1", "b-1", "m-1", "s-1") if secret in text]
 
 
@@ -255,6 +319,12 @@ def test_pain_47_a_pairing_code_is_told_once_and_not_logged() -> None:
 
 def test_an_echo_is_filed_under_whom_it_went_to() -> None:
     """Not under the account's own number, which some versions put in `from`."""
-    own = {"from": "79995550000@c.us", "to": "79990001122@c.us", "fromMe": True, "text": "x", "type": "chat"}
+    own = {
+        "from": "79995550000@c.us",
+        "to": "79990001122@c.us",
+        "fromMe": True,
+        "text": "x",
+        "type": "chat",
+    }
     assert (message(own).phone, message(own).outgoing) == ("79990001122", True)
     assert inbound.describe(own, ACCOUNT).peer == "79990001122"

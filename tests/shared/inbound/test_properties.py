@@ -25,17 +25,70 @@ OUTCOME: TypeAdapter[Any] = TypeAdapter(AnyOutcome)
 
 NAMES = st.sampled_from(
     [
-        *("account", "from", "raw_from", "to", "chatId", "sender", "pushname", "notifyName", "session", "isGroup"),
-        *("type", "event", "timestamp", "created", "data", "events", "fromMe", "status", "ack", "reason", "error"),
-        *("id", "messageId", "taskId", "waMessageId", "msgId", "messageIds", "emoji", "reaction", "qr"),
-        *("text", "body", "caption", "media", "base64", "url", "mimetype", "filename", "location", "lat", "lng"),
+        *(
+            "account",
+            "from",
+            "raw_from",
+            "to",
+            "chatId",
+            "sender",
+            "pushname",
+            "notifyName",
+            "session",
+            "isGroup",
+        ),
+        *(
+            "type",
+            "event",
+            "timestamp",
+            "created",
+            "data",
+            "events",
+            "fromMe",
+            "status",
+            "ack",
+            "reason",
+            "error",
+        ),
+        *(
+            "id",
+            "messageId",
+            "taskId",
+            "waMessageId",
+            "msgId",
+            "messageIds",
+            "emoji",
+            "reaction",
+            "qr",
+        ),
+        *(
+            "text",
+            "body",
+            "caption",
+            "media",
+            "base64",
+            "url",
+            "mimetype",
+            "filename",
+            "location",
+            "lat",
+            "lng",
+        ),
         *("vcard", "contacts"),
     ]
 )
 WORDS = st.sampled_from(
     [
         *sorted(TYPES),
-        *("+79990001122", "79990001122@c.us", "1@g.us", "123456789012345@lid", "@", "evt_1", "true_7999@c.us_3EB0"),
+        *(
+            "+79990001122",
+            "79990001122@c.us",
+            "1@g.us",
+            "123456789012345@lid",
+            "@",
+            "evt_1",
+            "true_7999@c.us_3EB0",
+        ),
         *(
             "true_79990001122@c.us_3EB0AA11",
             "data:image/png;base64,AAAA",
@@ -43,24 +96,42 @@ WORDS = st.sampled_from(
             "[Image]",
             "http://[::1",
         ),
-        *("https://media.example/x.png?sig=1", "../../x\u202e.svg", "1770000000", "-1", "4", "\x00", "A" * 300),
+        *(
+            "https://media.example/x.png?sig=1",
+            "../../x\u202e.svg",
+            "1770000000",
+            "-1",
+            "4",
+            "\x00",
+            "A" * 300,
+        ),
     ]
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS
 JSON = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=6
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
 )
 CORPUS = Path(__file__).parent / "corpus"
-BODIES = [case["body"] for file in CORPUS.glob("*.json") for case in json.loads(file.read_text(encoding="utf-8"))]
+BODIES = [
+    case["body"]
+    for file in CORPUS.glob("*.json")
+    for case in json.loads(file.read_text(encoding="utf-8"))
+]
 
 
-def _changed(body: dict[str, Any], outside: dict[str, Any], inside: dict[str, Any]) -> dict[str, Any]:
+def _changed(
+    body: dict[str, Any], outside: dict[str, Any], inside: dict[str, Any]
+) -> dict[str, Any]:
     data = body.get("data")
     return body | outside | ({"data": data | inside} if isinstance(data, dict) else {})
 
 
 CHANGES = st.dictionaries(NAMES | st.text(max_size=3), JSON, max_size=3)
-PAYLOADS = st.builds(_changed, st.sampled_from([body for body in BODIES if isinstance(body, dict)]), CHANGES, CHANGES)
+PAYLOADS = st.builds(
+    _changed, st.sampled_from([body for body in BODIES if isinstance(body, dict)]), CHANGES, CHANGES
+)
 """Events of the corpus, with the wrong thing in any field."""
 
 
@@ -68,7 +139,15 @@ PAYLOADS = st.builds(_changed, st.sampled_from([body for body in BODIES if isins
 @given(PAYLOADS)
 @example({"type": "document", "from": "+79990001122", "media": {"url": "http://[::1"}})
 @example({"type": "chat", "from": "+79990001122", "text": "\ud800", "\udfff": 1})
-@example({"type": "chat", "from": "+79990001122", "text": 10**400, "timestamp": float("inf"), "x": 10**30})
+@example(
+    {
+        "type": "chat",
+        "from": "+79990001122",
+        "text": 10**400,
+        "timestamp": float("inf"),
+        "x": 10**30,
+    }
+)
 @example({"type": "location", "from": "+79990001122", "lat": float("nan"), "lng": 1})
 def test_any_object_is_read_and_its_outcomes_travel_as_json(payload: dict[str, Any]) -> None:
     for event in inbound.split(payload):
@@ -111,14 +190,18 @@ def test_an_identity_is_stable(payload: dict[str, Any]) -> None:
 @UNHURRIED
 @given(st.lists(PAYLOADS | LEAVES, max_size=3) | LEAVES)
 def test_a_body_is_taken_apart_or_refused_in_words(body: object) -> None:
-    if isinstance(body, dict) or (isinstance(body, list) and all(isinstance(event, dict) for event in body)):
+    if isinstance(body, dict) or (
+        isinstance(body, list) and all(isinstance(event, dict) for event in body)
+    ):
         assert all(isinstance(event, dict) for event in inbound.split(body))
     else:
         with pytest.raises(ValueError, match="JSON object"):
             inbound.split(body)
 
 
-@pytest.mark.parametrize(("depth", "width", "length"), [(1, 1, 200_000), (1, 400, 9000), (4, 400, 600), (12, 2, 60)])
+@pytest.mark.parametrize(
+    ("depth", "width", "length"), [(1, 1, 200_000), (1, 400, 9000), (4, 400, 600), (12, 2, 60)]
+)
 def test_the_log_is_bounded(depth: int, width: int, length: int) -> None:
     payload: Any = {f"field{place}": "жизнь " * (length // 6) for place in range(width)}
     for _ in range(depth):

@@ -50,9 +50,16 @@ def test_the_corpus_has_every_type_of_arrival() -> None:
 
 
 def test_a_message_is_one_row_in_whatever_shape_its_id_comes() -> None:
-    fields = {"from": "+79990001122", "text": "Hello", "messageId": "false_79990001122@c.us_3EB0AA11"}
+    fields = {
+        "from": "+79990001122",
+        "text": "Hello",
+        "messageId": "false_79990001122@c.us_3EB0AA11",
+    }
     rows = set()
-    for payload in ({"type": "chat", **fields}, {"id": "evt_1", "type": "message.incoming", "data": fields}):
+    for payload in (
+        {"type": "chat", **fields},
+        {"id": "evt_1", "type": "message.incoming", "data": fields},
+    ):
         _, (message, _) = arrive(payload)
         assert isinstance(message, MessageOutcome)
         rows.add(message.id)

@@ -28,7 +28,12 @@ def test_a_body_is_one_event_or_several(body: Any, events: list[dict[str, Any]])
 
 
 def test_events_of_one_envelope_have_ids_of_their_own() -> None:
-    body = {"id": "evt_{1}", "type": "message.incoming", "data": [ONE, TWO], "signature": "x" * 1000}
+    body = {
+        "id": "evt_{1}",
+        "type": "message.incoming",
+        "data": [ONE, TWO],
+        "signature": "x" * 1000,
+    }
     assert split(body) == [
         {"id": "evt_{1}#0", "type": "message.incoming", "data": ONE},
         {"id": "evt_{1}#1", "type": "message.incoming", "data": TWO},
@@ -50,9 +55,13 @@ def test_a_body_nested_without_end_is_refused() -> None:
 
 
 def test_what_postgres_cannot_hold_is_replaced() -> None:
-    body = json.loads('{"a\\u0000": "x\\u0000y", "b": ["\\ud800", "\\ud83d\\ude00"], "c": 1e999, "d": -1e999}')
+    body = json.loads(
+        '{"a\\u0000": "x\\u0000y", "b": ["\\ud800", "\\ud83d\\ude00"], "c": 1e999, "d": -1e999}'
+    )
     body["e"] = 10**40
-    assert split(body) == [{"a\ufffd": "x\ufffdy", "b": ["\ufffd", "😀"], "c": None, "d": None, "e": 1e40}]
+    assert split(body) == [
+        {"a\ufffd": "x\ufffdy", "b": ["\ufffd", "😀"], "c": None, "d": None, "e": 1e40}
+    ]
 
 
 def test_a_list_does_not_multiply_what_is_large() -> None:

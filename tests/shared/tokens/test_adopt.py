@@ -24,7 +24,11 @@ def test_an_adopted_token_needs_no_mint(redis_client: "redis.Redis") -> None:
     assert cache.is_refused(ACCOUNT)
     cache.adopt(ACCOUNT, lambda: Minted(SecretStr("first"), 900))
     assert not cache.is_refused(ACCOUNT)
-    assert value(cache.get(ACCOUNT)) == value(TokenCache(redis_client, mint, store).get(ACCOUNT)) == "first"
+    assert (
+        value(cache.get(ACCOUNT))
+        == value(TokenCache(redis_client, mint, store).get(ACCOUNT))
+        == "first"
+    )
     assert cache.flush()
     assert value(store.tokens[ACCOUNT]) == "first"
     assert mint.calls == 1
@@ -47,12 +51,16 @@ def test_an_adopted_token_that_comes_late_leaves_a_younger_one(redis_client: "re
     assert store.tokens == {}
 
 
-def test_nobody_asks_with_a_new_key_while_its_first_token_is_got(redis_client: "redis.Redis") -> None:
+def test_nobody_asks_with_a_new_key_while_its_first_token_is_got(
+    redis_client: "redis.Redis",
+) -> None:
     """A new key may be refused at first: others wait for who knows that, and are not told `refused` meanwhile."""
     mint = Mint()
     mint.failure = InvalidApiKeyError("too new")
     cache, found = TokenCache(redis_client, mint, MemoryStore()), list[object]()
-    waiting = threading.Thread(target=lambda: found.extend(together(4, lambda: value(cache.get(ACCOUNT)))))
+    waiting = threading.Thread(
+        target=lambda: found.extend(together(4, lambda: value(cache.get(ACCOUNT))))
+    )
 
     def first() -> Minted:
         waiting.start()

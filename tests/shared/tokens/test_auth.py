@@ -30,10 +30,14 @@ class Door:
 def test_auth_repeats_a_refused_call_once_with_another_token(redis_client: "redis.Redis") -> None:
     """401: the token is dropped, and the whole call is made again with a new one."""
     cache, door = TokenCache(redis_client, Mint(), MemoryStore()), Door(f"{ACCOUNT}-2")
-    with httpx.Client(transport=httpx.MockTransport(door), auth=TokenAuth(cache, ACCOUNT)) as client:
+    with httpx.Client(
+        transport=httpx.MockTransport(door), auth=TokenAuth(cache, ACCOUNT)
+    ) as client:
         assert client.post("http://platform.test/", json={"to": "1"}).status_code == 200
         assert client.post("http://platform.test/", json={"to": "1"}).status_code == 200
-    assert [token for token, _ in door.seen] == [f"Bearer {ACCOUNT}-{number}" for number in (1, 2, 2)]
+    assert [token for token, _ in door.seen] == [
+        f"Bearer {ACCOUNT}-{number}" for number in (1, 2, 2)
+    ]
     assert {body for _, body in door.seen} == {b'{"to":"1"}'}
 
 
@@ -51,8 +55,12 @@ def test_auth_never_loops(redis_client: "redis.Redis") -> None:
     assert mint.calls == 2
 
 
-@pytest.mark.parametrize("fault", [AttributeError("'NoneType' object"), KeyError("wppApiKey"), ValueError("no time")])
-def test_a_fault_of_our_own_over_a_token_is_told_as_not_sent(redis_client: "redis.Redis", fault: Exception) -> None:
+@pytest.mark.parametrize(
+    "fault", [AttributeError("'NoneType' object"), KeyError("wppApiKey"), ValueError("no time")]
+)
+def test_a_fault_of_our_own_over_a_token_is_told_as_not_sent(
+    redis_client: "redis.Redis", fault: Exception
+) -> None:
     """Only what happens to the call itself may leave open whether it arrived."""
     store, door = MemoryStore(), Door()
     store.failure = fault
@@ -73,7 +81,10 @@ def test_a_401_that_cannot_be_noted_is_told_as_not_sent(redis_client: "redis.Red
         auth = TokenAuth(cache, ACCOUNT)
         cache.get(ACCOUNT)
         cache._flights._script.registered_client = away  # noqa: SLF001 - its Redis is away from now on
-        with httpx.Client(transport=httpx.MockTransport(Door()), auth=auth) as client, pytest.raises(UnavailableError):
+        with (
+            httpx.Client(transport=httpx.MockTransport(Door()), auth=auth) as client,
+            pytest.raises(UnavailableError),
+        ):
             client.get("http://platform.test/")
 
 

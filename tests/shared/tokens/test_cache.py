@@ -60,11 +60,14 @@ def test_refresh_goes_on_behind_the_valid_token(redis_client: "redis.Redis") -> 
     redis_client.hset(KEY, "soft", 1)
     other = TokenCache(redis_client, mint, MemoryStore())
     began = time.monotonic()
-    assert {value(other.get(ACCOUNT)), value(TokenCache(redis_client, mint, MemoryStore()).get(ACCOUNT))} == {
-        value(first)
-    }
+    assert {
+        value(other.get(ACCOUNT)),
+        value(TokenCache(redis_client, mint, MemoryStore()).get(ACCOUNT)),
+    } == {value(first)}
     assert time.monotonic() - began < 0.3
-    assert [thread.name for thread in threading.enumerate() if "refresh" in thread.name] == [f"token-refresh-{ACCOUNT}"]
+    assert [thread.name for thread in threading.enumerate() if "refresh" in thread.name] == [
+        f"token-refresh-{ACCOUNT}"
+    ]
     refreshes_end()
     assert value(other.get(ACCOUNT)) == f"{ACCOUNT}-2"
 
@@ -78,7 +81,9 @@ def test_a_failed_refresh_leaves_the_valid_token(redis_client: "redis.Redis") ->
         redis_client.hset(KEY, "soft", 1)
         redis_client.delete(f"{KEY}:pause")
         for _ in range(3):
-            assert value(TokenCache(redis_client, mint, MemoryStore()).get(ACCOUNT)) == f"{ACCOUNT}-1"
+            assert (
+                value(TokenCache(redis_client, mint, MemoryStore()).get(ACCOUNT)) == f"{ACCOUNT}-1"
+            )
             refreshes_end()
     assert mint.calls == 3
 
@@ -93,14 +98,20 @@ def test_a_refused_token_is_dropped_only_once(redis_client: "redis.Redis") -> No
         cache.invalidate(ACCOUNT, old.generation)
         return cache.get(ACCOUNT, not_generation=old.generation)
 
-    assert {value(token) for token in together(50, refused) if isinstance(token, Token)} == {f"{ACCOUNT}-2"}
+    assert {value(token) for token in together(50, refused) if isinstance(token, Token)} == {
+        f"{ACCOUNT}-2"
+    }
     assert not cache.invalidate(ACCOUNT, old.generation)
     assert mint.calls == 2
 
 
-def test_no_text_of_a_token_shows_its_value(redis_client: "redis.Redis", capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_text_of_a_token_shows_its_value(
+    redis_client: "redis.Redis", capsys: pytest.CaptureFixture[str]
+) -> None:
     """Neither repr nor str nor what the cache logs."""
-    cache = TokenCache(redis_client, lambda _key: Minted(SecretStr("very-secret"), 900), MemoryStore())
+    cache = TokenCache(
+        redis_client, lambda _key: Minted(SecretStr("very-secret"), 900), MemoryStore()
+    )
     token = cache.get(ACCOUNT)
     cache.flush()
     shown = f"{token!r} {token} {Minted(SecretStr('very-secret'), 1)!r}"

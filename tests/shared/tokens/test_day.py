@@ -30,7 +30,10 @@ def test_a_day_of_four_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         return Minted(SecretStr(str(now + LIFE_S)), LIFE_S)
 
     server = fakeredis.FakeServer()
-    workers = [TokenCache(fakeredis.FakeRedis(server=server), mint, MemoryStore(), clock=lambda: now) for _ in range(4)]
+    workers = [
+        TokenCache(fakeredis.FakeRedis(server=server), mint, MemoryStore(), clock=lambda: now)
+        for _ in range(4)
+    ]
     dice = random.Random(4)  # noqa: S311 - a repeatable day
     refused = 0
     for _ in range(24 * 360):
@@ -46,7 +49,9 @@ def test_a_day_of_four_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(gaps) < LIFE_S - 60, "refreshed ahead, never when it has stopped to count"
 
 
-def test_an_hour_of_a_platform_that_hands_out_one_token_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_hour_of_a_platform_that_hands_out_one_token_until_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It is asked once ahead, once when a minute is left, and then some times until it has another; never a 401."""
     now = begun = float(int(time.time()))
     monkeypatch.setattr(time, "time", lambda: now)
@@ -58,7 +63,10 @@ def test_an_hour_of_a_platform_that_hands_out_one_token_until_its_end(monkeypatc
         return Minted(SecretStr(jwt(iat=issued, exp=issued + LIFE_S)), issued + LIFE_S - now)
 
     server = fakeredis.FakeServer()
-    workers = [TokenCache(fakeredis.FakeRedis(server=server), mint, MemoryStore(), clock=lambda: now) for _ in range(4)]
+    workers = [
+        TokenCache(fakeredis.FakeRedis(server=server), mint, MemoryStore(), clock=lambda: now)
+        for _ in range(4)
+    ]
     dice = random.Random(4)  # noqa: S311 - a repeatable hour
     refused = 0
     for _ in range(3600):

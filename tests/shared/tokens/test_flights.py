@@ -9,7 +9,13 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Life, Nobody, Paused, Underway
 
@@ -77,7 +83,9 @@ class Protocol(RuleBasedStateMachine):
         """
         unwanted = self.stored()[0] if refused else None
         with losing(self.clients[who], lost):
-            answer = self.clients[who].ask(ACCOUNT, unwanted=unwanted, may_mint=may_mint, may_ahead=True)
+            answer = self.clients[who].ask(
+                ACCOUNT, unwanted=unwanted, may_mint=may_mint, may_ahead=True
+            )
         match answer:
             case Elected(fence=fence):
                 assert may_mint
@@ -98,7 +106,11 @@ class Protocol(RuleBasedStateMachine):
         self.highest, self.holder = fence, (who, fence)
         self.airborne.add(self.holder)
 
-    @rule(data=st.data(), how=st.sampled_from(["token", "token", "refused", "failed"]), lost=st.booleans())
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["token", "token", "refused", "failed"]),
+        lost=st.booleans(),
+    )
     def land(self, data: st.DataObject, how: str, lost: bool) -> None:  # noqa: FBT001
         """Any flight may land, however late; only a younger token than the stored one is published."""
         if not self.airborne:
@@ -181,7 +193,12 @@ class Protocol(RuleBasedStateMachine):
 
 def test_the_protocol_keeps_its_promises(redis_client: "redis.Redis") -> None:
     """Whatever is lost, late or repeated: one holder, rising fences, the youngest token."""
-    quick = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+    quick = settings(
+        max_examples=60,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     run_state_machine_as_test(lambda: Protocol(redis_client), settings=quick)  # type: ignore[arg-type] # any factory
 
 
@@ -220,13 +237,17 @@ def test_failures_in_a_row_pause_for_longer(flights: Flights, redis_client: "red
         answer = ask(flights)
         assert isinstance(answer, Paused)
         pauses.append(round(answer.for_s, 1))
-        redis_client.setrange(f"{KEY}:pause", 2, "0000000000000")  # its end has passed, its count stays
+        redis_client.setrange(
+            f"{KEY}:pause", 2, "0000000000000"
+        )  # its end has passed, its count stays
     assert pauses == [1, 2, 3, 3]
     flights.land(ACCOUNT, elect(flights), "token", LONG)
     assert redis_client.get(f"{KEY}:pause") is None
 
 
-def test_a_refused_key_is_remembered_and_not_asked_with(flights: Flights, redis_client: "redis.Redis") -> None:
+def test_a_refused_key_is_remembered_and_not_asked_with(
+    flights: Flights, redis_client: "redis.Redis"
+) -> None:
     """All are told the reason for as long as it holds; then one is elected again."""
     flights.refuse(ACCOUNT, elect(flights), "Invalid API key", 0.05)
     assert ask(flights) == KeyRefused("Invalid API key")
@@ -235,7 +256,9 @@ def test_a_refused_key_is_remembered_and_not_asked_with(flights: Flights, redis_
     assert redis_client.get(f"{KEY}:refused") is None
 
 
-def test_a_refusal_of_the_old_key_does_not_outlast_its_repair(flights: Flights, redis_client: "redis.Redis") -> None:
+def test_a_refusal_of_the_old_key_does_not_outlast_its_repair(
+    flights: Flights, redis_client: "redis.Redis"
+) -> None:
     """A flight with the old key that lands after the repair changes nothing, and nor does its token."""
     old = [elect(flights)]
     redis_client.delete(f"{KEY}:lease")
@@ -286,7 +309,9 @@ def test_a_landing_whose_reply_was_lost_has_counted(redis_client: "redis.Redis")
         assert flights.land(ACCOUNT, elect(flights), "token", LONG)
 
 
-@pytest.mark.parametrize(("frozen_s", "published"), [(0, True), (60, True), (600, True), (1000, False)])
+@pytest.mark.parametrize(
+    ("frozen_s", "published"), [(0, True), (60, True), (600, True), (1000, False)]
+)
 def test_who_froze_before_landing_publishes_no_more_than_is_left(
     redis_client: "redis.Redis",
     frozen_s: int,
@@ -357,7 +382,9 @@ def test_one_is_elected_to_refresh_ahead(flights: Flights) -> None:
 def test_text_clients_are_served_as_well(redis_client: "redis.Redis") -> None:
     """A client that decodes replies makes no difference."""
     arguments = redis_client.connection_pool.connection_kwargs
-    with redis.Redis(host=arguments["host"], port=arguments["port"], decode_responses=True) as client:
+    with redis.Redis(
+        host=arguments["host"], port=arguments["port"], decode_responses=True
+    ) as client:
         flights = Flights(client, lease_s=5)
         assert flights.land(ACCOUNT, elect(flights), "token", LONG)
         assert isinstance(ask(flights), Held)

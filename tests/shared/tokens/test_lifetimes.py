@@ -41,7 +41,11 @@ def test_a_token_that_was_issued_earlier_has_less_left() -> None:
 def test_a_date_that_is_wrong_is_not_believed() -> None:
     """A proxy's clock before `iat` adds nothing; one after `exp` leaves it to `iat`."""
     token = jwt(iat=NOW, exp=NOW + 900)
-    assert lifetime_s(token, platform_now_s=NOW - 5000) == lifetime_s(token, platform_now_s=NOW + 5000) == 899
+    assert (
+        lifetime_s(token, platform_now_s=NOW - 5000)
+        == lifetime_s(token, platform_now_s=NOW + 5000)
+        == 899
+    )
 
 
 def test_milliseconds_are_understood() -> None:
@@ -49,7 +53,9 @@ def test_milliseconds_are_understood() -> None:
     assert expiry_s(jwt(exp=NOW * 1000)) == NOW
 
 
-@pytest.mark.parametrize(("expires_in", "expected"), [(None, 899), (600, 599), ("nonsense", 899), (3600, 899)])
+@pytest.mark.parametrize(
+    ("expires_in", "expected"), [(None, 899), (600, 599), ("nonsense", 899), (3600, 899)]
+)
 def test_an_end_alone_is_seen_from_our_clock(expires_in: object, expected: float) -> None:
     """Neither `iat` nor a Date: `exp` still counts before `expires_in`, which bounds what a wrong clock would add."""
     token = jwt(exp=time.time() + 900)
@@ -65,16 +71,23 @@ def test_an_end_that_our_clock_has_passed_leaves_it_to_the_answer() -> None:
 def test_a_whole_life_is_known_where_both_ends_are() -> None:
     assert whole_s(jwt(iat=NOW, exp=NOW + 900)) == 900
     assert whole_s(jwt(iat=NOW, exp=NOW + 10**9)) == LONGEST_S
-    assert [whole_s(token) for token in ("opaque", jwt(exp=NOW), jwt(iat=NOW), jwt(iat=NOW, exp=NOW - 1))] == [None] * 4
+    assert [
+        whole_s(token)
+        for token in ("opaque", jwt(exp=NOW), jwt(iat=NOW), jwt(iat=NOW, exp=NOW - 1))
+    ] == [None] * 4
 
 
-@pytest.mark.parametrize(("expires_in", "expected"), [(600, 600), ("600", 600), (" 600.5 ", 600.5), (10**9, LONGEST_S)])
+@pytest.mark.parametrize(
+    ("expires_in", "expected"), [(600, 600), ("600", 600), (" 600.5 ", 600.5), (10**9, LONGEST_S)]
+)
 def test_expires_in_counts_without_an_exp(expires_in: object, expected: float) -> None:
     """A number of seconds, or its text."""
     assert lifetime_s("opaque", expires_in=expires_in) == expected
 
 
-@pytest.mark.parametrize("expires_in", [None, "", "soon", "-5", 0, -1, True, math.nan, math.inf, [], {}, "9" * 400])
+@pytest.mark.parametrize(
+    "expires_in", [None, "", "soon", "-5", 0, -1, True, math.nan, math.inf, [], {}, "9" * 400]
+)
 def test_a_quarter_of_an_hour_when_nothing_is_said(expires_in: object) -> None:
     assert lifetime_s("opaque", expires_in=expires_in) == DEFAULT_S == 900
 
@@ -86,7 +99,11 @@ def test_any_text_is_survived(token: str) -> None:
     assert 0 < lifetime_s(token, expires_in=token) <= LONGEST_S
 
 
-@given(st.dictionaries(st.sampled_from(["exp", "iat"]), st.floats() | st.integers() | st.text() | st.none()))
+@given(
+    st.dictionaries(
+        st.sampled_from(["exp", "iat"]), st.floats() | st.integers() | st.text() | st.none()
+    )
+)
 def test_any_claims_are_survived(fields: dict[str, object]) -> None:
     """Strange claims give a life that a Redis can hold."""
     assert 0 < lifetime_s(jwt(**fields), platform_now_s=NOW) <= LONGEST_S

@@ -12,9 +12,18 @@ import pytest
 from sandbox.redis import RedisServer
 
 
-def fleet(url: str, processes: int, threads: int, first_mint_s: float, lease_s: float) -> subprocess.Popen[str]:
+def fleet(
+    url: str, processes: int, threads: int, first_mint_s: float, lease_s: float
+) -> subprocess.Popen[str]:
     numbers = [str(number) for number in (processes, threads, first_mint_s, lease_s)]
-    command = [sys.executable, "-m", "tests.shared.tokens.token_program", url, "0000000000042", *numbers]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.shared.tokens.token_program",
+        url,
+        "0000000000042",
+        *numbers,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

@@ -29,7 +29,9 @@ def test_layers_nearest_first(redis_client: "redis.Redis") -> None:
 
 
 @pytest.mark.parametrize("left_s", [-5, 30, 59])
-def test_a_stored_token_that_no_longer_counts_is_left(redis_client: "redis.Redis", left_s: float) -> None:
+def test_a_stored_token_that_no_longer_counts_is_left(
+    redis_client: "redis.Redis", left_s: float
+) -> None:
     """A token counts while it has more than 60 s left."""
     cache = TokenCache(redis_client, Mint(), MemoryStore(stored("old", left_s)))
     assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"
@@ -59,7 +61,9 @@ def test_a_store_that_is_away_has_no_key_either(redis_client: "redis.Redis") -> 
     assert (mint.calls, store.loads) == (0, 1)
 
 
-def test_a_store_that_takes_nothing_costs_nothing_but_its_layer(redis_client: "redis.Redis") -> None:
+def test_a_store_that_takes_nothing_costs_nothing_but_its_layer(
+    redis_client: "redis.Redis",
+) -> None:
     """A token that cannot be saved is used all the same."""
 
     class ReadOnly(MemoryStore):
@@ -115,7 +119,9 @@ def test_an_account_without_a_key_is_told_the_way_out(redis_client: "redis.Redis
 
 
 @pytest.mark.parametrize("spoilt", ["", "two words", "line\nbreak", "ключ", "\x7f"])
-def test_a_stored_token_that_cannot_be_sent_is_left(redis_client: "redis.Redis", spoilt: str) -> None:
+def test_a_stored_token_that_cannot_be_sent_is_left(
+    redis_client: "redis.Redis", spoilt: str
+) -> None:
     """It would break the call, and nobody could tell whether the message had left."""
     cache = TokenCache(redis_client, Mint(), MemoryStore(stored(spoilt, 600)))
     assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"

@@ -51,16 +51,27 @@ def test_a_stored_token_comes_with_what_it_has_left() -> None:
 @pytest.mark.parametrize(
     "kept",
     [None, token(left_s=59), token(jwt(left_s=30), left_s=3600), token("line\nbreak"), token("")],
-    ids=["none", "less than a minute", "a JWT that ends sooner than what the CRM has written", "broken", "empty"],
+    ids=[
+        "none",
+        "less than a minute",
+        "a JWT that ends sooner than what the CRM has written",
+        "broken",
+        "empty",
+    ],
 )
 def test_one_that_no_longer_counts_or_never_did_is_left(kept: Token | None) -> None:
     assert still_valid(kept) is None
 
 
 @pytest.mark.parametrize(
-    ("whole_s", "left_s", "counts"), [(900, 59, False), (900, 61, True), (30, 2, False), (30, 5, True)]
+    ("whole_s", "left_s", "counts"),
+    [(900, 59, False), (900, 61, True), (30, 2, False), (30, 5, True)],
 )
-def test_a_minute_must_be_left_or_a_tenth_of_a_short_life(whole_s: float, left_s: float, counts: bool) -> None:  # noqa: FBT001
+def test_a_minute_must_be_left_or_a_tenth_of_a_short_life(
+    whole_s: float,
+    left_s: float,
+    counts: bool,  # noqa: FBT001
+) -> None:
     """Judged by the token's whole life, not by what it happens to have left."""
     kept = token(jwt(left_s + 0.99, whole_s), left_s=3600)
     assert (still_valid(kept) is not None) == counts
@@ -97,7 +108,9 @@ def test_only_the_newest_is_saved() -> None:
     assert saver.flush(5)
     saver.put(ACCOUNT, token(generation=5))
     assert saver.flush(5)
-    assert store.saved == [(ACCOUNT, 1), (ACCOUNT, 4)], "5 was no longer the newest when its turn came"
+    assert store.saved == [(ACCOUNT, 1), (ACCOUNT, 4)], (
+        "5 was no longer the newest when its turn came"
+    )
 
 
 def test_a_failed_save_is_survived() -> None:

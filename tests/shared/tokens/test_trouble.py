@@ -34,8 +34,12 @@ def test_a_refused_key_is_asked_with_once_a_while(redis_client: "redis.Redis") -
     assert mint.calls == 2
 
 
-@pytest.mark.parametrize("failure", [UnavailableError("away"), RefusedError("a proxy says no", status=403)])
-def test_a_platform_that_cannot_be_asked_is_left_alone(redis_client: "redis.Redis", failure: Exception) -> None:
+@pytest.mark.parametrize(
+    "failure", [UnavailableError("away"), RefusedError("a proxy says no", status=403)]
+)
+def test_a_platform_that_cannot_be_asked_is_left_alone(
+    redis_client: "redis.Redis", failure: Exception
+) -> None:
     """Whatever keeps a token from us never counts as an answer about the message: it is tried again later."""
     mint = Mint()
     mint.failure = failure
@@ -88,7 +92,12 @@ def test_waiting_ends_in_time(redis_client: "redis.Redis") -> None:
 def test_a_late_answer_does_not_replace_a_younger_token(redis_client: "redis.Redis") -> None:
     """A holder that was paused past its lease gets the younger token, not its own."""
     slow, quick = Mint(takes_s=0.5), Mint()
-    paused = TokenCache(redis_client, slow, MemoryStore(), times=replace(QUICK, store_s=0.05, mint_s=0.05, spare_s=0))
+    paused = TokenCache(
+        redis_client,
+        slow,
+        MemoryStore(),
+        times=replace(QUICK, store_s=0.05, mint_s=0.05, spare_s=0),
+    )
     found: list[Token] = []
     thread = threading.Thread(target=lambda: found.append(paused.get(ACCOUNT)))
     thread.start()

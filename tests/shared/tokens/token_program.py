@@ -22,11 +22,16 @@ from tests.shared.tokens.stores import MemoryStore
 
 
 def say(what: str, value: str) -> None:
-    line = json.dumps({"what": what, "value": value, "at": time.monotonic(), "pid": os.getpid()}) + "\n"
+    line = (
+        json.dumps({"what": what, "value": value, "at": time.monotonic(), "pid": os.getpid()})
+        + "\n"
+    )
     os.write(1, line.encode())
 
 
-def one_process(url: str, account: str, threads: int, times: tuple[float, float], start: float) -> None:
+def one_process(
+    url: str, account: str, threads: int, times: tuple[float, float], start: float
+) -> None:
     first_mint_s, lease_s = times
     client = redis.Redis.from_url(url)
 
@@ -38,7 +43,9 @@ def one_process(url: str, account: str, threads: int, times: tuple[float, float]
         say("minted", value)
         return Minted(SecretStr(value), 900)
 
-    cache = TokenCache(client, mint, MemoryStore(), Times(mint_s=lease_s - 1, store_s=0.5, spare_s=0.5))
+    cache = TokenCache(
+        client, mint, MemoryStore(), Times(mint_s=lease_s - 1, store_s=0.5, spare_s=0.5)
+    )
 
     def get() -> None:
         time.sleep(max(0.0, start - time.monotonic()))
@@ -57,7 +64,10 @@ def main(url: str, account: str, processes: int, threads: int, times: tuple[floa
     )  # its lines end in a write of their own
     fork = multiprocessing.get_context("fork")
     start = time.monotonic() + 1  # no barrier: who is killed in one keeps the others there
-    running = [fork.Process(target=one_process, args=(url, account, threads, times, start)) for _ in range(processes)]
+    running = [
+        fork.Process(target=one_process, args=(url, account, threads, times, start))
+        for _ in range(processes)
+    ]
     for process in running:
         process.start()
     for process in running:
@@ -65,4 +75,10 @@ def main(url: str, account: str, processes: int, threads: int, times: tuple[floa
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), (float(sys.argv[5]), float(sys.argv[6])))
+    main(
+        sys.argv[1],
+        sys.argv[2],
+        int(sys.argv[3]),
+        int(sys.argv[4]),
+        (float(sys.argv[5]), float(sys.argv[6])),
+    )

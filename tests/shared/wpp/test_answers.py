@@ -23,7 +23,11 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAA" + "Ab+/" * 30 + "=="
 def answer(body: object, status: int = 200, **headers: str) -> Answer:
     """Return an answer of these bytes, or of this value as JSON."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()}), raw)
+    return Answer(
+        status,
+        httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()}),
+        raw,
+    )
 
 
 def test_a_raw_pairing_string_is_kept_as_it_is() -> None:
@@ -33,7 +37,9 @@ def test_a_raw_pairing_string_is_kept_as_it_is() -> None:
     assert not qr.is_image
 
 
-@pytest.mark.parametrize("given", [PNG, f"data:image/png;base64,{PNG}", f"{PNG[:40]}\n{PNG[40:]}\n"])
+@pytest.mark.parametrize(
+    "given", [PNG, f"data:image/png;base64,{PNG}", f"{PNG[:40]}\n{PNG[40:]}\n"]
+)
 def test_an_image_becomes_a_data_url(given: str) -> None:
     """Bare base64 of a PNG, with or without line breaks, and a data URL, are the same image."""
     qr = Qr.read(given)
@@ -90,18 +96,36 @@ JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])  # a shared machine
-@given(st.dictionaries(st.sampled_from(["status", "taskId", "id", "data", "message", "error", "success"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(["status", "taskId", "id", "data", "message", "error", "success"]), JSON
+    )
+)
 def test_any_types_are_survived(fields: dict[str, Any]) -> None:
     """Fields of the wrong type are as good as missing."""
     found = answer(fields)
     assert isinstance(found.word("status"), str)
-    assert found.identifier("taskId", "id") is None or isinstance(found.identifier("taskId", "id"), str)
+    assert found.identifier("taskId", "id") is None or isinstance(
+        found.identifier("taskId", "id"), str
+    )
     assert isinstance(found.says_error, bool)
     assert len(found.reason()) <= 200
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"OK", b"<html>", b'{"cut": "sho', b"[]", b'"text"', b"7", b"null", b"\xff\xfe", b"[" * 100_000]
+    "body",
+    [
+        b"",
+        b"OK",
+        b"<html>",
+        b'{"cut": "sho',
+        b"[]",
+        b'"text"',
+        b"7",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_object_has_no_fields(body: bytes) -> None:
     """HTML, nothing, a cut end, other JSON, other bytes, a nest without end."""
@@ -121,7 +145,9 @@ def test_what_is_no_object_has_no_fields(body: bytes) -> None:
         ({}, None),
     ],
 )
-def test_an_identifier_is_a_short_text_or_a_number(fields: dict[str, Any], expected: str | None) -> None:
+def test_an_identifier_is_a_short_text_or_a_number(
+    fields: dict[str, Any], expected: str | None
+) -> None:
     assert answer(fields).identifier("taskId", "id") == expected
 
 
@@ -144,7 +170,9 @@ def test_an_identifier_is_a_short_text_or_a_number(fields: dict[str, Any], expec
         (200, b"Cannot POST /x", False),
     ],
 )
-def test_an_unknown_route_is_told_from_an_unknown_thing(status: int, body: bytes, *, expected: bool) -> None:
+def test_an_unknown_route_is_told_from_an_unknown_thing(
+    status: int, body: bytes, *, expected: bool
+) -> None:
     assert answer(body, status).route_unknown is expected
 
 
@@ -179,7 +207,10 @@ def test_retry_after_in_seconds_or_as_a_date() -> None:
     assert answer({}, 429, retry_after="7").retry_after_s == 7
     assert answer({}, 429, retry_after="0").retry_after_s == 1
     assert answer({}, 429, retry_after="99999").retry_after_s == 300
-    assert answer({}, 429, retry_after=date, date=format_datetime(there, usegmt=True)).retry_after_s == 40
+    assert (
+        answer({}, 429, retry_after=date, date=format_datetime(there, usegmt=True)).retry_after_s
+        == 40
+    )
     assert answer({}, 429, retry_after=date).retry_after_s == 300
     assert answer({}, 429, retry_after="Thu, 01 Jan 1970 00:00:00 GMT").retry_after_s == 1
 
@@ -212,4 +243,6 @@ def test_the_reason_does_not_quote_what_we_sent() -> None:
     ours = ["key-0123456789", "Your code is 1234, tell nobody"]
     assert answer({"error": "bad key key-0123456789!"}, 400).reason(ours) == "bad key …!"
     assert "code is" not in answer({"error": "cannot send 'Your code is 12...'"}, 400).reason(ours)
-    assert answer({"error": "token eyJhbGciOi.eyJzdWIi.c2ln is bad"}, 401).reason() == "token … is bad"
+    assert (
+        answer({"error": "token eyJhbGciOi.eyJzdWIi.c2ln is bad"}, 401).reason() == "token … is bad"
+    )

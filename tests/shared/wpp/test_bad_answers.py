@@ -36,7 +36,9 @@ CALLS: dict[str, Callable[[Platform], object]] = {
 class Always(Wire):
     """Gives the same answer to each request."""
 
-    def __init__(self, status: int, body: Callable[[], httpx.SyncByteStream], **headers: str) -> None:
+    def __init__(
+        self, status: int, body: Callable[[], httpx.SyncByteStream], **headers: str
+    ) -> None:
         super().__init__()
         self.status, self.made, self.headers = status, body, headers
 
@@ -59,7 +61,9 @@ def stream(body: bytes) -> httpx.SyncByteStream:
 NO_JSON: dict[str, Callable[[], httpx.SyncByteStream]] = {
     "nothing": lambda: stream(b""),
     "HTML": lambda: stream(b"<!DOCTYPE html><html><body>Welcome</body></html>"),
-    "truncated": lambda: stream(b'{"apiKey": "k", "token": "t", "qr": "2@a", "status": "connected", "taskId": "t'),
+    "truncated": lambda: stream(
+        b'{"apiKey": "k", "token": "t", "qr": "2@a", "status": "connected", "taskId": "t'
+    ),
     "a list": lambda: stream(b'[{"status": "connected"}]'),
     "a text": lambda: stream(b'"connected"'),
     "no UTF-8": lambda: stream(b'{"status": "\xff\xfe"}'),
@@ -69,10 +73,21 @@ UNREADABLE: dict[str, Callable[[], httpx.SyncByteStream]] = {
     "huge": lambda: stream(b'{"status": "connected", "more": "' + b"x" * LONGEST_ANSWER + b'"}'),
     "cut": Cut,
 }
-WRONG_TYPES = b'{"apiKey": {}, "session": [], "token": 7, "status": {}, "qr": 7, "taskId": [7], "data": "x"}'
-DONE = {"start": Started("starting", None), "qr": None, "webhook": None, "stop": None, "delete": True, "react": None}
+WRONG_TYPES = (
+    b'{"apiKey": {}, "session": [], "token": 7, "status": {}, "qr": 7, "taskId": [7], "data": "x"}'
+)
+DONE = {
+    "start": Started("starting", None),
+    "qr": None,
+    "webhook": None,
+    "stop": None,
+    "delete": True,
+    "react": None,
+}
 """What needs no answer but the 2xx: it has been asked for, and a look will tell."""
-ERRORS: dict[str, type[PlatformError]] = dict.fromkeys(CALLS, UnavailableError) | {"send": UnknownEffectError}
+ERRORS: dict[str, type[PlatformError]] = dict.fromkeys(CALLS, UnavailableError) | {
+    "send": UnknownEffectError
+}
 
 
 @pytest.mark.parametrize("name", CALLS)

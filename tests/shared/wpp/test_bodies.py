@@ -12,7 +12,9 @@ TO = "79990001122"
 URL = "https://files.test/folder/my%20report.pdf?v=1"
 
 
-def event(text: str = "", media: dict[str, Any] | None = None, location: Location | None = None) -> SendEvent:
+def event(
+    text: str = "", media: dict[str, Any] | None = None, location: Location | None = None
+) -> SendEvent:
     return SendEvent(
         id=uuid4(),
         organization_id=uuid4(),
@@ -32,7 +34,10 @@ def test_a_text() -> None:
 @pytest.mark.parametrize("text", ["", "Look"])
 def test_an_image_always_has_a_caption(text: str) -> None:
     endpoint, body = message("42", event(text, {"type": "image", "url": URL}))
-    assert (endpoint.name, body) == ("image", {"type": "image", "to": TO, "url": URL, "caption": text})
+    assert (endpoint.name, body) == (
+        "image",
+        {"type": "image", "to": TO, "url": URL, "caption": text},
+    )
 
 
 @pytest.mark.parametrize("kind", ["video", "audio", "voice", "document"])
@@ -64,4 +69,11 @@ def test_a_place_names_its_account() -> None:
     """As its older contract has it; what is not known is left out."""
     endpoint, body = message("42", event(location=Location(lat=55.75, lng=37.62, name="Moscow")))
     assert endpoint.name == "location"
-    assert body == {"type": "location", "account": "42", "to": TO, "lat": 55.75, "lng": 37.62, "name": "Moscow"}
+    assert body == {
+        "type": "location",
+        "account": "42",
+        "to": TO,
+        "lat": 55.75,
+        "lng": 37.62,
+        "name": "Moscow",
+    }

@@ -146,7 +146,9 @@ def test_calm_makes_the_next_opening_short_again(redis_client: "redis.Redis", cl
         assert expected * 0.79 <= breaker.state().retry_after_s <= expected * 1.21
 
 
-def test_a_probe_that_learned_nothing_lets_the_next_one_go(redis_client: "redis.Redis", clock: Clock) -> None:
+def test_a_probe_that_learned_nothing_lets_the_next_one_go(
+    redis_client: "redis.Redis", clock: Clock
+) -> None:
     """Neither success nor failure (its own pool was full, say): another call may try at once."""
     breaker = opened(redis_client, clock)
     rest_ends(redis_client, clock)
@@ -167,7 +169,9 @@ def test_a_probe_that_died_is_replaced(redis_client: "redis.Redis", clock: Clock
     assert breaker.state().name == "probe"
 
 
-def test_late_answers_do_not_touch_an_open_breaker(redis_client: "redis.Redis", clock: Clock) -> None:
+def test_late_answers_do_not_touch_an_open_breaker(
+    redis_client: "redis.Redis", clock: Clock
+) -> None:
     """What was under way when it opened neither closes it nor keeps it open for longer."""
     breaker = opened(redis_client, clock)
     before = redis_client.hget(KEY, "until")

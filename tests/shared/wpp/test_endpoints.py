@@ -11,7 +11,12 @@ TABLE = [found for found in vars(endpoints).values() if isinstance(found, Endpoi
 
 def test_only_sends_cannot_be_repeated() -> None:
     """A lost answer is a question of what happened only where a second call would do it twice."""
-    assert {found.name for found in TABLE if not found.repeatable} == {"text", "image", "file", "location"}
+    assert {found.name for found in TABLE if not found.repeatable} == {
+        "text",
+        "image",
+        "file",
+        "location",
+    }
 
 
 def test_names_are_unique() -> None:
@@ -30,7 +35,9 @@ def test_the_documented_form_is_tried_first_and_the_known_one_before_it() -> Non
 
 def test_parameters_are_encoded() -> None:
     """An id with a slash or an @ stays one part of the path."""
-    method, path = fill("GET /api/messages/media/{message_id}", {"message_id": "false_7@c.us/3EB0 ?#"})
+    method, path = fill(
+        "GET /api/messages/media/{message_id}", {"message_id": "false_7@c.us/3EB0 ?#"}
+    )
     assert (method, path) == ("GET", "/api/messages/media/false_7%40c.us%2F3EB0%20%3F%23")
 
 

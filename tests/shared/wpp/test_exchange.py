@@ -49,7 +49,9 @@ def raising(error: Exception) -> Handler:
     return handler
 
 
-def answering(status: int, headers: dict[str, str] | None = None, body: bytes = b'{"error": "why"}') -> Handler:
+def answering(
+    status: int, headers: dict[str, str] | None = None, body: bytes = b'{"error": "why"}'
+) -> Handler:
     return lambda _request: httpx.Response(status, headers=headers, content=body)
 
 
@@ -74,7 +76,9 @@ def spoilt(status: int, headers: dict[str, str] | None = None) -> list[Handler]:
     headers = headers or {}
     return [
         lambda _: httpx.Response(status, headers=headers, stream=CutLater()),
-        lambda _: httpx.Response(status, headers=headers | GZIP, stream=httpx.ByteStream(b"no gzip")),
+        lambda _: httpx.Response(
+            status, headers=headers | GZIP, stream=httpx.ByteStream(b"no gzip")
+        ),
         answering(status, headers, b" " * (LONGEST_ANSWER + 1)),
     ]
 
@@ -91,8 +95,18 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("read error", raising(httpx.ReadError("")), UnavailableError, UnknownEffectError),
     ("hung up", raising(httpx.RemoteProtocolError("")), UnavailableError, UnknownEffectError),
     ("cut body", lambda _: httpx.Response(200, stream=Cut()), UnavailableError, UnknownEffectError),
-    ("huge body", answering(200, body=b" " * (LONGEST_ANSWER + 1)), UnavailableError, UnknownEffectError),
-    ("wrong encoding", answering(200, {"Content-Encoding": "gzip"}, b"no gzip"), UnavailableError, UnknownEffectError),
+    (
+        "huge body",
+        answering(200, body=b" " * (LONGEST_ANSWER + 1)),
+        UnavailableError,
+        UnknownEffectError,
+    ),
+    (
+        "wrong encoding",
+        answering(200, {"Content-Encoding": "gzip"}, b"no gzip"),
+        UnavailableError,
+        UnknownEffectError,
+    ),
     ("500", answering(500), UnavailableError, UnknownEffectError),
     ("502", answering(502), UnavailableError, UnknownEffectError),
     ("504", answering(504), UnavailableError, UnknownEffectError),
@@ -108,15 +122,32 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("404 of a thing", answering(404), RefusedError, RefusedError),
     ("413", answering(413), RefusedError, RefusedError),
     ("no route", answering(404, body=b"404 page not found"), UnavailableError, UnavailableError),
-    ("no route in JSON", answering(404, body=b'{"message": "no Route matched"}'), UnavailableError, UnavailableError),
-    ("404 cut", lambda _: httpx.Response(404, stream=CutLater()), UnavailableError, UnavailableError),
+    (
+        "no route in JSON",
+        answering(404, body=b'{"message": "no Route matched"}'),
+        UnavailableError,
+        UnavailableError,
+    ),
+    (
+        "404 cut",
+        lambda _: httpx.Response(404, stream=CutLater()),
+        UnavailableError,
+        UnavailableError,
+    ),
     ("405", answering(405), UnavailableError, UnavailableError),
-    ("redirect", answering(302, {"Location": "https://elsewhere.test"}), UnavailableError, UnavailableError),
+    (
+        "redirect",
+        answering(302, {"Location": "https://elsewhere.test"}),
+        UnavailableError,
+        UnavailableError,
+    ),
     ("not modified", answering(304), RefusedError, RefusedError),
 ]
 
 
-@pytest.mark.parametrize(("handler", "repeatable", "send"), [row[1:] for row in KNOWN], ids=[row[0] for row in KNOWN])
+@pytest.mark.parametrize(
+    ("handler", "repeatable", "send"), [row[1:] for row in KNOWN], ids=[row[0] for row in KNOWN]
+)
 def test_a_failure_says_what_is_known(
     handler: Handler, repeatable: type[PlatformError], send: type[PlatformError]
 ) -> None:
@@ -190,7 +221,9 @@ def test_a_limit_without_a_time_gets_one() -> None:
     assert error.retry_after_s == 5
 
 
-@pytest.mark.parametrize("body", [{"status": "error", "message": "not on WhatsApp"}, {"success": False, "error": "no"}])
+@pytest.mark.parametrize(
+    "body", [{"status": "error", "message": "not on WhatsApp"}, {"success": False, "error": "no"}]
+)
 def test_a_success_that_says_error_is_refused(body: dict[str, object]) -> None:
     """With the platform's reason; only where a body says how it went, not in the status of an account."""
     handler = answering(200, body=json.dumps(body).encode())
@@ -208,7 +241,11 @@ def test_the_next_form_is_tried_when_the_platform_does_not_know_one() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request.url.path)
         found = request.url.path == known
-        return httpx.Response(200, json={}) if found else httpx.Response(404, text=f"Cannot POST {request.url.path}")
+        return (
+            httpx.Response(200, json={})
+            if found
+            else httpx.Response(404, text=f"Cannot POST {request.url.path}")
+        )
 
     asked = exchange(handler)
     for _ in range(2):

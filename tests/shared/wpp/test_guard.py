@@ -66,8 +66,12 @@ def test_failures_open_the_breaker(breaker: Breaker, failure: int | Exception) -
             client.get("/")
 
 
-@pytest.mark.parametrize("ours", [httpx.PoolTimeout(""), httpx.LocalProtocolError(""), httpx.UnsupportedProtocol("")])
-def test_what_is_our_own_says_nothing_about_the_platform(breaker: Breaker, ours: httpx.TransportError) -> None:
+@pytest.mark.parametrize(
+    "ours", [httpx.PoolTimeout(""), httpx.LocalProtocolError(""), httpx.UnsupportedProtocol("")]
+)
+def test_what_is_our_own_says_nothing_about_the_platform(
+    breaker: Breaker, ours: httpx.TransportError
+) -> None:
     """A full pool, a request that cannot be written: one tenant's bad row opens nothing for the others."""
 
     def fail(_request: httpx.Request) -> httpx.Response:

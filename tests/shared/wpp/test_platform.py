@@ -15,7 +15,11 @@ CALLS: list[tuple[Callable[[Platform], object], str, object]] = [
     (lambda p: p.start("42"), "POST /api/accounts/start", {"number": "42"}),
     (lambda p: p.status("42"), "GET /api/accounts/42/status", None),
     (lambda p: p.qr("42"), "GET /api/accounts/42/qr", None),
-    (lambda p: p.register_webhook("42", "https://u"), "POST /internal/session/42/webhook", {"url": "https://u"}),
+    (
+        lambda p: p.register_webhook("42", "https://u"),
+        "POST /internal/session/42/webhook",
+        {"url": "https://u"},
+    ),
     (lambda p: p.stop("42"), "POST /internal/session/42/stop", None),
     (
         lambda p: p.send("42", EVENT),
@@ -55,12 +59,18 @@ def test_older_forms_of_a_route() -> None:
     assert wire.body["type"] == "text", "the single route tells them apart by it"
 
 
-@pytest.mark.parametrize(("chosen", "expected"), [("direct", DirectTransport), ("httpx", PoolTransport)])
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [("direct", DirectTransport), ("httpx", PoolTransport)]
+)
 def test_the_setting_chooses_the_transport(
     monkeypatch: pytest.MonkeyPatch, chosen: str, expected: type[httpx.BaseTransport]
 ) -> None:
     """WPP_HTTP_TRANSPORT reaches the wire."""
-    for name, value in {"BASE_URL": "http://platform.test", "SECRET": "s", "HTTP_TRANSPORT": chosen}.items():
+    for name, value in {
+        "BASE_URL": "http://platform.test",
+        "SECRET": "s",
+        "HTTP_TRANSPORT": chosen,
+    }.items():
         monkeypatch.setenv(f"WPP_{name}", value)
     with Platform(load(PlatformSettings), lambda _: httpx.Auth()) as found:
         assert type(found._exchange._transport) is expected  # noqa: SLF001 - it shows nowhere else

@@ -57,7 +57,9 @@ def test_status(said: str, expected: str) -> None:
     assert platform(Wire(says({"data": {"state": said}}))).status("42") == expected
 
 
-@pytest.mark.parametrize("answer", [text("<html>"), text(""), says({}), says({"status": None}), says({}, 502)])
+@pytest.mark.parametrize(
+    "answer", [text("<html>"), text(""), says({}), says({"status": None}), says({}, 502)]
+)
 def test_no_status_is_not_offline(answer: httpx.Response) -> None:
     """What cannot be read says nothing about the account."""
     with pytest.raises(UnavailableError):

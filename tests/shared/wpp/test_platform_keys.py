@@ -21,21 +21,40 @@ from tests.shared.wpp.wire import KEY, Wire, platform, says, text
 def test_create_uses_the_secret() -> None:
     wire = Wire(says({"apiKey": "k", "session": "0000000000042", "status": "Starting"}))
     client = platform(wire).create_client("org")
-    assert (client.api_key.get_secret_value(), client.account, client.status) == ("k", "0000000000042", "starting")
-    assert (wire.lines, wire.body) == (["POST /api/integrations/wpp/create"], {"organizationId": "org"})
+    assert (client.api_key.get_secret_value(), client.account, client.status) == (
+        "k",
+        "0000000000042",
+        "starting",
+    )
+    assert (wire.lines, wire.body) == (
+        ["POST /api/integrations/wpp/create"],
+        {"organizationId": "org"},
+    )
     assert wire.requests[0].headers["authorization"] == "Bearer the-secret"
     assert "'k'" not in repr(client)
 
 
 def test_create_that_says_no_status_has_begun() -> None:
     """Its default; and what is there under another name is read all the same."""
-    assert platform(Wire(says({"apiKey": "k", "session": 42}))).create_client("org").status == "starting"
-    assert platform(Wire(says({"data": {"apiKey": "k", "number": "42"}}))).create_client("org").account == "42"
+    assert (
+        platform(Wire(says({"apiKey": "k", "session": 42}))).create_client("org").status
+        == "starting"
+    )
+    assert (
+        platform(Wire(says({"data": {"apiKey": "k", "number": "42"}}))).create_client("org").account
+        == "42"
+    )
 
 
 @pytest.mark.parametrize(
     "answer",
-    [says({"session": "42"}), says({"apiKey": "k"}), says({"apiKey": {}, "session": "42"}), text("<html>"), text("")],
+    [
+        says({"session": "42"}),
+        says({"apiKey": "k"}),
+        says({"apiKey": {}, "session": "42"}),
+        text("<html>"),
+        text(""),
+    ],
 )
 def test_create_without_its_fields_is_tried_again(answer: httpx.Response) -> None:
     """The same organization gets the same client: asking again is safe."""
@@ -76,9 +95,16 @@ def test_a_minted_jwt_lives_by_the_platforms_date() -> None:
     """Whatever our clock says: `exp` minus the answer's Date, less the second that Date cuts off."""
     there = time.time() + 5000
     jwt = "e30.eyJpYXQiOiAxMDAwLCAiZXhwIjogMTkwMH0.c2ln"  # {"iat": 1000, "exp": 1900}
-    minted = platform(Wire(says({"token": jwt}, Date=formatdate(1300, usegmt=True)))).mint_token(KEY)
+    minted = platform(Wire(says({"token": jwt}, Date=formatdate(1300, usegmt=True)))).mint_token(
+        KEY
+    )
     assert minted.life_s == 599
-    assert platform(Wire(says({"token": jwt}, Date=formatdate(there, usegmt=True)))).mint_token(KEY).life_s == 899
+    assert (
+        platform(Wire(says({"token": jwt}, Date=formatdate(there, usegmt=True))))
+        .mint_token(KEY)
+        .life_s
+        == 899
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +114,9 @@ def test_a_minted_jwt_lives_by_the_platforms_date() -> None:
         says({"error": "Invalid API key"}, 403),
         says({"message": "invalid api key"}, 400),
         says({"error": f"Invalid API key: {KEY.get_secret_value()[:14]}..."}, 403),
-        says({"message": f"The key {KEY.get_secret_value()} is bad", "error": "INVALID_API_KEY"}, 403),
+        says(
+            {"message": f"The key {KEY.get_secret_value()} is bad", "error": "INVALID_API_KEY"}, 403
+        ),
         says({"message": "w" * 300 + " Invalid API key"}, 403),
         text("nope", 401),
     ],

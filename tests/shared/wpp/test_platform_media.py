@@ -19,12 +19,18 @@ def test_media_streams_with_its_names() -> None:
     }
     wire = Wire(httpx.Response(200, content=b"x" * 100_000, headers=headers))
     with platform(wire).download_media("42", "false_7@c.us_3EB0") as found:
-        assert (found.content_type, found.filename, found.length) == ("audio/ogg; codecs=opus", "b voice.ogg", 100_000)
+        assert (found.content_type, found.filename, found.length) == (
+            "audio/ogg; codecs=opus",
+            "b voice.ogg",
+            100_000,
+        )
         assert sum(len(chunk) for chunk in found.chunks) == 100_000
     assert wire.lines == ["GET /api/messages/media/false_7%40c.us_3EB0"]
 
 
-@pytest.mark.parametrize("disposition", ["", "attachment", 'attachment; filename=""', "inline; filename=/", "\x00"])
+@pytest.mark.parametrize(
+    "disposition", ["", "attachment", 'attachment; filename=""', "inline; filename=/", "\x00"]
+)
 def test_media_without_a_name(disposition: str) -> None:
     wire = Wire(httpx.Response(200, content=b"x", headers={"Content-Disposition": disposition}))
     with platform(wire).download_media("42", "m") as found:
@@ -56,7 +62,9 @@ def test_media_that_is_too_large_is_refused(*, announced: bool) -> None:
         (httpx.ReadTimeout(""), UnavailableError),
     ],
 )
-def test_media_that_is_not_to_be_had(answer: httpx.Response | Exception, error: type[PlatformError]) -> None:
+def test_media_that_is_not_to_be_had(
+    answer: httpx.Response | Exception, error: type[PlatformError]
+) -> None:
     with pytest.raises(PlatformError) as caught, platform(Wire(answer)).download_media("42", "m"):
         pytest.fail("there is nothing to read")
     assert type(caught.value) is error

@@ -26,7 +26,10 @@ from tests.shared.wpp.wire import EVENT, Wire, platform, says, text
         ({"ids": []}, None),
         ({"ids": ["wrong"]}, None),
         ({"ids": {"id": "wrong"}}, None),
-        ({"success": True, "taskId": "task_7", "status": "queued", "message": "Message queued"}, "task_7"),
+        (
+            {"success": True, "taskId": "task_7", "status": "queued", "message": "Message queued"},
+            "task_7",
+        ),
         ({"success": True}, None),
         ({"success": True, "error": None}, None),
         ({"taskId": ["wrong"]}, None),
@@ -58,7 +61,8 @@ def test_a_success_that_is_no_object_leaves_a_send_unknown(answer: httpx.Respons
 
 
 @pytest.mark.parametrize(
-    "fields", [{"error": "Session closed"}, {"errors": [{"code": 1}]}, {"data": {"error": {"code": "E1"}}}]
+    "fields",
+    [{"error": "Session closed"}, {"errors": [{"code": 1}]}, {"data": {"error": {"code": "E1"}}}],
 )
 def test_a_success_with_an_error_and_no_id_leaves_a_send_unknown(fields: dict[str, Any]) -> None:
     """The contract knows only `status: "error"`; whatever this is, it is neither sent nor proven unsent."""
@@ -68,7 +72,13 @@ def test_a_success_with_an_error_and_no_id_leaves_a_send_unknown(fields: dict[st
 
 def test_a_send_is_asked_once() -> None:
     """Whatever comes of it, nothing here tries a send again."""
-    for failure in (httpx.ReadTimeout(""), httpx.ConnectError(""), says({}, 500), says({}, 429), says({}, 400)):
+    for failure in (
+        httpx.ReadTimeout(""),
+        httpx.ConnectError(""),
+        says({}, 500),
+        says({}, 429),
+        says({}, 400),
+    ):
         wire = Wire(failure)
         with pytest.raises(PlatformError):
             platform(wire).send("42", EVENT)
@@ -94,11 +104,17 @@ def test_delete(answer: httpx.Response, *, expected: bool) -> None:
 def test_delete_that_is_refused_or_not_answered() -> None:
     """A proxy that finds nothing behind it does not say that the message is gone."""
     proxy = text("404 page not found", 404)
-    for answer, error in ((says({}, 403), RefusedError), (says({}, 500), UnavailableError), (proxy, UnavailableError)):
+    for answer, error in (
+        (says({}, 403), RefusedError),
+        (says({}, 500), UnavailableError),
+        (proxy, UnavailableError),
+    ):
         with pytest.raises(error):
             platform(Wire(answer)).delete("42", "task_7")
 
 
 def test_a_refused_reaction() -> None:
     with pytest.raises(RefusedError, match="not found"):
-        platform(Wire(says({"status": "error", "message": "Message not found"}))).react("42", "7", "true_1", "👍")
+        platform(Wire(says({"status": "error", "message": "Message not found"}))).react(
+            "42", "7", "true_1", "👍"
+        )

@@ -39,7 +39,9 @@ class World:
         self.keys = self.store.keys
         self.admin = httpx.Client(base_url=server.url)
         settings = PlatformSettings(wpp_base_url=server.url, wpp_secret=SecretStr(SECRET))
-        self.platform = Platform(settings, auth=lambda account: TokenAuth(self.tokens, account), deadline_s=3)
+        self.platform = Platform(
+            settings, auth=lambda account: TokenAuth(self.tokens, account), deadline_s=3
+        )
         self.tokens = TokenCache(redis_client, self.platform.mint_token, self.store)
 
     def connect(self) -> Client:
@@ -67,7 +69,9 @@ class World:
 
 @pytest.fixture
 def world(redis_client: "redis.Redis") -> Iterator[World]:
-    with PlatformServer(secret=SECRET, starting_s=0.01, sent_s=0.01, delivered_s=0.01, read_s=0.01) as server:
+    with PlatformServer(
+        secret=SECRET, starting_s=0.01, sent_s=0.01, delivered_s=0.01, read_s=0.01
+    ) as server:
         found = World(server, redis_client)
         with found.platform, found.admin:
             yield found
@@ -81,7 +85,9 @@ def message(kind: str) -> SendEvent:
     if kind == "text":
         return text()
     if kind == "location":
-        return text(body="").model_copy(update={"location": Location(lat=55.75, lng=37.62, name="Moscow")})
+        return text(body="").model_copy(
+            update={"location": Location(lat=55.75, lng=37.62, name="Moscow")}
+        )
     media = Media.model_validate({"type": kind, "url": "https://files.test/a%20b.bin"})
     return text(body="Look").model_copy(update={"media": media})
 
@@ -111,7 +117,9 @@ def test_start_and_qr_hand_out_the_pairing_string_until_connected(world: World) 
     assert world.platform.qr(client.account) is None
 
 
-@pytest.mark.parametrize("kind", ["text", "image", "video", "audio", "voice", "document", "location"])
+@pytest.mark.parametrize(
+    "kind", ["text", "image", "video", "audio", "voice", "document", "location"]
+)
 def test_every_kind_of_message_is_taken(world: World, kind: str) -> None:
     """Each kind reaches the platform and comes back with a task id, by which it can be taken back."""
     client = world.connect()
@@ -124,7 +132,9 @@ def test_every_kind_of_message_is_taken(world: World, kind: str) -> None:
 def test_a_reaction_and_the_media_of_an_incoming_message(world: World) -> None:
     """What a customer wrote is reacted to by its WhatsApp id, and its file streams in."""
     client = world.connect()
-    arrived = world.admin.post(f"/phone/{client.account}/messages", json={"from": "79990001122", "image": True}).json()
+    arrived = world.admin.post(
+        f"/phone/{client.account}/messages", json={"from": "79990001122", "image": True}
+    ).json()
     world.platform.react(client.account, "79990001122", arrived["messageId"], "👍")
     with world.platform.download_media(client.account, arrived["messageId"]) as found:
         assert found.content_type == "image/png"
@@ -152,7 +162,10 @@ def test_a_wrong_secret_is_unauthorized(world: World, redis_client: "redis.Redis
     url = str(world.admin.base_url)
     settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("wrong-secret-value"))
     del redis_client
-    with Platform(settings, auth=lambda _account: httpx.Auth()) as platform, pytest.raises(UnauthorizedError) as caught:
+    with (
+        Platform(settings, auth=lambda _account: httpx.Auth()) as platform,
+        pytest.raises(UnauthorizedError) as caught,
+    ):
         platform.create_client("org")
     assert "wrong-secret-value" not in repr(caught.value)
 
@@ -220,7 +233,9 @@ def test_fifty_refused_at_once_mint_once(world: World) -> None:
         ({"refused_recipients": ["79990001122"]}, RefusedError),
     ],
 )
-def test_each_fault_is_told_as_what_is_known(world: World, plan: dict[str, object], error: type[Exception]) -> None:
+def test_each_fault_is_told_as_what_is_known(
+    world: World, plan: dict[str, object], error: type[Exception]
+) -> None:
     """A send that suffers a fault raises what is known of its effect, and its text stays out of the error."""
     client = world.connect()
     world.faults(**plan)

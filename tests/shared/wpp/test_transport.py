@@ -28,7 +28,9 @@ EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 def request_of(connection: socket.socket) -> bytes:
     """Return one whole request, or nothing when the other side has gone."""
     seen = b""
-    while not seen.endswith((b"}", b"\r\n\r\n")) or (b"\r\n\r\n" in seen[-4:] and b"Content-Length" in seen):
+    while not seen.endswith((b"}", b"\r\n\r\n")) or (
+        b"\r\n\r\n" in seen[-4:] and b"Content-Length" in seen
+    ):
         chunk = connection.recv(65_536)
         if not chunk:
             return b""
@@ -37,12 +39,17 @@ def request_of(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def server(behave: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def server(
+    behave: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """Accept connections, read the first request of each, and let `behave` do the rest."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def one(accepted: socket.socket) -> None:
-        with suppress(OSError), tls.wrap_socket(accepted, server_side=True) if tls else accepted as connection:
+        with (
+            suppress(OSError),
+            tls.wrap_socket(accepted, server_side=True) if tls else accepted as connection,
+        ):
             request_of(connection)
             behave(connection)
 
@@ -89,7 +96,9 @@ def trickle_head(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("behave", [trickle, trickle_head, lambda _connection: time.sleep(1.5)])
-def test_a_deadline_holds_by_the_wall_clock(client: httpx.Client, behave: Callable[[socket.socket], None]) -> None:
+def test_a_deadline_holds_by_the_wall_clock(
+    client: httpx.Client, behave: Callable[[socket.socket], None]
+) -> None:
     """An answer that trickles in, or never begins, ends with the deadline, not with the last byte."""
     with server(behave) as url:
         began = time.monotonic()
@@ -144,7 +153,10 @@ def test_one_that_was_cut_off_on_a_kept_connection_is_not_repeated(client: httpx
 
 
 def test_a_cut_body_is_told_as_one(client: httpx.Client) -> None:
-    with server(lambda connection: connection.sendall(HEAD)) as url, pytest.raises(httpx.RemoteProtocolError):
+    with (
+        server(lambda connection: connection.sendall(HEAD)) as url,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
         client.get(url)
 
 
@@ -183,7 +195,10 @@ def test_threads_use_as_many_connections_as_they_need(kind: Kind) -> None:
     """16 threads at once: each has its own answer, none waits for another's, and all are closed in the end."""
     counting, answered = Counting(), []
     with server(counting) as url, httpx.Client(transport=open_transport(kind), timeout=5) as client:
-        running = [threading.Thread(target=lambda: answered.append(client.get(url).status_code)) for _ in range(16)]
+        running = [
+            threading.Thread(target=lambda: answered.append(client.get(url).status_code))
+            for _ in range(16)
+        ]
         for thread in running:
             thread.start()
         for thread in running:
@@ -192,7 +207,9 @@ def test_threads_use_as_many_connections_as_they_need(kind: Kind) -> None:
     assert 1 <= counting.connections <= 16
 
 
-def test_idle_connections_are_closed_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_are_closed_when_their_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The one that has been idle for longest goes, while the freshest goes on serving."""
     monkeypatch.setattr("shared.wpp.transport.KEEPALIVE_S", 0.2)
     counting, transport = Counting(), DirectTransport()
@@ -232,7 +249,10 @@ def test_https(kind: Kind, certificate: Path, monkeypatch: pytest.MonkeyPatch) -
     """With a certificate that SSL_CERT_FILE trusts: answers come, connections are kept, deadlines hold."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     counting = Counting()
-    with server(counting, over_tls(certificate)) as url, httpx.Client(transport=open_transport(kind)) as client:
+    with (
+        server(counting, over_tls(certificate)) as url,
+        httpx.Client(transport=open_transport(kind)) as client,
+    ):
         assert [client.post(url, json={}).status_code for _ in range(3)] == [200] * 3
     assert counting.connections == 1
     with (

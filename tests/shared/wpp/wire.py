@@ -13,7 +13,13 @@ from shared.settings import PlatformSettings
 from shared.wpp import Bearer, Platform
 
 KEY = SecretStr("wpp_key_0123456789")
-EVENT = SendEvent(id=uuid4(), organization_id=uuid4(), integration_id=uuid4(), to="79990001122", text="private words")
+EVENT = SendEvent(
+    id=uuid4(),
+    organization_id=uuid4(),
+    integration_id=uuid4(),
+    to="79990001122",
+    text="private words",
+)
 PNG = "iVBORw0KGgoAAAANSUhEUgAA" + "Ab+/" * 30
 
 
@@ -50,6 +56,8 @@ def text(content: str, status: int = 200) -> httpx.Response:
 
 
 def platform(wire: Wire) -> Platform:
-    settings = PlatformSettings(wpp_base_url="http://platform.test/", wpp_secret=SecretStr("the-secret"))
+    settings = PlatformSettings(
+        wpp_base_url="http://platform.test/", wpp_secret=SecretStr("the-secret")
+    )
     auth: Callable[[str], httpx.Auth] = lambda account: Bearer(SecretStr(f"token-of-{account}"))  # noqa: E731
     return Platform(settings, auth, transport=httpx.MockTransport(wire), deadline_s=2)

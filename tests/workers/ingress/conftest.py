@@ -26,7 +26,9 @@ def door(_door: Door, redis_client: redis.Redis) -> Door:
 
 
 @pytest.fixture(scope="session")
-def narrow_door(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def narrow_door(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Door]:
     """Return an ingress that takes 100 kB a body within two seconds, and has no shared secret."""
     settings = {"WPP_BODY_LIMIT": "100000", "WPP_BODY_DEADLINE_S": "2"}
     with Door(redis_server.url, tmp_path_factory.mktemp("narrow"), **settings) as door:

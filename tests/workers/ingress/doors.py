@@ -55,7 +55,12 @@ class Door:
         self._process.wait_until(serves(f"{self.url}/health"), within_s=30)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.http.close()
         self._process.stop()
 
@@ -66,7 +71,9 @@ class Door:
     def path(self, account: str = ACCOUNT) -> str:
         return f"/webhooks/wpp/{account}/{access.webhook_key(account, [KEY_SECRET.encode()])}"
 
-    def post(self, body: Any, path: str | None = None, headers: dict[str, str] | None = None) -> Answer:
+    def post(
+        self, body: Any, path: str | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
         """Post `body` (bytes as they are, anything else as JSON)."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         answer = self.http.post(path or self.path(), content=content, headers=headers)
@@ -74,7 +81,9 @@ class Door:
 
     def raw(self, head: str, *pieces: bytes) -> socket.socket:
         """Open a connection and write a request as it comes; the caller reads and closes."""
-        connection = socket.create_connection((LOCALHOST, int(urlsplit(self.url).port or 0)), timeout=20)
+        connection = socket.create_connection(
+            (LOCALHOST, int(urlsplit(self.url).port or 0)), timeout=20
+        )
         connection.sendall(f"POST {self.path()} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
         for piece in pieces:
             connection.sendall(piece)
@@ -83,7 +92,9 @@ class Door:
 
 def accepted(client: "redis.Redis") -> list[WebhookEvent]:
     """Return the events that wait, lane by lane."""
-    lanes = sorted(key.decode() for key in client.scan_iter("wpp:lane:event:*") if not key.endswith(b":is"))
+    lanes = sorted(
+        key.decode() for key in client.scan_iter("wpp:lane:event:*") if not key.endswith(b":is")
+    )
     found: list[Any] = [each for lane in lanes for each in client.lrange(lane, 0, -1)]
     bodies = [client.hget(f"wpp:event:{each.decode()}", "body") for each in found]
     return [WebhookEvent.model_validate_json(body) for body in bodies if body]

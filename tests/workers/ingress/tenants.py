@@ -48,8 +48,13 @@ class Tenant:
     def new(cls, door: Door, world: Supabase, client: "redis.Redis") -> Iterator["Tenant"]:
         organization_id = uuid4()
         with psycopg.connect(world.database_url) as connection:
-            connection.execute("insert into public.organizations (id, name) values (%s, 'Test')", (organization_id,))
-        bearer = {"Authorization": f"Bearer {access.service_key(organization_id, [KEY_SECRET.encode()])}"}
+            connection.execute(
+                "insert into public.organizations (id, name) values (%s, 'Test')",
+                (organization_id,),
+            )
+        bearer = {
+            "Authorization": f"Bearer {access.service_key(organization_id, [KEY_SECRET.encode()])}"
+        }
         with (
             httpx.Client(base_url=door.url, headers=bearer, timeout=10, trust_env=False) as http,
             database(world) as opened,
@@ -60,17 +65,26 @@ class Tenant:
         """Save a number of this organization, in `status`; return its path at the door."""
         integration_id = uuid4()
         self.database.save_integration(
-            integration_id=integration_id, organization_id=self.id, account=account, api_key=SecretStr("key")
+            integration_id=integration_id,
+            organization_id=self.id,
+            account=account,
+            api_key=SecretStr("key"),
         )
         self.become(account, status)
         return f"/v1/integrations/{integration_id}"
 
-    def become(self, account: str, status: SessionStatus, reason: str = "the test says so", **more: str) -> None:
-        outcome = SessionOutcome(at=utc_now(), account=account, status=status, reason=reason, **more)
+    def become(
+        self, account: str, status: SessionStatus, reason: str = "the test says so", **more: str
+    ) -> None:
+        outcome = SessionOutcome(
+            at=utc_now(), account=account, status=status, reason=reason, **more
+        )
         self.database.apply([outcome.model_dump(mode="json", exclude_none=True)])
 
     def post(self, path: str, body: Any = None, key: str | None = None) -> httpx.Response:
-        return self.http.post(path, json=body, headers={} if key is None else {"Idempotency-Key": key})
+        return self.http.post(
+            path, json=body, headers={} if key is None else {"Idempotency-Key": key}
+        )
 
     def settle(self, kind: Kind, settled: Settled) -> UUID:
         """End the next event that waits; return its id."""

@@ -20,14 +20,19 @@ def ask(door: Door, authorization: str) -> httpx.Response:
 @pytest.fixture
 def session(make_client: MakeClient) -> str:
     """Return the session of a person who has just signed up."""
-    signed_up = make_client().auth.sign_up({"email": "anna@example.com", "password": "correct horse"}).session
+    signed_up = (
+        make_client()
+        .auth.sign_up({"email": "anna@example.com", "password": "correct horse"})
+        .session
+    )
     assert signed_up
     return signed_up.access_token
 
 
 def user_of(token: str, door: Door, world: Supabase) -> str:
     answer = door.http.get(
-        f"{world.url.rstrip('/')}/auth/v1/user", headers={"Authorization": f"Bearer {token}", "apikey": world.anon_key}
+        f"{world.url.rstrip('/')}/auth/v1/user",
+        headers={"Authorization": f"Bearer {token}", "apikey": world.anon_key},
     )
     return str(answer.json()["id"])
 

@@ -75,7 +75,9 @@ def test_who_watches_an_organization_is_told_of_its_numbers_only(
     run(redis_server, story)
 
 
-def test_nobody_is_listened_to_when_nobody_watches(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_nobody_is_listened_to_when_nobody_watches(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     """A watch that ends takes its subscription along; the next one brings it back."""
     organization_id = uuid4()
 
@@ -124,7 +126,11 @@ def test_a_stop_lets_everybody_go(redis_server: RedisServer) -> None:
 
 
 def test_a_process_ends_although_a_page_is_open(
-    redis_server: RedisServer, redis_client: redis.Redis, supabase_world: Supabase, database_url: str, tmp_path: Path
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    supabase_world: Supabase,
+    database_url: str,
+    tmp_path: Path,
 ) -> None:
     """An open stream does not keep the ingress from stopping."""
     del redis_client, database_url
@@ -141,10 +147,14 @@ def test_a_process_ends_although_a_page_is_open(
     bearer = {"Authorization": f"Bearer {access.service_key(organization_id, [SECRET.encode()])}"}
     with (
         (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log) as process,
+        subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=log, stderr=log
+        ) as process,
     ):
         try:
-            with httpx.Client(base_url=environment["WPP_PUBLIC_URL"], headers=bearer, trust_env=False) as client:
+            with httpx.Client(
+                base_url=environment["WPP_PUBLIC_URL"], headers=bearer, trust_env=False
+            ) as client:
                 until_ready(client)
                 with client.stream("GET", "/v1/integrations/events") as stream:
                     lines = stream.iter_lines()

@@ -10,14 +10,25 @@ from sandbox.redis import RedisServer
 from shared import access
 from tests.workers.ingress.doors import KEY_SECRET, Door
 
-CRM, OTHER_CRM, STRANGER = "https://crm.example.com", "http://localhost:3000", "https://crm.example.com.evil.example"
-PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,idempotency-key"}
+CRM, OTHER_CRM, STRANGER = (
+    "https://crm.example.com",
+    "http://localhost:3000",
+    "https://crm.example.com.evil.example",
+)
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,idempotency-key",
+}
 
 
 @pytest.fixture(scope="module")
-def http(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def http(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
     """Return a client of a door that names two origins."""
-    with Door(redis_server.url, tmp_path_factory.mktemp("cors"), WPP_PAGE_PARENTS=f"{CRM} {OTHER_CRM}") as door:
+    with Door(
+        redis_server.url, tmp_path_factory.mktemp("cors"), WPP_PAGE_PARENTS=f"{CRM} {OTHER_CRM}"
+    ) as door:
         yield door.http
 
 
@@ -27,7 +38,9 @@ def allowed(answer: httpx.Response) -> str | None:
 
 
 @pytest.mark.parametrize("origin", [CRM, OTHER_CRM])
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/integrations", f"/v1/integrations/{uuid4()}/primary"])
+@pytest.mark.parametrize(
+    "path", ["/v1/messages", "/v1/integrations", f"/v1/integrations/{uuid4()}/primary"]
+)
 def test_a_page_of_a_named_origin_may_ask(http: httpx.Client, origin: str, path: str) -> None:
     """With its bearer and a key, and without cookies."""
     answer = http.options(path, headers={"Origin": origin, **PREFLIGHT})
@@ -44,11 +57,15 @@ def test_it_reads_every_answer(http: httpx.Client) -> None:
     for bearer, status in (("Bearer nobody", 401), (f"Bearer {key}", 503)):
         answer = http.get("/v1/integrations", headers={"Origin": CRM, "Authorization": bearer})
         assert (answer.status_code, allowed(answer)) == (status, CRM)
-        assert {"Location", "Retry-After"} <= set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+        assert {"Location", "Retry-After"} <= set(
+            answer.headers["Access-Control-Expose-Headers"].split(", ")
+        )
         assert "Origin" in answer.headers["Vary"]
 
 
-@pytest.mark.parametrize("origin", [STRANGER, "null", "https://crm.example.com:8443", "http://crm.example.com"])
+@pytest.mark.parametrize(
+    "origin", [STRANGER, "null", "https://crm.example.com:8443", "http://crm.example.com"]
+)
 def test_any_other_page_may_not(http: httpx.Client, origin: str) -> None:
     """Its browser is told nothing that would let it."""
     assert allowed(http.options("/v1/messages", headers={"Origin": origin, **PREFLIGHT})) is None

@@ -37,7 +37,9 @@ async def grouping(client: "redis.Redis", url: str) -> AsyncIterator[GroupedAppe
         await own.aclose()
 
 
-def test_each_of_many_is_kept_in_order(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_each_of_many_is_kept_in_order(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     """More than one group's worth, in one lane: in the order in which they came."""
 
     async def append() -> None:
@@ -56,11 +58,20 @@ def test_each_hears_its_own_answer(redis_server: RedisServer, redis_client: redi
 
     async def append() -> None:
         async with grouping(redis_client, redis_server.url) as appends:
-            items = [message("one", "a"), message("one", "a"), message("two", "a"), message("three", "b")]
+            items = [
+                message("one", "a"),
+                message("one", "a"),
+                message("two", "a"),
+                message("three", "b"),
+            ]
             first, again, conflict, other = await asyncio.gather(
                 *(appends.append(item) for item in items), return_exceptions=True
             )
-            assert [getattr(each, "new", None) for each in (first, again, other)] == [True, False, True]
+            assert [getattr(each, "new", None) for each in (first, again, other)] == [
+                True,
+                False,
+                True,
+            ]
             assert isinstance(conflict, IdempotencyConflictError)
 
     uvloop.run(append())
@@ -76,7 +87,9 @@ def test_a_full_outbox_refuses(redis_server: RedisServer, redis_client: redis.Re
     uvloop.run(append())
 
 
-def test_a_redis_that_forgot_its_scripts_is_taught_again(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_a_redis_that_forgot_its_scripts_is_taught_again(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     async def append() -> None:
         async with grouping(redis_client, redis_server.url) as appends:
             redis_client.script_flush()
@@ -85,7 +98,9 @@ def test_a_redis_that_forgot_its_scripts_is_taught_again(redis_server: RedisServ
     uvloop.run(append())
 
 
-def test_a_group_wakes_no_more_than_can_work(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_a_group_wakes_no_more_than_can_work(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     """One for each event, up to a handful: each goes on until nothing is ready."""
 
     async def append(count: int) -> None:
@@ -110,7 +125,9 @@ def test_nobody_is_told_that_it_was_kept_when_redis_is_gone(
             async with grouping(redis_client, wire.url) as appends:
                 assert (await appends.append(message("one"))).new
                 wire.refuse()
-                lost = await asyncio.gather(*(appends.append(message("x")) for _ in range(5)), return_exceptions=True)
+                lost = await asyncio.gather(
+                    *(appends.append(message("x")) for _ in range(5)), return_exceptions=True
+                )
                 assert all(isinstance(each, redis.ConnectionError) for each in lost)
                 wire.accept()
                 assert (await appends.append(message("two"))).new
@@ -118,7 +135,9 @@ def test_nobody_is_told_that_it_was_kept_when_redis_is_gone(
     uvloop.run(append())
 
 
-def test_who_went_away_holds_nobody_up(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_who_went_away_holds_nobody_up(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     async def append() -> None:
         async with grouping(redis_client, redis_server.url) as appends:
             gone = asyncio.create_task(appends.append(message("gone")))

@@ -21,7 +21,9 @@ def is_replay(answer: httpx.Response) -> bool:
     return "Idempotent-Replayed" in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/integrations", "{number}/primary", "{number}/refresh"])
+@pytest.mark.parametrize(
+    "path", ["/v1/messages", "/v1/integrations", "{number}/primary", "{number}/refresh"]
+)
 def test_an_empty_key_is_refused(tenant: Tenant, path: str) -> None:
     """Whoever sends one believes to be safe, and would not be."""
     answer = tenant.post(path.format(number=tenant.number("42")), HELLO, key="")
@@ -31,7 +33,9 @@ def test_an_empty_key_is_refused(tenant: Tenant, path: str) -> None:
 
 def test_the_producer_refuses_an_empty_key(redis_client: redis.Redis) -> None:
     """`None` is the word for none."""
-    message = Message.model_validate({**HELLO, "integration_id": "00000000-0000-0000-0000-000000000001"})
+    message = Message.model_validate(
+        {**HELLO, "integration_id": "00000000-0000-0000-0000-000000000001"}
+    )
     with pytest.raises(ValueError, match="not empty"):
         Producer(redis_client).send(intake.event_id("anybody", None), message, idempotency_key="")
 
@@ -69,33 +73,52 @@ class TestResolution:
         again = tenant.post(f"{message}/resolution", {"outcome": "sent"}, key="k")
         assert (first.status_code, first.json()["status"], is_replay(first)) == (200, "sent", False)
         assert (again.status_code, again.json(), is_replay(again)) == (200, first.json(), True)
-        assert tenant.post(f"{message}/resolution", {"outcome": "failed"}, key="k").status_code == 422
+        assert (
+            tenant.post(f"{message}/resolution", {"outcome": "failed"}, key="k").status_code == 422
+        )
 
     def test_once_more_is_once_more_only(self, tenant: Tenant, message: str) -> None:
         """A retry of `again` sends nothing, be the message sent by then or unknown anew."""
-        assert tenant.post(f"{message}/resolution", {"outcome": "again"}, key="k").json()["status"] == "queued"
+        assert (
+            tenant.post(f"{message}/resolution", {"outcome": "again"}, key="k").json()["status"]
+            == "queued"
+        )
         tenant.settle("send", Settled("unknown"))
         late = tenant.post(f"{message}/resolution", {"outcome": "again"}, key="k")
-        assert (late.status_code, late.json()["status"], tenant.waiting("send")) == (200, "unknown", 0)
-        assert tenant.post(f"{message}/resolution", {"outcome": "again"}, key="k2").json()["status"] == "queued"
+        assert (late.status_code, late.json()["status"], tenant.waiting("send")) == (
+            200,
+            "unknown",
+            0,
+        )
+        assert (
+            tenant.post(f"{message}/resolution", {"outcome": "again"}, key="k2").json()["status"]
+            == "queued"
+        )
 
     def test_at_once_is_one(self, tenant: Tenant, message: str) -> None:
         """Ten callers at the same moment: ten equal answers, one more try."""
         with ThreadPoolExecutor(10) as pool:
             answers = list(
-                pool.map(lambda _: tenant.post(f"{message}/resolution", {"outcome": "again"}, key="k"), range(10))
+                pool.map(
+                    lambda _: tenant.post(f"{message}/resolution", {"outcome": "again"}, key="k"),
+                    range(10),
+                )
             )
         assert {answer.status_code for answer in answers} == {200}
         assert tenant.waiting("send") == 1
 
     @pytest.mark.parametrize("key", [None, "k"])
-    def test_what_is_known_is_a_conflict(self, tenant: Tenant, message: str, key: str | None) -> None:
+    def test_what_is_known_is_a_conflict(
+        self, tenant: Tenant, message: str, key: str | None
+    ) -> None:
         """409, which says what it is; a message that does not exist is 404."""
         tenant.post(f"{message}/resolution", {"outcome": "sent"})
         answer = tenant.post(f"{message}/resolution", {"outcome": "failed"}, key=key)
         assert (answer.status_code, answer.json()["code"]) == (409, "not_unknown")
         assert "is sent, not unknown" in answer.json()["detail"]
-        strange = tenant.post(f"/v1/messages/{intake.event_id('x', None)}/resolution", {"outcome": "sent"}, key=key)
+        strange = tenant.post(
+            f"/v1/messages/{intake.event_id('x', None)}/resolution", {"outcome": "sent"}, key=key
+        )
         assert strange.status_code == 404
 
 
@@ -106,13 +129,18 @@ class TestConnecting:
         """A later body under that key is refused, not run."""
         place = tenant.number("42")
         answers = [tenant.post("/v1/integrations", {}, key="k") for _ in range(2)]
-        assert [(answer.status_code, is_replay(answer)) for answer in answers] == [(200, False), (200, True)]
+        assert [(answer.status_code, is_replay(answer)) for answer in answers] == [
+            (200, False),
+            (200, True),
+        ]
         assert answers[0].json() == answers[1].json()
         assert answers[1].headers["Location"] == place
         assert tenant.post("/v1/integrations", {"add_new": True}, key="k").status_code == 422
         assert tenant.waiting("provision") == 0
 
-    def test_a_retried_refresh_is_the_same_although_its_number_changed(self, tenant: Tenant) -> None:
+    def test_a_retried_refresh_is_the_same_although_its_number_changed(
+        self, tenant: Tenant
+    ) -> None:
         """What the first one did is what the key stands for; the newer watch goes on."""
         place = tenant.number("42", "disconnected")
         first = tenant.post(f"{place}/refresh", key="k")
@@ -138,7 +166,10 @@ class TestConnecting:
         failed = tenant.post("/v1/integrations", {}, key="k")
         tenant.settle("provision", Settled("failed", fields={"reason": "refused"}))
         again = tenant.post("/v1/integrations", {}, key="k")
-        assert (again.json()["integration_id"], again.json()["status"]) == (failed.json()["integration_id"], "error")
+        assert (again.json()["integration_id"], again.json()["status"]) == (
+            failed.json()["integration_id"],
+            "error",
+        )
         assert tenant.waiting("provision") == 0
         assert tenant.post("/v1/integrations", {}, key="k2").json()["status"] == "starting"
         assert tenant.waiting("provision") == 1

@@ -27,7 +27,11 @@ def told(lines: Iterator[str]) -> list[dict[str, Any]]:
 
 def recorded(client: redis.Redis, organization_id: UUID) -> None:
     """Announce a change as the recorder does."""
-    change = {"organization_id": str(organization_id), "integration_id": str(uuid4()), "what": "session"}
+    change = {
+        "organization_id": str(organization_id),
+        "integration_id": str(uuid4()),
+        "what": "session",
+    }
     Outbox(client, "test").announce([change])
 
 

@@ -30,7 +30,12 @@ def test_an_accepted_message_is_kept_and_told_of(tenant: Tenant) -> None:
     assert record
     assert record.lane == f"send:{number}:79990001122"
     told = tenant.http.get(path).json()
-    assert (told["status"], told["attempts"], told["reason"], told["code"]) == ("queued", 0, None, None)
+    assert (told["status"], told["attempts"], told["reason"], told["code"]) == (
+        "queued",
+        0,
+        None,
+        None,
+    )
     accepted_at = datetime.fromisoformat(told["accepted_at"])
     assert datetime.now(UTC) - accepted_at < timedelta(seconds=10)
 
@@ -39,9 +44,15 @@ def test_a_failed_message_says_why_in_a_word_and_a_sentence(tenant: Tenant) -> N
     """The word is the one of its dead letter."""
     tenant.number("42")
     path = sent(tenant)
-    tenant.settle("send", Settled("failed", fields={"reason": "400: no such recipient", "code": "refused"}))
+    tenant.settle(
+        "send", Settled("failed", fields={"reason": "400: no such recipient", "code": "refused"})
+    )
     told = tenant.http.get(path).json()
-    assert (told["status"], told["code"], told["reason"]) == ("failed", "refused", "400: no such recipient")
+    assert (told["status"], told["code"], told["reason"]) == (
+        "failed",
+        "refused",
+        "400: no such recipient",
+    )
 
 
 def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
@@ -51,7 +62,13 @@ def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
     event_id = tenant.settle("send", Settled("sent", fields={"task_id": "t1"}))
     assert tenant.http.get(path).json()["status"] == "sent"
     number = UUID(tenant.http.get("/v1/integrations").json()[0]["integration_id"])
-    event = SendEvent(id=event_id, organization_id=tenant.id, integration_id=number, to="79990001122", text="Hello")
+    event = SendEvent(
+        id=event_id,
+        organization_id=tenant.id,
+        integration_id=number,
+        to="79990001122",
+        text="Hello",
+    )
     read = message_outcome(event, "read", datetime.now(UTC))
     tenant.database.apply([read.model_dump(mode="json", exclude_none=True)])
     told = tenant.http.get(path).json()
@@ -66,13 +83,28 @@ def test_the_history_tells_what_happened(tenant: Tenant) -> None:
     assert (queued["status"], queued["source"], queued["error"]) == ("queued", "own", None)
     number = UUID(tenant.http.get("/v1/integrations").json()[0]["integration_id"])
     event_id = UUID(path.rsplit("/", 1)[-1])
-    event = SendEvent(id=event_id, organization_id=tenant.id, integration_id=number, to="79990001122", text="Hello")
-    said = [message_outcome(event, "queued", event.accepted_at), message_outcome(event, "sent", datetime.now(UTC))]
+    event = SendEvent(
+        id=event_id,
+        organization_id=tenant.id,
+        integration_id=number,
+        to="79990001122",
+        text="Hello",
+    )
+    said = [
+        message_outcome(event, "queued", event.accepted_at),
+        message_outcome(event, "sent", datetime.now(UTC)),
+    ]
     read = StatusOutcome(
-        at=datetime.now(UTC) + timedelta(seconds=1), account="42", external_ids=["t1"], task_id="t1", status="read"
+        at=datetime.now(UTC) + timedelta(seconds=1),
+        account="42",
+        external_ids=["t1"],
+        task_id="t1",
+        status="read",
     )
     outcomes = [said[0], said[1].model_copy(update={"task_id": "t1"}), read]
-    tenant.database.apply([outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes])
+    tenant.database.apply(
+        [outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes]
+    )
     told = tenant.http.get(f"{path}/history").json()
     assert [(each["status"], each["source"]) for each in told] == [
         ("queued", "own"),

@@ -27,7 +27,9 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
     """Return a Redis with three messages of two tenants, one of them in hand, and something odd that arrived."""
     lanes = Lanes(redis_client, EngineSettings())
     for organization_id in (ONE, ONE, OTHER):
-        lanes.append(intake.send(organization_id, uuid4(), Message(to="+79990001122", text="Hello")))
+        lanes.append(
+            intake.send(organization_id, uuid4(), Message(to="+79990001122", text="Hello"))
+        )
     assert lanes.claim("send", Slot())
     redis_client.hincrby(intake.ODD_EVENTS, "poll.created", 2)
     redis_client.set(f"{PREFIX}swept", int(time.time() * 1000) - 90_000)
@@ -38,7 +40,9 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
 def ask(client: redis.Redis, **headers: str) -> httpx.Response:
     async def get() -> httpx.Response:
         app = Starlette(routes=metrics.routes(SecretStr(TOKEN), client))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door") as door:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://door"
+        ) as door:
             return await door.get("/metrics", headers=headers)
 
     return asyncio.run(get())
@@ -75,7 +79,9 @@ def test_who_has_the_token_reads_them_and_no_tenant(busy: redis.Redis) -> None:
     assert str(ONE) not in told.text
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}]
+)
 def test_nobody_else_is_told(busy: redis.Redis, headers: dict[str, str]) -> None:
     refused = ask(busy, **headers)
     assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")

@@ -16,14 +16,25 @@ def failed(code: str, detail: str) -> Settled:
 
 @pytest.mark.parametrize(
     ("code", "step"),
-    [(InvalidApiKeyError.code, "force_recreate"), ("refused", "reconnect"), ("expired", "reconnect")],
+    [
+        (InvalidApiKeyError.code, "force_recreate"),
+        ("refused", "reconnect"),
+        ("expired", "reconnect"),
+    ],
 )
-def test_a_number_that_could_not_be_made_says_why_and_what_helps(tenant: Tenant, code: str, step: str) -> None:
+def test_a_number_that_could_not_be_made_says_why_and_what_helps(
+    tenant: Tenant, code: str, step: str
+) -> None:
     """The code in `reason`, the sentence in `error`, and the step that mends just that."""
     place = tenant.post("/v1/integrations", {}).headers["Location"]
     tenant.settle("provision", failed(code, "403: no"))
     found = tenant.http.get(place).json()
-    assert (found["success"], found["status"], found["reason"], found["error"]) == (False, "error", code, "403: no")
+    assert (found["success"], found["status"], found["reason"], found["error"]) == (
+        False,
+        "error",
+        code,
+        "403: no",
+    )
     assert found["next_step"] == step
     assert found["advice"]
     assert found["error_at"]
@@ -44,7 +55,11 @@ def test_a_number_that_could_not_be_made_says_why_and_what_helps(tenant: Tenant,
 def test_each_state_names_the_next_step(tenant: Tenant, status: Any, step: str | None) -> None:
     """With advice in words, unless there is nothing to do."""
     found = tenant.http.get(tenant.number("42", status)).json()
-    assert (found["status"], found["next_step"], found["success"]) == (status, step, status != "error")
+    assert (found["status"], found["next_step"], found["success"]) == (
+        status,
+        step,
+        status != "error",
+    )
     assert bool(found["advice"]) is bool(step)
 
 

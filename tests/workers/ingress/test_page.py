@@ -18,14 +18,22 @@ def supabase_at(url: str) -> SupabaseSettings:
     )
 
 
-@pytest.mark.parametrize("url", ["http://localhost:1", "http://127.0.0.1:1", "http://127.1.2.3:1", "http://[::1]:1"])
+@pytest.mark.parametrize(
+    "url", ["http://localhost:1", "http://127.0.0.1:1", "http://127.1.2.3:1", "http://[::1]:1"]
+)
 def test_a_local_world_has_a_demo_user(url: str) -> None:
     """Nobody else reaches it."""
     assert Page(DEMO, supabase_at(url)).routes
 
 
 @pytest.mark.parametrize(
-    "url", ["https://project.supabase.co", "http://10.0.0.7", "http://localhost.example.com", "http://0.0.0.0:1"]
+    "url",
+    [
+        "https://project.supabase.co",
+        "http://10.0.0.7",
+        "http://localhost.example.com",
+        "http://0.0.0.0:1",
+    ],
 )
 def test_a_password_is_not_told_to_everybody(url: str) -> None:
     """A demo user of a real project would open it to whoever reads /connect/settings.json."""
@@ -41,11 +49,18 @@ def test_files_come_as_what_they_are(door: Door) -> None:
         assert answer.status_code == 200
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-cache"
-        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self';")
+        assert answer.headers["Content-Security-Policy"].startswith(
+            "default-src 'none'; script-src 'self';"
+        )
     assert door.http.get("/connect/conftest.py").status_code == 404
 
 
 def test_settings_tell_what_is_public_only(door: Door) -> None:
     """Where to sign in, with the anonymous key; nothing of the service role."""
     answer: httpx.Response = door.http.get("/connect/settings.json")
-    assert answer.json() == {"supabase_url": "http://127.0.0.1:9", "anon_key": "anon", "parents": [], "demo": None}
+    assert answer.json() == {
+        "supabase_url": "http://127.0.0.1:9",
+        "anon_key": "anon",
+        "parents": [],
+        "demo": None,
+    }

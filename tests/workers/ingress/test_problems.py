@@ -16,8 +16,12 @@ UNABLE = [
     redis.BusyLoadingError("Redis is loading the dataset in memory"),
     redis.ReadOnlyError("You can't write against a read only replica."),
     redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
-    redis.ResponseError("MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk."),
-    redis.ResponseError("Command # 1 (SET a 1) of pipeline caused error: ('NOREPLICAS Not enough good replicas.',)"),
+    redis.ResponseError(
+        "MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk."
+    ),
+    redis.ResponseError(
+        "Command # 1 (SET a 1) of pipeline caused error: ('NOREPLICAS Not enough good replicas.',)"
+    ),
 ]
 HELLO = {"to": "+79990001122", "text": "Hello"}
 
@@ -55,7 +59,11 @@ def test_a_redis_that_takes_nothing_now_is_503(
     place = tenant.number("42", "disconnected")
     tenant.post("/v1/messages", HELLO)
     request.getfixturevalue(trouble)
-    for path, body in (("/v1/messages", HELLO), ("/v1/integrations", {"add_new": True}), (f"{place}/reconnect", None)):
+    for path, body in (
+        ("/v1/messages", HELLO),
+        ("/v1/integrations", {"add_new": True}),
+        (f"{place}/reconnect", None),
+    ):
         answer = tenant.post(path, body, key=path)
         status, code = problem(answer)
         assert (status, code in {"queue_unavailable", "overloaded"}) == (503, True), answer.text
@@ -74,7 +82,10 @@ def test_whatever_hinders_redis_is_503(error: Exception) -> None:
 
 def test_a_mistake_of_ours_is_500() -> None:
     """Coming back would not help."""
-    assert asyncio.run(said(redis.ResponseError("WRONGTYPE Operation against a key"))).status_code == 500
+    assert (
+        asyncio.run(said(redis.ResponseError("WRONGTYPE Operation against a key"))).status_code
+        == 500
+    )
 
 
 def test_what_is_not_there_has_the_same_shape(door: Door) -> None:
@@ -96,6 +107,8 @@ def test_a_supabase_that_is_away_is_503(door: Door) -> None:
 
 def test_a_body_that_is_no_json_is_422(tenant: Tenant) -> None:
     """It names the body, and quotes nothing of it."""
-    answer = tenant.http.post("/v1/messages", content=b"{secret", headers={"Content-Type": "application/json"})
+    answer = tenant.http.post(
+        "/v1/messages", content=b"{secret", headers={"Content-Type": "application/json"}
+    )
     assert problem(answer) == (422, "invalid")
     assert "secret" not in answer.text

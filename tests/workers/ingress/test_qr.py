@@ -64,5 +64,8 @@ def test_what_nobody_could_scan_is_said_so(tenant: Tenant, given: str) -> None:
     place = number_with(tenant, given)
     for kind in ("png", "svg"):
         answer = tenant.http.get(f"{place}/qr.{kind}")
-        assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+        assert (answer.status_code, answer.headers["Content-Type"]) == (
+            404,
+            "application/problem+json",
+        )
         assert "refresh" in answer.json()["detail"]

@@ -22,7 +22,9 @@ def token(signature: str = "signature", **claims: Any) -> str:
     """Return what looks like a living session of Supabase, with `claims` changed."""
     whole = {"sub": str(uuid4()), "exp": int(time.time()) + HOUR_S, **claims}
     parts = [{"alg": "HS256"}, {name: value for name, value in whole.items() if value is not None}]
-    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    encoded = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts
+    ]
     return ".".join([*encoded, signature])
 
 
@@ -125,7 +127,9 @@ def test_a_crowd_of_strangers_takes_few_threads(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sessions, "PATIENCE_S", 0.3)
 
     async def story(opened: Sessions) -> None:
-        found = await asyncio.gather(*(opened.organization(token()) for _ in range(40)), return_exceptions=True)
+        found = await asyncio.gather(
+            *(opened.organization(token()) for _ in range(40)), return_exceptions=True
+        )
         assert supabase.most_at_once == sessions.AT_ONCE
         assert found.count(None) == len(supabase.asked) < 40
         assert {type(each) for each in found} == {type(None), OverloadedError}

@@ -17,7 +17,13 @@ from tests.shared.inbound.arriving import ACCOUNT
 from tests.workers.ingress.doors import KEY_SECRET, SHARED_SECRET, Door, accepted
 from workers.ingress import keeping
 
-HELLO = {"account": ACCOUNT, "from": "+79990001122", "type": "chat", "text": "Hello", "messageId": "M1"}
+HELLO = {
+    "account": ACCOUNT,
+    "from": "+79990001122",
+    "type": "chat",
+    "text": "Hello",
+    "messageId": "M1",
+}
 MEGABYTE = 1 << 20
 
 
@@ -65,9 +71,14 @@ def test_pain_23_a_stranger_gets_404(door: Door, redis_client: redis.Redis, path
 
 
 @pytest.mark.parametrize("path", ["/webhooks/wpp", "/functions/v1/wpp-webhook"])
-def test_the_old_urls_need_the_shared_secret(door: Door, redis_client: redis.Redis, path: str) -> None:
+def test_the_old_urls_need_the_shared_secret(
+    door: Door, redis_client: redis.Redis, path: str
+) -> None:
     """In a header or in the URL; the account is in the URL too, or else in the event."""
-    assert door.post(HELLO, f"{path}?account={ACCOUNT}", {"x-webhook-secret": SHARED_SECRET}).status == 200
+    assert (
+        door.post(HELLO, f"{path}?account={ACCOUNT}", {"x-webhook-secret": SHARED_SECRET}).status
+        == 200
+    )
     assert door.post({**HELLO, "messageId": "M2"}, f"{path}?secret={SHARED_SECRET}").status == 200
     assert [(event.account, event.payload["messageId"]) for event in accepted(redis_client)] == [
         (ACCOUNT, "M1"),
@@ -84,17 +95,35 @@ def test_an_old_url_without_any_account_is_400(door: Door) -> None:
 def test_the_old_urls_are_closed_without_a_secret(narrow_door: Door) -> None:
     """No setting, no door: not even for an empty secret."""
     for secret in ("", "None", SHARED_SECRET):
-        assert narrow_door.post(HELLO, f"/webhooks/wpp?account={ACCOUNT}&secret={secret}").status == 404
+        assert (
+            narrow_door.post(HELLO, f"/webhooks/wpp?account={ACCOUNT}&secret={secret}").status
+            == 404
+        )
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        *(b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"null", b"[" * 100_000, b'{"a":' * 70 + b"1" + b"}" * 70),
-        *(b'{"a":"' + b"x" * 50_000, b'{"a":"' + b"\xff" * 50_000 + b'"}', b'{"a":"' + b"\\q" * 50_000 + b'"}'),
+        *(
+            b"",
+            b"{",
+            b"[1]",
+            b'"text"',
+            b"\xff\xfe",
+            b"null",
+            b"[" * 100_000,
+            b'{"a":' * 70 + b"1" + b"}" * 70,
+        ),
+        *(
+            b'{"a":"' + b"x" * 50_000,
+            b'{"a":"' + b"\xff" * 50_000 + b'"}',
+            b'{"a":"' + b"\\q" * 50_000 + b'"}',
+        ),
     ],
 )
-def test_pain_09_a_malformed_body_is_400(door: Door, redis_client: redis.Redis, body: bytes) -> None:
+def test_pain_09_a_malformed_body_is_400(
+    door: Door, redis_client: redis.Redis, body: bytes
+) -> None:
     """What is no event in JSON is said so, once and for all: never a 500 that makes the platform try again."""
     answer = door.post(body)
     assert (answer.status, answer.body["code"]) == (400, "malformed")
@@ -123,14 +152,18 @@ def test_a_file_waits_beside_its_event(door: Door, redis_client: redis.Redis) ->
     assert blobs.filled(event.payload, {digest: posted["media"]["base64"]}) == posted
 
 
-def test_the_same_file_twice_is_the_same_event_and_another_is_not(door: Door, redis_client: redis.Redis) -> None:
+def test_the_same_file_twice_is_the_same_event_and_another_is_not(
+    door: Door, redis_client: redis.Redis
+) -> None:
     """A file belongs to what an event is, even where only its digest is left of it."""
     first, second = picture(100_000), picture(100_000)
     assert [door.post(each).status for each in (first, first, second)] == [200] * 3
     assert len(accepted(redis_client)) == 2
 
 
-def test_files_of_a_list_wait_beside_their_own_events(door: Door, redis_client: redis.Redis) -> None:
+def test_files_of_a_list_wait_beside_their_own_events(
+    door: Door, redis_client: redis.Redis
+) -> None:
     pictures = [picture(50_000, messageId=f"M{n}") for n in range(3)]
     door.post(pictures)
     events = accepted(redis_client)
@@ -139,7 +172,9 @@ def test_files_of_a_list_wait_beside_their_own_events(door: Door, redis_client: 
 
 
 @pytest.mark.parametrize("size", [24 * MEGABYTE])
-def test_a_body_of_nearly_25_megabytes_is_taken(door: Door, redis_client: redis.Redis, size: int) -> None:
+def test_a_body_of_nearly_25_megabytes_is_taken(
+    door: Door, redis_client: redis.Redis, size: int
+) -> None:
     """It costs the ingress little more memory than its own size, and hardly any afterwards."""
     process = psutil.Process(door.pid)
     child = next(iter(process.children()), process)
@@ -158,7 +193,9 @@ def test_a_body_of_nearly_25_megabytes_is_taken(door: Door, redis_client: redis.
     done.set()
     watching.join()
     assert len(accepted(redis_client)) == 2
-    assert peak - before < 2.7 * len(posted), f"{(peak - before) / MEGABYTE:.0f} MB for {len(posted) / MEGABYTE:.0f}"
+    assert peak - before < 2.7 * len(posted), (
+        f"{(peak - before) / MEGABYTE:.0f} MB for {len(posted) / MEGABYTE:.0f}"
+    )
 
 
 def test_a_long_text_waits_beside_its_event_too(door: Door, redis_client: redis.Redis) -> None:
@@ -192,9 +229,13 @@ def test_much_that_is_no_file_is_refused(door: Door) -> None:
 def test_a_list_of_thousands_is_taken(door: Door, redis_client: redis.Redis) -> None:
     """After an outage the platform may bring all of an hour at once, files among them."""
     events = [
-        {**HELLO, "messageId": f"M{n}", "notifyName": "Anna", "raw_from": "79990001122@c.us"} for n in range(5000)
+        {**HELLO, "messageId": f"M{n}", "notifyName": "Anna", "raw_from": "79990001122@c.us"}
+        for n in range(5000)
     ]
-    assert door.post([*events, picture(100_000, messageId="P")]).body == {"ok": True, "events": 5001}
+    assert door.post([*events, picture(100_000, messageId="P")]).body == {
+        "ok": True,
+        "events": 5001,
+    }
     kept = accepted(redis_client)
     assert len(kept) == 5001
     assert [len(event.blobs) for event in kept if event.payload["messageId"] == "P"] == [1]
@@ -208,7 +249,10 @@ def test_no_event_is_large_in_the_queue(door: Door, redis_client: redis.Redis) -
     assert len(event.model_dump_json()) < 1000
     assert event.whole
     payload = json.loads(blobs.text(redis_client, blobs.key(event.id, event.whole)) or "")
-    texts = {digest: blobs.text(redis_client, blobs.key(event.id, digest)) or "" for digest in event.blobs}
+    texts = {
+        digest: blobs.text(redis_client, blobs.key(event.id, digest)) or ""
+        for digest in event.blobs
+    }
     assert blobs.filled(payload, texts) == posted
 
 
@@ -236,7 +280,9 @@ def blob_ttls(client: redis.Redis) -> list[int]:
     return [client.ttl(key) for key in client.scan_iter("wpp:blob:*")]
 
 
-def test_a_file_whose_event_was_done_long_ago_does_not_stay(door: Door, redis_client: redis.Redis) -> None:
+def test_a_file_whose_event_was_done_long_ago_does_not_stay(
+    door: Door, redis_client: redis.Redis
+) -> None:
     """The platform posts it again; nobody will ever ask for it."""
     posted = picture(100_000)
     door.post(posted)
@@ -316,7 +362,9 @@ def settled_memory(client: redis.Redis) -> int:
 
 def test_a_full_redis_is_503(door: Door, redis_client: redis.Redis) -> None:
     """Where a file has no room, nothing is accepted and the platform is told to come back."""
-    redis_client.client_kill_filter(_type="normal", skipme=True)  # their buffers, freed meanwhile, would be room
+    redis_client.client_kill_filter(
+        _type="normal", skipme=True
+    )  # their buffers, freed meanwhile, would be room
     while door.post(HELLO).status != 200:
         time.sleep(0.05)
     held = len(accepted(redis_client))

@@ -37,13 +37,18 @@ class DyingAtOnce(Lanes):
 
 
 def deaths(tenant: Tenant) -> list[datetime]:
-    return [letter.at for letter in tenant.database.dead_letters(DeadLetterQuery(organization_id=tenant.id))]
+    return [
+        letter.at
+        for letter in tenant.database.dead_letters(DeadLetterQuery(organization_id=tenant.id))
+    ]
 
 
 def test_a_second_death_is_in_view(tenant: Tenant, redis_client: redis.Redis) -> None:
     """However soon it comes after the event was put back, by a click or by an operator."""
     dying = DyingAtOnce(redis_client, tenant.database)
-    item = intake.provision(ProvisionEvent(id=uuid4(), organization_id=tenant.id, integration_id=uuid4()))
+    item = intake.provision(
+        ProvisionEvent(id=uuid4(), organization_id=tenant.id, integration_id=uuid4())
+    )
     dying.append(item)
     first = dying.die()
     wishes.try_again(redis_client, dying, tenant.database, item)

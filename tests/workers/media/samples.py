@@ -12,12 +12,19 @@ from tests.shared.inbound.arriving import ACCEPTED, ACCOUNT
 
 
 def png(width: int = 1, height: int = 1) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII5s", 13, b"IHDR", width, height, b"\x08\x02\x00\x00\x00")
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(
+        ">I4sII5s", 13, b"IHDR", width, height, b"\x08\x02\x00\x00\x00"
+    )
 
 
 def jpeg(width: int = 1, height: int = 1, *, thumbnail: bytes = b"") -> bytes:
     exif = struct.pack(">BBH", 0xFF, 0xE1, len(thumbnail) + 2) + thumbnail
-    return b"\xff\xd8" + exif + struct.pack(">BBHBHHB", 0xFF, 0xC0, 11, 8, height, width, 1) + b"\x01\x11\x00\xff\xd9"
+    return (
+        b"\xff\xd8"
+        + exif
+        + struct.pack(">BBHBHHB", 0xFF, 0xC0, 11, 8, height, width, 1)
+        + b"\x01\x11\x00\xff\xd9"
+    )
 
 
 def zipped(*names: str, content: bytes = b"x") -> bytes:

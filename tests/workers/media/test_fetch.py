@@ -19,7 +19,9 @@ PLATFORM = "https://wpp.example"
 
 
 @contextmanager
-def fetching(resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any) -> Iterator[Fetcher]:
+def fetching(
+    resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any
+) -> Iterator[Fetcher]:
     """Open a fetcher: of any host, and from `ports` beside those of the web, where the test says no other."""
     fetcher = Fetcher(MediaSettings(**{"wpp_media_hosts": "*"} | settings), PLATFORM, resolve)
     fetcher._ports |= set(ports)  # noqa: SLF001 - nobody but root may serve the web's
@@ -29,7 +31,9 @@ def fetching(resolve: Resolve | None = None, ports: tuple[int, ...] = (), **sett
         fetcher.close()
 
 
-def fetched(url: str, resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any) -> bytes:
+def fetched(
+    url: str, resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any
+) -> bytes:
     with fetching(resolve, ports, **settings) as fetcher, fetcher.open(url) as pieces:
         return b"".join(pieces)
 
@@ -47,7 +51,17 @@ def fetched(url: str, resolve: Resolve | None = None, ports: tuple[int, ...] = (
             "100.64.0.1",
             "0.0.0.0",  # noqa: S104 - refused
         ),
-        *("192.0.0.8", "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1"),
+        *(
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+        ),
         *(
             "fe80::1%eth0",
             "fc00::1",
@@ -58,21 +72,41 @@ def fetched(url: str, resolve: Resolve | None = None, ports: tuple[int, ...] = (
             "::ffff:8.8.8.8",
             "::127.0.0.1",
         ),
-        *("64:ff9b::10.0.0.1", "64:ff9b:1::1", "2002:7f00:1::", "2001:0:1::1", "2001:db8::1", "nonsense", ""),
+        *(
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2001:0:1::1",
+            "2001:db8::1",
+            "nonsense",
+            "",
+        ),
     ],
 )
 def test_an_address_that_is_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001::1"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001::1"]
+)
 def test_a_public_address(address: str) -> None:
     assert is_public(address)
 
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "127.1", "[::1]", "[::ffff:127.0.0.1]", "0", "127.0.0.1."],
+    [
+        "127.0.0.1",
+        "localhost",
+        "0x7f.1",
+        "2130706433",
+        "127.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0",
+        "127.0.0.1.",
+    ],
 )
 def test_our_own_network_is_closed_however_it_is_written(host: str) -> None:
     with FileServer(file=answer(200, FILE)) as server:
@@ -97,7 +131,9 @@ def test_a_redirect_leads_no_further_than_a_link() -> None:
         there = answer(302, Location=f"{inside.url}/secret")
         with FileServer(there=there) as server:
             with pytest.raises(GoneError, match="not public"):
-                fetched(f"{server.url}/there", ports=(inside.port,), wpp_media_private_hosts=server.host)
+                fetched(
+                    f"{server.url}/there", ports=(inside.port,), wpp_media_private_hosts=server.host
+                )
             assert inside.asked == []
 
 
@@ -107,10 +143,14 @@ def test_a_redirect_to_a_file_is_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["file:///etc/passwd", "ftp://example.com/x", "gopher://x", "http://a:b@example.com"]
+    "location",
+    ["file:///etc/passwd", "ftp://example.com/x", "gopher://x", "http://a:b@example.com"],
 )
 def test_a_redirect_to_anything_but_the_web_is_refused(location: str) -> None:
-    with FileServer(there=answer(302, Location=location)) as server, pytest.raises(GoneError, match="plain"):
+    with (
+        FileServer(there=answer(302, Location=location)) as server,
+        pytest.raises(GoneError, match="plain"),
+    ):
         fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
 
 
@@ -144,9 +184,14 @@ def test_only_listed_hosts_are_asked_where_there_is_a_list() -> None:
         return ["127.0.0.1"]
 
     with FileServer(file=answer(200, FILE)) as server:
-        hosts = {"wpp_media_hosts": "cdn.example,.media.example", "wpp_media_private_hosts": ".example"}
+        hosts = {
+            "wpp_media_hosts": "cdn.example,.media.example",
+            "wpp_media_private_hosts": ".example",
+        }
         for host in ("cdn.example", "a.media.example", "CDN.example"):
-            assert fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts) == FILE
+            assert (
+                fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts) == FILE
+            )
         del hosts["wpp_media_private_hosts"]
         for host in ("evil.example", "xcdn.example", "xmedia.example", "cdn.example.evil.example"):
             with pytest.raises(GoneError, match="WPP_MEDIA_HOSTS"):
@@ -174,7 +219,16 @@ def test_no_port_but_the_web_s_is_asked(port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "nonsense", "http://", "/etc/passwd", "file:///etc/passwd", "http://u:p@8.8.8.8/", "http://[::1"]
+    "url",
+    [
+        "",
+        "nonsense",
+        "http://",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "http://u:p@8.8.8.8/",
+        "http://[::1",
+    ],
 )
 def test_what_is_no_link_is_refused(url: str) -> None:
     with pytest.raises(GoneError):
@@ -188,7 +242,9 @@ def test_what_is_no_link_is_refused(url: str) -> None:
         *((status, UnreachableError) for status in (408, 429, 500, 503)),
     ],
 )
-def test_what_is_answered_says_whether_it_is_worth_asking_again(status: int, error: type[Exception]) -> None:
+def test_what_is_answered_says_whether_it_is_worth_asking_again(
+    status: int, error: type[Exception]
+) -> None:
     with FileServer(file=answer(status)) as server, pytest.raises(error):
         fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
 
@@ -201,7 +257,10 @@ def test_nobody_there_is_worth_asking_again() -> None:
 
 
 def test_an_answer_cut_short_is_worth_asking_again() -> None:
-    with FileServer(file=answer(200, FILE, Content_Length="900000")) as server, pytest.raises(UnreachableError):
+    with (
+        FileServer(file=answer(200, FILE, Content_Length="900000")) as server,
+        pytest.raises(UnreachableError),
+    ):
         fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
 
 
@@ -217,7 +276,9 @@ def test_a_compressed_answer_is_refused() -> None:
 def test_no_credentials_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the environment offers is for others."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with FileServer(file=answer(200, FILE, Set_Cookie="a=b"), there=answer(302, Location="/file")) as server:
+    with FileServer(
+        file=answer(200, FILE, Set_Cookie="a=b"), there=answer(302, Location="/file")
+    ) as server:
         fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
         assert all(not {"Cookie", "Authorization"} & headers.keys() for _, headers in server.asked)
 
@@ -225,6 +286,9 @@ def test_no_credentials_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_that_trickles_in_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "WHOLE_S", 0.3)
     with FileServer(file=answer(200, FILE, Content_Length="900000")) as server:
-        server.paths["file"] = lambda request: (answer(200, b"", Content_Length="9")(request), request.rfile.read(1))[0]
+        server.paths["file"] = lambda request: (
+            answer(200, b"", Content_Length="9")(request),
+            request.rfile.read(1),
+        )[0]
         with pytest.raises(UnreachableError):
             fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)

@@ -28,7 +28,12 @@ from workers import media, webhook
 from workers.dead_letters import Replayer
 from workers.media import lease
 
-FLAT: dict[str, Any] = {"from": "+79990001122", "type": "image", "text": "[Image] my homework", "messageId": "M1"}
+FLAT: dict[str, Any] = {
+    "from": "+79990001122",
+    "type": "image",
+    "text": "[Image] my homework",
+    "messageId": "M1",
+}
 
 
 def photo(**file: Any) -> dict[str, Any]:
@@ -54,12 +59,20 @@ def test_pain_10_a_picture_is_shown_and_kept(town: Town) -> None:
     town.post(photo(base64=base64_of(content)))
     webhook_only(town)
     (row,) = town.messages()
-    assert (row["message_text"], row["metadata"]["media_state"], row["file_url"]) == ("my homework", "pending", None)
+    assert (row["message_text"], row["metadata"]["media_state"], row["file_url"]) == (
+        "my homework",
+        "pending",
+        None,
+    )
     town.settle()
     (row,) = town.messages()
     path = key_of(town, content)
     assert town.stored() == {path: "image/jpeg"}
-    assert (row["file_name"], row["file_type"], row["metadata"]["media_state"]) == ("image.jpg", "image/jpeg", "stored")
+    assert (row["file_name"], row["file_type"], row["metadata"]["media_state"]) == (
+        "image.jpg",
+        "image/jpeg",
+        "stored",
+    )
     assert (row["metadata"]["media_path"], row["metadata"]["media_size"]) == (path, len(content))
     shown = httpx.get(row["file_url"], trust_env=False)
     assert (shown.content, shown.headers["content-type"]) == (content, "image/jpeg")
@@ -157,7 +170,10 @@ def platform_photo(town: Town, **file: Any) -> str:
     """Let the played platform hold a picture; return its message's id."""
     town.shop.scan(town.account)
     phone = f"{town.shop.platform.url}/phone/{town.account}"
-    given = {"from": "+79990001122", "media": {"mimetype": "image/jpeg", "base64": base64_of(jpeg()), **file}}
+    given = {
+        "from": "+79990001122",
+        "media": {"mimetype": "image/jpeg", "base64": base64_of(jpeg()), **file},
+    }
     posted = httpx.post(f"{phone}/messages", json=given, trust_env=False).raise_for_status()
     return str(posted.json()["messageId"])
 
@@ -181,7 +197,9 @@ def test_pain_37_an_expired_link_is_fetched_again_from_the_platform(
     assert httpx.get(row["file_url"], trust_env=False).content == jpeg()
 
 
-def test_a_file_that_nobody_posted_is_asked_of_the_platform(town: Town, on_the_platform: str) -> None:
+def test_a_file_that_nobody_posted_is_asked_of_the_platform(
+    town: Town, on_the_platform: str
+) -> None:
     town.post({**photo(), "messageId": on_the_platform})
     town.settle()
     assert town.messages()[0]["metadata"]["media_state"] == "stored"
@@ -196,7 +214,9 @@ def test_a_forbidden_link_is_asked_of_the_platform_too(town: Town, on_the_platfo
     assert town.messages()[0]["file_type"] == "image/jpeg"
 
 
-def test_a_server_that_is_down_is_asked_again(town: Town, files: FileServer, redis_client: redis.Redis) -> None:
+def test_a_server_that_is_down_is_asked_again(
+    town: Town, files: FileServer, redis_client: redis.Redis
+) -> None:
     files.paths["file"] = answer(503)
     town.post(photo(url=f"{files.url}/file"))
     town.settle()
@@ -225,12 +245,20 @@ def test_what_is_not_kept_is_said(town: Town, what: str, by_link: bool) -> None:
     content, reason = REFUSED[what]
     if not content and not by_link:
         return  # without any base64 there is no file to begin with
-    with open_town(town.shop, wpp_media_limit=1_000_000) as strict, FileServer(file=answer(200, content)) as server:
+    with (
+        open_town(town.shop, wpp_media_limit=1_000_000) as strict,
+        FileServer(file=answer(200, content)) as server,
+    ):
         serve(strict, server)
-        strict.post(photo(**({"url": f"{server.url}/file"} if by_link else {"base64": base64_of(content)})))
+        strict.post(
+            photo(**({"url": f"{server.url}/file"} if by_link else {"base64": base64_of(content)}))
+        )
         strict.settle()
         (row,) = strict.messages()
-        assert (row["metadata"]["media_state"], row["metadata"]["media_refused"]) == ("refused", reason)
+        assert (row["metadata"]["media_state"], row["metadata"]["media_refused"]) == (
+            "refused",
+            reason,
+        )
         assert row["metadata"]["media_error"]
         assert (row["file_url"], row["message_text"]) == (None, "my homework")
         assert strict.stored() == {}
@@ -255,7 +283,10 @@ def test_what_is_no_base64_is_refused(town: Town) -> None:
 def test_a_download_holds_nobody_up(town: Town, files: FileServer) -> None:
     """While a file cannot be had, the same conversation goes on."""
     files.paths["file"] = answer(503)
-    town.post(photo(url=f"{files.url}/file"), {**FLAT, "type": "chat", "text": "still there?", "messageId": "M2"})
+    town.post(
+        photo(url=f"{files.url}/file"),
+        {**FLAT, "type": "chat", "text": "still there?", "messageId": "M2"},
+    )
     town.settle()
     assert [row["message_text"] for row in town.messages()] == ["my homework", "still there?"]
 
@@ -264,7 +295,9 @@ def test_a_file_that_came_before_its_number_waits_for_it(town: Town) -> None:
     """Its account has no integration yet: nobody knows under whose key it belongs."""
     town.shop.sql("delete from wpp_accounts")
     town.shop.sql("delete from messenger_integrations")
-    town.redis.delete(*town.redis.keys("wpp:account:*"), *town.redis.keys("wpp:integration:*"), b"wpp:none")
+    town.redis.delete(
+        *town.redis.keys("wpp:account:*"), *town.redis.keys("wpp:integration:*"), b"wpp:none"
+    )
     town.here.directory._here.clear()  # noqa: SLF001 - another process
     town.post(photo(base64=base64_of(jpeg())))
     town.settle()
@@ -350,7 +383,11 @@ def test_a_claim_lasts_for_as_long_as_its_file_takes(
 
     files.paths["file"] = think
     town.here.lanes.append(
-        intake.place(MediaEvent(id=UUID(int=7), account=town.account, message=of(town), url=f"{files.url}/file"))
+        intake.place(
+            MediaEvent(
+                id=UUID(int=7), account=town.account, message=of(town), url=f"{files.url}/file"
+            )
+        )
     )
     claim = short.claim("media", Slot())
     assert claim

@@ -19,7 +19,13 @@ from workers.media.errors import UnfitError
         ("image", "photo.JPEG", jpeg(), "image/jpeg", "photo.JPEG"),
         ("image", "image.jpg", png(), "image/png", "image.png"),
         ("image", "image.jpg", b"GIF89a\x01\x00\x01\x00", "image/gif", "image.gif"),
-        ("sticker", "sticker.webp", b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(20), "image/webp", "sticker.webp"),
+        (
+            "sticker",
+            "sticker.webp",
+            b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(20),
+            "image/webp",
+            "sticker.webp",
+        ),
         ("image", "image.jpg", b"\x00\x00\x00\x18ftypheic" + bytes(8), "image/heic", "image.heic"),
         ("voice", "voice.ogg", b"OggS\x00\x02", "audio/ogg", "voice.ogg"),
         ("voice", "voice.opus", b"OggS\x00\x02", "audio/ogg", "voice.opus"),
@@ -31,13 +37,37 @@ from workers.media.errors import UnfitError
         ("video", "video.mp4", b"\x00\x00\x00\x18ftypqt  ", "video/quicktime", "video.mov"),
         ("video", "video.mp4", b"\x00\x00\x00\x18ftyp3gp5", "video/3gpp", "video.3gp"),
         ("document", "homework.pdf", b"%PDF-1.7", "application/pdf", "homework.pdf"),
-        ("document", "homework.docx", zipped("[Content_Types].xml", "word/document.xml"), DOCX, "homework.docx"),
-        ("document", "letter.pdf", zipped("[Content_Types].xml", "word/document.xml"), DOCX, "letter.docx"),
-        ("document", "old.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/vnd.ms-excel", "old.xls"),
+        (
+            "document",
+            "homework.docx",
+            zipped("[Content_Types].xml", "word/document.xml"),
+            DOCX,
+            "homework.docx",
+        ),
+        (
+            "document",
+            "letter.pdf",
+            zipped("[Content_Types].xml", "word/document.xml"),
+            DOCX,
+            "letter.docx",
+        ),
+        (
+            "document",
+            "old.xls",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "application/vnd.ms-excel",
+            "old.xls",
+        ),
         ("document", "book.epub", zipped("mimetype"), "application/zip", "book.epub"),
         ("document", "list.csv", b"a;b\n1;2\n", "text/csv", "list.csv"),
         ("document", "file", "Привет".encode(), "text/plain", "file.txt"),
-        ("document", "data.xml", b"<?xml version='1.0'?><order/>", "application/octet-stream", "data.xml"),
+        (
+            "document",
+            "data.xml",
+            b"<?xml version='1.0'?><order/>",
+            "application/octet-stream",
+            "data.xml",
+        ),
         ("document", "drawing.dwg", b"AC1032\x00\x00", "application/octet-stream", "drawing.dwg"),
         ("document", "photo.exe", jpeg(), "image/jpeg", "photo.jpg"),
         ("contact", "card.vcf", b"BEGIN:VCARD\r\n", "text/vcard", "card.vcf"),
@@ -77,7 +107,9 @@ def test_pages_and_programs_are_refused_whatever_they_are_called(what: str, cont
     assert refused.value.reason == "hostile"
 
 
-@pytest.mark.parametrize("name", ["run.bat", "page.html", "macro.vbs", "setup.msi", "tool.jar", "x.JS"])
+@pytest.mark.parametrize(
+    "name", ["run.bat", "page.html", "macro.vbs", "setup.msi", "tool.jar", "x.JS"]
+)
 def test_what_something_may_run_is_refused_by_its_name(name: str) -> None:
     for content in (b"echo hello", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", zipped("a")):
         with pytest.raises(UnfitError, match="may run"):
@@ -86,7 +118,13 @@ def test_what_something_may_run_is_refused_by_its_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "bytes_"),
-    [("image", b"%PDF-1.7"), ("image", b"just text"), ("video", jpeg()), ("voice", zipped("a")), ("image", MP4)],
+    [
+        ("image", b"%PDF-1.7"),
+        ("image", b"just text"),
+        ("video", jpeg()),
+        ("voice", zipped("a")),
+        ("image", MP4),
+    ],
 )
 def test_what_is_not_what_it_is_said_to_be_is_refused(content: str, bytes_: bytes) -> None:
     with pytest.raises(UnfitError) as refused:
@@ -96,7 +134,12 @@ def test_what_is_not_what_it_is_said_to_be_is_refused(content: str, bytes_: byte
 
 def bomb_of_members() -> bytes:
     """Return the end of an archive that says that it holds 65,535 files."""
-    return b"PK\x03\x04" + bytes(26) + b"PK\x05\x06" + struct.pack("<HHHHLLH", 0, 0, 65535, 65535, 100, 0, 0)
+    return (
+        b"PK\x03\x04"
+        + bytes(26)
+        + b"PK\x05\x06"
+        + struct.pack("<HHHHLLH", 0, 0, 65535, 65535, 100, 0, 0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +161,10 @@ def test_what_unfolds_to_far_more_than_it_seems_is_refused(bytes_: bytes) -> Non
 
 
 def test_a_camera_s_largest_picture_is_no_bomb() -> None:
-    assert kinds.judge(io.BytesIO(jpeg(16_320, 12_240)), message("image", "photo.jpg")).extension == "jpg"
+    assert (
+        kinds.judge(io.BytesIO(jpeg(16_320, 12_240)), message("image", "photo.jpg")).extension
+        == "jpg"
+    )
 
 
 def test_an_empty_file_is_refused() -> None:
@@ -127,10 +173,17 @@ def test_an_empty_file_is_refused() -> None:
     assert refused.value.reason == "empty"
 
 
-SOME = st.sampled_from([png(), jpeg(), MP4, M4A, zipped("a", "word/x"), b"RIFF\x00\x00\x00\x00WEBPVP8L", b"BM", b"PK"])
+SOME = st.sampled_from(
+    [png(), jpeg(), MP4, M4A, zipped("a", "word/x"), b"RIFF\x00\x00\x00\x00WEBPVP8L", b"BM", b"PK"]
+)
 
 
-@given(st.binary(max_size=300), SOME, st.integers(0, 100), st.sampled_from(["image", "document", "video", "voice"]))
+@given(
+    st.binary(max_size=300),
+    SOME,
+    st.integers(0, 100),
+    st.sampled_from(["image", "document", "video", "voice"]),
+)
 def test_any_bytes_are_judged(tail: bytes, head: bytes, cut: int, content: str) -> None:
     """Broken files are kept or refused, and never raise anything else."""
     try:

@@ -13,7 +13,12 @@ def test_base64_may_be_cut_anywhere(cut: int) -> None:
     """In either alphabet, with line breaks, with or without its padding and a data URL's prefix."""
     content = bytes(range(256)) * 3
     plain = base64.b64encode(content)
-    for text in (plain, base64.urlsafe_b64encode(content), plain.rstrip(b"="), base64.encodebytes(content)):
+    for text in (
+        plain,
+        base64.urlsafe_b64encode(content),
+        plain.rstrip(b"="),
+        base64.encodebytes(content),
+    ):
         pieces = [text[start : start + cut] for start in range(0, len(text), cut)]
         assert b"".join(decoded(pieces)) == content
     assert b"".join(decoded([b"data:image/png;base64," + plain])) == content

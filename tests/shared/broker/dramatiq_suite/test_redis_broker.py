@@ -124,7 +124,10 @@ def test_what_a_closed_broker_had_fetched_is_requeued(redis_client: redis.Redis)
     count = 2 * LUA_STACK
     gone, survivor = brisk_broker(redis_client), brisk_broker(redis_client)
     gone.declare_queue("some-queue")
-    ids = {message.message_id for message in gone.enqueue_many(message_for("nobody") for _ in range(count))}
+    ids = {
+        message.message_id
+        for message in gone.enqueue_many(message_for("nobody") for _ in range(count))
+    }
     assert len(gone.desk.queues.fetch("some-queue", count)) == count
     assert redis_client.llen(f"{PREFIX}:some-queue") == 0
     redis_client.zadd(f"{PREFIX}:alive:workers", {gone.desk.queues.worker: 0})
@@ -132,7 +135,9 @@ def test_what_a_closed_broker_had_fetched_is_requeued(redis_client: redis.Redis)
     assert set(texts(redis_client.lrange(f"{PREFIX}:some-queue", 0, -1))) == ids
 
 
-def test_a_message_that_fails_for_good_becomes_a_dead_letter(broker: DurableRedisBroker, worker: Worker) -> None:
+def test_a_message_that_fails_for_good_becomes_a_dead_letter(
+    broker: DurableRedisBroker, worker: Worker
+) -> None:
     """Many of them are cleaned up when their time is over."""
     count = 300
 
@@ -168,10 +173,17 @@ def test_what_was_not_begun_is_handed_back_at_shutdown(broker: DurableRedisBroke
     sent = [work.send(number) for number in range(6)]
     with working(broker, threads=1):
         assert begun.wait(5)
-        eventually(lambda: broker.desk.held.get("default", set()) == {message.message_id for message in sent[:2]})
+        eventually(
+            lambda: (
+                broker.desk.held.get("default", set())
+                == {message.message_id for message in sent[:2]}
+            )
+        )
         sent.append(work.send(6))
         threading.Timer(0.2, finish.set).start()
-    assert broker.client.lrange(f"{PREFIX}:default", 0, -1) == [message.message_id.encode() for message in sent[1:]]
+    assert broker.client.lrange(f"{PREFIX}:default", 0, -1) == [
+        message.message_id.encode() for message in sent[1:]
+    ]
 
 
 def test_delayed_messages_stay_delayed_at_shutdown(broker: DurableRedisBroker) -> None:
