@@ -6,7 +6,7 @@ RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashe
 
 FROM python:3.13-slim
 RUN useradd --system --no-create-home wpp \
- && printf '#!/bin/sh\nexec python -m workers.cli "$@"\n' > /usr/local/bin/wpp && chmod +x /usr/local/bin/wpp
+ && printf '#!/bin/sh\nexec python -m workers.cli.app "$@"\n' > /usr/local/bin/wpp && chmod +x /usr/local/bin/wpp
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY shared shared

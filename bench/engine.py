@@ -10,13 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench.engines.cost import costs
-from bench.engines.fairness import fairness
-from bench.engines.figures import Figure, table
-from bench.engines.idle import idle
-from bench.engines.pickup import pickups
-from bench.engines.recovery import Recovery
-from bench.engines.throughput import throughputs
+from bench.engine_sides.cost import costs
+from bench.engine_sides.fairness import fairness
+from bench.engine_sides.figures import Figure, table
+from bench.engine_sides.idle import idle
+from bench.engine_sides.pickup import pickups
+from bench.engine_sides.recovery import Recovery
+from bench.engine_sides.throughput import throughputs
 
 
 def recovery() -> list[Figure]:

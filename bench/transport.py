@@ -20,10 +20,10 @@ from multiprocessing.connection import Connection
 
 import httpx
 
-from shared.pool import PoolTransport
-from shared.wpp import endpoints
-from shared.wpp.exchange import Exchange
-from shared.wpp.transport import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport
+from shared.http.pool import PoolTransport
+from shared.http.transports import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport
+from shared.platform import endpoints
+from shared.platform.http import Exchange
 
 ROUNDS = 5
 THREADS = (1, 16, 64)

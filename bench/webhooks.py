@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench.arriving.doors import Answered, Door, naive, ours
-from bench.arriving.writes import open_desk, rate
-from bench.engines.figures import Figure, table
-from bench.engines.place import Place
+from bench.engine_sides.figures import Figure, table
+from bench.engine_sides.place import Place
+from bench.webhook_load.doors import Answered, Door, naive, ours
+from bench.webhook_load.writes import open_desk, rate
 
 ROUNDS = 3
 SMALL = 12_000

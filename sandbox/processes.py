@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import httpx
 
-from sandbox import tether
+from sandbox import parent_death
 from sandbox.errors import SandboxError
 from sandbox.ports import claim
 
@@ -129,11 +129,11 @@ def serves(url: str) -> Callable[[], bool]:
 
 
 def _spawn(program: Program) -> Running:
-    user = program.user or User(tether.KEEP, tether.KEEP)
+    user = program.user or User(parent_death.KEEP, parent_death.KEEP)
     tied = [str(os.getpid()), str(int(program.stop_signal)), str(user.uid), str(user.gid)]
     with program.log.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", tether.__file__, *tied, *program.command],
+            [sys.executable, "-I", "-S", parent_death.__file__, *tied, *program.command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -157,7 +157,7 @@ class ProvisionEvent(Event):
 class WebhookEvent(Event):
     """One event as the platform posted it, about one account. `peer` orders it within its conversation.
 
-    `blobs` are the digests of the long texts that wait beside it (shared/blobs.py), `whole` that of its payload, where
+    `blobs` are the digests of the long texts that wait beside it (shared/payload_store.py), `whole` that of its payload, where
     even the rest of it is too large for a queue.
     """
 

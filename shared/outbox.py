@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import redis
 
-from shared.lanes import PREFIX
+from shared.lanes.client import PREFIX
 from shared.outcomes import Outcome
 
 GROUP = "recorders"

@@ -12,16 +12,18 @@ import redis
 from pydantic import SecretStr
 from redis.exceptions import NoScriptError
 
-from shared import durable, intake, ledger
+from shared import routing
 from shared.broker import load_scripts
-from shared.directory import Directory
 from shared.errors import NotFoundError
 from shared.events import Message
-from shared.lanes import Accepted, Append, Lanes
-from shared.ledger import Record
+from shared.lanes import records
+from shared.lanes.client import Accepted, Append, Lanes
+from shared.lanes.records import Record
+from shared.lanes.wakeups import wake_on
 from shared.phones import DEFAULT_REGION
+from shared.redis import client as durable
+from shared.route_cache import Directory
 from shared.settings import EngineSettings
-from shared.wakeups import wake_on
 
 
 class Producer:
@@ -61,12 +63,12 @@ class Producer:
         """
         integration_id, region = self._number(organization_id, message)
         return self.append(
-            intake.send(organization_id, integration_id, message, idempotency_key, region)
+            routing.send(organization_id, integration_id, message, idempotency_key, region)
         )
 
     def find(self, event_id: UUID) -> Record | None:
         """Return what became of an event, or None when it is not known (any more)."""
-        return ledger.find(self._client, event_id)
+        return records.find(self._client, event_id)
 
     def append(self, item: Append) -> Accepted:
         """Put an event in its lane and wake a worker, in one round trip."""

@@ -8,10 +8,10 @@ import dramatiq
 import structlog
 from dramatiq.middleware import Middleware, Retries, TimeLimit
 
-from shared import durable
 from shared.broker import DurableRedisBroker
 from shared.broker.watchdog import Watchdog
-from shared.lanes import Lanes
+from shared.lanes.client import Lanes
+from shared.redis import client as durable
 from shared.settings import RedisSettings, load
 from shared.tokens import TokenCache
 

@@ -9,21 +9,22 @@ from uuid import NAMESPACE_URL, uuid5
 import redis
 from pydantic import TypeAdapter, ValidationError
 
-from shared import intake, ledger
+from shared import routing
 from shared.database import Database, DeadLetter
 from shared.events import AnyEvent, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent, utc_now
-from shared.inbound.excerpt import MAX_BYTES, excerpt
-from shared.lanes import Claim, Lanes
+from shared.lanes import records
+from shared.lanes.client import Claim, Lanes
+from shared.lanes.wakeups import wake
 from shared.outbox import Outbox
 from shared.outcomes import DeadLetterOutcome
-from shared.wakeups import wake
+from shared.webhooks.redact import MAX_BYTES, excerpt
 
 Waiting = SendEvent | ProvisionEvent | WebhookEvent | MediaEvent
 EVENT: TypeAdapter[Waiting] = TypeAdapter(AnyEvent)
 
 
 def dead_letter(
-    event: Waiting, claim: Claim | ledger.Record, reason: str, detail: str
+    event: Waiting, claim: Claim | records.Record, reason: str, detail: str
 ) -> DeadLetterOutcome:
     """Return the dead letter of an event: `reason` is one word to search by, `detail` a sentence to act on."""
     return DeadLetterOutcome(
@@ -103,9 +104,9 @@ class Replayer:
             self._outbox.put([letter.event])
             return True
         event = EVENT.validate_python(letter.event)
-        if letter.replayed_at and ledger.find(self._client, event.id) is None:
+        if letter.replayed_at and records.find(self._client, event.id) is None:
             return False  # what became of it is forgotten: it may have been done
-        new = self._lanes.replay(intake.place(event))
+        new = self._lanes.replay(routing.place(event))
         if new:
             wake(self._client, event.kind)
         return new

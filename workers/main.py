@@ -7,15 +7,19 @@ from functools import partial
 
 import dramatiq
 
-from shared import durable, logs
+from shared import logs
 from shared.events import Kind
+from shared.lanes.wakeups import wake
+from shared.redis import client as durable
 from shared.settings import RedisSettings, load
-from shared.wakeups import wake
-from workers import media, provision, send, webhook
+from workers import media
 from workers.broker import FairShare, SaveTokens, broker, stopping
-from workers.drain import STAY_S, GiveUp, drain
-from workers.services import Handle, services
-from workers.starting import or_say_why
+from workers.context import Handle, services
+from workers.process import or_say_why
+from workers.provision import handler as provision
+from workers.runner import STAY_S, GiveUp, drain
+from workers.send import handler as send
+from workers.webhook import handler as webhook
 
 with or_say_why():
     logs.configure("worker")

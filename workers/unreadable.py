@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from shared.events import utc_now
-from shared.lanes import Claim, Settled, State
+from shared.lanes.client import Claim, Settled, State
 from shared.outcomes import DeadLetterOutcome
 
 

@@ -11,7 +11,7 @@ EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
 CHECKS = 12
 LIMIT_S = 180.0
-"""Longer than a verdict is offered to a Redis that is away (workers/drain.py): it may be all we know of a send."""
+"""Longer than a verdict is offered to a Redis that is away (workers/runner.py): it may be all we know of a send."""
 
 log = structlog.get_logger(__name__)
 

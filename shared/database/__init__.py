@@ -1,5 +1,5 @@
 """Supabase: what is read of it, and the SQL functions that write to it."""
 
-from shared.database.supabase_database import Database, DeadLetter, DeadLetterQuery, Integration
+from shared.database.database import Database, DeadLetter, DeadLetterQuery, Integration
 
 __all__ = ["Database", "DeadLetter", "DeadLetterQuery", "Integration"]

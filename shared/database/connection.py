@@ -17,9 +17,9 @@ from storage3.exceptions import StorageApiError
 from supabase import Client, ClientOptions, create_client
 from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError
 
-from shared.deadline import within
 from shared.errors import DatabaseError, DatabaseUnavailableError
-from shared.pool import PoolTransport
+from shared.http.deadline import within
+from shared.http.pool import PoolTransport
 from shared.settings import SupabaseSettings
 
 WHOLE_S = 15.0

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import httpx
 import structlog
 
-from shared.deadline import remaining
 from shared.errors import PipelineError, UnavailableError
+from shared.http.deadline import remaining
 from shared.tokens.cache import TokenCache
 from shared.tokens.store import Token
 

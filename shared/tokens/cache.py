@@ -15,7 +15,6 @@ import redis
 import structlog
 from pydantic import SecretStr
 
-from shared.deadline import within
 from shared.errors import (
     InvalidApiKeyError,
     LimitedError,
@@ -23,11 +22,12 @@ from shared.errors import (
     TokenPausedError,
     UnavailableError,
 )
-from shared.tokens.flights import Elected, Flights, Held, KeyRefused, Paused, Underway
-from shared.tokens.local import Local
+from shared.http.deadline import within
+from shared.tokens.memory import Local
+from shared.tokens.policy import Times, jitter
+from shared.tokens.single_flight import Elected, Flights, Held, KeyRefused, Paused, Underway
 from shared.tokens.source import Found, Source
 from shared.tokens.store import Minted, Saver, Token, TokenStore
-from shared.tokens.times import Times, jitter
 
 log = structlog.get_logger(__name__)
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from shared.deadline import within
 from shared.errors import InvalidApiKeyError
-from shared.tokens import lifetimes
-from shared.tokens.flights import Life
+from shared.http.deadline import within
+from shared.tokens import expiry
+from shared.tokens.policy import Times
+from shared.tokens.single_flight import Life
 from shared.tokens.store import Minted, TokenStore, still_valid
-from shared.tokens.times import Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,6 @@ class Source:
         at = self._clock()
         left_s = minted.life_s - (at - started)
         whole_s = max(
-            minted.life_s, minted.whole_s, lifetimes.whole_s(minted.value.get_secret_value()) or 0.0
+            minted.life_s, minted.whole_s, expiry.whole_s(minted.value.get_secret_value()) or 0.0
         )
         return Found(minted.value, self._times.life(left_s, whole_s), at, stored)

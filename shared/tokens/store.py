@@ -10,8 +10,8 @@ from typing import Protocol, TypeGuard
 import structlog
 from pydantic import SecretStr
 
-from shared.tokens import lifetimes
-from shared.tokens.times import margin_s
+from shared.tokens import expiry
+from shared.tokens.policy import margin_s
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ def seconds_left(token: Token) -> float:
     The CRM writes an hour where the platform did not say; the platform's tokens live a quarter of one.
     """
     stored = token.expires_at.timestamp()
-    return min(stored, lifetimes.expiry_s(token.value.get_secret_value()) or stored) - time.time()
+    return min(stored, expiry.expiry_s(token.value.get_secret_value()) or stored) - time.time()
 
 
 def still_valid(token: Token | None) -> Minted | None:
@@ -83,7 +83,7 @@ def still_valid(token: Token | None) -> Minted | None:
     if token is None or not fits_a_header(value := token.value.get_secret_value()):
         return None
     left_s = seconds_left(token)
-    whole_s = lifetimes.whole_s(value) or lifetimes.DEFAULT_S
+    whole_s = expiry.whole_s(value) or expiry.DEFAULT_S
     return Minted(token.value, left_s, whole_s) if left_s > margin_s(whole_s) else None
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from shared import ledger
-from shared.ledger import Record
+from shared.lanes import records as ledger
+from shared.lanes.records import Record
 from tests.faults.callers import Sent
 from tests.faults.conftest import until
-from tests.faults.town import Town
+from tests.faults.environment import Town
 
 SETTLED = {"sent", "failed", "unknown"}
 ROW_STATUS = {

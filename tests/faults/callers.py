@@ -12,7 +12,7 @@ from uuid import UUID
 
 import httpx
 
-from tests.faults.town import Number, Town
+from tests.faults.environment import Number, Town
 
 PATIENCE_S = 120.0
 

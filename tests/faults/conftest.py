@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from tests.faults.environment import PLATFORM_DELAYS, Number, Town
 from tests.faults.fleet import Fleet
-from tests.faults.town import PLATFORM_DELAYS, Number, Town
 
 ORGANIZATIONS = 8
 Say = Callable[[str], None]

@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from sandbox import tether
+from sandbox import parent_death
 from sandbox.pipeline import ROOT
 
 EVERY = {"web": 1, "send": 2, "provision": 1, "webhook": 1, "record": 1, "clock": 1}
@@ -53,14 +53,19 @@ class Service:
 
     def start(self) -> None:
         """Start it. It dies with the thread that calls this."""
-        tied = (str(os.getpid()), str(int(signal.SIGKILL)), str(tether.KEEP), str(tether.KEEP))
+        tied = (
+            str(os.getpid()),
+            str(int(signal.SIGKILL)),
+            str(parent_death.KEEP),
+            str(parent_death.KEEP),
+        )
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
                     "-I",
                     "-S",
-                    tether.__file__,
+                    parent_death.__file__,
                     *tied,
                     "sh",
                     "-c",

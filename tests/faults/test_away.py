@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from shared import inbound, intake
+from shared import routing, webhooks
 from shared.events import utc_now
-from shared.lanes import Append, Lanes
+from shared.lanes.client import Append, Lanes
+from shared.lanes.wakeups import wake
 from shared.settings import EngineSettings
-from shared.wakeups import wake
 from tests.faults.audit import drained, keep_promises, leftovers, read_books
 from tests.faults.callers import Callers, conversations
 from tests.faults.conftest import Say, StartFleet, until
-from tests.faults.town import Number, Town, quick
+from tests.faults.environment import Number, Town, quick
 
 BACKLOG = int(os.environ.get("FAULTS_BACKLOG", "60000"))
 """Events that come in while Supabase is away: what 10 minutes at 100 a second bring, as fast as Redis takes them.
@@ -156,5 +156,5 @@ def _incoming(number: Number, one: int, text: str) -> Append:
         "text": text,
     }
     payload["messageId"] = f"false_{peer}@c.us_{text}"
-    arrival = inbound.describe(payload, number.account, utc_now())
-    return intake.webhook(number.account, payload, arrival.identity, arrival.peer)
+    arrival = webhooks.describe(payload, number.account, utc_now())
+    return routing.webhook(number.account, payload, arrival.identity, arrival.peer)

@@ -17,8 +17,8 @@ import pytest
 from tests.faults.audit import drained, keep_promises, read_books
 from tests.faults.callers import Callers, conversations
 from tests.faults.conftest import Say, StartFleet
+from tests.faults.environment import Town, quick
 from tests.faults.fleet import Fleet
-from tests.faults.town import Town, quick
 from tests.proxy import Proxy
 
 GIVEN = [int(seed) for seed in os.environ.get("CHAOS_SEED", "").split(",") if seed]

@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from shared import ledger
 from shared.events import Message
+from shared.lanes import records
 from shared.producer import Producer
 from tests.faults.audit import drained, keep_promises, read_books
 from tests.faults.callers import Callers, Sent, conversations
 from tests.faults.conftest import Say, StartFleet, until
-from tests.faults.town import Town, quick
+from tests.faults.environment import Town, quick
 
 WITHIN_S = 30.0
 BLOCKED_S = 15.0
@@ -144,6 +144,6 @@ def _attempts(town: Town, ids: list[UUID]) -> list[int]:
 def _fields(town: Town, ids: list[UUID], name: str) -> list[bytes | None]:
     pipe = town.client.pipeline(transaction=False)
     for event_id in ids:
-        pipe.hget(ledger.key(event_id), name)
+        pipe.hget(records.key(event_id), name)
     found: list[bytes | None] = pipe.execute()
     return found

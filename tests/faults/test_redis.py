@@ -7,7 +7,7 @@ import pytest
 from tests.faults.audit import drained, keep_promises, read_books
 from tests.faults.callers import Callers, conversations
 from tests.faults.conftest import Say, StartFleet, until
-from tests.faults.town import Town, quick
+from tests.faults.environment import Town, quick
 
 AWAY_S = 3.0
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from shared import access
+from shared import signed_keys
 from tests.faults.audit import drained, keep_promises, read_books
 from tests.faults.callers import Callers, conversations
 from tests.faults.conftest import Say, StartFleet, ready, until
-from tests.faults.town import KEY_SECRET, Number, Town, quick
+from tests.faults.environment import KEY_SECRET, Number, Town, quick
 
 GRACE_S = 30.0
 """What docker-compose.yml gives each process."""
@@ -91,7 +91,7 @@ def _customers(town: Town, number: Number, tag: str) -> Iterator[list[str]]:
     """Post what customers write, as the platform does, as fast as the door takes it; yield the texts accepted."""
     told: list[str] = []
     over = threading.Event()
-    url = access.webhook_url(town.url, number.account, (KEY_SECRET.encode(),))
+    url = signed_keys.webhook_url(town.url, number.account, (KEY_SECRET.encode(),))
 
     def post() -> None:
         with httpx.Client(timeout=10, trust_env=False) as client:

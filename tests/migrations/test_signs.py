@@ -16,7 +16,7 @@ def signs(tenant: Tenant) -> dict[str, bool]:
     """Return which signs of a number there are."""
     columns = "inbound_at is not null as inbound, ack_at is not null as ack, awaited_since is not null as awaited"
     found = tenant.rows(
-        f"select {columns} from wpp_signs_of_life where integration_id = %s",
+        f"select {columns} from wpp_signs_of_life where integration_id = %s",  # noqa: S608
         tenant.integration,
     )
     return found[0] if found else {}

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from sandbox.pipeline import Pipeline
-from sandbox.world import Ports, World
-from shared import access
+from sandbox.services import Ports, World
+from shared import signed_keys
 from tests.conftest import TOOLS
 
 QUICK = {  # the platform's delays, so that a test need not wait like a person
@@ -56,7 +56,9 @@ class Running:
             )
 
     def as_service(self, organization_id: UUID) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {access.service_key(organization_id, self.secrets)}"}
+        headers = {
+            "Authorization": f"Bearer {signed_keys.service_key(organization_id, self.secrets)}"
+        }
         return httpx.Client(base_url=self.url, headers=headers, timeout=10, trust_env=False)
 
     def phone(self) -> httpx.Client:

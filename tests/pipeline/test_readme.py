@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from sandbox.supabase.seed import ORGANIZATION
-from shared import access
+from shared import signed_keys
 from tests.pipeline.conftest import Running, connected_number
-from workers.cli import app
+from workers.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -39,7 +39,7 @@ def test_every_curl_works(running: Running, demo: UUID, command: str) -> None:
     here = command.replace("localhost:8000", running.url.removeprefix("http://")).replace(
         "curl ", "curl -sS --fail ", 1
     )
-    environment = {**os.environ, "KEY": access.service_key(demo, running.secrets)}
+    environment = {**os.environ, "KEY": signed_keys.service_key(demo, running.secrets)}
     done = subprocess.run(
         ["bash", "-c", here],
         env=environment,

@@ -11,7 +11,7 @@ import redis
 
 from shared.database import Database, DeadLetterQuery
 from shared.events import Message
-from shared.lanes import Lanes
+from shared.lanes.client import Lanes
 from shared.producer import Producer
 from shared.settings import EngineSettings, SupabaseSettings
 from tests.pipeline.conftest import Running, connected_number, texts_sent_to, until

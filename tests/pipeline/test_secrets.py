@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 import psycopg
 
-from shared import access
+from shared import signed_keys
 from tests.pipeline.conftest import Running, until
 
 PEER, WRITER, TEXT = "79990008002", "79990008003", "A very private sentence"
@@ -74,8 +74,8 @@ def of_our_own(running: Running, organization_id: UUID, account: str) -> set[str
     """Return the secrets that the processes were started with, and those derived from them."""
     names = ("WPP_SECRET", "WPP_KEY_SECRETS", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_ANON_KEY")
     derived = {
-        access.service_key(organization_id, running.secrets),
-        access.webhook_key(account, running.secrets),
+        signed_keys.service_key(organization_id, running.secrets),
+        signed_keys.webhook_key(account, running.secrets),
     }
     return {running.environment[name] for name in names} | derived
 

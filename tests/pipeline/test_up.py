@@ -135,7 +135,9 @@ def test_a_part_that_dies_is_named_and_everything_ends(home: Path) -> None:
     with up(home, first_of_six_free()) as program:
         read_until(program, "Ctrl-C stops everything")
         started = descendants(program)
-        recorder = next(each for each in started if each.cmdline()[-2:] == ["-m", "workers.record"])
+        recorder = next(
+            each for each in started if each.cmdline()[-2:] == ["-m", "workers.recorder"]
+        )
         recorder.kill()
         rest, _ = program.communicate(timeout=GONE_S)
         assert program.returncode == 1

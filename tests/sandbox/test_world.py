@@ -21,8 +21,8 @@ import supabase
 from sandbox.errors import PortTakenError, SandboxError
 from sandbox.ports import LOCALHOST
 from sandbox.secrets import Secrets
+from sandbox.services import Ports, World
 from sandbox.supabase import seed
-from sandbox.world import Ports, World
 from shared.settings import KeySettings, PlatformSettings, RedisSettings, SupabaseSettings, load
 from tests.conftest import TOOLS
 
@@ -184,7 +184,7 @@ def test_a_failing_migration_leaves_nothing_running(
     folder = directory.parent / "migrations"
     folder.mkdir()
     (folder / "1_broken.sql").write_text("select 1;\nselect nothing from nowhere;")
-    monkeypatch.setattr("sandbox.world.MIGRATIONS", folder)
+    monkeypatch.setattr("sandbox.services.MIGRATIONS", folder)
     with pytest.raises(SandboxError, match=r"1_broken.sql, line 2"), world(directory):
         pass
     assert parts() == before

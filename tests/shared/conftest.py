@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from shared.settings import EngineSettings
-from tests.shared.lanes_bench import Bench
-from tests.shared.lanes_truth import Truth
+from tests.shared.lanes.harness import Bench
+from tests.shared.lanes.invariants import Truth
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import logs
-from shared.access import service_key, webhook_url
 from shared.errors import ConfigurationError
+from shared.signed_keys import service_key, webhook_url
 
 SECRETS = (b"a secret of at least 32 characters",)
 ORGANIZATION = UUID("6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b")

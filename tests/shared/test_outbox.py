@@ -11,7 +11,7 @@ import redis
 
 from shared import outbox
 from shared.outbox import GROUP, Entry, Outbox
-from tests.shared.lanes_bench import Bench, outcome, settled
+from tests.shared.lanes.harness import Bench, outcome, settled
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 import redis
 
 from sandbox.redis import RedisServer
-from shared.directory import Directory, Route
 from shared.errors import IdempotencyConflictError, NotFoundError
 from shared.events import Message
-from shared.lanes import Lanes, Slot
+from shared.lanes.client import Lanes, Slot
 from shared.producer import Producer
+from shared.route_cache import Directory, Route
 from shared.settings import EngineSettings
 
 ORGANIZATION = uuid4()

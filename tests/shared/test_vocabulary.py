@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from shared import database, events, outcomes
-from shared.database import rows
+from shared.database import models as rows
 
 PRIVATE = "Your code is 4711"
 MODELS = [

@@ -5,7 +5,7 @@ import redis
 
 from sandbox.platform.server import PlatformServer
 from sandbox.supabase.project import Supabase
-from tests.workers.provisioning import Shop
+from tests.workers.provision.environment import Shop
 
 
 @pytest.fixture

@@ -6,15 +6,17 @@ from uuid import UUID
 
 import pytest
 
-from shared import intake, ledger
+from shared import routing
 from shared.database import DeadLetter, DeadLetterQuery
 from shared.events import Message, SendEvent, WebhookEvent, utc_now
-from shared.lanes import Claim, Settled, Slot
-from tests.arriving.conftest import town
-from tests.arriving.town import PEER, Town
-from workers import unknown, webhook
+from shared.lanes import records
+from shared.lanes.client import Claim, Settled, Slot
+from tests.pipeline.inbound.conftest import town
+from tests.pipeline.inbound.inbound_pipeline import PEER, Town
 from workers.dead_letters import Replayer, dead_letter
-from workers.drain import judge
+from workers.runner import judge
+from workers.send import in_doubt
+from workers.webhook import handler as webhook
 
 __all__ = ["town"]
 
@@ -44,7 +46,7 @@ def failed(town: Town, *texts: str) -> list[UUID]:
     """Send messages in one conversation, each of which ends as a dead letter; return their ids."""
     ids = []
     for text in texts:
-        item = intake.send(town.organization, town.integration, Message(to=PEER, text=text))
+        item = routing.send(town.organization, town.integration, Message(to=PEER, text=text))
         ids.append(town.here.lanes.append(item).id)
         die(town, claimed(town))
     return ids
@@ -55,7 +57,7 @@ def letters(town: Town, **query: Any) -> list[DeadLetter]:
 
 
 def state(town: Town, event_id: UUID) -> str:
-    record = ledger.find(town.redis, event_id)
+    record = records.find(town.redis, event_id)
     assert record
     return record.state
 
@@ -64,11 +66,11 @@ def test_a_conversation_goes_out_in_the_order_in_which_it_was_accepted(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many pages of dead letters there are, and in whatever order they died."""
-    monkeypatch.setattr("shared.database.letters.PAGE", 2)
+    monkeypatch.setattr("shared.database.dead_letters.PAGE", 2)
     ids = failed(town, *"abcde")
     town.shop.sql("update wpp_dead_letters set at = now() - (accepted_at - now())")
     assert replayer(town).replay(letters(town)) == (5, 0)
-    lane = intake.send_lane(town.integration, PEER)
+    lane = routing.send_lane(town.integration, PEER)
     waiting: Any = town.redis.lrange(f"wpp:lane:{lane}", 0, -1)
     assert [UUID(each.decode()) for each in waiting] == ids
 
@@ -88,7 +90,7 @@ def test_what_dies_again_before_the_replay_is_noted_stays_in_view(town: Town) ->
     failed(town, "once more")
     (letter,) = letters(town)
     before = utc_now()
-    assert town.here.lanes.replay(intake.place(SendEvent.model_validate(letter.event)))
+    assert town.here.lanes.replay(routing.place(SendEvent.model_validate(letter.event)))
     die(town, claimed(town), "again")
     town.here.database.mark_replayed([letter.id], before)
     assert [each.reason for each in letters(town)] == ["again"]
@@ -100,7 +102,7 @@ def test_what_was_replayed_is_left_alone_when_its_record_is_forgotten(town: Town
     assert replayer(town).replay(letters(town)) == (1, 0)
     claim = claimed(town)
     town.here.lanes.conclude(claim, Settled("sent"))
-    town.redis.delete(ledger.key(event_id))
+    town.redis.delete(records.key(event_id))
     assert letters(town) == []
     assert replayer(town).replay(letters(town, replayed=True)) == (0, 1)
     assert town.here.lanes.claim("send", Slot()) is None
@@ -108,7 +110,7 @@ def test_what_was_replayed_is_left_alone_when_its_record_is_forgotten(town: Town
 
 def test_what_was_never_replayed_goes_out_whenever_it_is(town: Town) -> None:
     (event_id,) = failed(town, "late")
-    town.redis.delete(ledger.key(event_id))
+    town.redis.delete(records.key(event_id))
     assert replayer(town).replay(letters(town)) == (1, 0)
     assert state(town, event_id) == "queued"
 
@@ -145,10 +147,10 @@ def test_a_refused_outcome_goes_back_into_the_outbox(town: Town) -> None:
 
 def test_a_message_that_an_operator_settles_as_failed_is_a_dead_letter(town: Town) -> None:
     """It ended without success: it is in view, and can be sent again."""
-    item = intake.send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
+    item = routing.send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
     event_id = town.here.lanes.append(item).id
     town.here.lanes.conclude(claimed(town), Settled("unknown"))
-    assert unknown.settle(town.redis, town.here.lanes, event_id, "failed")
+    assert in_doubt.settle(town.redis, town.here.lanes, event_id, "failed")
     town.record()
     (letter,) = letters(town, organization_id=town.organization)
     assert (letter.id, letter.reason, letter.attempts, letter.event["text"]) == (

@@ -7,15 +7,15 @@ from uuid import UUID, uuid4
 import dramatiq
 import redis
 
-from shared import intake
+from shared import routing
 from shared.broker import DurableRedisBroker
 from shared.events import Message, SendEvent
-from shared.lanes import Claim, Lanes, Settled, Verdict
+from shared.lanes.client import Claim, Lanes, Settled, Verdict
+from shared.lanes.wakeups import wake
 from shared.settings import EngineSettings
-from shared.wakeups import wake
 from tests.shared.broker.workshop import eventually, working
 from workers.broker import FairShare
-from workers.drain import drain
+from workers.runner import drain
 
 SLOW, QUICK = uuid4(), uuid4()
 
@@ -40,7 +40,7 @@ def test_a_tenant_with_slow_events_does_not_take_all_threads(redis_client: redis
 
     def accept(organization_id: UUID, number: int) -> None:
         lanes.append(
-            intake.send(organization_id, uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
+            routing.send(organization_id, uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
         )
         wake(redis_client, "send")
 

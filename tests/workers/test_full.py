@@ -8,17 +8,17 @@ import dramatiq
 import pytest
 import redis
 
-from shared import intake
+from shared import routing
 from shared.broker import DurableRedisBroker
-from shared.directory import Directory
 from shared.errors import OverloadedError
 from shared.events import Message
-from shared.lanes import Lanes, Settled
+from shared.lanes.client import Lanes, Settled
 from shared.outbox import Outbox
+from shared.route_cache import Directory
 from shared.settings import EngineSettings
 from tests.shared.broker.workshop import eventually, working
-from workers.clock import Clock
-from workers.drain import drain
+from workers.clock.__main__ import Clock
+from workers.runner import drain
 
 EVENTS = 20
 
@@ -55,13 +55,13 @@ def test_what_was_accepted_is_worked_off(
     """The clock wakes, workers fetch, settle and acknowledge, the recorder empties the outbox."""
     for number in range(EVENTS):
         lanes.append(
-            intake.send(uuid4(), uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
+            routing.send(uuid4(), uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
         )
     outbox = Outbox(redis_client, "recorder")
     outbox.read(idle_s=0.01)
     redis_client.config_set("maxmemory", 1)
     with pytest.raises(OverloadedError):
-        lanes.append(intake.send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello")))
+        lanes.append(routing.send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello")))
     Clock(redis_client, lanes, Directory(redis_client, source=None)).tick()
     with working(broker):
         eventually(lambda: not redis_client.exists("wpp:waiting:send"))

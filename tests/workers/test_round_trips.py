@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from redis.connection import Connection
 
-from shared import intake
+from shared import routing
 from shared.events import Message
-from shared.ledger import find
-from tests.arriving.conftest import town
-from tests.arriving.town import Town
-from workers import send, webhook
-from workers.drain import drain
+from shared.lanes.records import find
+from tests.pipeline.inbound.conftest import town
+from tests.pipeline.inbound.inbound_pipeline import Town
+from workers.runner import drain
+from workers.send import handler as send
+from workers.webhook import handler as webhook
 
 __all__ = ["town"]
 
@@ -48,7 +49,7 @@ def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
 
     def accept(number: int) -> Any:
         message = Message(to=f"+7999000{number % 25:04}", text=f"Hello {number}")
-        return town.here.lanes.append(intake.send(town.organization, town.integration, message)).id
+        return town.here.lanes.append(routing.send(town.organization, town.integration, message)).id
 
     def work() -> None:
         drain(

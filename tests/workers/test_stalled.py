@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import redis
 
-from shared import intake
+from shared import routing
 from shared.events import Message
-from shared.lanes import Postponed, Slot, Verdict
-from shared.tokens.times import MINT_S, STORE_S
-from tests.workers.test_send import INTEGRATION, ORGANIZATION, ROUTE
-from workers import send
-from workers.services import Services, assembled
+from shared.lanes.client import Postponed, Slot, Verdict
+from shared.tokens.policy import MINT_S, STORE_S
+from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE
+from workers.context import Services, assembled
+from workers.send import handler as send
 
 THREADS = 6
 
@@ -89,7 +89,7 @@ def test_sends_are_postponed_in_time_and_one_asks(
     """Nothing has left, so none is unknown; and the account's lease outlasts whatever its holder waits for."""
     for number in range(2 * THREADS):
         text = Message(to=f"+7999000{number:04d}", text="Hello")
-        workers[0].lanes.append(intake.send(ORGANIZATION, INTEGRATION, text))
+        workers[0].lanes.append(routing.send(ORGANIZATION, INTEGRATION, text))
     verdicts: list[Verdict] = []
 
     def work(here: Services) -> None:

@@ -6,7 +6,7 @@ import signal
 import uvicorn
 
 from workers.ingress.app import create_app
-from workers.starting import or_say_why
+from workers.process import or_say_why
 
 GRACE_S = 25
 """How long open answers may take once we are told to stop: less than a supervisor gives before it kills."""

@@ -12,10 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from shared import blobs, durable, logs
+from shared import logs, payload_store
 from shared.database import Database
-from shared.directory import Directory
-from shared.lanes import Lanes
+from shared.lanes.client import Lanes
+from shared.redis import client as durable
+from shared.route_cache import Directory
 from shared.settings import (
     DoorSettings,
     EngineSettings,
@@ -25,14 +26,19 @@ from shared.settings import (
     SupabaseSettings,
     load,
 )
-from workers import unknown
-from workers.ingress import connection, integrations, messages, metrics, problems, webhooks, wishes
-from workers.ingress.changes import Changes, on_stop
+from workers.ingress import connection, metrics
+from workers.ingress import errors as problems
+from workers.ingress.auth import Sessions
+from workers.ingress.connect_page import Page
 from workers.ingress.cors import Cors
-from workers.ingress.grouped import GroupedAppends
-from workers.ingress.page import Page
-from workers.ingress.sessions import Sessions
-from workers.ingress.state import Doorway
+from workers.ingress.deps import Doorway
+from workers.ingress.enqueue import GroupedAppends
+from workers.ingress.integrations import endpoints as integrations
+from workers.ingress.integrations import service as wishes
+from workers.ingress.messages import endpoints as messages
+from workers.ingress.notifications import Changes, on_stop
+from workers.ingress.webhooks import endpoint as webhooks
+from workers.send import in_doubt
 
 
 class App(FastAPI):
@@ -111,7 +117,7 @@ async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     app.state.doorway = Doorway(
         keys=settings.keys,
         door=settings.door,
-        blob_ttl_s=int(2 * settings.engine.wpp_max_age_s) + blobs.LEFT_S,
+        blob_ttl_s=int(2 * settings.engine.wpp_max_age_s) + payload_store.LEFT_S,
         redis=client,
         appends=GroupedAppends(client, lanes),
         database=database,
@@ -119,7 +125,7 @@ async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         sessions=Sessions(database.organization_of_user),
         changes=changes,
         try_again=partial(wishes.try_again, sync, lanes, database),
-        settle_unknown=partial(unknown.settle, sync, lanes),
+        settle_unknown=partial(in_doubt.settle, sync, lanes),
     )
     yield
     await changes.aclose()

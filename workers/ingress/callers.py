@@ -5,9 +5,9 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
-from shared import access
+from shared import signed_keys
 from shared.errors import AccessError
-from workers.ingress.state import Doorway, doorway
+from workers.ingress.deps import Doorway, doorway
 
 
 async def organization(request: Request, here: Annotated[Doorway, Depends(doorway)]) -> UUID:
@@ -22,7 +22,7 @@ async def organization(request: Request, here: Annotated[Doorway, Depends(doorwa
         msg = "say who calls: Authorization: Bearer <service key or Supabase access token>"
         raise AccessError(msg)
     bearer = bearer.strip()
-    found = access.organization_of_key(
+    found = signed_keys.organization_of_key(
         bearer, here.keys.secrets
     ) or await here.sessions.organization(bearer)
     if found is None:

@@ -21,11 +21,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared import intake
+from shared import routing
 from shared.events import KINDS
-from shared.lanes import PREFIX, total_waiting
+from shared.lanes.client import PREFIX, total_waiting
 from shared.outbox import Outbox
-from workers.ingress.problems import problem
+from workers.ingress.errors import problem
 
 
 def routes(token: SecretStr | None, client: "redis.Redis") -> list[Route]:
@@ -73,7 +73,7 @@ class Metrics(Collector):
         tenants = {tenant for each in waiting.values() for tenant in each}
         yield GaugeMetricFamily("wpp_tenants_waiting", "Tenants with events in lanes", len(tenants))
         yield from self._outbox()
-        odd = sum(int(count) for count in self._values(intake.ODD_EVENTS))
+        odd = sum(int(count) for count in self._values(routing.ODD_EVENTS))
         yield GaugeMetricFamily(
             "wpp_odd_events", "Posted events of a type that is not known, or that were none", odd
         )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import redis
 import structlog
 
-from shared.lanes import Claim, Lanes
+from shared.lanes.client import Claim, Lanes
 
 RENEW_EVERY_S = 5.0
 

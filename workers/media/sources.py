@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import IO, NamedTuple
 
-from shared import blobs
-from shared.database.bucket import Bucket
+from shared import payload_store
+from shared.database.storage import Bucket
 from shared.errors import RefusedError
 from shared.events import MediaEvent
 from shared.settings import MediaSettings, PlatformSettings, SupabaseSettings, load
-from workers.media import kinds
+from workers.context import Services
+from workers.media import content_type
+from workers.media.content_type import Kind
+from workers.media.download import Fetcher
 from workers.media.errors import GoneError, Reason, UnfitError, UnreachableError
-from workers.media.fetch import Fetcher
-from workers.media.kinds import Kind
 from workers.media.lease import Lease
-from workers.services import Services
 
 ANY_SIZE = 1 << 62
 """Our own limit ends a download, and says so."""
@@ -80,7 +80,7 @@ def collect(  # noqa: PLR0913 - one file on its way
         try:
             with place.open() as pieces:
                 size = _copied(pieces, file, files.limit, lease)
-            return size, kinds.judge(file, event.message)
+            return size, content_type.judge(file, event.message)
         except UnfitError as error:
             if not (place.is_link and error.reason in _NO_FILE):
                 raise
@@ -99,7 +99,7 @@ def collect(  # noqa: PLR0913 - one file on its way
 def _places(event: MediaEvent, here: Services, files: Files, *, connected: bool) -> Iterator[Place]:
     blob, url, message_id = event.blob, event.url, event.message.wa_message_id
     if blob:
-        yield Place(lambda: nullcontext(decoded(_there(blobs.pieces(here.redis, blob)))))
+        yield Place(lambda: nullcontext(decoded(_there(payload_store.pieces(here.redis, blob)))))
     if inline := event.base64:
         yield Place(lambda: nullcontext(decoded([inline.encode()])))
     if url:

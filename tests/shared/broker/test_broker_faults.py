@@ -13,7 +13,7 @@ from dramatiq import Message
 from sandbox.redis import RedisServer
 from shared.broker import DurableRedisBroker
 from shared.broker.watchdog import EXIT_CODE
-from shared.durable import connect
+from shared.redis.client import connect
 from tests.shared.broker.workshop import WorkerProgram, eventually, impatient, texts, working
 
 pytestmark = pytest.mark.faults

@@ -7,7 +7,7 @@ import dramatiq
 
 from shared.broker import HEARTBEAT_TIMEOUT_MS, TICK_INTERVAL_MS, DurableRedisBroker
 from shared.broker.watchdog import Watchdog
-from shared.durable import connect
+from shared.redis.client import connect
 
 broker = DurableRedisBroker(
     client=connect(os.environ["TEST_REDIS_URL"]),

@@ -12,8 +12,8 @@ from pydantic import HttpUrl, SecretStr
 
 from shared.database import Database
 from shared.database.connection import Connection, translated
-from shared.deadline import within
 from shared.errors import DatabaseError, DatabaseUnavailableError
+from shared.http.deadline import within
 from shared.settings import SupabaseSettings
 
 SETTINGS = SupabaseSettings(

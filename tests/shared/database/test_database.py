@@ -394,7 +394,7 @@ def test_all_dead_letters_are_gone_through_in_the_order_of_their_events(
     database: Database, organization: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Page by page, also where many were accepted at the same moment."""
-    monkeypatch.setattr("shared.database.letters.PAGE", 3)
+    monkeypatch.setattr("shared.database.dead_letters.PAGE", 3)
     accepted = [NOW + timedelta(microseconds=each) for each in (3, 1, 2, 2, 2, 2, 2, 0)]
     made = [dead(organization, accepted_at=each) for each in accepted]
     database.apply([*made, dead(None, kind="webhook")])

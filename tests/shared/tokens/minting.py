@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
 
+from shared.tokens.policy import Times
 from shared.tokens.store import Minted, Token
-from shared.tokens.times import Times
 
 ACCOUNT = "0000000000042"
 KEY = f"wpp:token:{{{ACCOUNT}}}"

@@ -6,10 +6,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.deadline import within
 from shared.errors import UnavailableError
+from shared.http.deadline import within
 from shared.tokens import TokenAuth, TokenCache
-from shared.tokens.times import Times
+from shared.tokens.policy import Times
 from tests.shared.tokens.minting import ACCOUNT, Mint
 from tests.shared.tokens.stores import MemoryStore
 

@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from shared.tokens import TokenCache
-from shared.tokens.lifetimes import expiry_s
+from shared.tokens.expiry import expiry_s
 from shared.tokens.store import Minted
 from tests.shared.tokens.stores import MemoryStore
-from tests.shared.tokens.test_lifetimes import jwt
+from tests.shared.tokens.test_expiry import jwt
 
 ACCOUNT = "0000000000042"
 LIFE_S = 900.0

@@ -4,11 +4,11 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from shared.deadline import remaining, within
 from shared.errors import DatabaseUnavailableError, InvalidApiKeyError, UnavailableError
+from shared.http.deadline import remaining, within
 from shared.tokens import TokenCache
+from shared.tokens.policy import MINT_S, STORE_S, Times
 from shared.tokens.store import Kept, Minted, Token
-from shared.tokens.times import MINT_S, STORE_S, Times
 from tests.shared.tokens.minting import ACCOUNT, KEY, Mint, refreshes_end, stored, value
 from tests.shared.tokens.stores import MemoryStore
 

@@ -16,8 +16,8 @@ import structlog
 from pydantic import SecretStr
 
 from shared.tokens import TokenCache
+from shared.tokens.policy import Times
 from shared.tokens.store import Minted
-from shared.tokens.times import Times
 from tests.shared.tokens.stores import MemoryStore
 
 

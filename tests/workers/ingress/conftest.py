@@ -7,7 +7,7 @@ import redis
 
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
-from tests.workers.ingress.doors import SHARED_SECRET, Door
+from tests.workers.ingress.ingress_process import SHARED_SECRET, Door
 from tests.workers.ingress.tenants import Tenant
 
 

@@ -12,13 +12,13 @@ import redis
 from pydantic import SecretStr
 
 from sandbox.supabase.project import Supabase
-from shared import access, intake
+from shared import routing, signed_keys
 from shared.database import Database
 from shared.events import Kind, utc_now
-from shared.lanes import Lanes, Settled, Slot
+from shared.lanes.client import Lanes, Settled, Slot
 from shared.outcomes import SessionOutcome, SessionStatus
 from shared.settings import EngineSettings, SupabaseSettings
-from tests.workers.ingress.doors import KEY_SECRET, Door
+from tests.workers.ingress.ingress_process import KEY_SECRET, Door
 
 
 @contextmanager
@@ -53,7 +53,7 @@ class Tenant:
                 (organization_id,),
             )
         bearer = {
-            "Authorization": f"Bearer {access.service_key(organization_id, [KEY_SECRET.encode()])}"
+            "Authorization": f"Bearer {signed_keys.service_key(organization_id, [KEY_SECRET.encode()])}"
         }
         with (
             httpx.Client(base_url=door.url, headers=bearer, timeout=10, trust_env=False) as http,
@@ -101,5 +101,5 @@ class Tenant:
 
     def watched(self, path: str) -> str:
         """Return the id of the event that watches over a number."""
-        found: Any = self.client.get(intake.latest_watch(UUID(path.rsplit("/", 1)[-1])))
+        found: Any = self.client.get(routing.latest_watch(UUID(path.rsplit("/", 1)[-1])))
         return str(found.decode())

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from sandbox.redis import RedisServer
-from shared import access
-from tests.workers.ingress.doors import KEY_SECRET, Door
+from shared import signed_keys
+from tests.workers.ingress.ingress_process import KEY_SECRET, Door
 
 CRM, OTHER_CRM, STRANGER = (
     "https://crm.example.com",
@@ -53,7 +53,7 @@ def test_a_page_of_a_named_origin_may_ask(http: httpx.Client, origin: str, path:
 
 def test_it_reads_every_answer(http: httpx.Client) -> None:
     """Also that it is not signed in, and where to look and when to come again."""
-    key = access.service_key(uuid4(), [KEY_SECRET.encode()])
+    key = signed_keys.service_key(uuid4(), [KEY_SECRET.encode()])
     for bearer, status in (("Bearer nobody", 401), (f"Bearer {key}", 503)):
         answer = http.get("/v1/integrations", headers={"Origin": CRM, "Authorization": bearer})
         assert (answer.status_code, allowed(answer)) == (status, CRM)

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from shared import intake
+from shared import routing
 from shared.events import Message
-from shared.lanes import PREFIX, Lanes, Slot
+from shared.lanes.client import PREFIX, Lanes, Slot
 from shared.outbox import Outbox
 from shared.settings import EngineSettings
 from workers.ingress import metrics
@@ -28,10 +28,10 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
     lanes = Lanes(redis_client, EngineSettings())
     for organization_id in (ONE, ONE, OTHER):
         lanes.append(
-            intake.send(organization_id, uuid4(), Message(to="+79990001122", text="Hello"))
+            routing.send(organization_id, uuid4(), Message(to="+79990001122", text="Hello"))
         )
     assert lanes.claim("send", Slot())
-    redis_client.hincrby(intake.ODD_EVENTS, "poll.created", 2)
+    redis_client.hincrby(routing.ODD_EVENTS, "poll.created", 2)
     redis_client.set(f"{PREFIX}swept", int(time.time() * 1000) - 90_000)
     Outbox(redis_client, consumer="a").complain('42703: column "mood" does not exist')
     return redis_client

@@ -1,5 +1,5 @@
 """A town whose files come from a server of the test's own."""
 
-from tests.arriving.conftest import town
+from tests.pipeline.inbound.conftest import town
 
 __all__ = ["town"]

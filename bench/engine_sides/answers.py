@@ -1,0 +1,74 @@
+"""The platform and Supabase, as far as sends need them, played with next to no work: `python -m bench.engine_sides.answers`.
+
+A program of its own: its CPU is nobody's. It prints the port that it listens on. `/sent` tells how many messages there
+were; after `/late/50` each is answered 50 ms later, as by a platform that is some way off.
+"""
+
+import asyncio
+import json
+from functools import partial
+from typing import Any
+
+ANSWERS: dict[bytes, Any] = {
+    b"/api/messages": {"taskId": "task_7", "status": "queued"},
+    b"/auth/token": {"token": "bench", "expiresIn": 900},
+    b"/rest/v1/rpc/wpp_apply": {"changed": [], "refused": [], "busy": []},
+    b"/rest/v1/rpc/wpp_settings": {"wppApiKey": "bench"},
+    b"/rest/v1/rpc/": 0,  # nothing to do, nothing to say
+    b"/": [],
+}
+
+
+class Counts:
+    sent = 0
+    late_s = 0.0
+
+
+class Answering(asyncio.Protocol):
+    """Answers one request after the other with the first of `ANSWERS` whose path it begins with."""
+
+    def __init__(self) -> None:
+        self._seen = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._seen += data
+        head, found, body = self._seen.partition(b"\r\n\r\n")
+        if found and len(body) >= _length(head):
+            self._seen = b""
+            self._answer(head.split(b" ", 2)[1])
+
+    def _answer(self, path: bytes) -> None:
+        answer = next(ANSWERS[key] for key in ANSWERS if path.startswith(key))
+        if path.startswith(b"/late/"):
+            Counts.late_s = int(path.rpartition(b"/")[2]) / 1000
+        if path == b"/sent":
+            answer = {"sent": Counts.sent}
+        body = json.dumps(answer).encode()
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            % len(body)
+        )
+        write = partial(self._transport.write, head + body)  # type: ignore[attr-defined] # a TCP transport
+        if not path.startswith(b"/api/messages"):
+            write()
+            return
+        Counts.sent += 1
+        asyncio.get_running_loop().call_later(Counts.late_s, write) if Counts.late_s else write()
+
+
+def _length(head: bytes) -> int:
+    _, found, rest = head.lower().partition(b"content-length:")
+    return int(rest.split(b"\r\n", 1)[0]) if found else 0
+
+
+async def main() -> None:
+    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=512)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,142 @@
+"""Where one broker is measured: a Redis of its own, programs, and what they use up."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+import redis
+
+from bench.engine_sides.handling import NOTES, Note, read
+from sandbox.pipeline import ROOT
+from sandbox.ports import LOCALHOST
+from sandbox.processes import Process, Program
+from sandbox.redis import RedisServer
+
+NOWHERE = f"http://{LOCALHOST}:9"
+MADE_UP = {
+    "SUPABASE_URL": NOWHERE,
+    "WPP_BASE_URL": NOWHERE,
+    "SUPABASE_ANON_KEY": "bench",
+    "SUPABASE_SERVICE_ROLE_KEY": "bench",
+    "WPP_SECRET": "bench",
+    "WPP_KEY_SECRETS": "bench" * 8,
+    "WPP_PUBLIC_URL": f"http://{LOCALHOST}",
+}
+
+
+class Place:
+    """A durable Redis, and the programs that were started on it; at the end of the block all of them are killed."""
+
+    def __init__(self, **environment: str) -> None:
+        self._undo = ExitStack()
+        self._environment = environment
+        self.programs: list[Process] = []
+
+    def __enter__(self) -> Self:
+        self.directory = Path(self._undo.enter_context(TemporaryDirectory()))
+        self.server = self._undo.enter_context(RedisServer(self.directory / "redis"))
+        self.redis: Any = self._undo.enter_context(
+            redis.Redis.from_url(self.server.url, max_connections=512)
+        )
+        self._undo.callback(self._end)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._undo.close()
+
+    def start(self, command: str, **environment: str) -> Process:
+        """Start a command line, such as one of the Procfile."""
+        process = Process(
+            Program(
+                command.split(maxsplit=1)[0],
+                ("sh", "-c", f"exec env {command}"),
+                self.directory / f"{len(self.programs)}.log",
+                environment=self._whole(environment),
+            )
+        )
+        self.programs.append(process)
+        return process
+
+    def notes(self) -> list[Note]:
+        return list(read(self._notes))
+
+    @property
+    def _notes(self) -> Path:
+        return self.directory / "notes"
+
+    def _whole(self, more: Mapping[str, str]) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        here = {
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "REDIS_URL": self.server.url,
+            NOTES: str(self._notes),
+        }
+        return {**os.environ, **MADE_UP, **here, **self._environment, **more}
+
+    def _end(self) -> None:
+        for program in self.programs:
+            program.kill()
+
+    def check(self) -> None:
+        for program in self.programs:
+            program.check()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the programs stand still: what is put in meanwhile waits for all of them."""
+        for program in self.programs:
+            os.killpg(program.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for program in self.programs:
+                os.killpg(program.pid, signal.SIGCONT)
+
+    def cpu_s(self) -> tuple[float, float]:
+        """Return the CPU seconds, user and system, that the programs and that Redis have used so far."""
+        programs = [each for program in self.programs for each in _family(program.pid)]
+        used = self.redis.info("cpu")
+        return (
+            sum(sum(each.cpu_times()[:2]) for each in programs),
+            sum(
+                float(used[f"used_cpu_{part}"])
+                for part in ("user", "sys", "user_children", "sys_children")
+            ),
+        )
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def wait_until(done: Callable[[], object], within_s: float = 60.0, every_s: float = 0.02) -> bool:
+    """Return whether it was done in time."""
+    end = time.monotonic() + within_s
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(every_s)
+    return True
+
+
+def procfile() -> dict[str, str]:
+    """Return {name: command line} of the Procfile."""
+    lines = [
+        line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines() if ":" in line
+    ]
+    return {name.strip(): command.strip() for name, _, command in lines}

@@ -1,0 +1,40 @@
+"""The program that plays the platform and Supabase (`answers.py`), from the outside."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from sandbox.pipeline import ROOT
+from sandbox.ports import LOCALHOST
+
+
+class Played:
+    def __init__(self, port: int) -> None:
+        self.url = f"http://{LOCALHOST}:{port}"
+        self.environment = {"SUPABASE_URL": self.url, "WPP_BASE_URL": self.url}
+
+    def answer_after(self, ms: int) -> None:
+        self._get(f"late/{ms}")
+
+    @property
+    def sent(self) -> int:
+        """How many messages have arrived."""
+        return int(self._get("sent")["sent"])
+
+    def _get(self, path: str) -> Any:
+        return httpx.get(f"{self.url}/{path}", trust_env=False).json()
+
+
+@contextmanager
+def playing() -> Iterator[Played]:
+    command = [sys.executable, "-m", "bench.engine_sides.answers"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout
+            yield Played(int(program.stdout.readline()))
+        finally:
+            program.kill()

@@ -1,0 +1,140 @@
+"""The two brokers, to be asked the same things."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, Protocol
+from uuid import uuid4
+
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.message import Message
+
+from bench.engine_sides.place import Place, wait_until
+from sandbox.processes import Process
+from shared import routing
+from shared.lanes.client import Lanes
+from shared.lanes.wakeups import AT_MOST, wake
+from shared.producer import Producer
+from shared.settings import EngineSettings
+
+THREADS = 8
+AT_ONCE = 1000
+
+
+class Side(Protocol):
+    """One of the brokers on the Redis of its `place`."""
+
+    place: Place
+
+    def workers(self, processes: int = 1) -> Process:
+        """Start worker processes under one master; return once each of them is ready."""
+
+    def put(self, payload: dict[str, Any], tenant: str = "one") -> None:
+        """Hand over one event, as a service would."""
+
+    def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
+        """Put in one event that nothing is done with for each (tenant, lane), quickly."""
+
+    def waiting(self) -> bool: ...
+
+
+@dataclass
+class Ours:
+    place: Place
+
+    def workers(self, processes: int = 1) -> Process:
+        command = "dramatiq bench.engine_sides.ours_worker --queues webhook"
+        return _start(self.place, command, processes, "wpp:dramatiq:alive:workers")
+
+    def put(self, payload: dict[str, Any], tenant: str = "one") -> None:
+        self._producer.append(
+            routing.webhook(tenant, payload, uuid4().hex, payload.get("lane", uuid4().hex))
+        )
+
+    def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
+        """Each event is a copy of one, under an id, a tenant and a lane of its own."""
+        item, once = routing.webhook("TENANT", {}, "any", "LANE"), _Once()
+        Lanes(self.place.redis, EngineSettings()).append_on(once, item)
+        Lanes.load(self.place.redis)
+        *head, text = once.arguments
+        text = text.replace(str(item.event.id), "IDENTITY")
+        for some in _batches(lanes):
+            pipe = self.place.redis.pipeline(transaction=False)
+            for tenant, lane in some:
+                named = (
+                    text.replace("IDENTITY", str(uuid4()))
+                    .replace("TENANT", tenant)
+                    .replace("LANE", lane)
+                )
+                pipe.evalsha(*head, named)
+            pipe.execute()
+        wake(self.place.redis, "webhook", AT_MOST)
+
+    def waiting(self) -> bool:
+        return bool(self.place.redis.exists("wpp:waiting:webhook"))
+
+    @cached_property
+    def _producer(self) -> Producer:
+        return Producer.connect(self.place.server.url)
+
+
+@dataclass
+class Stock:
+    place: Place
+
+    def workers(self, processes: int = 1) -> Process:
+        command = "dramatiq bench.engine_sides.stock_worker --queues default"
+        return _start(self.place, command, processes, "dramatiq:__heartbeats__")
+
+    def put(self, payload: dict[str, Any], tenant: str = "one") -> None:  # noqa: ARG002 - it knows no tenants
+        self._broker.enqueue(_message(payload))
+
+    def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
+        """Write what the broker's script would write."""
+        for some in _batches(lanes):
+            ids = [str(uuid4()) for _ in some]
+            messages = {
+                each: _message({}).copy(options={"redis_message_id": each}).encode() for each in ids
+            }
+            self.place.redis.hset("dramatiq:default.msgs", mapping=messages)
+            self.place.redis.rpush("dramatiq:default", *ids)
+
+    def waiting(self) -> bool:
+        return bool(self.place.redis.exists("dramatiq:default.msgs"))
+
+    @cached_property
+    def _broker(self) -> RedisBroker:
+        broker = RedisBroker(url=self.place.server.url)
+        broker.declare_queue("default")
+        return broker
+
+
+class _Once:
+    """Takes the place of a pipeline, to see what would be sent."""
+
+    arguments: tuple[Any, ...] = ()
+
+    def evalsha(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+
+def _message(payload: dict[str, Any]) -> "Message[None]":
+    return Message(queue_name="default", actor_name="take", args=(payload,), kwargs={}, options={})
+
+
+def _start(place: Place, command: str, processes: int, alive: str) -> Process:
+    """Start workers, and wait until their heartbeats are seen in `alive`."""
+    before = place.redis.zcard(alive)
+    started = place.start(f"{command} --processes {processes} --threads {THREADS} --skip-logging")
+    assert wait_until(lambda: place.redis.zcard(alive) >= before + processes), (
+        f"{command}: see {started.program.log}"
+    )
+    place.check()
+    return started
+
+
+def _batches(lanes: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
+    them = iter(lanes)
+    while some := list(islice(them, AT_ONCE)):
+        yield some

@@ -1,0 +1,74 @@
+"""The ledger: what became of every accepted event, for as long as its idempotency key is remembered.
+
+queued → claimed → sent | done | failed | unknown. The record is written by the lanes' script alone (`lanes.lua`);
+this is how everybody else reads it.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import redis
+from pydantic import BaseModel, ConfigDict
+
+from shared.lanes.client import PREFIX, State
+
+FIELDS = (
+    "state",
+    "kind",
+    "tenant",
+    "lane",
+    "attempts",
+    "accepted",
+    "settled",
+    "reason",
+    "code",
+    "task_id",
+    "body",
+)
+
+
+class Record(BaseModel):
+    """One event as the ledger has it. `tenant` is the organization, or the account for a webhook."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    state: State
+    kind: str
+    tenant: str
+    lane: str
+    attempts: int
+    accepted: datetime
+    settled: datetime | None = None
+    reason: str | None = None
+    """Why it waits, or how it ended: a sentence."""
+    code: str | None = None
+    """How it failed: one word, as its dead letter's `reason` has it."""
+    task_id: str | None = None
+    body: bytes | None = None
+    """The event itself, until it is settled."""
+
+
+def key(event_id: UUID, prefix: str = PREFIX) -> str:
+    return f"{prefix}event:{event_id}"
+
+
+def record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
+    """Read the answer to HMGET `key` `FIELDS`."""
+    found = {name: value for name, value in zip(FIELDS, reply, strict=True) if value is not None}
+    if "state" not in found:
+        return None
+    values: dict[str, Any] = {
+        name: value if name == "body" else value.decode() for name, value in found.items()
+    }
+    for time in ("accepted", "settled"):
+        if time in values:
+            values[time] = datetime.fromtimestamp(int(values[time]) / 1000, UTC)
+    return Record(id=event_id, **values)
+
+
+def find(client: "redis.Redis", event_id: UUID, prefix: str = PREFIX) -> Record | None:
+    """Return the record of an event, or None when there is none (any more)."""
+    reply: Any = client.hmget(key(event_id, prefix), FIELDS)
+    return record(event_id, reply)

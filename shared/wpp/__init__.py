@@ -1,5 +1,0 @@
-"""The WPP Platform: everything that we say to it, and what its answers mean."""
-
-from shared.wpp.platform import Bearer, Platform
-
-__all__ = ["Bearer", "Platform"]

@@ -1,0 +1,108 @@
+"""A person in front of the page: a real Chromium, and the whole system behind it."""
+
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zxingcpp
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from sandbox.pipeline import Pipeline
+from sandbox.services import Ports, World
+from tests.conftest import TOOLS
+from tests.pipeline.conftest import QUICK, Running
+
+ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+PARENT = "http://crm.test"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-features=LocalNetworkAccessChecks",
+)
+DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="package")
+def running(open_directory: Path) -> Iterator[Running]:
+    """Return the whole system, with one origin that may show the page in a frame."""
+    directory = open_directory / "pages"
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {**QUICK, "WPP_PAGE_PARENTS": PARENT}.items():
+            patched.setenv(name, value)
+        world = World(directory, ports=Ports.free(), environment={}, tools=TOOLS, durable=False)
+        with world as environment, Pipeline(environment, directory / "pipeline.log") as pipeline:
+            assert world.database_url
+            yield Running(environment, pipeline.url, directory / "pipeline.log", world.database_url)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Return Debian's Chromium. Where there is none the test is skipped, except in CI.
+
+    Playwright runs an event loop in this thread for as long as it is open: not beyond the tests of this folder.
+    """
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        why = "there is no Chromium here: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(why)
+        pytest.skip(why)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, running: Running) -> Iterator[Open]:
+    """Return a function that opens the page as a person would: `open_page(DESKTOP, "en-US")`.
+
+    Whatever the browser complains of in its console fails the test.
+    """
+    contexts, complaints = [], []
+
+    def complain(text: str) -> None:
+        if (
+            "401" not in text
+        ):  # a refused sign-in is shown on the page, and in the console by the browser itself
+            complaints.append(text)
+
+    def open_(size: dict[str, int] | None = None, locale: str = "en-US") -> Page:
+        context = browser.new_context(viewport=size or DESKTOP, locale=locale)  # type: ignore[arg-type]
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complain(str(error)))
+        page.goto(f"{running.url}/connect")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def picture(page: Page, name: str) -> bytes:
+    """Take a picture of the page and keep it among the artefacts."""
+    ARTEFACTS.mkdir(exist_ok=True)
+    return page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+
+
+def decoded(png: bytes) -> str:
+    """Return what a phone's camera would read from a picture."""
+    found = zxingcpp.read_barcodes(Image.open(io.BytesIO(png)))
+    assert len(found) == 1, f"{len(found)} codes in the picture"
+    text: str = found[0].text
+    return text

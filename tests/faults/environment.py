@@ -1,0 +1,126 @@
+"""The world of the fault tests: Redis, Supabase behind a gateway that fails, the platform, and organizations."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psycopg
+import redis
+
+from sandbox.ports import LOCALHOST, free_port
+from sandbox.redis import RedisServer
+from sandbox.run import PlayedPlatform
+from sandbox.supabase.project import Supabase
+from shared import signed_keys
+from tests.conftest import TOOLS
+from tests.faults.gateway import FaultyGateway
+
+KEY_SECRET = "a secret of the fault tests that is long enough"
+PLATFORM_SECRET = "the platform's server-to-server secret"
+PLATFORM_DELAYS = {"STARTING_S": "0.1", "SENT_S": "0.05", "DELIVERED_S": "0.1", "READ_S": "0.1"}
+
+
+@dataclass(frozen=True)
+class Number:
+    """An organization's connected number."""
+
+    organization_id: UUID
+    integration_id: UUID
+    account: str
+
+
+class Town:
+    """Everything that the pipeline talks to, its data in `directory`; the logs of its processes go to `logs`."""
+
+    def __init__(self, directory: Path, logs: Path) -> None:
+        self.directory = directory
+        self.logs = logs
+        self.http = httpx.Client(timeout=30, trust_env=False)
+        self.redis = RedisServer(directory / "redis")
+        self.supabase = Supabase(directory / "supabase", tools=TOOLS, durable=False)
+        self.platform_port = free_port()
+        self.platform = PlayedPlatform(directory / "platform", self.platform_port, PLATFORM_SECRET)
+        self.gateway = FaultyGateway(self.supabase.ports.gateway)
+        self.web_port = free_port()
+        self.url = f"http://{LOCALHOST}:{self.web_port}"
+        self.client = redis.Redis.from_url(self.redis.url)
+        self.numbers: list[Number] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the pipeline's processes are told."""
+        return {
+            "REDIS_URL": self.redis.url,
+            "SUPABASE_URL": self.gateway.url,
+            "SUPABASE_ANON_KEY": self.supabase.anon_key,
+            "SUPABASE_SERVICE_ROLE_KEY": self.supabase.service_role_key,
+            "WPP_BASE_URL": self.platform.url,
+            "WPP_SECRET": PLATFORM_SECRET,
+            "WPP_KEY_SECRETS": KEY_SECRET,
+            "WPP_PUBLIC_URL": self.url,
+            "PORT": str(self.web_port),
+        }
+
+    def caller(self, organization_id: UUID, timeout_s: float = 10) -> httpx.Client:
+        """Return a client that acts as a service of an organization."""
+        key = signed_keys.service_key(organization_id, (KEY_SECRET.encode(),))
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
+
+    def organization(self, organization_id: UUID) -> None:
+        with psycopg.connect(self.supabase.database_url) as connection:
+            connection.execute(
+                "insert into public.organizations (id, name) values (%s, 'Test')",
+                (organization_id,),
+            )
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.supabase.database_url) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def fail(self, **plan: Any) -> None:
+        """Let the platform suffer (sandbox/platform/faults.py); nothing: heal it."""
+        self.http.post(f"{self.platform.url}/admin/faults", json=plan).raise_for_status()
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return what the platform accepted, in its order."""
+        return list(self.ledger()["messages"])
+
+    def ledger(self) -> dict[str, Any]:
+        answer = self.http.get(f"{self.platform.url}/admin/ledger")
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def begin_anew(self) -> None:
+        """Forget what the last test left, but the numbers."""
+        self.gateway.rate = 0
+        self.fail()
+        self.http.delete(f"{self.platform.url}/admin/ledger").raise_for_status()
+        self.client.flushall()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with ExitStack() as undo:
+            undo.callback(self.client.close)
+            undo.callback(self.http.close)
+            for part in (self.redis, self.platform):
+                undo.callback(part.stop)
+                part.launch()
+            undo.callback(shutil.rmtree, self.directory / "supabase", ignore_errors=True)
+            undo.callback(self.supabase.stop)
+            self.supabase.start()
+            undo.enter_context(self.gateway)
+            self.redis.wait()
+            self.platform.wait()
+            yield
+
+
+def quick(**more: str) -> Mapping[str, str]:
+    """Return engine times in seconds, so that what is given up is given up soon."""
+    return {"WPP_HTTP_DEADLINE_S": "2", "WPP_LEASE_S": "4"} | more

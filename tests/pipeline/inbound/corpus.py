@@ -1,0 +1,24 @@
+"""The corpus of what the platform posts (tests/shared/inbound/corpus), for an account of one's own."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.shared.webhooks.arriving import ACCOUNT
+
+DIRECTORY = Path(__file__).parents[2] / "shared" / "webhooks" / "corpus"
+
+
+def cases(account: str) -> dict[str, dict[str, Any]]:
+    """Return {"file: case": {"body", "becomes"}} with `account` in place of the corpus' own."""
+    found = {}
+    for file in sorted(DIRECTORY.glob("*.json")):
+        for case in json.loads(file.read_text().replace(ACCOUNT, account)):
+            found[f"{file.stem}: {case['case']}"] = case
+    return found
+
+
+def every_body(account: str) -> Iterator[Any]:
+    for case in cases(account).values():
+        yield case["body"]

@@ -1,0 +1,133 @@
+"""What arrives, from the door to the rows: the workers and the recorder of this process, everything else real."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from threading import Event as Flag
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import redis
+
+from shared import routing, webhooks
+from shared.database.storage import Bucket
+from shared.outbox import Outbox
+from shared.settings import MediaSettings
+from tests.workers.provision.environment import Shop, supabase_settings
+from workers import media
+from workers.context import Services
+from workers.media.download import Fetcher
+from workers.media.sources import Files
+from workers.recorder import Recorder
+from workers.runner import drain
+from workers.webhook import handler as webhook
+
+PEER = "79990001122"
+
+
+@dataclass
+class Town:
+    """One organisation with one connected number. `post` brings an event in, `settle` brings all into rows."""
+
+    shop: Shop
+    here: Services
+    files: Files
+    organization: UUID
+    account: str
+    integration: UUID = field(default_factory=uuid4)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self.shop.client, "tests")
+
+    @property
+    def redis(self) -> redis.Redis:
+        return self.shop.client
+
+    def post(self, *bodies: Any) -> None:
+        """Take events as the door does, but in this process."""
+        for body in bodies:
+            for payload in webhooks.split(json.loads(json.dumps(body))):
+                arrival = webhooks.describe(payload, self.account)
+                self.here.lanes.append(
+                    routing.webhook(self.account, payload, arrival.identity, arrival.conversation)
+                )
+
+    def settle(self) -> None:
+        """Work until nothing is ready, and record it."""
+        for kind, flow in (("webhook", webhook), ("media", media)):
+            self.here.lanes.sweep(kind)  # type: ignore[arg-type]
+            self.drain(kind, flow)
+        self.record()
+
+    def record(self) -> None:
+        recorder = Recorder(self.outbox, self.here.database.apply, Flag())
+        while len(self.outbox):
+            recorder.step(idle_s=0.01)
+
+    def settle_at_last(self, within_s: float = 20) -> None:
+        """Work until nothing waits, not even for a second try."""
+        deadline = time.monotonic() + within_s
+        while True:
+            self.settle()
+            if not (self.redis.hlen("wpp:waiting:webhook") or self.redis.hlen("wpp:waiting:media")):
+                return
+            assert time.monotonic() < deadline, "something still waits"
+            time.sleep(0.05)
+
+    def messages(self, **equal: Any) -> list[dict[str, Any]]:
+        """Return the rows of this organisation's messages, the oldest first."""
+        rows = self.shop.sql(
+            "select m.*, c.name as client_name, c.phone as client_phone from chat_messages m "
+            "left join clients c on c.id = m.client_id where m.organization_id = %s order by m.created_at, m.id",
+            self.organization,
+        )
+        return [row for row in rows if all(row[name] == value for name, value in equal.items())]
+
+    def logged(self) -> list[dict[str, Any]]:
+        return self.shop.sql(
+            "select * from wpp_webhook_log where account = %s order by recorded_at, at",
+            self.account,
+        )
+
+    def stored(self) -> dict[str, str]:
+        """Return the type of each object in the bucket, by its path."""
+        found = self.shop.sql("select name, metadata ->> 'mimetype' as mime from storage.objects")
+        return {row["name"]: row["mime"] for row in found}
+
+    def drain(self, kind: Any, flow: Any) -> None:
+        extra = (self.files,) if kind == "media" else ()
+        drain(
+            self.here.lanes,
+            kind,
+            lambda claim: flow.handle(claim, self.here, *extra),
+            flow.give_up,
+            Flag(),
+        )
+
+
+@contextmanager
+def open_town(shop: Shop, **media_settings: Any) -> Iterator[Town]:
+    """Connect a number on the played platform, and open shop for what arrives."""
+    settings = MediaSettings(**media_settings)
+    with shop.worker() as here, httpx.Client(timeout=15, trust_env=False) as http:
+        organization = shop.organization()
+        client = here.platform.create_client(str(organization))
+        files = Files(
+            Fetcher(settings, shop.platform.url),
+            Bucket(supabase_settings(shop.supabase), settings, http),
+            settings.wpp_media_limit,
+        )
+        town = Town(shop, here, files, organization, client.account)
+        here.database.save_integration(
+            integration_id=town.integration,
+            organization_id=organization,
+            account=client.account,
+            api_key=client.api_key,
+        )
+        yield town
+        files.fetcher.close()

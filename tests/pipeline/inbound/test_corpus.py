@@ -1,0 +1,208 @@
+"""Every event that the platform is known to post, from the door over HTTP to the rows that the CRM shows."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from shared.outcomes import MessageOutcome
+from tests.pipeline.inbound.corpus import cases
+from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.workers.ingress.ingress_process import Door
+
+NAMES = list(cases(""))
+OURS, THEIRS = "true_79990001122@c.us_3EB0BB22", "false_79990001122@c.us_3EB0AA11"
+EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = {"queued": "sent", "sent": "sent"}
+"""What becomes of a message that was sent, where that is not what it is told."""
+
+
+class Case:
+    """One case of the corpus, with an organisation and a number of its own."""
+
+    def __init__(self, town: Town, number: int, name: str) -> None:
+        self.name, self.town = name, town
+        self.account, self.organization, self.integration = (
+            f"{9_000_000_000_000 + number}",
+            uuid4(),
+            uuid4(),
+        )
+        found = cases(self.account)[name]
+        self.body, self.becomes = found["body"], found["becomes"]
+
+    @property
+    def expected(self) -> list[dict[str, Any]]:
+        return [outcome for each in self.becomes for outcome in each["outcomes"]]
+
+    @property
+    def before(self) -> int:
+        """How many messages there are before it comes."""
+        return 6 if self.name.startswith(("statuses", "changes")) else 0
+
+    def connect(self) -> None:
+        self.town.shop.sql(
+            "insert into organizations (id, name) values (%s, 'School')", self.organization
+        )
+        self.town.here.database.save_integration(
+            integration_id=self.integration, organization_id=self.organization, account=self.account
+        )
+
+    def prepare(self) -> None:
+        """Let there be what a status, a reaction or an edit is about."""
+        if not self.before:
+            return
+        tasks = {"task_77": OURS, "task_79": None, "task_1": None, "task_2": None}
+        rows = [
+            self.message(outgoing=True, task_id=task, wa_message_id=wa)
+            for task, wa in tasks.items()
+        ]
+        rows.append(self.message(outgoing=False, wa_message_id=THEIRS))
+        rows.append(self.message(outgoing=True, wa_message_id="3EB0BB22", task_id="task_x"))
+        self.town.here.database.apply(
+            [row.model_dump(mode="json", exclude_none=True) for row in rows]
+        )
+
+    def message(self, *, outgoing: bool, **ids: str | None) -> MessageOutcome:
+        whose: dict[str, Any] = (
+            {"organization_id": self.organization, "integration_id": self.integration}
+            if outgoing
+            else {"account": self.account}
+        )
+        status = "sent" if outgoing else "delivered"
+        given = {"id": uuid4(), "at": EARLIER, "text": "Before", "phone": PEER, "status": status}
+        return MessageOutcome(outgoing=outgoing, **given, **whose, **ids)
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        return self.town.shop.sql(query, self.organization)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.sql(
+            "select m.*, c.phone as client_phone, c.name as client_name from chat_messages m "
+            "left join clients c on c.id = m.client_id where m.organization_id = %s order by m.created_at, m.id"
+        )
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is not as it should be."""
+        log = self.town.shop.sql(
+            "select event_type, became from wpp_webhook_log where account = %s", self.account
+        )
+        told = sorted(each["became"] for each in self.becomes)
+        if sorted(row["became"] for row in log) != told:
+            yield f"{self.name}: the log says {log}, and not {told}"
+        for outcome in self.expected:
+            yield from getattr(self, f"{outcome['type']}_faults")(outcome)
+        brought = {
+            row.get("wa_message_id") or row.get("text")
+            for row in self.expected
+            if row["type"] == "message"
+        }
+        if len(self.rows()) != len(brought) + self.before:
+            yield f"{self.name}: it has {len(self.rows())} messages"
+        if self.sql("select id from wpp_dead_letters where organization_id = %s"):
+            yield f"{self.name}: it left a dead letter"
+
+    def message_faults(self, expected: dict[str, Any]) -> Iterator[str]:
+        texts = [row for row in self.rows() if row["message_text"] == expected.get("text", "")]
+        if len(texts) != 1:
+            yield f"{self.name}: {len(texts)} rows have the text {expected.get('text')!r}"
+            return
+        (row,) = texts
+        state = row["metadata"].get("media_state", "none")
+        shown = {
+            "outgoing": row["is_outgoing"],
+            "phone": (row["client_phone"] or "").removeprefix("+"),
+            "status": row["message_status"],
+            "wa_message_id": row["external_message_id"],
+            "file_type": row["file_type"],
+            "peer_name": row["client_name"],
+            "content": row["metadata"].get("content", "text"),
+            "at": row["created_at"].replace(microsecond=0),
+            "integration": row["integration_id"],
+        }
+        at = {"at": datetime.fromisoformat(expected["at"])} if "at" in expected else {}
+        for name, value in {**expected, **at, "integration": self.integration}.items():
+            if name in shown and shown[name] != value:
+                yield f"{self.name}: {name} is {shown[name]!r}, and not {value!r}"
+        if expected.get("media_state") == "pending" and state not in {
+            "stored",
+            "refused",
+            "pending",
+        }:
+            yield f"{self.name}: its file is {state}"
+
+    def status_faults(self, expected: dict[str, Any]) -> Iterator[str]:
+        row = self.named(expected)
+        now = LATER.get(expected["status"], expected["status"])
+        if (row["message_status"], row["metadata"].get("error")) != (now, expected.get("error")):
+            yield f"{self.name}: the message is {row['message_status']} ({row['metadata'].get('error')}), and not {now}"
+
+    def reaction_faults(self, expected: dict[str, Any]) -> Iterator[str]:
+        who = "self" if expected["outgoing"] else expected["phone"]
+        shown = self.named(expected)["metadata"].get("reactions", {}).get(who, {}).get("emoji")
+        if shown != expected.get("emoji"):
+            yield f"{self.name}: the reaction is {shown}"
+
+    def edit_faults(self, expected: dict[str, Any]) -> Iterator[str]:
+        row = self.named(expected)
+        if (row["message_text"], row["metadata"].get("original_text")) != (
+            expected["text"],
+            "Before",
+        ):
+            yield f"{self.name}: the text is {row['message_text']}"
+
+    def session_faults(self, expected: dict[str, Any]) -> Iterator[str]:
+        (row,) = self.sql("select * from whatsapp_sessions where organization_id = %s")
+        if (row["status"], row["last_qr_b64"]) != (expected["status"], expected.get("qr")):
+            yield f"{self.name}: the session is {row['status']}, {row['last_qr_b64']}"
+
+    def named(self, expected: dict[str, Any]) -> dict[str, Any]:
+        """Return the one message that any of these ids names."""
+        ids: list[dict[str, UUID]] = self.town.shop.sql(
+            "select distinct message_id from wpp_message_ids where account = %s and external_id = any(%s)",
+            self.account,
+            expected["external_ids"],
+        )
+        (row,) = [row for row in self.rows() if row["id"] in {each["message_id"] for each in ids}][
+            :1
+        ]
+        return row
+
+
+@pytest.fixture
+def played(town: Town, door: Door) -> list[Case]:
+    """Return all cases after each was posted to the door, worked on and recorded."""
+    played = [Case(town, number, name) for number, name in enumerate(NAMES)]
+    for case in played:
+        case.connect()
+        case.prepare()
+    answers = [door.post(case.body, door.path(case.account)) for case in played]
+    assert {answer.status for answer in answers} == {200}
+    town.settle()
+    return played
+
+
+def test_every_case_of_the_corpus_ends_in_its_rows(played: list[Case]) -> None:
+    """The text, the contact, the status, the ids, the file, the time and the log; and nobody else's rows."""
+    assert len(played) > 100
+    assert [fault for case in played for fault in case.faults()] == []
+
+
+def test_the_corpus_has_everything_that_an_event_can_become() -> None:
+    kinds = {each["type"] for case in cases("").values() for each in case["becomes"]}
+    assert kinds >= {
+        *(
+            "message",
+            "echo",
+            "status",
+            "sent",
+            "dead",
+            "revoke",
+            "edit",
+            "reaction",
+            "qr",
+            "connected",
+        ),
+        *("disconnected", "sla", "ignored_chat", "unknown"),
+    }

@@ -1,0 +1,242 @@
+"""Whatever is posted: never a 500, and never a row that nobody meant."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared import routing, webhooks
+from shared.outcomes import MessageOutcome
+from tests.pipeline.inbound.corpus import every_body
+from tests.pipeline.inbound.inbound_pipeline import Town
+from tests.shared.webhooks.arriving import ACCOUNT
+from tests.workers.ingress.ingress_process import Door
+
+NAMES = (
+    *(
+        "id",
+        "type",
+        "event",
+        "created",
+        "data",
+        "account",
+        "from",
+        "to",
+        "raw_from",
+        "chatId",
+        "text",
+        "body",
+        "media",
+    ),
+    *(
+        "fromMe",
+        "status",
+        "ack",
+        "messageId",
+        "taskId",
+        "waMessageId",
+        "timestamp",
+        "qr",
+        "events",
+        "mimetype",
+        "base64",
+    ),
+    *(
+        "url",
+        "filename",
+        "emoji",
+        "location",
+        "lat",
+        "lng",
+        "vcard",
+        "session",
+        "reason",
+        "messageIds",
+        "sender",
+    ),
+)
+WORDS = (
+    "chat",
+    "image",
+    "qr",
+    "connected",
+    "delivery",
+    "message.status",
+    "reaction",
+    "message.edited",
+    "ptt",
+    "read",
+)
+ODD = (
+    "\x00",
+    "\ud800",
+    "9" * 400,
+    "+79990001122",
+    "120363@g.us",
+    "status@broadcast",
+    "1@lid",
+    "http://127.0.0.1/",
+    "../..",
+)
+LEAVES: st.SearchStrategy[Any] = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=30)
+    | st.sampled_from((*WORDS, *ODD))
+)
+EVENTS = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6)
+    ),
+    max_leaves=15,
+)
+BODIES = list(every_body(ACCOUNT))
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """Return a real body with some bytes of it changed, removed or doubled."""
+    body = bytearray(json.dumps(draw(st.sampled_from(BODIES))).encode())
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, max(0, len(body) - 1)))
+        body[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(body)
+
+
+def as_json(event: Any) -> bytes:
+    return json.dumps(event).encode()
+
+
+@given(body=mutated() | EVENTS.map(as_json) | st.binary(max_size=200))
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_body_is_answered_with_500(door: Door, body: bytes) -> None:
+    """It is kept, or said to be malformed: 200 or 400."""
+    assert door.post(body).status in {200, 400}
+
+
+@pytest.fixture
+def heard() -> list[MessageOutcome]:
+    """Return what was posted within a test, as messages; its examples share one town."""
+    return []
+
+
+def messages_in(event: dict[str, Any], account: str) -> Iterator[MessageOutcome]:
+    """Yield the messages that an accepted body holds, by what reads it without any pipeline."""
+    for payload in webhooks.split(json.loads(as_json(event))):
+        arrival = webhooks.describe(payload, account)
+        posted: Any = routing.webhook(
+            account, payload, arrival.identity, arrival.conversation
+        ).event
+        yield from (
+            each for each in webhooks.outcomes(arrival, posted) if isinstance(each, MessageOutcome)
+        )
+
+
+REAL = st.sampled_from([body for body in BODIES if isinstance(body, dict)])
+CHANGED = st.builds(
+    lambda body, change: body | change,
+    REAL,
+    st.dictionaries(st.sampled_from(NAMES), LEAVES, max_size=2),
+)
+
+
+@given(
+    events=st.lists(
+        CHANGED | st.dictionaries(st.sampled_from(NAMES), EVENTS, max_size=6),
+        min_size=5,
+        max_size=20,
+    )
+)
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_event_hurts_what_comes_behind_it(
+    town: Town, door: Door, heard: list[MessageOutcome], events: list[dict[str, Any]]
+) -> None:
+    """All of them end: logged, filed or parked, with no dead letter; and no row says what nobody said."""
+    last = {
+        "type": "chat",
+        "from": "+79990009988",
+        "text": "the last one",
+        "messageId": f"M{len(heard)}",
+    }
+    for event in (
+        *(json.loads(json.dumps(event).replace(ACCOUNT, town.account)) for event in events),
+        last,
+    ):
+        answer = door.post(as_json(event), door.path(town.account))
+        assert answer.status in {200, 400}
+        if answer.status == 200:
+            heard.extend(messages_in(event, town.account))
+    town.settle()
+    assert town.redis.hgetall("wpp:waiting:webhook") == {}
+    assert town.shop.sql("select * from wpp_dead_letters") == []
+    rows = town.messages()
+    assert {shown(row) for row in rows} <= {
+        (each.outgoing, each.phone, each.text) for each in heard
+    }
+    assert len(rows) <= len(heard)
+    named = {each.wa_message_id for each in heard if each.wa_message_id}
+    known = town.shop.sql(
+        "select external_id from wpp_message_ids where account = %s", town.account
+    )
+    assert named <= {row["external_id"] for row in known}
+    assert town.messages(message_text="the last one")
+
+
+def shown(row: dict[str, Any]) -> tuple[bool, str, str]:
+    """Return what a row says was written, to whom or by whom, before anybody changed it."""
+    metadata = row["metadata"]
+    return (
+        row["is_outgoing"],
+        metadata.get("phone", ""),
+        metadata.get("original_text", row["message_text"]),
+    )
+
+
+HOSTILE: dict[str, Any] = {
+    "another account's event": {
+        "account": "0000000000099",
+        "type": "chat",
+        "from": "+79990001122",
+        "text": "x",
+    },
+    "another account's session": {"type": "connected", "data": {"account": "0000000000099"}},
+    "another account's status": {
+        "type": "delivery",
+        "account": "0000000000099",
+        "messageId": "task_77",
+        "status": "read",
+    },
+    "a group": {"type": "chat", "from": "120363012345678901@g.us", "text": "x"},
+    "a story": {"type": "chat", "from": "status@broadcast", "text": "x"},
+    "WhatsApp itself": {"type": "chat", "from": "0@c.us", "text": "x"},
+    "an empty sender": {"type": "chat", "from": "", "text": "x"},
+    "a sender that matches everybody": {"type": "chat", "from": "%", "text": "x"},
+    "a short sender": {"type": "chat", "from": "0", "text": "x"},
+    "a status that does not exist": {
+        "type": "delivery",
+        "messageId": "task_77",
+        "status": "'; drop table clients; --",
+    },
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_pain_23_pain_43_what_should_make_no_row_makes_none(
+    town: Town, door: Door, what: str
+) -> None:
+    """Neither contact nor message nor session: the log says that it came."""
+    assert door.post(HOSTILE[what], door.path(town.account)).status == 200
+    town.settle()
+    for table in ("chat_messages", "clients", "wpp_parked_outcomes", "wpp_session_history"):
+        assert town.shop.sql(f"select * from {table}") == [], table  # noqa: S608 - constants
+    assert len(town.logged()) == 1

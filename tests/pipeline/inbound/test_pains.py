@@ -1,0 +1,408 @@
+"""What the old system suffered from where events arrive, by the numbers of its list: from the door to the row."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from shared import routing, signed_keys
+from shared.events import Message, utc_now
+from shared.lanes.client import Settled, Slot
+from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.workers.ingress.ingress_process import KEY_SECRET, Door
+
+FLAT: dict[str, Any] = {"from": f"+{PEER}", "type": "chat", "text": "Hello"}
+OURS, THEIRS = f"true_{PEER}@c.us_3EB0BB22", f"false_{PEER}@c.us_3EB0AA11"
+
+
+class Mail:
+    """The platform, as it posts to one town's number."""
+
+    def __init__(self, town: Town, door: Door) -> None:
+        self.town, self.door = town, door
+
+    def bring(self, *bodies: Any, account: str | None = None) -> None:
+        """Post events, and let them become rows."""
+        for body in bodies:
+            answer = self.door.post(body, self.door.path(account or self.town.account))
+            assert answer.status == 200, answer
+        self.town.settle()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return self.town.messages()
+
+    def client(self, phone: str | None, **given: Any) -> UUID:
+        """Let the CRM know somebody."""
+        known = {
+            "id": uuid4(),
+            "organization_id": self.town.organization,
+            "name": "Known",
+            "phone": phone,
+            **given,
+        }
+        names, places = ", ".join(known), ", ".join(["%s"] * len(known))
+        self.town.shop.sql(f"insert into clients ({names}) values ({places})", *known.values())  # noqa: S608
+        found: UUID = known["id"]
+        return found
+
+    def sent(self, text: str, task_id: str, **given: Any) -> UUID:
+        """Let us have sent a message."""
+        lanes = self.town.here.lanes
+        message = routing.send(
+            self.town.organization, self.town.integration, Message(to=PEER, text=text, **given)
+        )
+        lanes.append(message)
+        claim = lanes.claim("send", Slot())
+        assert claim
+        event: Any = message.event
+        outcome = routing.message_outcome(event, "sent", utc_now(), task_id=task_id)
+        lanes.conclude(claim, Settled("sent", [outcome], {"task_id": task_id}))
+        self.town.record()
+        return event.id  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def mail(town: Town, door: Door) -> Mail:
+    return Mail(town, door)
+
+
+@contextmanager
+def rule_of_the_crm(town: Town, make: str, remove: str) -> Iterator[None]:
+    """Let the CRM's database have a rule of its own."""
+    town.shop.sql(make)
+    try:
+        yield
+    finally:
+        town.shop.sql(remove)
+
+
+def test_pain_02_the_url_that_the_platform_is_given_is_this_door(mail: Mail) -> None:
+    """Not another system's, and with a key that opens it."""
+    url = signed_keys.webhook_url(mail.door.url, mail.town.account, [KEY_SECRET.encode()])
+    assert httpx.post(url, json=FLAT, trust_env=False).json() == {"ok": True, "events": 1}
+    mail.town.settle()
+    assert [row["message_text"] for row in mail.rows] == ["Hello"]
+
+
+def test_pain_05_what_supabase_refuses_is_kept_with_its_reason(mail: Mail) -> None:
+    """A row that the CRM forbids is a dead letter; the others of its batch are filed."""
+    check = "alter table chat_messages add constraint no_swearing check (message_text <> 'damn')"
+    with rule_of_the_crm(mail.town, check, "alter table chat_messages drop constraint no_swearing"):
+        mail.bring(*({**FLAT, "text": text, "messageId": text} for text in ("one", "damn", "two")))
+    assert [row["message_text"] for row in mail.rows] == ["one", "two"]
+    (buried,) = mail.town.shop.sql("select kind, detail, event from wpp_dead_letters")
+    assert (buried["kind"], buried["event"]["text"]) == ("outcome", "damn")
+    assert "no_swearing" in buried["detail"]
+
+
+def test_pain_07_a_number_that_is_switched_off_still_hears(mail: Mail) -> None:
+    """Whichever of the CRM's two columns says so: it sends nothing, and no customer's message is lost for it."""
+    for number, column in enumerate(("is_enabled", "is_active")):
+        mail.town.shop.sql(f"update messenger_integrations set {column} = false")  # noqa: S608 - constants
+        mail.town.here.directory.refresh(mail.town.integration, mail.town.organization)
+        route = mail.town.here.directory.find(mail.town.integration)
+        assert route
+        assert not route.is_enabled
+        mail.bring({**FLAT, "messageId": f"M{number}"})
+        assert len(mail.rows) == number + 1
+        mail.town.shop.sql("update messenger_integrations set is_enabled = true")
+
+
+def test_pain_11_a_message_is_known_by_either_of_its_ids(mail: Mail) -> None:
+    """Delete needs the task's id, a reaction WhatsApp's: both are learned, neither replaces the other."""
+    message_id = mail.sent("Hello there", "task_77")
+    mail.bring(
+        {
+            "type": "message.status",
+            "data": {"taskId": "task_77", "waMessageId": OURS, "status": "delivered"},
+        },
+        {"type": "delivery", "messageId": OURS, "status": "read"},
+        {"type": "reaction", "from": f"+{PEER}", "emoji": "👍", "messageId": OURS},
+        {
+            "type": "reaction",
+            "from": f"+{PEER}",
+            "emoji": "🔥",
+            "messageId": "task_77",
+            "timestamp": 1,
+        },
+    )
+    (row,) = mail.rows
+    assert (row["id"], row["message_status"], row["external_message_id"]) == (
+        message_id,
+        "read",
+        "task_77",
+    )
+    assert row["metadata"]["waMessageId"] == OURS
+    assert mail.town.shop.sql("select message_id from message_reactions") == [
+        {"message_id": message_id}
+    ]
+
+
+def test_pain_16_pain_29_each_message_knows_the_number_it_came_to(mail: Mail) -> None:
+    """An organisation with two numbers answers from the one that was written to."""
+    second = uuid4()
+    mail.town.here.database.save_integration(
+        integration_id=second, organization_id=mail.town.organization, account="0000000000777"
+    )
+    mail.bring({**FLAT, "messageId": "M1"})
+    mail.bring({**FLAT, "messageId": "M2"}, account="0000000000777")
+    assert {row["integration_id"] for row in mail.rows} == {mail.town.integration, second}
+    assert len({row["client_id"] for row in mail.rows}) == 1
+
+
+@pytest.mark.parametrize(
+    "stored", ["+7 (999) 000-11-22", "8 999 000 11 22", "9990001122", "79990001122"]
+)
+@pytest.mark.parametrize(
+    "sender", ["+79990001122", "79990001122@c.us", "79990001122@s.whatsapp.net"]
+)
+def test_pain_18_a_known_phone_is_known_in_every_spelling(
+    mail: Mail, stored: str, sender: str
+) -> None:
+    known = mail.client(stored)
+    mail.bring({**FLAT, "from": sender})
+    assert [row["client_id"] for row in mail.rows] == [known]
+
+
+def test_pain_19_a_deleted_client_who_writes_is_no_second_one(mail: Mail) -> None:
+    known = mail.client(PEER, is_active=False)
+    mail.bring(FLAT)
+    assert [row["client_id"] for row in mail.rows] == [known]
+    assert mail.town.shop.sql("select is_active from clients") == [{"is_active": True}]
+
+
+def test_pain_21_the_manager_who_wrote_is_still_named_after_all_that_is_told(mail: Mail) -> None:
+    mail.sent("Hello there", "task_77", sender_name="Olga")
+    mail.bring(
+        {
+            "type": "message.status",
+            "data": {"taskId": "task_77", "waMessageId": OURS, "status": "read"},
+        },
+        {
+            "type": "chat",
+            "from": f"+{PEER}",
+            "fromMe": True,
+            "text": "Hello there",
+            "messageId": OURS,
+        },
+    )
+    (row,) = mail.rows
+    assert (row["sender_name"], row["message_status"]) == ("Olga", "read")
+
+
+def test_pain_24_pain_32_a_status_stays_within_its_organisation(mail: Mail) -> None:
+    """Two organisations may have messages of the same id."""
+    other, account = mail.town.shop.organization(), "0000000000888"
+    mail.town.here.database.save_integration(
+        integration_id=uuid4(), organization_id=other, account=account
+    )
+    mail.sent("Ours", "task_77")
+    mail.bring({"type": "delivery", "messageId": "task_77", "status": "read"}, account=account)
+    assert [row["message_status"] for row in mail.rows] == ["sent"]
+    mail.bring({"type": "delivery", "messageId": "task_77", "status": "delivered"})
+    assert [row["message_status"] for row in mail.rows] == ["delivered"]
+
+
+def test_pain_26_one_message_in_every_shape_is_one_row(mail: Mail) -> None:
+    """Tried again, enveloped, under another event id: it is the message's own id that counts."""
+    said = {**FLAT, "messageId": THEIRS}
+    enveloped = {"type": "message.incoming", "created": 1770000000, "data": said}
+    mail.bring(
+        said,
+        said,
+        {**said, "attempt": 2},
+        {**enveloped, "id": "evt_1"},
+        {**enveloped, "id": "evt_2"},
+        [said],
+    )
+    assert len(mail.rows) == 1
+
+
+def test_pain_26_a_message_without_any_id_tried_again_is_one_row(mail: Mail) -> None:
+    mail.bring(FLAT, {**FLAT, "attempt": 2}, {**FLAT, "text": "Hello?"})
+    assert [row["message_text"] for row in mail.rows] == ["Hello", "Hello?"]
+
+
+def test_pain_26_the_same_id_with_another_text_is_kept_and_flagged(mail: Mail) -> None:
+    mail.bring({**FLAT, "messageId": "M1"}, {**FLAT, "messageId": "M1", "text": "Goodbye"})
+    (row,) = mail.rows
+    assert (row["message_text"], row["metadata"]["conflicts"]) == ("Hello", ["Goodbye"])
+
+
+def test_pain_27_two_clients_with_one_phone_lose_no_message(mail: Mail) -> None:
+    """The newest active one gets it, and somebody is told to look."""
+    mail.client(PEER, created_at="2025-01-01T00:00:00Z")
+    newest = mail.client("+7 999 000 11 22", created_at="2026-01-01T00:00:00Z")
+    mail.client(PEER, created_at="2026-06-01T00:00:00Z", is_active=False)
+    mail.bring(FLAT)
+    (row,) = mail.rows
+    assert (row["client_id"], row["metadata"]["contact"]) == (newest, "ambiguous")
+
+
+def test_pain_28_a_parent_of_two_schools_writes_to_both(mail: Mail) -> None:
+    """The CRM allows a phone once among all organisations."""
+    other = mail.town.shop.organization()
+    index = "create unique index one_phone on clients (phone) where phone <> '-'"
+    with rule_of_the_crm(mail.town, index, "drop index one_phone"):
+        mail.client(PEER, organization_id=other)
+        mail.bring(FLAT, {**FLAT, "text": "Again"})
+    assert [row["message_text"] for row in mail.rows] == ["Hello", "Again"]
+    assert len({row["client_id"] for row in mail.rows} - {None}) == 1
+
+
+def test_pain_31_what_comes_for_a_removed_number_still_finds_its_messages(mail: Mail) -> None:
+    mail.sent("Hello there", "task_77")
+    mail.town.here.database.remove_integration(mail.town.integration, mail.town.organization)
+    mail.bring(
+        {"type": "delivery", "messageId": "task_77", "status": "read"},
+        {**FLAT, "messageId": THEIRS},
+    )
+    assert [row["message_status"] for row in mail.rows] == ["read", "delivered"]
+
+
+def test_a_number_that_comes_and_goes_within_a_minute_ends_as_it_is(mail: Mail) -> None:
+    """In the documented shape, without id or time: none of them is a second try of another."""
+    for state in ("connected", "offline", "connected"):
+        mail.bring({"type": state, "data": {"account": mail.town.account}})
+    states = mail.town.shop.sql("select status from wpp_session_history order by id")
+    assert [row["status"] for row in states] == ["connected", "disconnected", "connected"]
+    assert mail.town.shop.sql("select status from whatsapp_sessions") == [{"status": "connected"}]
+
+
+def test_a_reaction_given_again_is_shown(mail: Mail) -> None:
+    mail.sent("Hello there", "task_77")
+    for emoji in ("👍", "", "👍"):
+        mail.bring({"type": "reaction", "from": f"+{PEER}", "emoji": emoji, "messageId": "task_77"})
+    assert [row["emoji"] for row in mail.town.shop.sql("select emoji from message_reactions")] == [
+        "👍"
+    ]
+
+
+def test_pain_32_statuses_never_go_back(mail: Mail) -> None:
+    mail.sent("Hello there", "task_77")
+    for status in ("read", "delivered", "sent", "queued", "failed"):
+        mail.bring({"type": "delivery", "messageId": "task_77", "status": status})
+        assert [row["message_status"] for row in mail.rows] == ["read"]
+    mail.bring({"type": "delivery", "messageId": "task_77", "status": "deleted"})
+    assert [row["message_status"] for row in mail.rows] == ["deleted"]
+
+
+def test_pain_32_pain_46_a_dead_message_is_the_one_row_that_has_failed(mail: Mail) -> None:
+    message_id = mail.sent("Hello there", "task_77")
+    mail.bring({"type": "message.dead", "data": {"taskId": "task_77", "reason": "no such number"}})
+    (row,) = mail.rows
+    assert (row["id"], row["message_status"], row["metadata"]["error"]) == (
+        message_id,
+        "failed",
+        "no such number",
+    )
+
+
+def test_pain_36_a_message_that_the_old_code_deleted_is_still_found(mail: Mail) -> None:
+    """It wrote null over the id by which a later event names the message."""
+    mail.sent("Hello there", "task_77")
+    mail.town.shop.sql("update chat_messages set external_message_id = null")
+    mail.bring({"type": "delivery", "messageId": "task_77", "status": "deleted"})
+    assert [row["message_status"] for row in mail.rows] == ["deleted"]
+
+
+def test_pain_34_an_edit_leaves_a_file_a_file_and_ids_as_they_were(mail: Mail) -> None:
+    """The old edit made a text of it, and its next status found nothing."""
+    picture = {"mimetype": "image/jpeg", "base64": "/9j/4AAQSkZJRg=="}
+    mail.bring(
+        {**FLAT, "type": "image", "text": "[Image] befor", "messageId": THEIRS, "media": picture}
+    )
+    mail.bring(
+        {
+            "type": "message.edited",
+            "data": {"from": f"+{PEER}", "messageId": THEIRS, "text": "before"},
+        }
+    )
+    mail.bring({"type": "message.revoked", "data": {"from": f"+{PEER}", "messageId": THEIRS}})
+    (row,) = mail.rows
+    assert (row["message_text"], row["file_type"], row["metadata"]["media_state"]) == (
+        "before",
+        "image/jpeg",
+        "stored",
+    )
+    assert (row["external_message_id"], row["message_status"]) == (THEIRS, "deleted")
+
+
+def test_an_edit_by_the_customer_keeps_the_first_text(mail: Mail) -> None:
+    said = {**FLAT, "messageId": THEIRS}
+    edited = {
+        "type": "message.edited",
+        "data": {"from": f"+{PEER}", "messageId": THEIRS, "text": "Hello!"},
+    }
+    mail.bring(edited, said)
+    (row,) = mail.rows
+    assert (row["message_text"], row["metadata"]["original_text"]) == ("Hello!", "Hello")
+
+
+def test_pain_37_a_huge_file_is_neither_in_the_row_nor_in_the_log(mail: Mail) -> None:
+    body = "/9j/4AAQ" + "A" * 3_000_000
+    mail.bring(
+        {
+            **FLAT,
+            "type": "image",
+            "messageId": "M1",
+            "media": {"mimetype": "image/jpeg", "base64": body},
+        }
+    )
+    (row,) = mail.rows
+    assert row["metadata"]["media_state"] == "stored"
+    assert len(httpx.get(row["file_url"], trust_env=False).content) == len(body) * 3 // 4
+    (log,) = mail.town.logged()
+    assert len(str(log["payload"])) < 1000
+
+
+def test_pain_39_what_arrives_leaves_settings_alone(mail: Mail) -> None:
+    """The old webhook wrote all of them back as it had read them, an older key among them."""
+    settings = "select settings from messenger_integrations"
+    before = mail.town.shop.sql(settings)
+    mail.bring(
+        {"type": "connected"},
+        {"type": "qr", "qr": "2@A"},
+        {"type": "offline", "reason": "gone"},
+        FLAT,
+    )
+    assert mail.town.shop.sql(settings) == before
+
+
+def test_pain_42_messages_stand_in_the_order_in_which_they_were_written(mail: Mail) -> None:
+    """After an hour without us the platform brings them as it likes."""
+    for second in (3, 1, 2):
+        mail.bring(
+            {
+                **FLAT,
+                "text": str(second),
+                "messageId": f"M{second}",
+                "timestamp": 1770000000 + second,
+            }
+        )
+    assert [row["message_text"] for row in mail.rows] == ["1", "2", "3"]
+    assert mail.rows[0]["created_at"].isoformat().startswith("2026-02-02T02:40:01")
+
+
+def test_pain_44_a_video_keeps_its_caption_and_its_type(mail: Mail) -> None:
+    video = {"mimetype": "video/quicktime", "base64": "AAAAGGZ0eXBxdCAgAAACAA=="}
+    mail.bring(
+        {**FLAT, "type": "video", "text": "[Video] look at this", "messageId": "M1", "media": video}
+    )
+    (row,) = mail.rows
+    assert (row["message_text"], row["file_type"]) == ("look at this", "video/quicktime")
+    assert row["file_name"].endswith(".mov")
+
+
+def test_pain_47_no_log_of_the_door_quotes_a_body_or_a_key(mail: Mail) -> None:
+    """What is written about an event is its account and what was wrong, never what it says."""
+    mail.bring({**FLAT, "text": "a private matter", "apiKey": "k-12345678"})
+    mail.door.post(b'{"text": "another private matter"', mail.door.path())
+    written = mail.door.log.read_text()
+    assert "webhook.malformed" in written
+    for secret in ("private", "k-12345678", mail.door.path().rsplit("/", 1)[1]):
+        assert secret not in written

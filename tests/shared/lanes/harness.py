@@ -1,0 +1,95 @@
+"""Lanes on a real Redis, with time in the test's own hand: what is later is rewritten to be now."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import redis
+
+from shared.events import Kind, WebhookEvent
+from shared.lanes import records
+from shared.lanes.client import Append, Claim, Lanes, Settled, Slot, State
+from shared.outcomes import SessionOutcome
+from shared.settings import EngineSettings
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def outcome(told: object) -> SessionOutcome:
+    """Return an outcome that can be told from others by what it tells."""
+    return SessionOutcome(at=NOON, account="a", status="connected", reason=str(told))
+
+
+def settled(state: State, told: object | None = None) -> Settled:
+    return Settled(state, [] if told is None else [outcome(told)])
+
+
+class Bench:
+    def __init__(self, client: "redis.Redis", **engine: Any) -> None:
+        self.client: Any = client
+        self.lanes = Lanes(client, EngineSettings(**engine))
+        self.slot = Slot()
+
+    def item(self, lane: str, told: object = "", **more: Any) -> Append:
+        """Return an append to `lane` of a new event that tells `told`; `id`, `tenant`, `kind`, … may be given."""
+        event = WebhookEvent(
+            id=more.pop("id", None) or uuid4(), account="a", payload={"told": told}
+        )
+        return Append(
+            event=event,
+            lane=lane,
+            kind=more.pop("kind", "send"),
+            tenant=more.pop("tenant", "one"),
+            **more,
+        )
+
+    def append(self, lane: str, told: object = "", **more: Any) -> UUID:
+        return self.lanes.append(self.item(lane, told, **more)).id
+
+    def claim(self, kind: Kind = "send", slot: Slot | None = None) -> Claim:
+        """Claim what is ready; it is an error of the test if nothing is."""
+        found = self.lanes.claim(kind, slot or self.slot)
+        assert found, "nothing is ready"
+        return found
+
+    def nothing_ready(self, kind: Kind = "send") -> bool:
+        return self.lanes.claim(kind, Slot()) is None
+
+    def claims(self, kind: Kind = "send") -> Iterator[Claim]:
+        """Claim on until nothing is ready. What is claimed is left to the caller."""
+        while found := self.lanes.claim(kind, self.slot):
+            yield found
+
+    def conclude(self, claim: Claim, state: State = "sent", told: object | None = None) -> bool:
+        return self.lanes.conclude(claim, settled(state, told))[0]
+
+    def take_over(self, kind: Kind = "send") -> Claim:
+        """End every lease now and sweep: return the one claim that is given up."""
+        self.end(f"leases:{kind}")
+        [claim] = self.lanes.sweep(kind).given_up
+        return claim
+
+    def end(self, zset: str) -> None:
+        """Let everything in `leases:{kind}` or `later:{kind}` be over now."""
+        for lane in self.client.zrange(f"wpp:{zset}", 0, -1):
+            self.client.zadd(f"wpp:{zset}", {lane: 1})
+
+    def due(self, kind: Kind = "send") -> None:
+        """Let everything that is delayed or postponed be due now."""
+        for lane in self.client.zrange(f"wpp:later:{kind}", 0, -1):
+            head: Any = self.client.lindex(f"wpp:lane:{lane.decode()}", 0)
+            self.client.hdel(f"wpp:event:{head.decode()}", "due")
+        self.end(f"later:{kind}")
+
+    def state(self, event_id: UUID) -> State | None:
+        found = records.find(self.client, event_id)
+        return found.state if found else None
+
+    def told(self, body: bytes) -> Any:
+        return WebhookEvent.model_validate_json(body).payload["told"]
+
+    def outbox(self) -> list[str]:
+        """Return what the outcomes in the outbox tell, oldest first."""
+        rows: Any = self.client.xrange("wpp:outbox")
+        return [SessionOutcome.model_validate_json(fields[b"r"]).reason for _, fields in rows]

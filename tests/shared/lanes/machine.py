@@ -1,0 +1,227 @@
+"""The stage of the state machine over lanes: a real Redis, the model beside it, and the comparison of the two."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+from hypothesis.stateful import RuleBasedStateMachine
+
+from shared.events import KINDS, Kind
+from shared.lanes.client import Append, Claim, Postponed, Settled, Slot, State, Verdict
+from tests.shared.lanes.harness import Bench, outcome
+from tests.shared.lanes.invariants import Truth
+from tests.shared.lanes.model import ENDS, Lane, Model
+
+ROOM = 2
+HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class Say:
+    """What a worker makes of a claim: how it ends or when to try again, and what follows it."""
+
+    state: State
+    later: bool = False
+    follow: str | None = None
+
+
+@dataclass
+class Held:
+    """A claim in the hands of a worker, who may be slow, and what was already said about it (perhaps unheard)."""
+
+    claim: Claim
+    said: Verdict | None = None
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.slot = Slot()
+        self.unheard: Claim | None = None
+        """What its last claim got, if the reply was lost."""
+        self.stays_for: Kind = "send"
+
+
+class Play(RuleBasedStateMachine):
+    client: ClassVar[Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        self.bench = Bench(self.client, wpp_lease_s=HOUR_S, wpp_max_inflight_per_tenant=ROOM)
+        self.bench.lanes.looks = 2  # so that lanes which have to wait stand in front now and then
+        self.model = Model(ROOM)
+        self.workers = [Worker() for _ in range(2)]
+        self.held: list[Held] = []
+        """Claims that somebody believes to have, valid or not. Whoever heard that it is concluded may say so again."""
+
+    def item(self, name: str, *, event_id: UUID | None = None, delayed: bool = False) -> Append:
+        lane = self.model.lanes[name]
+        delay_s = HOUR_S if delayed else 0
+        return self.bench.item(
+            name, id=event_id, kind=lane.kind, tenant=lane.tenant, gates=lane.gates, delay_s=delay_s
+        )
+
+    def verdict(self, claim: Claim, say: Say) -> Verdict:
+        told = [outcome(f"{claim.id}:{claim.fence}:{say.state}")]
+        if say.state == "queued":
+            return Postponed(HOUR_S if say.later else 0, "not now", told)
+        follow = [self.item(say.follow, event_id=uuid4(), delayed=say.later)] if say.follow else []
+        return Settled(say.state, told, {}, follow)
+
+    def say(self, held: Held, say: Say, slot: Slot | None) -> Claim | None:
+        """Conclude, the same way as before if the answer was not heard; it counts exactly when the model says so."""
+        held.said = held.said or self.verdict(held.claim, say)
+        counts = self.expect(held.claim, held.said)
+        counted, following = self.bench.lanes.conclude(held.claim, held.said, slot)
+        assert counted == counts
+        return following
+
+    def expect(self, claim: Claim, verdict: Verdict) -> bool:
+        """Tell the model of a verdict; return whether it counts."""
+        postponed = isinstance(verdict, Postponed) and verdict.delay_s > 0
+        state: State = "queued" if isinstance(verdict, Postponed) else verdict.state
+        record = self.model.records[claim.id]
+        counts, changes = self.model.conclude(record, claim.fence, state, postponed=postponed)
+        if changes and isinstance(verdict, Settled):
+            for item in verdict.follow:
+                self.model.append(
+                    item.event.id, self.model.lanes[item.lane], early=item.delay_s > 0
+                )
+        return counts
+
+    def take(self, worker: Worker, kind: Kind, *, lost: bool, stays: bool = False) -> Claim | None:
+        found = self.bench.lanes.claim(kind, worker.slot, HOUR_S if stays else 0)
+        self.received(worker, kind, found, lost=lost)
+        if stays and not found:
+            worker.stays_for = kind
+            assert self.client.zscore(f"wpp:awake:{kind}", worker.slot.name), "it may be called"
+        return found
+
+    @contextmanager
+    def calling(self, behind: Collection[str] = ()) -> Iterator[None]:
+        """Each lane that becomes ready meanwhile calls a thread that is awake, or else wants a wake-up.
+
+        But for the lanes in `behind`: whoever has just concluded an event of theirs goes on with them.
+        """
+        ready, signals = self._ready(), {kind: self.signals(kind) for kind in KINDS}
+        yield
+        for kind in KINDS:
+            new = [
+                name
+                for name in self._ready() - ready - set(behind)
+                if self.model.lanes[name].kind == kind
+            ]
+            assert self.signals(kind) - signals[kind] == len(new), (
+                f"{new} became ready, and nobody comes for them"
+            )
+
+    def _ready(self) -> set[str]:
+        return {
+            name
+            for name in self.model.lanes
+            if self.client.hget(f"wpp:lane:{name}:is", "where") == b"ready"
+        }
+
+    def signals(self, kind: Kind) -> int:
+        """Return how many are called, or wanted, for lanes of `kind`."""
+        called = [self.calls(worker) for worker in self.workers if worker.stays_for == kind]
+        return sum(called) + int(self.client.get(f"wpp:wanted:{kind}") or 0)
+
+    def calls(self, worker: Worker) -> int:
+        return int(self.client.llen(f"wpp:call:{worker.slot.name}"))
+
+    def workable(self, kind: Kind) -> int:
+        """Return how many threads would find something to do, were they woken now."""
+        ready = Counter(
+            lane.tenant
+            for lane in self.model.lanes.values()
+            if lane.kind == kind and lane.name in self._ready()
+        )
+        return sum(
+            max(0, min(count, ROOM - self.model.busy(kind, tenant)))
+            for tenant, count in ready.items()
+        )
+
+    def received(self, worker: Worker, kind: Kind, found: Claim | None, *, lost: bool) -> None:
+        """Check what a claim got. If its reply is lost, the worker will ask for the same again."""
+        unheard, worker.unheard = worker.unheard, None
+        if (
+            unheard
+            and unheard.kind == kind
+            and self.model.lanes[unheard.lane].holder == unheard.fence
+        ):
+            assert found, "a claim whose reply was lost is given again"
+            assert (found.id, found.fence) == (unheard.id, unheard.fence)
+            self.model.lanes[found.lane].ended = False
+        elif found:
+            self.validate(found)
+        else:
+            assert self.ready(kind) == [], "somebody waits and nobody is woken"
+        if lost:
+            worker.slot.seq -= 1
+            worker.unheard = found or unheard
+        elif found:
+            self.held.append(Held(found))
+
+    def validate(self, claim: Claim) -> None:
+        """A claim is for the head of a lane that nobody holds and nothing holds back."""
+        lane = self.model.lanes[claim.lane]
+        assert self.model.may_be_claimed(lane)
+        assert lane.ids[0] == claim.id
+        self.model.claimed(self.model.records[claim.id], claim.fence)
+
+    def ready(self, kind: Kind) -> list[str]:
+        """Return lanes that stand ready, with a head that may be claimed."""
+        found = [
+            lane
+            for lane in self.model.lanes.values()
+            if lane.kind == kind and self.model.may_be_claimed(lane)
+        ]
+        return [
+            lane.name
+            for lane in found
+            if self.client.hget(f"wpp:lane:{lane.name}:is", "where") == b"ready"
+        ]
+
+    def compare(self) -> None:
+        """Nothing is lost, out of order or told twice; nobody is woken early or forgotten; the keys are sound."""
+        truth = Truth(self.client, ROOM)
+        assert truth.faults == []
+        assert truth.at["lane"] == {
+            lane.name: [*map(str, lane.ids)] for lane in self.model.lanes.values() if lane.ids
+        }
+        states = {event: record["state"] for event, record in truth.at["event"].items()}
+        assert states == {str(record.id): record.state for record in self.model.records.values()}
+        assert self.bench.outbox() == self.model.outbox
+        for lane in self.model.lanes.values():
+            self._stands_where_it_should(truth, lane)
+
+    def _stands_where_it_should(self, truth: Truth, lane: Lane) -> None:
+        where = truth.at["is"].get(lane.name, {}).get("where")
+        due = truth.at["later"].get(lane.kind, {}).get(lane.name, 0) <= 1
+        head = self.model.records[lane.ids[0]] if lane.ids else None
+        if where == "ready":
+            assert not lane.postponed
+        elif where == "later":
+            assert lane.postponed or (head and head.early) or due
+        elif where == "gated":
+            gate = truth.at["is"][lane.name]["gate"]
+            assert gate in lane.gates
+            assert due or (gate in self.model.closed and head and not head.expired)
+        assert (where == "claimed") == bool(lane.holder)
+
+    def nothing_is_left(self) -> None:
+        """Every event has exactly one end (or is unknown), one more each time it is put back; nothing else is kept."""
+        self.compare()
+        families = {key.split(b":")[1] for key in self.client.keys("wpp:*")}
+        families -= {b"awake", b"call"}  # who stays, for as long as that
+        known = {record.id: record.state != "unknown" for record in self.model.records.values()}
+        assert families <= {b"event", b"slot", b"fence", b"outbox", b"swept"} | (
+            set() if all(known.values()) else {b"unknown"}
+        )
+        told = [line.split(":") for line in self.model.outbox]
+        ends = Counter(event for event, _, state in told if state in ENDS)
+        assert all(ends[str(r.id)] == r.replays + known[r.id] for r in self.model.records.values())

@@ -1,0 +1,127 @@
+"""What lanes promise, written down a second time, in Python: the state machine compares the two after every step."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from shared.events import Kind
+from shared.lanes.client import State
+
+ENDS: tuple[State, ...] = ("sent", "failed", "done")
+
+
+@dataclass
+class Lane:
+    name: str
+    kind: Kind
+    tenant: str
+    gates: tuple[str, ...]
+    ids: list[UUID] = field(default_factory=list)
+    holder: str = ""
+    """The fence of whoever may work on its head now."""
+    ended: bool = False
+    """The lease is over, but nobody has noticed."""
+    postponed: bool = False
+
+
+@dataclass
+class Record:
+    id: UUID
+    lane: Lane
+    state: State = "queued"
+    fence: str = ""
+    by: str = ""
+    early: bool = False
+    """It was appended with a delay that isn't over."""
+    expired: bool = False
+    replays: int = 0
+
+
+class Model:
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.lanes = {
+            lane.name: lane
+            for lane in (
+                Lane("a1", "send", "a", ("g",)),
+                Lane("a2", "send", "a", ("h", "g")),
+                Lane("a3", "send", "a", ()),
+                Lane("b1", "send", "b", ("h",)),
+                Lane("w1", "webhook", "a", ()),
+            )
+        }
+        self.records: dict[UUID, Record] = {}
+        self.closed: set[str] = set()
+        self.outbox: list[str] = []
+        self.fence = 0
+
+    def append(self, event_id: UUID, lane: Lane, *, early: bool) -> None:
+        self.records[event_id] = Record(event_id, lane, early=early)
+        lane.ids.append(event_id)
+
+    def busy(self, kind: Kind, tenant: str) -> int:
+        return sum(
+            1
+            for lane in self.lanes.values()
+            if lane.holder and (lane.kind, lane.tenant) == (kind, tenant)
+        )
+
+    def may_be_claimed(self, lane: Lane) -> bool:
+        """Whether the lane's head may be worked on now, were the lane at hand."""
+        if not lane.ids or lane.holder or lane.postponed:
+            return False
+        head = self.records[lane.ids[0]]
+        free = head.expired or not self.closed.intersection(lane.gates)
+        return free and not head.early and self.busy(lane.kind, lane.tenant) < self.room
+
+    def claimed(self, record: Record, fence: str) -> None:
+        assert int(fence) > self.fence, "a later claim has a higher fence"
+        self.fence = int(fence)
+        record.state, record.fence, record.lane.holder = "claimed", fence, fence
+
+    def taken_over(self, lane: Lane, fence: str) -> None:
+        assert int(fence) > self.fence, "a later claim has a higher fence"
+        self.fence = int(fence)
+        lane.holder, lane.ended = fence, False
+
+    def conclude(
+        self, record: Record, fence: str, state: State, *, postponed: bool
+    ) -> tuple[bool, bool]:
+        """Return whether it counts, and whether it changes anything (a repeated call does not)."""
+        if record.by == fence + state:
+            return True, False
+        lane = record.lane
+        holds = record.state == "claimed" and fence in (record.fence, lane.holder)
+        news = record.state in ("queued", "unknown") and fence == record.fence and state in ENDS
+        if not holds and not news:
+            return False, False
+        record.by = fence + state
+        self.outbox.append(f"{record.id}:{fence}:{state}")
+        if holds:
+            lane.holder, lane.ended, lane.postponed = "", False, postponed
+        elif lane.ids[:1] == [record.id]:
+            lane.postponed = False
+        if state != "queued" and record.state != "unknown":
+            lane.ids.remove(record.id)
+        record.state = state
+        return True, True
+
+    def resolve(self, record: Record, state: State) -> bool:
+        if record.by == f"resolve{state}":
+            return True
+        if record.state != "unknown":
+            return False
+        record.by, record.state = f"resolve{state}", state
+        self.outbox.append(f"{record.id}:resolve:{state}")
+        if state == "queued":
+            record.expired = False
+            record.lane.ids.append(record.id)
+        return True
+
+    def replay(self, record: Record) -> bool:
+        if record.state != "failed":
+            return False
+        record.state, record.fence, record.by = "queued", "", ""
+        record.replays += 1
+        record.early = record.expired = False
+        record.lane.ids.append(record.id)
+        return True

@@ -1,0 +1,276 @@
+"""Lanes under everything that happens to workers: crashes, pauses, lost replies, ended leases, gates, second thoughts.
+
+Hypothesis plays; `lanes_model` says what should be, `lanes_truth` what may never be, a real Redis runs the script.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shared.events import Kind
+from shared.lanes.client import Claim, Settled, State
+from tests.shared.lanes.harness import outcome
+from tests.shared.lanes.machine import HOUR_S, Held, Play, Say
+from tests.shared.lanes.model import Lane
+
+LANES = st.sampled_from(["a1", "a2", "a3", "b1", "w1"])
+WORKERS = st.integers(0, 1)
+KINDS = st.sampled_from(["send", "send", "send", "webhook"])
+GATES = st.sampled_from("gh")
+PICK = st.integers(0, 7)
+"""Which of the claims in somebody's hands, modulo how many there are."""
+SAYINGS = st.builds(
+    Say,
+    state=st.sampled_from(["sent", "failed", "unknown", "queued"]),
+    later=st.booleans(),
+    follow=st.none() | LANES,
+)
+CLOCK_SAYINGS = st.sampled_from([Say("unknown"), Say("queued"), Say("queued", later=True)])
+
+
+class Machine(Play):
+    @initialize()
+    def begin_with_work(self) -> None:
+        for name in [*self.model.lanes, "a1", "b1"]:
+            self.append(name, delayed=False)
+
+    @precondition(lambda self: len(self.model.records) < 20)
+    @rule(name=LANES, delayed=st.booleans())
+    def append(self, name: str, *, delayed: bool) -> None:
+        """Appended twice, an event is one; the second answer says what has become of it."""
+        item = self.item(name, delayed=delayed)
+        with self.calling():
+            assert self.bench.lanes.append(item).new
+        self.model.append(item.event.id, self.model.lanes[name], early=delayed)
+        record = next(iter(self.model.records.values()))
+        answer = self.bench.lanes.append(self.item(record.lane.name, event_id=record.id))
+        assert (answer.new, answer.state) == (False, record.state)
+
+    @rule(who=WORKERS, kind=KINDS, lost=st.booleans(), stays=st.booleans())
+    def claim(self, who: int, kind: Kind, *, lost: bool, stays: bool) -> None:
+        self.take(self.workers[who], kind, lost=lost, stays=stays)
+
+    @precondition(lambda self: any(self.calls(worker) for worker in self.workers))
+    @rule(stays=st.booleans())
+    def come(self, *, stays: bool) -> None:
+        """A thread that stayed is called, and comes; another one may have been quicker."""
+        worker = next(worker for worker in self.workers if self.calls(worker))
+        assert self.bench.lanes.called(worker.slot, 1)
+        self.take(worker, worker.stays_for, lost=False, stays=stays)
+
+    @precondition(lambda self: self.held)
+    @rule(pick=PICK, who=WORKERS, say=SAYINGS, lost=st.booleans())
+    def conclude_and_go_on(self, pick: int, who: int, say: Say, *, lost: bool) -> None:
+        """The claim may be of long ago, and said before: a worker that heard nothing says the same again."""
+        held = self.held[pick % len(self.held)]
+        found = self.say(held, say, self.workers[who].slot)
+        self.received(self.workers[who], held.claim.kind, found, lost=lost)
+
+    @precondition(lambda self: self.held)
+    @rule(pick=PICK, say=SAYINGS)
+    def conclude_and_stop(self, pick: int, say: Say) -> None:
+        held = self.held[pick % len(self.held)]
+        with self.calling(behind={held.claim.lane}):
+            assert self.say(held, say, None) is None
+
+    @precondition(lambda self: self.held)
+    @rule(pick=PICK, crash=st.sampled_from([False, False, True]))
+    def extend_or_crash(self, pick: int, *, crash: bool) -> None:
+        held = self.held[pick % len(self.held)]
+        if crash:
+            self.held.remove(held)
+            return
+        lane = self.model.lanes[held.claim.lane]
+        valid = lane.holder == held.claim.fence
+        assert self.bench.lanes.extend(held.claim) == valid
+        lane.ended = lane.ended and not valid
+
+    @precondition(
+        lambda self: any(lane.holder or lane.postponed for lane in self.model.lanes.values())
+    )
+    @rule(pick=PICK)
+    def time_comes(self, pick: int) -> None:
+        """A lease ends, or what the lane's head was delayed or postponed for is over."""
+        lanes = [
+            lane
+            for lane in self.model.lanes.values()
+            if lane.holder or lane.postponed or self.early(lane)
+        ]
+        lane = lanes[pick % len(lanes)]
+        if lane.holder:
+            self.end_lease(lane)
+        else:
+            self.end_waiting(lane)
+
+    def early(self, lane: Lane) -> bool:
+        return bool(lane.ids) and self.model.records[lane.ids[0]].early
+
+    def end_lease(self, lane: Lane) -> None:
+        lane.ended = True
+        self.client.zadd(f"wpp:leases:{lane.kind}", {lane.name: 1})
+
+    def end_waiting(self, lane: Lane) -> None:
+        lane.postponed = self.model.records[lane.ids[0]].early = False
+        self.client.hdel(f"wpp:event:{lane.ids[0]}", "due")
+        self.client.zadd(f"wpp:later:{lane.kind}", {lane.name: 1}, xx=True)
+
+    @rule(who=WORKERS, kind=KINDS, say=st.none() | CLOCK_SAYINGS, lost=st.booleans())
+    def pause(self, who: int, kind: Kind, say: Say | None, *, lost: bool) -> None:
+        """A worker stops, or hears nothing, for longer than its lease: the clock has its say before it is back."""
+        if found := self.take(self.workers[who], kind, lost=lost):
+            self.end_lease(self.model.lanes[found.lane])
+            self.sweep(kind, say)
+
+    @precondition(lambda self: self.model.closed)
+    @rule(name=LANES)
+    def head_expires(self, name: str) -> None:
+        lane = self.model.lanes[name]
+        if lane.ids and not lane.holder:
+            self.model.records[lane.ids[0]].expired = True
+            self.client.hset(f"wpp:event:{lane.ids[0]}", "expires", 1)
+            if self.client.hget(f"wpp:lane:{name}:is", "where") == b"gated":
+                self.client.zadd(f"wpp:later:{lane.kind}", {name: 1})
+
+    @rule(kind=KINDS, say=st.none() | CLOCK_SAYINGS)
+    def sweep(self, kind: Kind, say: Say | None) -> None:
+        """The clock takes over what was given up, and mostly says at once what becomes of it."""
+        for held in map(Held, self.take_over(kind)):
+            if say:
+                self.say(held, say, None)
+            else:
+                self.held.append(held)
+
+    def take_over(self, kind: Kind) -> list[Claim]:
+        """Two clocks sweep: nothing is left for the second."""
+        ended = {
+            lane.name for lane in self.model.lanes.values() if lane.ended and lane.kind == kind
+        }
+        swept = self.bench.lanes.sweep(kind)
+        taken = swept.given_up
+        assert swept.ready == self.workable(kind), (
+            "whoever is woken finds something to do, and nobody is forgotten"
+        )
+        assert {claim.lane for claim in taken} == ended
+        for claim in taken:
+            lane = self.model.lanes[claim.lane]
+            assert lane.ids[0] == claim.id
+            self.model.taken_over(lane, claim.fence)
+        assert self.bench.lanes.sweep(kind).given_up == []
+        return taken
+
+    @precondition(lambda self: not self.model.closed)
+    @rule(gate=GATES)
+    def close_gate(self, gate: str) -> None:
+        self.bench.lanes.close_gate(gate, HOUR_S, "closed")
+        self.model.closed.add(gate)
+
+    @precondition(lambda self: self.model.closed)
+    @rule(gate=GATES, by_itself=st.booleans())
+    def open_gate(self, gate: str, *, by_itself: bool) -> None:
+        """Somebody opens it, or its time is over."""
+        self.model.closed.discard(gate)
+        if not by_itself:
+            with self.calling():
+                self.bench.lanes.open_gate(gate)
+            assert not self.client.exists(f"wpp:gated:{gate}")
+            return
+        for lane in self.client.smembers(f"wpp:gated:{gate}"):
+            self.client.zadd(f"wpp:later:{self.model.lanes[lane.decode()].kind}", {lane: 1})
+        self.client.delete(f"wpp:gate:{gate}")
+
+    @precondition(
+        lambda self: any(record.by.endswith("unknown") for record in self.model.records.values())
+    )
+    @rule(data=st.data(), state=st.sampled_from(["sent", "queued"]), times=st.integers(1, 2))
+    def resolve(self, data: st.DataObject, state: State, times: int) -> None:
+        """A webhook or an operator settles what nobody knew, or sends it once more; what is known is left alone."""
+        unknown = [
+            record for record in self.model.records.values() if record.by.endswith("unknown")
+        ]
+        record = data.draw(st.sampled_from(unknown))
+        verdict = Settled(state, [outcome(f"{record.id}:resolve:{state}")])
+        counts = self.model.resolve(record, state)
+        with self.calling():
+            for _ in range(times):
+                assert self.bench.lanes.resolve(record.id, verdict) == counts
+
+    @precondition(lambda self: any(record.by for record in self.model.records.values()))
+    @rule(pick=PICK, times=st.integers(1, 2))
+    def replay(self, pick: int, times: int) -> None:
+        """A dead letter is put back once; what has not failed is left alone."""
+        tried = [record for record in self.model.records.values() if record.by]
+        record = tried[pick % len(tried)]
+        with self.calling():
+            for _ in range(times):
+                item = self.item(record.lane.name, event_id=record.id)
+                assert self.bench.lanes.replay(item) == self.model.replay(record)
+
+    @invariant()
+    def all_is_as_it_should_be(self) -> None:
+        self.compare()
+
+    def teardown(self) -> None:
+        """In the end everything can be worked off, in order, and nothing is left behind."""
+        for gate in "gh":
+            self.bench.lanes.open_gate(gate)
+        self.model.closed.clear()
+        for lane in self.model.lanes.values():
+            if lane.holder:
+                self.end_lease(lane)
+        while waiting := sum(len(lane.ids) for lane in self.model.lanes.values()):
+            for lane in self.model.lanes.values():
+                if lane.ids and not lane.holder:
+                    self.end_waiting(lane)
+            self.work_off("send")
+            self.work_off("webhook")
+            assert waiting > sum(len(lane.ids) for lane in self.model.lanes.values()), (
+                "nobody can go on"
+            )
+        assert self.bench.nothing_ready("send")
+        assert self.bench.nothing_ready("webhook")
+        self.nothing_is_left()
+
+    def work_off(self, kind: Kind) -> None:
+        for claim in self.take_over(kind):
+            self.say(Held(claim), Say("sent"), None)
+        for claim in self.bench.claims(kind):
+            self.validate(claim)
+            self.say(Held(claim), Say("sent"), None)
+
+
+@pytest.fixture
+def quick_client(redis_client: "redis.Redis") -> Iterator["redis.Redis"]:
+    """Return a client of a Redis that does not wait for its disk: this one is not killed."""
+    redis_client.config_set("appendfsync", "no")
+    yield redis_client
+    redis_client.config_set("appendfsync", "always")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("examples", [60, pytest.param(250, marks=pytest.mark.faults)])
+def test_lanes_keep_their_promises(quick_client: "redis.Redis", examples: int) -> None:
+    """Order, one holder, rising fences, nothing lost, nothing told twice, nobody forgotten: whatever happens."""
+
+    class OnThisRedis(Machine):
+        client = quick_client
+
+    run_state_machine_as_test(
+        OnThisRedis,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,356 @@
+"""One question and its answer: failures are told as what is known of the effect, and nothing secret is told at all."""
+
+import json
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Generator, Iterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from shared.errors import (
+    LimitedError,
+    PlatformError,
+    RefusedError,
+    UnauthorizedError,
+    UnavailableError,
+    UnknownEffectError,
+)
+from shared.http.deadline import within
+from shared.platform import Bearer, endpoints
+from shared.platform.http import LONGEST_ANSWER, Exchange
+
+URL = "http://platform.test/base/"
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
+TEXT = "Your code is 4711, tell nobody"
+BODY = {"type": "text", "to": "79990001122", "text": TEXT}
+GZIP = {"Content-Encoding": "gzip"}
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def exchange(handler: Handler) -> Exchange:
+    return Exchange(URL, httpx.MockTransport(handler), deadline_s=2)
+
+
+def error_of(handler: Handler, endpoint: endpoints.Endpoint = endpoints.TEXT) -> PlatformError:
+    asked = exchange(handler)
+    with pytest.raises(PlatformError) as caught:
+        asked.ask(endpoint, Bearer(SecretStr(TOKEN)), BODY, params={"account": "42"})
+    asked.close()
+    return caught.value
+
+
+def raising(error: Exception) -> Handler:
+    def handler(_request: httpx.Request) -> httpx.Response:
+        raise error
+
+    return handler
+
+
+def answering(
+    status: int, headers: dict[str, str] | None = None, body: bytes = b'{"error": "why"}'
+) -> Handler:
+    return lambda _request: httpx.Response(status, headers=headers, content=body)
+
+
+class Cut(httpx.SyncByteStream):
+    """An answer whose connection is lost in the middle of its body."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"taskId": "t'
+        raise httpx.ReadError("lost")  # noqa: EM101 - as httpx does
+
+
+class CutLater(httpx.SyncByteStream):
+    """A failure whose connection is lost in the middle of its reason."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"error": "why'
+        raise httpx.ReadError("lost")  # noqa: EM101 - as httpx does
+
+
+def spoilt(status: int, headers: dict[str, str] | None = None) -> list[Handler]:
+    """Return answers of this status whose body is cut, wrongly encoded, and far too long."""
+    headers = headers or {}
+    return [
+        lambda _: httpx.Response(status, headers=headers, stream=CutLater()),
+        lambda _: httpx.Response(
+            status, headers=headers | GZIP, stream=httpx.ByteStream(b"no gzip")
+        ),
+        answering(status, headers, b" " * (LONGEST_ANSWER + 1)),
+    ]
+
+
+# what happened, the error for a call that can be repeated, the error for a send
+KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
+    ("connect refused", raising(httpx.ConnectError("")), UnavailableError, UnavailableError),
+    ("connect timeout", raising(httpx.ConnectTimeout("")), UnavailableError, UnavailableError),
+    ("no free connection", raising(httpx.PoolTimeout("")), UnavailableError, UnavailableError),
+    ("a bad header", raising(httpx.LocalProtocolError("")), UnavailableError, UnavailableError),
+    ("read timeout", raising(httpx.ReadTimeout("")), UnavailableError, UnknownEffectError),
+    ("write timeout", raising(httpx.WriteTimeout("")), UnavailableError, UnknownEffectError),
+    ("write error", raising(httpx.WriteError("")), UnavailableError, UnknownEffectError),
+    ("read error", raising(httpx.ReadError("")), UnavailableError, UnknownEffectError),
+    ("hung up", raising(httpx.RemoteProtocolError("")), UnavailableError, UnknownEffectError),
+    ("cut body", lambda _: httpx.Response(200, stream=Cut()), UnavailableError, UnknownEffectError),
+    (
+        "huge body",
+        answering(200, body=b" " * (LONGEST_ANSWER + 1)),
+        UnavailableError,
+        UnknownEffectError,
+    ),
+    (
+        "wrong encoding",
+        answering(200, {"Content-Encoding": "gzip"}, b"no gzip"),
+        UnavailableError,
+        UnknownEffectError,
+    ),
+    ("500", answering(500), UnavailableError, UnknownEffectError),
+    ("502", answering(502), UnavailableError, UnknownEffectError),
+    ("504", answering(504), UnavailableError, UnknownEffectError),
+    ("520", answering(520), UnavailableError, UnknownEffectError),
+    ("503 by somebody", answering(503), UnavailableError, UnknownEffectError),
+    ("503 on purpose", answering(503, {"Retry-After": "9"}), UnavailableError, UnavailableError),
+    ("408", answering(408), UnavailableError, UnknownEffectError),
+    ("425", answering(425), UnavailableError, UnavailableError),
+    ("429", answering(429, {"Retry-After": "9"}), LimitedError, LimitedError),
+    ("401", answering(401), UnauthorizedError, UnauthorizedError),
+    ("400", answering(400), RefusedError, RefusedError),
+    ("403", answering(403), RefusedError, RefusedError),
+    ("404 of a thing", answering(404), RefusedError, RefusedError),
+    ("413", answering(413), RefusedError, RefusedError),
+    ("no route", answering(404, body=b"404 page not found"), UnavailableError, UnavailableError),
+    (
+        "no route in JSON",
+        answering(404, body=b'{"message": "no Route matched"}'),
+        UnavailableError,
+        UnavailableError,
+    ),
+    (
+        "404 cut",
+        lambda _: httpx.Response(404, stream=CutLater()),
+        UnavailableError,
+        UnavailableError,
+    ),
+    ("405", answering(405), UnavailableError, UnavailableError),
+    (
+        "redirect",
+        answering(302, {"Location": "https://elsewhere.test"}),
+        UnavailableError,
+        UnavailableError,
+    ),
+    ("not modified", answering(304), RefusedError, RefusedError),
+]
+
+
+@pytest.mark.parametrize(
+    ("handler", "repeatable", "send"), [row[1:] for row in KNOWN], ids=[row[0] for row in KNOWN]
+)
+def test_a_failure_says_what_is_known(
+    handler: Handler, repeatable: type[PlatformError], send: type[PlatformError]
+) -> None:
+    """As the table in `verdicts` has it."""
+    assert type(error_of(handler, endpoints.START)) is repeatable
+    assert type(error_of(handler)) is send
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (400, {}, RefusedError),
+        (401, {}, UnauthorizedError),
+        (425, {}, UnavailableError),
+        (429, {"Retry-After": "9"}, LimitedError),
+        (503, {"Retry-After": "9"}, UnavailableError),
+        (503, {}, UnknownEffectError),
+        (500, {}, UnknownEffectError),
+    ],
+)
+def test_a_status_counts_whatever_became_of_its_body(
+    status: int, headers: dict[str, str], expected: type[PlatformError]
+) -> None:
+    """A reason that cannot be read makes no proof of it undone, and none of what is unknown."""
+    for handler in spoilt(status, headers):
+        assert type(error_of(handler)) is expected
+
+
+class Again(httpx.Auth):
+    """Asks once more after a 401, as TokenAuth does."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        response = yield request
+        if response.status_code == 401:
+            yield request
+
+
+class Endless(httpx.SyncByteStream):
+    """A body that nobody should read."""
+
+    closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        pytest.fail("it was read")
+        yield b""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_answer_to_a_refused_token_is_closed_unread() -> None:
+    """It says nothing that its status does not; the call goes out again with the next token."""
+    refused, body = Endless(), b'{"taskId": "t"}'
+    answers = iter([httpx.Response(401, stream=refused), httpx.Response(200, content=body)])
+    found = exchange(lambda _: next(answers)).ask(endpoints.TEXT, Again(), BODY)
+    assert found.identifier("taskId") == "t"
+    assert refused.closed
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_how_long_to_wait_is_handed_on(status: int) -> None:
+    error = error_of(answering(status, {"Retry-After": "9"}))
+    assert isinstance(error, LimitedError | UnavailableError)
+    assert error.retry_after_s == 9
+    assert error.status == status
+
+
+def test_a_limit_without_a_time_gets_one() -> None:
+    error = error_of(answering(429))
+    assert isinstance(error, LimitedError)
+    assert error.retry_after_s == 5
+
+
+@pytest.mark.parametrize(
+    "body", [{"status": "error", "message": "not on WhatsApp"}, {"success": False, "error": "no"}]
+)
+def test_a_success_that_says_error_is_refused(body: dict[str, object]) -> None:
+    """With the platform's reason; only where a body says how it went, not in the status of an account."""
+    handler = answering(200, body=json.dumps(body).encode())
+    error = error_of(handler)
+    assert type(error) is RefusedError
+    assert str(body.get("message") or body["error"]) in str(error)
+    with_status = exchange(handler).ask(endpoints.STATUS, httpx.Auth(), params={"account": "42"})
+    assert with_status.ok
+
+
+def test_the_next_form_is_tried_when_the_platform_does_not_know_one() -> None:
+    """In order, within one call; what worked is asked first from then on, until it no longer does."""
+    known, seen = "/base/api/webhooks/42", []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        found = request.url.path == known
+        return (
+            httpx.Response(200, json={})
+            if found
+            else httpx.Response(404, text=f"Cannot POST {request.url.path}")
+        )
+
+    asked = exchange(handler)
+    for _ in range(2):
+        asked.ask(endpoints.WEBHOOK, httpx.Auth(), {"url": "u"}, params={"account": "42"})
+    known = "/base/internal/session/42/webhook"
+    for _ in range(2):
+        asked.ask(endpoints.WEBHOOK, httpx.Auth(), {"url": "u"}, params={"account": "42"})
+    older, newer = "/base/api/webhooks/42", "/base/internal/session/42/webhook"
+    assert seen == [newer, older, older, older, newer, newer]
+
+
+def lacking(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(404, text=f"Cannot POST {request.url.path}")
+
+
+def test_a_platform_that_knows_no_form_at_all() -> None:
+    """Is another server, or is just being deployed: nothing was processed, and the error says where to look."""
+    error = error_of(lacking)
+    assert type(error) is UnavailableError
+    assert "WPP_BASE_URL" in str(error)
+
+
+def test_what_nobody_has_seen_work_is_not_waited_for() -> None:
+    """A place is refused where the platform itself says that it knows no such route; a proxy's 404 is waited out."""
+    assert type(error_of(lacking, endpoints.LOCATION)) is RefusedError
+    proxy = answering(404, body=b"404 page not found")
+    assert type(error_of(proxy, endpoints.LOCATION)) is UnavailableError
+
+
+def test_a_refusal_by_404_is_final() -> None:
+    """A thing that is not there is no reason to try another form: that might send a message twice."""
+    seen = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        return httpx.Response(404, json={"error": "Session not found"})
+
+    assert type(error_of(handler)) is RefusedError
+    assert len(seen) == 1
+
+
+def echoing(request: httpx.Request) -> httpx.Response:
+    """Answer an error that quotes the request, as debug pages do."""
+    said = f"{request.headers['authorization']} {request.read().decode()}"
+    return httpx.Response(400, json={"error": said})
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        echoing,
+        raising(httpx.LocalProtocolError(f"Illegal header value b'Bearer {TOKEN}'")),
+        raising(httpx.ReadTimeout(TEXT)),
+        lambda request: httpx.Response(500, text=request.headers["authorization"]),
+        lambda _request: httpx.Response(400, json={"error": f"cannot send {TEXT[:20]}"}),
+    ],
+)
+def test_errors_and_logs_show_no_secret(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither token nor text nor recipient, whatever the platform or httpx puts into words."""
+    caplog.set_level(logging.DEBUG)
+    error = error_of(handler)
+    shown = "".join(traceback.format_exception(error)) + repr(error) + caplog.text
+    for secret in (TOKEN, TEXT, TEXT[:20], "79990001122"):
+        assert secret not in shown
+    assert error.__cause__ is None
+
+
+def test_compression_is_not_asked_for() -> None:
+    """Answers are small, and a small compressed one could be huge."""
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["accept-encoding"])
+        return httpx.Response(200, json={})
+
+    exchange(handler).ask(endpoints.CREATE, httpx.Auth(), {})
+    assert seen == ["identity"]
+
+
+def test_each_request_is_told_what_is_left_of_its_deadline() -> None:
+    """For transports that keep time by themselves."""
+    seen: list[dict[str, float]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.extensions["timeout"])
+        return httpx.Response(200, json={})
+
+    with within(0.5):
+        exchange(handler).ask(endpoints.CREATE, httpx.Auth(), {})
+    assert 0 < seen[0]["read"] <= 0.5
+    assert 0 < seen[0]["connect"] <= 0.5
+
+
+def test_threads_share_one_exchange() -> None:
+    """64 at once, each with its own answer."""
+    asked = exchange(lambda request: httpx.Response(200, json=json.loads(request.read())))
+    found: set[str] = set()
+
+    def run(number: int) -> None:
+        answer = asked.ask(endpoints.TEXT, httpx.Auth(), {"taskId": str(number)})
+        found.add(answer.identifier("taskId") or "")
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {str(number) for number in range(64)}

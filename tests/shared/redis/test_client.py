@@ -1,0 +1,160 @@
+"""Which Redis is refused, asked of real ones."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from sandbox.redis import RedisServer
+from shared.errors import NotDurableError
+from shared.redis.client import cannot_now, connect, refuse_volatile
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Return a server of these tests' own: its durability is switched off and on."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def configured(redis_client: redis.Redis) -> Iterator[Any]:
+    """Return a function that changes a setting of the server for this test."""
+    before: dict[str, str] = {}
+
+    def configure(name: str, value: str) -> None:
+        settings: dict[Any, Any] = redis_client.config_get(name)
+        before.setdefault(
+            name, settings[name.encode()].decode() if name.encode() in settings else settings[name]
+        )
+        redis_client.config_set(name, value)
+
+    yield configure
+    for name, value in before.items():
+        redis_client.config_set(name, value)
+
+
+def test_the_local_redis_is_durable(redis_client: redis.Redis) -> None:
+    assert refuse_volatile(redis_client) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("appendonly", "no", "appendonly is off"),
+        ("maxmemory-policy", "allkeys-lru", "maxmemory-policy is allkeys-lru"),
+        ("maxmemory-policy", "volatile-ttl", "maxmemory-policy is volatile-ttl"),
+    ],
+)
+def test_one_that_forgets_is_refused_with_the_reason(
+    name: str, value: str, reason: str, configured: Any, redis_client: redis.Redis
+) -> None:
+    """And used all the same when that is allowed."""
+    configured(name, value)
+    with pytest.raises(NotDurableError, match=reason):
+        refuse_volatile(redis_client)
+    assert reason in refuse_volatile(redis_client, allow=True)[0]
+
+
+def test_one_that_may_lose_seconds_is_warned_about(
+    configured: Any, redis_client: redis.Redis
+) -> None:
+    configured("appendfsync", "everysec")
+    assert "appendfsync is everysec" in refuse_volatile(redis_client)[0]
+
+
+@pytest.fixture
+def without_config(redis_server: RedisServer, redis_client: redis.Redis) -> Iterator["redis.Redis"]:
+    """Return a client that may not use CONFIG, as with managed Redis."""
+    redis_client.acl_setuser(
+        "managed",
+        enabled=True,
+        passwords=["+pw"],
+        categories=["+@all"],
+        commands=["-config"],
+        keys=["*"],
+    )
+    url = f"redis://managed:pw@127.0.0.1:{redis_server.port}/0"
+    with connect(SecretStr(url)) as client:
+        yield client
+    redis_client.acl_deluser("managed")
+
+
+def test_where_config_is_forbidden_info_has_to_do(
+    without_config: "redis.Redis", configured: Any
+) -> None:
+    """It says what could not be checked."""
+    assert "appendfsync could not be checked" in refuse_volatile(without_config)[0]
+    configured("maxmemory-policy", "allkeys-random")
+    with pytest.raises(NotDurableError, match="maxmemory-policy is allkeys-random"):
+        refuse_volatile(without_config)
+    configured("maxmemory-policy", "noeviction")
+    configured("appendonly", "no")
+    with pytest.raises(NotDurableError, match="appendonly is off"):
+        refuse_volatile(without_config)
+
+
+def test_an_old_redis_is_refused() -> None:
+    """It lacks commands that the scripts use."""
+
+    class Old(redis.Redis):
+        def info(self, *_: Any, **__: Any) -> Any:
+            return {"redis_version": "6.0.16", "aof_enabled": 1, "maxmemory_policy": "noeviction"}
+
+        def config_get(self, *_: Any, **__: Any) -> Any:
+            return {}
+
+    with pytest.raises(NotDurableError, match=r"version 6\.0\.16"):
+        refuse_volatile(Old())
+
+
+def test_a_client_outlives_a_restart_of_redis(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server, connect(server.url) as client:
+        client.set("wpp:x", 1)
+        server.restart()
+        assert client.get("wpp:x") == b"1"
+
+
+def full(client: redis.Redis, _directory: Path) -> None:
+    client.config_set("maxmemory", 1)
+
+
+def a_replica(client: redis.Redis, _directory: Path) -> None:
+    client.replicaof("127.0.0.1", 1)
+
+
+def on_a_disk_that_fails(client: redis.Redis, directory: Path) -> None:
+    (directory / "dump.rdb").mkdir()
+    client.config_set("save", "3600 1")
+    client.bgsave()
+    while client.info("persistence")["rdb_bgsave_in_progress"]:
+        time.sleep(0.01)
+
+
+def gone(client: redis.Redis, _directory: Path) -> None:
+    client.shutdown(nosave=True)
+
+
+@pytest.mark.parametrize("becomes", [full, a_replica, on_a_disk_that_fails, gone])
+def test_one_that_cannot_write_now_is_told_from_a_mistake(
+    becomes: Callable[..., None], tmp_path: Path
+) -> None:
+    """In the words of a command, of a script and of a pipeline alike."""
+    with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        client.set("text", "x")
+        with pytest.raises(redis.ResponseError) as mistake:
+            client.lpush("text", 1)
+        assert not cannot_now(mistake.value)
+        becomes(client, tmp_path)
+        pipe = client.pipeline(transaction=False)
+        pipe.set("a", 1)
+        script: Any = client.register_script("return redis.call('SET', KEYS[1], 1)")
+        for write in (lambda: client.set("a", 1), lambda: script(keys=["a"]), pipe.execute):
+            with pytest.raises(redis.RedisError) as error:
+                write()
+            assert cannot_now(error.value), error.value
+        server.kill()  # with a disk that fails it would not end in order

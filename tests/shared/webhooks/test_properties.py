@@ -1,0 +1,211 @@
+"""Whatever JSON comes, reading it ends well."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from shared import webhooks
+from shared.outcomes import AnyOutcome, LogOutcome, MessageOutcome
+from shared.phones import PHONE
+from shared.webhooks.attachments import attached
+from shared.webhooks.payload import read
+from shared.webhooks.redact import MAX_BYTES
+from shared.webhooks.vocabulary import TYPES
+from tests.shared.webhooks.arriving import arrive, identity
+
+UNHURRIED = settings(deadline=None)
+"""A machine that is busy with something else is no fault of what is tested."""
+
+OUTCOME: TypeAdapter[Any] = TypeAdapter(AnyOutcome)
+
+NAMES = st.sampled_from(
+    [
+        *(
+            "account",
+            "from",
+            "raw_from",
+            "to",
+            "chatId",
+            "sender",
+            "pushname",
+            "notifyName",
+            "session",
+            "isGroup",
+        ),
+        *(
+            "type",
+            "event",
+            "timestamp",
+            "created",
+            "data",
+            "events",
+            "fromMe",
+            "status",
+            "ack",
+            "reason",
+            "error",
+        ),
+        *(
+            "id",
+            "messageId",
+            "taskId",
+            "waMessageId",
+            "msgId",
+            "messageIds",
+            "emoji",
+            "reaction",
+            "qr",
+        ),
+        *(
+            "text",
+            "body",
+            "caption",
+            "media",
+            "base64",
+            "url",
+            "mimetype",
+            "filename",
+            "location",
+            "lat",
+            "lng",
+        ),
+        *("vcard", "contacts"),
+    ]
+)
+WORDS = st.sampled_from(
+    [
+        *sorted(TYPES),
+        *(
+            "+79990001122",
+            "79990001122@c.us",
+            "1@g.us",
+            "123456789012345@lid",
+            "@",
+            "evt_1",
+            "true_7999@c.us_3EB0",
+        ),
+        *(
+            "true_79990001122@c.us_3EB0AA11",
+            "data:image/png;base64,AAAA",
+            "BEGIN:VCARD\nFN:x",
+            "[Image]",
+            "http://[::1",
+        ),
+        *(
+            "https://media.example/x.png?sig=1",
+            "../../x\u202e.svg",
+            "1770000000",
+            "-1",
+            "4",
+            "\x00",
+            "A" * 300,
+        ),
+    ]
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+CORPUS = Path(__file__).parent / "corpus"
+BODIES = [
+    case["body"]
+    for file in CORPUS.glob("*.json")
+    for case in json.loads(file.read_text(encoding="utf-8"))
+]
+
+
+def _changed(
+    body: dict[str, Any], outside: dict[str, Any], inside: dict[str, Any]
+) -> dict[str, Any]:
+    data = body.get("data")
+    return body | outside | ({"data": data | inside} if isinstance(data, dict) else {})
+
+
+CHANGES = st.dictionaries(NAMES | st.text(max_size=3), JSON, max_size=3)
+PAYLOADS = st.builds(
+    _changed, st.sampled_from([body for body in BODIES if isinstance(body, dict)]), CHANGES, CHANGES
+)
+"""Events of the corpus, with the wrong thing in any field."""
+
+
+@UNHURRIED
+@given(PAYLOADS)
+@example({"type": "document", "from": "+79990001122", "media": {"url": "http://[::1"}})
+@example({"type": "chat", "from": "+79990001122", "text": "\ud800", "\udfff": 1})
+@example(
+    {
+        "type": "chat",
+        "from": "+79990001122",
+        "text": 10**400,
+        "timestamp": float("inf"),
+        "x": 10**30,
+    }
+)
+@example({"type": "location", "from": "+79990001122", "lat": float("nan"), "lng": 1})
+def test_any_object_is_read_and_its_outcomes_travel_as_json(payload: dict[str, Any]) -> None:
+    for event in webhooks.split(payload):
+        arrival, outcomes = arrive(event)
+        assert isinstance(outcomes[-1], LogOutcome)
+        assert arrival.peer is None or PHONE.fullmatch(arrival.peer)
+        for outcome in outcomes:
+            assert OUTCOME.validate_json(outcome.model_dump_json()) == outcome
+            assert "\\u0000" not in outcome.model_dump_json()
+        attached(read(event).fields)
+
+
+@UNHURRIED
+@given(PAYLOADS)
+def test_an_object_of_no_known_kind_is_unknown(payload: dict[str, Any]) -> None:
+    nobody = dict.fromkeys(("event", "from", "raw_from", "chatId", "data", "events"))
+    for event in webhooks.split(payload | nobody | {"type": "novelty"}):
+        assert arrive(event)[0].type == "unknown"
+
+
+@UNHURRIED
+@given(PAYLOADS)
+def test_a_message_always_has_a_peer_and_shows_something(payload: dict[str, Any]) -> None:
+    message = {"type": "chat", "from": "+79990001122", "text": ""} | payload
+    for event in webhooks.split(message):
+        for outcome in arrive(event)[1]:
+            if isinstance(outcome, MessageOutcome):
+                assert PHONE.fullmatch(outcome.phone) or outcome.metadata["chat"].endswith("@lid")
+                assert outcome.text.strip() or outcome.file_name
+
+
+@UNHURRIED
+@given(PAYLOADS)
+def test_an_identity_is_stable(payload: dict[str, Any]) -> None:
+    for event in webhooks.split(payload):
+        copied = json.loads(json.dumps(dict(reversed(event.items()))))
+        assert identity(event) == identity(copied)
+
+
+@UNHURRIED
+@given(st.lists(PAYLOADS | LEAVES, max_size=3) | LEAVES)
+def test_a_body_is_taken_apart_or_refused_in_words(body: object) -> None:
+    if isinstance(body, dict) or (
+        isinstance(body, list) and all(isinstance(event, dict) for event in body)
+    ):
+        assert all(isinstance(event, dict) for event in webhooks.split(body))
+    else:
+        with pytest.raises(ValueError, match="JSON object"):
+            webhooks.split(body)
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "length"), [(1, 1, 200_000), (1, 400, 9000), (4, 400, 600), (12, 2, 60)]
+)
+def test_the_log_is_bounded(depth: int, width: int, length: int) -> None:
+    payload: Any = {f"field{place}": "жизнь " * (length // 6) for place in range(width)}
+    for _ in range(depth):
+        payload = {"inner": [payload, payload]}
+    log = arrive(payload)[1][-1]
+    assert isinstance(log, LogOutcome)
+    assert len(json.dumps(log.payload)) <= MAX_BYTES

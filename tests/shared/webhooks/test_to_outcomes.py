@@ -1,0 +1,80 @@
+"""Every shape of the corpus becomes what stands beside it. All values in it are made up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared import webhooks
+from shared.outcomes import LogOutcome, MessageOutcome, Outcome
+from tests.shared.webhooks.arriving import ACCEPTED, ACCOUNT, arrive
+
+CORPUS = Path(__file__).parent / "corpus"
+CASES = [
+    pytest.param(case, id=f"{file.stem}: {case['case']}")
+    for file in sorted(CORPUS.glob("*.json"))
+    for case in json.loads(file.read_text(encoding="utf-8"))
+]
+
+
+def shown(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as the corpus writes it: only what is told, the time to the second where it was told."""
+    told = outcome.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
+    assert told.pop("account") == ACCOUNT
+    told["at"] = outcome.at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    if outcome.at == ACCEPTED:
+        del told["at"]
+    return {"type": getattr(outcome, "type")} | told  # noqa: B009 - each outcome has its own `type`
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_body_becomes_what_the_corpus_says(case: dict[str, Any]) -> None:
+    became = []
+    for payload in webhooks.split(case["body"]):
+        arrival, outcomes = arrive(payload)
+        *made, log = outcomes
+        assert isinstance(log, LogOutcome), "the last outcome is the log's"
+        seen = {"type": arrival.type, "peer": arrival.peer, "became": log.became}
+        seen |= {"foreign": arrival.foreign} if arrival.foreign else {}
+        became.append(seen | {"outcomes": [shown(outcome) for outcome in made]})
+    assert became == case["becomes"]
+
+
+def test_the_corpus_has_every_type_of_arrival() -> None:
+    seen = {arrival["type"] for case in CASES for arrival in case.values[0]["becomes"]}  # type: ignore[index]
+    assert seen == {
+        *("message", "echo", "qr", "connected", "disconnected", "sent", "status", "sla", "dead"),
+        *("reaction", "edit", "revoke", "ignored_chat", "unknown"),
+    }
+
+
+def test_a_message_is_one_row_in_whatever_shape_its_id_comes() -> None:
+    fields = {
+        "from": "+79990001122",
+        "text": "Hello",
+        "messageId": "false_79990001122@c.us_3EB0AA11",
+    }
+    rows = set()
+    for payload in (
+        {"type": "chat", **fields},
+        {"id": "evt_1", "type": "message.incoming", "data": fields},
+    ):
+        _, (message, _) = arrive(payload)
+        assert isinstance(message, MessageOutcome)
+        rows.add(message.id)
+    assert rows == {webhooks.row_id(ACCOUNT, "false_79990001122@c.us_3EB0AA11")}
+
+
+def test_a_message_without_an_id_has_its_events_id() -> None:
+    """So that a replay of the event, whose id stays, ends in the same row."""
+    arrival, (message, log) = arrive({"type": "chat", "from": "+79990001122", "text": "Hello"})
+    assert isinstance(message, MessageOutcome)
+    assert isinstance(log, LogOutcome)
+    assert message.id == log.id
+    assert message.wa_message_id is None
+    assert arrival.type == "message"
+
+
+def test_two_accounts_never_share_a_row() -> None:
+    assert webhooks.row_id("0000000000042", "M1") != webhooks.row_id("0000000000043", "M1")

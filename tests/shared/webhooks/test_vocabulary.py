@@ -1,0 +1,48 @@
+"""The platform's words mean what the tables say, however they are spelled."""
+
+import pytest
+
+from shared.webhooks.vocabulary import SERVICE_WORDS, SESSION_WORDS, TYPES, plain, status
+
+
+@pytest.mark.parametrize("word", ["MESSAGE_IN", "message-in", " message.in ", "Message In"])
+def test_the_spelling_of_a_word_does_not_matter(word: str) -> None:
+    assert TYPES[plain(word)] == "message"
+
+
+def test_every_word_stands_in_the_tables_as_it_is_looked_up() -> None:
+    assert all(plain(word) == word for word in (*TYPES, *SERVICE_WORDS, *SESSION_WORDS))
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [
+        *(
+            ("sent", "sent"),
+            ("Delivered", "delivered"),
+            ("READ", "read"),
+            ("deleted", "deleted"),
+            ("error", "failed"),
+        ),
+        *(
+            (-1, "failed"),
+            (0, "queued"),
+            (1, "sent"),
+            (2, "delivered"),
+            (3, "read"),
+            (4, "read"),
+            ("3", "read"),
+        ),
+        *(
+            ("teleported", None),
+            (99, None),
+            (True, None),
+            (None, None),
+            (2.5, None),
+            ("", None),
+            ([], None),
+        ),
+    ],
+)
+def test_a_status_is_a_word_or_the_number_of_an_ack(told: object, meant: str | None) -> None:
+    assert status(told) == meant

@@ -1,0 +1,287 @@
+"""`wpp dead`, `unknown`, `policy`, `log` and `lanes`: what an operator finds, and how it is put right."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from sandbox.redis import RedisServer
+from shared import routing
+from shared.database import DeadLetterQuery
+from shared.events import Message, utc_now
+from shared.lanes.client import Lanes, Slot
+from shared.lanes.records import find
+from shared.outcomes import DeadLetterOutcome
+from shared.settings import EngineSettings
+from tests.pipeline.inbound.conftest import town
+from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.workers.provision.environment import supabase_settings
+from workers.cli.app import app
+from workers.send import in_doubt
+
+__all__ = ["town"]
+
+Wpp = Callable[..., str]
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def wpp(town: Town, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Wpp:
+    """Return `wpp` with the settings of this town: it gives what was printed, and must not fail."""
+    supabase = supabase_settings(town.shop.supabase)
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    monkeypatch.setenv("SUPABASE_URL", str(supabase.supabase_url))
+    monkeypatch.setenv("SUPABASE_ANON_KEY", supabase.supabase_anon_key.get_secret_value())
+    monkeypatch.setenv(
+        "SUPABASE_SERVICE_ROLE_KEY", supabase.supabase_service_role_key.get_secret_value()
+    )
+
+    def run(*arguments: object) -> str:
+        result = CliRunner().invoke(app, [str(each) for each in arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+def refused(*arguments: object) -> str:
+    """Return what `wpp` says when it fails: one sentence, no traceback."""
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def failed(town: Town, text: str = "Hello", **given: Any) -> UUID:
+    """Put a dead letter of one message into Supabase; return its id."""
+    message = Message(to=PEER, text=text)
+    item = routing.send(
+        given.get("organization_id") or town.organization, town.integration, message
+    )
+    values: dict[str, Any] = {
+        "at": utc_now(),
+        "organization_id": town.organization,
+        "kind": "send",
+        "reason": "refused",
+        "accepted_at": utc_now(),
+    }
+    letter = DeadLetterOutcome(
+        id=item.event.id,
+        lane=item.lane,
+        detail="the platform said no",
+        attempts=1,
+        event=item.event.model_dump(mode="json"),
+        **(values | given),
+    )
+    town.here.database.apply([letter.model_dump(mode="json")])
+    return item.event.id
+
+
+def test_dead_lists_each_with_its_reason_the_newest_first(town: Town, wpp: Wpp) -> None:
+    first, second = failed(town, at=utc_now() - HOUR), failed(town)
+    lines = wpp("dead").splitlines()
+    assert [str(second) in lines[0], str(first) in lines[1]] == [True, True]
+    assert all("refused: the platform said no" in line for line in lines)
+    assert "2 in all" in wpp("dead", "--limit", 1)
+
+
+@pytest.mark.parametrize(
+    ("this", "option"),
+    [
+        ({"organization_id": UUID(int=7)}, ["--organization", UUID(int=7)]),
+        ({"account": "0000000000099"}, ["--account", "0000000000099"]),
+        ({"kind": "webhook"}, ["--kind", "webhook"]),
+        ({"reason": "expired"}, ["--reason", "expired"]),
+        ({"at": utc_now() - 3 * HOUR}, ["--until", f"{utc_now() - 2 * HOUR:%Y-%m-%dT%H:%M:%S}"]),
+        ({"at": utc_now() - HOUR / 2}, ["--since", f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}"]),
+    ],
+    ids=["organization", "account", "kind", "reason", "until", "since"],
+)
+def test_dead_finds_by_any_property(
+    town: Town, wpp: Wpp, this: dict[str, Any], option: list[Any]
+) -> None:
+    """One option finds just what has it; the same option decides what is replayed."""
+    wanted, other = (
+        failed(town, **({"at": utc_now() - HOUR * 1.5} | this)),
+        failed(town, at=utc_now() - HOUR * 1.5),
+    )
+    (line,) = wpp("dead", *option).splitlines()
+    assert str(wanted) in line
+    assert "1 put back" in wpp("dead", *option, "--replay", "--rate", 1000)
+    assert str(other) in wpp("dead")
+    assert str(wanted) not in wpp("dead")
+
+
+def test_dead_finds_by_id_and_shows_what_was_replayed_when_asked(town: Town, wpp: Wpp) -> None:
+    wanted, other = failed(town), failed(town)
+    assert str(other) not in wpp("dead", "--id", wanted)
+    assert "1 put back, 0 left" in wpp("dead", "--id", wanted, "--replay")
+    assert wpp("dead", "--id", wanted) == ""
+    assert "(replayed)" in wpp("dead", "--id", wanted, "--replayed")
+    assert "0 put back, 1 left" in wpp("dead", "--id", wanted, "--replayed", "--replay")
+
+
+def test_dead_replays_all_that_match_however_few_are_listed(
+    town: Town, wpp: Wpp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order in which they were accepted, at the chosen rate."""
+    monkeypatch.setattr("shared.database.dead_letters.PAGE", 2)
+    ids = [
+        failed(town, text, accepted_at=utc_now() - minutes * HOUR)
+        for minutes, text in enumerate("abcde")
+    ]
+    begin = time.monotonic()
+    assert "5 put back, 0 left" in wpp("dead", "--replay", "--limit", 1, "--rate", 10)
+    assert time.monotonic() - begin >= 0.5
+    waiting: Any = town.redis.lrange(f"wpp:lane:{routing.send_lane(town.integration, PEER)}", 0, -1)
+    assert [UUID(each.decode()) for each in waiting] == ids[::-1]
+
+
+def unknown_message(town: Town, organization_id: UUID, to: str = PEER) -> UUID:
+    lanes = Lanes(town.redis, EngineSettings())
+    accepted = lanes.append(
+        routing.send(organization_id, town.integration, Message(to=to, text="Perhaps"))
+    )
+    claim = lanes.claim("send", Slot())
+    assert claim
+    lanes.conclude(claim, in_doubt.unknown(claim, "its reply was lost", None))
+    return accepted.id
+
+
+def test_unknown_lists_what_settle_can_settle(town: Town, wpp: Wpp) -> None:
+    """Of all organizations, the oldest first, or of one; what is settled is listed no more."""
+    other = uuid4()
+    first, second = (
+        unknown_message(town, town.organization),
+        unknown_message(town, other, "79990007777"),
+    )
+    lines = wpp("unknown").splitlines()
+    assert [str(first) in lines[0], str(second) in lines[1]] == [True, True]
+    assert PEER in lines[0]
+    assert "its reply was lost" in lines[0]
+    (line,) = wpp("unknown", "--organization", other).splitlines()
+    assert str(second) in line
+    assert "done" in wpp("settle", second, "sent")
+    assert wpp("unknown", "--organization", other) == ""
+
+
+def test_policy_is_shown_and_chosen(town: Town, wpp: Wpp) -> None:
+    assert wpp("policy", town.organization).strip() == "hold"
+    assert wpp("policy", town.organization, "resend").startswith("resend")
+    assert wpp("policy", town.organization).strip() == "resend"
+    assert town.here.database.organizations_that_resend() == {town.organization}
+    assert wpp("policy", town.organization, "hold").startswith("hold")
+    nobody = uuid4()
+    assert f"there is no organization {nobody}" in refused("policy", nobody, "hold")
+
+
+def bring(town: Town, *texts: str) -> None:
+    town.post(
+        *(
+            {"from": f"+{PEER}", "type": "chat", "text": text, "messageId": f"M{text}"}
+            for text in texts
+        )
+    )
+    town.settle()
+
+
+def test_log_lists_what_arrived_and_what_became_of_it(town: Town, wpp: Wpp) -> None:
+    bring(town, "one", "two")
+    town.post({"type": "poll.created", "id": "evt_1"})
+    town.settle()
+    assert len(wpp("log", "--account", town.account).splitlines()) == 3
+    (line,) = wpp("log", "--became", "unknown").splitlines()
+    assert "poll.created" in line
+    assert len(wpp("log", "--type", "chat", "--limit", 1).splitlines()) == 1
+    assert wpp("log", "--until", f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}") == ""
+    (row,) = [row for row in town.logged() if row["became"] == "unknown"]
+    assert str(row["id"]) in wpp("log", "--id", row["id"])
+
+
+def test_log_replays_what_was_lost_and_doubles_nothing(town: Town, wpp: Wpp) -> None:
+    """Rows that are there stay as they are; one that was deleted comes back; of which webhooks has to be said."""
+    bring(town, "one", "two")
+    before = town.messages()
+    town.shop.sql("delete from chat_messages where message_text = 'one'")
+    since = f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}"
+    for _ in range(2):
+        assert "2 events: 2 outcomes applied, 0 left out, 0 refused" in wpp(
+            "log", "--since", since, "--replay"
+        )
+        assert [row["id"] for row in town.messages()] == [row["id"] for row in before]
+    assert "say which" in refused("log", "--replay")
+
+
+def test_lanes_shows_what_waits_and_what_is_in_the_way(town: Town, wpp: Wpp) -> None:
+    """Also what has failed, what was odd, and whether anything that is due will wake."""
+    assert "no clock has ever run" in wpp("lanes")
+    failed(town)
+    bad = {
+        "type": "status",
+        "at": utc_now().isoformat(),
+        "account": town.account,
+        "external_ids": None,
+    }
+    good = {
+        "type": "session",
+        "at": utc_now().isoformat(),
+        "account": town.account,
+        "status": "connected",
+    }
+    town.here.database.apply([bad, {**good, "reason": "seen"}])
+    town.post({"type": "poll.created", "id": "evt_1"})
+    town.settle()
+    accepted = town.here.lanes.append(
+        routing.send(town.organization, town.integration, Message(to=PEER, text="Hi"))
+    )
+    town.here.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
+    assert town.here.lanes.claim("send", Slot()) is None
+    town.outbox.complain("a column is gone: apply supabase/migrations")
+    shown = wpp("lanes")
+    assert f"1  send       {town.organization}" in shown
+    assert "1  lanes held by platform for 60 s at most: the platform is in trouble" in shown
+    assert "1  outcomes on their way to Supabase, the oldest for 0 s" in shown
+    assert "a column is gone" in shown
+    assert "2  dead letters (wpp dead), 1 of them outcomes that Supabase refused" in shown
+    assert "the clock ran 0 s ago" in shown
+    assert "1  webhooks of an unknown kind: poll.created" in shown
+    assert find(town.redis, accepted.id)
+    town.redis.set("wpp:swept", int((utc_now() - HOUR).timestamp() * 1000))
+    assert "no clock has run for 36" in wpp("lanes")
+
+
+def test_lanes_needs_no_supabase(wpp: Wpp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its settings the dead letters are left out; while it is away, that is said."""
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+    assert "dead letters: Supabase: does not answer" in wpp("lanes")
+    monkeypatch.delenv("SUPABASE_URL")
+    assert "dead letters" not in wpp("lanes")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("SUPABASE_URL", "http://127.0.0.1:9", "does not answer"),
+        ("SUPABASE_URL", "nonsense", "SUPABASE_URL"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "nonsense", "SUPABASE_SERVICE_ROLE_KEY"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(
+    wpp: Wpp, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    del wpp
+    monkeypatch.setenv(name, value)
+    for command in (["dead"], ["dead", "--replay"], ["log"], ["policy", uuid4()]):
+        assert sentence in refused(*command)
+
+
+def test_nothing_is_listed_of_what_nobody_asked_for(town: Town, wpp: Wpp) -> None:
+    """More ids than fit into one question are refused, and said so in plain words."""
+    many = [part for _ in range(201) for part in ("--id", uuid4())]
+    del wpp
+    assert "ids" in refused("dead", *many)
+    assert town.here.database.count_dead_letters(DeadLetterQuery()) == 0

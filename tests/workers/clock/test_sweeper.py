@@ -1,0 +1,255 @@
+"""The clock: due lanes wake, given-up claims are taken over, lost wake-ups are repeated."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+
+from sandbox.redis import RedisServer
+from shared import routing
+from shared.events import Message, WebhookEvent
+from shared.lanes.client import Lanes, Postponed, Slot
+from shared.lanes.records import find
+from shared.outcomes import DeadLetterOutcome
+from shared.route_cache import Directory, Route
+from shared.settings import EngineSettings
+from workers.clock.__main__ import Clock
+from workers.crew import EXIT_CODE
+from workers.send.in_doubt import MOST_RESENDS
+
+ORGANIZATION, INTEGRATION = uuid4(), uuid4()
+NOBODY = "http://127.0.0.1:1"
+SETTINGS = {
+    "SUPABASE_URL": NOBODY,
+    "SUPABASE_ANON_KEY": "anon",
+    "SUPABASE_SERVICE_ROLE_KEY": "service",
+    "WPP_BASE_URL": NOBODY,
+    "WPP_SECRET": "secret",
+    "WPP_KEY_SECRETS": "0123456789abcdef0123456789abcdef",
+    "WPP_PUBLIC_URL": NOBODY,
+}
+
+
+@pytest.fixture
+def lanes(redis_client: redis.Redis) -> Lanes:
+    return Lanes(redis_client, EngineSettings())
+
+
+@pytest.fixture
+def clock(redis_client: redis.Redis, lanes: Lanes) -> Clock:
+    return Clock(redis_client, lanes, Directory(redis_client, source=None))
+
+
+def accept(lanes: Lanes) -> UUID:
+    return lanes.append(
+        routing.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))
+    ).id
+
+
+def end_leases(client: redis.Redis, kind: str) -> None:
+    """Let every lease have ended a while ago."""
+    held: Any = client.zrange(f"wpp:leases:{kind}", 0, -1)
+    for lane in held:
+        client.zadd(f"wpp:leases:{kind}", {lane: 1})
+
+
+def wake_ups(client: redis.Redis, queue: str) -> int:
+    return int(client.llen(f"wpp:dramatiq:{queue}"))
+
+
+def test_a_lost_wake_up_is_repeated(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+    """An event that is ready while nobody was woken for it is found by the next tick."""
+    accept(lanes)
+    assert wake_ups(redis_client, "send") == 0
+    clock.tick()
+    assert wake_ups(redis_client, "send") == 1
+
+
+def test_as_many_are_woken_as_could_work(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """After an outage all of one tenant is due at once: not one thread comes for it, and another one each second."""
+    for number in range(100):
+        lanes.append(
+            routing.send(
+                ORGANIZATION, INTEGRATION, Message(to=f"+7999000{number:04}", text="Hello")
+            )
+        )
+    for _ in range(3):
+        clock.tick()
+        assert wake_ups(redis_client, "send") == EngineSettings().wpp_max_inflight_per_tenant
+
+
+def test_wake_ups_do_not_pile_up(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+    """While nobody follows them, ticking on adds no more than threads could follow."""
+    accept(lanes)
+    for _ in range(300):
+        clock.tick()
+    assert wake_ups(redis_client, "send") <= 256
+
+
+def test_a_send_whose_worker_vanished_is_unknown(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """Nobody can know whether it went out, so nobody sends it again."""
+    event_id = accept(lanes)
+    assert lanes.claim("send", Slot())
+    end_leases(redis_client, "send")
+    clock.tick()
+    record = find(redis_client, event_id)
+    assert record
+    assert record.state == "unknown"
+
+
+def test_with_the_policy_resend_it_is_sent_again(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """An organization that prefers doubles to questions gets another attempt."""
+    route = Route(
+        id=INTEGRATION,
+        organization_id=ORGANIZATION,
+        name="Shop",
+        account="0000000000042",
+        is_primary=True,
+        is_enabled=True,
+        resends_unknown=True,
+    )
+    Directory(redis_client, source=None).remember([route])
+    event_id = accept(lanes)
+    assert lanes.claim("send", Slot())
+    end_leases(redis_client, "send")
+    clock.tick()
+    record = find(redis_client, event_id)
+    assert record
+    assert record.state == "queued"
+
+
+def test_a_webhook_whose_worker_vanished_is_done_again(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """Its effect is idempotent: doing it again is safe, and losing it is not."""
+    event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
+    lanes.append(routing.place(event))
+    assert lanes.claim("webhook", Slot())
+    end_leases(redis_client, "webhook")
+    clock.tick()
+    assert lanes.claim("webhook", Slot())
+
+
+def test_the_policy_resend_has_a_bound(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """Three times the reply was lost: after that it is shown as unknown, not delivered a fourth time."""
+    route = Route(
+        id=INTEGRATION,
+        organization_id=ORGANIZATION,
+        name="Shop",
+        account="0000000000042",
+        is_primary=True,
+        is_enabled=True,
+        resends_unknown=True,
+    )
+    Directory(redis_client, source=None).remember([route])
+    event_id = accept(lanes)
+    states = []
+    for _ in range(1 + MOST_RESENDS):
+        postponed: Any = redis_client.zrange("wpp:later:send", 0, -1)
+        for lane in postponed:
+            redis_client.zadd("wpp:later:send", {lane: 1})
+        lanes.sweep("send")
+        assert lanes.claim("send", Slot())
+        end_leases(redis_client, "send")
+        clock.tick()
+        record = find(redis_client, event_id)
+        assert record
+        states.append(record.state)
+    assert states == ["queued", "queued", "unknown"]
+
+
+def test_a_claim_that_cannot_be_read_costs_only_itself(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """Its worker was of a newer version, and may have sent it: unknown, in view as a dead letter. Others go on."""
+    event_id = accept(lanes)
+    webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
+    lanes.append(routing.place(webhook))
+    assert lanes.claim("send", Slot())
+    assert lanes.claim("webhook", Slot())
+    redis_client.hset(f"wpp:event:{event_id}", "body", '{"v": 2}')
+    end_leases(redis_client, "send")
+    end_leases(redis_client, "webhook")
+    clock.tick()
+    record = find(redis_client, event_id)
+    assert record
+    assert record.state == "unknown"
+    told: Any = redis_client.xrange("wpp:outbox")
+    [*_, (_, fields)] = told
+    letter = DeadLetterOutcome.model_validate_json(fields[b"r"])
+    assert (letter.id, letter.reason, letter.event) == (event_id, "unreadable", {"v": 2})
+    assert lanes.claim("webhook", Slot())
+
+
+def test_a_route_that_cannot_be_read_costs_only_its_own_claims(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """They are taken over again a moment later, until it can be read."""
+    accept(lanes)
+    redis_client.set(f"wpp:integration:{INTEGRATION}", "{}")
+    webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
+    lanes.append(routing.place(webhook))
+    assert lanes.claim("send", Slot())
+    assert lanes.claim("webhook", Slot())
+    end_leases(redis_client, "send")
+    end_leases(redis_client, "webhook")
+    clock.tick()
+    assert lanes.claim("webhook", Slot())
+
+
+def test_a_redis_that_cannot_write_is_asked_again(
+    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """A replica after a failover costs a tick, not the clock."""
+    accept(lanes)
+    redis_client.replicaof("127.0.0.1", "1")
+    assert clock.tick() == 1.0
+    redis_client.replicaof("NO", "ONE")
+    clock.tick()
+    assert wake_ups(redis_client, "send") == 1
+
+
+def test_an_error_of_ours_is_raised(clock: Clock, redis_client: redis.Redis) -> None:
+    """It is for a supervisor: nobody would notice a clock that stands still."""
+    redis_client.set("wpp:later:webhook", "no zset")
+    with pytest.raises(redis.ResponseError):
+        clock.tick()
+
+
+def test_a_clock_that_cannot_go_on_says_so_and_ends(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """Its supervisor starts it anew; a process that lives on without sweeping would be found by nobody."""
+    redis_client.set("wpp:leases:send", "no zset")
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.clock.__main__"],
+        env=os.environ | SETTINGS | {"REDIS_URL": redis_server.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == EXIT_CODE
+    assert "process.failed" in done.stdout
+
+
+def test_a_tick_says_when_the_next_is_due(clock: Clock, lanes: Lanes) -> None:
+    """A lane that is due soon is woken then, not at the next full second; idle ticks are a second apart."""
+    assert clock.tick() == 1.0
+    accept(lanes)
+    claim = lanes.claim("send", Slot())
+    assert claim
+    lanes.conclude(claim, Postponed(0.4, "limited"))
+    assert 0.05 <= clock.tick() <= 0.4

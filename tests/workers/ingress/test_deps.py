@@ -1,0 +1,71 @@
+"""Who may call: a service with its organization's key, or a person with a Supabase session."""
+
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from sandbox.supabase.project import Supabase
+from shared import signed_keys
+from tests.conftest import MakeClient
+from tests.workers.ingress.ingress_process import KEY_SECRET, Door
+from tests.workers.ingress.tenants import Tenant
+
+
+def ask(door: Door, authorization: str) -> httpx.Response:
+    return door.http.get("/v1/integrations", headers={"Authorization": authorization})
+
+
+@pytest.fixture
+def session(make_client: MakeClient) -> str:
+    """Return the session of a person who has just signed up."""
+    signed_up = (
+        make_client()
+        .auth.sign_up({"email": "anna@example.com", "password": "correct horse"})
+        .session
+    )
+    assert signed_up
+    return signed_up.access_token
+
+
+def user_of(token: str, door: Door, world: Supabase) -> str:
+    answer = door.http.get(
+        f"{world.url.rstrip('/')}/auth/v1/user",
+        headers={"Authorization": f"Bearer {token}", "apikey": world.anon_key},
+    )
+    return str(answer.json()["id"])
+
+
+def test_a_member_acts_for_the_organization_of_their_profile(
+    front: Door, tenant: Tenant, session: str, supabase_world: Supabase
+) -> None:
+    """Told by Supabase, whatever the caller says."""
+    place = tenant.number("42")
+    with psycopg.connect(supabase_world.database_url) as connection:
+        connection.execute(
+            "insert into profiles (id, organization_id) values (%s, %s)",
+            (user_of(session, front, supabase_world), tenant.id),
+        )
+    answer = ask(front, f"bearer  {session}")
+    assert [place.endswith(each["integration_id"]) for each in answer.json()] == [True]
+
+
+def test_a_person_of_no_organization_is_a_stranger(front: Door, session: str) -> None:
+    """A sign-up alone opens nothing; nor does a session whose signature is not Supabase's."""
+    for bearer in (session, session[:-6] + "AAAAAA"):
+        assert ask(front, f"Bearer {bearer}").status_code == 401
+
+
+def test_keys_of_supabase_are_nobody_s_session(front: Door, supabase_world: Supabase) -> None:
+    """The anonymous key is known to everybody; the service role's stands for no organization."""
+    for key in (supabase_world.anon_key, supabase_world.service_role_key):
+        assert ask(front, f"Bearer {key}").status_code == 401
+
+
+def test_a_service_key_needs_nobody_s_word(door: Door) -> None:
+    """It is known without Supabase, which is away here: 503 is what comes after the caller was let in."""
+    good = signed_keys.service_key(uuid4(), [KEY_SECRET.encode()])
+    assert ask(door, f"Bearer {good}").status_code == 503
+    for bad in (good[:-1], good + "A", good.replace("wpp_", "wpq_"), good.upper()):
+        assert ask(door, f"Bearer {bad}").status_code == 401

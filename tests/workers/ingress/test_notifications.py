@@ -1,0 +1,180 @@
+"""Changes on their way from Redis to whoever waits for them."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import redis
+from pydantic import SecretStr
+
+from sandbox.ports import free_port
+from sandbox.redis import RedisServer
+from sandbox.supabase.project import Supabase
+from shared import signed_keys
+from shared.outbox import Outbox
+from workers.ingress import connection
+from workers.ingress.notifications import Changes
+
+SECRET = "k" * 32
+
+
+def run(redis_server: RedisServer, story: Callable[[Changes], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        client = connection.connect(SecretStr(redis_server.url))
+        changes = Changes(client)
+        try:
+            await story(changes)
+        finally:
+            await changes.aclose()
+            await client.aclose()
+
+    asyncio.run(whole())
+
+
+def record(redis_client: redis.Redis, organization_id: UUID, what: str = "session") -> None:
+    """Announce a change as the recorder does."""
+    change = {"organization_id": str(organization_id), "integration_id": str(uuid4()), "what": what}
+    Outbox(redis_client, "test").announce([change])
+
+
+async def listened(redis_client: redis.Redis, channels: int) -> None:
+    """Wait until so many channels are subscribed to."""
+    for _ in range(200):
+        if len(redis_client.pubsub_channels()) == channels:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"there are not {channels} channels: {redis_client.pubsub_channels()}")
+
+
+def test_who_watches_an_organization_is_told_of_its_numbers_only(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """Neither of another organization's, nor of messages, which come by the thousand."""
+    mine, other = uuid4(), uuid4()
+
+    async def story(changes: Changes) -> None:
+        async with changes.of(mine) as one, changes.of(mine) as two, changes.of(other) as third:
+            await listened(redis_client, 2)
+            record(redis_client, mine, "message")
+            record(redis_client, mine)
+            assert await one.wait(5)
+            assert await two.wait(5)
+            assert not await third.wait(0.1)
+            assert not await one.wait(0.1)
+            await changes.announce(other, uuid4())
+            assert await third.wait(5)
+
+    run(redis_server, story)
+
+
+def test_nobody_is_listened_to_when_nobody_watches(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """A watch that ends takes its subscription along; the next one brings it back."""
+    organization_id = uuid4()
+
+    async def story(changes: Changes) -> None:
+        for _ in range(3):
+            async with changes.of(organization_id) as watch:
+                await listened(redis_client, 1)
+                record(redis_client, organization_id)
+                assert await watch.wait(5)
+            await listened(redis_client, 0)
+
+    run(redis_server, story)
+
+
+def test_a_lost_connection_is_made_anew_and_everybody_looks(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """What was said meanwhile was not heard, so each watcher is told; from then on it hears again."""
+    organization_id = uuid4()
+
+    async def story(changes: Changes) -> None:
+        async with changes.of(organization_id) as watch:
+            await listened(redis_client, 1)
+            redis_client.client_kill_filter(_type="pubsub")
+            await watch.wait(5)
+            await listened(redis_client, 1)
+            await watch.wait(0.1)
+            record(redis_client, organization_id)
+            assert await watch.wait(5)
+
+    run(redis_server, story)
+
+
+def test_a_stop_lets_everybody_go(redis_server: RedisServer) -> None:
+    """At once, whatever they were waiting for."""
+
+    async def story(changes: Changes) -> None:
+        async with changes.of(uuid4()) as watch:
+            waiting = asyncio.create_task(watch.wait(30))
+            await asyncio.sleep(0.05)
+            changes.stop()
+            assert await asyncio.wait_for(waiting, 1)
+            assert watch.closing
+
+    run(redis_server, story)
+
+
+def test_a_process_ends_although_a_page_is_open(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    supabase_world: Supabase,
+    database_url: str,
+    tmp_path: Path,
+) -> None:
+    """An open stream does not keep the ingress from stopping."""
+    del redis_client, database_url
+    port, organization_id = free_port(), uuid4()
+    environment = {
+        "REDIS_URL": redis_server.url,
+        "SUPABASE_URL": supabase_world.url,
+        "SUPABASE_ANON_KEY": supabase_world.anon_key,
+        "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
+        "WPP_KEY_SECRETS": SECRET,
+        "WPP_PUBLIC_URL": f"http://127.0.0.1:{port}",
+    }
+    command = [sys.executable, "-m", "workers.ingress", "--port", str(port)]
+    bearer = {
+        "Authorization": f"Bearer {signed_keys.service_key(organization_id, [SECRET.encode()])}"
+    }
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            with httpx.Client(
+                base_url=environment["WPP_PUBLIC_URL"], headers=bearer, trust_env=False
+            ) as client:
+                until_ready(client)
+                with client.stream("GET", "/v1/integrations/events") as stream:
+                    lines = stream.iter_lines()
+                    told = next(line for line in lines if line.startswith("data: "))
+                    assert json.loads(told.removeprefix("data: ")) == []
+                    process.terminate()
+                    assert [line for line in lines if line.startswith("data: ")] == []
+            assert process.wait(5) == 0
+        finally:
+            process.kill()
+
+
+def until_ready(client: httpx.Client) -> None:
+    for _ in range(400):
+        try:
+            if client.get("/ready").is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    pytest.fail("the ingress did not start")

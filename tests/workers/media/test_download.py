@@ -1,0 +1,294 @@
+"""Links that somebody else wrote lead to public addresses and nowhere else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from shared.settings import MediaSettings
+from tests.workers.media.servers import FileServer, answer
+from workers.media import download
+from workers.media.download import Fetcher, Resolve, is_public
+from workers.media.errors import GoneError, UnreachableError
+
+FILE = b"\xff\xd8\xff" + bytes(200_000)
+
+
+PLATFORM = "https://wpp.example"
+
+
+@contextmanager
+def fetching(
+    resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any
+) -> Iterator[Fetcher]:
+    """Open a fetcher: of any host, and from `ports` beside those of the web, where the test says no other."""
+    fetcher = Fetcher(MediaSettings(**{"wpp_media_hosts": "*"} | settings), PLATFORM, resolve)
+    fetcher._ports |= set(ports)  # noqa: SLF001 - nobody but root may serve the web's
+    try:
+        yield fetcher
+    finally:
+        fetcher.close()
+
+
+def fetched(
+    url: str, resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any
+) -> bytes:
+    with fetching(resolve, ports, **settings) as fetcher, fetcher.open(url) as pieces:
+        return b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",  # noqa: S104 - refused
+        ),
+        *(
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+        ),
+        *(
+            "fe80::1%eth0",
+            "fc00::1",
+            "fd12::1",
+            "fec0::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "::ffff:8.8.8.8",
+            "::127.0.0.1",
+        ),
+        *(
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2001:0:1::1",
+            "2001:db8::1",
+            "nonsense",
+            "",
+        ),
+    ],
+)
+def test_an_address_that_is_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001::1"]
+)
+def test_a_public_address(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "0x7f.1",
+        "2130706433",
+        "127.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0",
+        "127.0.0.1.",
+    ],
+)
+def test_our_own_network_is_closed_however_it_is_written(host: str) -> None:
+    with FileServer(file=answer(200, FILE)) as server:
+        with pytest.raises((GoneError, UnreachableError)):
+            fetched(f"http://{host}:{server.port}/file", ports=(server.port,))
+        assert server.asked == []
+
+
+def test_a_host_of_our_own_network_may_be_allowed_by_name() -> None:
+    """With its port or without: nothing else beside it."""
+    with FileServer(file=answer(200, FILE)) as server, FileServer(file=answer(200)) as other:
+        for allowed in (server.host, "127.0.0.1"):
+            assert fetched(f"{server.url}/file", wpp_media_private_hosts=allowed) == FILE
+        with pytest.raises(GoneError):
+            fetched(f"{other.url}/file", ports=(other.port,), wpp_media_private_hosts=server.host)
+        assert other.asked == []
+
+
+def test_a_redirect_leads_no_further_than_a_link() -> None:
+    """Each hop is looked at: from a host that is allowed, to one that is not."""
+    with FileServer(secret=answer(200, b"secret")) as inside:
+        there = answer(302, Location=f"{inside.url}/secret")
+        with FileServer(there=there) as server:
+            with pytest.raises(GoneError, match="not public"):
+                fetched(
+                    f"{server.url}/there", ports=(inside.port,), wpp_media_private_hosts=server.host
+                )
+            assert inside.asked == []
+
+
+def test_a_redirect_to_a_file_is_followed() -> None:
+    with FileServer(there=answer(307, Location="/file"), file=answer(200, FILE)) as server:
+        assert fetched(f"{server.url}/there", wpp_media_private_hosts=server.host) == FILE
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["file:///etc/passwd", "ftp://example.com/x", "gopher://x", "http://a:b@example.com"],
+)
+def test_a_redirect_to_anything_but_the_web_is_refused(location: str) -> None:
+    with (
+        FileServer(there=answer(302, Location=location)) as server,
+        pytest.raises(GoneError, match="plain"),
+    ):
+        fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
+
+
+def test_redirects_end() -> None:
+    with FileServer(there=answer(302, Location="/there")) as server:
+        with pytest.raises(GoneError, match="too often"):
+            fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
+        assert len(server.asked) == download.MOST_HOPS
+
+
+def test_a_name_that_changes_its_address_is_caught() -> None:
+    """DNS rebinding: what is checked is what is connected to, and every address of a name has to be public."""
+    asked: list[str] = []
+
+    def rebinding(host: str, _port: int) -> list[str]:
+        asked.append(host)
+        return ["8.8.8.8", "127.0.0.1"] if len(asked) == 1 else ["127.0.0.1"]
+
+    with FileServer(file=answer(200, FILE)) as server:
+        for _ in range(2):
+            with pytest.raises(GoneError, match="not public"):
+                fetched(f"http://rebinding.example:{server.port}/file", rebinding, (server.port,))
+        assert server.asked == []
+    assert len(asked) == 2, "a name is looked up once for each connection"
+
+
+def test_only_listed_hosts_are_asked_where_there_is_a_list() -> None:
+    """A host is named whole, or with a dot in front for all below it."""
+
+    def local(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    with FileServer(file=answer(200, FILE)) as server:
+        hosts = {
+            "wpp_media_hosts": "cdn.example,.media.example",
+            "wpp_media_private_hosts": ".example",
+        }
+        for host in ("cdn.example", "a.media.example", "CDN.example"):
+            assert (
+                fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts) == FILE
+            )
+        del hosts["wpp_media_private_hosts"]
+        for host in ("evil.example", "xcdn.example", "xmedia.example", "cdn.example.evil.example"):
+            with pytest.raises(GoneError, match="WPP_MEDIA_HOSTS"):
+                fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts)
+
+
+def test_without_a_list_only_the_platform_is_asked() -> None:
+    """Any other host, public or not, is a place that somebody who can post has chosen."""
+
+    def nowhere(_host: str, _port: int) -> list[str]:
+        return []
+
+    with pytest.raises(UnreachableError):
+        fetched(f"{PLATFORM}/file", nowhere, wpp_media_hosts="")
+    for other in ("https://evil.example/file", "https://x.wpp.example/file", "http://8.8.8.8/file"):
+        with pytest.raises(GoneError, match="WPP_MEDIA_HOSTS"):
+            fetched(other, nowhere, wpp_media_hosts="")
+
+
+@pytest.mark.parametrize("port", [22, 25, 6379, 8080])
+def test_no_port_but_the_web_s_is_asked(port: int) -> None:
+    """Whoever may choose the link must not speak to a mail server through us."""
+    with pytest.raises(GoneError, match=f"port {port}"):
+        fetched(f"http://public.example:{port}/file")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "http://",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "http://u:p@8.8.8.8/",
+        "http://[::1",
+    ],
+)
+def test_what_is_no_link_is_refused(url: str) -> None:
+    with pytest.raises(GoneError):
+        fetched(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        *((status, GoneError) for status in (204, 401, 403, 404, 410)),
+        *((status, UnreachableError) for status in (408, 429, 500, 503)),
+    ],
+)
+def test_what_is_answered_says_whether_it_is_worth_asking_again(
+    status: int, error: type[Exception]
+) -> None:
+    with FileServer(file=answer(status)) as server, pytest.raises(error):
+        fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
+
+
+def test_nobody_there_is_worth_asking_again() -> None:
+    with FileServer() as server:
+        gone = server.host
+    with pytest.raises(UnreachableError):
+        fetched(f"http://{gone}/file", wpp_media_private_hosts=gone)
+
+
+def test_an_answer_cut_short_is_worth_asking_again() -> None:
+    with (
+        FileServer(file=answer(200, FILE, Content_Length="900000")) as server,
+        pytest.raises(UnreachableError),
+    ):
+        fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
+
+
+def test_a_compressed_answer_is_refused() -> None:
+    """Ten bytes may unfold to ten megabytes: nothing is unfolded that nobody asked for."""
+    packed = answer(200, b"\x1f\x8b", Content_Encoding="gzip")
+    with FileServer(file=packed) as server:
+        with pytest.raises(GoneError, match="compressed"):
+            fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
+        assert server.asked[0][1]["Accept-Encoding"] == "identity"
+
+
+def test_no_credentials_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment offers is for others."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with FileServer(
+        file=answer(200, FILE, Set_Cookie="a=b"), there=answer(302, Location="/file")
+    ) as server:
+        fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
+        assert all(not {"Cookie", "Authorization"} & headers.keys() for _, headers in server.asked)
+
+
+def test_an_answer_that_trickles_in_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "WHOLE_S", 0.3)
+    with FileServer(file=answer(200, FILE, Content_Length="900000")) as server:
+        server.paths["file"] = lambda request: (
+            answer(200, b"", Content_Length="9")(request),
+            request.rfile.read(1),
+        )[0]
+        with pytest.raises(UnreachableError):
+            fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)

@@ -1,0 +1,347 @@
+"""The drain loop: what becomes of what a handler says, or does not."""
+
+import json
+from collections.abc import Callable
+from threading import Event as Flag
+from threading import Timer
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sandbox.redis import RedisServer
+from shared import routing
+from shared.broker import watchdog
+from shared.errors import DatabaseUnavailableError
+from shared.events import (
+    KINDS,
+    Event,
+    Kind,
+    MediaEvent,
+    Message,
+    ProvisionEvent,
+    SendEvent,
+    WebhookEvent,
+    utc_now,
+)
+from shared.lanes.client import Append, Claim, Lanes, Postponed, Settled, Slot, Verdict
+from shared.lanes.records import find
+from shared.outcomes import DeadLetterOutcome, SessionOutcome
+from shared.redis import client as durable
+from shared.settings import EngineSettings
+from workers import media
+from workers import runner as draining
+from workers.broker import STOP_MS
+from workers.provision import handler as provision
+from workers.runner import back_off, drain, judge
+from workers.send import handler as send
+from workers.webhook import handler as webhook
+
+ORGANIZATION, INTEGRATION = uuid4(), uuid4()
+
+
+@pytest.fixture
+def lanes(redis_client: redis.Redis) -> Lanes:
+    return Lanes(redis_client, EngineSettings())
+
+
+def accept(lanes: Lanes, text: str, to: str = "+79990001122") -> UUID:
+    return lanes.append(routing.send(ORGANIZATION, INTEGRATION, Message(to=to, text=text))).id
+
+
+def give_up(_claim: Claim, reason: str, detail: str) -> Verdict:
+    return Settled("failed", fields={"reason": f"{reason}: {detail}"})
+
+
+def done(_claim: Claim) -> Verdict:
+    return Settled("sent")
+
+
+def test_a_drain_goes_on_until_nothing_is_ready(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """One wake-up is enough for any number of lanes and events."""
+    ids = [accept(lanes, str(i), f"+7999000{i % 3:04d}") for i in range(30)]
+    assert drain(lanes, "send", done, give_up, Flag()) is False
+    assert {record.state for each in ids if (record := find(redis_client, each))} == {"sent"}
+
+
+def test_a_drain_ends_after_the_event_in_hand_when_told_to_stop(lanes: Lanes) -> None:
+    """A process that shuts down holds no claim; the rest is left to others."""
+    for i in range(5):
+        accept(lanes, str(i), f"+7999000{i:04d}")
+    stopping = Flag()
+
+    def stop_here(_claim: Claim) -> Verdict:
+        stopping.set()
+        return Settled("sent")
+
+    assert drain(lanes, "send", stop_here, give_up, stopping) is True
+    assert drain(lanes, "send", done, give_up, Flag()) is False
+    assert lanes.client.zcard("wpp:leases:send") == 0
+
+
+def test_a_drain_ends_when_its_time_is_over(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full queue does not keep one thread from its broker for ever; it says that more is waiting."""
+    accept(lanes, "one")
+    accept(lanes, "two")
+    monkeypatch.setattr(draining, "DRAIN_S", 0.0)
+    assert drain(lanes, "send", done, give_up, Flag()) is True
+
+
+def test_a_drain_stays_for_what_comes_next(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """An event that comes while it stays is handled by the same drain, which ends when none has come for a while."""
+    first = accept(lanes, "one")
+    ids = [first]
+    later = Timer(0.1, lambda: ids.append(accept(lanes, "two")))
+    later.start()
+    assert drain(lanes, "send", done, give_up, Flag(), 0.5) is False
+    later.join()
+    assert [record.state for each in ids if (record := find(redis_client, each))] == [
+        "sent",
+        "sent",
+    ]
+
+
+def test_a_drain_that_is_called_while_the_process_stops_leaves_it_to_others(lanes: Lanes) -> None:
+    """It says that more is waiting, and holds nothing."""
+    stopping = Flag()
+
+    def stop_then_accept() -> None:
+        stopping.set()
+        accept(lanes, "Hello")
+
+    later = Timer(0.1, stop_then_accept)
+    later.start()
+    assert drain(lanes, "send", done, give_up, stopping, 5) is True
+    later.join()
+    assert lanes.sweep("send").ready == 1
+    assert lanes.client.zcard("wpp:leases:send") == 0
+
+
+def test_a_redis_that_goes_away_ends_a_stay(redis_server: RedisServer) -> None:
+    """A drain with nothing in hand ends quietly; the clock wakes the next one."""
+    client = redis.Redis.from_url(redis_server.url, retry=Retry(NoBackoff(), 0))
+    later = Timer(0.1, redis_server.restart)
+    later.start()
+    assert drain(Lanes(client, EngineSettings()), "send", done, give_up, Flag(), 5) is False
+    later.join()
+
+
+def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """What needs Supabase waits for it, for as long as the event may wait."""
+    event_id = accept(lanes, "Hello")
+
+    def away(_claim: Claim) -> Verdict:
+        msg = "no answer"
+        raise DatabaseUnavailableError(msg)
+
+    drain(lanes, "send", away, give_up, Flag())
+    record = find(redis_client, event_id)
+    assert record
+    assert (record.state, record.reason) == ("queued", "database_unavailable: no answer")
+
+
+UNABLE = [
+    redis.ConnectionError("away"),
+    redis.TimeoutError("away"),
+    redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+    redis.ReadOnlyError("You can't write against a read only replica."),
+    redis.ResponseError(
+        "MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk."
+    ),
+]
+
+
+@pytest.mark.parametrize("error", UNABLE)
+def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: Exception) -> None:
+    """A message that was held back for an hour by a limit does not fail because Redis restarts just then."""
+    accept(lanes, "Hello")
+
+    def away(_claim: Claim) -> Verdict:
+        raise error
+
+    claim = lanes.claim("send", Slot())
+    assert claim
+    assert isinstance(judge(Claim(**{**vars(claim), "attempts": 1000}), away, give_up), Postponed)
+
+
+def test_a_verdict_is_offered_to_a_redis_that_cannot_write_until_it_can(
+    lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """After a failover the old primary is a replica for a while: what was sent meanwhile is not forgotten."""
+    event_id = accept(lanes, "Hello")
+    later = Timer(0.5, redis_client.replicaof, ["NO", "ONE"])
+
+    def send(_claim: Claim) -> Verdict:
+        redis_client.replicaof("127.0.0.1", "1")
+        later.start()
+        return Settled("sent")
+
+    drain(lanes, "send", send, give_up, Flag())
+    later.join()
+    record = find(redis_client, event_id)
+    assert record
+    assert record.state == "sent"
+
+
+def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
+    """A handler that raises what nobody expected costs its own event a few attempts, and nobody else anything."""
+    accept(lanes, "Hello")
+
+    def broken(_claim: Claim) -> Verdict:
+        msg = "surprise"
+        raise RuntimeError(msg)
+
+    claim = lanes.claim("send", Slot())
+    assert claim
+    assert isinstance(judge(claim, broken, give_up), Postponed)
+    last = Claim(**{**vars(claim), "surprises": draining.MAX_SURPRISES - 1})
+    verdict = judge(last, broken, give_up)
+    assert isinstance(verdict, Settled)
+    assert verdict.fields["reason"] == "internal_error: RuntimeError: surprise"
+
+
+def test_only_surprises_count_as_such(lanes: Lanes, redis_client: redis.Redis) -> None:
+    """What a limit held back for hours has as many tries as anything else when something goes wrong at last."""
+    accept(lanes, "Hello")
+
+    def broken(_claim: Claim) -> Verdict:
+        msg = "surprise"
+        raise RuntimeError(msg)
+
+    def once_more(handler: Callable[[Claim], Verdict]) -> Claim:
+        postponed: Any = redis_client.zrange("wpp:later:send", 0, -1)
+        for lane in postponed:
+            redis_client.zadd("wpp:later:send", {lane: 1})
+        lanes.sweep("send")
+        claim = lanes.claim("send", Slot())
+        assert claim
+        lanes.conclude(claim, judge(claim, handler, give_up))
+        return claim
+
+    for _ in range(3 * draining.MAX_SURPRISES):
+        assert once_more(lambda _claim: Postponed(60, "limited")).surprises == 0
+    assert [once_more(broken).surprises for _ in range(3)] == [0, 1, 2]
+    assert once_more(lambda _claim: Postponed(60, "limited")).surprises == 3
+    assert once_more(broken).surprises == 3
+
+
+GIVE_UP: dict[Kind, draining.GiveUp] = {
+    "send": send.give_up,
+    "provision": provision.give_up,
+    "webhook": webhook.give_up,
+    "media": media.give_up,
+}
+READ: dict[Kind, type[Event]] = {
+    "send": SendEvent,
+    "provision": ProvisionEvent,
+    "webhook": WebhookEvent,
+    "media": MediaEvent,
+}
+BODIES = [
+    '{"v": 2, "id": "00000000-0000-4000-8000-000000000001", "organization_id": "00000000-0000-4000-8000-000000000002"}',
+    '{"half of a pair": "\\ud800"}',
+    "[]",
+    "no JSON",
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
+    lanes: Lanes, redis_client: redis.Redis, kind: Kind, body: str
+) -> None:
+    """After as many tries as any surprise has: a newer worker might be able to. The next in its lane goes on."""
+    event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
+    for each in (event, event.model_copy(update={"id": uuid4()})):
+        lanes.append(Append(event=each, kind=kind, lane="x", tenant="one"))
+    redis_client.hset(
+        f"wpp:event:{event.id}", mapping={"body": body, "surprises": draining.MAX_SURPRISES - 1}
+    )
+
+    def read(claim: Claim) -> Verdict:
+        READ[kind].model_validate_json(claim.body)
+        return Settled("done")
+
+    drain(
+        lanes,
+        kind,
+        lambda claim: read(claim) if claim.id == event.id else Settled("done"),
+        GIVE_UP[kind],
+        Flag(),
+    )
+    told: Any = redis_client.xrange("wpp:outbox")
+    [[_, fields]] = told
+    letter = DeadLetterOutcome.model_validate_json(fields[b"r"])
+    assert (letter.id, letter.kind, letter.lane, letter.reason) == (
+        event.id,
+        kind,
+        "x",
+        "internal_error",
+    )
+    assert letter.event in (json.loads(body) if body.startswith("{") else None, {"raw": body})
+    assert letter.organization_id == (
+        UUID(int=0x40008000000000000002) if "organization_id" in body else None
+    )
+    record = find(redis_client, event.id)
+    assert record
+    assert record.state == "failed"
+    assert not redis_client.exists("wpp:lane:x")
+
+
+def test_what_cannot_be_read_ends_when_it_is_too_old(lanes: Lanes) -> None:
+    """As everything that could not be done in time; not one attempt later."""
+    accept(lanes, "Hello")
+    claim = lanes.claim("send", Slot())
+    assert claim
+    late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "body": b"no JSON"})
+    verdict = judge(late, done, send.give_up)
+    assert isinstance(verdict, Settled)
+    [letter] = verdict.outcomes
+    assert isinstance(letter, DeadLetterOutcome)
+    assert (letter.reason, letter.event) == ("expired", {"raw": "no JSON"})
+
+
+def test_a_verdict_that_cannot_be_written_down_ends_as_a_dead_letter(
+    lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """Trying again would change nothing; nobody knows whether a message has gone out."""
+    event_id = accept(lanes, "Hello")
+    odd = SessionOutcome(
+        at=utc_now(), account="a", status="connected", reason="half of a pair: \ud800"
+    )
+    assert drain(lanes, "send", lambda _claim: Settled("sent", [odd]), give_up, Flag()) is False
+    record = find(redis_client, event_id)
+    assert record
+    assert record.state == "unknown"
+    told: Any = redis_client.xrange("wpp:outbox")
+    assert [json.loads(fields[b"r"])["type"] for _, fields in told] == ["message", "dead_letter"]
+
+
+def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None:
+    """What could not be done in time is not done late; the reason is the one that it waited for."""
+    accept(lanes, "Hello")
+    claim = lanes.claim("send", Slot())
+    assert claim
+    late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "reason": "limited"})
+    verdict = judge(late, done, give_up)
+    assert isinstance(verdict, Settled)
+    assert verdict.fields["reason"] == "expired: could not be done in time; last reason: limited"
+
+
+def test_times_nest() -> None:
+    """A verdict is offered for as long as it may be before the watchdog ends the process, or Dramatiq the drain."""
+    longest_call_s = (durable.SOCKET_TIMEOUT_S + 0.5) * (durable.RETRIES + 1)
+    offered_s = draining.KEEP_TRYING_S + longest_call_s
+    assert offered_s < watchdog.LIMIT_S
+    assert draining.DRAIN_S + EngineSettings().wpp_lease_s + offered_s < STOP_MS / 1000
+
+
+@pytest.mark.parametrize("attempts", [1, 5, 1000])
+def test_back_off_grows_and_stays_bounded(attempts: int) -> None:
+    """Pauses are never zero and never longer than the cap, however often it was tried."""
+    pauses = [back_off(attempts) for _ in range(200)]
+    assert min(pauses) >= 0.2
+    assert max(pauses) <= 60

@@ -1,0 +1,261 @@
+"""A worker turns what the platform told into outcomes, and lets files follow by themselves."""
+
+import hashlib
+import json
+from datetime import timedelta
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+import redis
+import structlog
+from pydantic import HttpUrl
+
+from shared import payload_store, routing, webhooks
+from shared.events import Media, MediaEvent, Message, WebhookEvent, utc_now
+from shared.lanes.client import Claim, Settled, Slot
+from shared.lanes.records import find
+from shared.outcomes import DeadLetterOutcome, LogOutcome, MessageOutcome
+from tests.pipeline.inbound.conftest import town
+from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.workers.media.samples import base64_of, jpeg
+from workers.send import in_doubt
+from workers.webhook import handler as webhook
+
+__all__ = ["town"]
+
+FLAT: dict[str, Any] = {"from": f"+{PEER}", "type": "chat", "text": "Hello", "messageId": "M1"}
+PHOTO = {"mimetype": "image/jpeg", "filename": "file"}
+
+
+def claimed(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -> Claim:
+    arrival = webhooks.describe(payload, town.account)
+    town.here.lanes.append(
+        routing.webhook(town.account, payload, arrival.identity, arrival.peer, blobs_)
+    )
+    claim = town.here.lanes.claim("webhook", Slot())
+    assert claim
+    return claim
+
+
+def handled(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -> Settled:
+    verdict = webhook.handle(claimed(town, payload, blobs_), town.here)
+    assert isinstance(verdict, Settled)
+    return verdict
+
+
+def test_a_message_becomes_its_row_and_its_log(town: Town) -> None:
+    message, log = handled(town, FLAT).outcomes
+    assert isinstance(message, MessageOutcome)
+    assert isinstance(log, LogOutcome)
+    assert (message.text, message.account, log.became) == ("Hello", town.account, "message")
+
+
+@pytest.mark.parametrize("file", [{"base64": "AAAA"}, {"url": "https://media.example/x"}, {}])
+def test_a_file_follows_in_a_lane_of_its_own(town: Town, file: dict[str, str]) -> None:
+    """No conversation waits for it."""
+    verdict = handled(town, {**FLAT, "type": "image", "media": {**PHOTO, **file}})
+    (follow,) = verdict.follow
+    event, message = cast("MediaEvent", follow.event), cast("MessageOutcome", verdict.outcomes[0])
+    assert (follow.kind, follow.lane, follow.tenant) == (
+        "media",
+        f"media:{message.id}",
+        town.account,
+    )
+    assert (event.base64, event.url, event.blob) == (file.get("base64"), file.get("url"), None)
+    assert event.message == message
+
+
+def test_a_file_is_fetched_at_once(town: Town, redis_client: redis.Redis) -> None:
+    """Whoever settles a message wakes those who fetch files: nobody waits for the clock."""
+    town.post({**FLAT, "type": "image", "media": {**PHOTO, "base64": "AAAA"}})
+    town.drain("webhook", webhook)
+    assert redis_client.llen("wpp:dramatiq:media") == 1
+
+
+def lifted(town: Town, payload: dict[str, Any], text: str) -> tuple[Settled, str]:
+    """Handle an event of which `text` waits beside it; return the verdict and where the text is."""
+    (digest,) = (found := payload_store.lift(f'{{"a":"{text}"}}'.encode())[1])
+    stand_in = text[: payload_store.HEAD] + digest
+    filled: Any = {k: {**v, "base64": stand_in} if k == "media" else v for k, v in payload.items()}
+    if "media" not in payload:
+        filled["text"] = stand_in
+    claim = claimed(town, filled, (digest,))
+    key = payload_store.key(claim.id, digest)
+    town.redis.set(key, found[digest], ex=100_000)
+    verdict = webhook.handle(claim, town.here)
+    assert isinstance(verdict, Settled)
+    return verdict, key
+
+
+def test_a_large_file_stays_where_it_waits(town: Town) -> None:
+    """Its key goes on with the file's own event, and it lasts until that is done."""
+    verdict, key = lifted(
+        town, {**FLAT, "type": "image", "media": PHOTO}, base64_of(jpeg() + bytes(50_000))
+    )
+    event = cast("MediaEvent", verdict.follow[0].event)
+    assert (event.blob, event.base64) == (key, None)
+    assert town.redis.ttl(key) > payload_store.LEFT_S
+
+
+def test_a_long_text_is_read_and_let_go(town: Town) -> None:
+    text = "long " * 10_000
+    verdict, key = lifted(town, FLAT, text)
+    assert cast("MessageOutcome", verdict.outcomes[0]).text == text.strip()
+    assert town.redis.ttl(key) <= payload_store.LEFT_S
+
+
+def test_a_file_of_a_chat_that_nobody_keeps_is_let_go(town: Town) -> None:
+    group = {**FLAT, "from": "120363012345678901@g.us", "type": "image", "media": PHOTO}
+    verdict, key = lifted(town, group, base64_of(jpeg() + bytes(50_000)))
+    assert verdict.follow == []
+    assert town.redis.ttl(key) <= payload_store.LEFT_S
+
+
+def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
+    town: Town, redis_client: redis.Redis
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        for number in range(3):
+            town.post({"type": "poll.created", "account": town.account, "id": f"evt_{number}"})
+        town.settle()
+    assert redis_client.hgetall(routing.ODD_EVENTS) == {b"poll.created": b"3"}
+    assert [row["became"] for row in town.logged()] == ["unknown"] * 3
+    assert "webhook.unknown_type" in {line["event"] for line in logs}
+
+
+def test_whoever_names_types_does_not_fill_redis(
+    town: Town, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first hundred names are counted one by one, the rest together."""
+    monkeypatch.setattr(routing, "MOST_ODD", 2)
+    for number in (1, 2, 3, 4, 1):
+        town.post({"type": f"novelty.{number}", "created": number, "id": f"evt_{number}"})
+    town.settle()
+    counted = redis_client.hgetall(routing.ODD_EVENTS)
+    assert len(counted) == 3
+    assert counted[routing.OTHERS.encode()] == b"2"
+
+
+def test_an_event_that_waits_beside_the_queue_is_read_whole(town: Town) -> None:
+    whole = json.dumps({**FLAT, "texts": ["x" * 10_000] * 10})
+    digest = hashlib.sha256(whole.encode()).hexdigest()
+    arrival = webhooks.describe(FLAT, town.account)
+    append = routing.webhook(town.account, FLAT, arrival.identity, arrival.conversation, (), digest)
+    town.here.lanes.append(append)
+    key = payload_store.key(append.event.id, digest)
+    town.redis.set(key, whole, ex=100_000)
+    claim = town.here.lanes.claim("webhook", Slot())
+    assert claim
+    verdict = webhook.handle(claim, town.here)
+    assert isinstance(verdict, Settled)
+    assert cast("MessageOutcome", verdict.outcomes[0]).text == "Hello"
+    assert town.redis.ttl(key) <= payload_store.LEFT_S
+
+
+def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(town: Town) -> None:
+    """It was replayed too late: what stands in the queue is only the beginning of its text."""
+    digest = "0" * 64
+    verdict = handled(town, {**FLAT, "text": f"long long{digest}"}, (digest,))
+    letter, log = verdict.outcomes
+    assert isinstance(letter, DeadLetterOutcome)
+    assert (letter.reason, verdict.state) == ("text_gone", "failed")
+    assert cast("LogOutcome", log).became == webhook.DEAD
+
+
+def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
+    """The message whose effect nobody knew is sent; the log says what the echo was good for."""
+    town.here.directory.remember([])
+    event = routing.send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
+    town.here.lanes.append(event)
+    claim = town.here.lanes.claim("send", Slot())
+    assert claim
+    town.here.lanes.conclude(claim, in_doubt.unknown(claim, "the answer was lost", None))
+    verdict = handled(
+        town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
+    )
+    (log,) = verdict.outcomes
+    assert cast("LogOutcome", log).became == webhook.PROOF
+    record = find(town.redis, claim.id)
+    assert record
+    assert record.state == "sent"
+
+
+PICTURE = Media(type="image", url=HttpUrl("https://shop.example/a.jpg"))
+NO_PROOFS: list[tuple[Message, dict[str, Any], timedelta]] = [
+    (Message(to=PEER, text="Perhaps"), {"text": "Surely"}, timedelta()),
+    (
+        Message(to=PEER, text="Perhaps"),
+        {"text": "Perhaps", "type": "image", "media": PHOTO},
+        timedelta(),
+    ),
+    (Message(to=PEER, media=PICTURE), {"text": "", "type": "image", "media": PHOTO}, timedelta()),
+    (Message(to=PEER, text="Perhaps"), {"text": "Perhaps"}, timedelta(hours=1)),
+    (Message(to=PEER, text="Perhaps"), {"text": "Perhaps"}, -timedelta(hours=1)),
+]
+
+
+@pytest.mark.parametrize(("message", "echo", "later"), NO_PROOFS)
+def test_an_echo_of_something_else_proves_nothing(
+    town: Town, message: Message, echo: dict[str, Any], later: timedelta
+) -> None:
+    """Other words, another kind, another time, or no words at all: it is a message of its own, and has its own row."""
+    town.here.directory.remember([])
+    town.here.lanes.append(routing.send(town.organization, town.integration, message))
+    claim = town.here.lanes.claim("send", Slot())
+    assert claim
+    town.here.lanes.conclude(claim, in_doubt.unknown(claim, "the answer was lost", None))
+    then_ms = int((utc_now() - later).timestamp() * 1000)
+    town.redis.hset(f"wpp:event:{claim.id}", mapping={"accepted": then_ms, "settled": then_ms})
+    outcomes = handled(
+        town, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo
+    ).outcomes
+    assert any(isinstance(outcome, MessageOutcome) for outcome in outcomes)
+    record = find(town.redis, claim.id)
+    assert record
+    assert record.state == "unknown"
+
+
+def test_an_unknown_message_that_cannot_be_read_is_passed_over(town: Town) -> None:
+    """A newer version wrote it: the echo is as if it were not there."""
+    town.here.directory.remember([])
+    town.here.lanes.append(
+        routing.send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
+    )
+    claim = town.here.lanes.claim("send", Slot())
+    assert claim
+    town.here.lanes.conclude(claim, in_doubt.unknown(claim, "the answer was lost", None))
+    town.redis.hset(f"wpp:event:{claim.id}", "body", '{"v": 2}')
+    verdict = handled(
+        town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
+    )
+    assert isinstance(verdict.outcomes[0], MessageOutcome)
+    assert not in_doubt.settle(town.redis, town.here.lanes, claim.id, "sent")
+
+
+def test_what_cannot_be_done_in_time_is_a_dead_letter(town: Town) -> None:
+    verdict = webhook.give_up(claimed(town, FLAT), "expired", "could not be done in time")
+    assert isinstance(verdict, Settled)
+    letter, log = verdict.outcomes
+    assert isinstance(letter, DeadLetterOutcome)
+    assert (letter.account, letter.reason, letter.event["payload"]) == (
+        town.account,
+        "expired",
+        FLAT,
+    )
+    assert isinstance(log, LogOutcome)
+    assert (log.id, log.event_type, log.became, log.error) == (
+        letter.id,
+        "chat",
+        "dead",
+        "could not be done in time",
+    )
+
+
+def test_an_event_of_an_older_version_is_read(town: Town) -> None:
+    """A queue outlives a deployment: events without newer fields, and with fields that are gone."""
+    event = WebhookEvent(
+        id=uuid4(), account=town.account, peer=PEER, payload=FLAT, accepted_at=utc_now()
+    )
+    stored = event.model_dump(mode="json", exclude={"blobs"}) | {"gone": 1}
+    assert WebhookEvent.model_validate(stored) == event

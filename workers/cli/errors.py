@@ -1,0 +1,38 @@
+"""An operator reads sentences, not tracebacks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+import typer
+from pydantic import ValidationError
+
+from shared.database.diagnosis import advice
+from shared.errors import DatabaseError, PipelineError
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """End with one sentence instead of a traceback, where the sentence says it all."""
+    try:
+        yield
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ")
+            for fault in error.errors()
+        )
+        _end("; ".join(faults))
+    except DatabaseError as error:
+        to_do = advice(error)
+        _end(f"{error}: {to_do}" if to_do else str(error))
+    except (PipelineError, ValueError) as error:
+        _end(str(error))
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        _end(f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?")
+    except redis.RedisError as error:
+        _end(f"Redis refuses: {error}")
+
+
+def _end(sentence: str) -> None:
+    typer.secho(sentence, fg=typer.colors.RED, err=True)
+    raise typer.Exit(1) from None

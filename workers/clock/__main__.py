@@ -1,0 +1,140 @@
+"""The clock: wakes lanes that are due, takes over events whose worker is gone, repeats wake-ups that were lost.
+
+Any number may run; one is enough: `python -m workers.clock`.
+"""
+
+import signal
+from threading import Event as Flag
+
+import redis
+import structlog
+from pydantic import ValidationError
+
+from shared import logs
+from shared.database import Database
+from shared.errors import DatabaseError
+from shared.events import KINDS, Kind, SendEvent
+from shared.lanes.client import Claim, Lanes, Postponed, Verdict
+from shared.lanes.wakeups import wake
+from shared.redis import client as durable
+from shared.route_cache import Directory, Route
+from shared.settings import HouseSettings, RedisSettings, load
+from workers.clock import health_checks, retention
+from workers.context import services
+from workers.crew import Crew
+from workers.process import or_say_why
+from workers.send.in_doubt import unknown
+from workers.unreadable import ended_raw
+
+TICK_S = 1.0
+"""The longest pause between two sweeps; shorter when a lane falls due earlier."""
+
+FEWEST_S = 0.05
+
+DIRECTORY_S = 60.0
+"""How old Redis' copy of the integrations may be."""
+
+VANISHED = "its worker stopped while the platform was being asked"
+
+log = structlog.get_logger()
+
+
+class Clock:
+    def __init__(self, client: "redis.Redis", lanes: Lanes, directory: Directory) -> None:
+        self._client = client
+        self._lanes = lanes
+        self._directory = directory
+
+    def tick(self) -> float:
+        """Sweep every kind once; return seconds until the next sweep is worth it.
+
+        A Redis that cannot do it now is asked again at the next tick, any other error of Redis is raised.
+        """
+        pause = TICK_S
+        for kind in KINDS:
+            try:
+                pause = min(pause, self._sweep(kind))
+            except redis.RedisError as error:
+                if not durable.cannot_now(error):
+                    raise
+                log.warning("redis.away", kind=kind, error=str(error))
+                if isinstance(error, durable.AWAY):
+                    break  # the others would wait as long
+        return max(FEWEST_S, pause)
+
+    def run(self, stopping: Flag) -> None:
+        """Tick until told to stop."""
+        pause = 0.0
+        while not stopping.wait(pause):
+            pause = self.tick()
+
+    def _sweep(self, kind: Kind) -> float:
+        swept = self._lanes.sweep(kind)
+        for claim in swept.given_up:
+            self._take_over(claim)
+        if swept.ready or swept.given_up:
+            wanted = swept.ready + len(swept.given_up)
+            wake(self._client, kind, wanted, at_most=wanted)
+        return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
+
+    def _take_over(self, claim: Claim) -> None:
+        """Say what becomes of a claim that was given up; what is wrong with one costs no other."""
+        about = {"event_id": str(claim.id), "lane": claim.lane, "attempt": claim.attempts}
+        log.warning("claim.given_up", **about)
+        try:
+            self._lanes.conclude(claim, self._verdict(claim))
+        except redis.RedisError:
+            raise
+        except Exception:
+            log.exception("claim.not_taken_over", **about)  # the next clock to come by tries again
+
+    def _verdict(self, claim: Claim) -> Verdict:
+        """A send whose worker vanished may have gone out: nobody can know. Everything else may be done again."""
+        if claim.kind != "send":
+            return Postponed(0, "its worker stopped")
+        try:
+            event = SendEvent.model_validate_json(claim.body)
+        except ValidationError:  # its worker was of another version
+            return ended_raw(claim, "unreadable", VANISHED, "unknown")
+        return unknown(claim, VANISHED, self._directory.find(event.integration_id))
+
+
+def keep_directory(directory: Directory, database: Database, stopping: Flag) -> None:
+    """Copy Supabase's integrations into Redis every minute, for whoever has only Redis."""
+    while True:
+        try:
+            resend = database.organizations_that_resend()
+            directory.remember(
+                Route.of(each, resends_unknown=each.organization_id in resend)
+                for each in database.every_integration()
+                if each.account
+            )
+        except (DatabaseError, redis.RedisError) as error:
+            log.warning("directory.not_copied", error=str(error))
+        if stopping.wait(DIRECTORY_S):
+            return
+
+
+def main() -> int:
+    """Run until told to stop; return the exit code."""
+    crew = Crew()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: crew.stopping.set())
+    with or_say_why():
+        logs.configure("clock")
+        client = durable.connect_durable(load(RedisSettings))
+        here, kept_for = services(), load(HouseSettings)
+    directory = Directory(
+        client, source=None
+    )  # a policy that Redis does not know is the cautious one
+    crew.start(health_checks.keep, crew.stopping)
+    crew.start(retention.keep_house, here.database, kept_for, crew.stopping)
+    crew.start(keep_directory, directory, here.database, crew.stopping)
+    crew.work(Clock(client, Lanes(client, here.engine), directory).run, crew.stopping)
+    code = crew.end()
+    here.tokens.flush()
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

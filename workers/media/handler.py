@@ -1,0 +1,110 @@
+"""The file of one message: fetched from where it is, looked at, kept in Supabase Storage, and shown in the row.
+
+The row is there already, with `media_state` pending. What became of the file is told as the same row once more,
+`stored` with a link to it or `refused` with the reason in its metadata: the SQL brings both together in any order.
+"""
+
+import hashlib
+import tempfile
+from typing import IO, Any, Literal
+from uuid import UUID
+
+import structlog
+
+from shared import payload_store
+from shared.database.storage import FileTooLargeError
+from shared.errors import DatabaseError, DatabaseUnavailableError, PlatformError
+from shared.events import MediaEvent
+from shared.lanes.client import Claim, Postponed, Settled, Verdict
+from shared.outcomes import MessageOutcome
+from workers.context import Services
+from workers.dead_letters import dead_letter
+from workers.media import content_type
+from workers.media.content_type import Kind
+from workers.media.errors import Reason, UnfitError, UnreachableError
+from workers.media.lease import Lease, TakenOverError, held
+from workers.media.sources import Files, collect
+from workers.runner import back_off
+
+PATIENCE = 10
+"""Tries at a link that does not answer, some twenty minutes, before the platform is asked instead."""
+CAP_S = 600.0
+"""The longest pause between two tries at a file."""
+log = structlog.get_logger()
+
+
+def handle(claim: Claim, here: Services, files: Files) -> Verdict:
+    """Bring one file into Supabase."""
+    event = MediaEvent.model_validate_json(claim.body)
+    route = here.directory.of_account(event.account)
+    organization_id = (
+        route.organization_id if route else here.database.organization_of_account(event.account)
+    )
+    if organization_id is None:
+        return _later(claim, "no integration has this account yet")
+    try:
+        with held(claim, here.lanes) as lease, tempfile.TemporaryFile(prefix="wpp-media-") as file:
+            patient = claim.attempts < PATIENCE
+            size, kind = collect(
+                event, file, lease, here, files, patient=patient, connected=bool(route)
+            )
+            kept = _kept(
+                event, _path(organization_id, event, file, kind), (file, size, kind), lease, files
+            )
+    except UnfitError as error:
+        log.info("media.refused", message_id=str(event.message.id), reason=error.reason)
+        kept = _refused(event, error.reason, str(error))
+    except TakenOverError:
+        return Postponed(0, "another worker does it")
+    except DatabaseUnavailableError:
+        raise
+    except (UnreachableError, PlatformError, DatabaseError) as error:
+        return _later(claim, str(error), getattr(error, "retry_after_s", None))
+    if event.blob:
+        payload_store.let_go(here.redis, [event.blob])
+    return Settled("done", [kept], {"media": kept.media_state})
+
+
+def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
+    event = MediaEvent.model_validate_json(claim.body)
+    outcomes = [_refused(event, reason, detail), dead_letter(event, claim, reason, detail)]
+    return Settled("failed", outcomes, {"reason": detail, "code": reason})
+
+
+def _path(organization_id: UUID, event: MediaEvent, file: IO[bytes], kind: Kind) -> str:
+    """Return the file's key: the same file twice is one object, another one of the same message a second one."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # it reads any
+    return f"wpp/{organization_id}/{event.message.id}-{digest[:16]}.{kind.extension}"
+
+
+def _kept(
+    event: MediaEvent, path: str, found: tuple[IO[bytes], int, Kind], lease: Lease, files: Files
+) -> MessageOutcome:
+    """Store the file; return the row that shows it."""
+    file, size, kind = found
+    lease.renew()
+    try:
+        link = files.bucket.keep(path, file, kind.mime)
+    except FileTooLargeError as error:
+        raise UnfitError(Reason.TOO_LARGE, str(error)) from None
+    lease.check()
+    name = content_type.named(event.message.file_name or event.message.content, kind)
+    known = {"media_path": path, "media_size": size}
+    return _shown(event, "stored", known, file_url=link, file_name=name, file_type=kind.mime)
+
+
+def _later(claim: Claim, why: str, after_s: float | None = None) -> Postponed:
+    return Postponed(after_s or back_off(claim.attempts, base_s=1, cap_s=CAP_S), why)
+
+
+def _refused(event: MediaEvent, reason: str, why: str) -> MessageOutcome:
+    return _shown(event, "refused", {"media_refused": reason, "media_error": why[:500]})
+
+
+def _shown(
+    event: MediaEvent, state: Literal["stored", "refused"], known: dict[str, Any], **file: str
+) -> MessageOutcome:
+    """Return the message's row once more, with what became of its file."""
+    metadata = {**event.message.metadata, **known}
+    return event.message.model_copy(update={"media_state": state, "metadata": metadata, **file})

@@ -1,0 +1,89 @@
+"""Watching a started account until somebody has scanned its code: by looks that are spread over time.
+
+The watch is one event that is postponed from look to look: no thread waits. Webhooks tell the same sooner; the looks
+find what a webhook that never came would have said, and get rarer while webhooks do come.
+"""
+
+import contextlib
+from datetime import datetime
+
+from shared import routing
+from shared.database import Integration
+from shared.errors import PlatformError
+from shared.events import ProvisionEvent, utc_now
+from shared.lanes.client import Claim, Postponed, Settled, Verdict
+from shared.outcomes import SessionOutcome, SessionStatus
+from workers.context import Services
+
+FIRST_LOOK_S = 1.0
+"""How long after a start the account is looked at, in case its webhook does not come."""
+LONGEST_PAUSE_S = 10.0
+GRACE_S = 10.0
+"""How long a started account may still call itself offline."""
+STARTED, LOOKED = "started", "looked at"
+"""Why a state is what it is, when we found out ourselves."""
+
+
+def watch(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
+    """Look once at an account that has been started; look again later, for as long as somebody may still scan."""
+    integration = here.database.integration(event.integration_id)
+    if integration is None or _superseded(event, here):
+        return Settled("done", fields={"reason": "nobody awaits it any more"})
+    if integration.status == "connected" and _told_since(event, integration):
+        return Settled("done")
+    age_s = (claim.now_ms - claim.accepted_ms) / 1000
+    asked = utc_now()
+    status = here.platform.status(integration.account)
+    if status == "connected":
+        return Settled(
+            "done", [] if integration.status == "connected" else [seen(integration, status, asked)]
+        )
+    if age_s > here.engine.wpp_watch_limit_s:
+        return _ended(integration, "nobody scanned the code", here)
+    if status == "offline" and age_s > GRACE_S:
+        return _ended(
+            integration, "the platform took the account offline before its code was scanned", here
+        )
+    qr = here.platform.qr(integration.account)
+    news = [seen(integration, "qr_issued", asked, qr=qr)] if qr and qr != integration.qr else []
+    return Postponed(_pause_s(age_s, event, integration), "waiting for the scan", news)
+
+
+def _superseded(event: ProvisionEvent, here: Services) -> bool:
+    latest = here.redis.get(routing.latest_watch(event.integration_id))
+    return isinstance(latest, bytes) and latest.decode() != str(event.id)
+
+
+def _told_since(event: ProvisionEvent, integration: Integration) -> bool:
+    return bool(integration.status_at and integration.status_at >= event.accepted_at)
+
+
+def seen(
+    integration: Integration,
+    status: SessionStatus,
+    asked: datetime,
+    reason: str = LOOKED,
+    **more: str | None,
+) -> SessionOutcome:
+    """Return the state as of `asked`, before the platform was: what its webhooks told meanwhile is newer."""
+    return SessionOutcome(
+        at=asked, account=integration.account, status=status, reason=reason, **more
+    )
+
+
+def _ended(integration: Integration, reason: str, here: Services) -> Verdict:
+    """Give up on a scan: the account stops making codes, and nobody asks for it any more."""
+    with contextlib.suppress(
+        PlatformError
+    ):  # then it makes codes that nobody sees, until the next connect
+        here.platform.stop(integration.account)
+    return Settled("done", [seen(integration, "disconnected", utc_now(), reason)])
+
+
+def _pause_s(age_s: float, event: ProvisionEvent, integration: Integration) -> float:
+    if _told_since(event, integration) and integration.status_reason not in (
+        STARTED,
+        LOOKED,
+    ):  # webhooks arrive
+        return LONGEST_PAUSE_S
+    return min(FIRST_LOOK_S + age_s / 10, LONGEST_PAUSE_S)

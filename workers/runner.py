@@ -1,0 +1,162 @@
+"""The loop that all Dramatiq actors share: take the next ready lane of a kind, handle its head, conclude, go on.
+
+A wake-up says only that some lane of a kind is ready. One drain works on until nothing is ready, its time is over or
+the process shuts down; it never holds a claim while it is not working on it. Before it ends it stays for a moment:
+while events keep coming, the next one calls it directly, which costs half of what a wake-up does.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from threading import Event as Flag
+from typing import TypeVar
+
+import redis
+import structlog
+from pydantic import ValidationError
+
+from shared.errors import DatabaseUnavailableError
+from shared.events import Kind
+from shared.lanes.client import Claim, Lanes, Postponed, Settled, Slot, SlotOfThread, State, Verdict
+from shared.lanes.wakeups import wake
+from shared.redis import client as durable
+from workers.unreadable import ended_raw, told
+
+STAY_S = 1.0
+"""How long a thread that finds nothing stays: what calls one that was killed meanwhile waits for the clock, as long."""
+
+DRAIN_S = 10.0
+"""How long one wake-up is followed: short beside Dramatiq's time limit, long beside one event."""
+
+KEEP_TRYING_S = 120.0
+"""How long a verdict is offered to a Redis that is away: it may hold the only knowledge of a message sent."""
+
+MAX_SURPRISES = 8
+"""How often an event may raise what nobody expected, before it becomes a dead letter. Other attempts don't count."""
+
+Handler = Callable[[Claim], Verdict]
+GiveUp = Callable[[Claim, str, str], Verdict]
+Answer = TypeVar("Answer")
+
+log = structlog.get_logger()
+_here = SlotOfThread()
+
+
+def back_off(attempts: int, base_s: float = 0.5, cap_s: float = 60.0) -> float:
+    """Return seconds to wait before attempt `attempts` + 1: exponential with full jitter, at least a fifth of it."""
+    ceiling = min(cap_s, base_s * 2 ** min(attempts, 16))
+    return random.uniform(ceiling / 5, ceiling)  # noqa: S311
+
+
+def drain(
+    lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping: Flag, stay_s: float = 0
+) -> bool:
+    """Handle ready events of `kind` until none has become ready for `stay_s`. Return whether more may be waiting."""
+    slot = _here.slot
+    until = time.monotonic() + DRAIN_S
+    claim = lanes.claim(kind, slot, stay_s)
+    while claim or _called(lanes, slot, stay_s):
+        if claim is None:
+            if stopping.is_set():
+                return True
+            claim = lanes.claim(kind, slot, stay_s)
+            continue
+        verdict = judge(claim, handler, give_up)
+        go_on = time.monotonic() < until and not stopping.is_set()
+        counted, following = _conclude(lanes, claim, verdict, slot if go_on else None, stay_s)
+        if not counted:
+            log.warning(
+                "claim.lost",
+                event_id=str(claim.id),
+                lane=claim.lane,
+                verdict=type(verdict).__name__,
+            )
+        _wake_followers(lanes, kind, verdict)
+        if not go_on:
+            return True
+        claim = following
+    return False
+
+
+def _called(lanes: Lanes, slot: Slot, stay_s: float) -> bool:
+    """Stay, and return whether a lane became ready. A Redis that is away calls nobody: the clock wakes later."""
+    try:
+        return stay_s > 0 and lanes.called(slot, stay_s)
+    except redis.RedisError as error:
+        if not durable.cannot_now(error):
+            raise
+        return False
+
+
+def _wake_followers(lanes: Lanes, kind: Kind, verdict: Verdict) -> None:
+    """Wake the workers of another kind for what follows now; the clock does it if this fails."""
+    follow = verdict.follow if isinstance(verdict, Settled) else ()
+    for other in {item.kind for item in follow if item.kind != kind and not item.delay_s}:
+        with suppress(redis.RedisError):
+            wake(lanes.client, other)
+
+
+def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
+    """Return the handler's verdict; what it did not expect is tried again, and given up after a while."""
+    with structlog.contextvars.bound_contextvars(
+        event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts
+    ):
+        try:
+            if claim.expired:
+                detail = f"could not be done in time; last reason: {claim.reason or 'none'}"
+                return _given_up(claim, give_up, "expired", detail)
+            return handler(claim)
+        except DatabaseUnavailableError as error:
+            return Postponed(back_off(claim.attempts), f"{error.code}: {error}")
+        except Exception as error:  # noqa: BLE001 - told of, and tried again or given up
+            if durable.cannot_now(error):  # no surprise, however often it was tried before
+                return Postponed(
+                    back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}"
+                )
+            return _surprised(claim, error, give_up)
+
+
+def _surprised(claim: Claim, error: Exception, give_up: GiveUp) -> Verdict:
+    surprises = claim.surprises + 1
+    if isinstance(error, ValidationError):  # its text and its traceback hold what was written
+        log.error("event.unreadable", detail=told(error), surprises=surprises)
+    else:
+        log.error("event.surprise", exc_info=error, surprises=surprises)
+    if surprises >= MAX_SURPRISES:
+        return _given_up(claim, give_up, "internal_error", told(error))
+    reason = f"internal_error: {type(error).__name__}"
+    return Postponed(back_off(surprises), reason, fields={"surprises": str(surprises)})
+
+
+def _given_up(claim: Claim, give_up: GiveUp, reason: str, detail: str) -> Verdict:
+    try:
+        return give_up(claim, reason, detail)
+    except ValidationError:
+        return ended_raw(claim, reason, detail)
+
+
+def _conclude(
+    lanes: Lanes, claim: Claim, verdict: Verdict, slot: Slot | None, stay_s: float
+) -> tuple[bool, Claim | None]:
+    """Conclude, however long it takes. Outcomes that cannot be written down end as a dead letter, once and for all."""
+    try:
+        return _persistently(partial(lanes.conclude, claim, verdict, slot, stay_s))
+    except ValueError as error:
+        log.error("event.unwritable", exc_info=error, event_id=str(claim.id))  # noqa: TRY400 - told in full
+        state: State = "unknown" if claim.kind == "send" else "failed"
+        instead = ended_raw(claim, "internal_error", told(error), state)
+        return _persistently(partial(lanes.conclude, claim, instead, slot, stay_s))
+
+
+def _persistently(call: Callable[[], Answer]) -> Answer:
+    until = time.monotonic() + KEEP_TRYING_S
+    while True:
+        try:
+            return call()
+        except redis.RedisError as error:
+            if time.monotonic() > until or not durable.cannot_now(error):
+                raise
+            log.warning("redis.away", error=str(error))
+            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311

@@ -1,0 +1,144 @@
+"""Webhooks: what the platform told, turned into the outcomes that Supabase is given."""
+
+import json
+
+import structlog
+
+from shared import payload_store, routing, webhooks
+from shared.events import WebhookEvent
+from shared.lanes.client import Append, Claim, Settled, Verdict
+from shared.outcomes import LogOutcome, MessageOutcome, Outcome, SessionOutcome
+from shared.webhooks import payload
+from shared.webhooks.attachments import Attachment, attached
+from shared.webhooks.redact import excerpt
+from workers import gates
+from workers.context import Services
+from workers.dead_letters import dead_letter
+from workers.send import in_doubt
+
+PROOF = "proof"
+"""What became of an echo that proved a message of ours: no row of its own."""
+DEAD = "dead"
+"""What became of an event that was given up, until it is replayed: a word that `wpp_keep_records` knows."""
+
+log = structlog.get_logger()
+
+
+class TextGoneError(Exception):
+    """A part of the event is no longer there."""
+
+
+def handle(claim: Claim, here: Services) -> Verdict:
+    """Turn one event into outcomes; a file that it brings follows by itself, so that nobody waits for it."""
+    try:
+        event, file, blob = _opened(WebhookEvent.model_validate_json(claim.body), here)
+    except TextGoneError as error:
+        return give_up(claim, "text_gone", str(error))
+    arrival = webhooks.describe(event.payload, event.account, event.accepted_at)
+    outcomes = webhooks.outcomes(arrival, event)
+    if arrival.type == "echo" and arrival.peer:
+        outcomes = _without_own(outcomes, arrival.peer, here)
+    if arrival.type == "unknown":
+        log.warning("webhook.unknown_type", event_type=arrival.event_type, account=arrival.account)
+        _count(arrival.event_type, here)
+    if any(
+        isinstance(outcome, SessionOutcome) and outcome.status == "connected"
+        for outcome in outcomes
+    ):
+        gates.let_go(event.account, here)
+    follow = _files(event, outcomes, file, blob)
+    done = [
+        digest
+        for digest in (*event.blobs, event.whole)
+        if digest and not (follow and digest == blob)
+    ]
+    if done:
+        payload_store.let_go(here.redis, [payload_store.key(event.id, digest) for digest in done])
+    return Settled("done", outcomes, follow=follow)
+
+
+def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
+    event = WebhookEvent.model_validate_json(claim.body)
+    logged = LogOutcome(
+        at=event.accepted_at,
+        id=event.id,
+        account=event.account,
+        event_type=webhooks.describe(event.payload, event.account, event.accepted_at).event_type,
+        payload=excerpt(event.payload),
+        became=DEAD,
+        error=detail,
+    )
+    return Settled(
+        "failed",
+        [dead_letter(event, claim, reason, detail), logged],
+        {"reason": detail, "code": reason},
+    )
+
+
+def _opened(
+    event: WebhookEvent, here: Services
+) -> tuple[WebhookEvent, Attachment | None, str | None]:
+    """Return the event with its long texts back in their places, its file, and the digest where that waits instead.
+
+    Raises:
+        TextGoneError: one of them waited too long.
+    """
+    if event.whole:
+        event = event.model_copy(update={"payload": json.loads(_text(event, event.whole, here))})
+    file = attached(payload.read(event.payload).fields)
+    blob = payload_store.digest_in(file.base64, event.blobs) if file else None
+    texts = {digest: _text(event, digest, here) for digest in event.blobs if digest != blob}
+    if texts:
+        event = event.model_copy(update={"payload": payload_store.filled(event.payload, texts)})
+    return event, file, blob
+
+
+def _text(event: WebhookEvent, digest: str, here: Services) -> str:
+    text = payload_store.text(here.redis, payload_store.key(event.id, digest))
+    if text is None:
+        msg = "its text was too long for the queue, and is no longer kept beside it"
+        raise TextGoneError(msg)
+    return text
+
+
+def _count(event_type: str, here: Services) -> None:
+    """Count an event of a type that we don't know; whoever names them cannot fill Redis."""
+    known = (
+        here.redis.hexists(routing.ODD_EVENTS, event_type)
+        or here.redis.hlen(routing.ODD_EVENTS) < routing.MOST_ODD
+    )
+    here.redis.hincrby(routing.ODD_EVENTS, event_type if known else routing.OTHERS, 1)
+
+
+def _files(
+    event: WebhookEvent, outcomes: list[Outcome], file: Attachment | None, blob: str | None
+) -> list[Append]:
+    """Return the event that brings a message's file into Supabase."""
+    where = payload_store.key(event.id, blob) if blob else None
+    return [
+        routing.media(event, outcome, file, where)
+        for outcome in outcomes
+        if isinstance(outcome, MessageOutcome) and outcome.media_state == "pending"
+    ]
+
+
+def _without_own(outcomes: list[Outcome], peer: str, here: Services) -> list[Outcome]:
+    """Leave out the echo of a message of ours whose effect was unknown: it proves that one, and is no second."""
+    proofs = [
+        each for each in outcomes if isinstance(each, MessageOutcome) and _proves(each, peer, here)
+    ]
+    if not proofs:
+        return outcomes
+    left = [outcome for outcome in outcomes if outcome not in proofs]
+    return [
+        each.model_copy(update={"became": PROOF}) if isinstance(each, LogOutcome) else each
+        for each in left
+    ]
+
+
+def _proves(echo: MessageOutcome, peer: str, here: Services) -> bool:
+    route = here.directory.of_account(echo.account) if echo.account else None
+    if route is None:
+        return False
+    lane = routing.send_lane(route.id, peer)
+    return in_doubt.proven(here.redis, here.lanes, lane, echo) is not None
