@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 
 import httpx
 
-from shared.http.pool import PoolTransport
+from shared.http.pool import PooledTransport
 from shared.http.transports import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport
 from shared.platform import endpoints
 from shared.platform.http import Exchange
@@ -86,7 +86,7 @@ def candidates(url: str) -> dict[str, Post]:
     )
     transports: dict[str, httpx.BaseTransport] = {
         "httpx": httpx.HTTPTransport(limits=limits),
-        "our pool": PoolTransport(MAX_CONNECTIONS, KEEPALIVE_S),
+        "our pool": PooledTransport(MAX_CONNECTIONS, KEEPALIVE_S),
         "direct": DirectTransport(),
     }
     if find_spec("pyreqwest"):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import structlog
 
 from shared import phones
-from shared.settings import Group, load
+from shared.settings import Group, load_settings
 
 SECRET_FIELD = re.compile(
     r"secret|token|password|api_?key|authorization|jwt|service_key|webhook_key|(^|_)qr$",
@@ -77,7 +77,7 @@ def _masked(value: object) -> object:
 
 def configure(process: str) -> None:
     """Send everything that this process logs, its libraries included, to stdout through the mask."""
-    settings = load(LogSettings)
+    settings = load_settings(LogSettings)
     text = settings.wpp_log_format == "text"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -22,7 +22,7 @@ from shared.lanes.records import Record
 from shared.lanes.wakeups import wake_on
 from shared.phones import DEFAULT_REGION
 from shared.redis import client as durable
-from shared.route_cache import Directory
+from shared.route_cache import RouteCache
 from shared.settings import EngineSettings
 
 
@@ -30,7 +30,7 @@ class Producer:
     def __init__(self, client: "redis.Redis", settings: EngineSettings | None = None) -> None:
         self._client = client
         self._lanes = Lanes(client, settings or EngineSettings())
-        self._directory = Directory(client, source=None)
+        self._directory = RouteCache(client, source=None)
 
     @classmethod
     def connect(cls, url: SecretStr | str) -> "Producer":
@@ -63,12 +63,12 @@ class Producer:
         """
         integration_id, region = self._number(organization_id, message)
         return self.append(
-            routing.send(organization_id, integration_id, message, idempotency_key, region)
+            routing.route_send(organization_id, integration_id, message, idempotency_key, region)
         )
 
     def find(self, event_id: UUID) -> Record | None:
         """Return what became of an event, or None when it is not known (any more)."""
-        return records.find(self._client, event_id)
+        return records.find_record(self._client, event_id)
 
     def append(self, item: Append) -> Accepted:
         """Put an event in its lane and wake a worker, in one round trip."""

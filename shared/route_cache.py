@@ -16,16 +16,16 @@ from pydantic import BaseModel, ConfigDict
 from shared.lanes.client import PREFIX
 from shared.phones import DEFAULT_REGION
 
-HERE_S = 10.0
+LOCAL_TTL_S = 10.0
 """How long one process trusts what it has read: a number that was switched off through the API sends on for so long."""
-REDIS_S = 180
+REDIS_TTL_S = 180
 """How long Redis remembers a route that nobody refreshes: the clock does so every minute, for each that there is.
 
 So a number that was deleted in Supabase itself, by nobody's API, sends on for at most this long.
 """
 
 
-class Route(BaseModel):
+class IntegrationRoute(BaseModel):
     """What sending through an integration needs to know of it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
@@ -56,7 +56,7 @@ class Source(Protocol):
     def resends_unknown(self, organization_id: UUID, /) -> bool: ...
 
 
-class Directory:
+class RouteCache:
     def __init__(
         self,
         client: "redis.Redis",
@@ -69,14 +69,14 @@ class Directory:
         self._source = source
         self._prefix = prefix
         self._clock = clock
-        self._here: dict[UUID, tuple[float, Route]] = {}
+        self._here: dict[UUID, tuple[float, IntegrationRoute]] = {}
 
-    def known(self, integration_id: UUID) -> Route | None:
+    def known(self, integration_id: UUID) -> IntegrationRoute | None:
         """Return what this process has read lately, without any I/O."""
         until, route = self._here.get(integration_id, (0.0, None))
         return route if self._clock() < until else None
 
-    def find(self, integration_id: UUID) -> Route | None:
+    def find(self, integration_id: UUID) -> IntegrationRoute | None:
         """Return the route of an integration, or None when there is no such (or we cannot know).
 
         Raises:
@@ -85,12 +85,16 @@ class Directory:
         if route := self.known(integration_id):
             return route
         stored: Any = self._client.get(self._key(integration_id))
-        route = Route.model_validate_json(stored) if stored else self._fetched(integration_id)
+        route = (
+            IntegrationRoute.model_validate_json(stored)
+            if stored
+            else self._fetched(integration_id)
+        )
         if route:
-            self._here[integration_id] = (self._clock() + HERE_S, route)
+            self._here[integration_id] = (self._clock() + LOCAL_TTL_S, route)
         return route
 
-    def primary(self, organization_id: UUID) -> Route | None:
+    def primary(self, organization_id: UUID) -> IntegrationRoute | None:
         """Return the route of the organization's primary number; raises as `find` does."""
         stored: Any = self._client.get(f"{self._prefix}primary:{organization_id}")
         if stored and (route := self.find(UUID(stored.decode()))):
@@ -100,7 +104,7 @@ class Directory:
         chosen = next((each for each in usable if each.is_primary), usable[0] if usable else None)
         return self._remembered(chosen)
 
-    def of_account(self, account: str) -> Route | None:
+    def of_account(self, account: str) -> IntegrationRoute | None:
         """Return the route of the integration that speaks through `account`; raises as `find` does."""
         stored: Any = self._client.get(f"{self._prefix}account:{account}")
         if stored and (route := self.find(UUID(stored.decode()))) and route.account == account:
@@ -109,15 +113,15 @@ class Directory:
             self._source.integration_by_account(account) if self._source else None
         )
 
-    def remember(self, routes: Iterable[Route]) -> None:
+    def remember(self, routes: Iterable[IntegrationRoute]) -> None:
         """Put routes into Redis, where every process finds them by id, account, and as their organization's primary."""
         pipe = self._client.pipeline(transaction=False)
         for route in routes:
-            pipe.set(self._key(route.id), route.model_dump_json(), ex=REDIS_S)
-            pipe.set(f"{self._prefix}account:{route.account}", str(route.id), ex=REDIS_S)
+            pipe.set(self._key(route.id), route.model_dump_json(), ex=REDIS_TTL_S)
+            pipe.set(f"{self._prefix}account:{route.account}", str(route.id), ex=REDIS_TTL_S)
             if route.is_primary:
                 pipe.set(
-                    f"{self._prefix}primary:{route.organization_id}", str(route.id), ex=REDIS_S
+                    f"{self._prefix}primary:{route.organization_id}", str(route.id), ex=REDIS_TTL_S
                 )
         pipe.execute()
 
@@ -129,16 +133,18 @@ class Directory:
             return
         resends = self._source.resends_unknown(organization_id)
         found = self._source.integrations(organization_id)
-        self.remember(Route.of(each, resends_unknown=resends) for each in found if each.account)
+        self.remember(
+            IntegrationRoute.of(each, resends_unknown=resends) for each in found if each.account
+        )
 
-    def _fetched(self, integration_id: UUID) -> Route | None:
+    def _fetched(self, integration_id: UUID) -> IntegrationRoute | None:
         return self._remembered(self._source.integration(integration_id) if self._source else None)
 
-    def _remembered(self, integration: Any) -> Route | None:
+    def _remembered(self, integration: Any) -> IntegrationRoute | None:
         if integration is None or not integration.account or self._source is None:
             return None
         resends = self._source.resends_unknown(integration.organization_id)
-        route = Route.of(integration, resends_unknown=resends)
+        route = IntegrationRoute.of(integration, resends_unknown=resends)
         with suppress(
             redis.OutOfMemoryError
         ):  # what was accepted goes out all the same: that makes room again

@@ -11,11 +11,11 @@ from shared.outcomes import Content, MessageOutcome, Status
 from shared.phones import DEFAULT_REGION, normalize
 from shared.webhooks.attachments import Attachment
 
-ODD_EVENTS = f"{PREFIX}unknown_types"
+UNRECOGNIZED_EVENTS = f"{PREFIX}unknown_types"
 """Hash in Redis: how often each type came that we don't know, and bodies that were no event (`MALFORMED`)."""
 MALFORMED = "(malformed)"
 OTHERS = "(others)"
-MOST_ODD = 100
+MAX_UNRECOGNIZED = 100
 """Names in that hash; whatever is named otherwise is counted as `OTHERS`."""
 PLATFORM_GATE = "platform"
 """Closed while the platform itself is down: every lane that calls it waits."""
@@ -26,17 +26,17 @@ def integration_gate(integration_id: UUID) -> str:
     return f"integration:{integration_id}"
 
 
-def dismissed(integration_id: UUID) -> str:
+def removed_key(integration_id: UUID) -> str:
     """Return the key in Redis that says: this number was disconnected by its organization, whatever still runs."""
     return f"{PREFIX}dismissed:{integration_id}"
 
 
-def latest_watch(integration_id: UUID) -> str:
+def latest_pairing_key(integration_id: UUID) -> str:
     """Return the key in Redis that holds the id of the newest watch over an account: an older one ends."""
     return f"{PREFIX}watch:{integration_id}"
 
 
-def event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
+def make_event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
     """Return the id of an event: the same one for the same key of the same tenant, for as long as it is remembered.
 
     Raises:
@@ -50,7 +50,7 @@ def event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
     return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}")
 
 
-def place(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Append:
+def route_event(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Append:
     """Return the append of an event: which lane it stands in, and whose turn it takes there.
 
     Watching an account takes minutes, so it has a lane of its own: the organization's next click doesn't wait for it.
@@ -93,7 +93,7 @@ def send_lane(integration_id: UUID, to: str) -> str:
     return f"send:{integration_id}:{to}"
 
 
-def send(
+def route_send(
     organization_id: UUID,
     integration_id: UUID,
     message: Message,
@@ -109,25 +109,25 @@ def send(
         ValueError: the recipient is no phone there.
     """
     event = SendEvent(
-        id=event_id(organization_id, idempotency_key),
+        id=make_event_id(organization_id, idempotency_key),
         organization_id=organization_id,
         integration_id=integration_id,
         to=normalize(message.to, region),
         **message.model_dump(exclude={"to", "integration_id"}),
     )
-    queued = message_outcome(event, "queued", event.accepted_at)
+    queued = build_message_outcome(event, "queued", event.accepted_at)
     same = fingerprint(
         message.model_dump(mode="json", exclude_none=True)
     )  # a field of a newer version changes no key
-    return replace(place(event), outcomes=(queued,), fingerprint=same)
+    return replace(route_event(event), outcomes=(queued,), fingerprint=same)
 
 
-def provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
+def route_provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
     """Return the append of one step towards a connected number."""
-    return replace(place(event), delay_s=delay_s)
+    return replace(route_event(event), delay_s=delay_s)
 
 
-def webhook(
+def route_webhook(
     account: str,
     payload: dict[str, Any],
     identity: str,
@@ -140,22 +140,24 @@ def webhook(
     `peer` names its conversation. `whole` is the digest of the payload where that waits beside the event.
     """
     event = WebhookEvent(
-        id=event_id(account, identity),
+        id=make_event_id(account, identity),
         account=account,
         peer=peer,
         payload={} if whole else payload,
         blobs=blobs,
         whole=whole,
     )
-    return replace(place(event), fingerprint=identity)  # the platform may word a retry differently
+    return replace(
+        route_event(event), fingerprint=identity
+    )  # the platform may word a retry differently
 
 
-def media(
+def route_media(
     event: WebhookEvent, message: MessageOutcome, file: Attachment | None, blob: str | None
 ) -> Append:
     """Return the append of the file of a message that `event` brought; `blob` is where its base64 waits, if it does."""
     base64 = file.base64 if file and not blob else None
-    return place(
+    return route_event(
         MediaEvent(
             id=uuid5(NAMESPACE_URL, f"wpp:media:{event.id}"),
             account=event.account,
@@ -167,7 +169,7 @@ def media(
     )
 
 
-def message_outcome(
+def build_message_outcome(
     event: SendEvent, status: Status, at: datetime, **learned: str | None
 ) -> MessageOutcome:
     """Return the row of an outgoing message in `status`, with what has been learned of it."""
@@ -181,8 +183,8 @@ def message_outcome(
         client_id=event.client_id,
         teacher_id=event.teacher_id,
         sender_name=event.sender_name,
-        content=_content(event),
-        text=event.text or _described(event),
+        content=_content_type(event),
+        text=event.text or _describe(event),
         file_url=str(event.media.url) if event.media else None,
         file_name=event.media.filename if event.media else None,
         file_type=event.media.mime if event.media else None,
@@ -191,13 +193,13 @@ def message_outcome(
     )
 
 
-def _content(event: SendEvent) -> Content:
+def _content_type(event: SendEvent) -> Content:
     if event.media:
         return event.media.type
     return "location" if event.location else "text"
 
 
-def _described(event: SendEvent) -> str:
+def _describe(event: SendEvent) -> str:
     """Return what a list of messages shows for one that has no text."""
     if place := event.location:
         return place.name or place.address or f"{place.lat}, {place.lng}"

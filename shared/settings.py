@@ -191,7 +191,7 @@ class PageSettings(Group):
         return value
 
 
-class DoorSettings(Group):
+class IngressSettings(Group):
     """What the ingress takes of the platform."""
 
     wpp_body_limit: int = Field(
@@ -258,7 +258,7 @@ class MediaSettings(Group):
         return tuple(part.strip().lower().rstrip(".") for part in value.split(",") if part.strip())
 
 
-class HouseSettings(Group):
+class RetentionSettings(Group):
     """How long what is only kept for reference stays."""
 
     wpp_log_days: float = Field(
@@ -273,7 +273,7 @@ class HouseSettings(Group):
     )
 
 
-def load(group: type[Chosen]) -> Chosen:
+def load_settings(group: type[Chosen]) -> Chosen:
     """Read one group, or say which variable is wrong.
 
     Raises:

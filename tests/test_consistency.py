@@ -60,7 +60,7 @@ def test_the_example_writes_defaults_and_no_value_that_must_be_chosen(
         for name in {name.upper() for name in group.model_fields} & set(active):
             monkeypatch.setenv(name, active[name])
         if not any(known.is_required() for known in group.model_fields.values()):
-            assert settings.load(group).model_dump() == without
+            assert settings.load_settings(group).model_dump() == without
 
 
 def test_compose_runs_every_process_of_the_procfile() -> None:

@@ -7,46 +7,52 @@ from functools import cache
 import redis
 
 from shared.database import Database
-from shared.lanes.client import Claim, Lanes, Verdict
+from shared.lanes.client import Claim, ClaimResult, Lanes
 from shared.platform import Platform
 from shared.platform.circuit_breaker import Breaker
-from shared.route_cache import Directory
-from shared.settings import EngineSettings, KeySettings, PlatformSettings, SupabaseSettings, load
+from shared.route_cache import RouteCache
+from shared.settings import (
+    EngineSettings,
+    KeySettings,
+    PlatformSettings,
+    SupabaseSettings,
+    load_settings,
+)
 from shared.tokens import TokenAuth, TokenCache
 from workers.broker import broker
 
 
 @dataclass(frozen=True)
-class Services:
+class WorkerContext:
     engine: EngineSettings
     keys: KeySettings
     redis: "redis.Redis"
     lanes: Lanes
     database: Database
-    directory: Directory
+    route_cache: RouteCache
     platform: Platform
     tokens: TokenCache
     breaker: Breaker
 
 
-Handle = Callable[[Claim, Services], Verdict]
+Handle = Callable[[Claim, WorkerContext], ClaimResult]
 
 
 @cache
-def services() -> Services:
+def worker_context() -> WorkerContext:
     """Return this process's services.
 
     Raises:
         ConfigurationError: a setting is missing or wrong, said so that it can be mended.
     """
-    return assembled(broker.client)
+    return build_context(broker.client)
 
 
-def assembled(client: "redis.Redis") -> Services:
+def build_context(client: "redis.Redis") -> WorkerContext:
     """Put services together on a Redis, everything else as the settings say."""
-    engine = load(EngineSettings)
-    database = Database(load(SupabaseSettings))
-    settings = load(PlatformSettings)
+    engine = load_settings(EngineSettings)
+    database = Database(load_settings(SupabaseSettings))
+    settings = load_settings(PlatformSettings)
     breaker = Breaker(client, str(settings.wpp_base_url))
     platform = Platform(
         settings,
@@ -55,13 +61,13 @@ def assembled(client: "redis.Redis") -> Services:
         deadline_s=engine.wpp_http_deadline_s,
     )
     tokens = TokenCache(client, platform.mint_token, database)
-    return Services(
+    return WorkerContext(
         engine=engine,
-        keys=load(KeySettings),
+        keys=load_settings(KeySettings),
         redis=client,
         lanes=Lanes(client, engine),
         database=database,
-        directory=Directory(client, database),
+        route_cache=RouteCache(client, database),
         platform=platform,
         tokens=tokens,
         breaker=breaker,

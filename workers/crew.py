@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-EXIT_CODE = 70
+EXIT_SOFTWARE = 70
 """EX_SOFTWARE of sysexits.h: an error of ours."""
 
 LAST_S = 10.0
@@ -15,7 +15,7 @@ LAST_S = 10.0
 log = structlog.get_logger()
 
 
-class Crew:
+class SupervisedThreads:
     def __init__(self) -> None:
         self.stopping = threading.Event()
         self._failed = False
@@ -42,4 +42,4 @@ class Crew:
         """Wait for every thread to end, each for a while; return the process' exit code."""
         for thread in self._threads:
             thread.join(LAST_S)
-        return EXIT_CODE if self._failed else 0
+        return EXIT_SOFTWARE if self._failed else 0

@@ -23,7 +23,7 @@ Waiting = SendEvent | ProvisionEvent | WebhookEvent | MediaEvent
 EVENT: TypeAdapter[Waiting] = TypeAdapter(AnyEvent)
 
 
-def dead_letter(
+def build_dead_letter(
     event: Waiting, claim: Claim | records.Record, reason: str, detail: str
 ) -> DeadLetterOutcome:
     """Return the dead letter of an event: `reason` is one word to search by, `detail` a sentence to act on."""
@@ -104,9 +104,9 @@ class Replayer:
             self._outbox.put([letter.event])
             return True
         event = EVENT.validate_python(letter.event)
-        if letter.replayed_at and records.find(self._client, event.id) is None:
+        if letter.replayed_at and records.find_record(self._client, event.id) is None:
             return False  # what became of it is forgotten: it may have been done
-        new = self._lanes.replay(routing.place(event))
+        new = self._lanes.replay(routing.route_event(event))
         if new:
             wake(self._client, event.kind)
         return new

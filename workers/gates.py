@@ -15,8 +15,8 @@ from shared.errors import (
     NotConnectedError,
     TokenPausedError,
 )
-from shared.route_cache import Route
-from workers.context import Services
+from shared.route_cache import IntegrationRoute
+from workers.context import WorkerContext
 
 REPAIR_S = 60.0
 """How long the lanes of an integration wait between two looks at a key that was refused."""
@@ -26,59 +26,63 @@ CONNECTION_S = 15.0
 log = structlog.get_logger()
 
 
-def integration(
-    error: InvalidApiKeyError | NotConnectedError | TokenPausedError, route: Route, here: Services
+def gate_of_integration(
+    error: InvalidApiKeyError | NotConnectedError | TokenPausedError,
+    route: IntegrationRoute,
+    ctx: WorkerContext,
 ) -> None:
     """Hold an integration's lanes for what keeps all of its messages from going out."""
     match error:
         case InvalidApiKeyError():
-            for_repair(error, route, here)
+            hold_for_key(error, route, ctx)
         case NotConnectedError():
-            for_connection(error, route, here)
+            hold_for_connection(error, route, ctx)
         case TokenPausedError():
-            for_token(error, route, here)
+            hold_for_token(error, route, ctx)
 
 
-def for_repair(error: InvalidApiKeyError, route: Route, here: Services) -> None:
+def hold_for_key(error: InvalidApiKeyError, route: IntegrationRoute, ctx: WorkerContext) -> None:
     """Hold an integration's lanes until its key is repaired, and show there what is wrong.
 
     Closed first, looked at afterwards: a repair forgets the refusal and then opens the gate, so that whichever of the
     two comes second, the gate of a good key ends up open.
     """
     gate = routing.integration_gate(route.id)
-    here.lanes.close_gate(gate, REPAIR_S, str(error))
-    if not here.tokens.is_refused(route.account):
-        here.lanes.open_gate(gate)
+    ctx.lanes.close_gate(gate, REPAIR_S, str(error))
+    if not ctx.tokens.is_refused(route.account):
+        ctx.lanes.open_gate(gate)
         return
     try:
-        here.database.report_error(route.id, str(error))
+        ctx.database.report_error(route.id, str(error))
     except DatabaseError as unshown:  # the messages wait all the same
         log.warning("integration.error_not_shown", integration_id=str(route.id), error=str(unshown))
 
 
-def for_connection(error: NotConnectedError, route: Route, here: Services) -> None:
+def hold_for_connection(
+    error: NotConnectedError, route: IntegrationRoute, ctx: WorkerContext
+) -> None:
     """Hold an integration's lanes while its phone is not linked: one of them asks again now and then."""
-    here.lanes.close_gate(routing.integration_gate(route.id), CONNECTION_S, str(error))
+    ctx.lanes.close_gate(routing.integration_gate(route.id), CONNECTION_S, str(error))
 
 
-def for_token(error: TokenPausedError, route: Route, here: Services) -> None:
+def hold_for_token(error: TokenPausedError, route: IntegrationRoute, ctx: WorkerContext) -> None:
     """Hold an integration's lanes while nobody asks for its token: none was to be had, or none was taken."""
-    here.lanes.close_gate(
+    ctx.lanes.close_gate(
         routing.integration_gate(route.id), max(0.1, error.retry_after_s), str(error)
     )
 
 
-def let_go(account: str, here: Services) -> None:
+def release_account(account: str, ctx: WorkerContext) -> None:
     """Let the lanes of a number go on whose phone is linked again; what else held them will do so again."""
     with suppress(DatabaseUnavailableError):  # then they look by themselves
-        if route := here.directory.of_account(account):
-            here.lanes.open_gate(routing.integration_gate(route.id))
+        if route := ctx.route_cache.of_account(account):
+            ctx.lanes.open_gate(routing.integration_gate(route.id))
 
 
-def while_open(here: Services) -> None:
+def while_open(ctx: WorkerContext) -> None:
     """While the breaker is open no lane is asked: their waiting costs nothing, and one probe finds out."""
-    state = here.breaker.state()
+    state = ctx.breaker.state()
     if state.name == "open":
-        here.lanes.close_gate(
+        ctx.lanes.close_gate(
             routing.PLATFORM_GATE, max(0.1, state.retry_after_s), "the platform is in trouble"
         )

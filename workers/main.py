@@ -11,48 +11,50 @@ from shared import logs
 from shared.events import Kind
 from shared.lanes.wakeups import wake
 from shared.redis import client as durable
-from shared.settings import RedisSettings, load
+from shared.settings import RedisSettings, load_settings
 from workers import media
 from workers.broker import FairShare, SaveTokens, broker, stopping
-from workers.context import Handle, services
-from workers.process import or_say_why
+from workers.context import Handle, worker_context
+from workers.process import exit_on_startup_error
 from workers.provision import handler as provision
-from workers.runner import STAY_S, GiveUp, drain
+from workers.runner import STAY_S, DeadLetterHandler, drain
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
-with or_say_why():
+with exit_on_startup_error():
     logs.configure("worker")
-    durable.refuse_volatile(broker.client, allow=load(RedisSettings).wpp_allow_volatile_redis)
-    services()
+    durable.check_durability(
+        broker.client, allow=load_settings(RedisSettings).wpp_allow_volatile_redis
+    )
+    worker_context()
     media.own_files()
 
 
-broker.add_middleware(FairShare(lambda: services().lanes))
-broker.add_middleware(SaveTokens(lambda: services().tokens))
+broker.add_middleware(FairShare(lambda: worker_context().lanes))
+broker.add_middleware(SaveTokens(lambda: worker_context().tokens))
 
 
 @dramatiq.actor(broker=broker, queue_name="send")
 def drain_send() -> None:
-    _drain("send", send.handle, send.give_up)
+    _drain("send", send.handle_send, send.dead_letter_send)
 
 
 @dramatiq.actor(broker=broker, queue_name="provision")
 def drain_provision() -> None:
-    _drain("provision", provision.handle, provision.give_up)
+    _drain("provision", provision.handle_provision, provision.dead_letter_provision)
 
 
 @dramatiq.actor(broker=broker, queue_name="webhook")
 def drain_webhook() -> None:
-    _drain("webhook", webhook.handle, webhook.give_up)
+    _drain("webhook", webhook.handle_webhook, webhook.dead_letter_webhook)
 
 
 @dramatiq.actor(broker=broker, queue_name="media")
 def drain_media() -> None:
-    _drain("media", partial(media.handle, files=media.own_files()), media.give_up)
+    _drain("media", partial(media.handle_media, files=media.own_files()), media.dead_letter_media)
 
 
-def _drain(kind: Kind, handle: Handle, give_up: GiveUp) -> None:
-    here = services()
-    if drain(here.lanes, kind, lambda claim: handle(claim, here), give_up, stopping, STAY_S):
+def _drain(kind: Kind, handle: Handle, give_up: DeadLetterHandler) -> None:
+    ctx = worker_context()
+    if drain(ctx.lanes, kind, lambda claim: handle(claim, ctx), give_up, stopping, STAY_S):
         wake(broker.client, kind)

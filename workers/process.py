@@ -8,23 +8,23 @@ import structlog
 
 from shared.errors import ConfigurationError
 
-EXIT_CODE = 78
+EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h: starting it again changes nothing, its configuration has to."""
-AWAY = 75
+EXIT_UNAVAILABLE = 75
 """EX_TEMPFAIL: starting it again may do."""
 
 log = structlog.get_logger()
 
 
 @contextmanager
-def or_say_why() -> Iterator[None]:
+def exit_on_startup_error() -> Iterator[None]:
     """Turn what keeps a process from starting into one line of the log and an exit code of its own."""
     try:
         yield
     except ConfigurationError as error:
         log.critical("process.cannot_start", reason=str(error))
-        raise SystemExit(EXIT_CODE) from None
+        raise SystemExit(EXIT_CONFIG) from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
         reason = f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?"
         log.critical("process.cannot_start", reason=reason)
-        raise SystemExit(AWAY) from None
+        raise SystemExit(EXIT_UNAVAILABLE) from None

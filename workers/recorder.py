@@ -20,14 +20,14 @@ import structlog
 
 from shared import logs
 from shared.database import Database
-from shared.database.diagnosis import NO_ROW_S_FAULT, advice
+from shared.database.diagnosis import NO_ROW_S_FAULT, diagnose
 from shared.database.models import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Entry, Outbox
 from shared.redis import client as durable
-from shared.settings import RedisSettings, SupabaseSettings, load
+from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import refused_outcome
-from workers.process import or_say_why
+from workers.process import exit_on_startup_error
 
 CAP_S = 10.0
 """The longest pause between two tries while Supabase is away."""
@@ -85,7 +85,7 @@ class Recorder:
                 tidy = tidy or self._outbox.forget_idle() >= 0
                 self.step()
             except redis.RedisError as error:
-                if not durable.cannot_now(error):
+                if not durable.is_transient(error):
                     raise
                 log.warning("redis.away", error=str(error))
                 self._stopping.wait(random.uniform(0.5, 2))  # noqa: S311
@@ -163,7 +163,7 @@ class Recorder:
     def _complain(self, error: DatabaseUnavailableError, attempts: int) -> float:
         """Say what is wrong, and what to do where somebody has to; return how long to wait."""
         pause = back_off_s(attempts)
-        if to_do := advice(error):
+        if to_do := diagnose(error):
             log.error("supabase.not_usable", attempts=attempts, error=str(error), to_do=to_do)
             self._outbox.complain(f"{error}: {to_do}")
         else:
@@ -181,10 +181,10 @@ def main() -> None:
     stopping = Flag()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
-    with or_say_why():
+    with exit_on_startup_error():
         logs.configure("record")
-        client = durable.connect_durable(load(RedisSettings))
-        database = Database(load(SupabaseSettings))
+        client = durable.connect_durable(load_settings(RedisSettings))
+        database = Database(load_settings(SupabaseSettings))
     consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
     Recorder(Outbox(client, consumer), database.apply, stopping).run()
 

@@ -19,10 +19,19 @@ from pydantic import ValidationError
 
 from shared.errors import DatabaseUnavailableError
 from shared.events import Kind
-from shared.lanes.client import Claim, Lanes, Postponed, Settled, Slot, SlotOfThread, State, Verdict
+from shared.lanes.client import (
+    Claim,
+    ClaimResult,
+    Lanes,
+    Postponed,
+    Settled,
+    Slot,
+    SlotOfThread,
+    State,
+)
 from shared.lanes.wakeups import wake
 from shared.redis import client as durable
-from workers.unreadable import ended_raw, told
+from workers.unreadable import dead_letter_raw, describe_error
 
 STAY_S = 1.0
 """How long a thread that finds nothing stays: what calls one that was killed meanwhile waits for the clock, as long."""
@@ -30,14 +39,14 @@ STAY_S = 1.0
 DRAIN_S = 10.0
 """How long one wake-up is followed: short beside Dramatiq's time limit, long beside one event."""
 
-KEEP_TRYING_S = 120.0
+CONCLUDE_RETRY_S = 120.0
 """How long a verdict is offered to a Redis that is away: it may hold the only knowledge of a message sent."""
 
-MAX_SURPRISES = 8
+MAX_UNEXPECTED_ERRORS = 8
 """How often an event may raise what nobody expected, before it becomes a dead letter. Other attempts don't count."""
 
-Handler = Callable[[Claim], Verdict]
-GiveUp = Callable[[Claim, str, str], Verdict]
+Handler = Callable[[Claim], ClaimResult]
+DeadLetterHandler = Callable[[Claim, str, str], ClaimResult]
 Answer = TypeVar("Answer")
 
 log = structlog.get_logger()
@@ -51,7 +60,12 @@ def back_off(attempts: int, base_s: float = 0.5, cap_s: float = 60.0) -> float:
 
 
 def drain(
-    lanes: Lanes, kind: Kind, handler: Handler, give_up: GiveUp, stopping: Flag, stay_s: float = 0
+    lanes: Lanes,
+    kind: Kind,
+    handler: Handler,
+    give_up: DeadLetterHandler,
+    stopping: Flag,
+    stay_s: float = 0,
 ) -> bool:
     """Handle ready events of `kind` until none has become ready for `stay_s`. Return whether more may be waiting."""
     slot = _here.slot
@@ -63,7 +77,7 @@ def drain(
                 return True
             claim = lanes.claim(kind, slot, stay_s)
             continue
-        verdict = judge(claim, handler, give_up)
+        verdict = handle_claim(claim, handler, give_up)
         go_on = time.monotonic() < until and not stopping.is_set()
         counted, following = _conclude(lanes, claim, verdict, slot if go_on else None, stay_s)
         if not counted:
@@ -85,12 +99,12 @@ def _called(lanes: Lanes, slot: Slot, stay_s: float) -> bool:
     try:
         return stay_s > 0 and lanes.called(slot, stay_s)
     except redis.RedisError as error:
-        if not durable.cannot_now(error):
+        if not durable.is_transient(error):
             raise
         return False
 
 
-def _wake_followers(lanes: Lanes, kind: Kind, verdict: Verdict) -> None:
+def _wake_followers(lanes: Lanes, kind: Kind, verdict: ClaimResult) -> None:
     """Wake the workers of another kind for what follows now; the clock does it if this fails."""
     follow = verdict.follow if isinstance(verdict, Settled) else ()
     for other in {item.kind for item in follow if item.kind != kind and not item.delay_s}:
@@ -98,7 +112,7 @@ def _wake_followers(lanes: Lanes, kind: Kind, verdict: Verdict) -> None:
             wake(lanes.client, other)
 
 
-def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
+def handle_claim(claim: Claim, handler: Handler, give_up: DeadLetterHandler) -> ClaimResult:
     """Return the handler's verdict; what it did not expect is tried again, and given up after a while."""
     with structlog.contextvars.bound_contextvars(
         event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts
@@ -111,34 +125,38 @@ def judge(claim: Claim, handler: Handler, give_up: GiveUp) -> Verdict:
         except DatabaseUnavailableError as error:
             return Postponed(back_off(claim.attempts), f"{error.code}: {error}")
         except Exception as error:  # noqa: BLE001 - told of, and tried again or given up
-            if durable.cannot_now(error):  # no surprise, however often it was tried before
+            if durable.is_transient(error):  # no surprise, however often it was tried before
                 return Postponed(
                     back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}"
                 )
             return _surprised(claim, error, give_up)
 
 
-def _surprised(claim: Claim, error: Exception, give_up: GiveUp) -> Verdict:
-    surprises = claim.surprises + 1
+def _surprised(claim: Claim, error: Exception, give_up: DeadLetterHandler) -> ClaimResult:
+    unexpected_errors = claim.unexpected_errors + 1
     if isinstance(error, ValidationError):  # its text and its traceback hold what was written
-        log.error("event.unreadable", detail=told(error), surprises=surprises)
+        log.error(
+            "event.unreadable", detail=describe_error(error), unexpected_errors=unexpected_errors
+        )
     else:
-        log.error("event.surprise", exc_info=error, surprises=surprises)
-    if surprises >= MAX_SURPRISES:
-        return _given_up(claim, give_up, "internal_error", told(error))
+        log.error("event.surprise", exc_info=error, unexpected_errors=unexpected_errors)
+    if unexpected_errors >= MAX_UNEXPECTED_ERRORS:
+        return _given_up(claim, give_up, "internal_error", describe_error(error))
     reason = f"internal_error: {type(error).__name__}"
-    return Postponed(back_off(surprises), reason, fields={"surprises": str(surprises)})
+    return Postponed(
+        back_off(unexpected_errors), reason, fields={"unexpected_errors": str(unexpected_errors)}
+    )
 
 
-def _given_up(claim: Claim, give_up: GiveUp, reason: str, detail: str) -> Verdict:
+def _given_up(claim: Claim, give_up: DeadLetterHandler, reason: str, detail: str) -> ClaimResult:
     try:
         return give_up(claim, reason, detail)
     except ValidationError:
-        return ended_raw(claim, reason, detail)
+        return dead_letter_raw(claim, reason, detail)
 
 
 def _conclude(
-    lanes: Lanes, claim: Claim, verdict: Verdict, slot: Slot | None, stay_s: float
+    lanes: Lanes, claim: Claim, verdict: ClaimResult, slot: Slot | None, stay_s: float
 ) -> tuple[bool, Claim | None]:
     """Conclude, however long it takes. Outcomes that cannot be written down end as a dead letter, once and for all."""
     try:
@@ -146,17 +164,17 @@ def _conclude(
     except ValueError as error:
         log.error("event.unwritable", exc_info=error, event_id=str(claim.id))  # noqa: TRY400 - told in full
         state: State = "unknown" if claim.kind == "send" else "failed"
-        instead = ended_raw(claim, "internal_error", told(error), state)
+        instead = dead_letter_raw(claim, "internal_error", describe_error(error), state)
         return _persistently(partial(lanes.conclude, claim, instead, slot, stay_s))
 
 
 def _persistently(call: Callable[[], Answer]) -> Answer:
-    until = time.monotonic() + KEEP_TRYING_S
+    until = time.monotonic() + CONCLUDE_RETRY_S
     while True:
         try:
             return call()
         except redis.RedisError as error:
-            if time.monotonic() > until or not durable.cannot_now(error):
+            if time.monotonic() > until or not durable.is_transient(error):
                 raise
             log.warning("redis.away", error=str(error))
             time.sleep(random.uniform(0.1, 0.5))  # noqa: S311

@@ -12,7 +12,7 @@ from shared.lanes.client import Claim, Settled, State
 from shared.outcomes import DeadLetterOutcome
 
 
-def told(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return what an error says, without what was written where that could not be read."""
     if isinstance(error, ValidationError):
         faults = error.errors(include_input=False, include_url=False, include_context=False)
@@ -22,7 +22,7 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def ended_raw(claim: Claim, reason: str, detail: str, state: State = "failed") -> Settled:
+def dead_letter_raw(claim: Claim, reason: str, detail: str, state: State = "failed") -> Settled:
     """End an event that cannot be read here with a dead letter of its raw JSON."""
     raw = claim.body.decode(errors="replace")
     try:

@@ -25,7 +25,7 @@ from bench.engine_sides.place import Place, procfile, wait_until
 from bench.engine_sides.played import Played, playing
 from shared.events import Message
 from shared.producer import Producer
-from shared.route_cache import Directory, Route
+from shared.route_cache import IntegrationRoute, RouteCache
 
 ROUNDS = 4
 NUMBERS = [UUID(int=number) for number in range(1, 21)]
@@ -63,7 +63,7 @@ class Ours:
 
     def start(self) -> None:
         organizations = [
-            Route(
+            IntegrationRoute(
                 id=each,
                 organization_id=each,
                 name="",
@@ -73,7 +73,7 @@ class Ours:
             )
             for each in NUMBERS
         ]
-        Directory(self.place.redis, source=None).remember(organizations)
+        RouteCache(self.place.redis, source=None).remember(organizations)
         for name in ("send", "record", "clock"):
             self.place.start(procfile()[name])
 

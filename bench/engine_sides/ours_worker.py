@@ -6,9 +6,9 @@ import dramatiq
 
 from bench.engine_sides.handling import handle
 from shared.events import WebhookEvent
-from shared.lanes.client import Claim, Lanes, Settled, Verdict
+from shared.lanes.client import Claim, ClaimResult, Lanes, Settled
 from shared.lanes.wakeups import wake
-from shared.settings import EngineSettings, load
+from shared.settings import EngineSettings, load_settings
 from workers.broker import broker, stopping
 from workers.runner import STAY_S, drain
 
@@ -21,14 +21,14 @@ def drain_webhook() -> None:
 
 @cache
 def _lanes() -> Lanes:
-    return Lanes(broker.client, load(EngineSettings))
+    return Lanes(broker.client, load_settings(EngineSettings))
 
 
-def _handle(claim: Claim) -> Verdict:
+def _handle(claim: Claim) -> ClaimResult:
     handle(WebhookEvent.model_validate_json(claim.body).payload)
     return Settled("done")
 
 
-def _give_up(claim: Claim, reason: str, detail: str) -> Verdict:
+def _give_up(claim: Claim, reason: str, detail: str) -> ClaimResult:
     msg = f"{claim.id}: {reason}: {detail}"
     raise AssertionError(msg)

@@ -49,12 +49,12 @@ class Ours:
 
     def put(self, payload: dict[str, Any], tenant: str = "one") -> None:
         self._producer.append(
-            routing.webhook(tenant, payload, uuid4().hex, payload.get("lane", uuid4().hex))
+            routing.route_webhook(tenant, payload, uuid4().hex, payload.get("lane", uuid4().hex))
         )
 
     def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
         """Each event is a copy of one, under an id, a tenant and a lane of its own."""
-        item, once = routing.webhook("TENANT", {}, "any", "LANE"), _Once()
+        item, once = routing.route_webhook("TENANT", {}, "any", "LANE"), _Once()
         Lanes(self.place.redis, EngineSettings()).append_on(once, item)
         Lanes.load(self.place.redis)
         *head, text = once.arguments

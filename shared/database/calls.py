@@ -4,7 +4,7 @@ from typing import Any, Self, cast
 
 import httpx
 
-from shared.database.connection import Connection, translated
+from shared.database.connection import Connection, map_errors
 from shared.database.jsonb import storable
 from shared.settings import SupabaseSettings
 
@@ -21,12 +21,12 @@ class Calls:
         self._connection.close()
 
     def _rows(self, table: str, columns: str, *, limit: int, **equal: str) -> list[dict[str, Any]]:
-        with translated():
+        with map_errors():
             found = self._connection.client.table(table).select(columns)
             for column, value in equal.items():
                 found = found.eq(column, value)
             return cast("list[dict[str, Any]]", found.limit(limit).execute().data)
 
     def _call(self, function: str, **arguments: Any) -> Any:
-        with translated():
+        with map_errors():
             return self._connection.client.rpc(function, storable(arguments)).execute().data

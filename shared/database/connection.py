@@ -19,7 +19,7 @@ from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError
 
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.http.deadline import within
-from shared.http.pool import PoolTransport
+from shared.http.pool import PooledTransport
 from shared.settings import SupabaseSettings
 
 WHOLE_S = 15.0
@@ -67,7 +67,7 @@ class Connection:
 
     def _made(self) -> httpx.Client:
         self._own = httpx.Client(
-            transport=PoolTransport(CONNECTIONS, KEEPALIVE_S),
+            transport=PooledTransport(CONNECTIONS, KEEPALIVE_S),
             timeout=TIMEOUT,
             follow_redirects=True,
         )
@@ -82,7 +82,7 @@ class Connection:
 
 
 @contextmanager
-def translated(whole_s: float = WHOLE_S) -> Iterator[None]:
+def map_errors(whole_s: float = WHOLE_S) -> Iterator[None]:
     """Give a call `whole_s`, and turn what supabase raises into our errors.
 
     Raises:

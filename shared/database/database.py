@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from pydantic import SecretStr, ValidationError
 
-from shared.database.connection import translated
+from shared.database.connection import map_errors
 from shared.database.dead_letters import Letters
 from shared.database.jsonb import storable
 from shared.database.maintenance import Upkeep
@@ -67,7 +67,7 @@ class Database(Letters, Policies, Upkeep):
         """Go through all organizations' WPP integrations, a page at a time."""
         last = str(UUID(int=0))
         while True:
-            with translated():
+            with map_errors():
                 found = self._connection.client.table("wpp_numbers").select("*").gt("id", last)
                 rows = found.order("id").limit(PAGE).execute().data
             yield from _readable(rows)
@@ -110,7 +110,7 @@ class Database(Letters, Policies, Upkeep):
         self, integration_id: UUID, organization_id: UUID, **values: Any
     ) -> bool:
         """Set columns of an organization's integration (`name`, `is_enabled`). False: it has no such."""
-        with translated():
+        with map_errors():
             table = self._connection.client.table("messenger_integrations").update(storable(values))
             equal = _both(integration_id, organization_id)
             found = table.eq("id", equal["integration_id"]).eq(
@@ -122,7 +122,7 @@ class Database(Letters, Policies, Upkeep):
         self, integration_id: UUID, organization_id: UUID, limit: int = 100
     ) -> list[SessionChange]:
         """Return the changes of a number's state, the latest first; also those of a number that was removed."""
-        with translated():
+        with map_errors():
             found = self._connection.client.table("wpp_session_history").select(
                 "status, reason, error, account, at"
             )
@@ -141,7 +141,7 @@ class Database(Letters, Policies, Upkeep):
     def report_error(self, integration_id: UUID, text: str) -> None:
         """Show what is wrong with an integration; the next state of its session replaces it."""
         wrong = {"last_error": storable(text), "last_error_at": datetime.now(UTC).isoformat()}
-        with translated():
+        with map_errors():
             table = self._connection.client.table("messenger_integrations")
             table.update(wrong).eq("id", str(integration_id)).eq("provider", "wpp").execute()
 
@@ -162,7 +162,7 @@ class Database(Letters, Policies, Upkeep):
 
     def message_history(self, message_id: UUID, organization_id: UUID) -> list[StatusChange]:
         """Return what was said of a message, the earliest first."""
-        with translated():
+        with map_errors():
             found = self._connection.client.table("wpp_message_history").select(
                 "status, at, source, error"
             )
@@ -177,7 +177,7 @@ class Database(Letters, Policies, Upkeep):
     def organization_of_user(self, jwt: str) -> UUID | None:
         """Return the organization of a signed-in user, or None when Supabase refuses the token or knows none."""
         try:
-            with translated():
+            with map_errors():
                 answer = self._connection.client.auth.get_user(jwt)
         except DatabaseUnavailableError:
             raise
@@ -216,7 +216,7 @@ class Database(Letters, Policies, Upkeep):
         )
 
     def _integrations(self, column: str, value: str) -> list[Integration]:
-        with translated():
+        with map_errors():
             found = self._connection.client.table("wpp_numbers").select("*").eq(column, value)
             rows = (
                 found.order("is_primary", desc=True).order("created_at").order("id").execute().data

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.database.calls import Calls
-from shared.database.connection import translated
+from shared.database.connection import map_errors
 from shared.database.models import DeadLetter, DeadLetterQuery
 
 COLUMNS = "id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event, replayed_at"
@@ -18,7 +18,7 @@ IDS_AT_ONCE = 200
 class Letters(Calls):
     def dead_letters(self, query: DeadLetterQuery) -> list[DeadLetter]:
         """Return matching dead letters, the newest first, at most `limit`: to be looked at."""
-        with translated():
+        with map_errors():
             rows = (
                 self._letters(query)
                 .order("at", desc=True)
@@ -36,7 +36,7 @@ class Letters(Calls):
         """
         found: Any = self._letters(query)
         while True:
-            with translated():
+            with map_errors():
                 rows = found.order("accepted_at").order("id").limit(PAGE).execute().data
             letters = [DeadLetter.model_validate(row) for row in rows]
             yield from letters
@@ -49,7 +49,7 @@ class Letters(Calls):
             found = self._letters(query).or_(beyond)
 
     def count_dead_letters(self, query: DeadLetterQuery) -> int:
-        with translated():
+        with map_errors():
             return self._letters(query, "id", count="exact").limit(1).execute().count or 0
 
     def mark_replayed(self, ids: Sequence[UUID], at: datetime) -> None:
@@ -60,7 +60,7 @@ class Letters(Calls):
         replayed = {"replayed_at": at.isoformat()}
         for start in range(0, len(ids), IDS_AT_ONCE):
             some = [str(each) for each in ids[start : start + IDS_AT_ONCE]]
-            with translated():
+            with map_errors():
                 letters = (
                     self._connection.client.table("wpp_dead_letters")
                     .update(replayed)

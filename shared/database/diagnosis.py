@@ -31,7 +31,7 @@ REFUSED_KEY = "Invalid API key"
 """What the gateway of Supabase says, without a code."""
 
 
-def advice(error: DatabaseError) -> str | None:
+def diagnose(error: DatabaseError) -> str | None:
     """Return what somebody has to do before it can work again; None where waiting may be enough."""
     code = "401" if REFUSED_KEY in str(error) else error.sqlstate or ""
     return next((to_do for pattern, to_do in ADVICE if re.fullmatch(pattern, code)), None)

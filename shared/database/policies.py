@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 from uuid import UUID
 
 from shared.database.calls import Calls
-from shared.database.connection import translated
+from shared.database.connection import map_errors
 
 Unknown = Literal["hold", "resend"]
 PAGE = 500
@@ -24,7 +24,7 @@ class Policies(Calls):
             DatabaseError: there is no such organization (23503).
         """
         row = {"organization_id": str(organization_id), "unknown": choice}
-        with translated():
+        with map_errors():
             self._connection.client.table("wpp_policies").upsert(row).execute()
 
     def organizations_that_resend(self) -> set[UUID]:
@@ -34,7 +34,7 @@ class Policies(Calls):
     def _that_resend(self) -> Iterator[UUID]:
         last = str(UUID(int=0))
         while True:
-            with translated():
+            with map_errors():
                 found: Any = self._connection.client.table("wpp_policies").select("organization_id")
                 found = (
                     found.eq("unknown", "resend")

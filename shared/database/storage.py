@@ -11,7 +11,7 @@ from typing import IO
 import httpx
 from storage3.exceptions import StorageApiError
 
-from shared.database.connection import Connection, translated
+from shared.database.connection import Connection, map_errors
 from shared.errors import DatabaseError
 from shared.settings import MediaSettings, SupabaseSettings
 
@@ -44,7 +44,7 @@ class Bucket:
         self._prepare()
         file.seek(0)
         options = {"content-type": mime, "upsert": "true"}
-        with translated(math.inf), _told_apart(), open(os.dup(file.fileno()), "rb") as reader:  # noqa: PTH123 - its descriptor
+        with map_errors(math.inf), _told_apart(), open(os.dup(file.fileno()), "rb") as reader:  # noqa: PTH123 - its descriptor
             assert isinstance(reader, io.BufferedReader)  # noqa: S101 - what storage3 streams
             self._connection.client.storage.from_(NAME).upload(path, reader, options)  # type: ignore[arg-type]
         return self.link(path)
@@ -54,14 +54,14 @@ class Bucket:
         bucket = self._connection.client.storage.from_(NAME)
         if self._public:
             return bucket.get_public_url(path).rstrip("?")
-        with translated():
+        with map_errors():
             return bucket.create_signed_url(path, self._link_s)["signedUrl"] or ""
 
     def _prepare(self) -> None:
         """Make the bucket public where a setting says so, once; the migration makes it private."""
         with self._lock:
             if self._public and not self._prepared:
-                with translated():
+                with map_errors():
                     self._connection.client.storage.update_bucket(NAME, {"public": True})
             self._prepared = True
 

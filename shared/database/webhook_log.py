@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from shared.database.calls import Calls
-from shared.database.connection import translated
+from shared.database.connection import map_errors
 from shared.database.models import Row
 
 PAGE = 500
@@ -43,7 +43,7 @@ class RawLog(Calls):
 
     def latest(self, query: LogQuery, limit: int) -> list[LoggedEvent]:
         """Return matching webhooks, the newest first: to be looked at."""
-        with translated():
+        with map_errors():
             rows = (
                 self._matching(query).order("at", desc=True).order("id").limit(limit).execute().data
             )
@@ -53,7 +53,7 @@ class RawLog(Calls):
         """Go through the matching webhooks, a page at a time, in no order that means anything."""
         last = str(UUID(int=0))
         while True:
-            with translated():
+            with map_errors():
                 rows = self._matching(query).gt("id", last).order("id").limit(PAGE).execute().data
             yield from (LoggedEvent.model_validate(row) for row in rows)
             if len(rows) < PAGE:

@@ -9,7 +9,7 @@ from shared.http.deadline import remaining
 from shared.http.network import DeadlineBackend
 
 
-class PoolTransport(httpx.HTTPTransport):
+class PooledTransport(httpx.HTTPTransport):
     """Repeats connects, once, and nothing else. Idle connections are closed after `keepalive_s`."""
 
     def __init__(self, connections: int, keepalive_s: float) -> None:

@@ -15,7 +15,7 @@ import httpcore
 import httpx
 
 from shared.http.network import DeadlineBackend
-from shared.http.pool import PoolTransport, check_deadline
+from shared.http.pool import PooledTransport, check_deadline
 
 KEEPALIVE_S = 3.0
 """Idle connections are closed before the platform does it (Node's default is 5 s): of a message sent on one that the
@@ -31,7 +31,7 @@ ERRORS = (
 
 
 def open_transport(kind: Kind) -> httpx.BaseTransport:
-    return DirectTransport() if kind == "direct" else PoolTransport(MAX_CONNECTIONS, KEEPALIVE_S)
+    return DirectTransport() if kind == "direct" else PooledTransport(MAX_CONNECTIONS, KEEPALIVE_S)
 
 
 class DirectTransport(httpx.BaseTransport):

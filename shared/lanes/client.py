@@ -65,7 +65,7 @@ class Claim:
     body: bytes
     reason: str
     """Why it was postponed the last time, if it was."""
-    surprises: int = 0
+    unexpected_errors: int = 0
     """How often its handler raised what nobody expected."""
     resends: int = 0
     """How often it went out once more although nobody knew whether it had."""
@@ -119,7 +119,7 @@ class Postponed:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
-Verdict = Settled | Postponed
+ClaimResult = Settled | Postponed
 
 
 @dataclass
@@ -131,7 +131,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepResult:
     """What a sweep found: how many could work now, ms until the next lane is due, claims that were given up."""
 
     ready: int
@@ -220,7 +220,7 @@ class Lanes:
         )
 
     def conclude(
-        self, claim: Claim, verdict: Verdict, slot: Slot | None = None, stay_s: float = 0
+        self, claim: Claim, verdict: ClaimResult, slot: Slot | None = None, stay_s: float = 0
     ) -> tuple[bool, Claim | None]:
         """End a claim; with a `slot`, take the next one in the same round trip.
 
@@ -242,7 +242,7 @@ class Lanes:
         }
         return bool(self._call("extend", arguments)[0] == b"ok")
 
-    def sweep(self, kind: Kind, count: int = 200) -> Swept:
+    def sweep(self, kind: Kind, count: int = 200) -> SweepResult:
         """Wake lanes that are due, take over claims whose lease has ended. Any number of sweepers may run."""
         arguments = {
             "kind": kind,
@@ -252,7 +252,7 @@ class Lanes:
         }
         ready, due, taken = self._call("sweep", arguments)
         given_up = [self._read(kind, reply) for reply in taken]
-        return Swept(
+        return SweepResult(
             ready=ready, next_due_ms=None if due == b"-1" else max(0, int(due)), given_up=given_up
         )
 
@@ -361,7 +361,7 @@ class Lanes:
             now,
             body,
             reason,
-            surprises,
+            unexpected_errors,
             resends,
         ) = reply
         return Claim(
@@ -375,12 +375,12 @@ class Lanes:
             now_ms=int(now),
             body=body,
             reason=reason.decode(),
-            surprises=int(surprises),
+            unexpected_errors=int(unexpected_errors),
             resends=int(resends),
             until_s=until_s,
         )
 
-    def _verdict(self, claim: Claim, verdict: Verdict) -> dict[str, Any]:
+    def _verdict(self, claim: Claim, verdict: ClaimResult) -> dict[str, Any]:
         arguments: dict[str, Any] = {"id": str(claim.id), "lane": claim.lane, "fence": claim.fence}
         if isinstance(verdict, Postponed):
             return arguments | {

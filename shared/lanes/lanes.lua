@@ -7,7 +7,7 @@
 --
 --   event:{id}             hash    state queued|claimed|sent|failed|unknown|done, body, lane, tenant, kind, gates,
 --                                  attempts, fence, accepted, expires, due, reason, print, settled, by (who ended the
---                                  last claim, and how), surprises, resends, + what the handler noted
+--                                  last claim, and how), unexpected_errors, resends, + what the handler noted
 --   lane:{lane}            list    event ids, oldest first
 --   lane:{lane}:is         hash    where ready|claimed|later|gated, fence, gate, kind, tenant
 --   ready:{kind}:{tenant}  list    lanes to be claimed, in turn
@@ -178,7 +178,7 @@ local function must_wait(kind, lane, id)
 end
 
 local function answer(id, lane, fence)
-  local e = redis.call('HMGET', P .. 'event:' .. id, 'attempts', 'accepted', 'expires', 'body', 'reason', 'surprises',
+  local e = redis.call('HMGET', P .. 'event:' .. id, 'attempts', 'accepted', 'expires', 'body', 'reason', 'unexpected_errors',
     'resends')
   return {'claim', id, lane, tostring(fence), e[1], e[2], e[3], tostring(now), e[4], e[5] or '', e[6] or '0', e[7] or '0'}
 end
@@ -362,7 +362,7 @@ local function resolve()
   redis.call('SREM', P .. 'unknown:' .. h[4], a.id)
   if a.state == 'queued' then
     redis.call('HSET', key, 'expires', now + a.max_age)
-    redis.call('HDEL', key, 'settled', 'surprises', 'resends')
+    redis.call('HDEL', key, 'settled', 'unexpected_errors', 'resends')
     stand_in_line(h[2], h[3], h[4], a.id, 0)
   else
     forget_later(a.id)
@@ -381,7 +381,7 @@ local function replay()
     'tenant', a.tenant, 'kind', a.kind, 'expires', now + a.max_age, 'attempts', 0) then
     return {'full', 'memory'}
   end
-  redis.call('HDEL', key, 'settled', 'fence', 'by', 'reason', 'code', 'surprises', 'resends')
+  redis.call('HDEL', key, 'settled', 'fence', 'by', 'reason', 'code', 'unexpected_errors', 'resends')
   redis.call('PERSIST', key)
   stand_in_line(a.kind, a.tenant, a.lane, a.id, 0)
   return {'new', 'queued'}

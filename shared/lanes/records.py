@@ -50,11 +50,11 @@ class Record(BaseModel):
     """The event itself, until it is settled."""
 
 
-def key(event_id: UUID, prefix: str = PREFIX) -> str:
+def record_key(event_id: UUID, prefix: str = PREFIX) -> str:
     return f"{prefix}event:{event_id}"
 
 
-def record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
+def parse_record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
     """Read the answer to HMGET `key` `FIELDS`."""
     found = {name: value for name, value in zip(FIELDS, reply, strict=True) if value is not None}
     if "state" not in found:
@@ -68,7 +68,7 @@ def record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
     return Record(id=event_id, **values)
 
 
-def find(client: "redis.Redis", event_id: UUID, prefix: str = PREFIX) -> Record | None:
+def find_record(client: "redis.Redis", event_id: UUID, prefix: str = PREFIX) -> Record | None:
     """Return the record of an event, or None when there is none (any more)."""
-    reply: Any = client.hmget(key(event_id, prefix), FIELDS)
-    return record(event_id, reply)
+    reply: Any = client.hmget(record_key(event_id, prefix), FIELDS)
+    return parse_record(event_id, reply)

@@ -13,17 +13,17 @@ from redis.retry import Retry
 from shared.errors import NotDurableError
 from shared.settings import RedisSettings
 
-OLDEST = (6, 2)
+MIN_VERSION = (6, 2)
 SOCKET_TIMEOUT_S = 5
 CONNECT_TIMEOUT_S = 2
 CHECK_IDLE_AFTER_S = 30
 RETRIES = 3
-MOST_CONNECTIONS = 512
+MAX_CONNECTIONS = 512
 """One for each thread that may ask at the same moment. redis-py's own limit of 100 is an error, not a queue."""
 
-AWAY = (redis.ConnectionError, redis.TimeoutError)
+CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError)
 """Not reached, or no answer; LOADING, AUTH and too many connections are among them."""
-UNABLE = re.compile(
+TRANSIENT_REPLY = re.compile(
     r"(?:^|[\s'\"-])(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b"
 )
 """What a Redis says that answers, and cannot do it now: full, a replica after a failover, a disk that fails, busy.
@@ -35,14 +35,14 @@ redis-py quotes them of an asynchronous pipeline (`… caused error: ('READONLY 
 log = structlog.get_logger(__name__)
 
 
-def cannot_now(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Return whether Redis cannot do now what may well be done later: away, full, read-only, loading, busy.
 
     Any other error of Redis is a mistake of ours.
     """
-    if isinstance(error, (*AWAY, redis.OutOfMemoryError, redis.ReadOnlyError)):
+    if isinstance(error, (*CONNECTION_ERRORS, redis.OutOfMemoryError, redis.ReadOnlyError)):
         return True
-    return isinstance(error, redis.ResponseError) and bool(UNABLE.search(str(error)))
+    return isinstance(error, redis.ResponseError) and bool(TRANSIENT_REPLY.search(str(error)))
 
 
 def connect(url: SecretStr | str) -> "redis.Redis":
@@ -56,7 +56,7 @@ def connect(url: SecretStr | str) -> "redis.Redis":
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_keepalive=True,
         health_check_interval=CHECK_IDLE_AFTER_S,
-        max_connections=MOST_CONNECTIONS,
+        max_connections=MAX_CONNECTIONS,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
     )
 
@@ -64,11 +64,11 @@ def connect(url: SecretStr | str) -> "redis.Redis":
 def connect_durable(settings: RedisSettings) -> "redis.Redis":
     """Return a client of a Redis that keeps what it confirms; raises as `refuse_volatile` does."""
     client = connect(settings.redis_url)
-    refuse_volatile(client, allow=settings.wpp_allow_volatile_redis)
+    check_durability(client, allow=settings.wpp_allow_volatile_redis)
     return client
 
 
-def refuse_volatile(client: "redis.Redis", *, allow: bool = False) -> list[str]:
+def check_durability(client: "redis.Redis", *, allow: bool = False) -> list[str]:
     """Make sure that this Redis keeps what it has confirmed; return, and log, what is less than ideal or unknown.
 
     A managed Redis may forbid CONFIG: then INFO has to do. With `allow`, a volatile one is only warned about.
@@ -78,8 +78,8 @@ def refuse_volatile(client: "redis.Redis", *, allow: bool = False) -> list[str]:
         redis.RedisError: it could not be asked.
     """
     info: dict[str, Any] = client.info()
-    config = _config(client)
-    faults, doubts = list(_faults(info, config)), list(_doubts(config))
+    config = _read_config(client)
+    faults, doubts = list(_find_faults(info, config)), list(_find_doubts(config))
     if faults and not allow:
         msg = f"this Redis may lose what was accepted: {'; '.join(faults)}. See the README for its settings."
         raise NotDurableError(msg)
@@ -88,9 +88,9 @@ def refuse_volatile(client: "redis.Redis", *, allow: bool = False) -> list[str]:
     return [*faults, *doubts]
 
 
-def _faults(info: dict[str, Any], config: dict[str, str]) -> Iterator[str]:
+def _find_faults(info: dict[str, Any], config: dict[str, str]) -> Iterator[str]:
     version = str(info.get("redis_version", "0"))
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+    if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
         yield f"it is version {version}, and 6.2 is needed"
     if config.get("appendonly", "yes" if info.get("aof_enabled") else "no") != "yes":
         yield "appendonly is off: a restart forgets (set `appendonly yes`)"
@@ -99,7 +99,7 @@ def _faults(info: dict[str, Any], config: dict[str, str]) -> Iterator[str]:
         yield f"maxmemory-policy is {policy}: a full memory forgets (set `maxmemory-policy noeviction`)"
 
 
-def _doubts(config: dict[str, str]) -> Iterator[str]:
+def _find_doubts(config: dict[str, str]) -> Iterator[str]:
     if not config:
         yield "CONFIG is forbidden here, so appendfsync could not be checked: it should be always"
         return
@@ -110,7 +110,7 @@ def _doubts(config: dict[str, str]) -> Iterator[str]:
         yield "no-appendfsync-on-rewrite is yes: a power failure during a rewrite may take more"
 
 
-def _config(client: "redis.Redis") -> dict[str, str]:
+def _read_config(client: "redis.Redis") -> dict[str, str]:
     """Return what CONFIG tells, or nothing where it is forbidden (an ACL, or a renamed command)."""
     config: dict[Any, Any] = {}
     try:

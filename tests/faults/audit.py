@@ -93,10 +93,10 @@ def drained(town: Town, within_s: float) -> None:
 def read_books(town: Town, tag: str, accepted: Sequence[Sent]) -> Books:
     pipe = town.client.pipeline(transaction=False)
     for sent in accepted:
-        pipe.hmget(ledger.key(sent.id), list(ledger.FIELDS))
+        pipe.hmget(ledger.record_key(sent.id), list(ledger.FIELDS))
     records: dict[str, Record] = {}
     for sent, reply in zip(accepted, pipe.execute(), strict=True):
-        record = ledger.record(sent.id, reply)
+        record = ledger.parse_record(sent.id, reply)
         assert record, f"{sent} was accepted and is not known any more"
         records[sent.text] = record
     messages = [message for message in town.messages() if message["text"].startswith(f"{tag} ")]

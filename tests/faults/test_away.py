@@ -157,4 +157,4 @@ def _incoming(number: Number, one: int, text: str) -> Append:
     }
     payload["messageId"] = f"false_{peer}@c.us_{text}"
     arrival = webhooks.describe(payload, number.account, utc_now())
-    return routing.webhook(number.account, payload, arrival.identity, arrival.peer)
+    return routing.route_webhook(number.account, payload, arrival.identity, arrival.peer)

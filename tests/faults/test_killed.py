@@ -144,6 +144,6 @@ def _attempts(town: Town, ids: list[UUID]) -> list[int]:
 def _fields(town: Town, ids: list[UUID], name: str) -> list[bytes | None]:
     pipe = town.client.pipeline(transaction=False)
     for event_id in ids:
-        pipe.hget(records.key(event_id), name)
+        pipe.hget(records.record_key(event_id), name)
     found: list[bytes | None] = pipe.execute()
     return found

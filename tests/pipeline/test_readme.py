@@ -36,12 +36,12 @@ def demo(running: Running) -> UUID:
 @pytest.mark.parametrize("command", CURLS)
 def test_every_curl_works(running: Running, demo: UUID, command: str) -> None:
     """Each request is understood; only the address differs from what a reader types."""
-    here = command.replace("localhost:8000", running.url.removeprefix("http://")).replace(
+    ctx = command.replace("localhost:8000", running.url.removeprefix("http://")).replace(
         "curl ", "curl -sS --fail ", 1
     )
     environment = {**os.environ, "KEY": signed_keys.service_key(demo, running.secrets)}
     done = subprocess.run(
-        ["bash", "-c", here],
+        ["bash", "-c", ctx],
         env=environment,
         capture_output=True,
         text=True,
@@ -55,10 +55,10 @@ def test_the_python_example_works(running: Running, demo: UUID) -> None:
     """The producer's example enqueues, with the address of this Redis instead of the local world's."""
     assert isinstance(demo, UUID)
     (example,) = [text for _, language, text in BLOCKS if language == "python"]
-    here = example.replace("redis://127.0.0.1:8003/0", running.environment["REDIS_URL"])
-    assert here != example, "the example names another Redis than `make up` starts"
+    ctx = example.replace("redis://127.0.0.1:8003/0", running.environment["REDIS_URL"])
+    assert ctx != example, "the example names another Redis than `make up` starts"
     done = subprocess.run(
-        [sys.executable, "-c", here],
+        [sys.executable, "-c", ctx],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -23,7 +23,13 @@ from sandbox.ports import LOCALHOST
 from sandbox.secrets import Secrets
 from sandbox.services import Ports, World
 from sandbox.supabase import seed
-from shared.settings import KeySettings, PlatformSettings, RedisSettings, SupabaseSettings, load
+from shared.settings import (
+    KeySettings,
+    PlatformSettings,
+    RedisSettings,
+    SupabaseSettings,
+    load_settings,
+)
 from tests.conftest import TOOLS
 
 SCRIPT = """
@@ -91,7 +97,7 @@ def test_gives_every_process_what_it_needs(
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         for group in (RedisSettings, SupabaseSettings, PlatformSettings, KeySettings):
-            load(group)
+            load_settings(group)
         with redis.Redis.from_url(environment["REDIS_URL"]) as client:
             assert client.ping()
         assert httpx.get(f"{environment['WPP_BASE_URL']}/health").is_success

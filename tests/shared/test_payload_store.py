@@ -24,8 +24,8 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 def put_back(body: bytes) -> Any:
-    rest, texts = payload_store.lift(body)
-    return payload_store.filled(
+    rest, texts = payload_store.extract_long_texts(body)
+    return payload_store.restore_texts(
         json.loads(rest), {digest: text.decode() for digest, text in texts.items()}
     )
 
@@ -46,15 +46,21 @@ def test_what_is_lifted_and_put_back_is_what_it_was(value: Any, ascii_only: bool
     assert storable(put_back(body)) == storable(before)
 
 
-@pytest.mark.parametrize("length", [payload_store.LONG, payload_store.LONG + 1])
+@pytest.mark.parametrize(
+    "length", [payload_store.LONG_TEXT_BYTES, payload_store.LONG_TEXT_BYTES + 1]
+)
 def test_a_text_is_long_from_one_byte_on(length: int) -> None:
     body = json.dumps({"a": "x" * length}).encode()
-    assert len(payload_store.lift(body)[1]) == (length > payload_store.LONG)
+    assert len(payload_store.extract_long_texts(body)[1]) == (
+        length > payload_store.LONG_TEXT_BYTES
+    )
 
 
 def test_escapes_of_the_json_are_none_of_the_texts() -> None:
     """PHP writes every slash of base64 with a backslash."""
-    rest, texts = payload_store.lift(b'{"a":"' + b"ab\\/d" * 10_000 + b'\\u0041\\\\","b":1}')
+    rest, texts = payload_store.extract_long_texts(
+        b'{"a":"' + b"ab\\/d" * 10_000 + b'\\u0041\\\\","b":1}'
+    )
     assert list(texts.values()) == [b"ab/d" * 10_000 + b"A\\"]
     assert json.loads(rest)["b"] == 1
 
@@ -71,17 +77,21 @@ def test_other_encodings_are_left_to_the_parser(encoding: str) -> None:
 )
 def test_hostile_bodies_take_no_time(body: bytes) -> None:
     began = time.perf_counter()
-    payload_store.lift(body)
+    payload_store.extract_long_texts(body)
     assert time.perf_counter() - began < 1
 
 
 def test_a_blob_is_read_piece_by_piece(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(payload_store, "PIECE", 1000)
+    monkeypatch.setattr(payload_store, "CHUNK_BYTES", 1000)
     redis_client.set("blob", b"0123456789" * 250)
-    assert [len(piece) for piece in payload_store.pieces(redis_client, "blob")] == [1000, 1000, 500]
-    assert list(payload_store.pieces(redis_client, "none")) == []
-    assert payload_store.text(redis_client, "none") is None
-    payload_store.let_go(redis_client, ["blob", "none"])
-    assert 0 < redis_client.ttl("blob") <= payload_store.LEFT_S
+    assert [len(piece) for piece in payload_store.read_chunks(redis_client, "blob")] == [
+        1000,
+        1000,
+        500,
+    ]
+    assert list(payload_store.read_chunks(redis_client, "none")) == []
+    assert payload_store.read_text(redis_client, "none") is None
+    payload_store.release(redis_client, ["blob", "none"])
+    assert 0 < redis_client.ttl("blob") <= payload_store.RELEASED_TTL_S

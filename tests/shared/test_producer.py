@@ -11,7 +11,7 @@ from shared.errors import IdempotencyConflictError, NotFoundError
 from shared.events import Message
 from shared.lanes.client import Lanes, Slot
 from shared.producer import Producer
-from shared.route_cache import Directory, Route
+from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
 
 ORGANIZATION = uuid4()
@@ -22,8 +22,8 @@ def producer(redis_client: redis.Redis) -> Producer:
     return Producer(redis_client)
 
 
-def known(client: redis.Redis, organization_id: UUID = ORGANIZATION) -> Route:
-    route = Route(
+def known(client: redis.Redis, organization_id: UUID = ORGANIZATION) -> IntegrationRoute:
+    route = IntegrationRoute(
         id=uuid4(),
         organization_id=organization_id,
         name="Shop",
@@ -31,7 +31,7 @@ def known(client: redis.Redis, organization_id: UUID = ORGANIZATION) -> Route:
         is_primary=True,
         is_enabled=True,
     )
-    Directory(client, source=None).remember([route])
+    RouteCache(client, source=None).remember([route])
     return route
 
 

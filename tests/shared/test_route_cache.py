@@ -7,13 +7,13 @@ import pytest
 import redis
 
 from shared.errors import DatabaseUnavailableError
-from shared.route_cache import HERE_S, REDIS_S, Directory, Route
+from shared.route_cache import LOCAL_TTL_S, REDIS_TTL_S, IntegrationRoute, RouteCache
 
 ORGANIZATION = uuid4()
 
 
-def a_route(**changed: object) -> Route:
-    route = Route(
+def a_route(**changed: object) -> IntegrationRoute:
+    route = IntegrationRoute(
         id=uuid4(),
         organization_id=ORGANIZATION,
         name="Shop",
@@ -28,25 +28,25 @@ def a_route(**changed: object) -> Route:
 class Numbers:
     """What Supabase has, and how often it was asked."""
 
-    routes: list[Route]
+    routes: list[IntegrationRoute]
     resend: set[UUID] = field(default_factory=set)
     asked: int = 0
     away: bool = False
 
-    def _ask(self) -> list[Route]:
+    def _ask(self) -> list[IntegrationRoute]:
         self.asked += 1
         if self.away:
             msg = "no answer"
             raise DatabaseUnavailableError(msg)
         return self.routes
 
-    def integration(self, integration_id: UUID, /) -> Route | None:
+    def integration(self, integration_id: UUID, /) -> IntegrationRoute | None:
         return next((each for each in self._ask() if each.id == integration_id), None)
 
-    def integration_by_account(self, account: str, /) -> Route | None:
+    def integration_by_account(self, account: str, /) -> IntegrationRoute | None:
         return next((each for each in self._ask() if each.account == account), None)
 
-    def integrations(self, organization_id: UUID, /) -> list[Route]:
+    def integrations(self, organization_id: UUID, /) -> list[IntegrationRoute]:
         return [each for each in self._ask() if each.organization_id == organization_id]
 
     def resends_unknown(self, organization_id: UUID, /) -> bool:
@@ -65,7 +65,7 @@ def test_supabase_is_asked_once_for_all_processes(redis_client: redis.Redis) -> 
     """What one process has read, the next finds in Redis, and the same one in its own memory."""
     route = a_route()
     numbers = Numbers([route])
-    first, second = Directory(redis_client, numbers), Directory(redis_client, numbers)
+    first, second = RouteCache(redis_client, numbers), RouteCache(redis_client, numbers)
     assert first.find(route.id) == first.find(route.id) == second.find(route.id) == route
     assert second.of_account("42") == second.primary(ORGANIZATION) == route
     assert numbers.asked == 1
@@ -74,8 +74,8 @@ def test_supabase_is_asked_once_for_all_processes(redis_client: redis.Redis) -> 
 def test_redis_alone_is_enough_once_it_was_filled(redis_client: redis.Redis) -> None:
     """Whoever has no Supabase finds a number by its id, its account, and as its organization's primary."""
     primary, other = a_route(), a_route(account="43", is_primary=False)
-    Directory(redis_client, Numbers([])).remember([primary, other])
-    bare = Directory(redis_client, source=None)
+    RouteCache(redis_client, Numbers([])).remember([primary, other])
+    bare = RouteCache(redis_client, source=None)
     assert bare.find(other.id) == bare.of_account("43") == other
     assert bare.primary(ORGANIZATION) == primary
     assert bare.find(uuid4()) is bare.primary(uuid4()) is bare.of_account("44") is None
@@ -86,8 +86,8 @@ def test_a_change_is_seen_here_at_once_and_elsewhere_soon(redis_client: redis.Re
     route, clock = a_route(), Clock()
     numbers = Numbers([route])
     here, elsewhere = (
-        Directory(redis_client, numbers),
-        Directory(redis_client, numbers, clock=clock),
+        RouteCache(redis_client, numbers),
+        RouteCache(redis_client, numbers, clock=clock),
     )
     assert here.find(route.id) == elsewhere.find(route.id) == route
     off = route.model_copy(update={"is_enabled": False})
@@ -95,7 +95,7 @@ def test_a_change_is_seen_here_at_once_and_elsewhere_soon(redis_client: redis.Re
     here.refresh(route.id, ORGANIZATION)
     assert here.find(route.id) == off
     assert elsewhere.find(route.id) == route
-    clock.now = HERE_S
+    clock.now = LOCAL_TTL_S
     assert elsewhere.find(route.id) == off
 
 
@@ -103,7 +103,7 @@ def test_a_removed_number_gives_way_to_the_next_primary(redis_client: redis.Redi
     """Nothing is sent from a number that is gone, nor from none while there is another."""
     gone, next_one = a_route(), a_route(account="43", is_primary=False)
     numbers = Numbers([gone, next_one])
-    directory = Directory(redis_client, numbers)
+    directory = RouteCache(redis_client, numbers)
     assert directory.primary(ORGANIZATION) == gone
     numbers.routes = [promoted := next_one.model_copy(update={"is_primary": True})]
     directory.refresh(gone.id, ORGANIZATION)
@@ -114,18 +114,18 @@ def test_a_removed_number_gives_way_to_the_next_primary(redis_client: redis.Redi
 def test_the_policy_travels_with_the_route(redis_client: redis.Redis) -> None:
     """Whether unknown messages are sent again is known wherever the route is."""
     route = a_route()
-    found = Directory(redis_client, Numbers([route], resend={ORGANIZATION})).find(route.id)
+    found = RouteCache(redis_client, Numbers([route], resend={ORGANIZATION})).find(route.id)
     assert found
     assert found.resends_unknown
-    assert Directory(redis_client, source=None).find(route.id) == found
+    assert RouteCache(redis_client, source=None).find(route.id) == found
 
 
 def test_an_account_that_moved_to_another_number_is_that_one_s(redis_client: redis.Redis) -> None:
     """What Redis remembers of an account counts only while its number still has it."""
     old, new = a_route(), a_route(is_primary=False)
-    directory = Directory(redis_client, Numbers([old]))
+    directory = RouteCache(redis_client, Numbers([old]))
     assert directory.of_account("42") == old
-    there = Directory(
+    there = RouteCache(
         redis_client, Numbers([new, moved := old.model_copy(update={"account": "43"})])
     )
     there.remember([moved])
@@ -134,21 +134,23 @@ def test_an_account_that_moved_to_another_number_is_that_one_s(redis_client: red
 
 def test_redis_forgets_what_nobody_refreshes(redis_client: redis.Redis) -> None:
     """A number that somebody deleted in Supabase itself sends on for some minutes at most."""
-    Directory(redis_client, Numbers([])).remember([a_route()])
-    assert {0 < redis_client.ttl(key) <= REDIS_S for key in redis_client.keys("wpp:*")} == {True}
-    assert REDIS_S <= 300
+    RouteCache(redis_client, Numbers([])).remember([a_route()])
+    assert {0 < redis_client.ttl(key) <= REDIS_TTL_S for key in redis_client.keys("wpp:*")} == {
+        True
+    }
+    assert REDIS_TTL_S <= 300
 
 
 def test_an_outage_of_supabase_is_no_absence(redis_client: redis.Redis) -> None:
     """What cannot be asked for raises; it is not taken for a number that does not exist."""
     with pytest.raises(DatabaseUnavailableError):
-        Directory(redis_client, Numbers([], away=True)).find(uuid4())
+        RouteCache(redis_client, Numbers([], away=True)).find(uuid4())
 
 
 def test_a_number_that_has_no_account_yet_cannot_be_sent_from(redis_client: redis.Redis) -> None:
     """A half-made integration is none."""
     half = a_route(account="")
-    assert Directory(redis_client, Numbers([half])).find(half.id) is None
+    assert RouteCache(redis_client, Numbers([half])).find(half.id) is None
 
 
 def test_a_full_redis_keeps_nobody_from_knowing(redis_client: redis.Redis) -> None:
@@ -157,7 +159,7 @@ def test_a_full_redis_keeps_nobody_from_knowing(redis_client: redis.Redis) -> No
     numbers = Numbers([route])
     redis_client.config_set("maxmemory", 1)
     try:
-        directory = Directory(redis_client, numbers)
+        directory = RouteCache(redis_client, numbers)
         assert directory.find(route.id) == route
         assert directory.of_account(route.account) == route
         assert directory.find(route.id) == route

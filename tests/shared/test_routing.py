@@ -22,7 +22,7 @@ def message(**fields: Any) -> Message:
 
 
 def send(key: str | None = None, organization: UUID = ORGANIZATION, **fields: Any) -> Append:
-    return routing.send(organization, INTEGRATION, message(**fields), key)
+    return routing.route_send(organization, INTEGRATION, message(**fields), key)
 
 
 def row(item: Append) -> MessageOutcome:
@@ -67,7 +67,7 @@ def test_a_message_may_expire_sooner_than_others() -> None:
     """Also when it is put back from its dead letter: it then has as long as it had at first."""
     item = send(expires_in_s=60)
     assert item.max_age_s == 60
-    assert routing.place(item.event).max_age_s == 60  # type: ignore[arg-type]
+    assert routing.route_event(item.event).max_age_s == 60  # type: ignore[arg-type]
     assert send().max_age_s is None
 
 
@@ -115,7 +115,7 @@ def test_a_place_is_shown_in_words(fields: dict[str, str], text: str) -> None:
 def test_a_later_row_tells_what_has_been_learned() -> None:
     event = send().event
     assert isinstance(event, SendEvent)
-    told = routing.message_outcome(event, "sent", utc_now(), task_id="queue-1")
+    told = routing.build_message_outcome(event, "sent", utc_now(), task_id="queue-1")
     assert (told.status, told.task_id, told.id) == ("sent", "queue-1", event.id)
 
 
@@ -140,8 +140,8 @@ def test_different_keys_are_different_events(first: str, second: str) -> None:
 
 def test_a_request_is_the_same_whatever_number_was_chosen_for_it(bench: Bench) -> None:
     """The default number changed between two tries: still one message, from the first number."""
-    first = bench.lanes.append(routing.send(ORGANIZATION, INTEGRATION, message(), "key"))
-    again = bench.lanes.append(routing.send(ORGANIZATION, OTHER, message(), "key"))
+    first = bench.lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, message(), "key"))
+    again = bench.lanes.append(routing.route_send(ORGANIZATION, OTHER, message(), "key"))
     assert (again.id, again.new) == (first.id, False)
 
 
@@ -163,8 +163,8 @@ def test_a_message_arrives_as_it_was_accepted(bench: Bench) -> None:
 def test_provisioning_waits_in_the_lane_of_its_organization() -> None:
     """Two clicks come one after the other; watching has a lane of its own, the next click does not wait for it."""
     event = ProvisionEvent(id=uuid4(), organization_id=ORGANIZATION, integration_id=INTEGRATION)
-    assert routing.provision(event).lane == f"provision:{ORGANIZATION}"
-    watch = routing.provision(event.model_copy(update={"action": "watch"}), delay_s=5)
+    assert routing.route_provision(event).lane == f"provision:{ORGANIZATION}"
+    watch = routing.route_provision(event.model_copy(update={"action": "watch"}), delay_s=5)
     assert (watch.lane, watch.delay_s, watch.tenant) == (
         f"watch:{INTEGRATION}",
         5,
@@ -173,9 +173,9 @@ def test_provisioning_waits_in_the_lane_of_its_organization() -> None:
 
 
 def test_a_webhook_waits_in_the_lane_of_its_conversation_or_account() -> None:
-    item = routing.webhook("acc", {"type": "message"}, "m1", "79990001122")
+    item = routing.route_webhook("acc", {"type": "message"}, "m1", "79990001122")
     assert (item.lane, item.tenant, item.kind) == ("event:acc:79990001122", "acc", "webhook")
-    assert routing.webhook("acc", {"type": "qr"}, "q1", None).lane == "event:acc"
+    assert routing.route_webhook("acc", {"type": "qr"}, "q1", None).lane == "event:acc"
     assert isinstance(item.event, WebhookEvent)
     assert (item.event.account, item.event.peer, item.event.payload) == (
         "acc",
@@ -186,22 +186,24 @@ def test_a_webhook_waits_in_the_lane_of_its_conversation_or_account() -> None:
 
 def test_a_webhook_told_twice_is_one_even_when_worded_otherwise(bench: Bench) -> None:
     """A retry may carry another time or a fresher URL: its identity decides, and the first wording counts."""
-    answers = [bench.lanes.append(routing.webhook("acc", {"at": at}, "m1", None)) for at in (1, 2)]
+    answers = [
+        bench.lanes.append(routing.route_webhook("acc", {"at": at}, "m1", None)) for at in (1, 2)
+    ]
     assert [answer.new for answer in answers] == [True, False]
     assert WebhookEvent.model_validate_json(bench.claim("webhook").body).payload == {"at": 1}
 
 
 def test_webhooks_of_two_accounts_never_meet() -> None:
     assert (
-        routing.webhook("a", {}, "m1", None).event.id
-        != routing.webhook("b", {}, "m1", None).event.id
+        routing.route_webhook("a", {}, "m1", None).event.id
+        != routing.route_webhook("b", {}, "m1", None).event.id
     )
 
 
 def test_a_recipient_is_read_as_people_write_in_the_organization_s_region() -> None:
     """And a message may be written before anybody knows which that is."""
     wanted = Message(to="0912 345 678", text="Hello")
-    item = routing.send(uuid4(), uuid4(), wanted, region="VN")
+    item = routing.route_send(uuid4(), uuid4(), wanted, region="VN")
     assert getattr(item.event, "to") == "84912345678"  # noqa: B009 - one kind of event has it
     with pytest.raises(ValueError, match="not a phone number"):
-        routing.send(uuid4(), uuid4(), wanted)
+        routing.route_send(uuid4(), uuid4(), wanted)

@@ -3,12 +3,12 @@
 import pytest
 
 from shared.errors import ConfigurationError
-from shared.settings import NESTED, EngineSettings, KeySettings, load
+from shared.settings import NESTED, EngineSettings, KeySettings, load_settings
 
 
 def test_the_defaults_nest() -> None:
     """Nobody has to set anything for the times to fit into each other."""
-    assert isinstance(load(EngineSettings), EngineSettings)
+    assert isinstance(load_settings(EngineSettings), EngineSettings)
 
 
 @pytest.mark.parametrize(("inner", "outer", "why"), NESTED)
@@ -19,7 +19,7 @@ def test_times_that_do_not_nest_are_refused(
     monkeypatch.setenv(inner.upper(), "999")
     monkeypatch.setenv(outer.upper(), "999")
     with pytest.raises(ConfigurationError) as refused:
-        load(EngineSettings)
+        load_settings(EngineSettings)
     assert f"{inner.upper()} (999) must be below {outer.upper()} (999): {why}" in str(refused.value)
 
 
@@ -28,7 +28,7 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WPP_KEY_SECRETS", raising=False)
     monkeypatch.setenv("WPP_PUBLIC_URL", "http://127.0.0.1")
     with pytest.raises(ConfigurationError, match="WPP_KEY_SECRETS: Field required"):
-        load(KeySettings)
+        load_settings(KeySettings)
 
 
 def test_a_short_secret_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,5 +36,5 @@ def test_a_short_secret_is_refused_without_being_shown(monkeypatch: pytest.Monke
     monkeypatch.setenv("WPP_KEY_SECRETS", "tooshort")
     monkeypatch.setenv("WPP_PUBLIC_URL", "http://127.0.0.1")
     with pytest.raises(ConfigurationError, match="openssl rand -hex 32") as refused:
-        load(KeySettings)
+        load_settings(KeySettings)
     assert "tooshort" not in str(refused.value)

@@ -4,11 +4,11 @@ import threading
 
 import structlog
 
-from workers.crew import EXIT_CODE, Crew
+from workers.crew import EXIT_SOFTWARE, SupervisedThreads
 
 
 def test_all_end_in_order_when_they_are_told_to() -> None:
-    crew = Crew()
+    crew = SupervisedThreads()
     ended = []
 
     def work(name: str) -> None:
@@ -25,7 +25,7 @@ def test_all_end_in_order_when_they_are_told_to() -> None:
 
 def test_one_that_fails_is_told_of_and_ends_the_others() -> None:
     """A thread that dies silently leaves a process that looks alive."""
-    crew = Crew()
+    crew = SupervisedThreads()
 
     def fail() -> None:
         raise ZeroDivisionError
@@ -33,5 +33,5 @@ def test_one_that_fails_is_told_of_and_ends_the_others() -> None:
     with structlog.testing.capture_logs() as told:
         crew.start(fail)
         crew.work(crew.stopping.wait)
-        assert crew.end() == EXIT_CODE
+        assert crew.end() == EXIT_SOFTWARE
     assert [(line["event"], line["log_level"]) for line in told] == [("process.failed", "critical")]

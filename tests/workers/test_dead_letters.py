@@ -13,8 +13,8 @@ from shared.lanes import records
 from shared.lanes.client import Claim, Settled, Slot
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
-from workers.dead_letters import Replayer, dead_letter
-from workers.runner import judge
+from workers.dead_letters import Replayer, build_dead_letter
+from workers.runner import handle_claim
 from workers.send import in_doubt
 from workers.webhook import handler as webhook
 
@@ -25,12 +25,12 @@ SLEPT: list[float] = []
 
 def replayer(town: Town, per_second: float = 1000) -> Replayer:
     SLEPT.clear()
-    here = town.here
-    return Replayer(here.redis, here.lanes, here.database, per_second, sleep=SLEPT.append)
+    ctx = town.ctx
+    return Replayer(ctx.redis, ctx.lanes, ctx.database, per_second, sleep=SLEPT.append)
 
 
 def claimed(town: Town) -> Claim:
-    claim = town.here.lanes.claim("send", Slot())
+    claim = town.ctx.lanes.claim("send", Slot())
     assert claim
     return claim
 
@@ -38,7 +38,9 @@ def claimed(town: Town) -> Claim:
 def die(town: Town, claim: Claim, reason: str = "refused") -> None:
     """End a claim as a flow does that gives up, and record it."""
     event = SendEvent.model_validate_json(claim.body)
-    town.here.lanes.conclude(claim, Settled("failed", [dead_letter(event, claim, reason, "why")]))
+    town.ctx.lanes.conclude(
+        claim, Settled("failed", [build_dead_letter(event, claim, reason, "why")])
+    )
     town.record()
 
 
@@ -46,18 +48,18 @@ def failed(town: Town, *texts: str) -> list[UUID]:
     """Send messages in one conversation, each of which ends as a dead letter; return their ids."""
     ids = []
     for text in texts:
-        item = routing.send(town.organization, town.integration, Message(to=PEER, text=text))
-        ids.append(town.here.lanes.append(item).id)
+        item = routing.route_send(town.organization, town.integration, Message(to=PEER, text=text))
+        ids.append(town.ctx.lanes.append(item).id)
         die(town, claimed(town))
     return ids
 
 
 def letters(town: Town, **query: Any) -> list[DeadLetter]:
-    return list(town.here.database.every_dead_letter(DeadLetterQuery(**query)))
+    return list(town.ctx.database.every_dead_letter(DeadLetterQuery(**query)))
 
 
 def state(town: Town, event_id: UUID) -> str:
-    record = records.find(town.redis, event_id)
+    record = records.find_record(town.redis, event_id)
     assert record
     return record.state
 
@@ -90,9 +92,9 @@ def test_what_dies_again_before_the_replay_is_noted_stays_in_view(town: Town) ->
     failed(town, "once more")
     (letter,) = letters(town)
     before = utc_now()
-    assert town.here.lanes.replay(routing.place(SendEvent.model_validate(letter.event)))
+    assert town.ctx.lanes.replay(routing.route_event(SendEvent.model_validate(letter.event)))
     die(town, claimed(town), "again")
-    town.here.database.mark_replayed([letter.id], before)
+    town.ctx.database.mark_replayed([letter.id], before)
     assert [each.reason for each in letters(town)] == ["again"]
 
 
@@ -101,16 +103,16 @@ def test_what_was_replayed_is_left_alone_when_its_record_is_forgotten(town: Town
     (event_id,) = failed(town, "once")
     assert replayer(town).replay(letters(town)) == (1, 0)
     claim = claimed(town)
-    town.here.lanes.conclude(claim, Settled("sent"))
-    town.redis.delete(records.key(event_id))
+    town.ctx.lanes.conclude(claim, Settled("sent"))
+    town.redis.delete(records.record_key(event_id))
     assert letters(town) == []
     assert replayer(town).replay(letters(town, replayed=True)) == (0, 1)
-    assert town.here.lanes.claim("send", Slot()) is None
+    assert town.ctx.lanes.claim("send", Slot()) is None
 
 
 def test_what_was_never_replayed_goes_out_whenever_it_is(town: Town) -> None:
     (event_id,) = failed(town, "late")
-    town.redis.delete(records.key(event_id))
+    town.redis.delete(records.record_key(event_id))
     assert replayer(town).replay(letters(town)) == (1, 0)
     assert state(town, event_id) == "queued"
 
@@ -147,10 +149,10 @@ def test_a_refused_outcome_goes_back_into_the_outbox(town: Town) -> None:
 
 def test_a_message_that_an_operator_settles_as_failed_is_a_dead_letter(town: Town) -> None:
     """It ended without success: it is in view, and can be sent again."""
-    item = routing.send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
-    event_id = town.here.lanes.append(item).id
-    town.here.lanes.conclude(claimed(town), Settled("unknown"))
-    assert in_doubt.settle(town.redis, town.here.lanes, event_id, "failed")
+    item = routing.route_send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
+    event_id = town.ctx.lanes.append(item).id
+    town.ctx.lanes.conclude(claimed(town), Settled("unknown"))
+    assert in_doubt.resolve_unknown(town.redis, town.ctx.lanes, event_id, "failed")
     town.record()
     (letter,) = letters(town, organization_id=town.organization)
     assert (letter.id, letter.reason, letter.attempts, letter.event["text"]) == (
@@ -166,12 +168,14 @@ def test_a_message_that_an_operator_settles_as_failed_is_a_dead_letter(town: Tow
 def test_a_webhook_that_was_given_up_is_logged_so_until_it_is_replayed(town: Town) -> None:
     """The raw log tells of each event what became of it, also of one that nobody could use."""
     town.post({"from": f"+{PEER}", "type": "chat", "text": "Hello", "messageId": "M1"})
-    claim = town.here.lanes.claim("webhook", Slot())
+    claim = town.ctx.lanes.claim("webhook", Slot())
     assert claim
     late = WebhookEvent.model_validate_json(claim.body)
     expired = Claim(**(vars(claim) | {"expires_ms": claim.now_ms}))
-    verdict = judge(expired, lambda each: webhook.handle(each, town.here), webhook.give_up)
-    town.here.lanes.conclude(claim, verdict)
+    verdict = handle_claim(
+        expired, lambda each: webhook.handle_webhook(each, town.ctx), webhook.dead_letter_webhook
+    )
+    town.ctx.lanes.conclude(claim, verdict)
     town.record()
     assert [(row["id"], row["became"]) for row in town.logged()] == [(late.id, "dead")]
     assert replayer(town).replay(

@@ -10,7 +10,7 @@ import redis
 from shared import routing
 from shared.broker import DurableRedisBroker
 from shared.events import Message, SendEvent
-from shared.lanes.client import Claim, Lanes, Settled, Verdict
+from shared.lanes.client import Claim, ClaimResult, Lanes, Settled
 from shared.lanes.wakeups import wake
 from shared.settings import EngineSettings
 from tests.shared.broker.workshop import eventually, working
@@ -27,7 +27,7 @@ def test_a_tenant_with_slow_events_does_not_take_all_threads(redis_client: redis
     in_work: list[UUID] = []
     over = Flag()
 
-    def handle(claim: Claim) -> Verdict:
+    def handle(claim: Claim) -> ClaimResult:
         organization_id = SendEvent.model_validate_json(claim.body).organization_id
         in_work.append(organization_id)
         if organization_id == SLOW:
@@ -40,7 +40,9 @@ def test_a_tenant_with_slow_events_does_not_take_all_threads(redis_client: redis
 
     def accept(organization_id: UUID, number: int) -> None:
         lanes.append(
-            routing.send(organization_id, uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
+            routing.route_send(
+                organization_id, uuid4(), Message(to=f"+7999000{number:04}", text="Hello")
+            )
         )
         wake(redis_client, "send")
 

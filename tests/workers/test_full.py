@@ -14,10 +14,10 @@ from shared.errors import OverloadedError
 from shared.events import Message
 from shared.lanes.client import Lanes, Settled
 from shared.outbox import Outbox
-from shared.route_cache import Directory
+from shared.route_cache import RouteCache
 from shared.settings import EngineSettings
 from tests.shared.broker.workshop import eventually, working
-from workers.clock.__main__ import Clock
+from workers.clock.__main__ import Sweeper
 from workers.runner import drain
 
 EVENTS = 20
@@ -55,14 +55,14 @@ def test_what_was_accepted_is_worked_off(
     """The clock wakes, workers fetch, settle and acknowledge, the recorder empties the outbox."""
     for number in range(EVENTS):
         lanes.append(
-            routing.send(uuid4(), uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
+            routing.route_send(uuid4(), uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
         )
     outbox = Outbox(redis_client, "recorder")
     outbox.read(idle_s=0.01)
     redis_client.config_set("maxmemory", 1)
     with pytest.raises(OverloadedError):
-        lanes.append(routing.send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello")))
-    Clock(redis_client, lanes, Directory(redis_client, source=None)).tick()
+        lanes.append(routing.route_send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello")))
+    Sweeper(redis_client, lanes, RouteCache(redis_client, source=None)).tick()
     with working(broker):
         eventually(lambda: not redis_client.exists("wpp:waiting:send"))
         eventually(lambda: not broker.desk.queues.size("send"))

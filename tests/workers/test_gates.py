@@ -20,14 +20,14 @@ from shared.events import Message
 from shared.lanes.client import Lanes, Postponed, Settled, Slot
 from shared.platform import Platform
 from shared.platform.circuit_breaker import Breaker
-from shared.route_cache import Route
+from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings, PlatformSettings
 from shared.tokens import TokenCache
 from shared.tokens.store import Minted
 from tests.shared.tokens.stores import MemoryStore
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claimed
 from workers import gates, runner
-from workers.context import Services
+from workers.context import WorkerContext
 from workers.send import handler as send
 
 GATE = f"wpp:gate:{routing.integration_gate(INTEGRATION)}"
@@ -60,20 +60,20 @@ class World:
         self.platform = Platform(
             self.platform_settings, lambda _: httpx.Auth(), breaker=self.breaker, transport=wire
         )
-        self.directory = self.database = self
+        self.route_cache = self.database = self
         self.platform_answers = taking
         self.requests = 0
         self.reported: list[str] = []
         self.database_error: DatabaseError | None = None
 
     @property
-    def services(self) -> Services:
-        return cast("Services", self)
+    def services(self) -> WorkerContext:
+        return cast("WorkerContext", self)
 
-    def find(self, _integration_id: UUID) -> Route:
+    def find(self, _integration_id: UUID) -> IntegrationRoute:
         return ROUTE
 
-    def of_account(self, account: str) -> Route | None:
+    def of_account(self, account: str) -> IntegrationRoute | None:
         return ROUTE if account == ROUTE.account else None
 
     def answered(self, request: httpx.Request) -> httpx.Response:
@@ -89,7 +89,7 @@ class World:
         """Handle what is ready; return how many events that were."""
         slot, handled = Slot(), 0
         while claim := self.lanes.claim("send", slot):
-            self.lanes.conclude(claim, send.handle(claim, self.services))
+            self.lanes.conclude(claim, send.handle_send(claim, self.services))
             handled += 1
         return handled
 
@@ -120,7 +120,7 @@ def refused(world: World) -> InvalidApiKeyError:
 
 def test_a_refused_key_closes_its_gate_and_is_shown(world: World) -> None:
     """Until the repair, or for a minute."""
-    gates.for_repair(refused(world), ROUTE, world.services)
+    gates.hold_for_key(refused(world), ROUTE, world.services)
     assert world.reported == ["connect it again with force_recreate"]
     assert 50_000 < world.redis.pttl(GATE) <= 60_000
 
@@ -130,7 +130,7 @@ def test_a_repair_that_came_first_is_not_undone(world: World) -> None:
     error = refused(world)
     world.tokens.adopt(ROUTE.account, lambda: Minted(SecretStr("good"), 900))
     world.lanes.open_gate(routing.integration_gate(INTEGRATION))
-    gates.for_repair(error, ROUTE, world.services)
+    gates.hold_for_key(error, ROUTE, world.services)
     assert not world.redis.exists(GATE)
     assert world.reported == []
 
@@ -154,7 +154,9 @@ def test_a_platform_in_trouble_pauses_every_lane_until_a_probe_gets_through(worl
     world.platform_answers = lost
     for number in range(20):
         to = f"+7999000{number:04d}"
-        world.lanes.append(routing.send(ORGANIZATION, INTEGRATION, Message(to=to, text="Hello")))
+        world.lanes.append(
+            routing.route_send(ORGANIZATION, INTEGRATION, Message(to=to, text="Hello"))
+        )
     assert world.drain() == 5
     assert world.requests == 5
     assert world.drain() == 0, "a lane went on while the breaker was open"
@@ -178,25 +180,29 @@ def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:
     lanes.close_gate(
         routing.integration_gate(INTEGRATION), 60, "connect it again with force_recreate"
     )
-    lanes.append(routing.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello")))
+    lanes.append(
+        routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))
+    )
     assert lanes.claim("send", Slot()) is None
     time.sleep(0.25)
     lanes.sweep("send")
     claim = lanes.claim("send", Slot())
     assert claim
     assert claim.attempts == 1
-    verdict = runner.judge(claim, lambda _: pytest.fail("it is too late"), send.give_up)
+    verdict = runner.handle_claim(
+        claim, lambda _: pytest.fail("it is too late"), send.dead_letter_send
+    )
     assert isinstance(verdict, Settled)
     assert "last reason: connect it again with force_recreate" in verdict.fields["reason"]
 
 
 def test_a_phone_that_is_linked_again_lets_its_lanes_go(world: World) -> None:
     """At once when its webhook says so; a number that nobody knows holds none."""
-    gates.for_connection(
+    gates.hold_for_connection(
         NotConnectedError("Account 0000000000042 is not connected"), ROUTE, world.services
     )
     assert world.redis.exists(GATE)
-    gates.let_go("0000000000099", world.services)
+    gates.release_account("0000000000099", world.services)
     assert world.redis.exists(GATE)
-    gates.let_go(ROUTE.account, world.services)
+    gates.release_account(ROUTE.account, world.services)
     assert not world.redis.exists(GATE)

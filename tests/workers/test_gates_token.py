@@ -64,7 +64,9 @@ class Played(World):
     def write(self, lanes: int) -> None:
         for number in range(lanes):
             to = f"+7999{number:07d}"
-            self.lanes.append(routing.send(ORGANIZATION, INTEGRATION, Message(to=to, text="Hello")))
+            self.lanes.append(
+                routing.route_send(ORGANIZATION, INTEGRATION, Message(to=to, text="Hello"))
+            )
 
     def drain_together(self) -> int:
         handled: list[int] = []

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.ports import free_port
 from sandbox.redis import RedisServer
-from workers.process import AWAY, EXIT_CODE
+from workers.process import EXIT_CONFIG, EXIT_UNAVAILABLE
 
 WITHOUT = ("WPP_", "SUPABASE_", "REDIS_")
 ENOUGH = {
@@ -47,7 +47,7 @@ def start(program: list[str], **settings: str) -> subprocess.CompletedProcess[st
 def test_a_missing_setting_is_named(redis_server: RedisServer, program: list[str]) -> None:
     """Not at the first event, not in a traceback: at start, by the variable's name."""
     done = start(program, REDIS_URL=redis_server.url)
-    assert done.returncode == EXIT_CODE
+    assert done.returncode == EXIT_CONFIG
     assert "SUPABASE_URL: Field required" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -72,7 +72,7 @@ def test_a_wrong_setting_is_named(
 ) -> None:
     """Whatever it is for, and although it would be needed much later only."""
     done = start(program, **{"REDIS_URL": redis_server.url, **ENOUGH, name: value})
-    assert done.returncode == EXIT_CODE, done.stdout + done.stderr
+    assert done.returncode == EXIT_CONFIG, done.stdout + done.stderr
     assert f"cannot start: {name}: " in done.stdout
     assert value not in done.stdout or name not in {"WPP_KEY_SECRETS", "REDIS_URL"}
     assert "Traceback" not in done.stdout + done.stderr
@@ -82,6 +82,6 @@ def test_a_wrong_setting_is_named(
 def test_without_redis_it_says_so(program: list[str]) -> None:
     """With a code of its own: a supervisor may try again."""
     done = start(program, **ENOUGH, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-    assert done.returncode == AWAY
+    assert done.returncode == EXIT_UNAVAILABLE
     assert "Redis does not answer" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

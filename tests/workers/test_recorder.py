@@ -343,7 +343,7 @@ def test_a_column_that_the_crm_changed_costs_time_and_no_row(
 
     def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
         try:
-            return town.here.database.apply(outcomes, all_wrong=all_wrong)
+            return town.ctx.database.apply(outcomes, all_wrong=all_wrong)
         except DatabaseUnavailableError as error:
             said.append(str(error))
             if len(said) >= 3:
@@ -364,7 +364,7 @@ def test_a_column_that_the_crm_changed_costs_time_and_no_row(
     monkeypatch.setattr(outbox, "ABANDONED_MS", 0)
     town.record()
     assert [row["message_text"] for row in town.messages()] == ["Hello"]
-    assert town.here.database.dead_letters(DeadLetterQuery()) == []
+    assert town.ctx.database.dead_letters(DeadLetterQuery()) == []
 
 
 def test_rows_that_are_all_refused_for_one_reason_are_kept_before_they_are_buried(
@@ -382,4 +382,4 @@ def test_rows_that_are_all_refused_for_one_reason_are_kept_before_they_are_burie
             town.record()
     events = [line["event"] for line in logs]
     assert events.index("supabase.not_usable") < events.index("outcome.refused")
-    assert len(town.here.database.dead_letters(DeadLetterQuery(kind="outcome"))) == 3
+    assert len(town.ctx.database.dead_letters(DeadLetterQuery(kind="outcome"))) == 3

@@ -9,7 +9,7 @@ from redis.connection import Connection
 
 from shared import routing
 from shared.events import Message
-from shared.lanes.records import find
+from shared.lanes.records import find_record
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import Town
 from workers.runner import drain
@@ -44,19 +44,21 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[Count]:
 
 def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
     """With its token and its route known, all of the breaker's and the lanes' commands counted."""
-    town.here.platform.start(town.account)
+    town.ctx.platform.start(town.account)
     town.shop.scan(town.account)
 
     def accept(number: int) -> Any:
         message = Message(to=f"+7999000{number % 25:04}", text=f"Hello {number}")
-        return town.here.lanes.append(routing.send(town.organization, town.integration, message)).id
+        return town.ctx.lanes.append(
+            routing.route_send(town.organization, town.integration, message)
+        ).id
 
     def work() -> None:
         drain(
-            town.here.lanes,
+            town.ctx.lanes,
             "send",
-            lambda claim: send.handle(claim, town.here),
-            send.give_up,
+            lambda claim: send.handle_send(claim, town.ctx),
+            send.dead_letter_send,
             Flag(),
         )
 
@@ -66,7 +68,7 @@ def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
     count.trips = 0
     work()
     trips = count.trips
-    assert {record.state for each in ids if (record := find(town.redis, each))} == {"sent"}
+    assert {record.state for each in ids if (record := find_record(town.redis, each))} == {"sent"}
     assert trips <= AT_MOST * EVENTS
 
 
@@ -83,10 +85,10 @@ def test_a_webhook_takes_two_round_trips_at_most(town: Town, count: Count) -> No
     town.post(*bodies)
     count.trips = 0
     drain(
-        town.here.lanes,
+        town.ctx.lanes,
         "webhook",
-        lambda claim: webhook.handle(claim, town.here),
-        webhook.give_up,
+        lambda claim: webhook.handle_webhook(claim, town.ctx),
+        webhook.dead_letter_webhook,
         Flag(),
     )
     trips = count.trips

@@ -27,8 +27,8 @@ from shared.events import (
     WebhookEvent,
     utc_now,
 )
-from shared.lanes.client import Append, Claim, Lanes, Postponed, Settled, Slot, Verdict
-from shared.lanes.records import find
+from shared.lanes.client import Append, Claim, ClaimResult, Lanes, Postponed, Settled, Slot
+from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome, SessionOutcome
 from shared.redis import client as durable
 from shared.settings import EngineSettings
@@ -36,7 +36,7 @@ from workers import media
 from workers import runner as draining
 from workers.broker import STOP_MS
 from workers.provision import handler as provision
-from workers.runner import back_off, drain, judge
+from workers.runner import back_off, drain, handle_claim
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
@@ -49,14 +49,14 @@ def lanes(redis_client: redis.Redis) -> Lanes:
 
 
 def accept(lanes: Lanes, text: str, to: str = "+79990001122") -> UUID:
-    return lanes.append(routing.send(ORGANIZATION, INTEGRATION, Message(to=to, text=text))).id
+    return lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, Message(to=to, text=text))).id
 
 
-def give_up(_claim: Claim, reason: str, detail: str) -> Verdict:
+def give_up(_claim: Claim, reason: str, detail: str) -> ClaimResult:
     return Settled("failed", fields={"reason": f"{reason}: {detail}"})
 
 
-def done(_claim: Claim) -> Verdict:
+def done(_claim: Claim) -> ClaimResult:
     return Settled("sent")
 
 
@@ -64,7 +64,7 @@ def test_a_drain_goes_on_until_nothing_is_ready(lanes: Lanes, redis_client: redi
     """One wake-up is enough for any number of lanes and events."""
     ids = [accept(lanes, str(i), f"+7999000{i % 3:04d}") for i in range(30)]
     assert drain(lanes, "send", done, give_up, Flag()) is False
-    assert {record.state for each in ids if (record := find(redis_client, each))} == {"sent"}
+    assert {record.state for each in ids if (record := find_record(redis_client, each))} == {"sent"}
 
 
 def test_a_drain_ends_after_the_event_in_hand_when_told_to_stop(lanes: Lanes) -> None:
@@ -73,7 +73,7 @@ def test_a_drain_ends_after_the_event_in_hand_when_told_to_stop(lanes: Lanes) ->
         accept(lanes, str(i), f"+7999000{i:04d}")
     stopping = Flag()
 
-    def stop_here(_claim: Claim) -> Verdict:
+    def stop_here(_claim: Claim) -> ClaimResult:
         stopping.set()
         return Settled("sent")
 
@@ -98,7 +98,7 @@ def test_a_drain_stays_for_what_comes_next(lanes: Lanes, redis_client: redis.Red
     later.start()
     assert drain(lanes, "send", done, give_up, Flag(), 0.5) is False
     later.join()
-    assert [record.state for each in ids if (record := find(redis_client, each))] == [
+    assert [record.state for each in ids if (record := find_record(redis_client, each))] == [
         "sent",
         "sent",
     ]
@@ -133,12 +133,12 @@ def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis
     """What needs Supabase waits for it, for as long as the event may wait."""
     event_id = accept(lanes, "Hello")
 
-    def away(_claim: Claim) -> Verdict:
+    def away(_claim: Claim) -> ClaimResult:
         msg = "no answer"
         raise DatabaseUnavailableError(msg)
 
     drain(lanes, "send", away, give_up, Flag())
-    record = find(redis_client, event_id)
+    record = find_record(redis_client, event_id)
     assert record
     assert (record.state, record.reason) == ("queued", "database_unavailable: no answer")
 
@@ -159,12 +159,14 @@ def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: 
     """A message that was held back for an hour by a limit does not fail because Redis restarts just then."""
     accept(lanes, "Hello")
 
-    def away(_claim: Claim) -> Verdict:
+    def away(_claim: Claim) -> ClaimResult:
         raise error
 
     claim = lanes.claim("send", Slot())
     assert claim
-    assert isinstance(judge(Claim(**{**vars(claim), "attempts": 1000}), away, give_up), Postponed)
+    assert isinstance(
+        handle_claim(Claim(**{**vars(claim), "attempts": 1000}), away, give_up), Postponed
+    )
 
 
 def test_a_verdict_is_offered_to_a_redis_that_cannot_write_until_it_can(
@@ -174,14 +176,14 @@ def test_a_verdict_is_offered_to_a_redis_that_cannot_write_until_it_can(
     event_id = accept(lanes, "Hello")
     later = Timer(0.5, redis_client.replicaof, ["NO", "ONE"])
 
-    def send(_claim: Claim) -> Verdict:
+    def send(_claim: Claim) -> ClaimResult:
         redis_client.replicaof("127.0.0.1", "1")
         later.start()
         return Settled("sent")
 
     drain(lanes, "send", send, give_up, Flag())
     later.join()
-    record = find(redis_client, event_id)
+    record = find_record(redis_client, event_id)
     assert record
     assert record.state == "sent"
 
@@ -190,15 +192,15 @@ def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
     """A handler that raises what nobody expected costs its own event a few attempts, and nobody else anything."""
     accept(lanes, "Hello")
 
-    def broken(_claim: Claim) -> Verdict:
+    def broken(_claim: Claim) -> ClaimResult:
         msg = "surprise"
         raise RuntimeError(msg)
 
     claim = lanes.claim("send", Slot())
     assert claim
-    assert isinstance(judge(claim, broken, give_up), Postponed)
-    last = Claim(**{**vars(claim), "surprises": draining.MAX_SURPRISES - 1})
-    verdict = judge(last, broken, give_up)
+    assert isinstance(handle_claim(claim, broken, give_up), Postponed)
+    last = Claim(**{**vars(claim), "unexpected_errors": draining.MAX_UNEXPECTED_ERRORS - 1})
+    verdict = handle_claim(last, broken, give_up)
     assert isinstance(verdict, Settled)
     assert verdict.fields["reason"] == "internal_error: RuntimeError: surprise"
 
@@ -207,32 +209,32 @@ def test_only_surprises_count_as_such(lanes: Lanes, redis_client: redis.Redis) -
     """What a limit held back for hours has as many tries as anything else when something goes wrong at last."""
     accept(lanes, "Hello")
 
-    def broken(_claim: Claim) -> Verdict:
+    def broken(_claim: Claim) -> ClaimResult:
         msg = "surprise"
         raise RuntimeError(msg)
 
-    def once_more(handler: Callable[[Claim], Verdict]) -> Claim:
+    def once_more(handler: Callable[[Claim], ClaimResult]) -> Claim:
         postponed: Any = redis_client.zrange("wpp:later:send", 0, -1)
         for lane in postponed:
             redis_client.zadd("wpp:later:send", {lane: 1})
         lanes.sweep("send")
         claim = lanes.claim("send", Slot())
         assert claim
-        lanes.conclude(claim, judge(claim, handler, give_up))
+        lanes.conclude(claim, handle_claim(claim, handler, give_up))
         return claim
 
-    for _ in range(3 * draining.MAX_SURPRISES):
-        assert once_more(lambda _claim: Postponed(60, "limited")).surprises == 0
-    assert [once_more(broken).surprises for _ in range(3)] == [0, 1, 2]
-    assert once_more(lambda _claim: Postponed(60, "limited")).surprises == 3
-    assert once_more(broken).surprises == 3
+    for _ in range(3 * draining.MAX_UNEXPECTED_ERRORS):
+        assert once_more(lambda _claim: Postponed(60, "limited")).unexpected_errors == 0
+    assert [once_more(broken).unexpected_errors for _ in range(3)] == [0, 1, 2]
+    assert once_more(lambda _claim: Postponed(60, "limited")).unexpected_errors == 3
+    assert once_more(broken).unexpected_errors == 3
 
 
-GIVE_UP: dict[Kind, draining.GiveUp] = {
-    "send": send.give_up,
-    "provision": provision.give_up,
-    "webhook": webhook.give_up,
-    "media": media.give_up,
+GIVE_UP: dict[Kind, draining.DeadLetterHandler] = {
+    "send": send.dead_letter_send,
+    "provision": provision.dead_letter_provision,
+    "webhook": webhook.dead_letter_webhook,
+    "media": media.dead_letter_media,
 }
 READ: dict[Kind, type[Event]] = {
     "send": SendEvent,
@@ -258,10 +260,11 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
     for each in (event, event.model_copy(update={"id": uuid4()})):
         lanes.append(Append(event=each, kind=kind, lane="x", tenant="one"))
     redis_client.hset(
-        f"wpp:event:{event.id}", mapping={"body": body, "surprises": draining.MAX_SURPRISES - 1}
+        f"wpp:event:{event.id}",
+        mapping={"body": body, "unexpected_errors": draining.MAX_UNEXPECTED_ERRORS - 1},
     )
 
-    def read(claim: Claim) -> Verdict:
+    def read(claim: Claim) -> ClaimResult:
         READ[kind].model_validate_json(claim.body)
         return Settled("done")
 
@@ -285,7 +288,7 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
     assert letter.organization_id == (
         UUID(int=0x40008000000000000002) if "organization_id" in body else None
     )
-    record = find(redis_client, event.id)
+    record = find_record(redis_client, event.id)
     assert record
     assert record.state == "failed"
     assert not redis_client.exists("wpp:lane:x")
@@ -297,7 +300,7 @@ def test_what_cannot_be_read_ends_when_it_is_too_old(lanes: Lanes) -> None:
     claim = lanes.claim("send", Slot())
     assert claim
     late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "body": b"no JSON"})
-    verdict = judge(late, done, send.give_up)
+    verdict = handle_claim(late, done, send.dead_letter_send)
     assert isinstance(verdict, Settled)
     [letter] = verdict.outcomes
     assert isinstance(letter, DeadLetterOutcome)
@@ -313,7 +316,7 @@ def test_a_verdict_that_cannot_be_written_down_ends_as_a_dead_letter(
         at=utc_now(), account="a", status="connected", reason="half of a pair: \ud800"
     )
     assert drain(lanes, "send", lambda _claim: Settled("sent", [odd]), give_up, Flag()) is False
-    record = find(redis_client, event_id)
+    record = find_record(redis_client, event_id)
     assert record
     assert record.state == "unknown"
     told: Any = redis_client.xrange("wpp:outbox")
@@ -326,7 +329,7 @@ def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None
     claim = lanes.claim("send", Slot())
     assert claim
     late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "reason": "limited"})
-    verdict = judge(late, done, give_up)
+    verdict = handle_claim(late, done, give_up)
     assert isinstance(verdict, Settled)
     assert verdict.fields["reason"] == "expired: could not be done in time; last reason: limited"
 
@@ -334,7 +337,7 @@ def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None
 def test_times_nest() -> None:
     """A verdict is offered for as long as it may be before the watchdog ends the process, or Dramatiq the drain."""
     longest_call_s = (durable.SOCKET_TIMEOUT_S + 0.5) * (durable.RETRIES + 1)
-    offered_s = draining.KEEP_TRYING_S + longest_call_s
+    offered_s = draining.CONCLUDE_RETRY_S + longest_call_s
     assert offered_s < watchdog.LIMIT_S
     assert draining.DRAIN_S + EngineSettings().wpp_lease_s + offered_s < STOP_MS / 1000
 

@@ -13,10 +13,10 @@ import redis
 
 from shared import routing
 from shared.events import Message
-from shared.lanes.client import Postponed, Slot, Verdict
+from shared.lanes.client import ClaimResult, Postponed, Slot
 from shared.tokens.policy import MINT_S, STORE_S
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE
-from workers.context import Services, assembled
+from workers.context import WorkerContext, build_context
 from workers.send import handler as send
 
 THREADS = 6
@@ -66,7 +66,7 @@ def stalled() -> Iterator[Stalled]:
 @pytest.fixture
 def workers(
     redis_client: "redis.Redis", stalled: Stalled, monkeypatch: pytest.MonkeyPatch
-) -> list[Services]:
+) -> list[WorkerContext]:
     """Return two workers as they are in production; only their integrations are known without Supabase."""
     settings = {
         "SUPABASE_URL": stalled.url,
@@ -80,24 +80,24 @@ def workers(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     known: Any = type("Known", (), {"find": lambda _self, _id: ROUTE})()
-    return [replace(assembled(redis_client), directory=known) for _ in range(2)]
+    return [replace(build_context(redis_client), route_cache=known) for _ in range(2)]
 
 
 def test_sends_are_postponed_in_time_and_one_asks(
-    workers: list[Services], stalled: Stalled, redis_client: "redis.Redis"
+    workers: list[WorkerContext], stalled: Stalled, redis_client: "redis.Redis"
 ) -> None:
     """Nothing has left, so none is unknown; and the account's lease outlasts whatever its holder waits for."""
     for number in range(2 * THREADS):
         text = Message(to=f"+7999000{number:04d}", text="Hello")
-        workers[0].lanes.append(routing.send(ORGANIZATION, INTEGRATION, text))
-    verdicts: list[Verdict] = []
+        workers[0].lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, text))
+    verdicts: list[ClaimResult] = []
 
-    def work(here: Services) -> None:
-        claim = here.lanes.claim("send", Slot())
+    def work(ctx: WorkerContext) -> None:
+        claim = ctx.lanes.claim("send", Slot())
         assert claim
-        verdicts.append(send.handle(claim, here))
+        verdicts.append(send.handle_send(claim, ctx))
 
-    threads = [threading.Thread(target=work, args=(here,)) for here in workers * THREADS]
+    threads = [threading.Thread(target=work, args=(ctx,)) for ctx in workers * THREADS]
     began = time.monotonic()
     for thread in threads:
         thread.start()

@@ -16,14 +16,20 @@ from shared.database import Database
 from shared.errors import ConfigurationError
 from shared.events import Message
 from shared.lanes.client import Lanes
-from shared.lanes.records import find
+from shared.lanes.records import find_record
 from shared.producer import Producer
 from shared.redis import client as durable
-from shared.settings import EngineSettings, KeySettings, RedisSettings, SupabaseSettings, load
+from shared.settings import (
+    EngineSettings,
+    KeySettings,
+    RedisSettings,
+    SupabaseSettings,
+    load_settings,
+)
 from workers.cli import recovery
-from workers.cli.errors import plainly
+from workers.cli.errors import print_errors
 from workers.cli.reconnect import reconnect
-from workers.cli.status import glance
+from workers.cli.status import print_status
 from workers.send import in_doubt
 
 app = typer.Typer(
@@ -44,15 +50,15 @@ def up(
     """Run everything here: Redis, Supabase and the platform where none is named, and every process of the Procfile."""
     from sandbox.local_world import run  # noqa: PLC0415 - the local world is not part of an installed worker
 
-    with plainly():
+    with print_errors():
         run(directory)
 
 
 @app.command()
 def key(organization_id: UUID) -> None:
     """Print the service key of an organization: it opens that organization's doors, and no other's."""
-    with plainly():
-        typer.echo(signed_keys.service_key(organization_id, load(KeySettings).secrets))
+    with print_errors():
+        typer.echo(signed_keys.service_key(organization_id, load_settings(KeySettings).secrets))
 
 
 @app.command()
@@ -69,8 +75,8 @@ def send(
     ] = None,
 ) -> None:
     """Queue a message, straight into Redis."""
-    with plainly():
-        producer = Producer.connect(load(RedisSettings).redis_url)
+    with print_errors():
+        producer = Producer.connect(load_settings(RedisSettings).redis_url)
         message = Message(
             to=to, text=text, integration_id=integration_id, expires_in_s=expires_in_s
         )
@@ -80,10 +86,10 @@ def send(
 @app.command()
 def show(event_id: UUID) -> None:
     """Tell what became of an event: a message, a connect, a webhook."""
-    with plainly():
-        found = find(durable.connect(load(RedisSettings).redis_url), event_id)
+    with print_errors():
+        found = find_record(durable.connect(load_settings(RedisSettings).redis_url), event_id)
         if found is None:
-            msg = f"no event {event_id} (finished ones are remembered for {load(EngineSettings).wpp_record_ttl_s} s)"
+            msg = f"no event {event_id} (finished ones are remembered for {load_settings(EngineSettings).wpp_record_ttl_s} s)"
             raise ValueError(msg)
         typer.echo(found.model_dump_json(indent=2, exclude_none=True, exclude={"body"}))
 
@@ -93,10 +99,10 @@ def settle(
     event_id: UUID, outcome: Annotated[Outcome, typer.Argument(help="What is known now.")]
 ) -> None:
     """Settle a message of which nobody knew whether it went out, or send it once more (`again`)."""
-    with plainly():
-        client = durable.connect(load(RedisSettings).redis_url)
-        if not in_doubt.settle(
-            client, Lanes(client, load(EngineSettings)), event_id, outcome.value
+    with print_errors():
+        client = durable.connect(load_settings(RedisSettings).redis_url)
+        if not in_doubt.resolve_unknown(
+            client, Lanes(client, load_settings(EngineSettings)), event_id, outcome.value
         ):
             msg = f"{event_id} is no message whose effect is unknown (wpp show tells what it is)"
             raise ValueError(msg)
@@ -106,11 +112,11 @@ def settle(
 @app.command()
 def lanes() -> None:
     """Show what waits, by kind and tenant; what holds it up; what has failed; and whether the clock runs."""
-    with plainly(), ExitStack() as stack:
+    with print_errors(), ExitStack() as stack:
         database = None
         with suppress(ConfigurationError):  # it tells less without Supabase
-            database = stack.enter_context(Database(load(SupabaseSettings)))
-        for line in glance(durable.connect(load(RedisSettings).redis_url), database):
+            database = stack.enter_context(Database(load_settings(SupabaseSettings)))
+        for line in print_status(durable.connect(load_settings(RedisSettings).redis_url), database):
             typer.echo(line)
 
 
@@ -121,14 +127,14 @@ def reconnect_numbers(
     rate: Annotated[float, typer.Option(help="How many a second.", min=0.1)] = 5,
 ) -> None:
     """Register numbers' webhooks at the address of today and start them; a linked phone stays linked."""
-    with plainly():
+    with print_errors():
         if bool(integration_ids) == every:
             msg = "name the numbers, or say --all"
             raise ValueError(msg)
-        with Database(load(SupabaseSettings)) as database:
+        with Database(load_settings(SupabaseSettings)) as database:
             numbers = list(database.every_integration())
         chosen = [each for each in numbers if every or each.id in (integration_ids or ())]
-        with Producer.connect(load(RedisSettings).redis_url) as producer:
+        with Producer.connect(load_settings(RedisSettings).redis_url) as producer:
             typer.echo(f"{reconnect(chosen, producer, rate)} queued; wpp lanes shows how many wait")
 
 

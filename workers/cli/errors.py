@@ -7,12 +7,12 @@ import redis
 import typer
 from pydantic import ValidationError
 
-from shared.database.diagnosis import advice
+from shared.database.diagnosis import diagnose
 from shared.errors import DatabaseError, PipelineError
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def print_errors() -> Iterator[None]:
     """End with one sentence instead of a traceback, where the sentence says it all."""
     try:
         yield
@@ -23,7 +23,7 @@ def plainly() -> Iterator[None]:
         )
         _end("; ".join(faults))
     except DatabaseError as error:
-        to_do = advice(error)
+        to_do = diagnose(error)
         _end(f"{error}: {to_do}" if to_do else str(error))
     except (PipelineError, ValueError) as error:
         _end(str(error))

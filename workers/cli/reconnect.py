@@ -32,7 +32,7 @@ def reconnect(
         event = ProvisionEvent(
             id=uuid4(), organization_id=number.organization_id, integration_id=number.id
         )
-        producer.append(routing.provision(event))
+        producer.append(routing.route_provision(event))
         count += 1
         sleep(1 / per_second)
     return count

@@ -12,8 +12,8 @@ from shared.database.webhook_log import LogQuery, RawLog
 from shared.errors import DatabaseError
 from shared.lanes.client import Lanes
 from shared.redis import client as durable
-from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load
-from workers.cli.errors import plainly
+from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load_settings
+from workers.cli.errors import print_errors
 from workers.cli.status import unknown_messages
 from workers.dead_letters import Replayer
 from workers.webhook.replay import replay as apply_again
@@ -36,9 +36,9 @@ class Choice(Enum):
 
 def unknown(organization_id: Organization = None) -> None:
     """List the messages of which nobody knows whether they went out: wpp settle says what became of one."""
-    with plainly():
+    with print_errors():
         for record in unknown_messages(
-            durable.connect(load(RedisSettings).redis_url), organization_id
+            durable.connect(load_settings(RedisSettings).redis_url), organization_id
         ):
             to = record.lane.rpartition(":")[2]
             typer.echo(
@@ -50,7 +50,7 @@ def policy(
     organization_id: UUID, choice: Annotated[Choice | None, typer.Argument()] = None
 ) -> None:
     """Show or choose what becomes of such messages: hold shows them, resend sends them again and may double them."""
-    with plainly(), Database(load(SupabaseSettings)) as database:
+    with print_errors(), Database(load_settings(SupabaseSettings)) as database:
         if choice is None:
             typer.echo("resend" if database.resends_unknown(organization_id) else "hold")
             return
@@ -84,7 +84,7 @@ def dead(  # noqa: PLR0913, PLR0917 - one option for each way to choose
     rate: Rate = 20,
 ) -> None:
     """List what ended without success, the newest first; with --replay, put it back."""
-    with plainly(), Database(load(SupabaseSettings)) as database:
+    with print_errors(), Database(load_settings(SupabaseSettings)) as database:
         query = DeadLetterQuery(
             ids=event_id,
             organization_id=organization_id,
@@ -112,8 +112,8 @@ def _list_dead(database: Database, query: DeadLetterQuery) -> None:
 
 
 def _replay_dead(database: Database, query: DeadLetterQuery, rate: float) -> None:
-    client = durable.connect(load(RedisSettings).redis_url)
-    replayer = Replayer(client, Lanes(client, load(EngineSettings)), database, rate)
+    client = durable.connect(load_settings(RedisSettings).redis_url)
+    replayer = Replayer(client, Lanes(client, load_settings(EngineSettings)), database, rate)
     back, left = replayer.replay(database.every_dead_letter(query))
     typer.echo(
         f"{back} put back, {left} left as they are (on their way or done already, or unreadable)"
@@ -133,7 +133,7 @@ def raw_log(  # noqa: PLR0913, PLR0917 - one option for each way to choose
     replay: Annotated[bool, typer.Option("--replay", help="Apply all of them once more.")] = False,  # noqa: FBT002
 ) -> None:
     """List what the platform told us, the newest first; with --replay, apply it again: only what is wrong changes."""
-    with plainly():
+    with print_errors():
         query = LogQuery(
             ids=event_id,
             account=account,
@@ -142,7 +142,7 @@ def raw_log(  # noqa: PLR0913, PLR0917 - one option for each way to choose
             since=_utc(since),
             until=_utc(until),
         )
-        with RawLog(load(SupabaseSettings)) as log:
+        with RawLog(load_settings(SupabaseSettings)) as log:
             _replay_log(log, query) if replay else _list_log(log, query, limit)
 
 
@@ -158,7 +158,7 @@ def _replay_log(log: RawLog, query: LogQuery) -> None:
     if not query.model_dump(exclude_none=True):
         msg = "say which: --since, --account, --id, --type or --became"
         raise ValueError(msg)
-    with Database(load(SupabaseSettings)) as database:
+    with Database(load_settings(SupabaseSettings)) as database:
         count = apply_again(log.find(query), database.apply)
     typer.echo(
         f"{count.events} events: {count.applied} outcomes applied, {count.left} left out, {count.refused} refused, "

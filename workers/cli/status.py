@@ -19,14 +19,14 @@ SILENT_S = 30
 """A clock sweeps every second or so: after this long, none is running."""
 
 
-def glance(client: "redis.Redis", database: Database | None) -> Iterator[str]:
+def print_status(client: "redis.Redis", database: Database | None) -> Iterator[str]:
     """Return lines to be read. Without a database, all but the dead letters."""
     yield from _waiting(client)
     yield from _held(client)
     yield from _outbox(Outbox(client, consumer=""))
     yield from _dead(database)
     yield _clock(client)
-    odd: Any = client.hgetall(routing.ODD_EVENTS)
+    odd: Any = client.hgetall(routing.UNRECOGNIZED_EVENTS)
     for name, count in sorted(odd.items(), key=lambda item: -int(item[1])):
         yield f"{int(count):8}  webhooks of an unknown kind: {name.decode(errors='replace')}"
 
@@ -37,7 +37,7 @@ def unknown_messages(client: "redis.Redis", organization_id: UUID | None) -> lis
     for key in client.scan_iter(f"{PREFIX}unknown:*", count=10_000):
         members: Any = client.smembers(key)
         ids += [UUID(each.decode()) for each in members]
-    found = (ledger.find(client, each) for each in ids)
+    found = (ledger.find_record(client, each) for each in ids)
     records = [
         each
         for each in found

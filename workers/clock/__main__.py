@@ -14,17 +14,17 @@ from shared import logs
 from shared.database import Database
 from shared.errors import DatabaseError
 from shared.events import KINDS, Kind, SendEvent
-from shared.lanes.client import Claim, Lanes, Postponed, Verdict
+from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed
 from shared.lanes.wakeups import wake
 from shared.redis import client as durable
-from shared.route_cache import Directory, Route
-from shared.settings import HouseSettings, RedisSettings, load
+from shared.route_cache import IntegrationRoute, RouteCache
+from shared.settings import RedisSettings, RetentionSettings, load_settings
 from workers.clock import health_checks, retention
-from workers.context import services
-from workers.crew import Crew
-from workers.process import or_say_why
-from workers.send.in_doubt import unknown
-from workers.unreadable import ended_raw
+from workers.context import worker_context
+from workers.crew import SupervisedThreads
+from workers.process import exit_on_startup_error
+from workers.send.in_doubt import settle_as_unknown
+from workers.unreadable import dead_letter_raw
 
 TICK_S = 1.0
 """The longest pause between two sweeps; shorter when a lane falls due earlier."""
@@ -39,11 +39,11 @@ VANISHED = "its worker stopped while the platform was being asked"
 log = structlog.get_logger()
 
 
-class Clock:
-    def __init__(self, client: "redis.Redis", lanes: Lanes, directory: Directory) -> None:
+class Sweeper:
+    def __init__(self, client: "redis.Redis", lanes: Lanes, routes: RouteCache) -> None:
         self._client = client
         self._lanes = lanes
-        self._directory = directory
+        self._routes = routes
 
     def tick(self) -> float:
         """Sweep every kind once; return seconds until the next sweep is worth it.
@@ -55,10 +55,10 @@ class Clock:
             try:
                 pause = min(pause, self._sweep(kind))
             except redis.RedisError as error:
-                if not durable.cannot_now(error):
+                if not durable.is_transient(error):
                     raise
                 log.warning("redis.away", kind=kind, error=str(error))
-                if isinstance(error, durable.AWAY):
+                if isinstance(error, durable.CONNECTION_ERRORS):
                     break  # the others would wait as long
         return max(FEWEST_S, pause)
 
@@ -88,51 +88,51 @@ class Clock:
         except Exception:
             log.exception("claim.not_taken_over", **about)  # the next clock to come by tries again
 
-    def _verdict(self, claim: Claim) -> Verdict:
+    def _verdict(self, claim: Claim) -> ClaimResult:
         """A send whose worker vanished may have gone out: nobody can know. Everything else may be done again."""
         if claim.kind != "send":
             return Postponed(0, "its worker stopped")
         try:
             event = SendEvent.model_validate_json(claim.body)
         except ValidationError:  # its worker was of another version
-            return ended_raw(claim, "unreadable", VANISHED, "unknown")
-        return unknown(claim, VANISHED, self._directory.find(event.integration_id))
+            return dead_letter_raw(claim, "unreadable", VANISHED, "unknown")
+        return settle_as_unknown(claim, VANISHED, self._routes.find(event.integration_id))
 
 
-def keep_directory(directory: Directory, database: Database, stopping: Flag) -> None:
+def refresh_routes(routes: RouteCache, database: Database, stopping: Flag) -> None:
     """Copy Supabase's integrations into Redis every minute, for whoever has only Redis."""
     while True:
         try:
             resend = database.organizations_that_resend()
-            directory.remember(
-                Route.of(each, resends_unknown=each.organization_id in resend)
+            routes.remember(
+                IntegrationRoute.of(each, resends_unknown=each.organization_id in resend)
                 for each in database.every_integration()
                 if each.account
             )
         except (DatabaseError, redis.RedisError) as error:
-            log.warning("directory.not_copied", error=str(error))
+            log.warning("route_cache.refresh_failed", error=str(error))
         if stopping.wait(DIRECTORY_S):
             return
 
 
 def main() -> int:
     """Run until told to stop; return the exit code."""
-    crew = Crew()
+    crew = SupervisedThreads()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: crew.stopping.set())
-    with or_say_why():
+    with exit_on_startup_error():
         logs.configure("clock")
-        client = durable.connect_durable(load(RedisSettings))
-        here, kept_for = services(), load(HouseSettings)
-    directory = Directory(
+        client = durable.connect_durable(load_settings(RedisSettings))
+        ctx, kept_for = worker_context(), load_settings(RetentionSettings)
+    routes = RouteCache(
         client, source=None
     )  # a policy that Redis does not know is the cautious one
-    crew.start(health_checks.keep, crew.stopping)
-    crew.start(retention.keep_house, here.database, kept_for, crew.stopping)
-    crew.start(keep_directory, directory, here.database, crew.stopping)
-    crew.work(Clock(client, Lanes(client, here.engine), directory).run, crew.stopping)
+    crew.start(health_checks.run_health_checks, crew.stopping)
+    crew.start(retention.run_retention, ctx.database, kept_for, crew.stopping)
+    crew.start(refresh_routes, routes, ctx.database, crew.stopping)
+    crew.work(Sweeper(client, Lanes(client, ctx.engine), routes).run, crew.stopping)
     code = crew.end()
-    here.tokens.flush()
+    ctx.tokens.flush()
     return code
 
 

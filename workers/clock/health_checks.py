@@ -21,8 +21,8 @@ from shared.outbox import Outbox
 from shared.outcomes import SessionOutcome
 from shared.platform.models import AccountStatus
 from shared.settings import EngineSettings
-from workers.context import Services, services
-from workers.provision.pairing import LOOKED, seen
+from workers.context import WorkerContext, worker_context
+from workers.provision.pairing import LOOKED, session_outcome
 
 ROUND_S = 15.0
 """From the end of one walk over all numbers to the next."""
@@ -38,59 +38,59 @@ LOST: dict[AccountStatus, str] = {
 log = structlog.get_logger()
 
 
-def keep(stopping: Flag) -> None:
+def run_health_checks(stopping: Flag) -> None:
     """Walk over all numbers again and again until told to stop."""
     while not stopping.wait(ROUND_S):
         try:
-            walk(services(), stopping)
+            check_all(worker_context(), stopping)
         except (DatabaseError, redis.RedisError) as error:
             log.warning("sessions.not_checked", error=str(error))
 
 
-def walk(here: Services, stopping: Flag) -> int:
+def check_all(ctx: WorkerContext, stopping: Flag) -> int:
     """Look at each number that needs it; return how many were asked about at the platform.
 
     A look without an answer says nothing about its number, and ends the round only when the platform is in trouble:
     one account with a token that is never taken must not stand before all others.
     """
     asked = 0
-    for integration in here.database.every_integration():
+    for integration in ctx.database.every_integration():
         if stopping.is_set():
             break
-        if not _needs_a_look(integration, here.engine):
+        if not _needs_a_look(integration, ctx.engine):
             continue
-        if heard_lately(integration, here.engine) and not integration.last_error:
+        if heard_lately(integration, ctx.engine) and not integration.last_error:
             if integration.status == "degraded":
-                _tell(seen(integration, "connected", utc_now(), HEARD), here)
-        elif _may_ask(integration, here, stopping):
+                _tell(session_outcome(integration, "connected", utc_now(), HEARD), ctx)
+        elif _may_ask(integration, ctx, stopping):
             asked += 1
-            if not _looked(integration, here) and here.breaker.state().name == "open":
+            if not _looked(integration, ctx) and ctx.breaker.state().name == "open":
                 break
     return asked
 
 
-def look(integration: Integration, here: Services) -> None:
+def check_session(integration: Integration, ctx: WorkerContext) -> None:
     """Ask the platform about one number, and record what has changed."""
     asked = utc_now()
     try:
-        status = here.platform.status(integration.account)
+        status = ctx.platform.status(integration.account)
     except (InvalidApiKeyError, RefusedError) as error:
-        _tell(seen(integration, "error", asked, error.code, error=str(error)), here)
+        _tell(session_outcome(integration, "error", asked, error.code, error=str(error)), ctx)
         return
-    if news := judge(integration, status, asked, here.engine):
-        _tell(news, here)
+    if news := judge_session(integration, status, asked, ctx.engine):
+        _tell(news, ctx)
 
 
-def _looked(integration: Integration, here: Services) -> bool:
+def _looked(integration: Integration, ctx: WorkerContext) -> bool:
     try:
-        look(integration, here)
+        check_session(integration, ctx)
     except PlatformError as error:
         log.warning("session.not_checked", account=integration.account, error=str(error))
         return False
     return True
 
 
-def judge(
+def judge_session(
     integration: Integration, status: AccountStatus, asked: datetime, engine: EngineSettings
 ) -> SessionOutcome | None:
     """Return what has changed about a number whose account the platform says is in `status`; None for nothing.
@@ -98,23 +98,25 @@ def judge(
     An answer at all shows that its key is good, so an error that is still shown is over.
     """
     if reason := LOST.get(status):
-        return seen(integration, "disconnected", asked, reason)
+        return session_outcome(integration, "disconnected", asked, reason)
     if status == "starting":
         started = integration.status == "starting"
         return (
             None
             if started
-            else seen(integration, "starting", asked, "the platform is starting it again")
+            else session_outcome(
+                integration, "starting", asked, "the platform is starting it again"
+            )
         )
     since = integration.awaited_since
     if since and asked - since > timedelta(seconds=engine.wpp_silence_s):
         return (
             None
             if integration.status == "degraded"
-            else seen(integration, "degraded", asked, SILENT)
+            else session_outcome(integration, "degraded", asked, SILENT)
         )
     well = integration.status == "connected" and not integration.last_error
-    return None if well else seen(integration, "connected", asked, LOOKED)
+    return None if well else session_outcome(integration, "connected", asked, LOOKED)
 
 
 def heard_lately(integration: Integration, engine: EngineSettings) -> bool:
@@ -140,24 +142,24 @@ def _needs_a_look(integration: Integration, engine: EngineSettings) -> bool:
     )
 
 
-def _may_ask(integration: Integration, here: Services, stopping: Flag) -> bool:
+def _may_ask(integration: Integration, ctx: WorkerContext, stopping: Flag) -> bool:
     """Take the right to ask about a number now: its own turn, and a place in a second that has one left."""
     turn = f"{PREFIX}checked:{integration.id}"
-    if not here.redis.set(turn, 1, nx=True, px=int(here.engine.wpp_check_every_s * 1000)):
+    if not ctx.redis.set(turn, 1, nx=True, px=int(ctx.engine.wpp_check_every_s * 1000)):
         return False
     while not stopping.is_set():
         second = f"{PREFIX}checks:{int(time.time())}"
-        pipe = here.redis.pipeline(transaction=True)
+        pipe = ctx.redis.pipeline(transaction=True)
         pipe.incr(second)
         pipe.expire(second, 5)
-        if pipe.execute()[0] <= here.engine.wpp_checks_per_second:
+        if pipe.execute()[0] <= ctx.engine.wpp_checks_per_second:
             return True
         stopping.wait(1 - time.time() % 1)
     return False
 
 
-def _tell(outcome: SessionOutcome, here: Services) -> None:
+def _tell(outcome: SessionOutcome, ctx: WorkerContext) -> None:
     log.info(
         "session.changed", account=outcome.account, status=outcome.status, reason=outcome.reason
     )
-    Outbox(here.redis, consumer="").add([outcome])
+    Outbox(ctx.redis, consumer="").add([outcome])

@@ -9,25 +9,25 @@ import structlog
 from shared.database import Database
 from shared.errors import DatabaseError
 from shared.events import utc_now
-from shared.settings import HouseSettings
+from shared.settings import RetentionSettings
 
 EVERY_S = 60.0
 
 log = structlog.get_logger()
 
 
-def keep_house(database: Database, settings: HouseSettings, stopping: Flag) -> None:
+def run_retention(database: Database, settings: RetentionSettings, stopping: Flag) -> None:
     """Keep house every minute. Any number of processes may."""
     while True:
-        done = keep(database, settings, utc_now(), stopping)
+        done = prune(database, settings, utc_now(), stopping)
         if any(done.values()):
             log.info("house.kept", **done)
         if stopping.wait(EVERY_S):
             return
 
 
-def keep(
-    database: Database, settings: HouseSettings, now: datetime, stopping: Flag
+def prune(
+    database: Database, settings: RetentionSettings, now: datetime, stopping: Flag
 ) -> dict[str, int]:
     """Keep house as of `now`; return how many outcomes were `unparked` or `expired`, and rows `pruned`.
 

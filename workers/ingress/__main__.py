@@ -6,7 +6,7 @@ import signal
 import uvicorn
 
 from workers.ingress.app import create_app
-from workers.process import or_say_why
+from workers.process import exit_on_startup_error
 
 GRACE_S = 25
 """How long open answers may take once we are told to stop: less than a supervisor gives before it kills."""
@@ -14,7 +14,7 @@ GRACE_S = 25
 
 def main() -> None:
     """Serve until told to stop. Exits with 0 after an orderly stop, with 78 where the settings cannot work."""
-    with or_say_why():
+    with exit_on_startup_error():
         app = create_app()
     where = argparse.ArgumentParser(description=__doc__)
     where.add_argument("--host", default="127.0.0.1")

@@ -16,15 +16,15 @@ from shared import logs, payload_store
 from shared.database import Database
 from shared.lanes.client import Lanes
 from shared.redis import client as durable
-from shared.route_cache import Directory
+from shared.route_cache import RouteCache
 from shared.settings import (
-    DoorSettings,
     EngineSettings,
+    IngressSettings,
     KeySettings,
     PageSettings,
     RedisSettings,
     SupabaseSettings,
-    load,
+    load_settings,
 )
 from workers.ingress import connection, metrics
 from workers.ingress import errors as problems
@@ -59,18 +59,18 @@ class Settings:
     supabase: SupabaseSettings
     keys: KeySettings
     engine: EngineSettings
-    door: DoorSettings
+    door: IngressSettings
     page: PageSettings
 
     @classmethod
     def load(cls) -> Self:
         return cls(
-            load(RedisSettings),
-            load(SupabaseSettings),
-            load(KeySettings),
-            load(EngineSettings),
-            load(DoorSettings),
-            load(PageSettings),
+            load_settings(RedisSettings),
+            load_settings(SupabaseSettings),
+            load_settings(KeySettings),
+            load_settings(EngineSettings),
+            load_settings(IngressSettings),
+            load_settings(PageSettings),
         )
 
 
@@ -117,15 +117,15 @@ async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     app.state.doorway = Doorway(
         keys=settings.keys,
         door=settings.door,
-        blob_ttl_s=int(2 * settings.engine.wpp_max_age_s) + payload_store.LEFT_S,
+        blob_ttl_s=int(2 * settings.engine.wpp_max_age_s) + payload_store.RELEASED_TTL_S,
         redis=client,
         appends=GroupedAppends(client, lanes),
         database=database,
-        directory=Directory(sync, database),
+        route_cache=RouteCache(sync, database),
         sessions=Sessions(database.organization_of_user),
         changes=changes,
         try_again=partial(wishes.try_again, sync, lanes, database),
-        settle_unknown=partial(in_doubt.settle, sync, lanes),
+        settle_unknown=partial(in_doubt.resolve_unknown, sync, lanes),
     )
     yield
     await changes.aclose()

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 
 from shared.database import Database
 from shared.lanes.client import Append
-from shared.route_cache import Directory
-from shared.settings import DoorSettings, KeySettings
+from shared.route_cache import RouteCache
+from shared.settings import IngressSettings, KeySettings
 from workers.ingress.auth import Sessions
 from workers.ingress.enqueue import GroupedAppends
 from workers.ingress.notifications import Changes
@@ -24,13 +24,13 @@ BIG_AT_ONCE = 8
 @dataclass(frozen=True)
 class Doorway:
     keys: KeySettings
-    door: DoorSettings
+    door: IngressSettings
     blob_ttl_s: int
     """Longer than an event and, after it, its file may wait."""
     redis: "redis.asyncio.Redis"
     appends: GroupedAppends
     database: Database
-    directory: Directory
+    route_cache: RouteCache
     sessions: Sessions
     changes: Changes
     try_again: Callable[[Append], None]

@@ -73,7 +73,7 @@ class Metrics(Collector):
         tenants = {tenant for each in waiting.values() for tenant in each}
         yield GaugeMetricFamily("wpp_tenants_waiting", "Tenants with events in lanes", len(tenants))
         yield from self._outbox()
-        odd = sum(int(count) for count in self._values(routing.ODD_EVENTS))
+        odd = sum(int(count) for count in self._values(routing.UNRECOGNIZED_EVENTS))
         yield GaugeMetricFamily(
             "wpp_odd_events", "Posted events of a type that is not known, or that were none", odd
         )

@@ -102,7 +102,7 @@ _FAMILIES = {
 }  # fmt: skip
 
 
-def judge(file: IO[bytes], message: MessageOutcome) -> Kind:
+def detect(file: IO[bytes], message: MessageOutcome) -> Kind:
     """Return what a file is; `message` says what it is said to be.
 
     Raises:

@@ -15,38 +15,38 @@ from shared import payload_store
 from shared.database.storage import FileTooLargeError
 from shared.errors import DatabaseError, DatabaseUnavailableError, PlatformError
 from shared.events import MediaEvent
-from shared.lanes.client import Claim, Postponed, Settled, Verdict
+from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import MessageOutcome
-from workers.context import Services
-from workers.dead_letters import dead_letter
+from workers.context import WorkerContext
+from workers.dead_letters import build_dead_letter
 from workers.media import content_type
 from workers.media.content_type import Kind
 from workers.media.errors import Reason, UnfitError, UnreachableError
-from workers.media.lease import Lease, TakenOverError, held
+from workers.media.lease import Lease, LeaseLostError, held
 from workers.media.sources import Files, collect
 from workers.runner import back_off
 
-PATIENCE = 10
+MAX_ATTEMPTS = 10
 """Tries at a link that does not answer, some twenty minutes, before the platform is asked instead."""
 CAP_S = 600.0
 """The longest pause between two tries at a file."""
 log = structlog.get_logger()
 
 
-def handle(claim: Claim, here: Services, files: Files) -> Verdict:
+def handle_media(claim: Claim, ctx: WorkerContext, files: Files) -> ClaimResult:
     """Bring one file into Supabase."""
     event = MediaEvent.model_validate_json(claim.body)
-    route = here.directory.of_account(event.account)
+    route = ctx.route_cache.of_account(event.account)
     organization_id = (
-        route.organization_id if route else here.database.organization_of_account(event.account)
+        route.organization_id if route else ctx.database.organization_of_account(event.account)
     )
     if organization_id is None:
         return _later(claim, "no integration has this account yet")
     try:
-        with held(claim, here.lanes) as lease, tempfile.TemporaryFile(prefix="wpp-media-") as file:
-            patient = claim.attempts < PATIENCE
+        with held(claim, ctx.lanes) as lease, tempfile.TemporaryFile(prefix="wpp-media-") as file:
+            patient = claim.attempts < MAX_ATTEMPTS
             size, kind = collect(
-                event, file, lease, here, files, patient=patient, connected=bool(route)
+                event, file, lease, ctx, files, patient=patient, connected=bool(route)
             )
             kept = _kept(
                 event, _path(organization_id, event, file, kind), (file, size, kind), lease, files
@@ -54,20 +54,20 @@ def handle(claim: Claim, here: Services, files: Files) -> Verdict:
     except UnfitError as error:
         log.info("media.refused", message_id=str(event.message.id), reason=error.reason)
         kept = _refused(event, error.reason, str(error))
-    except TakenOverError:
+    except LeaseLostError:
         return Postponed(0, "another worker does it")
     except DatabaseUnavailableError:
         raise
     except (UnreachableError, PlatformError, DatabaseError) as error:
         return _later(claim, str(error), getattr(error, "retry_after_s", None))
     if event.blob:
-        payload_store.let_go(here.redis, [event.blob])
+        payload_store.release(ctx.redis, [event.blob])
     return Settled("done", [kept], {"media": kept.media_state})
 
 
-def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
+def dead_letter_media(claim: Claim, reason: str, detail: str) -> ClaimResult:
     event = MediaEvent.model_validate_json(claim.body)
-    outcomes = [_refused(event, reason, detail), dead_letter(event, claim, reason, detail)]
+    outcomes = [_refused(event, reason, detail), build_dead_letter(event, claim, reason, detail)]
     return Settled("failed", outcomes, {"reason": detail, "code": reason})
 
 

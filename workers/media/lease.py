@@ -14,7 +14,7 @@ RENEW_EVERY_S = 5.0
 log = structlog.get_logger()
 
 
-class TakenOverError(Exception):
+class LeaseLostError(Exception):
     """Our lease has ended, and somebody else does this event now."""
 
 
@@ -28,7 +28,7 @@ class Lease:
     def check(self) -> None:
         """Stop here when it is lost, with TakenOverError."""
         if self._lost.is_set():
-            raise TakenOverError
+            raise LeaseLostError
 
     def renew(self) -> None:
         """Make sure of it now, before something that takes time; raises as `check` does."""
@@ -41,7 +41,7 @@ class Lease:
         while not self._done.wait(RENEW_EVERY_S) and not self._lost.is_set():
             try:
                 self.renew()
-            except TakenOverError:
+            except LeaseLostError:
                 return
             except redis.RedisError as error:
                 log.warning("lease.not_renewed", error=type(error).__name__)

@@ -13,8 +13,8 @@ from shared import payload_store
 from shared.database.storage import Bucket
 from shared.errors import RefusedError
 from shared.events import MediaEvent
-from shared.settings import MediaSettings, PlatformSettings, SupabaseSettings, load
-from workers.context import Services
+from shared.settings import MediaSettings, PlatformSettings, SupabaseSettings, load_settings
+from workers.context import WorkerContext
 from workers.media import content_type
 from workers.media.content_type import Kind
 from workers.media.download import Fetcher
@@ -55,16 +55,18 @@ def own_files() -> Files:
     Raises:
         ConfigurationError: a setting is missing or wrong.
     """
-    settings = load(MediaSettings)
-    fetcher = Fetcher(settings, str(load(PlatformSettings).wpp_base_url))
-    return Files(fetcher, Bucket(load(SupabaseSettings), settings), settings.wpp_media_limit)
+    settings = load_settings(MediaSettings)
+    fetcher = Fetcher(settings, str(load_settings(PlatformSettings).wpp_base_url))
+    return Files(
+        fetcher, Bucket(load_settings(SupabaseSettings), settings), settings.wpp_media_limit
+    )
 
 
 def collect(  # noqa: PLR0913 - one file on its way
     event: MediaEvent,
     file: IO[bytes],
     lease: Lease,
-    here: Services,
+    ctx: WorkerContext,
     files: Files,
     *,
     patient: bool,
@@ -76,11 +78,11 @@ def collect(  # noqa: PLR0913 - one file on its way
     """
     why: list[str] = []
     unfit: UnfitError | None = None
-    for place in _places(event, here, files, connected=connected):
+    for place in _places(event, ctx, files, connected=connected):
         try:
             with place.open() as pieces:
                 size = _copied(pieces, file, files.limit, lease)
-            return size, content_type.judge(file, event.message)
+            return size, content_type.detect(file, event.message)
         except UnfitError as error:
             if not (place.is_link and error.reason in _NO_FILE):
                 raise
@@ -96,21 +98,25 @@ def collect(  # noqa: PLR0913 - one file on its way
     raise unfit or UnfitError(Reason.GONE, "; ".join(why) or "nobody said where it is")
 
 
-def _places(event: MediaEvent, here: Services, files: Files, *, connected: bool) -> Iterator[Place]:
+def _places(
+    event: MediaEvent, ctx: WorkerContext, files: Files, *, connected: bool
+) -> Iterator[Place]:
     blob, url, message_id = event.blob, event.url, event.message.wa_message_id
     if blob:
-        yield Place(lambda: nullcontext(decoded(_there(payload_store.pieces(here.redis, blob)))))
+        yield Place(
+            lambda: nullcontext(decoded(_there(payload_store.read_chunks(ctx.redis, blob))))
+        )
     if inline := event.base64:
         yield Place(lambda: nullcontext(decoded([inline.encode()])))
     if url:
         yield Place(lambda: files.fetcher.open(url), is_link=True)
     if message_id and connected:
-        yield Place(lambda: _downloaded(event.account, message_id, here))
+        yield Place(lambda: _downloaded(event.account, message_id, ctx))
 
 
 @contextmanager
-def _downloaded(account: str, message_id: str, here: Services) -> Iterator[Pieces]:
-    with here.platform.download_media(account, message_id, max_bytes=ANY_SIZE) as download:
+def _downloaded(account: str, message_id: str, ctx: WorkerContext) -> Iterator[Pieces]:
+    with ctx.platform.download_media(account, message_id, max_bytes=ANY_SIZE) as download:
         yield download.chunks
 
 

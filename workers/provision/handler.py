@@ -22,13 +22,13 @@ from shared.errors import (
     RefusedError,
 )
 from shared.events import ProvisionEvent, utc_now
-from shared.lanes.client import Append, Claim, Postponed, Settled, Verdict
+from shared.lanes.client import Append, Claim, ClaimResult, Postponed, Settled
 from shared.outbox import Outbox
 from shared.outcomes import SessionStatus
 from shared.platform.models import Client, Started
 from workers import gates
-from workers.context import Services
-from workers.dead_letters import dead_letter
+from workers.context import WorkerContext
+from workers.dead_letters import build_dead_letter
 from workers.provision import pairing
 from workers.runner import back_off
 
@@ -40,83 +40,89 @@ NOTHING_TO_STOP = {400, 404, 409, 410}
 log = structlog.get_logger()
 
 
-class TakenOverError(Exception):
+class LeaseLostError(Exception):
     """Our lease has ended, and somebody else does this event now."""
 
 
-def handle(claim: Claim, here: Services) -> Verdict:
+def handle_provision(claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Do one provisioning event; a platform that does not answer is asked again later."""
     event = ProvisionEvent.model_validate_json(claim.body)
-    steps = {"connect": connect, "watch": pairing.watch, "disconnect": disconnect}
+    steps = {"connect": connect, "watch": pairing.poll_pairing, "disconnect": disconnect}
     try:
-        return steps[event.action](event, claim, here)
-    except TakenOverError:
+        return steps[event.action](event, claim, ctx)
+    except LeaseLostError:
         return Postponed(0, "another worker does it")
     except (InvalidApiKeyError, RefusedError) as error:
-        return refused(event, claim, error, here)
+        return refused(event, claim, error, ctx)
     except PlatformError as error:
-        gates.while_open(here)
+        gates.while_open(ctx)
         return Postponed(
             getattr(error, "retry_after_s", None) or back_off(claim.attempts), str(error)
         )
 
 
-def connect(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
+def connect(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Create what is missing, register the webhook, start the account, and have it watched."""
-    integration = _meant(event, here)
-    if here.redis.exists(routing.dismissed(event.integration_id)) or (
+    integration = _meant(event, ctx)
+    if ctx.redis.exists(routing.removed_key(event.integration_id)) or (
         integration is None and not _is_birth(event)
     ):
         return Settled("done", fields={"reason": "it was removed meanwhile"})
     if integration is None or event.force_recreate:
-        integration = _create(event, integration, claim, here)
+        integration = _create(event, integration, claim, ctx)
     elif integration.id == event.id:  # born by an earlier attempt: its key may still be too new
-        _first_token(integration.account, lambda: here.database.api_key(integration.account), here)
-        _keep(claim, here)
+        _first_token(integration.account, lambda: ctx.database.api_key(integration.account), ctx)
+        _keep(claim, ctx)
     else:
-        here.tokens.forgive(
+        ctx.tokens.forgive(
             integration.account
         )  # a person asks: the key may have been mended a moment ago
     asked = utc_now()
-    started = _start(integration.account, claim, here)
+    started = _start(integration.account, claim, ctx)
     if started.status == "connected":
-        return Settled("done", [pairing.seen(integration, "connected", asked, pairing.STARTED)])
+        return Settled(
+            "done", [pairing.session_outcome(integration, "connected", asked, pairing.STARTED)]
+        )
     status: SessionStatus = "qr_issued" if started.qr else "starting"
-    outcome = pairing.seen(integration, status, asked, pairing.STARTED, qr=started.qr)
-    return Settled("done", [outcome], follow=[_watched(event, integration, here)])
+    outcome = pairing.session_outcome(integration, status, asked, pairing.STARTED, qr=started.qr)
+    return Settled("done", [outcome], follow=[_watched(event, integration, ctx)])
 
 
-def disconnect(event: ProvisionEvent, _claim: Claim, here: Services) -> Verdict:
+def disconnect(event: ProvisionEvent, _claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Stop the account and remove the integration; messages stay."""
-    integration = here.database.integration(event.integration_id)
+    integration = ctx.database.integration(event.integration_id)
     if integration is None or integration.organization_id != event.organization_id:
         return Settled("done", fields={"reason": "there was no such number"})
     try:
-        here.platform.stop(integration.account)
+        ctx.platform.stop(integration.account)
     except (RefusedError, InvalidApiKeyError) as error:
         if isinstance(error, RefusedError) and error.status not in NOTHING_TO_STOP:
             raise
         log.info("account.gone", account=integration.account, error=str(error))
-    here.database.remove_integration(integration.id, event.organization_id)
-    here.directory.refresh(integration.id, event.organization_id)
-    _announce(integration, here)
+    ctx.database.remove_integration(integration.id, event.organization_id)
+    ctx.route_cache.refresh(integration.id, event.organization_id)
+    _announce(integration, ctx)
     return Settled("done")
 
 
-def refused(event: ProvisionEvent, claim: Claim, error: PlatformError, here: Services) -> Verdict:
+def refused(
+    event: ProvisionEvent, claim: Claim, error: PlatformError, ctx: WorkerContext
+) -> ClaimResult:
     """End an event that the platform refuses; its number shows why, and what to do is told by the reason."""
-    verdict = give_up(claim, error.code, str(error))
-    integration = here.database.integration(event.integration_id)
+    verdict = dead_letter_provision(claim, error.code, str(error))
+    integration = ctx.database.integration(event.integration_id)
     if integration is None:
         return verdict
-    shown = pairing.seen(integration, "error", utc_now(), error.code, error=str(error))
+    shown = pairing.session_outcome(integration, "error", utc_now(), error.code, error=str(error))
     return Settled("failed", [*verdict.outcomes, shown], verdict.fields)
 
 
-def give_up(claim: Claim, reason: str, detail: str) -> Settled:
+def dead_letter_provision(claim: Claim, reason: str, detail: str) -> Settled:
     event = ProvisionEvent.model_validate_json(claim.body)
     return Settled(
-        "failed", [dead_letter(event, claim, reason, detail)], {"reason": detail, "code": reason}
+        "failed",
+        [build_dead_letter(event, claim, reason, detail)],
+        {"reason": detail, "code": reason},
     )
 
 
@@ -125,39 +131,39 @@ def _is_birth(event: ProvisionEvent) -> bool:
     return event.id == event.integration_id
 
 
-def _meant(event: ProvisionEvent, here: Services) -> Integration | None:
+def _meant(event: ProvisionEvent, ctx: WorkerContext) -> Integration | None:
     """Return the number that is to be connected, or None when it has to be made.
 
     Whoever did not ask for a further number means the one that their organization has got meanwhile.
     """
-    found = here.database.integration(event.integration_id)
+    found = ctx.database.integration(event.integration_id)
     if found or event.add_new or not _is_birth(event):
         return found if found and found.organization_id == event.organization_id else None
-    return next(iter(here.database.integrations(event.organization_id)), None)
+    return next(iter(ctx.database.integrations(event.organization_id)), None)
 
 
 def _create(
-    event: ProvisionEvent, existing: Integration | None, claim: Claim, here: Services
+    event: ProvisionEvent, existing: Integration | None, claim: Claim, ctx: WorkerContext
 ) -> Integration:
     """Have the platform create the client, and save its key and account under the integration's id."""
-    sub_organization = existing.sub_org_id if existing else _sub_organization(event, here)
-    client = here.platform.create_client(sub_organization or str(event.organization_id))
-    _keep(claim, here)
+    sub_organization = existing.sub_org_id if existing else _sub_organization(event, ctx)
+    client = ctx.platform.create_client(sub_organization or str(event.organization_id))
+    _keep(claim, ctx)
     if existing and existing.account and existing.account != client.account:
-        _stop_quietly(existing.account, here)
-    saved = _save(event, existing, sub_organization, client, here)
-    _keep(claim, here)
-    here.directory.refresh(saved.id, saved.organization_id)
-    _announce(saved, here)
-    _first_token(client.account, lambda: client.api_key, here)
-    here.lanes.open_gate(routing.integration_gate(saved.id))
-    _keep(claim, here)
+        _stop_quietly(existing.account, ctx)
+    saved = _save(event, existing, sub_organization, client, ctx)
+    _keep(claim, ctx)
+    ctx.route_cache.refresh(saved.id, saved.organization_id)
+    _announce(saved, ctx)
+    _first_token(client.account, lambda: client.api_key, ctx)
+    ctx.lanes.open_gate(routing.integration_gate(saved.id))
+    _keep(claim, ctx)
     return saved
 
 
-def _first_token(account: str, api_key: Callable[[], SecretStr], here: Services) -> None:
+def _first_token(account: str, api_key: Callable[[], SecretStr], ctx: WorkerContext) -> None:
     """Get the first token of a new key; meanwhile nobody else asks with it."""
-    here.tokens.adopt(account, lambda: here.platform.initial_token(api_key()))
+    ctx.tokens.adopt(account, lambda: ctx.platform.initial_token(api_key()))
 
 
 def _save(
@@ -165,14 +171,14 @@ def _save(
     existing: Integration | None,
     sub_organization: str | None,
     client: Client,
-    here: Services,
+    ctx: WorkerContext,
 ) -> Integration:
     """Save what the platform has created; where Supabase refuses it for good, nothing of it is left running there."""
     try:
-        return here.database.save_integration(
+        return ctx.database.save_integration(
             integration_id=existing.id if existing else event.integration_id,
             organization_id=event.organization_id,
-            name=event.name or (existing.name if existing else _name(event, here)),
+            name=event.name or (existing.name if existing else _name(event, ctx)),
             account=client.account,
             api_key=client.api_key,
             sub_org_id=sub_organization,
@@ -181,76 +187,78 @@ def _save(
         raise
     except DatabaseError as error:
         if error.sqlstate != OURS_ELSEWHERE:
-            _first_token(client.account, lambda: client.api_key, here)
-            _stop_quietly(client.account, here)
+            _first_token(client.account, lambda: client.api_key, ctx)
+            _stop_quietly(client.account, ctx)
         msg = f"the number could not be saved, so it was not started: {error}"
         raise RefusedError(msg) from error
 
 
-def _sub_organization(event: ProvisionEvent, here: Services) -> str | None:
+def _sub_organization(event: ProvisionEvent, ctx: WorkerContext) -> str | None:
     """Return the platform's organization id for a further number, or None for the first one.
 
     One organization id is one key and one account over there, so each further number needs its own; ours is made of
     the integration's id, so that a second try finds the same client.
     """
-    others = here.database.integrations(event.organization_id)
+    others = ctx.database.integrations(event.organization_id)
     if all(other.sub_org_id for other in others):
         return None
     return f"{event.organization_id}__wpp__{event.integration_id.hex[:8]}"
 
 
-def _name(event: ProvisionEvent, here: Services) -> str:
-    others = len(here.database.integrations(event.organization_id))
+def _name(event: ProvisionEvent, ctx: WorkerContext) -> str:
+    others = len(ctx.database.integrations(event.organization_id))
     return f"WhatsApp {others + 1}" if others else "WhatsApp"
 
 
-def _start(account: str, claim: Claim, here: Services) -> Started:
+def _start(account: str, claim: Claim, ctx: WorkerContext) -> Started:
     """Register the webhook, then start: the code may be late, its webhook finds us in any case.
 
     A platform that knows no webhook for an account before it runs is told once more when it does.
     """
-    url = signed_keys.webhook_url(str(here.keys.wpp_public_url), account, here.keys.secrets)
+    url = signed_keys.webhook_url(str(ctx.keys.wpp_public_url), account, ctx.keys.secrets)
     registered = True
     try:
-        here.platform.register_webhook(account, url)
+        ctx.platform.register_webhook(account, url)
     except RefusedError as error:
         log.info("webhook.too_early", account=account, error=str(error))
         registered = False
-    _keep(claim, here)
-    started = here.platform.start(account)
+    _keep(claim, ctx)
+    started = ctx.platform.start(account)
     if not registered:
-        _keep(claim, here)
-        here.platform.register_webhook(account, url)
+        _keep(claim, ctx)
+        ctx.platform.register_webhook(account, url)
     return started
 
 
-def _watched(event: ProvisionEvent, integration: Integration, here: Services) -> Append:
+def _watched(event: ProvisionEvent, integration: Integration, ctx: WorkerContext) -> Append:
     """Return the watch that follows a start; an earlier one over the same account ends."""
     following = event.model_copy(
         update={"id": uuid4(), "action": "watch", "integration_id": integration.id}
     )
-    here.redis.set(
-        routing.latest_watch(integration.id), str(following.id), ex=int(here.engine.wpp_max_age_s)
+    ctx.redis.set(
+        routing.latest_pairing_key(integration.id),
+        str(following.id),
+        ex=int(ctx.engine.wpp_max_age_s),
     )
-    return routing.provision(following, delay_s=pairing.FIRST_LOOK_S)
+    return routing.route_provision(following, delay_s=pairing.FIRST_LOOK_S)
 
 
-def _stop_quietly(account: str, here: Services) -> None:
+def _stop_quietly(account: str, ctx: WorkerContext) -> None:
     try:
-        here.platform.stop(account)
+        ctx.platform.stop(account)
     except PlatformError as error:
         log.warning("account.not_stopped", account=account, error=str(error))
 
 
-def _keep(claim: Claim, here: Services) -> None:
-    if not here.lanes.extend(claim):
-        raise TakenOverError
+def _keep(claim: Claim, ctx: WorkerContext) -> None:
+    if not ctx.lanes.extend(claim):
+        raise LeaseLostError
 
 
-def _announce(integration: Integration, here: Services) -> None:
+def _announce(integration: Integration, ctx: WorkerContext) -> None:
     """Tell the pages that watch this organization to look again."""
     change = {
         "organization_id": str(integration.organization_id),
         "integration_id": str(integration.id),
     }
-    Outbox(here.redis, consumer="").announce([change | {"what": "session"}])
+    Outbox(ctx.redis, consumer="").announce([change | {"what": "session"}])

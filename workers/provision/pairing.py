@@ -11,9 +11,9 @@ from shared import routing
 from shared.database import Integration
 from shared.errors import PlatformError
 from shared.events import ProvisionEvent, utc_now
-from shared.lanes.client import Claim, Postponed, Settled, Verdict
+from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import SessionOutcome, SessionStatus
-from workers.context import Services
+from workers.context import WorkerContext
 
 FIRST_LOOK_S = 1.0
 """How long after a start the account is looked at, in case its webhook does not come."""
@@ -24,33 +24,40 @@ STARTED, LOOKED = "started", "looked at"
 """Why a state is what it is, when we found out ourselves."""
 
 
-def watch(event: ProvisionEvent, claim: Claim, here: Services) -> Verdict:
+def poll_pairing(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Look once at an account that has been started; look again later, for as long as somebody may still scan."""
-    integration = here.database.integration(event.integration_id)
-    if integration is None or _superseded(event, here):
+    integration = ctx.database.integration(event.integration_id)
+    if integration is None or _superseded(event, ctx):
         return Settled("done", fields={"reason": "nobody awaits it any more"})
     if integration.status == "connected" and _told_since(event, integration):
         return Settled("done")
     age_s = (claim.now_ms - claim.accepted_ms) / 1000
     asked = utc_now()
-    status = here.platform.status(integration.account)
+    status = ctx.platform.status(integration.account)
     if status == "connected":
         return Settled(
-            "done", [] if integration.status == "connected" else [seen(integration, status, asked)]
+            "done",
+            []
+            if integration.status == "connected"
+            else [session_outcome(integration, status, asked)],
         )
-    if age_s > here.engine.wpp_watch_limit_s:
-        return _ended(integration, "nobody scanned the code", here)
+    if age_s > ctx.engine.wpp_watch_limit_s:
+        return _ended(integration, "nobody scanned the code", ctx)
     if status == "offline" and age_s > GRACE_S:
         return _ended(
-            integration, "the platform took the account offline before its code was scanned", here
+            integration, "the platform took the account offline before its code was scanned", ctx
         )
-    qr = here.platform.qr(integration.account)
-    news = [seen(integration, "qr_issued", asked, qr=qr)] if qr and qr != integration.qr else []
+    qr = ctx.platform.qr(integration.account)
+    news = (
+        [session_outcome(integration, "qr_issued", asked, qr=qr)]
+        if qr and qr != integration.qr
+        else []
+    )
     return Postponed(_pause_s(age_s, event, integration), "waiting for the scan", news)
 
 
-def _superseded(event: ProvisionEvent, here: Services) -> bool:
-    latest = here.redis.get(routing.latest_watch(event.integration_id))
+def _superseded(event: ProvisionEvent, ctx: WorkerContext) -> bool:
+    latest = ctx.redis.get(routing.latest_pairing_key(event.integration_id))
     return isinstance(latest, bytes) and latest.decode() != str(event.id)
 
 
@@ -58,7 +65,7 @@ def _told_since(event: ProvisionEvent, integration: Integration) -> bool:
     return bool(integration.status_at and integration.status_at >= event.accepted_at)
 
 
-def seen(
+def session_outcome(
     integration: Integration,
     status: SessionStatus,
     asked: datetime,
@@ -71,13 +78,13 @@ def seen(
     )
 
 
-def _ended(integration: Integration, reason: str, here: Services) -> Verdict:
+def _ended(integration: Integration, reason: str, ctx: WorkerContext) -> ClaimResult:
     """Give up on a scan: the account stops making codes, and nobody asks for it any more."""
     with contextlib.suppress(
         PlatformError
     ):  # then it makes codes that nobody sees, until the next connect
-        here.platform.stop(integration.account)
-    return Settled("done", [seen(integration, "disconnected", utc_now(), reason)])
+        ctx.platform.stop(integration.account)
+    return Settled("done", [session_outcome(integration, "disconnected", utc_now(), reason)])
 
 
 def _pause_s(age_s: float, event: ProvisionEvent, integration: Integration) -> float:

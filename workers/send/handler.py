@@ -16,53 +16,55 @@ from shared.errors import (
 )
 from shared.events import SendEvent, utc_now
 from shared.http.deadline import within
-from shared.lanes.client import Claim, Postponed, Settled, Verdict
-from shared.route_cache import Route
+from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
+from shared.route_cache import IntegrationRoute
 from workers import gates
-from workers.context import Services
-from workers.dead_letters import dead_letter
+from workers.context import WorkerContext
+from workers.dead_letters import build_dead_letter
 from workers.runner import back_off
 from workers.send import pacing
-from workers.send.in_doubt import unknown
+from workers.send.in_doubt import settle_as_unknown
 
 log = structlog.get_logger()
 
 
-def handle(claim: Claim, here: Services) -> Verdict:
+def handle_send(claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Send one message, and say what is known of it."""
     event = SendEvent.model_validate_json(claim.body)
-    route = here.directory.find(event.integration_id)
+    route = ctx.route_cache.find(event.integration_id)
     if route is None or route.organization_id != event.organization_id:
-        return give_up(
+        return dead_letter_send(
             claim, "not_found", f"no integration {event.integration_id} in this organization"
         )
     if not route.is_enabled:
-        return give_up(claim, "disabled", f"the integration {route.name!r} is switched off")
-    if wait_s := here.engine.wpp_pace_s and pacing.wait_s(
-        here.redis, event, here.engine.wpp_pace_s
-    ):
+        return dead_letter_send(
+            claim, "disabled", f"the integration {route.name!r} is switched off"
+        )
+    if wait_s := ctx.engine.wpp_pace_s and pacing.wait_s(ctx.redis, event, ctx.engine.wpp_pace_s):
         return Postponed(wait_s, "its number pauses between two messages, as WPP_PACE_S says")
     try:
         with within(
             claim.left_s
         ):  # later it would be somebody else's turn, and the next message might be out already
-            sent = here.platform.send(route.account, event)
+            sent = ctx.platform.send(route.account, event)
     except PlatformError as error:
-        return after(error, claim, route, here)
+        return after(error, claim, route, ctx)
     except PipelineError:
         raise  # no token was to be had: nothing has left
     except Exception as error:
         log.exception("send.surprise")
-        return unknown(
+        return settle_as_unknown(
             claim,
             f"an error on our side while the platform was asked: {type(error).__name__}",
             route,
         )
-    outcome = routing.message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
+    outcome = routing.build_message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
     return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
 
 
-def after(error: PlatformError, claim: Claim, route: Route, here: Services) -> Verdict:
+def after(
+    error: PlatformError, claim: Claim, route: IntegrationRoute, ctx: WorkerContext
+) -> ClaimResult:
     """Say what a failed call means for its message.
 
     Whatever proves that the platform has not taken it leads to another try; whatever leaves that open ends as
@@ -70,25 +72,25 @@ def after(error: PlatformError, claim: Claim, route: Route, here: Services) -> V
     """
     match error:
         case InvalidApiKeyError() | NotConnectedError() | TokenPausedError():
-            gates.integration(error, route, here)
+            gates.gate_of_integration(error, route, ctx)
             return Postponed(0, str(error))
         case LimitedError():
             return Postponed(error.retry_after_s, str(error))
         case NotSentError() | UnauthorizedError():
-            gates.while_open(here)
+            gates.while_open(ctx)
             told_s = getattr(error, "retry_after_s", None) or 0
             return Postponed(max(told_s, back_off(claim.attempts)), str(error))
         case RefusedError():
-            return give_up(claim, "refused", str(error))
+            return dead_letter_send(claim, "refused", str(error))
         case _:
-            return unknown(claim, str(error), route)
+            return settle_as_unknown(claim, str(error), route)
 
 
-def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
+def dead_letter_send(claim: Claim, reason: str, detail: str) -> ClaimResult:
     """End a message without success: its row says failed, and a dead letter keeps it for a replay."""
     event = SendEvent.model_validate_json(claim.body)
     outcomes = (
-        routing.message_outcome(event, "failed", utc_now(), error=detail),
-        dead_letter(event, claim, reason, detail),
+        routing.build_message_outcome(event, "failed", utc_now(), error=detail),
+        build_dead_letter(event, claim, reason, detail),
     )
     return Settled("failed", outcomes, {"reason": detail, "code": reason})

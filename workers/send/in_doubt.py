@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from shared import routing
 from shared.events import SendEvent, utc_now
 from shared.lanes import records as ledger
-from shared.lanes.client import Claim, Lanes, Postponed, Settled, Verdict
+from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Settled
 from shared.lanes.wakeups import wake
 from shared.outcomes import MessageOutcome, Outcome
-from shared.route_cache import Route
-from workers.dead_letters import dead_letter
+from shared.route_cache import IntegrationRoute
+from workers.dead_letters import build_dead_letter
 from workers.runner import back_off
 
 PROOF_WITHIN = timedelta(minutes=10)
@@ -29,7 +29,7 @@ MOST_RESENDS = 2
 have it delivered without end."""
 
 
-def unknown(claim: Claim, why: str, route: Route | None) -> Verdict:
+def settle_as_unknown(claim: Claim, why: str, route: IntegrationRoute | None) -> ClaimResult:
     """Show it as such, never blindly send it again; unless its organization would rather have it doubled, or tripled.
 
     It is settled by a later webhook, by an operator, or by nobody.
@@ -42,7 +42,7 @@ def unknown(claim: Claim, why: str, route: Route | None) -> Verdict:
     event = SendEvent.model_validate_json(claim.body)
     return Settled(
         "unknown",
-        [routing.message_outcome(event, "unknown", utc_now(), error=why)],
+        [routing.build_message_outcome(event, "unknown", utc_now(), error=why)],
         {"reason": why},
     )
 
@@ -50,7 +50,7 @@ def unknown(claim: Claim, why: str, route: Route | None) -> Verdict:
 Resolution = Literal["sent", "failed", "again"]
 
 
-def settle(
+def resolve_unknown(
     client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolution, by: str | None = None
 ) -> bool:
     """Settle a message by somebody's word for it. False: its effect is not unknown (any more).
@@ -58,9 +58,9 @@ def settle(
     `by` names this very word: said again, it changes nothing, whatever has become of the message since.
     """
     said = f"resolution:{by}"
-    if by and client.hexists(ledger.key(event_id), said):
+    if by and client.hexists(ledger.record_key(event_id), said):
         return True
-    record = ledger.find(client, event_id)
+    record = ledger.find_record(client, event_id)
     if record is None or record.state != "unknown" or record.body is None:
         return False
     fields = {said: outcome} if by else {}
@@ -70,27 +70,31 @@ def settle(
     else:
         if (event := _readable(record)) is None:
             return False
-        told: list[Outcome] = [routing.message_outcome(event, outcome, utc_now())]
+        told: list[Outcome] = [routing.build_message_outcome(event, outcome, utc_now())]
         if outcome == "failed":
             told.append(
-                dead_letter(
+                build_dead_letter(
                     event, record, "settled", "somebody who looked says that it did not go out"
                 )
             )
         settled = lanes.resolve(event_id, Settled(outcome, told, fields))
-    return settled or bool(by and client.hexists(ledger.key(event_id), said))
+    return settled or bool(by and client.hexists(ledger.record_key(event_id), said))
 
 
-def proven(client: "redis.Redis", lanes: Lanes, lane: str, echo: MessageOutcome) -> UUID | None:
+def settle_proven(
+    client: "redis.Redis", lanes: Lanes, lane: str, echo: MessageOutcome
+) -> UUID | None:
     """Settle as sent the message that an echo from the phone shows to have gone out; return its id.
 
     The oldest of those of the same kind and text that were under way just then: each echo proves one. Without a text
     nothing proves that it is this one: any other picture without a caption looks the same.
     """
-    records = [record for each in lanes.unknown(lane) if (record := ledger.find(client, each))]
+    records = [
+        record for each in lanes.unknown(lane) if (record := ledger.find_record(client, each))
+    ]
     for record in sorted(records, key=lambda record: record.accepted):
         if (event := _readable(record)) and _is_of(echo, event, record):
-            outcome = routing.message_outcome(
+            outcome = routing.build_message_outcome(
                 event, "sent", utc_now(), wa_message_id=echo.wa_message_id
             )
             if lanes.resolve(record.id, Settled("sent", [outcome])):
@@ -99,7 +103,7 @@ def proven(client: "redis.Redis", lanes: Lanes, lane: str, echo: MessageOutcome)
 
 
 def _is_of(echo: MessageOutcome, event: SendEvent, record: ledger.Record) -> bool:
-    was = routing.message_outcome(event, "unknown", record.accepted)
+    was = routing.build_message_outcome(event, "unknown", record.accepted)
     if not was.text.strip() or (was.text, was.content) != (echo.text, echo.content):
         return False
     return record.accepted - SKEW <= echo.at <= (record.settled or record.accepted) + PROOF_WITHIN

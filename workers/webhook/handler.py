@@ -6,14 +6,14 @@ import structlog
 
 from shared import payload_store, routing, webhooks
 from shared.events import WebhookEvent
-from shared.lanes.client import Append, Claim, Settled, Verdict
+from shared.lanes.client import Append, Claim, ClaimResult, Settled
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome, SessionOutcome
 from shared.webhooks import payload
 from shared.webhooks.attachments import Attachment, attached
 from shared.webhooks.redact import excerpt
 from workers import gates
-from workers.context import Services
-from workers.dead_letters import dead_letter
+from workers.context import WorkerContext
+from workers.dead_letters import build_dead_letter
 from workers.send import in_doubt
 
 PROOF = "proof"
@@ -28,24 +28,24 @@ class TextGoneError(Exception):
     """A part of the event is no longer there."""
 
 
-def handle(claim: Claim, here: Services) -> Verdict:
+def handle_webhook(claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Turn one event into outcomes; a file that it brings follows by itself, so that nobody waits for it."""
     try:
-        event, file, blob = _opened(WebhookEvent.model_validate_json(claim.body), here)
+        event, file, blob = _opened(WebhookEvent.model_validate_json(claim.body), ctx)
     except TextGoneError as error:
-        return give_up(claim, "text_gone", str(error))
+        return dead_letter_webhook(claim, "text_gone", str(error))
     arrival = webhooks.describe(event.payload, event.account, event.accepted_at)
     outcomes = webhooks.outcomes(arrival, event)
     if arrival.type == "echo" and arrival.peer:
-        outcomes = _without_own(outcomes, arrival.peer, here)
+        outcomes = _without_own(outcomes, arrival.peer, ctx)
     if arrival.type == "unknown":
         log.warning("webhook.unknown_type", event_type=arrival.event_type, account=arrival.account)
-        _count(arrival.event_type, here)
+        _count(arrival.event_type, ctx)
     if any(
         isinstance(outcome, SessionOutcome) and outcome.status == "connected"
         for outcome in outcomes
     ):
-        gates.let_go(event.account, here)
+        gates.release_account(event.account, ctx)
     follow = _files(event, outcomes, file, blob)
     done = [
         digest
@@ -53,11 +53,13 @@ def handle(claim: Claim, here: Services) -> Verdict:
         if digest and not (follow and digest == blob)
     ]
     if done:
-        payload_store.let_go(here.redis, [payload_store.key(event.id, digest) for digest in done])
+        payload_store.release(
+            ctx.redis, [payload_store.payload_key(event.id, digest) for digest in done]
+        )
     return Settled("done", outcomes, follow=follow)
 
 
-def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
+def dead_letter_webhook(claim: Claim, reason: str, detail: str) -> ClaimResult:
     event = WebhookEvent.model_validate_json(claim.body)
     logged = LogOutcome(
         at=event.accepted_at,
@@ -70,13 +72,13 @@ def give_up(claim: Claim, reason: str, detail: str) -> Verdict:
     )
     return Settled(
         "failed",
-        [dead_letter(event, claim, reason, detail), logged],
+        [build_dead_letter(event, claim, reason, detail), logged],
         {"reason": detail, "code": reason},
     )
 
 
 def _opened(
-    event: WebhookEvent, here: Services
+    event: WebhookEvent, ctx: WorkerContext
 ) -> tuple[WebhookEvent, Attachment | None, str | None]:
     """Return the event with its long texts back in their places, its file, and the digest where that waits instead.
 
@@ -84,48 +86,50 @@ def _opened(
         TextGoneError: one of them waited too long.
     """
     if event.whole:
-        event = event.model_copy(update={"payload": json.loads(_text(event, event.whole, here))})
+        event = event.model_copy(update={"payload": json.loads(_text(event, event.whole, ctx))})
     file = attached(payload.read(event.payload).fields)
-    blob = payload_store.digest_in(file.base64, event.blobs) if file else None
-    texts = {digest: _text(event, digest, here) for digest in event.blobs if digest != blob}
+    blob = payload_store.referenced_digest(file.base64, event.blobs) if file else None
+    texts = {digest: _text(event, digest, ctx) for digest in event.blobs if digest != blob}
     if texts:
-        event = event.model_copy(update={"payload": payload_store.filled(event.payload, texts)})
+        event = event.model_copy(
+            update={"payload": payload_store.restore_texts(event.payload, texts)}
+        )
     return event, file, blob
 
 
-def _text(event: WebhookEvent, digest: str, here: Services) -> str:
-    text = payload_store.text(here.redis, payload_store.key(event.id, digest))
+def _text(event: WebhookEvent, digest: str, ctx: WorkerContext) -> str:
+    text = payload_store.read_text(ctx.redis, payload_store.payload_key(event.id, digest))
     if text is None:
         msg = "its text was too long for the queue, and is no longer kept beside it"
         raise TextGoneError(msg)
     return text
 
 
-def _count(event_type: str, here: Services) -> None:
+def _count(event_type: str, ctx: WorkerContext) -> None:
     """Count an event of a type that we don't know; whoever names them cannot fill Redis."""
     known = (
-        here.redis.hexists(routing.ODD_EVENTS, event_type)
-        or here.redis.hlen(routing.ODD_EVENTS) < routing.MOST_ODD
+        ctx.redis.hexists(routing.UNRECOGNIZED_EVENTS, event_type)
+        or ctx.redis.hlen(routing.UNRECOGNIZED_EVENTS) < routing.MAX_UNRECOGNIZED
     )
-    here.redis.hincrby(routing.ODD_EVENTS, event_type if known else routing.OTHERS, 1)
+    ctx.redis.hincrby(routing.UNRECOGNIZED_EVENTS, event_type if known else routing.OTHERS, 1)
 
 
 def _files(
     event: WebhookEvent, outcomes: list[Outcome], file: Attachment | None, blob: str | None
 ) -> list[Append]:
     """Return the event that brings a message's file into Supabase."""
-    where = payload_store.key(event.id, blob) if blob else None
+    where = payload_store.payload_key(event.id, blob) if blob else None
     return [
-        routing.media(event, outcome, file, where)
+        routing.route_media(event, outcome, file, where)
         for outcome in outcomes
         if isinstance(outcome, MessageOutcome) and outcome.media_state == "pending"
     ]
 
 
-def _without_own(outcomes: list[Outcome], peer: str, here: Services) -> list[Outcome]:
+def _without_own(outcomes: list[Outcome], peer: str, ctx: WorkerContext) -> list[Outcome]:
     """Leave out the echo of a message of ours whose effect was unknown: it proves that one, and is no second."""
     proofs = [
-        each for each in outcomes if isinstance(each, MessageOutcome) and _proves(each, peer, here)
+        each for each in outcomes if isinstance(each, MessageOutcome) and _proves(each, peer, ctx)
     ]
     if not proofs:
         return outcomes
@@ -136,9 +140,9 @@ def _without_own(outcomes: list[Outcome], peer: str, here: Services) -> list[Out
     ]
 
 
-def _proves(echo: MessageOutcome, peer: str, here: Services) -> bool:
-    route = here.directory.of_account(echo.account) if echo.account else None
+def _proves(echo: MessageOutcome, peer: str, ctx: WorkerContext) -> bool:
+    route = ctx.route_cache.of_account(echo.account) if echo.account else None
     if route is None:
         return False
     lane = routing.send_lane(route.id, peer)
-    return in_doubt.proven(here.redis, here.lanes, lane, echo) is not None
+    return in_doubt.settle_proven(ctx.redis, ctx.lanes, lane, echo) is not None

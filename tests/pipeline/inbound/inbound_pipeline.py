@@ -19,7 +19,7 @@ from shared.outbox import Outbox
 from shared.settings import MediaSettings
 from tests.workers.provision.environment import Shop, supabase_settings
 from workers import media
-from workers.context import Services
+from workers.context import WorkerContext
 from workers.media.download import Fetcher
 from workers.media.sources import Files
 from workers.recorder import Recorder
@@ -34,7 +34,7 @@ class Town:
     """One organisation with one connected number. `post` brings an event in, `settle` brings all into rows."""
 
     shop: Shop
-    here: Services
+    ctx: WorkerContext
     files: Files
     organization: UUID
     account: str
@@ -53,19 +53,21 @@ class Town:
         for body in bodies:
             for payload in webhooks.split(json.loads(json.dumps(body))):
                 arrival = webhooks.describe(payload, self.account)
-                self.here.lanes.append(
-                    routing.webhook(self.account, payload, arrival.identity, arrival.conversation)
+                self.ctx.lanes.append(
+                    routing.route_webhook(
+                        self.account, payload, arrival.identity, arrival.conversation
+                    )
                 )
 
     def settle(self) -> None:
         """Work until nothing is ready, and record it."""
         for kind, flow in (("webhook", webhook), ("media", media)):
-            self.here.lanes.sweep(kind)  # type: ignore[arg-type]
+            self.ctx.lanes.sweep(kind)  # type: ignore[arg-type]
             self.drain(kind, flow)
         self.record()
 
     def record(self) -> None:
-        recorder = Recorder(self.outbox, self.here.database.apply, Flag())
+        recorder = Recorder(self.outbox, self.ctx.database.apply, Flag())
         while len(self.outbox):
             recorder.step(idle_s=0.01)
 
@@ -102,10 +104,10 @@ class Town:
     def drain(self, kind: Any, flow: Any) -> None:
         extra = (self.files,) if kind == "media" else ()
         drain(
-            self.here.lanes,
+            self.ctx.lanes,
             kind,
-            lambda claim: flow.handle(claim, self.here, *extra),
-            flow.give_up,
+            lambda claim: getattr(flow, f"handle_{kind}")(claim, self.ctx, *extra),
+            getattr(flow, f"dead_letter_{kind}"),
             Flag(),
         )
 
@@ -114,16 +116,16 @@ class Town:
 def open_town(shop: Shop, **media_settings: Any) -> Iterator[Town]:
     """Connect a number on the played platform, and open shop for what arrives."""
     settings = MediaSettings(**media_settings)
-    with shop.worker() as here, httpx.Client(timeout=15, trust_env=False) as http:
+    with shop.worker() as ctx, httpx.Client(timeout=15, trust_env=False) as http:
         organization = shop.organization()
-        client = here.platform.create_client(str(organization))
+        client = ctx.platform.create_client(str(organization))
         files = Files(
             Fetcher(settings, shop.platform.url),
             Bucket(supabase_settings(shop.supabase), settings, http),
             settings.wpp_media_limit,
         )
-        town = Town(shop, here, files, organization, client.account)
-        here.database.save_integration(
+        town = Town(shop, ctx, files, organization, client.account)
+        ctx.database.save_integration(
             integration_id=town.integration,
             organization_id=organization,
             account=client.account,

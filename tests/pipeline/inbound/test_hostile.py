@@ -132,7 +132,7 @@ def messages_in(event: dict[str, Any], account: str) -> Iterator[MessageOutcome]
     """Yield the messages that an accepted body holds, by what reads it without any pipeline."""
     for payload in webhooks.split(json.loads(as_json(event))):
         arrival = webhooks.describe(payload, account)
-        posted: Any = routing.webhook(
+        posted: Any = routing.route_webhook(
             account, payload, arrival.identity, arrival.conversation
         ).event
         yield from (

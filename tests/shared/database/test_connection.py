@@ -11,7 +11,7 @@ from postgrest.exceptions import APIError
 from pydantic import HttpUrl, SecretStr
 
 from shared.database import Database
-from shared.database.connection import Connection, translated
+from shared.database.connection import Connection, map_errors
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.http.deadline import within
 from shared.settings import SupabaseSettings
@@ -140,12 +140,12 @@ def test_a_supabase_that_accepts_and_says_nothing_is_left_with_the_deadline() ->
 
 
 def test_other_errors_pass_unchanged() -> None:
-    with pytest.raises(ZeroDivisionError), translated():
+    with pytest.raises(ZeroDivisionError), map_errors():
         raise ZeroDivisionError
 
 
 def test_a_statement_that_took_too_long_says_so_by_its_code() -> None:
     """The recorder halves such a batch, so the code must reach it although the error is a passing one."""
-    with pytest.raises(DatabaseUnavailableError) as raised, translated():
+    with pytest.raises(DatabaseUnavailableError) as raised, map_errors():
         raise APIError({"code": "57014", "message": "canceling statement due to statement timeout"})
     assert raised.value.sqlstate == "57014"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shared.http.deadline import within
-from shared.http.pool import PoolTransport
+from shared.http.pool import PooledTransport
 
 
 @pytest.mark.parametrize(("left_s", "timeout_s"), [(0.2, 30.0), (0.2, None), (30.0, 0.2)])
@@ -18,7 +18,7 @@ def test_a_free_connection_is_waited_for_within_the_deadline(
     """All are busy with somebody who says nothing: the nearer end counts, and tells that nothing was sent."""
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        httpx.Client(transport=PoolTransport(1, 5)) as client,
+        httpx.Client(transport=PooledTransport(1, 5)) as client,
     ):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
 

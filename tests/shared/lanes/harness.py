@@ -83,7 +83,7 @@ class Bench:
         self.end(f"later:{kind}")
 
     def state(self, event_id: UUID) -> State | None:
-        found = records.find(self.client, event_id)
+        found = records.find_record(self.client, event_id)
         return found.state if found else None
 
     def told(self, body: bytes) -> Any:

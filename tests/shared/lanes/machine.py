@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from hypothesis.stateful import RuleBasedStateMachine
 
 from shared.events import KINDS, Kind
-from shared.lanes.client import Append, Claim, Postponed, Settled, Slot, State, Verdict
+from shared.lanes.client import Append, Claim, ClaimResult, Postponed, Settled, Slot, State
 from tests.shared.lanes.harness import Bench, outcome
 from tests.shared.lanes.invariants import Truth
 from tests.shared.lanes.model import ENDS, Lane, Model
@@ -33,7 +33,7 @@ class Held:
     """A claim in the hands of a worker, who may be slow, and what was already said about it (perhaps unheard)."""
 
     claim: Claim
-    said: Verdict | None = None
+    said: ClaimResult | None = None
 
 
 class Worker:
@@ -64,7 +64,7 @@ class Play(RuleBasedStateMachine):
             name, id=event_id, kind=lane.kind, tenant=lane.tenant, gates=lane.gates, delay_s=delay_s
         )
 
-    def verdict(self, claim: Claim, say: Say) -> Verdict:
+    def verdict(self, claim: Claim, say: Say) -> ClaimResult:
         told = [outcome(f"{claim.id}:{claim.fence}:{say.state}")]
         if say.state == "queued":
             return Postponed(HOUR_S if say.later else 0, "not now", told)
@@ -79,7 +79,7 @@ class Play(RuleBasedStateMachine):
         assert counted == counts
         return following
 
-    def expect(self, claim: Claim, verdict: Verdict) -> bool:
+    def expect(self, claim: Claim, verdict: ClaimResult) -> bool:
         """Tell the model of a verdict; return whether it counts."""
         postponed = isinstance(verdict, Postponed) and verdict.delay_s > 0
         state: State = "queued" if isinstance(verdict, Postponed) else verdict.state

@@ -9,14 +9,14 @@ from tests.shared.lanes.harness import Bench
 
 
 def test_an_event_nobody_knows_has_no_record(bench: Bench) -> None:
-    assert records.find(bench.client, uuid4()) is None
+    assert records.find_record(bench.client, uuid4()) is None
 
 
 def test_a_queued_event_is_there_with_its_content(bench: Bench) -> None:
     before = datetime.now(UTC)
     item = bench.item("x", "hello", tenant="one")
     bench.lanes.append(item)
-    found = records.find(bench.client, item.event.id)
+    found = records.find_record(bench.client, item.event.id)
     assert found
     assert (found.id, found.state, found.kind, found.tenant, found.lane) == (
         item.event.id,
@@ -34,7 +34,7 @@ def test_a_queued_event_is_there_with_its_content(bench: Bench) -> None:
 def test_a_postponed_event_says_why_and_how_often(bench: Bench) -> None:
     event_id = bench.append("x")
     bench.lanes.conclude(bench.claim(), Postponed(60, "429: слишком много"))
-    found = records.find(bench.client, event_id)
+    found = records.find_record(bench.client, event_id)
     assert found
     assert (found.state, found.attempts, found.reason) == ("queued", 1, "429: слишком много")
 
@@ -42,7 +42,7 @@ def test_a_postponed_event_says_why_and_how_often(bench: Bench) -> None:
 def test_a_settled_event_says_how_and_when_it_ended(bench: Bench) -> None:
     event_id = bench.append("x")
     bench.lanes.conclude(bench.claim(), Settled("sent", fields={"task_id": "queue-1"}))
-    found = records.find(bench.client, event_id)
+    found = records.find_record(bench.client, event_id)
     assert found
     assert (found.state, found.task_id, found.body) == ("sent", "queue-1", None)
     assert found.settled
@@ -53,12 +53,12 @@ def test_an_event_that_goes_out_once_more_is_not_settled(bench: Bench) -> None:
     """What was unknown keeps its content until somebody knows."""
     event_id = bench.append("x", "hello")
     bench.conclude(bench.claim(), "unknown")
-    unknown = records.find(bench.client, event_id)
+    unknown = records.find_record(bench.client, event_id)
     assert unknown
     assert unknown.settled
     assert unknown.body
     bench.lanes.resolve(event_id, Settled("queued"))
-    found = records.find(bench.client, event_id)
+    found = records.find_record(bench.client, event_id)
     assert found
     assert (found.state, found.settled) == ("queued", None)
 
@@ -68,9 +68,10 @@ def test_records_can_be_read_in_one_pipeline(bench: Bench) -> None:
     ids = [bench.append("x"), uuid4()]
     pipe = bench.client.pipeline(transaction=False)
     for event_id in ids:
-        pipe.hmget(records.key(event_id), records.FIELDS)
+        pipe.hmget(records.record_key(event_id), records.FIELDS)
     first, second = (
-        records.record(event_id, reply) for event_id, reply in zip(ids, pipe.execute(), strict=True)
+        records.parse_record(event_id, reply)
+        for event_id, reply in zip(ids, pipe.execute(), strict=True)
     )
     assert first
     assert (first.state, second) == ("queued", None)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from shared.http.pool import PoolTransport
+from shared.http.pool import PooledTransport
 from shared.http.transports import DirectTransport
 from shared.platform import Platform
-from shared.settings import PlatformSettings, load
+from shared.settings import PlatformSettings, load_settings
 from tests.shared.platform.wire import EVENT, Wire, platform, says, text
 
 CALLS: list[tuple[Callable[[Platform], object], str, object]] = [
@@ -60,7 +60,7 @@ def test_older_forms_of_a_route() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"), [("direct", DirectTransport), ("httpx", PoolTransport)]
+    ("chosen", "expected"), [("direct", DirectTransport), ("httpx", PooledTransport)]
 )
 def test_the_setting_chooses_the_transport(
     monkeypatch: pytest.MonkeyPatch, chosen: str, expected: type[httpx.BaseTransport]
@@ -72,7 +72,7 @@ def test_the_setting_chooses_the_transport(
         "HTTP_TRANSPORT": chosen,
     }.items():
         monkeypatch.setenv(f"WPP_{name}", value)
-    with Platform(load(PlatformSettings), lambda _: httpx.Auth()) as found:
+    with Platform(load_settings(PlatformSettings), lambda _: httpx.Auth()) as found:
         assert type(found._exchange._transport) is expected  # noqa: SLF001 - it shows nowhere else
 
 

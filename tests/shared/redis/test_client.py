@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from sandbox.redis import RedisServer
 from shared.errors import NotDurableError
-from shared.redis.client import cannot_now, connect, refuse_volatile
+from shared.redis.client import check_durability, connect, is_transient
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def configured(redis_client: redis.Redis) -> Iterator[Any]:
 
 
 def test_the_local_redis_is_durable(redis_client: redis.Redis) -> None:
-    assert refuse_volatile(redis_client) == []
+    assert check_durability(redis_client) == []
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_one_that_forgets_is_refused_with_the_reason(
     """And used all the same when that is allowed."""
     configured(name, value)
     with pytest.raises(NotDurableError, match=reason):
-        refuse_volatile(redis_client)
-    assert reason in refuse_volatile(redis_client, allow=True)[0]
+        check_durability(redis_client)
+    assert reason in check_durability(redis_client, allow=True)[0]
 
 
 def test_one_that_may_lose_seconds_is_warned_about(
     configured: Any, redis_client: redis.Redis
 ) -> None:
     configured("appendfsync", "everysec")
-    assert "appendfsync is everysec" in refuse_volatile(redis_client)[0]
+    assert "appendfsync is everysec" in check_durability(redis_client)[0]
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_where_config_is_forbidden_info_has_to_do(
     without_config: "redis.Redis", configured: Any
 ) -> None:
     """It says what could not be checked."""
-    assert "appendfsync could not be checked" in refuse_volatile(without_config)[0]
+    assert "appendfsync could not be checked" in check_durability(without_config)[0]
     configured("maxmemory-policy", "allkeys-random")
     with pytest.raises(NotDurableError, match="maxmemory-policy is allkeys-random"):
-        refuse_volatile(without_config)
+        check_durability(without_config)
     configured("maxmemory-policy", "noeviction")
     configured("appendonly", "no")
     with pytest.raises(NotDurableError, match="appendonly is off"):
-        refuse_volatile(without_config)
+        check_durability(without_config)
 
 
 def test_an_old_redis_is_refused() -> None:
@@ -109,7 +109,7 @@ def test_an_old_redis_is_refused() -> None:
             return {}
 
     with pytest.raises(NotDurableError, match=r"version 6\.0\.16"):
-        refuse_volatile(Old())
+        check_durability(Old())
 
 
 def test_a_client_outlives_a_restart_of_redis(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_one_that_cannot_write_now_is_told_from_a_mistake(
         client.set("text", "x")
         with pytest.raises(redis.ResponseError) as mistake:
             client.lpush("text", 1)
-        assert not cannot_now(mistake.value)
+        assert not is_transient(mistake.value)
         becomes(client, tmp_path)
         pipe = client.pipeline(transaction=False)
         pipe.set("a", 1)
@@ -156,5 +156,5 @@ def test_one_that_cannot_write_now_is_told_from_a_mistake(
         for write in (lambda: client.set("a", 1), lambda: script(keys=["a"]), pipe.execute):
             with pytest.raises(redis.RedisError) as error:
                 write()
-            assert cannot_now(error.value), error.value
+            assert is_transient(error.value), error.value
         server.kill()  # with a disk that fails it would not end in order

@@ -21,7 +21,7 @@ def arrive(
     """Return what arrived and what Supabase is told of it; the event travels as JSON, as it does between processes."""
     arrival = webhooks.describe(payload, account, ACCEPTED)
     event = WebhookEvent(
-        id=routing.event_id(account, arrival.identity),
+        id=routing.make_event_id(account, arrival.identity),
         accepted_at=ACCEPTED,
         account=account,
         peer=arrival.conversation,

@@ -10,7 +10,7 @@ from sandbox.redis import RedisServer
 from shared import routing, signed_keys
 from shared.events import Message
 from shared.lanes.client import Lanes, Settled, Slot
-from shared.lanes.records import find
+from shared.lanes.records import find_record
 from shared.settings import EngineSettings
 from workers.cli.app import app
 
@@ -42,7 +42,7 @@ def said(result: Result) -> str:
 
 def unknown_message(lanes: Lanes) -> UUID:
     accepted = lanes.append(
-        routing.send(ORGANIZATION, uuid4(), Message(to="+79990001122", text="Hello"))
+        routing.route_send(ORGANIZATION, uuid4(), Message(to="+79990001122", text="Hello"))
     )
     claim = lanes.claim("send", Slot())
     assert claim
@@ -79,7 +79,7 @@ def test_settle_says_what_became_of_an_unknown_message(
     """An operator who has looked at the phone settles it, once."""
     event_id = unknown_message(lanes)
     said(wpp.invoke(app, ["settle", str(event_id), outcome]))
-    record = find(redis_client, event_id)
+    record = find_record(redis_client, event_id)
     assert record
     assert record.state == state
     again = wpp.invoke(app, ["settle", str(event_id), outcome])

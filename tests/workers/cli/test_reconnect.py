@@ -21,10 +21,10 @@ def test_every_number_that_is_on_registers_its_webhook_again(shop: Shop) -> None
     """One that is connected stays so; one that is switched off is left alone."""
     on, off = shop.organization(), shop.organization()
     pauses: list[float] = []
-    with shop.worker() as here, Producer(shop.client) as producer:
+    with shop.worker() as ctx, Producer(shop.client) as producer:
         for organization_id in (on, off):
             shop.ask(organization_id)
-            assert one(here)
+            assert one(ctx)
         (connected,), (switched_off,) = shop.rows(on), shop.rows(off)
         shop.scan(connected["account"])
         shop.sql(
@@ -32,12 +32,12 @@ def test_every_number_that_is_on_registers_its_webhook_again(shop: Shop) -> None
         )
         before = registered(shop)
 
-        numbers: list[Any] = list(here.database.every_integration())
+        numbers: list[Any] = list(ctx.database.every_integration())
         assert reconnect(numbers, producer, per_second=4, sleep=pauses.append) == 1
-        while one(here):
+        while one(ctx):
             pass
-        shop.record(here)
+        shop.record(ctx)
         assert registered(shop) == before + 1
         assert [each["status"] for each in shop.accounts(on)] == ["connected"]
-        assert here.database.integrations(on)[0].status == "connected"
+        assert ctx.database.integrations(on)[0].status == "connected"
     assert pauses == [0.25]

@@ -14,7 +14,7 @@ from shared import routing
 from shared.database import DeadLetterQuery
 from shared.events import Message, utc_now
 from shared.lanes.client import Lanes, Slot
-from shared.lanes.records import find
+from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome
 from shared.settings import EngineSettings
 from tests.pipeline.inbound.conftest import town
@@ -59,7 +59,7 @@ def refused(*arguments: object) -> str:
 def failed(town: Town, text: str = "Hello", **given: Any) -> UUID:
     """Put a dead letter of one message into Supabase; return its id."""
     message = Message(to=PEER, text=text)
-    item = routing.send(
+    item = routing.route_send(
         given.get("organization_id") or town.organization, town.integration, message
     )
     values: dict[str, Any] = {
@@ -77,7 +77,7 @@ def failed(town: Town, text: str = "Hello", **given: Any) -> UUID:
         event=item.event.model_dump(mode="json"),
         **(values | given),
     )
-    town.here.database.apply([letter.model_dump(mode="json")])
+    town.ctx.database.apply([letter.model_dump(mode="json")])
     return item.event.id
 
 
@@ -144,11 +144,11 @@ def test_dead_replays_all_that_match_however_few_are_listed(
 def unknown_message(town: Town, organization_id: UUID, to: str = PEER) -> UUID:
     lanes = Lanes(town.redis, EngineSettings())
     accepted = lanes.append(
-        routing.send(organization_id, town.integration, Message(to=to, text="Perhaps"))
+        routing.route_send(organization_id, town.integration, Message(to=to, text="Perhaps"))
     )
     claim = lanes.claim("send", Slot())
     assert claim
-    lanes.conclude(claim, in_doubt.unknown(claim, "its reply was lost", None))
+    lanes.conclude(claim, in_doubt.settle_as_unknown(claim, "its reply was lost", None))
     return accepted.id
 
 
@@ -173,7 +173,7 @@ def test_policy_is_shown_and_chosen(town: Town, wpp: Wpp) -> None:
     assert wpp("policy", town.organization).strip() == "hold"
     assert wpp("policy", town.organization, "resend").startswith("resend")
     assert wpp("policy", town.organization).strip() == "resend"
-    assert town.here.database.organizations_that_resend() == {town.organization}
+    assert town.ctx.database.organizations_that_resend() == {town.organization}
     assert wpp("policy", town.organization, "hold").startswith("hold")
     nobody = uuid4()
     assert f"there is no organization {nobody}" in refused("policy", nobody, "hold")
@@ -232,14 +232,14 @@ def test_lanes_shows_what_waits_and_what_is_in_the_way(town: Town, wpp: Wpp) -> 
         "account": town.account,
         "status": "connected",
     }
-    town.here.database.apply([bad, {**good, "reason": "seen"}])
+    town.ctx.database.apply([bad, {**good, "reason": "seen"}])
     town.post({"type": "poll.created", "id": "evt_1"})
     town.settle()
-    accepted = town.here.lanes.append(
-        routing.send(town.organization, town.integration, Message(to=PEER, text="Hi"))
+    accepted = town.ctx.lanes.append(
+        routing.route_send(town.organization, town.integration, Message(to=PEER, text="Hi"))
     )
-    town.here.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
-    assert town.here.lanes.claim("send", Slot()) is None
+    town.ctx.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
+    assert town.ctx.lanes.claim("send", Slot()) is None
     town.outbox.complain("a column is gone: apply supabase/migrations")
     shown = wpp("lanes")
     assert f"1  send       {town.organization}" in shown
@@ -249,7 +249,7 @@ def test_lanes_shows_what_waits_and_what_is_in_the_way(town: Town, wpp: Wpp) -> 
     assert "2  dead letters (wpp dead), 1 of them outcomes that Supabase refused" in shown
     assert "the clock ran 0 s ago" in shown
     assert "1  webhooks of an unknown kind: poll.created" in shown
-    assert find(town.redis, accepted.id)
+    assert find_record(town.redis, accepted.id)
     town.redis.set("wpp:swept", int((utc_now() - HOUR).timestamp() * 1000))
     assert "no clock has run for 36" in wpp("lanes")
 
@@ -284,4 +284,4 @@ def test_nothing_is_listed_of_what_nobody_asked_for(town: Town, wpp: Wpp) -> Non
     many = [part for _ in range(201) for part in ("--id", uuid4())]
     del wpp
     assert "ids" in refused("dead", *many)
-    assert town.here.database.count_dead_letters(DeadLetterQuery()) == 0
+    assert town.ctx.database.count_dead_letters(DeadLetterQuery()) == 0

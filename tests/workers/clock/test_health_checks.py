@@ -17,7 +17,7 @@ from shared.platform.models import AccountStatus
 from shared.settings import EngineSettings
 from tests.workers.provision.environment import Shop, one
 from workers.clock import health_checks
-from workers.context import Services
+from workers.context import WorkerContext
 
 NOW = utc_now()
 LONG_AGO = NOW - timedelta(hours=1)
@@ -57,24 +57,24 @@ def test_what_is_made_of_what_is_seen(
     before: dict[str, Any], seen: AccountStatus, after: str | None
 ) -> None:
     """A change is told with its reason, everything else is silence."""
-    news = health_checks.judge(number(**before), seen, NOW, EngineSettings())
+    news = health_checks.judge_session(number(**before), seen, NOW, EngineSettings())
     assert (news.status if news else None) == after
     assert news is None or news.reason
 
 
 @pytest.fixture
-def connected(shop: Shop) -> Iterator[tuple[Services, UUID, str]]:
+def connected(shop: Shop) -> Iterator[tuple[WorkerContext, UUID, str]]:
     """Return a worker, an organization, and its connected account; looks are due at any moment."""
     shop.engine = EngineSettings.model_validate(QUICK)
     organization_id = shop.organization()
     shop.ask(organization_id)
-    with shop.worker() as here:
-        assert one(here)
+    with shop.worker() as ctx:
+        assert one(ctx)
         account = shop.rows(organization_id)[0]["account"]
         shop.scan(account)
-        walk(shop, here)
+        walk(shop, ctx)
         set_status(shop, account, "connected")
-        yield here, organization_id, account
+        yield ctx, organization_id, account
 
 
 def set_status(shop: Shop, account: str, status: str) -> None:
@@ -85,52 +85,52 @@ def set_status(shop: Shop, account: str, status: str) -> None:
     )
 
 
-def walk(shop: Shop, here: Services) -> int:
+def walk(shop: Shop, ctx: WorkerContext) -> int:
     """Walk once, when every number's turn has come again, and record what was found."""
     time.sleep(0.06)
-    asked = health_checks.walk(here, Flag())
-    shop.record(here)
+    asked = health_checks.check_all(ctx, Flag())
+    shop.record(ctx)
     return asked
 
 
-def status(here: Services, organization_id: UUID) -> tuple[str, str | None]:
-    (found,) = here.database.integrations(organization_id)
+def status(ctx: WorkerContext, organization_id: UUID) -> tuple[str, str | None]:
+    (found,) = ctx.database.integrations(organization_id)
     return found.status, found.status_reason
 
 
 def test_a_phone_that_left_without_a_word_is_found(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """Its webhook never came: the next look sees it, once, and then leaves it alone."""
-    here, organization_id, account = connected
+    ctx, organization_id, account = connected
     shop.faults(mute=True)
     httpx.post(f"{shop.platform.url}/phone/{account}/unlink").raise_for_status()
-    assert walk(shop, here) == 1
-    assert status(here, organization_id) == ("disconnected", "the platform says it is offline")
-    assert walk(shop, here) == 0
+    assert walk(shop, ctx) == 1
+    assert status(ctx, organization_id) == ("disconnected", "the platform says it is offline")
+    assert walk(shop, ctx) == 0
 
 
 def test_silence_while_messages_go_out_is_doubted(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """Connected by the platform's word, but nothing was heard for long: degraded; a sign mends it without a look."""
-    here, organization_id, _ = connected
-    number_id = here.database.integrations(organization_id)[0].id
+    ctx, organization_id, _ = connected
+    number_id = ctx.database.integrations(organization_id)[0].id
     shop.sql(
         "insert into wpp_signs_of_life (integration_id, organization_id, awaited_since) "
         "values (%s, %s, now() - interval '1 hour')",
         number_id,
         organization_id,
     )
-    assert walk(shop, here) == 1
-    assert status(here, organization_id) == ("degraded", health_checks.SILENT)
-    assert walk(shop, here) == 1
-    assert status(here, organization_id)[0] == "degraded"
+    assert walk(shop, ctx) == 1
+    assert status(ctx, organization_id) == ("degraded", health_checks.SILENT)
+    assert walk(shop, ctx) == 1
+    assert status(ctx, organization_id)[0] == "degraded"
     shop.sql(
         "update wpp_signs_of_life set ack_at = now() + interval '1 hour', awaited_since = null"
     )
-    assert walk(shop, here) == 0
-    assert status(here, organization_id) == ("connected", health_checks.HEARD)
+    assert walk(shop, ctx) == 0
+    assert status(ctx, organization_id) == ("connected", health_checks.HEARD)
     history = shop.sql(
         "select status from wpp_session_history where organization_id = %s order by at",
         organization_id,
@@ -139,138 +139,140 @@ def test_silence_while_messages_go_out_is_doubted(
 
 
 def test_a_refused_key_is_shown_and_not_tried_again(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """The number says which error it is; a new key is asked for by a person."""
-    here, organization_id, account = connected
+    ctx, organization_id, account = connected
     shop.faults(revoked_keys=[account])
-    assert walk(shop, here) == 1
-    assert status(here, organization_id) == ("error", "INVALID_API_KEY")
-    assert walk(shop, here) == 0
+    assert walk(shop, ctx) == 1
+    assert status(ctx, organization_id) == ("error", "INVALID_API_KEY")
+    assert walk(shop, ctx) == 0
 
 
 def test_a_platform_that_is_away_says_nothing_about_a_number(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """No answer is no evidence: the number stays connected."""
-    here, organization_id, _ = connected
+    ctx, organization_id, _ = connected
     shop.faults(paths=".", rate_5xx=1.0, status_5xx=503)
-    assert walk(shop, here) == 1
-    assert status(here, organization_id)[0] == "connected"
+    assert walk(shop, ctx) == 1
+    assert status(ctx, organization_id)[0] == "connected"
 
 
-def further(shop: Shop, here: Services, numbers: int) -> list[UUID]:
+def further(shop: Shop, ctx: WorkerContext, numbers: int) -> list[UUID]:
     """Connect so many more numbers, of an organization each; return the organizations in the order of a walk."""
     found = {}
     for _ in range(numbers):
         organization_id = shop.organization()
         event = shop.ask(organization_id)
-        assert one(here)
+        assert one(ctx)
         account = shop.rows(organization_id)[0]["account"]
         shop.scan(account)
-        shop.record(here)
+        shop.record(ctx)
         set_status(shop, account, "connected")
         found[event.integration_id] = organization_id
     return [found[number] for number in sorted(found)]
 
 
 def test_a_key_that_was_repaired_elsewhere_is_found_to_be_good(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """A number that is wrong is looked at again after an hour; while it stays so, its history does not grow."""
-    here, organization_id, account = connected
+    ctx, organization_id, account = connected
     shop.faults(revoked_keys=[account])
     for _ in range(2):
-        assert walk(shop, here) == 1
-        assert status(here, organization_id)[0] == "error"
+        assert walk(shop, ctx) == 1
+        assert status(ctx, organization_id)[0] == "error"
         set_status(shop, account, "error")
     assert shop.sql("select count(*) from wpp_session_history where status = 'error'") == [
         {"count": 1}
     ]
     shop.faults()
     shop.client.delete(*shop.client.keys(f"wpp:token:{{{account}}}*"))  # as after a minute
-    assert walk(shop, here) == 1
-    assert status(here, organization_id) == ("connected", "looked at")
+    assert walk(shop, ctx) == 1
+    assert status(ctx, organization_id) == ("connected", "looked at")
 
 
 def test_one_account_without_an_answer_keeps_no_other_from_its_look(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """The first of a walk cannot be asked; the one after it has left, and is seen to have."""
-    here, _, _ = connected
-    first, second = further(shop, here, 2)
+    ctx, _, _ = connected
+    first, second = further(shop, ctx, 2)
     accounts = [shop.rows(organization_id)[0]["account"] for organization_id in (first, second)]
     shop.faults(mute=True, paths=f"/api/accounts/{accounts[0]}/", rate_5xx=1.0, status_5xx=503)
     httpx.post(f"{shop.platform.url}/phone/{accounts[1]}/unlink").raise_for_status()
-    assert walk(shop, here) == 3
-    assert status(here, first)[0] == "connected"
-    assert status(here, second)[0] == "disconnected"
+    assert walk(shop, ctx) == 3
+    assert status(ctx, first)[0] == "connected"
+    assert status(ctx, second)[0] == "disconnected"
 
 
 def test_a_round_ends_when_the_platform_is_in_trouble(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """With the breaker open nobody could be asked: the rest keep their turns."""
-    here, _, _ = connected
-    further(shop, here, 2)
+    ctx, _, _ = connected
+    further(shop, ctx, 2)
     for _ in range(5):
-        here.breaker.record(ok=False, reached=False)
-    assert walk(shop, here) == 1
+        ctx.breaker.record(ok=False, reached=False)
+    assert walk(shop, ctx) == 1
 
 
 def test_an_error_that_is_over_is_no_longer_shown(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """The CRM has put a good key there: the next look, even at a number heard of lately, takes the error away."""
-    here, organization_id, _ = connected
-    (number,) = here.database.integrations(organization_id)
-    here.database.report_error(number.id, "connect it again with force_recreate")
+    ctx, organization_id, _ = connected
+    (number,) = ctx.database.integrations(organization_id)
+    ctx.database.report_error(number.id, "connect it again with force_recreate")
     shop.sql(
         "insert into wpp_signs_of_life (integration_id, organization_id, ack_at) values (%s, %s, now())",
         number.id,
         organization_id,
     )
-    assert walk(shop, here) == 1
-    (number,) = here.database.integrations(organization_id)
+    assert walk(shop, ctx) == 1
+    (number,) = ctx.database.integrations(organization_id)
     assert (number.status, number.last_error) == ("connected", None)
-    slow = Services(**{**vars(here), "engine": EngineSettings()})
-    assert health_checks.walk(slow, Flag()) == 0, (
+    slow = WorkerContext(**{**vars(ctx), "engine": EngineSettings()})
+    assert health_checks.check_all(slow, Flag()) == 0, (
         "it was heard of lately, and nothing is wrong with it"
     )
 
 
-def test_a_number_is_asked_about_once_in_its_time(connected: tuple[Services, UUID, str]) -> None:
+def test_a_number_is_asked_about_once_in_its_time(
+    connected: tuple[WorkerContext, UUID, str],
+) -> None:
     """However many clocks walk at the same moment."""
-    here, _, _ = connected
-    slow = Services(**{**vars(here), "engine": EngineSettings()})
+    ctx, _, _ = connected
+    slow = WorkerContext(**{**vars(ctx), "engine": EngineSettings()})
     time.sleep(0.06)
-    assert [health_checks.walk(slow, Flag()) for _ in range(3)] == [1, 0, 0]
+    assert [health_checks.check_all(slow, Flag()) for _ in range(3)] == [1, 0, 0]
 
 
-def test_a_fleet_has_a_budget(shop: Shop, connected: tuple[Services, UUID, str]) -> None:
+def test_a_fleet_has_a_budget(shop: Shop, connected: tuple[WorkerContext, UUID, str]) -> None:
     """A second whose looks are used up is waited out."""
-    here, _, _ = connected
+    ctx, _, _ = connected
     used = int(time.time())
     for second in (used, used + 1):
-        shop.client.set(f"{PREFIX}checks:{second}", here.engine.wpp_checks_per_second)
-    assert walk(shop, here) == 1
+        shop.client.set(f"{PREFIX}checks:{second}", ctx.engine.wpp_checks_per_second)
+    assert walk(shop, ctx) == 1
     assert time.time() >= used + 2
 
 
 def test_a_number_that_nobody_scanned_is_not_asked_about(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """Disconnected is disconnected, until somebody connects it."""
-    here, _, account = connected
+    ctx, _, account = connected
     set_status(shop, account, "disconnected")
-    assert walk(shop, here) == 0
+    assert walk(shop, ctx) == 0
 
 
 def test_what_a_broken_watch_left_behind_is_found(
-    shop: Shop, connected: tuple[Services, UUID, str]
+    shop: Shop, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
     """A code of an hour ago, and nobody watches: it is looked at after all."""
-    here, organization_id, account = connected
+    ctx, organization_id, account = connected
     set_status(shop, account, "qr_issued")
-    assert walk(shop, here) == 1
-    assert status(here, organization_id)[0] == "connected"
+    assert walk(shop, ctx) == 1
+    assert status(ctx, organization_id)[0] == "connected"

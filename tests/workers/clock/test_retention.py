@@ -14,7 +14,7 @@ from sandbox.supabase.project import Supabase
 from shared.database import Database, DeadLetterQuery
 from shared.events import utc_now
 from shared.outcomes import MessageOutcome
-from shared.settings import HouseSettings
+from shared.settings import RetentionSettings
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
 from tests.workers.provision.environment import supabase_settings
@@ -23,7 +23,7 @@ from workers.dead_letters import Replayer
 
 __all__ = ["town"]
 
-SETTINGS = HouseSettings(wpp_log_days=30, wpp_parked_days=7)
+SETTINGS = RetentionSettings(wpp_log_days=30, wpp_parked_days=7)
 
 
 def counts(town: Town) -> tuple[int, int, int]:
@@ -47,7 +47,7 @@ def untidy(town: Town) -> Town:
 
 def kept(town: Town, days: float) -> dict[str, int]:
     """Keep house as it is kept that many days from now."""
-    return retention.keep(town.here.database, SETTINGS, utc_now() + timedelta(days=days), Flag())
+    return retention.prune(town.ctx.database, SETTINGS, utc_now() + timedelta(days=days), Flag())
 
 
 def test_what_is_young_stays(untidy: Town) -> None:
@@ -65,9 +65,9 @@ def test_a_status_whose_message_never_came_ends_as_a_dead_letter(untidy: Town) -
 
 
 def replayed(town: Town) -> tuple[int, int]:
-    client, here = town.shop.client, town.here
-    letters = here.database.every_dead_letter(DeadLetterQuery(kind="outcome"))
-    counted = Replayer(client, here.lanes, here.database, per_second=1000).replay(letters)
+    client, ctx = town.shop.client, town.ctx
+    letters = ctx.database.every_dead_letter(DeadLetterQuery(kind="outcome"))
+    counted = Replayer(client, ctx.lanes, ctx.database, per_second=1000).replay(letters)
     town.record()
     return counted
 
@@ -98,7 +98,7 @@ def test_a_replayed_status_that_waits_in_vain_again_is_in_view_again(untidy: Tow
     assert replayed(untidy) == (1, 0)
     assert counts(untidy) == (1, 1, 1)
     kept(untidy, 7.1)
-    (letter,) = untidy.here.database.dead_letters(DeadLetterQuery(reason="message_never_came"))
+    (letter,) = untidy.ctx.database.dead_letters(DeadLetterQuery(reason="message_never_came"))
     assert letter.attempts == 2
 
 
@@ -163,9 +163,9 @@ def test_an_hour_without_supabase_is_no_reason_to_stop(
     """The keeper goes on until it is told to stop, whatever it meets."""
     monkeypatch.setattr(retention, "EVERY_S", 0.01)
     stopping = Flag()
-    old = HouseSettings(wpp_log_days=1e-9, wpp_parked_days=1e-9)
-    for database in (absent_database, untidy.here.database):
-        keeper = Thread(target=retention.keep_house, args=(database, old, stopping))
+    old = RetentionSettings(wpp_log_days=1e-9, wpp_parked_days=1e-9)
+    for database in (absent_database, untidy.ctx.database):
+        keeper = Thread(target=retention.run_retention, args=(database, old, stopping))
         keeper.start()
         time.sleep(0.1)
         assert keeper.is_alive()

@@ -13,12 +13,12 @@ from sandbox.redis import RedisServer
 from shared import routing
 from shared.events import Message, WebhookEvent
 from shared.lanes.client import Lanes, Postponed, Slot
-from shared.lanes.records import find
+from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome
-from shared.route_cache import Directory, Route
+from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
-from workers.clock.__main__ import Clock
-from workers.crew import EXIT_CODE
+from workers.clock.__main__ import Sweeper
+from workers.crew import EXIT_SOFTWARE
 from workers.send.in_doubt import MOST_RESENDS
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
@@ -40,13 +40,13 @@ def lanes(redis_client: redis.Redis) -> Lanes:
 
 
 @pytest.fixture
-def clock(redis_client: redis.Redis, lanes: Lanes) -> Clock:
-    return Clock(redis_client, lanes, Directory(redis_client, source=None))
+def clock(redis_client: redis.Redis, lanes: Lanes) -> Sweeper:
+    return Sweeper(redis_client, lanes, RouteCache(redis_client, source=None))
 
 
 def accept(lanes: Lanes) -> UUID:
     return lanes.append(
-        routing.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))
+        routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))
     ).id
 
 
@@ -61,7 +61,9 @@ def wake_ups(client: redis.Redis, queue: str) -> int:
     return int(client.llen(f"wpp:dramatiq:{queue}"))
 
 
-def test_a_lost_wake_up_is_repeated(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_a_lost_wake_up_is_repeated(
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
+) -> None:
     """An event that is ready while nobody was woken for it is found by the next tick."""
     accept(lanes)
     assert wake_ups(redis_client, "send") == 0
@@ -70,12 +72,12 @@ def test_a_lost_wake_up_is_repeated(clock: Clock, lanes: Lanes, redis_client: re
 
 
 def test_as_many_are_woken_as_could_work(
-    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
     """After an outage all of one tenant is due at once: not one thread comes for it, and another one each second."""
     for number in range(100):
         lanes.append(
-            routing.send(
+            routing.route_send(
                 ORGANIZATION, INTEGRATION, Message(to=f"+7999000{number:04}", text="Hello")
             )
         )
@@ -84,7 +86,7 @@ def test_as_many_are_woken_as_could_work(
         assert wake_ups(redis_client, "send") == EngineSettings().wpp_max_inflight_per_tenant
 
 
-def test_wake_ups_do_not_pile_up(clock: Clock, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_wake_ups_do_not_pile_up(clock: Sweeper, lanes: Lanes, redis_client: redis.Redis) -> None:
     """While nobody follows them, ticking on adds no more than threads could follow."""
     accept(lanes)
     for _ in range(300):
@@ -93,23 +95,23 @@ def test_wake_ups_do_not_pile_up(clock: Clock, lanes: Lanes, redis_client: redis
 
 
 def test_a_send_whose_worker_vanished_is_unknown(
-    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
     """Nobody can know whether it went out, so nobody sends it again."""
     event_id = accept(lanes)
     assert lanes.claim("send", Slot())
     end_leases(redis_client, "send")
     clock.tick()
-    record = find(redis_client, event_id)
+    record = find_record(redis_client, event_id)
     assert record
     assert record.state == "unknown"
 
 
 def test_with_the_policy_resend_it_is_sent_again(
-    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
     """An organization that prefers doubles to questions gets another attempt."""
-    route = Route(
+    route = IntegrationRoute(
         id=INTEGRATION,
         organization_id=ORGANIZATION,
         name="Shop",
@@ -118,22 +120,22 @@ def test_with_the_policy_resend_it_is_sent_again(
         is_enabled=True,
         resends_unknown=True,
     )
-    Directory(redis_client, source=None).remember([route])
+    RouteCache(redis_client, source=None).remember([route])
     event_id = accept(lanes)
     assert lanes.claim("send", Slot())
     end_leases(redis_client, "send")
     clock.tick()
-    record = find(redis_client, event_id)
+    record = find_record(redis_client, event_id)
     assert record
     assert record.state == "queued"
 
 
 def test_a_webhook_whose_worker_vanished_is_done_again(
-    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
     """Its effect is idempotent: doing it again is safe, and losing it is not."""
     event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
-    lanes.append(routing.place(event))
+    lanes.append(routing.route_event(event))
     assert lanes.claim("webhook", Slot())
     end_leases(redis_client, "webhook")
     clock.tick()
@@ -141,10 +143,10 @@ def test_a_webhook_whose_worker_vanished_is_done_again(
 
 
 def test_the_policy_resend_has_a_bound(
-    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
     """Three times the reply was lost: after that it is shown as unknown, not delivered a fourth time."""
-    route = Route(
+    route = IntegrationRoute(
         id=INTEGRATION,
         organization_id=ORGANIZATION,
         name="Shop",
@@ -153,7 +155,7 @@ def test_the_policy_resend_has_a_bound(
         is_enabled=True,
         resends_unknown=True,
     )
-    Directory(redis_client, source=None).remember([route])
+    RouteCache(redis_client, source=None).remember([route])
     event_id = accept(lanes)
     states = []
     for _ in range(1 + MOST_RESENDS):
@@ -164,26 +166,26 @@ def test_the_policy_resend_has_a_bound(
         assert lanes.claim("send", Slot())
         end_leases(redis_client, "send")
         clock.tick()
-        record = find(redis_client, event_id)
+        record = find_record(redis_client, event_id)
         assert record
         states.append(record.state)
     assert states == ["queued", "queued", "unknown"]
 
 
 def test_a_claim_that_cannot_be_read_costs_only_itself(
-    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
     """Its worker was of a newer version, and may have sent it: unknown, in view as a dead letter. Others go on."""
     event_id = accept(lanes)
     webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
-    lanes.append(routing.place(webhook))
+    lanes.append(routing.route_event(webhook))
     assert lanes.claim("send", Slot())
     assert lanes.claim("webhook", Slot())
     redis_client.hset(f"wpp:event:{event_id}", "body", '{"v": 2}')
     end_leases(redis_client, "send")
     end_leases(redis_client, "webhook")
     clock.tick()
-    record = find(redis_client, event_id)
+    record = find_record(redis_client, event_id)
     assert record
     assert record.state == "unknown"
     told: Any = redis_client.xrange("wpp:outbox")
@@ -194,13 +196,13 @@ def test_a_claim_that_cannot_be_read_costs_only_itself(
 
 
 def test_a_route_that_cannot_be_read_costs_only_its_own_claims(
-    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
     """They are taken over again a moment later, until it can be read."""
     accept(lanes)
     redis_client.set(f"wpp:integration:{INTEGRATION}", "{}")
     webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
-    lanes.append(routing.place(webhook))
+    lanes.append(routing.route_event(webhook))
     assert lanes.claim("send", Slot())
     assert lanes.claim("webhook", Slot())
     end_leases(redis_client, "send")
@@ -210,7 +212,7 @@ def test_a_route_that_cannot_be_read_costs_only_its_own_claims(
 
 
 def test_a_redis_that_cannot_write_is_asked_again(
-    clock: Clock, lanes: Lanes, redis_client: redis.Redis
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
     """A replica after a failover costs a tick, not the clock."""
     accept(lanes)
@@ -221,7 +223,7 @@ def test_a_redis_that_cannot_write_is_asked_again(
     assert wake_ups(redis_client, "send") == 1
 
 
-def test_an_error_of_ours_is_raised(clock: Clock, redis_client: redis.Redis) -> None:
+def test_an_error_of_ours_is_raised(clock: Sweeper, redis_client: redis.Redis) -> None:
     """It is for a supervisor: nobody would notice a clock that stands still."""
     redis_client.set("wpp:later:webhook", "no zset")
     with pytest.raises(redis.ResponseError):
@@ -241,11 +243,11 @@ def test_a_clock_that_cannot_go_on_says_so_and_ends(
         timeout=60,
         check=False,
     )
-    assert done.returncode == EXIT_CODE
+    assert done.returncode == EXIT_SOFTWARE
     assert "process.failed" in done.stdout
 
 
-def test_a_tick_says_when_the_next_is_due(clock: Clock, lanes: Lanes) -> None:
+def test_a_tick_says_when_the_next_is_due(clock: Sweeper, lanes: Lanes) -> None:
     """A lane that is due soon is woken then, not at the next full second; idle ticks are a second apart."""
     assert clock.tick() == 1.0
     accept(lanes)

@@ -101,5 +101,5 @@ class Tenant:
 
     def watched(self, path: str) -> str:
         """Return the id of the event that watches over a number."""
-        found: Any = self.client.get(routing.latest_watch(UUID(path.rsplit("/", 1)[-1])))
+        found: Any = self.client.get(routing.latest_pairing_key(UUID(path.rsplit("/", 1)[-1])))
         return str(found.decode())

@@ -25,7 +25,7 @@ ORGANIZATION, INTEGRATION = uuid4(), uuid4()
 
 
 def message(text: str, key: str | None = None) -> Append:
-    return routing.send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text=text), key)
+    return routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text=text), key)
 
 
 @asynccontextmanager

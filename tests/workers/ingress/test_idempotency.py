@@ -37,7 +37,9 @@ def test_the_producer_refuses_an_empty_key(redis_client: redis.Redis) -> None:
         {**HELLO, "integration_id": "00000000-0000-0000-0000-000000000001"}
     )
     with pytest.raises(ValueError, match="not empty"):
-        Producer(redis_client).send(routing.event_id("anybody", None), message, idempotency_key="")
+        Producer(redis_client).send(
+            routing.make_event_id("anybody", None), message, idempotency_key=""
+        )
 
 
 def test_a_retry_is_answered_although_its_number_is_gone(tenant: Tenant) -> None:
@@ -117,7 +119,9 @@ class TestResolution:
         assert (answer.status_code, answer.json()["code"]) == (409, "not_unknown")
         assert "is sent, not unknown" in answer.json()["detail"]
         strange = tenant.post(
-            f"/v1/messages/{routing.event_id('x', None)}/resolution", {"outcome": "sent"}, key=key
+            f"/v1/messages/{routing.make_event_id('x', None)}/resolution",
+            {"outcome": "sent"},
+            key=key,
         )
         assert strange.status_code == 404
 

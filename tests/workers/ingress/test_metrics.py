@@ -28,10 +28,10 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
     lanes = Lanes(redis_client, EngineSettings())
     for organization_id in (ONE, ONE, OTHER):
         lanes.append(
-            routing.send(organization_id, uuid4(), Message(to="+79990001122", text="Hello"))
+            routing.route_send(organization_id, uuid4(), Message(to="+79990001122", text="Hello"))
         )
     assert lanes.claim("send", Slot())
-    redis_client.hincrby(routing.ODD_EVENTS, "poll.created", 2)
+    redis_client.hincrby(routing.UNRECOGNIZED_EVENTS, "poll.created", 2)
     redis_client.set(f"{PREFIX}swept", int(time.time() * 1000) - 90_000)
     Outbox(redis_client, consumer="a").complain('42703: column "mood" does not exist')
     return redis_client

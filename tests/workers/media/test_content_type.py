@@ -76,13 +76,13 @@ from workers.media.errors import UnfitError
 def test_pain_37_a_file_has_the_type_and_extension_that_its_bytes_have(
     content: str, name: str, bytes_: bytes, mime: str, named: str
 ) -> None:
-    kind = content_type.judge(io.BytesIO(bytes_), message(content, name))
+    kind = content_type.detect(io.BytesIO(bytes_), message(content, name))
     assert (kind.mime, content_type.named(name, kind)) == (mime, named)
 
 
 def test_a_declared_type_decides_where_the_bytes_do_not() -> None:
     assert (
-        content_type.judge(io.BytesIO(MP4), message("audio", "a", "audio/mp4")).mime == "audio/mp4"
+        content_type.detect(io.BytesIO(MP4), message("audio", "a", "audio/mp4")).mime == "audio/mp4"
     )
 
 
@@ -105,7 +105,7 @@ HOSTILE = {
 @pytest.mark.parametrize("content", ["image", "document"])
 def test_pages_and_programs_are_refused_whatever_they_are_called(what: str, content: str) -> None:
     with pytest.raises(UnfitError) as refused:
-        content_type.judge(io.BytesIO(HOSTILE[what]), message(content, "image.jpg", "image/jpeg"))
+        content_type.detect(io.BytesIO(HOSTILE[what]), message(content, "image.jpg", "image/jpeg"))
     assert refused.value.reason == "hostile"
 
 
@@ -115,7 +115,7 @@ def test_pages_and_programs_are_refused_whatever_they_are_called(what: str, cont
 def test_what_something_may_run_is_refused_by_its_name(name: str) -> None:
     for content in (b"echo hello", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", zipped("a")):
         with pytest.raises(UnfitError, match="may run"):
-            content_type.judge(io.BytesIO(content), message("document", name))
+            content_type.detect(io.BytesIO(content), message("document", name))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_what_something_may_run_is_refused_by_its_name(name: str) -> None:
 )
 def test_what_is_not_what_it_is_said_to_be_is_refused(content: str, bytes_: bytes) -> None:
     with pytest.raises(UnfitError) as refused:
-        content_type.judge(io.BytesIO(bytes_), message(content, f"{content}.jpg"))
+        content_type.detect(io.BytesIO(bytes_), message(content, f"{content}.jpg"))
     assert refused.value.reason == "wrong"
 
 
@@ -158,13 +158,13 @@ def bomb_of_members() -> bytes:
 )
 def test_what_unfolds_to_far_more_than_it_seems_is_refused(bytes_: bytes) -> None:
     with pytest.raises(UnfitError) as refused:
-        content_type.judge(io.BytesIO(bytes_), message("document", "file"))
+        content_type.detect(io.BytesIO(bytes_), message("document", "file"))
     assert refused.value.reason == "bomb"
 
 
 def test_a_camera_s_largest_picture_is_no_bomb() -> None:
     assert (
-        content_type.judge(
+        content_type.detect(
             io.BytesIO(jpeg(16_320, 12_240)), message("image", "photo.jpg")
         ).extension
         == "jpg"
@@ -173,7 +173,7 @@ def test_a_camera_s_largest_picture_is_no_bomb() -> None:
 
 def test_an_empty_file_is_refused() -> None:
     with pytest.raises(UnfitError) as refused:
-        content_type.judge(io.BytesIO(b""), message("document", "file"))
+        content_type.detect(io.BytesIO(b""), message("document", "file"))
     assert refused.value.reason == "empty"
 
 
@@ -191,7 +191,7 @@ SOME = st.sampled_from(
 def test_any_bytes_are_judged(tail: bytes, head: bytes, cut: int, content: str) -> None:
     """Broken files are kept or refused, and never raise anything else."""
     try:
-        kind = content_type.judge(
+        kind = content_type.detect(
             io.BytesIO(head[: len(head) - cut] + tail), message(content, "file.jpg")
         )
     except UnfitError:

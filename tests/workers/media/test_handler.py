@@ -18,7 +18,7 @@ from shared import payload_store, routing
 from shared.database import DeadLetterQuery
 from shared.events import MediaEvent
 from shared.lanes.client import Claim, Lanes, Postponed, Settled, Slot
-from shared.lanes.records import find
+from shared.lanes.records import find_record
 from shared.outcomes import MessageOutcome
 from shared.webhooks.attachments import Attachment
 from tests.pipeline.inbound.inbound_pipeline import Town, open_town
@@ -120,10 +120,10 @@ def test_the_same_file_again_is_one_object(town: Town) -> None:
     """A worker that is killed after the upload, and a platform that posts twice, leave one object and one row."""
     town.post(photo(base64=base64_of(jpeg())), photo(base64=base64_of(jpeg()), attempt=2))
     webhook_only(town)
-    claim = town.here.lanes.claim("media", Slot())
+    claim = town.ctx.lanes.claim("media", Slot())
     assert claim
-    media.handle(claim, town.here, town.files)  # and its verdict is lost
-    town.here.lanes.conclude(claim, Postponed(0, "its worker stopped"))
+    media.handle_media(claim, town.ctx, town.files)  # and its verdict is lost
+    town.ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
     town.settle()
     assert len(town.messages()) == len(town.stored()) == 1
     assert town.messages()[0]["metadata"]["media_state"] == "stored"
@@ -182,7 +182,7 @@ def platform_photo(town: Town, **file: Any) -> str:
 @pytest.fixture
 def on_the_platform(town: Town) -> str:
     """Return the id of a message whose picture the platform has."""
-    town.here.platform.start(town.account)
+    town.ctx.platform.start(town.account)
     return platform_photo(town)
 
 
@@ -299,11 +299,11 @@ def test_a_file_that_came_before_its_number_waits_for_it(town: Town) -> None:
     town.redis.delete(
         *town.redis.keys("wpp:account:*"), *town.redis.keys("wpp:integration:*"), b"wpp:none"
     )
-    town.here.directory._here.clear()  # noqa: SLF001 - another process
+    town.ctx.route_cache._here.clear()  # noqa: SLF001 - another process
     town.post(photo(base64=base64_of(jpeg())))
     town.settle()
     assert town.messages() == []
-    town.here.database.save_integration(
+    town.ctx.database.save_integration(
         integration_id=town.integration, organization_id=town.organization, account=town.account
     )
     town.settle_at_last()
@@ -319,20 +319,22 @@ def of(town: Town, **known: Any) -> MessageOutcome:
 def claimed(town: Town, **source: Any) -> Claim:
     """Claim the file of a message, which comes from `source`."""
     event = MediaEvent(id=UUID(int=7), account=town.account, message=of(town), **source)
-    town.here.lanes.append(routing.place(event))
-    claim = town.here.lanes.claim("media", Slot())
+    town.ctx.lanes.append(routing.route_event(event))
+    claim = town.ctx.lanes.claim("media", Slot())
     assert claim
     return claim
 
 
 def test_what_took_too_long_ends_as_a_dead_letter_and_can_be_replayed(town: Town) -> None:
     claim = claimed(town, base64=base64_of(jpeg()))
-    town.here.lanes.conclude(claim, media.give_up(claim, "expired", "could not be done in time"))
+    town.ctx.lanes.conclude(
+        claim, media.dead_letter_media(claim, "expired", "could not be done in time")
+    )
     town.settle()
-    (letter,) = town.here.database.dead_letters(DeadLetterQuery(kind="media"))
+    (letter,) = town.ctx.database.dead_letters(DeadLetterQuery(kind="media"))
     assert (letter.reason, letter.account) == ("expired", town.account)
     assert town.messages()[0]["metadata"]["media_state"] == "refused"
-    replayer = Replayer(town.redis, town.here.lanes, town.here.database, 1000)
+    replayer = Replayer(town.redis, town.ctx.lanes, town.ctx.database, 1000)
     assert replayer.replay([letter]) == (1, 0)
     town.settle()
     assert town.messages()[0]["metadata"]["media_state"] == "stored"
@@ -340,9 +342,9 @@ def test_what_took_too_long_ends_as_a_dead_letter_and_can_be_replayed(town: Town
 
 def test_a_blob_lasts_an_hour_after_it_was_stored(town: Town, redis_client: redis.Redis) -> None:
     redis_client.set("wpp:blob:x", base64_of(jpeg()), ex=100_000)
-    verdict = media.handle(claimed(town, blob="wpp:blob:x"), town.here, town.files)
+    verdict = media.handle_media(claimed(town, blob="wpp:blob:x"), town.ctx, town.files)
     assert isinstance(verdict, Settled)
-    assert redis_client.ttl("wpp:blob:x") <= payload_store.LEFT_S
+    assert redis_client.ttl("wpp:blob:x") <= payload_store.RELEASED_TTL_S
 
 
 def test_a_blob_that_is_gone_is_asked_of_the_platform(town: Town, on_the_platform: str) -> None:
@@ -352,7 +354,7 @@ def test_a_blob_that_is_gone_is_asked_of_the_platform(town: Town, on_the_platfor
         message=of(town, wa_message_id=on_the_platform),
         blob="wpp:blob:gone",
     )
-    town.here.lanes.append(routing.place(event))
+    town.ctx.lanes.append(routing.route_event(event))
     town.settle()
     assert town.messages()[0]["metadata"]["media_state"] == "stored"
 
@@ -366,7 +368,7 @@ def test_another_worker_that_has_the_claim_now_is_left_alone(
     town.redis.hset(f"wpp:lane:{claim.lane}:is", "fence", "999")
     for renew_every_s in (60.0, 0.001):
         monkeypatch.setattr(lease, "RENEW_EVERY_S", renew_every_s)
-        assert isinstance(media.handle(claim, town.here, town.files), Postponed)
+        assert isinstance(media.handle_media(claim, town.ctx, town.files), Postponed)
         assert town.stored() == {}
 
 
@@ -376,15 +378,15 @@ def test_a_claim_lasts_for_as_long_as_its_file_takes(
     """A server that thinks for longer than a lease before it says anything: nobody else begins with the file."""
     monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.1)
     short = Lanes(town.redis, town.shop.engine.model_copy(update={"wpp_lease_s": 0.5}))
-    here = dataclasses.replace(town.here, lanes=short)
+    ctx = dataclasses.replace(town.ctx, lanes=short)
 
     def think(request: BaseHTTPRequestHandler) -> None:
         time.sleep(1.5)
         answer(200, jpeg())(request)
 
     files.paths["file"] = think
-    town.here.lanes.append(
-        routing.place(
+    town.ctx.lanes.append(
+        routing.route_event(
             MediaEvent(
                 id=UUID(int=7), account=town.account, message=of(town), url=f"{files.url}/file"
             )
@@ -401,7 +403,7 @@ def test_a_claim_lasts_for_as_long_as_its_file_takes(
 
     sweeping = threading.Thread(target=sweep)
     sweeping.start()
-    verdict = media.handle(claim, here, town.files)
+    verdict = media.handle_media(claim, ctx, town.files)
     over.set()
     sweeping.join()
     assert isinstance(verdict, Settled)
@@ -435,8 +437,8 @@ def test_another_file_under_the_same_id_replaces_nothing(town: Town) -> None:
 
 def test_a_file_for_a_number_that_was_removed_is_kept_like_its_message(town: Town) -> None:
     """What arrives late is filed; nobody asks the platform in the name of a number that is gone."""
-    town.here.database.remove_integration(town.integration, town.organization)
-    town.here.directory.refresh(town.integration, town.organization)
+    town.ctx.database.remove_integration(town.integration, town.organization)
+    town.ctx.route_cache.refresh(town.integration, town.organization)
     town.post(photo(base64=base64_of(jpeg())), {**photo(), "messageId": "M2"})
     town.settle()
     assert [row["metadata"]["media_state"] for row in town.messages()] == ["stored", "refused"]
@@ -448,7 +450,7 @@ def test_memory_does_not_grow_with_the_file(town: Town, redis_client: redis.Redi
     claim = claimed(town, blob="wpp:blob:big")
     tracemalloc.start()
     try:
-        verdict = media.handle(claim, town.here, town.files)
+        verdict = media.handle_media(claim, town.ctx, town.files)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -458,9 +460,9 @@ def test_memory_does_not_grow_with_the_file(town: Town, redis_client: redis.Redi
 
 def test_a_small_file_travels_with_its_event(town: Town) -> None:
     file = Attachment(base64="AAAA", url="https://media.example/x")
-    event = routing.webhook(town.account, FLAT, "x", "79990001122").event
-    inline: Any = routing.media(event, message("image", "x"), file, None)  # type: ignore[arg-type]
-    beside: Any = routing.media(event, message("image", "x"), file, "wpp:blob:x")  # type: ignore[arg-type]
+    event = routing.route_webhook(town.account, FLAT, "x", "79990001122").event
+    inline: Any = routing.route_media(event, message("image", "x"), file, None)  # type: ignore[arg-type]
+    beside: Any = routing.route_media(event, message("image", "x"), file, "wpp:blob:x")  # type: ignore[arg-type]
     assert (inline.event.base64, inline.event.blob) == ("AAAA", None)
     assert (beside.event.base64, beside.event.blob) == (None, "wpp:blob:x")
-    assert find(town.redis, inline.event.id) is None
+    assert find_record(town.redis, inline.event.id) is None

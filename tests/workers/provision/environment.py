@@ -19,14 +19,14 @@ from sandbox.supabase.project import Supabase
 from shared import routing
 from shared.database import Database
 from shared.events import ProvisionEvent
-from shared.lanes.client import Claim, Lanes, Postponed, Slot, Verdict
+from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Slot
 from shared.platform import Platform
 from shared.platform.circuit_breaker import Breaker
-from shared.route_cache import Directory
+from shared.route_cache import RouteCache
 from shared.settings import EngineSettings, KeySettings, PlatformSettings, SupabaseSettings
 from shared.tokens import TokenAuth, TokenCache
 from tests.conftest import PLATFORM_SECRET
-from workers.context import Services
+from workers.context import WorkerContext
 from workers.provision import handler as provision
 
 KEYS = KeySettings(
@@ -89,7 +89,7 @@ class Shop:
     engine: EngineSettings = field(default_factory=EngineSettings)
 
     @contextmanager
-    def worker(self, scissors: Scissors | None = None) -> Iterator[Services]:
+    def worker(self, scissors: Scissors | None = None) -> Iterator[WorkerContext]:
         """Open what a worker process has; it lasts as long as that process."""
         wire = scissors or Scissors()
         supabase = supabase_settings(self.supabase)
@@ -116,7 +116,7 @@ class Shop:
             }
             | given
         )
-        Lanes(self.client, self.engine).append(routing.provision(event))
+        Lanes(self.client, self.engine).append(routing.route_provision(event))
         return event
 
     def sql(self, query: str, *arguments: Any) -> list[dict[str, Any]]:
@@ -131,14 +131,14 @@ class Shop:
             organization_id,
         )
 
-    def record(self, here: Services) -> None:
+    def record(self, ctx: WorkerContext) -> None:
         """Do what the recorder does: carry the outbox to Supabase."""
         entries: Any = self.client.xrange("wpp:outbox")
         batch = [fields[b"r"].decode() for _, fields in entries]
         if batch:
             self.sql("select wpp_apply(%s)", Jsonb(batch, dumps=lambda rows: f"[{','.join(rows)}]"))
             self.client.xdel("wpp:outbox", *[entry_id for entry_id, _ in entries])
-        del here
+        del ctx
 
     def accounts(self, organization_id: UUID) -> list[dict[str, Any]]:
         """Return the platform's accounts of an organization, its further numbers included."""
@@ -167,7 +167,7 @@ def open_worker(
     platform_url: str,
     engine: EngineSettings,
     wrap: Callable[[httpx.BaseTransport], httpx.BaseTransport],
-) -> Iterator[Services]:
+) -> Iterator[WorkerContext]:
     """Put a worker's services together, each call to another system going through what `wrap` makes of its wire."""
     with httpx.Client(transport=wrap(httpx.HTTPTransport()), timeout=15) as http:
         database = Database(supabase, http)
@@ -181,10 +181,10 @@ def open_worker(
             transport=wrap(httpx.HTTPTransport()),
         )
         tokens = TokenCache(client, platform.mint_token, database)
-        lanes, directory = Lanes(client, engine), Directory(client, database)
+        lanes, route_cache = Lanes(client, engine), RouteCache(client, database)
         with platform:
-            yield Services(
-                engine, KEYS, client, lanes, database, directory, platform, tokens, breaker
+            yield WorkerContext(
+                engine, KEYS, client, lanes, database, route_cache, platform, tokens, breaker
             )
             tokens.flush()
 
@@ -197,37 +197,37 @@ def supabase_settings(project: Supabase) -> SupabaseSettings:
     )
 
 
-def one(here: Services) -> tuple[Claim, Verdict] | None:
+def one(ctx: WorkerContext) -> tuple[Claim, ClaimResult] | None:
     """Handle the next ready event, and conclude it."""
     slot = Slot()
-    claim = here.lanes.claim("provision", slot)
+    claim = ctx.lanes.claim("provision", slot)
     if claim is None:
         return None
-    verdict = provision.handle(claim, here)
-    here.lanes.conclude(claim, verdict)
+    verdict = provision.handle_provision(claim, ctx)
+    ctx.lanes.conclude(claim, verdict)
     return claim, verdict
 
 
-def killed(here: Services) -> bool:
+def killed(ctx: WorkerContext) -> bool:
     """Handle the next event by a worker that dies at the cut; the clock gives its claim back. False: it lived."""
-    claim = here.lanes.claim("provision", Slot())
+    claim = ctx.lanes.claim("provision", Slot())
     assert claim
     try:
-        verdict = provision.handle(claim, here)
+        verdict = provision.handle_provision(claim, ctx)
     except KilledError:
-        here.lanes.conclude(claim, Postponed(0, "its worker stopped"))
+        ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
         return True
-    here.lanes.conclude(claim, verdict)
+    ctx.lanes.conclude(claim, verdict)
     return False
 
 
-def work(here: Services, until: Callable[[], bool]) -> None:
+def work(ctx: WorkerContext, until: Callable[[], bool]) -> None:
     """Handle what is ready, and what falls due, until `until`."""
 
     def step() -> bool:
-        for claim in here.lanes.sweep("provision").given_up:
-            here.lanes.conclude(claim, Postponed(0, "its worker stopped"))
-        while one(here):
+        for claim in ctx.lanes.sweep("provision").given_up:
+            ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
+        while one(ctx):
             pass
         return until()
 

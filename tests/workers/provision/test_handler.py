@@ -29,17 +29,17 @@ def states(shop: Shop, organization_id: UUID) -> list[str]:
 
 def connected(shop: Shop, organization_id: UUID, *, add_new: bool = False) -> UUID:
     """Connect a number up to the scan; return its id."""
-    with shop.worker() as here:
+    with shop.worker() as ctx:
         event = shop.ask(organization_id, add_new=add_new)
-        assert one(here)
+        assert one(ctx)
         account = next(
             row["account"]
             for row in shop.rows(organization_id)
             if row["id"] == event.integration_id
         )
         shop.scan(account)
-        work(here, lambda: len(shop.client.keys("wpp:lane:watch:*")) == 0)
-        shop.record(here)
+        work(ctx, lambda: len(shop.client.keys("wpp:lane:watch:*")) == 0)
+        shop.record(ctx)
     return event.integration_id
 
 
@@ -60,7 +60,7 @@ def whole(shop: Shop, organization_id: UUID) -> None:
     assert account["status"] != "created"
     watch = f"wpp:lane:watch:{row['id']}"
     assert shop.client.llen(watch) >= 1
-    newest = shop.client.get(routing.latest_watch(row["id"]))
+    newest = shop.client.get(routing.latest_pairing_key(row["id"]))
     assert newest in shop.client.lrange(watch, 0, -1)
 
 
@@ -71,10 +71,10 @@ def test_a_worker_may_die_at_any_call(shop: Shop, *, after: bool) -> None:
     while cut:
         organization_id = shop.organization()
         shop.ask(organization_id)
-        with shop.worker(Scissors(step, after)) as here:
-            cut = killed(here)
-        with shop.worker() as here:
-            work(here, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        with shop.worker(Scissors(step, after)) as ctx:
+            cut = killed(ctx)
+        with shop.worker() as ctx:
+            work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
         whole(shop, organization_id)
         shop.client.flushall()
         step += 1
@@ -88,12 +88,12 @@ def test_a_key_may_be_too_new_for_the_next_attempt_too(shop: Shop, *, after: boo
     shop.ask(organization_id)
     shop.faults(new_key_refused_s=0.7)
     scissors = Scissors(at_first="/auth/token", after=after)
-    with shop.worker(scissors) as here:
-        assert killed(here)
+    with shop.worker(scissors) as ctx:
+        assert killed(ctx)
     assert shop.rows(organization_id), "it died too soon"
-    with shop.worker() as here:
-        work(here, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
-        shop.record(here)
+    with shop.worker() as ctx:
+        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        shop.record(ctx)
     whole(shop, organization_id)
     assert "error" not in states(shop, organization_id)
 
@@ -102,12 +102,12 @@ def test_a_worker_may_die_with_the_verdict_in_its_hands(shop: Shop) -> None:
     """All was done and nothing concluded: done again, it is the same number with one watch that counts."""
     organization_id = shop.organization()
     shop.ask(organization_id)
-    with shop.worker() as here:
-        claim = here.lanes.claim("provision", Slot())
+    with shop.worker() as ctx:
+        claim = ctx.lanes.claim("provision", Slot())
         assert claim
-        provision.handle(claim, here)
-        here.lanes.conclude(claim, Postponed(0, "its worker stopped"))
-        work(here, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        provision.handle_provision(claim, ctx)
+        ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
+        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
     whole(shop, organization_id)
 
 
@@ -136,9 +136,9 @@ def test_a_click_that_came_late_means_the_number_that_is_there(shop: Shop) -> No
     organization_id = shop.organization()
     shop.ask(organization_id)
     shop.ask(organization_id)
-    with shop.worker() as here:
-        assert one(here)
-        assert one(here)
+    with shop.worker() as ctx:
+        assert one(ctx)
+        assert one(ctx)
     whole(shop, organization_id)
 
 
@@ -149,12 +149,12 @@ def test_a_new_key_stays_in_its_row_and_organization(shop: Shop) -> None:
     second = connected(shop, organization_id, add_new=True)
     before = {row["id"]: row for row in shop.rows(organization_id)}
     shop.faults(revoked_keys=[before[second]["account"]])
-    with shop.worker() as here:
+    with shop.worker() as ctx:
         shop.ask(organization_id, second, id=uuid4())
-        assert one(here)
-        shop.record(here)
+        assert one(ctx)
+        shop.record(ctx)
         shop.ask(organization_id, second, id=uuid4(), force_recreate=True)
-        assert one(here)
+        assert one(ctx)
     after = {row["id"]: row for row in shop.rows(organization_id)}
     assert after.keys() == before.keys()
     old, new = before[second]["settings"], after[second]["settings"]
@@ -169,10 +169,10 @@ def test_a_refused_key_is_an_error_that_says_what_to_do(shop: Shop) -> None:
     organization_id = shop.organization()
     number = connected(shop, organization_id)
     shop.faults(revoked_keys=[shop.rows(organization_id)[0]["account"]])
-    with shop.worker() as here:
+    with shop.worker() as ctx:
         shop.ask(organization_id, number, id=uuid4())
-        assert one(here)
-        shop.record(here)
+        assert one(ctx)
+        shop.record(ctx)
     (row,) = shop.sql("select * from wpp_session_history where status = 'error'")
     assert row["reason"] == "INVALID_API_KEY"
     assert "force_recreate" in shop.rows(organization_id)[0]["last_error"]
@@ -183,21 +183,21 @@ def test_a_platform_that_is_away_is_waited_for(shop: Shop) -> None:
     organization_id = shop.organization()
     shop.faults(paths=".", rate_5xx=1.0, status_5xx=503, limit=3)
     event = shop.ask(organization_id)
-    with shop.worker() as here:
-        assert one(here)
-        record = records.find(shop.client, event.id)
+    with shop.worker() as ctx:
+        assert one(ctx)
+        record = records.find_record(shop.client, event.id)
         assert record
         assert record.state == "queued"
-        work(here, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
     whole(shop, organization_id)
 
 
 def test_what_could_not_be_saved_does_not_run(shop: Shop) -> None:
     """An organization that is gone: the event fails with its reason, and its client is stopped at the platform."""
     event = shop.ask(uuid4())
-    with shop.worker() as here:
-        assert one(here)
-        record = records.find(shop.client, event.id)
+    with shop.worker() as ctx:
+        assert one(ctx)
+        record = records.find_record(shop.client, event.id)
     assert record
     assert record.state == "failed"
     (account,) = shop.accounts(event.organization_id)
@@ -209,11 +209,11 @@ def test_a_number_that_was_removed_is_not_made_again(shop: Shop) -> None:
     """A click on a number, overtaken by its removal, is about nothing."""
     organization_id = shop.organization()
     number = connected(shop, organization_id)
-    with shop.worker() as here:
+    with shop.worker() as ctx:
         shop.ask(organization_id, number, id=uuid4(), action="disconnect")
         shop.ask(organization_id, number, id=uuid4())
-        assert one(here)
-        assert one(here)
+        assert one(ctx)
+        assert one(ctx)
     assert shop.rows(organization_id) == []
     assert [each["status"] for each in shop.accounts(organization_id)] == ["offline"]
 
@@ -221,16 +221,16 @@ def test_a_number_that_was_removed_is_not_made_again(shop: Shop) -> None:
 def test_an_open_breaker_pauses_provisioning_too(shop: Shop) -> None:
     """It needs the platform as sends do: a click waits at the same gate, and asks nobody."""
     shop.ask(shop.organization())
-    with shop.worker() as here:
+    with shop.worker() as ctx:
         for _ in range(5):
-            here.breaker.record(ok=False, reached=False)
-        worked = one(here)
+            ctx.breaker.record(ok=False, reached=False)
+        worked = one(ctx)
         assert worked
         assert isinstance(worked[1], Postponed)
         shop.ask(shop.organization())
-        assert here.lanes.claim("provision", Slot()) is None
+        assert ctx.lanes.claim("provision", Slot()) is None
         assert shop.created() == {}
-        assert here.lanes.open_gate(routing.PLATFORM_GATE) == 1
+        assert ctx.lanes.open_gate(routing.PLATFORM_GATE) == 1
 
 
 class Answering(Scissors):
@@ -267,8 +267,8 @@ def test_only_the_platform_says_that_an_account_is_gone(
     organization_id = shop.organization()
     number = connected(shop, organization_id)
     shop.ask(organization_id, number, id=uuid4(), action="disconnect")
-    with shop.worker(Answering(status, body)) as here:
-        assert one(here)
+    with shop.worker(Answering(status, body)) as ctx:
+        assert one(ctx)
     assert len(shop.rows(organization_id)) == rows
 
 
@@ -276,11 +276,11 @@ def test_a_half_made_number_can_be_dismissed(shop: Shop) -> None:
     """Before anything was saved, its organization wants it no more: nothing is created."""
     organization_id = shop.organization()
     event = shop.ask(organization_id)
-    shop.client.set(routing.dismissed(event.integration_id), 1)
+    shop.client.set(routing.removed_key(event.integration_id), 1)
     shop.ask(organization_id, event.integration_id, id=uuid4(), action="disconnect")
-    with shop.worker() as here:
-        assert one(here)
-        assert one(here)
+    with shop.worker() as ctx:
+        assert one(ctx)
+        assert one(ctx)
     assert shop.created() == {}
 
 
@@ -288,9 +288,9 @@ def test_removing_the_primary_promotes_another(shop: Shop) -> None:
     """The oldest one left; messages stay, as nothing of them is touched."""
     organization_id = shop.organization()
     first, second = connected(shop, organization_id), connected(shop, organization_id, add_new=True)
-    with shop.worker() as here:
+    with shop.worker() as ctx:
         shop.ask(organization_id, first, id=uuid4(), action="disconnect")
-        assert one(here)
+        assert one(ctx)
     assert [(row["id"], row["is_primary"]) for row in shop.rows(organization_id)] == [
         (second, True)
     ]
@@ -301,12 +301,12 @@ def test_an_account_that_nobody_scans_is_left_alone(shop: Shop) -> None:
     shop.engine = shop.engine.model_copy(update={"wpp_watch_limit_s": 0.05})
     organization_id = shop.organization()
     shop.ask(organization_id)
-    with shop.worker() as here:
+    with shop.worker() as ctx:
         work(
-            here,
+            ctx,
             lambda: not shop.client.keys("wpp:lane:watch:*") and bool(shop.rows(organization_id)),
         )
-        shop.record(here)
+        shop.record(ctx)
     assert states(shop, organization_id)[-1] == "disconnected"
     assert [each["status"] for each in shop.accounts(organization_id)] == ["offline"]
 
@@ -317,9 +317,9 @@ def test_a_save_waits_for_supabase(shop: Shop) -> None:
     shop.ask(organization_id)
     with psycopg.connect(shop.supabase.database_url) as blocker:
         blocker.execute("select public.wpp_lock_organization(%s)", (organization_id,))
-        with shop.worker(Scissors(2, after=False)) as here:
-            assert killed(here)
-    with shop.worker() as here:
-        work(here, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        with shop.worker(Scissors(2, after=False)) as ctx:
+            assert killed(ctx)
+    with shop.worker() as ctx:
+        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
     wait_for(lambda: len(shop.rows(organization_id)) == 1)
     whole(shop, organization_id)

@@ -79,6 +79,6 @@ def test_killed_at_any_call_it_ends_in_one_of_everything(
         )  # after what it logs on its way
         running.kill()
         assert running.wait() == -9
-    with shop.worker() as here:
-        work(here, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+    with shop.worker() as ctx:
+        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
     whole(shop, organization_id)

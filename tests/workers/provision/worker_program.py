@@ -41,8 +41,8 @@ def main() -> None:
     engine = EngineSettings.model_validate(given["engine"])
     with open_worker(
         client, supabase, given["platform"], engine, lambda wire: Stop(wire, scissors)
-    ) as here:
-        work(here, lambda: False)
+    ) as ctx:
+        work(ctx, lambda: False)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from shared.events import Message, SendEvent
 from shared.lanes.client import Lanes, Postponed, Slot
 from shared.settings import EngineSettings
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, Surroundings
-from workers.context import Services
+from workers.context import WorkerContext
 from workers.send import handler as send
 from workers.send import pacing
 
@@ -68,7 +68,7 @@ def sent(around: Surroundings, slot: Slot) -> int:
     while time.monotonic() < until:
         around.lanes.sweep("send")
         while claim := around.lanes.claim("send", slot):
-            around.lanes.conclude(claim, send.handle(claim, cast("Services", around)))
+            around.lanes.conclude(claim, send.handle_send(claim, cast("WorkerContext", around)))
         time.sleep(0.01)
     return len(around.left_s) - before
 
@@ -83,7 +83,9 @@ def test_a_number_sends_as_slowly_as_it_is_told(
     )
     for number in range(20):
         around.lanes.append(
-            routing.send(ORGANIZATION, ROUTE.id, Message(to=f"+7999000{number:04d}", text="Hello"))
+            routing.route_send(
+                ORGANIZATION, ROUTE.id, Message(to=f"+7999000{number:04d}", text="Hello")
+            )
         )
     assert min(2, at_most) <= sent(around, Slot()) <= at_most
 
@@ -95,10 +97,12 @@ def test_a_paced_message_says_why_it_waits(redis_client: redis.Redis) -> None:
     )
     verdicts = []
     for to in ("+79990001122", "+79990003344"):
-        around.lanes.append(routing.send(ORGANIZATION, ROUTE.id, Message(to=to, text="Hello")))
+        around.lanes.append(
+            routing.route_send(ORGANIZATION, ROUTE.id, Message(to=to, text="Hello"))
+        )
         claim = around.lanes.claim("send", Slot())
         assert claim
-        verdicts.append(send.handle(claim, cast("Services", around)))
+        verdicts.append(send.handle_send(claim, cast("WorkerContext", around)))
     assert isinstance(verdicts[1], Postponed)
     assert "WPP_PACE_S" in verdicts[1].reason
     assert PACE_S / 2 - 0.5 <= verdicts[1].delay_s <= PACE_S * 1.5

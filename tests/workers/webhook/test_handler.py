@@ -14,7 +14,7 @@ from pydantic import HttpUrl
 from shared import payload_store, routing, webhooks
 from shared.events import Media, MediaEvent, Message, WebhookEvent, utc_now
 from shared.lanes.client import Claim, Settled, Slot
-from shared.lanes.records import find
+from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome, LogOutcome, MessageOutcome
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
@@ -30,16 +30,16 @@ PHOTO = {"mimetype": "image/jpeg", "filename": "file"}
 
 def claimed(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -> Claim:
     arrival = webhooks.describe(payload, town.account)
-    town.here.lanes.append(
-        routing.webhook(town.account, payload, arrival.identity, arrival.peer, blobs_)
+    town.ctx.lanes.append(
+        routing.route_webhook(town.account, payload, arrival.identity, arrival.peer, blobs_)
     )
-    claim = town.here.lanes.claim("webhook", Slot())
+    claim = town.ctx.lanes.claim("webhook", Slot())
     assert claim
     return claim
 
 
 def handled(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -> Settled:
-    verdict = webhook.handle(claimed(town, payload, blobs_), town.here)
+    verdict = webhook.handle_webhook(claimed(town, payload, blobs_), town.ctx)
     assert isinstance(verdict, Settled)
     return verdict
 
@@ -75,15 +75,15 @@ def test_a_file_is_fetched_at_once(town: Town, redis_client: redis.Redis) -> Non
 
 def lifted(town: Town, payload: dict[str, Any], text: str) -> tuple[Settled, str]:
     """Handle an event of which `text` waits beside it; return the verdict and where the text is."""
-    (digest,) = (found := payload_store.lift(f'{{"a":"{text}"}}'.encode())[1])
-    stand_in = text[: payload_store.HEAD] + digest
+    (digest,) = (found := payload_store.extract_long_texts(f'{{"a":"{text}"}}'.encode())[1])
+    stand_in = text[: payload_store.PREFIX_BYTES] + digest
     filled: Any = {k: {**v, "base64": stand_in} if k == "media" else v for k, v in payload.items()}
     if "media" not in payload:
         filled["text"] = stand_in
     claim = claimed(town, filled, (digest,))
-    key = payload_store.key(claim.id, digest)
+    key = payload_store.payload_key(claim.id, digest)
     town.redis.set(key, found[digest], ex=100_000)
-    verdict = webhook.handle(claim, town.here)
+    verdict = webhook.handle_webhook(claim, town.ctx)
     assert isinstance(verdict, Settled)
     return verdict, key
 
@@ -95,21 +95,21 @@ def test_a_large_file_stays_where_it_waits(town: Town) -> None:
     )
     event = cast("MediaEvent", verdict.follow[0].event)
     assert (event.blob, event.base64) == (key, None)
-    assert town.redis.ttl(key) > payload_store.LEFT_S
+    assert town.redis.ttl(key) > payload_store.RELEASED_TTL_S
 
 
 def test_a_long_text_is_read_and_let_go(town: Town) -> None:
     text = "long " * 10_000
     verdict, key = lifted(town, FLAT, text)
     assert cast("MessageOutcome", verdict.outcomes[0]).text == text.strip()
-    assert town.redis.ttl(key) <= payload_store.LEFT_S
+    assert town.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
 def test_a_file_of_a_chat_that_nobody_keeps_is_let_go(town: Town) -> None:
     group = {**FLAT, "from": "120363012345678901@g.us", "type": "image", "media": PHOTO}
     verdict, key = lifted(town, group, base64_of(jpeg() + bytes(50_000)))
     assert verdict.follow == []
-    assert town.redis.ttl(key) <= payload_store.LEFT_S
+    assert town.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
 def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
@@ -119,7 +119,7 @@ def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
         for number in range(3):
             town.post({"type": "poll.created", "account": town.account, "id": f"evt_{number}"})
         town.settle()
-    assert redis_client.hgetall(routing.ODD_EVENTS) == {b"poll.created": b"3"}
+    assert redis_client.hgetall(routing.UNRECOGNIZED_EVENTS) == {b"poll.created": b"3"}
     assert [row["became"] for row in town.logged()] == ["unknown"] * 3
     assert "webhook.unknown_type" in {line["event"] for line in logs}
 
@@ -128,11 +128,11 @@ def test_whoever_names_types_does_not_fill_redis(
     town: Town, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first hundred names are counted one by one, the rest together."""
-    monkeypatch.setattr(routing, "MOST_ODD", 2)
+    monkeypatch.setattr(routing, "MAX_UNRECOGNIZED", 2)
     for number in (1, 2, 3, 4, 1):
         town.post({"type": f"novelty.{number}", "created": number, "id": f"evt_{number}"})
     town.settle()
-    counted = redis_client.hgetall(routing.ODD_EVENTS)
+    counted = redis_client.hgetall(routing.UNRECOGNIZED_EVENTS)
     assert len(counted) == 3
     assert counted[routing.OTHERS.encode()] == b"2"
 
@@ -141,16 +141,18 @@ def test_an_event_that_waits_beside_the_queue_is_read_whole(town: Town) -> None:
     whole = json.dumps({**FLAT, "texts": ["x" * 10_000] * 10})
     digest = hashlib.sha256(whole.encode()).hexdigest()
     arrival = webhooks.describe(FLAT, town.account)
-    append = routing.webhook(town.account, FLAT, arrival.identity, arrival.conversation, (), digest)
-    town.here.lanes.append(append)
-    key = payload_store.key(append.event.id, digest)
+    append = routing.route_webhook(
+        town.account, FLAT, arrival.identity, arrival.conversation, (), digest
+    )
+    town.ctx.lanes.append(append)
+    key = payload_store.payload_key(append.event.id, digest)
     town.redis.set(key, whole, ex=100_000)
-    claim = town.here.lanes.claim("webhook", Slot())
+    claim = town.ctx.lanes.claim("webhook", Slot())
     assert claim
-    verdict = webhook.handle(claim, town.here)
+    verdict = webhook.handle_webhook(claim, town.ctx)
     assert isinstance(verdict, Settled)
     assert cast("MessageOutcome", verdict.outcomes[0]).text == "Hello"
-    assert town.redis.ttl(key) <= payload_store.LEFT_S
+    assert town.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
 def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(town: Town) -> None:
@@ -165,18 +167,20 @@ def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(town
 
 def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
     """The message whose effect nobody knew is sent; the log says what the echo was good for."""
-    town.here.directory.remember([])
-    event = routing.send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
-    town.here.lanes.append(event)
-    claim = town.here.lanes.claim("send", Slot())
+    town.ctx.route_cache.remember([])
+    event = routing.route_send(
+        town.organization, town.integration, Message(to=PEER, text="Perhaps")
+    )
+    town.ctx.lanes.append(event)
+    claim = town.ctx.lanes.claim("send", Slot())
     assert claim
-    town.here.lanes.conclude(claim, in_doubt.unknown(claim, "the answer was lost", None))
+    town.ctx.lanes.conclude(claim, in_doubt.settle_as_unknown(claim, "the answer was lost", None))
     verdict = handled(
         town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
     )
     (log,) = verdict.outcomes
     assert cast("LogOutcome", log).became == webhook.PROOF
-    record = find(town.redis, claim.id)
+    record = find_record(town.redis, claim.id)
     assert record
     assert record.state == "sent"
 
@@ -200,41 +204,43 @@ def test_an_echo_of_something_else_proves_nothing(
     town: Town, message: Message, echo: dict[str, Any], later: timedelta
 ) -> None:
     """Other words, another kind, another time, or no words at all: it is a message of its own, and has its own row."""
-    town.here.directory.remember([])
-    town.here.lanes.append(routing.send(town.organization, town.integration, message))
-    claim = town.here.lanes.claim("send", Slot())
+    town.ctx.route_cache.remember([])
+    town.ctx.lanes.append(routing.route_send(town.organization, town.integration, message))
+    claim = town.ctx.lanes.claim("send", Slot())
     assert claim
-    town.here.lanes.conclude(claim, in_doubt.unknown(claim, "the answer was lost", None))
+    town.ctx.lanes.conclude(claim, in_doubt.settle_as_unknown(claim, "the answer was lost", None))
     then_ms = int((utc_now() - later).timestamp() * 1000)
     town.redis.hset(f"wpp:event:{claim.id}", mapping={"accepted": then_ms, "settled": then_ms})
     outcomes = handled(
         town, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo
     ).outcomes
     assert any(isinstance(outcome, MessageOutcome) for outcome in outcomes)
-    record = find(town.redis, claim.id)
+    record = find_record(town.redis, claim.id)
     assert record
     assert record.state == "unknown"
 
 
 def test_an_unknown_message_that_cannot_be_read_is_passed_over(town: Town) -> None:
     """A newer version wrote it: the echo is as if it were not there."""
-    town.here.directory.remember([])
-    town.here.lanes.append(
-        routing.send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
+    town.ctx.route_cache.remember([])
+    town.ctx.lanes.append(
+        routing.route_send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
     )
-    claim = town.here.lanes.claim("send", Slot())
+    claim = town.ctx.lanes.claim("send", Slot())
     assert claim
-    town.here.lanes.conclude(claim, in_doubt.unknown(claim, "the answer was lost", None))
+    town.ctx.lanes.conclude(claim, in_doubt.settle_as_unknown(claim, "the answer was lost", None))
     town.redis.hset(f"wpp:event:{claim.id}", "body", '{"v": 2}')
     verdict = handled(
         town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
     )
     assert isinstance(verdict.outcomes[0], MessageOutcome)
-    assert not in_doubt.settle(town.redis, town.here.lanes, claim.id, "sent")
+    assert not in_doubt.resolve_unknown(town.redis, town.ctx.lanes, claim.id, "sent")
 
 
 def test_what_cannot_be_done_in_time_is_a_dead_letter(town: Town) -> None:
-    verdict = webhook.give_up(claimed(town, FLAT), "expired", "could not be done in time")
+    verdict = webhook.dead_letter_webhook(
+        claimed(town, FLAT), "expired", "could not be done in time"
+    )
     assert isinstance(verdict, Settled)
     letter, log = verdict.outcomes
     assert isinstance(letter, DeadLetterOutcome)

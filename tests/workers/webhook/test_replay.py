@@ -50,7 +50,7 @@ def everything(town: Town) -> dict[str, list[str]]:
 def replayed(town: Town, **query: Any) -> Replayed:
     with httpx.Client(trust_env=False) as http:
         log = RawLog(supabase_settings(town.shop.supabase), http)
-        return replay(log.find(LogQuery(**query)), town.here.database.apply)
+        return replay(log.find(LogQuery(**query)), town.ctx.database.apply)
 
 
 def test_replaying_everything_changes_nothing(town: Town) -> None:

@@ -101,7 +101,7 @@ async def make_primary(
 
 
 async def _changed(integration_id: UUID, organization_id: UUID, here: Doorway) -> IntegrationState:
-    await run_in_threadpool(here.directory.refresh, integration_id, organization_id)
+    await run_in_threadpool(here.route_cache.refresh, integration_id, organization_id)
     await here.changes.announce(organization_id, integration_id)
     return await numbers.one(integration_id, organization_id, here)
 

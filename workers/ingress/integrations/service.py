@@ -78,12 +78,14 @@ async def forget_click(subject: str, here: Doorway) -> None:
 
 async def is_granted(event: ProvisionEvent, here: Doorway) -> bool:
     """Tell whether an event has been accepted, whatever has become of it."""
-    return bool(await here.redis.exists(records.key(event.id)))
+    return bool(await here.redis.exists(records.record_key(event.id)))
 
 
 async def grant(event: ProvisionEvent, here: Doorway) -> bool:
     """Put a wish into its lane, once; one that has failed is tried again. False: it was done already."""
-    item = replace(routing.provision(event), fingerprint=f"{event.organization_id}:{event.action}")
+    item = replace(
+        routing.route_provision(event), fingerprint=f"{event.organization_id}:{event.action}"
+    )
     accepted = await here.appends.append(item)
     if accepted.state == "failed":
         await run_in_threadpool(here.try_again, item)

@@ -16,7 +16,7 @@ from shared.events import Message, Strict
 from shared.lanes import records
 from shared.lanes.client import Append
 from shared.lanes.records import Record
-from shared.route_cache import Route
+from shared.route_cache import IntegrationRoute
 from workers.ingress import idempotency
 from workers.ingress.callers import Organization
 from workers.ingress.deps import Doorway, Here
@@ -71,8 +71,8 @@ async def send(
 @router.get("/{message_id}")
 async def state(message_id: UUID, organization_id: Organization, here: Here) -> MessageState:
     """Tell where a message is: from the ledger while it is on its way, from Supabase afterwards."""
-    reply: Any = await here.redis.hmget(records.key(message_id), list(records.FIELDS))
-    record = records.record(message_id, reply)
+    reply: Any = await here.redis.hmget(records.record_key(message_id), list(records.FIELDS))
+    record = records.parse_record(message_id, reply)
     if record and (record.kind != "send" or record.tenant != str(organization_id)):
         record = None
     found = _from_ledger(record) if record else None
@@ -133,36 +133,38 @@ async def _item(
         route = await _route(message, organization_id, here)
     except NotFoundError:
         known = idempotency_key and await here.redis.exists(
-            records.key(routing.event_id(organization_id, idempotency_key))
+            records.record_key(routing.make_event_id(organization_id, idempotency_key))
         )
         if not known:
             raise
-        return routing.send(
+        return routing.route_send(
             organization_id, message.integration_id or UUID(int=0), message, idempotency_key
         )
     return _placed(route, message, idempotency_key)
 
 
-def _placed(route: Route, message: Message, idempotency_key: str | None) -> Append:
+def _placed(route: IntegrationRoute, message: Message, idempotency_key: str | None) -> Append:
     """Return the append of a message, its recipient read as people write in the organization's region."""
     try:
-        return routing.send(route.organization_id, route.id, message, idempotency_key, route.region)
+        return routing.route_send(
+            route.organization_id, route.id, message, idempotency_key, route.region
+        )
     except ValueError as error:
         raise RequestValidationError(
             [{"type": "value_error", "loc": ("body", "to"), "msg": str(error)}]
         ) from None
 
 
-async def _route(message: Message, organization_id: UUID, here: Doorway) -> Route:
+async def _route(message: Message, organization_id: UUID, here: Doorway) -> IntegrationRoute:
     """Return the number to send from: the one named if it is the caller's, else the organization's primary."""
     wanted = message.integration_id
     if wanted is None:
-        route = await run_in_threadpool(here.directory.primary, organization_id)
+        route = await run_in_threadpool(here.route_cache.primary, organization_id)
         if route is None:
             msg = "this organization has no connected number yet: connect one with POST /v1/integrations"
             raise NotFoundError(msg)
         return route
-    route = here.directory.known(wanted) or await run_in_threadpool(here.directory.find, wanted)
+    route = here.route_cache.known(wanted) or await run_in_threadpool(here.route_cache.find, wanted)
     if route is None or route.organization_id != organization_id:
         msg = f"no integration {wanted} in this organization"
         raise NotFoundError(msg)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Receive, Scope
 
-from shared.settings import DoorSettings
+from shared.settings import IngressSettings
 
 BIG = 1 << 20
 """Bytes. Only some bodies longer than this are read at the same time, so that they don't fill the memory."""
@@ -30,7 +30,7 @@ class GoneAwayError(Exception):
 class Incoming:
     """One body on its way in. Made when its request begins: from then on its time runs."""
 
-    def __init__(self, scope: Scope, receive: Receive, door: DoorSettings) -> None:
+    def __init__(self, scope: Scope, receive: Receive, door: IngressSettings) -> None:
         """Refuse at once what says that it is too large, with TooLargeError."""
         self._receive, self._limit, self._stall_s = (
             receive,

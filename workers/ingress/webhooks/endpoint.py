@@ -79,7 +79,7 @@ async def _answer(scope: Scope, receive: Receive, here: Doorway) -> Response:
     except MalformedError as error:
         log.warning("webhook.malformed", account=account, error=str(error))
         with suppress(redis.RedisError):
-            await here.redis.hincrby(routing.ODD_EVENTS, routing.MALFORMED, 1)
+            await here.redis.hincrby(routing.UNRECOGNIZED_EVENTS, routing.MALFORMED, 1)
         return problem(
             HTTPStatus.BAD_REQUEST, "malformed", f"this is no event in JSON: {error}"[:300]
         )
@@ -108,7 +108,7 @@ async def _accept(account: str | None, scope: Scope, receive: Receive, here: Doo
     """Keep the events of a body; return how many there were."""
     incoming, rest_limit = Incoming(scope, receive, here.door), here.door.wpp_body_rest_limit
     start, more = await incoming.piece()
-    if not more and len(start) <= payload_store.LONG:
+    if not more and len(start) <= payload_store.LONG_TEXT_BYTES:
         items = _items(account, start, rest_limit)
         await keep(here, items)
         return len(items)
@@ -123,7 +123,11 @@ async def _accept(account: str | None, scope: Scope, receive: Receive, here: Doo
 def _items(account: str | None, body: bytes | bytearray, rest_limit: int) -> list[Item]:
     """Return the events of a body."""
     try:
-        rest, texts = payload_store.lift(body) if len(body) > payload_store.LONG else (body, {})
+        rest, texts = (
+            payload_store.extract_long_texts(body)
+            if len(body) > payload_store.LONG_TEXT_BYTES
+            else (body, {})
+        )
         if len(rest) > rest_limit:
             raise TooLargeError(rest_limit, " beside its files")
         large = len(rest) > LARGE
@@ -145,14 +149,14 @@ def _item(
         raise ValueError(msg)
     arrival = webhooks.describe(payload, account, utc_now())
     beside = (
-        {digest: texts[digest] for digest in payload_store.mentioned(payload, texts)}
+        {digest: texts[digest] for digest in payload_store.referenced_digests(payload, texts)}
         if texts
         else {}
     )
     whole = json.dumps(payload, separators=(",", ":")).encode() if large else b""
     digest = hashlib.sha256(whole).hexdigest() if len(whole) > LARGE else None
-    append = routing.webhook(
+    append = routing.route_webhook(
         account, payload, arrival.identity, arrival.conversation, tuple(beside), digest
     )
-    earlier = routing.event_id(account, arrival.earlier) if arrival.earlier else None
+    earlier = routing.make_event_id(account, arrival.earlier) if arrival.earlier else None
     return Item(append, beside | ({digest: whole} if digest else {}), earlier)

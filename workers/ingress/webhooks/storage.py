@@ -56,13 +56,13 @@ async def keep(here: Doorway, items: list[Item]) -> None:
         items = [item for item in items if item.earlier not in again]
     for append, texts, _ in items:
         for digest, text in texts.items():
-            await _keep_text(here, payload_store.key(append.event.id, digest), text)
+            await _keep_text(here, payload_store.payload_key(append.event.id, digest), text)
     accepted = await here.appends.append_all([item.append for item in items]) if items else []
     for (append, texts, _), answer in zip(items, accepted, strict=True):
         if texts and (answer.new or answer.state in {"queued", "claimed"}):
             await _hold(
                 here,
-                [payload_store.key(append.event.id, digest) for digest in texts],
+                [payload_store.payload_key(append.event.id, digest) for digest in texts],
                 here.blob_ttl_s,
             )
         texts.clear()
@@ -70,7 +70,9 @@ async def keep(here: Doorway, items: list[Item]) -> None:
 
 async def _came_before(earlier: UUID | None, here: Doorway) -> bool:
     """Return whether an event that nothing but the hour tells from this one came within the retry window."""
-    accepted_ms: Any = await here.redis.hget(records.key(earlier), "accepted") if earlier else None
+    accepted_ms: Any = (
+        await here.redis.hget(records.record_key(earlier), "accepted") if earlier else None
+    )
     return accepted_ms is not None and time.time() * 1000 - int(accepted_ms) < RETRY_WINDOW_S * 1000
 
 

@@ -11,7 +11,7 @@ from shared.events import ProvisionEvent
 from shared.lanes.client import Append, Lanes, Settled, Slot
 from shared.settings import EngineSettings
 from tests.workers.ingress.tenants import Tenant
-from workers.dead_letters import Replayer, dead_letter
+from workers.dead_letters import Replayer, build_dead_letter
 from workers.ingress.integrations import service as wishes
 
 
@@ -25,7 +25,9 @@ class DyingAtOnce(Lanes):
     def die(self) -> datetime:
         claim = self.claim("provision", Slot())
         assert claim
-        letter = dead_letter(ProvisionEvent.model_validate_json(claim.body), claim, "refused", "no")
+        letter = build_dead_letter(
+            ProvisionEvent.model_validate_json(claim.body), claim, "refused", "no"
+        )
         assert self.conclude(claim, Settled("failed"))[0]
         self._database.apply([letter.model_dump(mode="json", exclude_none=True)])
         return letter.at
@@ -46,7 +48,7 @@ def deaths(tenant: Tenant) -> list[datetime]:
 def test_a_second_death_is_in_view(tenant: Tenant, redis_client: redis.Redis) -> None:
     """However soon it comes after the event was put back, by a click or by an operator."""
     dying = DyingAtOnce(redis_client, tenant.database)
-    item = routing.provision(
+    item = routing.route_provision(
         ProvisionEvent(id=uuid4(), organization_id=tenant.id, integration_id=uuid4())
     )
     dying.append(item)

@@ -5,9 +5,9 @@ from uuid import UUID, uuid4
 
 from shared.events import SendEvent
 from shared.lanes.client import Lanes, Settled, Slot
-from shared.lanes.records import find
+from shared.lanes.records import find_record
 from shared.outcomes import StatusOutcome
-from shared.routing import message_outcome
+from shared.routing import build_message_outcome
 from shared.settings import EngineSettings
 from tests.workers.ingress.tenants import Tenant
 
@@ -26,7 +26,7 @@ def test_an_accepted_message_is_kept_and_told_of(tenant: Tenant) -> None:
     """It stands in its conversation's lane, and its path answers at once."""
     number = tenant.number("42").rsplit("/", 1)[-1]
     path = sent(tenant)
-    record = find(tenant.client, UUID(path.rsplit("/", 1)[-1]))
+    record = find_record(tenant.client, UUID(path.rsplit("/", 1)[-1]))
     assert record
     assert record.lane == f"send:{number}:79990001122"
     told = tenant.http.get(path).json()
@@ -69,7 +69,7 @@ def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
         to="79990001122",
         text="Hello",
     )
-    read = message_outcome(event, "read", datetime.now(UTC))
+    read = build_message_outcome(event, "read", datetime.now(UTC))
     tenant.database.apply([read.model_dump(mode="json", exclude_none=True)])
     told = tenant.http.get(path).json()
     assert (told["status"], told["task_id"]) == ("read", "t1")
@@ -91,8 +91,8 @@ def test_the_history_tells_what_happened(tenant: Tenant) -> None:
         text="Hello",
     )
     said = [
-        message_outcome(event, "queued", event.accepted_at),
-        message_outcome(event, "sent", datetime.now(UTC)),
+        build_message_outcome(event, "queued", event.accepted_at),
+        build_message_outcome(event, "sent", datetime.now(UTC)),
     ]
     read = StatusOutcome(
         at=datetime.now(UTC) + timedelta(seconds=1),

@@ -146,11 +146,11 @@ def test_a_file_waits_beside_its_event(door: Door, redis_client: redis.Redis) ->
     (event,) = accepted(redis_client)
     (digest,) = event.blobs
     assert len(event.model_dump_json()) < 1000
-    key = payload_store.key(event.id, digest)
+    key = payload_store.payload_key(event.id, digest)
     assert redis_client.get(key) == posted["media"]["base64"].encode()
     assert redis_client.ttl(key) > 2 * 86_400
-    assert payload_store.digest_in(event.payload["media"]["base64"], event.blobs) == digest
-    assert payload_store.filled(event.payload, {digest: posted["media"]["base64"]}) == posted
+    assert payload_store.referenced_digest(event.payload["media"]["base64"], event.blobs) == digest
+    assert payload_store.restore_texts(event.payload, {digest: posted["media"]["base64"]}) == posted
 
 
 def test_the_same_file_twice_is_the_same_event_and_another_is_not(
@@ -170,7 +170,12 @@ def test_files_of_a_list_wait_beside_their_own_events(
     events = accepted(redis_client)
     assert [len(event.blobs) for event in events] == [1, 1, 1]
     assert (
-        len({redis_client.get(payload_store.key(event.id, event.blobs[0])) for event in events})
+        len(
+            {
+                redis_client.get(payload_store.payload_key(event.id, event.blobs[0]))
+                for event in events
+            }
+        )
         == 3
     )
 
@@ -207,9 +212,9 @@ def test_a_long_text_waits_beside_its_event_too(door: Door, redis_client: redis.
     assert door.post({**HELLO, "text": text}).status == 200
     (event,) = accepted(redis_client)
     (digest,) = event.blobs
-    kept = payload_store.text(redis_client, payload_store.key(event.id, digest))
+    kept = payload_store.read_text(redis_client, payload_store.payload_key(event.id, digest))
     assert kept == text
-    assert payload_store.filled(event.payload, {digest: kept})["text"] == text
+    assert payload_store.restore_texts(event.payload, {digest: kept})["text"] == text
 
 
 def test_what_says_it_is_too_large_is_refused_at_once(narrow_door: Door) -> None:
@@ -253,19 +258,21 @@ def test_no_event_is_large_in_the_queue(door: Door, redis_client: redis.Redis) -
     assert len(event.model_dump_json()) < 1000
     assert event.whole
     payload = json.loads(
-        payload_store.text(redis_client, payload_store.key(event.id, event.whole)) or ""
+        payload_store.read_text(redis_client, payload_store.payload_key(event.id, event.whole))
+        or ""
     )
     texts = {
-        digest: payload_store.text(redis_client, payload_store.key(event.id, digest)) or ""
+        digest: payload_store.read_text(redis_client, payload_store.payload_key(event.id, digest))
+        or ""
         for digest in event.blobs
     }
-    assert payload_store.filled(payload, texts) == posted
+    assert payload_store.restore_texts(payload, texts) == posted
 
 
 def test_malformed_bodies_are_counted(door: Door, redis_client: redis.Redis) -> None:
     for body in (b"{", b"[1]"):
         door.post(body)
-    assert redis_client.hgetall(routing.ODD_EVENTS) == {routing.MALFORMED.encode(): b"2"}
+    assert redis_client.hgetall(routing.UNRECOGNIZED_EVENTS) == {routing.MALFORMED.encode(): b"2"}
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(1, 0), (100, 0), (121, 1)])
@@ -276,7 +283,7 @@ def test_a_retry_without_an_id_is_known_across_the_minute(
     said = {"from": "+79990001122", "type": "chat", "text": "ok"}
     earlier = webhooks.describe(said, ACCOUNT).earlier
     assert earlier
-    first = records.key(routing.event_id(ACCOUNT, earlier))
+    first = records.record_key(routing.make_event_id(ACCOUNT, earlier))
     redis_client.hset(first, "accepted", str(int((time.time() - seconds) * 1000)))
     assert door.post([said, {**HELLO, "messageId": "another"}]).body == {"ok": True, "events": 2}
     assert [event.payload["text"] for event in accepted(redis_client)].count("ok") == kept
@@ -294,7 +301,7 @@ def test_a_file_whose_event_was_done_long_ago_does_not_stay(
     door.post(posted)
     (event,) = accepted(redis_client)
     redis_client.delete(*redis_client.scan_iter("wpp:blob:*"))
-    redis_client.hset(records.key(event.id), "state", "done")
+    redis_client.hset(records.record_key(event.id), "state", "done")
     assert door.post(posted).status == 200
     assert [0 < ttl <= keeping.UNFINISHED_S for ttl in blob_ttls(redis_client)] == [True]
 
@@ -309,9 +316,9 @@ def test_a_file_that_an_earlier_try_left_stays_once_its_event_is_accepted(
     redis_client.expire(key, 10)
     door.post(posted)
     assert redis_client.ttl(key) > 2 * 86_400
-    redis_client.expire(key, payload_store.LEFT_S)
+    redis_client.expire(key, payload_store.RELEASED_TTL_S)
     door.post(posted)
-    assert redis_client.ttl(key) <= payload_store.LEFT_S
+    assert redis_client.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
 def test_who_sends_drop_by_drop_is_given_up(narrow_door: Door) -> None:
