@@ -1,12 +1,14 @@
 """The durable Redis: how to connect to it, when it cannot, and a refusal to work with one that may forget."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import redis
+import redis.asyncio
 import structlog
 from pydantic import SecretStr
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
@@ -18,6 +20,9 @@ SOCKET_TIMEOUT_S = 5
 CONNECT_TIMEOUT_S = 2
 CHECK_IDLE_AFTER_S = 30
 RETRIES = 3
+ASYNC_TIMEOUT_S = 3
+"""Timeout of one attempt of the async client, which serves HTTP callers who wait."""
+ASYNC_RETRIES = 2
 MAX_CONNECTIONS = 512
 """One for each thread that may ask at the same moment. redis-py's own limit of 100 is an error, not a queue."""
 
@@ -59,6 +64,45 @@ def connect(url: SecretStr | str) -> "redis.Redis":
         max_connections=MAX_CONNECTIONS,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
     )
+
+
+def connect_async(url: SecretStr) -> "redis.asyncio.Redis":
+    """Return an async client whose every failure to reach Redis is a redis.RedisError.
+
+    A connection that was closed while idle (a restart of Redis, its idle limit) fails on its next
+    command; the command is sent again over a new connection. Every command we send may be repeated.
+    """
+    retry = AsyncRetry(
+        ExponentialWithJitterBackoff(base=0.02, cap=0.2),
+        ASYNC_RETRIES,
+        supported_errors=(redis.ConnectionError,),
+    )
+    pool: Any = redis.asyncio.ConnectionPool.from_url(
+        url.get_secret_value(),
+        socket_timeout=ASYNC_TIMEOUT_S,
+        socket_connect_timeout=ASYNC_TIMEOUT_S,
+        retry=retry,
+    )
+    pool.connection_class = type("Connection", (_UvloopErrors, pool.connection_class), {})
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+class _UvloopErrors:
+    """Translate the RuntimeError of uvloop for a socket that was just reset.
+
+    redis-py neither retries it nor turns it into an error of its own.
+    """
+
+    async def send_packed_command(
+        self,
+        command: bytes | str | Iterable[bytes],
+        check_health: bool = True,  # noqa: FBT001, FBT002
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except RuntimeError as error:
+            msg = f"the connection was lost: {error}"
+            raise redis.ConnectionError(msg) from error
 
 
 def connect_durable(settings: RedisSettings) -> "redis.Redis":

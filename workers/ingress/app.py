@@ -26,8 +26,8 @@ from shared.settings import (
     SupabaseSettings,
     load_settings,
 )
-from workers.ingress import connection, metrics
 from workers.ingress import errors as problems
+from workers.ingress import metrics
 from workers.ingress.auth import Sessions
 from workers.ingress.connect_page import Page
 from workers.ingress.cors import Cors
@@ -109,7 +109,7 @@ def create_app() -> FastAPI:
 async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     sync, client = (
         durable.connect(settings.redis.redis_url),
-        connection.connect(settings.redis.redis_url),
+        durable.connect_async(settings.redis.redis_url),
     )
     database = Database(settings.supabase)
     lanes, changes = Lanes(sync, settings.engine), Changes(client)

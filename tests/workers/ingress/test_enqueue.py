@@ -16,9 +16,9 @@ from shared import routing
 from shared.errors import IdempotencyConflictError, OverloadedError
 from shared.events import Message
 from shared.lanes.client import Append, Lanes
+from shared.redis.client import connect_async
 from shared.settings import EngineSettings
 from tests.proxy import Proxy
-from workers.ingress.connection import connect
 from workers.ingress.enqueue import GROUP, WAKE_UPS, GroupedAppends
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
@@ -30,7 +30,7 @@ def message(text: str, key: str | None = None) -> Append:
 
 @asynccontextmanager
 async def grouping(client: "redis.Redis", url: str) -> AsyncIterator[GroupedAppends]:
-    own = connect(SecretStr(url))
+    own = connect_async(SecretStr(url))
     try:
         yield GroupedAppends(own, Lanes(client, EngineSettings()))
     finally:

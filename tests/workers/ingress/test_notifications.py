@@ -20,7 +20,7 @@ from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
 from shared import signed_keys
 from shared.outbox import Outbox
-from workers.ingress import connection
+from shared.redis.client import connect_async
 from workers.ingress.notifications import Changes
 
 SECRET = "k" * 32
@@ -28,7 +28,7 @@ SECRET = "k" * 32
 
 def run(redis_server: RedisServer, story: Callable[[Changes], Awaitable[None]]) -> None:
     async def whole() -> None:
-        client = connection.connect(SecretStr(redis_server.url))
+        client = connect_async(SecretStr(redis_server.url))
         changes = Changes(client)
         try:
             await story(changes)

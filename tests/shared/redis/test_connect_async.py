@@ -1,4 +1,4 @@
-"""However Redis is lost, the door hears one kind of error."""
+"""Every way to lose Redis is a redis.RedisError of the async client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,8 +11,8 @@ import uvloop
 from pydantic import SecretStr
 
 from sandbox.redis import RedisServer
+from shared.redis.client import connect_async
 from tests.proxy import Proxy
-from workers.ingress.connection import connect
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def wire(redis_server: RedisServer) -> Iterator[Proxy]:
 
 @asynccontextmanager
 async def connected(wire: Proxy) -> AsyncIterator[Any]:
-    client = connect(SecretStr(wire.url))
+    client = connect_async(SecretStr(wire.url))
     try:
         yield client
     finally:
@@ -67,7 +67,7 @@ def test_connections_that_were_closed_while_idle_cost_no_request(
     """After a restart of Redis, or its idle limit: each command and each pipeline goes out over a new one."""
 
     async def ask() -> None:
-        client = connect(SecretStr(redis_server.url))
+        client = connect_async(SecretStr(redis_server.url))
 
         async def pipelined(*, transaction: bool) -> Any:
             pipe = client.pipeline(transaction=transaction)
