@@ -1,24 +1,35 @@
-"""How a process starts, or says why it cannot."""
+"""What every process does alike: startup errors, exit codes, stop signals, supervised threads."""
 
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import redis
 import structlog
 
 from shared.errors import ConfigurationError
 
-EXIT_CONFIG = 78
-"""EX_CONFIG of sysexits.h: starting it again changes nothing, its configuration has to."""
+EXIT_SOFTWARE = 70
+"""EX_SOFTWARE of sysexits.h: a thread ended with an error."""
 EXIT_UNAVAILABLE = 75
-"""EX_TEMPFAIL: starting it again may do."""
+"""EX_TEMPFAIL: Redis does not answer; a later start may succeed."""
+EXIT_CONFIG = 78
+"""EX_CONFIG: a setting is missing or invalid; no start succeeds until it is changed."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+JOIN_TIMEOUT_S = 10.0
+"""How long a stopping process waits for each of its threads."""
 
 log = structlog.get_logger()
 
 
 @contextmanager
 def exit_on_startup_error() -> Iterator[None]:
-    """Turn what keeps a process from starting into one line of the log and an exit code of its own."""
+    """Log an error of the startup as one line and exit with the code that belongs to it."""
     try:
         yield
     except ConfigurationError as error:
@@ -28,3 +39,51 @@ def exit_on_startup_error() -> Iterator[None]:
         reason = f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?"
         log.critical("process.cannot_start", reason=reason)
         raise SystemExit(EXIT_UNAVAILABLE) from None
+
+
+def on_stop_signal(call: Callable[[], object], *, chain: bool = False) -> None:
+    """Call `call` at SIGTERM and SIGINT; with `chain`, the handlers of before run after it.
+
+    Works in the main thread only.
+    """
+    for signum in STOP_SIGNALS:
+        previous = signal.getsignal(signum) if chain else None
+
+        def handle(number: int, frame: FrameType | None, previous: Any = previous) -> None:
+            call()
+            if callable(previous):
+                previous(number, frame)
+
+        signal.signal(signum, handle)
+
+
+class SupervisedThreads:
+    """The threads of one process: the first that fails stops all, so that a supervisor restarts it."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._failed = False
+        self._threads: list[threading.Thread] = []
+
+    def start(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Run `work`, which returns once `stopping` is set, in a thread of its own."""
+        thread = threading.Thread(
+            target=self.run, args=(work, *arguments), name=work.__qualname__, daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def run(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Run `work` in the calling thread."""
+        try:
+            work(*arguments)
+        except Exception:
+            log.critical("process.failed", work=work.__qualname__, exc_info=True)
+            self._failed = True
+            self.stopping.set()
+
+    def join(self) -> int:
+        """Wait for all threads, for at most `JOIN_TIMEOUT_S` each; return the process' exit code."""
+        for thread in self._threads:
+            thread.join(JOIN_TIMEOUT_S)
+        return EXIT_SOFTWARE if self._failed else 0

@@ -8,7 +8,6 @@ Run any number of them: `python -m workers.recorder`.
 
 import os
 import random
-import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from shared.outbox import Entry, Outbox
 from shared.redis import client as durable
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import refused_outcome
-from workers.process import exit_on_startup_error
+from workers.process import exit_on_startup_error, on_stop_signal
 
 CAP_S = 10.0
 """The longest pause between two tries while Supabase is away."""
@@ -179,8 +178,7 @@ def _tell(event: str, entry: Entry, why: str) -> None:
 
 def main() -> None:
     stopping = Flag()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stopping.set())
+    on_stop_signal(stopping.set)
     with exit_on_startup_error():
         logs.configure("record")
         client = durable.connect_durable(load_settings(RedisSettings))

@@ -31,7 +31,7 @@ from shared.lanes.client import (
 )
 from shared.lanes.wakeups import wake
 from shared.redis import client as durable
-from workers.unreadable import dead_letter_raw, describe_error
+from workers.dead_letters import dead_letter_raw, describe_error
 
 STAY_S = 1.0
 """How long a thread that finds nothing stays: what calls one that was killed meanwhile waits for the clock, as long."""

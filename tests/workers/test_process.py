@@ -1,14 +1,25 @@
-"""A process that cannot work says why, in one line, with an exit code of its own."""
+"""Every process names what keeps it from starting, stops on signals, and ends when a thread fails."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from sandbox.ports import free_port
 from sandbox.redis import RedisServer
-from workers.process import EXIT_CONFIG, EXIT_UNAVAILABLE
+from workers.process import (
+    EXIT_CONFIG,
+    EXIT_SOFTWARE,
+    EXIT_UNAVAILABLE,
+    STOP_SIGNALS,
+    SupervisedThreads,
+    on_stop_signal,
+)
 
 WITHOUT = ("WPP_", "SUPABASE_", "REDIS_")
 ENOUGH = {
@@ -24,7 +35,7 @@ WEB, WORKER, RECORD, CLOCK = (
     ["-m", "workers.ingress", "--port", "0"],
     ["-c", "import workers.main"],
     ["-m", "workers.recorder"],
-    ["-m", "workers.clock.__main__"],
+    ["-m", "workers.clock"],
 )
 PROGRAMS = [WEB, WORKER, RECORD, CLOCK]
 
@@ -45,7 +56,7 @@ def start(program: list[str], **settings: str) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
 def test_a_missing_setting_is_named(redis_server: RedisServer, program: list[str]) -> None:
-    """Not at the first event, not in a traceback: at start, by the variable's name."""
+    """The process exits at start, and its log names the variable."""
     done = start(program, REDIS_URL=redis_server.url)
     assert done.returncode == EXIT_CONFIG
     assert "SUPABASE_URL: Field required" in done.stdout
@@ -70,7 +81,7 @@ def test_a_missing_setting_is_named(redis_server: RedisServer, program: list[str
 def test_a_wrong_setting_is_named(
     redis_server: RedisServer, program: list[str], name: str, value: str
 ) -> None:
-    """Whatever it is for, and although it would be needed much later only."""
+    """The process exits at start, also for a setting that only a later step reads."""
     done = start(program, **{"REDIS_URL": redis_server.url, **ENOUGH, name: value})
     assert done.returncode == EXIT_CONFIG, done.stdout + done.stderr
     assert f"cannot start: {name}: " in done.stdout
@@ -79,9 +90,60 @@ def test_a_wrong_setting_is_named(
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
-def test_without_redis_it_says_so(program: list[str]) -> None:
-    """With a code of its own: a supervisor may try again."""
+def test_a_redis_that_is_down_is_named(program: list[str]) -> None:
+    """The exit code tells a supervisor that a restart may succeed."""
     done = start(program, **ENOUGH, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert done.returncode == EXIT_UNAVAILABLE
     assert "Redis does not answer" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def restored_signals() -> Iterator[None]:
+    """Restore the handlers of pytest after the test."""
+    handlers = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+    yield
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+@pytest.mark.parametrize("signum", STOP_SIGNALS)
+@pytest.mark.usefixtures("restored_signals")
+def test_a_stop_signal_calls_the_newest_handler(signum: signal.Signals) -> None:
+    """The second handler replaces the first; the third runs before the second."""
+    calls: list[str] = []
+    on_stop_signal(lambda: calls.append("first"))
+    on_stop_signal(lambda: calls.append("second"))
+    on_stop_signal(lambda: calls.append("third"), chain=True)
+    signal.raise_signal(signum)
+    assert calls == ["third", "second"]
+
+
+def test_all_threads_end_when_the_process_stops() -> None:
+    threads = SupervisedThreads()
+    ended: list[str] = []
+
+    def work(name: str) -> None:
+        threads.stopping.wait()
+        ended.append(name)
+
+    threads.start(work, "a")
+    threads.start(work, "b")
+    threading.Timer(0.05, threads.stopping.set).start()
+    threads.run(work, "main")
+    assert threads.join() == 0
+    assert sorted(ended) == ["a", "b", "main"]
+
+
+def test_a_thread_that_fails_is_logged_and_stops_the_process() -> None:
+    """A process with a dead thread would look alive to its supervisor."""
+    threads = SupervisedThreads()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with structlog.testing.capture_logs() as logs:
+        threads.start(fail)
+        threads.run(threads.stopping.wait)
+        assert threads.join() == EXIT_SOFTWARE
+    assert [(line["event"], line["log_level"]) for line in logs] == [("process.failed", "critical")]

@@ -3,7 +3,6 @@
 Any number may run; one is enough: `python -m workers.clock`.
 """
 
-import signal
 from threading import Event as Flag
 
 import redis
@@ -21,10 +20,9 @@ from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import RedisSettings, RetentionSettings, load_settings
 from workers.clock import health_checks, retention
 from workers.context import worker_context
-from workers.crew import SupervisedThreads
-from workers.process import exit_on_startup_error
+from workers.dead_letters import dead_letter_raw
+from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_signal
 from workers.send.in_doubt import settle_as_unknown
-from workers.unreadable import dead_letter_raw
 
 TICK_S = 1.0
 """The longest pause between two sweeps; shorter when a lane falls due earlier."""
@@ -117,9 +115,8 @@ def refresh_routes(routes: RouteCache, database: Database, stopping: Flag) -> No
 
 def main() -> int:
     """Run until told to stop; return the exit code."""
-    crew = SupervisedThreads()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: crew.stopping.set())
+    threads = SupervisedThreads()
+    on_stop_signal(threads.stopping.set)
     with exit_on_startup_error():
         logs.configure("clock")
         client = durable.connect_durable(load_settings(RedisSettings))
@@ -127,11 +124,11 @@ def main() -> int:
     routes = RouteCache(
         client, source=None
     )  # a policy that Redis does not know is the cautious one
-    crew.start(health_checks.run_health_checks, crew.stopping)
-    crew.start(retention.run_retention, ctx.database, kept_for, crew.stopping)
-    crew.start(refresh_routes, routes, ctx.database, crew.stopping)
-    crew.work(Sweeper(client, Lanes(client, ctx.engine), routes).run, crew.stopping)
-    code = crew.end()
+    threads.start(health_checks.run_health_checks, threads.stopping)
+    threads.start(retention.run_retention, ctx.database, kept_for, threads.stopping)
+    threads.start(refresh_routes, routes, ctx.database, threads.stopping)
+    threads.run(Sweeper(client, Lanes(client, ctx.engine), routes).run, threads.stopping)
+    code = threads.join()
     ctx.tokens.flush()
     return code
 

@@ -1,12 +1,11 @@
 """The web process: `python -m workers.ingress --host 127.0.0.1 --port 8000`."""
 
 import argparse
-import signal
 
 import uvicorn
 
 from workers.ingress.app import create_app
-from workers.process import exit_on_startup_error
+from workers.process import exit_on_startup_error, on_stop_signal
 
 GRACE_S = 25
 """How long open answers may take once we are told to stop: less than a supervisor gives before it kills."""
@@ -20,11 +19,7 @@ def main() -> None:
     where.add_argument("--host", default="127.0.0.1")
     where.add_argument("--port", type=int, default=8000)
     chosen = where.parse_args()
-    for signum in (
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):  # uvicorn stops in order, and then raises the signal once more
-        signal.signal(signum, lambda *_: None)
+    on_stop_signal(lambda: None)  # uvicorn raises the signal again after its own shutdown
     server = uvicorn.Server(
         uvicorn.Config(
             app,

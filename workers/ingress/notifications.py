@@ -8,7 +8,6 @@ a moment: whoever waits looks again by itself every few seconds.
 import asyncio
 import contextlib
 import json
-import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -19,6 +18,7 @@ import redis.asyncio
 import structlog
 
 from shared.lanes.client import PREFIX
+from workers.process import on_stop_signal
 
 QUIET_S = 20.0
 """After so long without a word the connection is asked whether it still is one."""
@@ -142,15 +142,7 @@ def on_stop(tell: Callable[[], None]) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(signum)
-
-        def stop(number: int, frame: Any, before: Any = before) -> None:
-            loop.call_soon_threadsafe(tell)
-            if callable(before):
-                before(number, frame)
-
-        signal.signal(signum, stop)
+    on_stop_signal(lambda: loop.call_soon_threadsafe(tell), chain=True)
 
 
 def _channel(organization_id: UUID) -> bytes:

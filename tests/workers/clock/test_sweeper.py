@@ -18,7 +18,7 @@ from shared.outcomes import DeadLetterOutcome
 from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
 from workers.clock.__main__ import Sweeper
-from workers.crew import EXIT_SOFTWARE
+from workers.process import EXIT_SOFTWARE
 from workers.send.in_doubt import MOST_RESENDS
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
