@@ -8,7 +8,7 @@ from functools import partial
 import dramatiq
 
 from shared import logs
-from shared.events import Kind
+from shared.events import Kind, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent
 from shared.lanes.wakeups import wake
 from shared.redis import client as durable
 from shared.settings import RedisSettings, load_settings
@@ -17,7 +17,7 @@ from workers.broker import FairShare, SaveTokens, broker, stopping
 from workers.context import Handle, worker_context
 from workers.process import exit_on_startup_error
 from workers.provision import handler as provision
-from workers.runner import STAY_S, DeadLetterHandler, drain
+from workers.runner import STAY_S, DeadLetterHandler, drain, parse_first
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
@@ -36,22 +36,38 @@ broker.add_middleware(SaveTokens(lambda: worker_context().tokens))
 
 @dramatiq.actor(broker=broker, queue_name="send")
 def drain_send() -> None:
-    _drain("send", send.handle_send, send.dead_letter_send)
+    _drain(
+        "send",
+        parse_first(SendEvent, send.handle_send),
+        parse_first(SendEvent, send.dead_letter_send),
+    )
 
 
 @dramatiq.actor(broker=broker, queue_name="provision")
 def drain_provision() -> None:
-    _drain("provision", provision.handle_provision, provision.dead_letter_provision)
+    _drain(
+        "provision",
+        parse_first(ProvisionEvent, provision.handle_provision),
+        parse_first(ProvisionEvent, provision.dead_letter_provision),
+    )
 
 
 @dramatiq.actor(broker=broker, queue_name="webhook")
 def drain_webhook() -> None:
-    _drain("webhook", webhook.handle_webhook, webhook.dead_letter_webhook)
+    _drain(
+        "webhook",
+        parse_first(WebhookEvent, webhook.handle_webhook),
+        parse_first(WebhookEvent, webhook.dead_letter_webhook),
+    )
 
 
 @dramatiq.actor(broker=broker, queue_name="media")
 def drain_media() -> None:
-    _drain("media", partial(media.handle_media, files=media.own_files()), media.dead_letter_media)
+    _drain(
+        "media",
+        partial(parse_first(MediaEvent, media.handle_media), files=media.own_files()),
+        parse_first(MediaEvent, media.dead_letter_media),
+    )
 
 
 def _drain(kind: Kind, handle: Handle, give_up: DeadLetterHandler) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from threading import Event as Flag
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import redis
 import structlog
 from pydantic import ValidationError
 
 from shared.errors import DatabaseUnavailableError
-from shared.events import Kind
+from shared.events import Event, Kind
 from shared.lanes.client import (
     Claim,
     ClaimResult,
@@ -48,6 +48,8 @@ MAX_UNEXPECTED_ERRORS = 8
 Handler = Callable[[Claim], ClaimResult]
 DeadLetterHandler = Callable[[Claim, str, str], ClaimResult]
 Answer = TypeVar("Answer")
+AnEvent = TypeVar("AnEvent", bound=Event)
+P = ParamSpec("P")
 
 log = structlog.get_logger()
 _here = SlotOfThread()
@@ -57,6 +59,17 @@ def back_off(attempts: int, base_s: float = 0.5, cap_s: float = 60.0) -> float:
     """Return seconds to wait before attempt `attempts` + 1: exponential with full jitter, at least a fifth of it."""
     ceiling = min(cap_s, base_s * 2 ** min(attempts, 16))
     return random.uniform(ceiling / 5, ceiling)  # noqa: S311
+
+
+def parse_first(
+    event_type: type[AnEvent], call: Callable[Concatenate[AnEvent, Claim, P], Answer]
+) -> Callable[Concatenate[Claim, P], Answer]:
+    """Return `call` without its first parameter: it gets the event that its claim holds."""
+
+    def parsed(claim: Claim, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
+        return call(event_type.model_validate_json(claim.body), claim, *args, **kwargs)
+
+    return parsed
 
 
 def drain(

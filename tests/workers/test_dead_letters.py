@@ -14,7 +14,7 @@ from shared.lanes.client import Claim, Settled, Slot
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
 from workers.dead_letters import Replayer, build_dead_letter
-from workers.runner import handle_claim
+from workers.runner import handle_claim, parse_first
 from workers.send import in_doubt
 from workers.webhook import handler as webhook
 
@@ -173,7 +173,9 @@ def test_a_webhook_that_was_given_up_is_logged_so_until_it_is_replayed(town: Tow
     late = WebhookEvent.model_validate_json(claim.body)
     expired = Claim(**(vars(claim) | {"expires_ms": claim.now_ms}))
     verdict = handle_claim(
-        expired, lambda each: webhook.handle_webhook(each, town.ctx), webhook.dead_letter_webhook
+        expired,
+        lambda each: parse_first(WebhookEvent, webhook.handle_webhook)(each, town.ctx),
+        parse_first(WebhookEvent, webhook.dead_letter_webhook),
     )
     town.ctx.lanes.conclude(claim, verdict)
     town.record()

@@ -16,7 +16,7 @@ from shared.errors import (
     InvalidApiKeyError,
     NotConnectedError,
 )
-from shared.events import Message
+from shared.events import Message, SendEvent
 from shared.lanes.client import Lanes, Postponed, Settled, Slot
 from shared.platform import Platform
 from shared.platform.circuit_breaker import Breaker
@@ -28,6 +28,7 @@ from tests.shared.tokens.stores import MemoryStore
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claimed
 from workers import gates, runner
 from workers.context import WorkerContext
+from workers.runner import parse_first
 from workers.send import handler as send
 
 GATE = f"wpp:gate:{routing.integration_gate(INTEGRATION)}"
@@ -89,7 +90,9 @@ class World:
         """Handle what is ready; return how many events that were."""
         slot, handled = Slot(), 0
         while claim := self.lanes.claim("send", slot):
-            self.lanes.conclude(claim, send.handle_send(claim, self.services))
+            self.lanes.conclude(
+                claim, parse_first(SendEvent, send.handle_send)(claim, self.services)
+            )
             handled += 1
         return handled
 
@@ -144,7 +147,7 @@ def test_lanes_are_held_though_supabase_cannot_show_why(
     """The message waits for its key, and for nothing else."""
     world.database_error = trouble
     error = refused(world)
-    verdict = send.after(error, claimed(world.lanes), ROUTE, world.services)
+    verdict = parse_first(SendEvent, send.after)(claimed(world.lanes), error, ROUTE, world.services)
     assert verdict == Postponed(0, str(error))
     assert world.redis.exists(GATE)
 
@@ -190,7 +193,9 @@ def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:
     assert claim
     assert claim.attempts == 1
     verdict = runner.handle_claim(
-        claim, lambda _: pytest.fail("it is too late"), send.dead_letter_send
+        claim,
+        lambda _: pytest.fail("it is too late"),
+        parse_first(SendEvent, send.dead_letter_send),
     )
     assert isinstance(verdict, Settled)
     assert "last reason: connect it again with force_recreate" in verdict.fields["reason"]

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from shared import routing
 from shared.errors import InvalidApiKeyError, TokenPausedError
-from shared.events import Message
+from shared.events import Message, SendEvent
 from shared.lanes.client import Postponed
 from shared.platform import Platform
 from shared.settings import EngineSettings
@@ -21,6 +21,7 @@ from shared.tokens.store import Minted
 from tests.shared.tokens.stores import MemoryStore
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claimed
 from tests.workers.test_gates import GATE, World
+from workers.runner import parse_first
 from workers.send import handler as send
 
 THREADS = 8
@@ -136,7 +137,7 @@ def test_a_refused_key_is_asked_with_once_a_minute(played: Played) -> None:
 def test_lanes_wait_at_their_gate_while_nobody_asks_for_a_token(played: Played) -> None:
     """Their waiting costs no attempt, and lengthens no pause."""
     error = TokenPausedError("none is taken", retry_after_s=7)
-    assert send.after(error, claimed(played.lanes), ROUTE, played.services) == Postponed(
-        0, str(error)
-    )
+    assert parse_first(SendEvent, send.after)(
+        claimed(played.lanes), error, ROUTE, played.services
+    ) == Postponed(0, str(error))
     assert played.redis.pttl(GATE) == pytest.approx(7000, abs=2000)

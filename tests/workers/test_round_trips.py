@@ -8,11 +8,11 @@ import pytest
 from redis.connection import Connection
 
 from shared import routing
-from shared.events import Message
+from shared.events import Message, SendEvent, WebhookEvent
 from shared.lanes.records import find_record
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import Town
-from workers.runner import drain
+from workers.runner import drain, parse_first
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
@@ -57,8 +57,8 @@ def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
         drain(
             town.ctx.lanes,
             "send",
-            lambda claim: send.handle_send(claim, town.ctx),
-            send.dead_letter_send,
+            lambda claim: parse_first(SendEvent, send.handle_send)(claim, town.ctx),
+            parse_first(SendEvent, send.dead_letter_send),
             Flag(),
         )
 
@@ -87,8 +87,8 @@ def test_a_webhook_takes_two_round_trips_at_most(town: Town, count: Count) -> No
     drain(
         town.ctx.lanes,
         "webhook",
-        lambda claim: webhook.handle_webhook(claim, town.ctx),
-        webhook.dead_letter_webhook,
+        lambda claim: parse_first(WebhookEvent, webhook.handle_webhook)(claim, town.ctx),
+        parse_first(WebhookEvent, webhook.dead_letter_webhook),
         Flag(),
     )
     trips = count.trips

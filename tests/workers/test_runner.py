@@ -36,7 +36,7 @@ from workers import media
 from workers import runner as draining
 from workers.broker import STOP_MS
 from workers.provision import handler as provision
-from workers.runner import back_off, drain, handle_claim
+from workers.runner import back_off, drain, handle_claim, parse_first
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
@@ -231,10 +231,10 @@ def test_only_surprises_count_as_such(lanes: Lanes, redis_client: redis.Redis) -
 
 
 GIVE_UP: dict[Kind, draining.DeadLetterHandler] = {
-    "send": send.dead_letter_send,
-    "provision": provision.dead_letter_provision,
-    "webhook": webhook.dead_letter_webhook,
-    "media": media.dead_letter_media,
+    "send": parse_first(SendEvent, send.dead_letter_send),
+    "provision": parse_first(ProvisionEvent, provision.dead_letter_provision),
+    "webhook": parse_first(WebhookEvent, webhook.dead_letter_webhook),
+    "media": parse_first(MediaEvent, media.dead_letter_media),
 }
 READ: dict[Kind, type[Event]] = {
     "send": SendEvent,
@@ -300,7 +300,7 @@ def test_what_cannot_be_read_ends_when_it_is_too_old(lanes: Lanes) -> None:
     claim = lanes.claim("send", Slot())
     assert claim
     late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "body": b"no JSON"})
-    verdict = handle_claim(late, done, send.dead_letter_send)
+    verdict = handle_claim(late, done, parse_first(SendEvent, send.dead_letter_send))
     assert isinstance(verdict, Settled)
     [letter] = verdict.outcomes
     assert isinstance(letter, DeadLetterOutcome)

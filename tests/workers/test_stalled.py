@@ -12,11 +12,12 @@ import pytest
 import redis
 
 from shared import routing
-from shared.events import Message
+from shared.events import Message, SendEvent
 from shared.lanes.client import ClaimResult, Postponed, Slot
 from shared.tokens.policy import MINT_S, STORE_S
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE
 from workers.context import WorkerContext, build_context
+from workers.runner import parse_first
 from workers.send import handler as send
 
 THREADS = 6
@@ -95,7 +96,7 @@ def test_sends_are_postponed_in_time_and_one_asks(
     def work(ctx: WorkerContext) -> None:
         claim = ctx.lanes.claim("send", Slot())
         assert claim
-        verdicts.append(send.handle_send(claim, ctx))
+        verdicts.append(parse_first(SendEvent, send.handle_send)(claim, ctx))
 
     threads = [threading.Thread(target=work, args=(ctx,)) for ctx in workers * THREADS]
     began = time.monotonic()

@@ -94,7 +94,7 @@ class Sweeper:
             event = SendEvent.model_validate_json(claim.body)
         except ValidationError:  # its worker was of another version
             return dead_letter_raw(claim, "unreadable", VANISHED, "unknown")
-        return settle_as_unknown(claim, VANISHED, self._routes.find(event.integration_id))
+        return settle_as_unknown(event, claim, VANISHED, self._routes.find(event.integration_id))
 
 
 def refresh_routes(routes: RouteCache, database: Database, stopping: Flag) -> None:

@@ -33,9 +33,8 @@ CAP_S = 600.0
 log = structlog.get_logger()
 
 
-def handle_media(claim: Claim, ctx: WorkerContext, files: Files) -> ClaimResult:
+def handle_media(event: MediaEvent, claim: Claim, ctx: WorkerContext, files: Files) -> ClaimResult:
     """Bring one file into Supabase."""
-    event = MediaEvent.model_validate_json(claim.body)
     route = ctx.route_cache.of_account(event.account)
     organization_id = (
         route.organization_id if route else ctx.database.organization_of_account(event.account)
@@ -65,8 +64,7 @@ def handle_media(claim: Claim, ctx: WorkerContext, files: Files) -> ClaimResult:
     return Settled("done", [kept], {"media": kept.media_state})
 
 
-def dead_letter_media(claim: Claim, reason: str, detail: str) -> ClaimResult:
-    event = MediaEvent.model_validate_json(claim.body)
+def dead_letter_media(event: MediaEvent, claim: Claim, reason: str, detail: str) -> ClaimResult:
     outcomes = [_refused(event, reason, detail), build_dead_letter(event, claim, reason, detail)]
     return Settled("failed", outcomes, {"reason": detail, "code": reason})
 

@@ -44,9 +44,8 @@ class LeaseLostError(Exception):
     """Our lease has ended, and somebody else does this event now."""
 
 
-def handle_provision(claim: Claim, ctx: WorkerContext) -> ClaimResult:
+def handle_provision(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Do one provisioning event; a platform that does not answer is asked again later."""
-    event = ProvisionEvent.model_validate_json(claim.body)
     steps = {"connect": connect, "watch": pairing.poll_pairing, "disconnect": disconnect}
     try:
         return steps[event.action](event, claim, ctx)
@@ -109,7 +108,7 @@ def refused(
     event: ProvisionEvent, claim: Claim, error: PlatformError, ctx: WorkerContext
 ) -> ClaimResult:
     """End an event that the platform refuses; its number shows why, and what to do is told by the reason."""
-    verdict = dead_letter_provision(claim, error.code, str(error))
+    verdict = dead_letter_provision(event, claim, error.code, str(error))
     integration = ctx.database.integration(event.integration_id)
     if integration is None:
         return verdict
@@ -117,8 +116,7 @@ def refused(
     return Settled("failed", [*verdict.outcomes, shown], verdict.fields)
 
 
-def dead_letter_provision(claim: Claim, reason: str, detail: str) -> Settled:
-    event = ProvisionEvent.model_validate_json(claim.body)
+def dead_letter_provision(event: ProvisionEvent, claim: Claim, reason: str, detail: str) -> Settled:
     return Settled(
         "failed",
         [build_dead_letter(event, claim, reason, detail)],

@@ -28,17 +28,16 @@ from workers.send.in_doubt import settle_as_unknown
 log = structlog.get_logger()
 
 
-def handle_send(claim: Claim, ctx: WorkerContext) -> ClaimResult:
+def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Send one message, and say what is known of it."""
-    event = SendEvent.model_validate_json(claim.body)
     route = ctx.route_cache.find(event.integration_id)
     if route is None or route.organization_id != event.organization_id:
         return dead_letter_send(
-            claim, "not_found", f"no integration {event.integration_id} in this organization"
+            event, claim, "not_found", f"no integration {event.integration_id} in this organization"
         )
     if not route.is_enabled:
         return dead_letter_send(
-            claim, "disabled", f"the integration {route.name!r} is switched off"
+            event, claim, "disabled", f"the integration {route.name!r} is switched off"
         )
     if wait_s := ctx.engine.wpp_pace_s and pacing.wait_s(ctx.redis, event, ctx.engine.wpp_pace_s):
         return Postponed(wait_s, "its number pauses between two messages, as WPP_PACE_S says")
@@ -48,12 +47,13 @@ def handle_send(claim: Claim, ctx: WorkerContext) -> ClaimResult:
         ):  # later it would be somebody else's turn, and the next message might be out already
             sent = ctx.platform.send(route.account, event)
     except PlatformError as error:
-        return after(error, claim, route, ctx)
+        return after(event, claim, error, route, ctx)
     except PipelineError:
         raise  # no token was to be had: nothing has left
     except Exception as error:
         log.exception("send.surprise")
         return settle_as_unknown(
+            event,
             claim,
             f"an error on our side while the platform was asked: {type(error).__name__}",
             route,
@@ -63,7 +63,11 @@ def handle_send(claim: Claim, ctx: WorkerContext) -> ClaimResult:
 
 
 def after(
-    error: PlatformError, claim: Claim, route: IntegrationRoute, ctx: WorkerContext
+    event: SendEvent,
+    claim: Claim,
+    error: PlatformError,
+    route: IntegrationRoute,
+    ctx: WorkerContext,
 ) -> ClaimResult:
     """Say what a failed call means for its message.
 
@@ -81,14 +85,13 @@ def after(
             told_s = getattr(error, "retry_after_s", None) or 0
             return Postponed(max(told_s, back_off(claim.attempts)), str(error))
         case RefusedError():
-            return dead_letter_send(claim, "refused", str(error))
+            return dead_letter_send(event, claim, "refused", str(error))
         case _:
-            return settle_as_unknown(claim, str(error), route)
+            return settle_as_unknown(event, claim, str(error), route)
 
 
-def dead_letter_send(claim: Claim, reason: str, detail: str) -> ClaimResult:
+def dead_letter_send(event: SendEvent, claim: Claim, reason: str, detail: str) -> ClaimResult:
     """End a message without success: its row says failed, and a dead letter keeps it for a replay."""
-    event = SendEvent.model_validate_json(claim.body)
     outcomes = (
         routing.build_message_outcome(event, "failed", utc_now(), error=detail),
         build_dead_letter(event, claim, reason, detail),

@@ -29,7 +29,9 @@ MOST_RESENDS = 2
 have it delivered without end."""
 
 
-def settle_as_unknown(claim: Claim, why: str, route: IntegrationRoute | None) -> ClaimResult:
+def settle_as_unknown(
+    event: SendEvent, claim: Claim, why: str, route: IntegrationRoute | None
+) -> ClaimResult:
     """Show it as such, never blindly send it again; unless its organization would rather have it doubled, or tripled.
 
     It is settled by a later webhook, by an operator, or by nobody.
@@ -39,7 +41,6 @@ def settle_as_unknown(claim: Claim, why: str, route: IntegrationRoute | None) ->
         return Postponed(
             back_off(claim.attempts), again, fields={"resends": str(claim.resends + 1)}
         )
-    event = SendEvent.model_validate_json(claim.body)
     return Settled(
         "unknown",
         [routing.build_message_outcome(event, "unknown", utc_now(), error=why)],

@@ -28,12 +28,12 @@ class TextGoneError(Exception):
     """A part of the event is no longer there."""
 
 
-def handle_webhook(claim: Claim, ctx: WorkerContext) -> ClaimResult:
+def handle_webhook(event: WebhookEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Turn one event into outcomes; a file that it brings follows by itself, so that nobody waits for it."""
     try:
-        event, file, blob = _opened(WebhookEvent.model_validate_json(claim.body), ctx)
+        event, file, blob = _opened(event, ctx)
     except TextGoneError as error:
-        return dead_letter_webhook(claim, "text_gone", str(error))
+        return dead_letter_webhook(event, claim, "text_gone", str(error))
     arrival = webhooks.describe(event.payload, event.account, event.accepted_at)
     outcomes = webhooks.outcomes(arrival, event)
     if arrival.type == "echo" and arrival.peer:
@@ -59,8 +59,7 @@ def handle_webhook(claim: Claim, ctx: WorkerContext) -> ClaimResult:
     return Settled("done", outcomes, follow=follow)
 
 
-def dead_letter_webhook(claim: Claim, reason: str, detail: str) -> ClaimResult:
-    event = WebhookEvent.model_validate_json(claim.body)
+def dead_letter_webhook(event: WebhookEvent, claim: Claim, reason: str, detail: str) -> ClaimResult:
     logged = LogOutcome(
         at=event.accepted_at,
         id=event.id,

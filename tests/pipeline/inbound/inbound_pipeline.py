@@ -15,6 +15,7 @@ import redis
 
 from shared import routing, webhooks
 from shared.database.storage import Bucket
+from shared.events import MediaEvent, WebhookEvent
 from shared.outbox import Outbox
 from shared.settings import MediaSettings
 from tests.workers.provision.environment import Shop, supabase_settings
@@ -23,7 +24,7 @@ from workers.context import WorkerContext
 from workers.media.download import Fetcher
 from workers.media.sources import Files
 from workers.recorder import Recorder
-from workers.runner import drain
+from workers.runner import drain, parse_first
 from workers.webhook import handler as webhook
 
 PEER = "79990001122"
@@ -103,11 +104,14 @@ class Town:
 
     def drain(self, kind: Any, flow: Any) -> None:
         extra = (self.files,) if kind == "media" else ()
+        event = MediaEvent if kind == "media" else WebhookEvent
         drain(
             self.ctx.lanes,
             kind,
-            lambda claim: getattr(flow, f"handle_{kind}")(claim, self.ctx, *extra),
-            getattr(flow, f"dead_letter_{kind}"),
+            lambda claim: parse_first(event, getattr(flow, f"handle_{kind}"))(
+                claim, self.ctx, *extra
+            ),
+            parse_first(event, getattr(flow, f"dead_letter_{kind}")),
             Flag(),
         )
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from sandbox.redis import RedisServer
 from shared import routing
 from shared.database import DeadLetterQuery
-from shared.events import Message, utc_now
+from shared.events import Message, SendEvent, utc_now
 from shared.lanes.client import Lanes, Slot
 from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome
@@ -21,6 +21,7 @@ from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
 from tests.workers.provision.environment import supabase_settings
 from workers.cli.app import app
+from workers.runner import parse_first
 from workers.send import in_doubt
 
 __all__ = ["town"]
@@ -148,7 +149,9 @@ def unknown_message(town: Town, organization_id: UUID, to: str = PEER) -> UUID:
     )
     claim = lanes.claim("send", Slot())
     assert claim
-    lanes.conclude(claim, in_doubt.settle_as_unknown(claim, "its reply was lost", None))
+    lanes.conclude(
+        claim, parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "its reply was lost", None)
+    )
     return accepted.id
 
 

@@ -27,6 +27,7 @@ from tests.workers.media.servers import FileServer, answer
 from workers import media
 from workers.dead_letters import Replayer
 from workers.media import lease
+from workers.runner import parse_first
 from workers.webhook import handler as webhook
 
 FLAT: dict[str, Any] = {
@@ -122,7 +123,9 @@ def test_the_same_file_again_is_one_object(town: Town) -> None:
     webhook_only(town)
     claim = town.ctx.lanes.claim("media", Slot())
     assert claim
-    media.handle_media(claim, town.ctx, town.files)  # and its verdict is lost
+    parse_first(MediaEvent, media.handle_media)(
+        claim, town.ctx, town.files
+    )  # and its verdict is lost
     town.ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
     town.settle()
     assert len(town.messages()) == len(town.stored()) == 1
@@ -328,7 +331,10 @@ def claimed(town: Town, **source: Any) -> Claim:
 def test_what_took_too_long_ends_as_a_dead_letter_and_can_be_replayed(town: Town) -> None:
     claim = claimed(town, base64=base64_of(jpeg()))
     town.ctx.lanes.conclude(
-        claim, media.dead_letter_media(claim, "expired", "could not be done in time")
+        claim,
+        parse_first(MediaEvent, media.dead_letter_media)(
+            claim, "expired", "could not be done in time"
+        ),
     )
     town.settle()
     (letter,) = town.ctx.database.dead_letters(DeadLetterQuery(kind="media"))
@@ -342,7 +348,9 @@ def test_what_took_too_long_ends_as_a_dead_letter_and_can_be_replayed(town: Town
 
 def test_a_blob_lasts_an_hour_after_it_was_stored(town: Town, redis_client: redis.Redis) -> None:
     redis_client.set("wpp:blob:x", base64_of(jpeg()), ex=100_000)
-    verdict = media.handle_media(claimed(town, blob="wpp:blob:x"), town.ctx, town.files)
+    verdict = parse_first(MediaEvent, media.handle_media)(
+        claimed(town, blob="wpp:blob:x"), town.ctx, town.files
+    )
     assert isinstance(verdict, Settled)
     assert redis_client.ttl("wpp:blob:x") <= payload_store.RELEASED_TTL_S
 
@@ -368,7 +376,9 @@ def test_another_worker_that_has_the_claim_now_is_left_alone(
     town.redis.hset(f"wpp:lane:{claim.lane}:is", "fence", "999")
     for renew_every_s in (60.0, 0.001):
         monkeypatch.setattr(lease, "RENEW_EVERY_S", renew_every_s)
-        assert isinstance(media.handle_media(claim, town.ctx, town.files), Postponed)
+        assert isinstance(
+            parse_first(MediaEvent, media.handle_media)(claim, town.ctx, town.files), Postponed
+        )
         assert town.stored() == {}
 
 
@@ -403,7 +413,7 @@ def test_a_claim_lasts_for_as_long_as_its_file_takes(
 
     sweeping = threading.Thread(target=sweep)
     sweeping.start()
-    verdict = media.handle_media(claim, ctx, town.files)
+    verdict = parse_first(MediaEvent, media.handle_media)(claim, ctx, town.files)
     over.set()
     sweeping.join()
     assert isinstance(verdict, Settled)
@@ -450,7 +460,7 @@ def test_memory_does_not_grow_with_the_file(town: Town, redis_client: redis.Redi
     claim = claimed(town, blob="wpp:blob:big")
     tracemalloc.start()
     try:
-        verdict = media.handle_media(claim, town.ctx, town.files)
+        verdict = parse_first(MediaEvent, media.handle_media)(claim, town.ctx, town.files)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -28,6 +28,7 @@ from shared.tokens import TokenAuth, TokenCache
 from tests.conftest import PLATFORM_SECRET
 from workers.context import WorkerContext
 from workers.provision import handler as provision
+from workers.runner import parse_first
 
 KEYS = KeySettings(
     wpp_key_secrets=(SecretStr("k" * 32),), wpp_public_url=HttpUrl("http://127.0.0.1:1")
@@ -203,7 +204,7 @@ def one(ctx: WorkerContext) -> tuple[Claim, ClaimResult] | None:
     claim = ctx.lanes.claim("provision", slot)
     if claim is None:
         return None
-    verdict = provision.handle_provision(claim, ctx)
+    verdict = parse_first(ProvisionEvent, provision.handle_provision)(claim, ctx)
     ctx.lanes.conclude(claim, verdict)
     return claim, verdict
 
@@ -213,7 +214,7 @@ def killed(ctx: WorkerContext) -> bool:
     claim = ctx.lanes.claim("provision", Slot())
     assert claim
     try:
-        verdict = provision.handle_provision(claim, ctx)
+        verdict = parse_first(ProvisionEvent, provision.handle_provision)(claim, ctx)
     except KilledError:
         ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
         return True

@@ -7,10 +7,12 @@ import psycopg
 import pytest
 
 from shared import routing
+from shared.events import ProvisionEvent
 from shared.lanes import records
 from shared.lanes.client import Postponed, Slot
 from tests.workers.provision.environment import Scissors, Shop, Wire, killed, one, wait_for, work
 from workers.provision import handler as provision
+from workers.runner import parse_first
 
 FIRST_ID = (
     8  # hex digits of the integration's id in the platform's organization id of a further number
@@ -105,7 +107,7 @@ def test_a_worker_may_die_with_the_verdict_in_its_hands(shop: Shop) -> None:
     with shop.worker() as ctx:
         claim = ctx.lanes.claim("provision", Slot())
         assert claim
-        provision.handle_provision(claim, ctx)
+        parse_first(ProvisionEvent, provision.handle_provision)(claim, ctx)
         ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
         work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
     whole(shop, organization_id)

@@ -33,7 +33,7 @@ from shared.platform.models import Sent
 from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings
 from workers.context import WorkerContext
-from workers.runner import drain
+from workers.runner import drain, parse_first
 from workers.send import handler as send
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
@@ -99,7 +99,9 @@ def handled(around: Surroundings) -> Callable[[], ClaimResult]:
     """Return a function that sends one message and returns the verdict."""
 
     def handle() -> ClaimResult:
-        return send.handle_send(claimed(around.lanes), cast("WorkerContext", around))
+        return parse_first(SendEvent, send.handle_send)(
+            claimed(around.lanes), cast("WorkerContext", around)
+        )
 
     return handle
 
@@ -195,10 +197,10 @@ def test_a_token_that_supabase_cannot_give_is_waited_for(
 def test_the_platform_is_asked_within_the_lease_only(around: Surroundings) -> None:
     """A worker that was held up finds its time over: its conversation may have gone on without it."""
     claim = claimed(around.lanes)
-    send.handle_send(claim, cast("WorkerContext", around))
+    parse_first(SendEvent, send.handle_send)(claim, cast("WorkerContext", around))
     assert 0 < around.left_s[0] <= EngineSettings().wpp_lease_s
     late = Claim(**{**vars(claim), "until_s": time.monotonic() - 1})
-    send.handle_send(late, cast("WorkerContext", around))
+    parse_first(SendEvent, send.handle_send)(late, cast("WorkerContext", around))
     assert around.left_s[1] < 0
 
 
@@ -293,9 +295,11 @@ def test_a_message_that_has_expired_is_not_sent(around: Surroundings) -> None:
     time.sleep(1.1)
 
     def handle(claim: Claim) -> ClaimResult:
-        return send.handle_send(claim, cast("WorkerContext", around))
+        return parse_first(SendEvent, send.handle_send)(claim, cast("WorkerContext", around))
 
-    assert not drain(around.lanes, "send", handle, send.dead_letter_send, Event())
+    assert not drain(
+        around.lanes, "send", handle, parse_first(SendEvent, send.dead_letter_send), Event()
+    )
     entries: Any = around.redis.xrange("wpp:outbox")
     rows = [json.loads(fields[b"r"]) for _, fields in entries]
     told = {(row["type"], row.get("text"), row.get("status", row.get("reason"))) for row in rows}

@@ -14,6 +14,7 @@ from shared.lanes.client import Lanes, Postponed, Slot
 from shared.settings import EngineSettings
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, Surroundings
 from workers.context import WorkerContext
+from workers.runner import parse_first
 from workers.send import handler as send
 from workers.send import pacing
 
@@ -68,7 +69,10 @@ def sent(around: Surroundings, slot: Slot) -> int:
     while time.monotonic() < until:
         around.lanes.sweep("send")
         while claim := around.lanes.claim("send", slot):
-            around.lanes.conclude(claim, send.handle_send(claim, cast("WorkerContext", around)))
+            around.lanes.conclude(
+                claim,
+                parse_first(SendEvent, send.handle_send)(claim, cast("WorkerContext", around)),
+            )
         time.sleep(0.01)
     return len(around.left_s) - before
 
@@ -102,7 +106,9 @@ def test_a_paced_message_says_why_it_waits(redis_client: redis.Redis) -> None:
         )
         claim = around.lanes.claim("send", Slot())
         assert claim
-        verdicts.append(send.handle_send(claim, cast("WorkerContext", around)))
+        verdicts.append(
+            parse_first(SendEvent, send.handle_send)(claim, cast("WorkerContext", around))
+        )
     assert isinstance(verdicts[1], Postponed)
     assert "WPP_PACE_S" in verdicts[1].reason
     assert PACE_S / 2 - 0.5 <= verdicts[1].delay_s <= PACE_S * 1.5

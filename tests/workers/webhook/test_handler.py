@@ -12,13 +12,14 @@ import structlog
 from pydantic import HttpUrl
 
 from shared import payload_store, routing, webhooks
-from shared.events import Media, MediaEvent, Message, WebhookEvent, utc_now
+from shared.events import Media, MediaEvent, Message, SendEvent, WebhookEvent, utc_now
 from shared.lanes.client import Claim, Settled, Slot
 from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome, LogOutcome, MessageOutcome
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
 from tests.workers.media.samples import base64_of, jpeg
+from workers.runner import parse_first
 from workers.send import in_doubt
 from workers.webhook import handler as webhook
 
@@ -39,7 +40,9 @@ def claimed(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -
 
 
 def handled(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -> Settled:
-    verdict = webhook.handle_webhook(claimed(town, payload, blobs_), town.ctx)
+    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(
+        claimed(town, payload, blobs_), town.ctx
+    )
     assert isinstance(verdict, Settled)
     return verdict
 
@@ -83,7 +86,7 @@ def lifted(town: Town, payload: dict[str, Any], text: str) -> tuple[Settled, str
     claim = claimed(town, filled, (digest,))
     key = payload_store.payload_key(claim.id, digest)
     town.redis.set(key, found[digest], ex=100_000)
-    verdict = webhook.handle_webhook(claim, town.ctx)
+    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, town.ctx)
     assert isinstance(verdict, Settled)
     return verdict, key
 
@@ -149,7 +152,7 @@ def test_an_event_that_waits_beside_the_queue_is_read_whole(town: Town) -> None:
     town.redis.set(key, whole, ex=100_000)
     claim = town.ctx.lanes.claim("webhook", Slot())
     assert claim
-    verdict = webhook.handle_webhook(claim, town.ctx)
+    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, town.ctx)
     assert isinstance(verdict, Settled)
     assert cast("MessageOutcome", verdict.outcomes[0]).text == "Hello"
     assert town.redis.ttl(key) <= payload_store.RELEASED_TTL_S
@@ -174,7 +177,10 @@ def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
     town.ctx.lanes.append(event)
     claim = town.ctx.lanes.claim("send", Slot())
     assert claim
-    town.ctx.lanes.conclude(claim, in_doubt.settle_as_unknown(claim, "the answer was lost", None))
+    town.ctx.lanes.conclude(
+        claim,
+        parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
+    )
     verdict = handled(
         town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
     )
@@ -208,7 +214,10 @@ def test_an_echo_of_something_else_proves_nothing(
     town.ctx.lanes.append(routing.route_send(town.organization, town.integration, message))
     claim = town.ctx.lanes.claim("send", Slot())
     assert claim
-    town.ctx.lanes.conclude(claim, in_doubt.settle_as_unknown(claim, "the answer was lost", None))
+    town.ctx.lanes.conclude(
+        claim,
+        parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
+    )
     then_ms = int((utc_now() - later).timestamp() * 1000)
     town.redis.hset(f"wpp:event:{claim.id}", mapping={"accepted": then_ms, "settled": then_ms})
     outcomes = handled(
@@ -228,7 +237,10 @@ def test_an_unknown_message_that_cannot_be_read_is_passed_over(town: Town) -> No
     )
     claim = town.ctx.lanes.claim("send", Slot())
     assert claim
-    town.ctx.lanes.conclude(claim, in_doubt.settle_as_unknown(claim, "the answer was lost", None))
+    town.ctx.lanes.conclude(
+        claim,
+        parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
+    )
     town.redis.hset(f"wpp:event:{claim.id}", "body", '{"v": 2}')
     verdict = handled(
         town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
@@ -238,7 +250,7 @@ def test_an_unknown_message_that_cannot_be_read_is_passed_over(town: Town) -> No
 
 
 def test_what_cannot_be_done_in_time_is_a_dead_letter(town: Town) -> None:
-    verdict = webhook.dead_letter_webhook(
+    verdict = parse_first(WebhookEvent, webhook.dead_letter_webhook)(
         claimed(town, FLAT), "expired", "could not be done in time"
     )
     assert isinstance(verdict, Settled)
