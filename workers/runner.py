@@ -32,6 +32,7 @@ from shared.lanes.client import (
 from shared.lanes.wakeups import wake
 from shared.redis import client as durable
 from workers.dead_letters import dead_letter_raw, describe_error
+from workers.retry import EVENT_BACKOFF
 
 STAY_S = 1.0
 """How long a thread that finds nothing stays: what calls one that was killed meanwhile waits for the clock, as long."""
@@ -53,12 +54,6 @@ P = ParamSpec("P")
 
 log = structlog.get_logger()
 _here = SlotOfThread()
-
-
-def back_off(attempts: int, base_s: float = 0.5, cap_s: float = 60.0) -> float:
-    """Return seconds to wait before attempt `attempts` + 1: exponential with full jitter, at least a fifth of it."""
-    ceiling = min(cap_s, base_s * 2 ** min(attempts, 16))
-    return random.uniform(ceiling / 5, ceiling)  # noqa: S311
 
 
 def parse_first(
@@ -136,11 +131,12 @@ def handle_claim(claim: Claim, handler: Handler, give_up: DeadLetterHandler) -> 
                 return _given_up(claim, give_up, "expired", detail)
             return handler(claim)
         except DatabaseUnavailableError as error:
-            return Postponed(back_off(claim.attempts), f"{error.code}: {error}")
+            return Postponed(EVENT_BACKOFF.after(claim.attempts), f"{error.code}: {error}")
         except Exception as error:  # noqa: BLE001 - told of, and tried again or given up
             if durable.is_transient(error):  # no surprise, however often it was tried before
                 return Postponed(
-                    back_off(claim.attempts), f"redis_unavailable: {type(error).__name__}"
+                    EVENT_BACKOFF.after(claim.attempts),
+                    f"redis_unavailable: {type(error).__name__}",
                 )
             return _surprised(claim, error, give_up)
 
@@ -157,7 +153,9 @@ def _surprised(claim: Claim, error: Exception, give_up: DeadLetterHandler) -> Cl
         return _given_up(claim, give_up, "internal_error", describe_error(error))
     reason = f"internal_error: {type(error).__name__}"
     return Postponed(
-        back_off(unexpected_errors), reason, fields={"unexpected_errors": str(unexpected_errors)}
+        EVENT_BACKOFF.after(unexpected_errors),
+        reason,
+        fields={"unexpected_errors": str(unexpected_errors)},
     )
 
 

@@ -36,7 +36,7 @@ from workers import media
 from workers import runner as draining
 from workers.broker import STOP_MS
 from workers.provision import handler as provision
-from workers.runner import back_off, drain, handle_claim, parse_first
+from workers.runner import drain, handle_claim, parse_first
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
@@ -340,11 +340,3 @@ def test_times_nest() -> None:
     offered_s = draining.CONCLUDE_RETRY_S + longest_call_s
     assert offered_s < watchdog.LIMIT_S
     assert draining.DRAIN_S + EngineSettings().wpp_lease_s + offered_s < STOP_MS / 1000
-
-
-@pytest.mark.parametrize("attempts", [1, 5, 1000])
-def test_back_off_grows_and_stays_bounded(attempts: int) -> None:
-    """Pauses are never zero and never longer than the cap, however often it was tried."""
-    pauses = [back_off(attempts) for _ in range(200)]
-    assert min(pauses) >= 0.2
-    assert max(pauses) <= 60

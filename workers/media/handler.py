@@ -24,12 +24,12 @@ from workers.media.content_type import Kind
 from workers.media.errors import Reason, UnfitError, UnreachableError
 from workers.media.lease import Lease, LeaseLostError, held
 from workers.media.sources import Files, collect
-from workers.runner import back_off
+from workers.retry import Backoff
 
 MAX_ATTEMPTS = 10
 """Tries at a link that does not answer, some twenty minutes, before the platform is asked instead."""
-CAP_S = 600.0
-"""The longest pause between two tries at a file."""
+BACKOFF = Backoff(base_s=1, cap_s=600)
+"""Between two attempts at a file."""
 log = structlog.get_logger()
 
 
@@ -93,7 +93,7 @@ def _kept(
 
 
 def _later(claim: Claim, why: str, after_s: float | None = None) -> Postponed:
-    return Postponed(after_s or back_off(claim.attempts, base_s=1, cap_s=CAP_S), why)
+    return Postponed(after_s or BACKOFF.after(claim.attempts), why)
 
 
 def _refused(event: MediaEvent, reason: str, why: str) -> MessageOutcome:

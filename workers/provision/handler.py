@@ -30,7 +30,7 @@ from workers import gates
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
 from workers.provision import pairing
-from workers.runner import back_off
+from workers.retry import EVENT_BACKOFF
 
 OURS_ELSEWHERE = "23505"
 """SQLSTATE of a save that is refused because another organization has this very account."""
@@ -56,7 +56,7 @@ def handle_provision(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) ->
     except PlatformError as error:
         gates.while_open(ctx)
         return Postponed(
-            getattr(error, "retry_after_s", None) or back_off(claim.attempts), str(error)
+            getattr(error, "retry_after_s", None) or EVENT_BACKOFF.after(claim.attempts), str(error)
         )
 
 

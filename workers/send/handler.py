@@ -21,7 +21,7 @@ from shared.route_cache import IntegrationRoute
 from workers import gates
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
-from workers.runner import back_off
+from workers.retry import EVENT_BACKOFF
 from workers.send import pacing
 from workers.send.in_doubt import settle_as_unknown
 
@@ -83,7 +83,7 @@ def after(
         case NotSentError() | UnauthorizedError():
             gates.while_open(ctx)
             told_s = getattr(error, "retry_after_s", None) or 0
-            return Postponed(max(told_s, back_off(claim.attempts)), str(error))
+            return Postponed(max(told_s, EVENT_BACKOFF.after(claim.attempts)), str(error))
         case RefusedError():
             return dead_letter_send(event, claim, "refused", str(error))
         case _:

@@ -15,7 +15,7 @@ from shared.lanes.wakeups import wake
 from shared.outcomes import MessageOutcome, Outcome
 from shared.route_cache import IntegrationRoute
 from workers.dead_letters import build_dead_letter
-from workers.runner import back_off
+from workers.retry import EVENT_BACKOFF
 
 PROOF_WITHIN = timedelta(minutes=10)
 """After a message became unknown its echo still proves it. A phone that is linked tells of it in seconds, late webhooks
@@ -39,7 +39,7 @@ def settle_as_unknown(
     if route and route.resends_unknown and claim.resends < MOST_RESENDS:
         again = f"unknown, and sent again by the organization's policy: {why}"
         return Postponed(
-            back_off(claim.attempts), again, fields={"resends": str(claim.resends + 1)}
+            EVENT_BACKOFF.after(claim.attempts), again, fields={"resends": str(claim.resends + 1)}
         )
     return Settled(
         "unknown",
