@@ -7,7 +7,8 @@ PipelineError
 ├── IdempotencyConflictError  the same key was used for a different request
 ├── AccessError               the caller is not who they say, or not known
 ├── NotUnknownError           what became of this message is known: there is nothing to settle
-├── NotFoundError             no such thing in this organization
+├── NotFoundError             the organization has no message or integration with this id
+│   └── IntegrationNotFoundError
 ├── DatabaseError             Supabase answered with an error
 │   └── DatabaseUnavailableError    Supabase did not answer: try again
 └── PlatformError             the WPP Platform; what is known of the effect of the call:
@@ -24,6 +25,9 @@ PipelineError
 An error's text goes to operators and callers: it says what was wrong, where, and what to do,
 and never holds a key, a token or a message's text.
 """
+
+from typing import Self
+from uuid import UUID
 
 
 class PipelineError(Exception):
@@ -51,6 +55,11 @@ class OverloadedError(PipelineError):
 class IdempotencyConflictError(PipelineError):
     code = "idempotency_conflict"
 
+    def __init__(self) -> None:
+        super().__init__(
+            "this Idempotency-Key was used for a different request; use a new key for a new request"
+        )
+
 
 class AccessError(PipelineError):
     code = "access_denied"
@@ -62,6 +71,11 @@ class NotUnknownError(PipelineError):
 
 class NotFoundError(PipelineError):
     code = "not_found"
+
+
+class IntegrationNotFoundError(NotFoundError):
+    def __init__(self, integration_id: UUID) -> None:
+        super().__init__(f"no integration {integration_id} in this organization")
 
 
 class DatabaseError(PipelineError):
@@ -134,6 +148,11 @@ class UnauthorizedError(PlatformError):
 
 class InvalidApiKeyError(PlatformError):
     code = "INVALID_API_KEY"
+
+    @classmethod
+    def missing(cls, account: str) -> Self:
+        """Return the error for an account that has no API key."""
+        return cls(f"account {account} has no key: connect it again with force_recreate")
 
 
 class UnknownEffectError(PlatformError):

@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError
 
 from shared import routing
 from shared.broker import load_scripts
-from shared.errors import NotFoundError
+from shared.errors import IntegrationNotFoundError, NotFoundError
 from shared.events import Message
 from shared.lanes import records
 from shared.lanes.client import Accepted, Append, Lanes
@@ -94,8 +94,7 @@ class Producer:
             else self._directory.primary(organization_id)
         )
         if route and route.organization_id != organization_id:
-            msg = f"no integration {message.integration_id} in this organization"
-            raise NotFoundError(msg)
+            raise IntegrationNotFoundError(route.id)
         if route:
             return route.id, route.region
         if (

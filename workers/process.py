@@ -36,9 +36,13 @@ def exit_on_startup_error() -> Iterator[None]:
         log.critical("process.cannot_start", reason=str(error))
         raise SystemExit(EXIT_CONFIG) from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        reason = f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?"
-        log.critical("process.cannot_start", reason=reason)
+        log.critical("process.cannot_start", reason=explain_redis_outage(error))
         raise SystemExit(EXIT_UNAVAILABLE) from None
+
+
+def explain_redis_outage(error: redis.RedisError) -> str:
+    """Return a sentence for an operator whose Redis cannot be reached."""
+    return f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?"
 
 
 def on_stop_signal(call: Callable[[], object], *, chain: bool = False) -> None:

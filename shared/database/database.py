@@ -196,8 +196,7 @@ class Database(Letters, Policies, Upkeep):
         """
         if key := self.load(account).api_key:
             return key
-        msg = f"account {account} has no key: connect it again with force_recreate"
-        raise InvalidApiKeyError(msg)
+        raise InvalidApiKeyError.missing(account)
 
     def load(self, account: str) -> Kept:
         """Return the long-lived key of an account and its stored token, however old (shared/tokens/store.py)."""

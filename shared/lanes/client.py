@@ -197,8 +197,7 @@ class Lanes:
         """Read the script's reply to an append; raises as `append` does."""
         word = reply[0].decode()
         if word == "conflict":
-            msg = "this Idempotency-Key was used for a different request; use a new key for a new request"
-            raise IdempotencyConflictError(msg)
+            raise IdempotencyConflictError
         if word == "full":
             raise OverloadedError(FULL[reply[1].decode()])
         return Accepted(id=item.event.id, new=word == "new", state=reply[1].decode())  # type: ignore[arg-type]

@@ -48,8 +48,7 @@ class Source:
         if look and (valid := still_valid(kept.token)):
             return self.found(valid, started, stored=True)
         if kept.api_key is None:
-            msg = f"account {account} has no key: connect it again with force_recreate"
-            raise InvalidApiKeyError(msg)
+            raise InvalidApiKeyError.missing(account)
         started = self._clock()
         with within(self._times.mint_s):
             return self.found(self._mint(kept.api_key), started, stored=False)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from shared.database.diagnosis import diagnose
 from shared.errors import DatabaseError, PipelineError
+from workers.process import explain_redis_outage
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def print_errors() -> Iterator[None]:
     except (PipelineError, ValueError) as error:
         _end(str(error))
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        _end(f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?")
+        _end(explain_redis_outage(error))
     except redis.RedisError as error:
         _end(f"Redis refuses: {error}")
 

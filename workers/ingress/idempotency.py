@@ -98,10 +98,7 @@ def _write(asked: Mapping[str, Any], values: Mapping[str, str]) -> str:
 def _read(stored: bytes, asked: Mapping[str, Any]) -> Bound:
     values: dict[str, str] = json.loads(stored)
     if values.pop("asked") != fingerprint(asked):
-        msg = (
-            "this Idempotency-Key was used for a different request; use a new key for a new request"
-        )
-        raise IdempotencyConflictError(msg)
+        raise IdempotencyConflictError
     return Bound(values, again=True)
 
 

@@ -4,6 +4,7 @@ import structlog
 
 from shared import routing
 from shared.errors import (
+    IntegrationNotFoundError,
     InvalidApiKeyError,
     LimitedError,
     NotConnectedError,
@@ -32,9 +33,8 @@ def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResu
     """Send one message, and say what is known of it."""
     route = ctx.route_cache.find(event.integration_id)
     if route is None or route.organization_id != event.organization_id:
-        return dead_letter_send(
-            event, claim, "not_found", f"no integration {event.integration_id} in this organization"
-        )
+        error = IntegrationNotFoundError(event.integration_id)
+        return dead_letter_send(event, claim, error.code, str(error))
     if not route.is_enabled:
         return dead_letter_send(
             event, claim, "disabled", f"the integration {route.name!r} is switched off"
