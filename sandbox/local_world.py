@@ -13,7 +13,7 @@ from sandbox.pipeline import Pipeline
 from sandbox.services import World
 from sandbox.supabase.seed import ORGANIZATION
 from shared import logs, signed_keys
-from shared.redis import client as durable
+from shared.redis import connect_durable
 from shared.settings import RedisSettings
 
 PLACES = """
@@ -90,7 +90,7 @@ def _make_sure_of_redis(environment: Mapping[str, str]) -> None:
     settings = RedisSettings.model_validate(
         {"redis_url": environment["REDIS_URL"], "wpp_allow_volatile_redis": allow}
     )
-    durable.connect_durable(settings).close()
+    connect_durable(settings).close()
 
 
 def _exports(environment: Mapping[str, str], world: World) -> Path:

@@ -8,26 +8,27 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import redis
 
-from shared.lanes.client import PREFIX
 from shared.outcomes import Outcome
+from shared.redis import keys
+from shared.redis.scripts import LuaScript
 
 GROUP = "recorders"
 ABANDONED_MS = 15_000
 TROUBLE_S = 60
-DONE = """
+DONE = LuaScript("""
 redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
 return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
-"""
+""")
 """In one step; and a script, because a full Redis refuses transactions, and nothing else would make room again."""
 LONGEST_WAIT_S = 3.0
 """Below redis-py's own socket timeout of 5 s: a wait that outlasts it is taken for a dead connection."""
 
 IDLE_MS = 3_600_000
-FORGET = """
+FORGET = LuaScript("""
 local gone, found = 0, redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
 if found.err then return 0 end -- no stream, or no group, yet
 for _, fields in ipairs(found) do
@@ -39,7 +40,7 @@ for _, fields in ipairs(found) do
   end
 end
 return gone
-"""
+""")
 """Looking and forgetting in one step: what a recorder holds would be forgotten with it."""
 
 
@@ -50,13 +51,9 @@ class Entry:
 
 
 class Outbox:
-    def __init__(self, client: "redis.Redis", consumer: str, prefix: str = PREFIX) -> None:
+    def __init__(self, client: "redis.Redis", consumer: str) -> None:
         self.client = client
         self.consumer = consumer
-        self.stream = f"{prefix}outbox"
-        self._trouble = f"{prefix}outbox:trouble"
-        self._changes = f"{prefix}changed:"
-        self._done = client.register_script(DONE)
 
     def read(
         self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2
@@ -88,23 +85,23 @@ class Outbox:
         """Put rows in as they are: outcomes that Supabase has refused, and may take now."""
         pipe = self.client.pipeline(transaction=True)
         for row in rows:
-            pipe.xadd(self.stream, {"r": json.dumps(row)})
+            pipe.xadd(keys.OUTBOX, {"r": json.dumps(row)})
         pipe.execute()
 
     def done(self, entries: Sequence[Entry]) -> None:
         """Forget entries that Supabase has."""
         if not entries:
             return
-        self._done(keys=[self.stream], args=[GROUP, *(entry.id for entry in entries)])
+        DONE.run(self.client, [keys.OUTBOX], [GROUP, *(entry.id for entry in entries)])
 
     def complain(self, trouble: str) -> None:
         """Say for the next minute why nothing reaches Supabase."""
-        self.client.set(self._trouble, trouble, ex=TROUBLE_S)
+        self.client.set(keys.OUTBOX_BLOCKED, trouble, ex=TROUBLE_S)
 
     @property
     def trouble(self) -> str | None:
         """Why nothing reaches Supabase, where a recorder has said so lately."""
-        said: Any = self.client.get(self._trouble)
+        said: Any = self.client.get(keys.OUTBOX_BLOCKED)
         return said.decode() if said else None
 
     def announce(self, changes: Sequence[dict[str, Any]]) -> None:
@@ -114,13 +111,13 @@ class Outbox:
             by_organization.setdefault(change["organization_id"], []).append(change)
         pipe = self.client.pipeline(transaction=False)
         for organization, items in by_organization.items():
-            pipe.publish(self._changes + organization, json.dumps(items))
+            pipe.publish(keys.changes(organization), json.dumps(items))
         if by_organization:
             pipe.execute()
 
     def age_s(self) -> float | None:
         """How long the oldest outcome has been on its way; None when there is none."""
-        first: Any = self.client.xrange(self.stream, count=1)
+        first: Any = self.client.xrange(keys.OUTBOX, count=1)
         if not first:
             return None
         seconds, microseconds = self.client.time()
@@ -128,14 +125,14 @@ class Outbox:
 
     def forget_idle(self) -> int:
         """Forget recorders that were not heard of for an hour and hold nothing; return how many."""
-        return int(cast("int", self.client.eval(FORGET, 1, self.stream, GROUP, IDLE_MS)))
+        return int(FORGET.run(self.client, [keys.OUTBOX], [GROUP, IDLE_MS]))
 
     def __len__(self) -> int:
-        return int(self.client.xlen(self.stream))
+        return int(self.client.xlen(keys.OUTBOX))
 
     def _create_group(self) -> None:
         try:
-            self.client.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
+            self.client.xgroup_create(keys.OUTBOX, GROUP, id="0", mkstream=True)
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -143,13 +140,13 @@ class Outbox:
     def _new(self, rows: int, wait_s: float | None) -> list[Entry]:
         block = None if wait_s is None else int(min(wait_s, LONGEST_WAIT_S) * 1000)
         reply: Any = self.client.xreadgroup(
-            GROUP, self.consumer, {self.stream: ">"}, count=rows, block=block
+            GROUP, self.consumer, {keys.OUTBOX: ">"}, count=rows, block=block
         )
         return _entries(reply[0][1]) if reply else []
 
     def _abandoned(self, rows: int) -> list[Entry]:
         reply: Any = self.client.xautoclaim(
-            self.stream, GROUP, self.consumer, ABANDONED_MS, count=rows
+            keys.OUTBOX, GROUP, self.consumer, ABANDONED_MS, count=rows
         )
         return _entries(reply[1])
 

@@ -9,11 +9,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
-from uuid import UUID
 
 import redis
-
-from shared.lanes.client import PREFIX
 
 LONG_TEXT_BYTES = 32_768
 """Bytes. Longer texts are lifted."""
@@ -79,11 +76,6 @@ def restore_texts(value: Any, texts: Mapping[str, str]) -> Any:
         return [restore_texts(item, texts) for item in value]
     found = referenced_digest(value, texts)
     return texts[found] if found else value
-
-
-def payload_key(event_id: UUID, digest: str) -> str:
-    """Return where a blob is kept. Each event has its own: it goes when its event is done with it."""
-    return f"{PREFIX}blob:{event_id}:{digest}"
 
 
 def read_text(client: "redis.Redis", name: str) -> str | None:

@@ -21,7 +21,7 @@ from shared.lanes.client import Accepted, Append, Lanes
 from shared.lanes.records import Record
 from shared.lanes.wakeups import wake_on
 from shared.phones import DEFAULT_REGION
-from shared.redis import client as durable
+from shared.redis import connect
 from shared.route_cache import RouteCache
 from shared.settings import EngineSettings
 
@@ -35,7 +35,7 @@ class Producer:
     @classmethod
     def connect(cls, url: SecretStr | str) -> "Producer":
         """Return a producer on the Redis at `url`; it connects when it is first used. Share one among threads."""
-        return cls(durable.connect(url))
+        return cls(connect(url))
 
     def close(self) -> None:
         self._client.close()

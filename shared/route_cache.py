@@ -13,8 +13,8 @@ from uuid import UUID
 import redis
 from pydantic import BaseModel, ConfigDict
 
-from shared.lanes.client import PREFIX
 from shared.phones import DEFAULT_REGION
+from shared.redis import keys
 
 LOCAL_TTL_S = 10.0
 """How long one process trusts what it has read: a number that was switched off through the API sends on for so long."""
@@ -61,13 +61,11 @@ class RouteCache:
         self,
         client: "redis.Redis",
         source: Source | None,
-        prefix: str = PREFIX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Without a `source` the directory knows only what is in Redis."""
         self._client = client
         self._source = source
-        self._prefix = prefix
         self._clock = clock
         self._here: dict[UUID, tuple[float, IntegrationRoute]] = {}
 
@@ -84,7 +82,7 @@ class RouteCache:
         """
         if route := self.known(integration_id):
             return route
-        stored: Any = self._client.get(self._key(integration_id))
+        stored: Any = self._client.get(keys.route(integration_id))
         route = (
             IntegrationRoute.model_validate_json(stored)
             if stored
@@ -96,7 +94,7 @@ class RouteCache:
 
     def primary(self, organization_id: UUID) -> IntegrationRoute | None:
         """Return the route of the organization's primary number; raises as `find` does."""
-        stored: Any = self._client.get(f"{self._prefix}primary:{organization_id}")
+        stored: Any = self._client.get(keys.primary_route(organization_id))
         if stored and (route := self.find(UUID(stored.decode()))):
             return route
         integrations = self._source.integrations(organization_id) if self._source else []
@@ -106,7 +104,7 @@ class RouteCache:
 
     def of_account(self, account: str) -> IntegrationRoute | None:
         """Return the route of the integration that speaks through `account`; raises as `find` does."""
-        stored: Any = self._client.get(f"{self._prefix}account:{account}")
+        stored: Any = self._client.get(keys.account_route(account))
         if stored and (route := self.find(UUID(stored.decode()))) and route.account == account:
             return route
         return self._remembered(
@@ -117,18 +115,16 @@ class RouteCache:
         """Put routes into Redis, where every process finds them by id, account, and as their organization's primary."""
         pipe = self._client.pipeline(transaction=False)
         for route in routes:
-            pipe.set(self._key(route.id), route.model_dump_json(), ex=REDIS_TTL_S)
-            pipe.set(f"{self._prefix}account:{route.account}", str(route.id), ex=REDIS_TTL_S)
+            pipe.set(keys.route(route.id), route.model_dump_json(), ex=REDIS_TTL_S)
+            pipe.set(keys.account_route(route.account), str(route.id), ex=REDIS_TTL_S)
             if route.is_primary:
-                pipe.set(
-                    f"{self._prefix}primary:{route.organization_id}", str(route.id), ex=REDIS_TTL_S
-                )
+                pipe.set(keys.primary_route(route.organization_id), str(route.id), ex=REDIS_TTL_S)
         pipe.execute()
 
     def refresh(self, integration_id: UUID, organization_id: UUID) -> None:
         """An integration has changed: read its organization's anew. Other processes follow within `HERE_S`."""
         self._here.pop(integration_id, None)
-        self._client.delete(self._key(integration_id), f"{self._prefix}primary:{organization_id}")
+        self._client.delete(keys.route(integration_id), keys.primary_route(organization_id))
         if self._source is None:
             return
         resends = self._source.resends_unknown(organization_id)
@@ -150,6 +146,3 @@ class RouteCache:
         ):  # what was accepted goes out all the same: that makes room again
             self.remember([route])
         return route
-
-    def _key(self, integration_id: UUID) -> str:
-        return f"{self._prefix}integration:{integration_id}"

@@ -6,14 +6,13 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from shared.events import MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent
-from shared.lanes.client import PREFIX, Append, fingerprint
+from shared.lanes.client import Append, fingerprint
 from shared.outcomes import Content, MessageOutcome, Status
 from shared.phones import DEFAULT_REGION, normalize
 from shared.webhooks.attachments import Attachment
 
-UNRECOGNIZED_EVENTS = f"{PREFIX}unknown_types"
-"""Hash in Redis: how often each type came that we don't know, and bodies that were no event (`MALFORMED`)."""
 MALFORMED = "(malformed)"
+"""In `keys.UNRECOGNIZED_EVENTS`, the name under which bodies are counted that are no event."""
 OTHERS = "(others)"
 MAX_UNRECOGNIZED = 100
 """Names in that hash; whatever is named otherwise is counted as `OTHERS`."""
@@ -24,16 +23,6 @@ PLATFORM_GATE = "platform"
 def integration_gate(integration_id: UUID) -> str:
     """Closed while the key of this integration is refused: its lanes wait for the repair."""
     return f"integration:{integration_id}"
-
-
-def removed_key(integration_id: UUID) -> str:
-    """Return the key in Redis that says: this number was disconnected by its organization, whatever still runs."""
-    return f"{PREFIX}dismissed:{integration_id}"
-
-
-def latest_pairing_key(integration_id: UUID) -> str:
-    """Return the key in Redis that holds the id of the newest watch over an account: an older one ends."""
-    return f"{PREFIX}watch:{integration_id}"
 
 
 def make_event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:

@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware, Retries, TimeLimit
 from shared.broker import DurableRedisBroker
 from shared.broker.watchdog import Watchdog
 from shared.lanes.client import Lanes
-from shared.redis import client as durable
+from shared.redis import connect
 from shared.settings import RedisSettings, load_settings
 from shared.tokens import TokenCache
 
@@ -54,7 +54,7 @@ class SaveTokens(Middleware):
 
 
 broker = DurableRedisBroker(
-    client=durable.connect(load_settings(RedisSettings).redis_url),
+    client=connect(load_settings(RedisSettings).redis_url),
     middleware=[
         TimeLimit(time_limit=STOP_MS),
         Retries(max_retries=3),

@@ -10,7 +10,7 @@ import dramatiq
 from shared import logs
 from shared.events import Kind, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent
 from shared.lanes.wakeups import wake
-from shared.redis import client as durable
+from shared.redis import check_durability
 from shared.settings import RedisSettings, load_settings
 from workers import media
 from workers.broker import FairShare, SaveTokens, broker, stopping
@@ -23,9 +23,7 @@ from workers.webhook import handler as webhook
 
 with exit_on_startup_error():
     logs.configure("worker")
-    durable.check_durability(
-        broker.client, allow=load_settings(RedisSettings).wpp_allow_volatile_redis
-    )
+    check_durability(broker.client, allow=load_settings(RedisSettings).wpp_allow_volatile_redis)
     worker_context()
     media.own_files()
 

@@ -23,7 +23,7 @@ from shared.database.diagnosis import NO_ROW_S_FAULT, diagnose
 from shared.database.models import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Entry, Outbox
-from shared.redis import client as durable
+from shared.redis import connect_durable, is_transient
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import refused_outcome
 from workers.process import exit_on_startup_error, on_stop_signal
@@ -84,7 +84,7 @@ class Recorder:
                 tidy = tidy or self._outbox.forget_idle() >= 0
                 self.step()
             except redis.RedisError as error:
-                if not durable.is_transient(error):
+                if not is_transient(error):
                     raise
                 log.warning("redis.away", error=str(error))
                 self._stopping.wait(random.uniform(0.5, 2))  # noqa: S311
@@ -181,7 +181,7 @@ def main() -> None:
     on_stop_signal(stopping.set)
     with exit_on_startup_error():
         logs.configure("record")
-        client = durable.connect_durable(load_settings(RedisSettings))
+        client = connect_durable(load_settings(RedisSettings))
         database = Database(load_settings(SupabaseSettings))
     consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
     Recorder(Outbox(client, consumer), database.apply, stopping).run()

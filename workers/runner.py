@@ -30,7 +30,7 @@ from shared.lanes.client import (
     State,
 )
 from shared.lanes.wakeups import wake
-from shared.redis import client as durable
+from shared.redis import is_transient
 from workers.dead_letters import dead_letter_raw, describe_error
 from workers.retry import EVENT_BACKOFF
 
@@ -107,7 +107,7 @@ def _called(lanes: Lanes, slot: Slot, stay_s: float) -> bool:
     try:
         return stay_s > 0 and lanes.called(slot, stay_s)
     except redis.RedisError as error:
-        if not durable.is_transient(error):
+        if not is_transient(error):
             raise
         return False
 
@@ -133,7 +133,7 @@ def handle_claim(claim: Claim, handler: Handler, give_up: DeadLetterHandler) -> 
         except DatabaseUnavailableError as error:
             return Postponed(EVENT_BACKOFF.after(claim.attempts), f"{error.code}: {error}")
         except Exception as error:  # noqa: BLE001 - told of, and tried again or given up
-            if durable.is_transient(error):  # no surprise, however often it was tried before
+            if is_transient(error):  # no surprise, however often it was tried before
                 return Postponed(
                     EVENT_BACKOFF.after(claim.attempts),
                     f"redis_unavailable: {type(error).__name__}",
@@ -185,7 +185,7 @@ def _persistently(call: Callable[[], Answer]) -> Answer:
         try:
             return call()
         except redis.RedisError as error:
-            if time.monotonic() > until or not durable.is_transient(error):
+            if time.monotonic() > until or not is_transient(error):
                 raise
             log.warning("redis.away", error=str(error))
             time.sleep(random.uniform(0.1, 0.5))  # noqa: S311

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.lanes import records as ledger
 from shared.lanes.records import Record
+from shared.redis import keys
 from tests.faults.callers import Sent
 from tests.faults.conftest import until
 from tests.faults.environment import Town
@@ -57,19 +58,22 @@ class Books:
 def leftovers(town: Town) -> dict[str, Any]:
     """Return what still waits anywhere: in lanes, in the outbox, in a recorder's or a worker's hands."""
     client = town.client
-    keys = [key.decode().removeprefix("wpp:") for key in client.scan_iter("wpp:*", count=1000)]
+    names = [
+        key.decode().removeprefix(keys.PREFIX)
+        for key in client.scan_iter(f"{keys.PREFIX}*", count=1000)
+    ]
     left: dict[str, Any] = dict(
-        Counter(key.partition(":")[0] for key in keys if key.startswith(LEFT_BEHIND))
+        Counter(name.partition(":")[0] for name in names if name.startswith(LEFT_BEHIND))
     )
-    left["outbox"] = client.xlen("wpp:outbox")
-    if left["outbox"] or any(key == "outbox" for key in keys):
-        groups: Any = client.xinfo_groups("wpp:outbox")
+    left["outbox"] = client.xlen(keys.OUTBOX)
+    if left["outbox"] or "outbox" in names:
+        groups: Any = client.xinfo_groups(keys.OUTBOX)
         left["pending outcomes"] = sum(group["pending"] for group in groups)
-    left["held by workers"] = sum(key.startswith("dramatiq:held:") for key in keys)
+    left["held by workers"] = sum(name.startswith("dramatiq:held:") for name in names)
     left["wake-ups"] = sum(
-        client.hlen(f"wpp:{key}")
-        for key in keys
-        if key.startswith("dramatiq:") and key.endswith(".msgs")
+        client.hlen(keys.PREFIX + name)
+        for name in names
+        if name.startswith("dramatiq:") and name.endswith(".msgs")
     )
     return {name: count for name, count in left.items() if count}
 

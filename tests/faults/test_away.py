@@ -11,6 +11,7 @@ from shared import routing, webhooks
 from shared.events import utc_now
 from shared.lanes.client import Append, Lanes
 from shared.lanes.wakeups import wake
+from shared.redis import keys
 from shared.settings import EngineSettings
 from tests.faults.audit import drained, keep_promises, leftovers, read_books
 from tests.faults.callers import Callers, conversations
@@ -48,8 +49,8 @@ def test_what_came_in_while_supabase_was_away_is_there_afterwards(
             150,
             pause_s=0.5,
         )
-        backlog = town.client.xlen("wpp:outbox")
-        size_mb = (town.client.memory_usage("wpp:outbox", samples=0) or 0) / 1e6
+        backlog = town.client.xlen(keys.OUTBOX)
+        size_mb = (town.client.memory_usage(keys.OUTBOX, samples=0) or 0) / 1e6
         say(
             f"{BACKLOG} events within {time.monotonic() - stopped:.0f} s: {backlog} outcomes ({size_mb:.0f} MB) wait"
         )
@@ -88,7 +89,7 @@ def test_more_than_supabase_can_take_is_refused_before_memory_runs_out(
     sending.start()
     until(lambda: callers.answers["503"], "the door to be full", within_s=30)
     time.sleep(3)  # calls in flight end
-    backlog, gone_out = town.client.xlen("wpp:outbox"), len(town.messages())
+    backlog, gone_out = town.client.xlen(keys.OUTBOX), len(town.messages())
     time.sleep(1)
     assert len(town.messages()) == gone_out
     town.gateway.rate = 0
@@ -117,7 +118,7 @@ def test_sends_wait_for_a_platform_that_is_away(
     try:
         accepted = callers.send(4, first=1)
         time.sleep(max(0.0, stopped + PLATFORM_AWAY_S - time.monotonic()))
-        assert sum(map(int, town.client.hvals("wpp:waiting:send"))) == 4 * 48
+        assert sum(map(int, town.client.hvals(keys.waiting("send")))) == 4 * 48
     finally:
         town.platform.launch()
         town.platform.wait()

@@ -10,6 +10,7 @@ import pytest
 from shared.events import Message
 from shared.lanes import records
 from shared.producer import Producer
+from shared.redis import keys
 from tests.faults.audit import drained, keep_promises, read_books
 from tests.faults.callers import Callers, Sent, conversations
 from tests.faults.conftest import Say, StartFleet, until
@@ -99,7 +100,7 @@ def test_a_worker_that_was_held_up_beyond_its_lease_sends_nothing(
     tag = f"late-{time.time_ns()}"
     start_fleet(quick(), {"send": 1, "webhook": 1, "record": 1, "clock": 1})
     conversation = conversations(town, 1)[0]
-    number, route = conversation.number, f"wpp:integration:{conversation.number.integration_id}"
+    number, route = conversation.number, keys.route(conversation.number.integration_id)
     until(lambda: town.client.exists(route), "the clock to copy the numbers into Redis")
     town.client.delete(route)
     town.gateway.stall(f"id=eq.{number.integration_id}", 7)  # s; the lease is 4 s
@@ -129,7 +130,7 @@ def _connect(town: Town, organization_id: UUID) -> UUID:
 
 
 def _busy(town: Town, kind: str) -> int:
-    counts: Any = town.client.hvals(f"wpp:busy:{kind}")
+    counts: Any = town.client.hvals(keys.in_flight(kind))
     return sum(map(int, counts))
 
 

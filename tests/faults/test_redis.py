@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from shared.redis import keys
 from tests.faults.audit import drained, keep_promises, read_books
 from tests.faults.callers import Callers, conversations
 from tests.faults.conftest import Say, StartFleet, until
@@ -26,12 +27,15 @@ def test_postponed_and_claimed_work_survives_redis(
     town.gateway.rate = 1
     town.fail(rate_429=0.5, retry_after_s=5, slow={"rate": 0.5, "seconds": 1.5})
     accepted = callers.send(2, first=1)
-    lanes = {name: town.client.zcard(f"wpp:{name}:send") for name in ("later", "leases")}
-    pending = town.client.xpending("wpp:outbox", "recorders")["pending"]
+    lanes = {
+        "delayed": town.client.zcard(keys.delayed("send")),
+        "leases": town.client.zcard(keys.leases("send")),
+    }
+    pending = town.client.xpending(keys.OUTBOX, "recorders")["pending"]
     town.redis.kill()
     killed = time.monotonic()
     say(
-        f"killed Redis with {lanes['later']} lanes postponed, {lanes['leases']} claimed, {pending} outcomes in hand"
+        f"killed Redis with {lanes['delayed']} lanes postponed, {lanes['leases']} claimed, {pending} outcomes in hand"
     )
     time.sleep(AWAY_S)
     town.redis.start()
@@ -46,7 +50,7 @@ def test_postponed_and_claimed_work_survives_redis(
     assert books.states == {"sent": len(accepted)}, (
         "every call was answered, so each is known to be sent"
     )
-    assert min(lanes["later"], lanes["leases"], pending) > 0
+    assert min(lanes["delayed"], lanes["leases"], pending) > 0
 
 
 @pytest.mark.faults

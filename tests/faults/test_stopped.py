@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from shared import signed_keys
+from shared.redis import keys
 from tests.faults.audit import drained, keep_promises, read_books
 from tests.faults.callers import Callers, conversations
 from tests.faults.conftest import Say, StartFleet, ready, until
@@ -34,7 +35,7 @@ def test_a_worker_told_to_stop_finishes_and_hands_over(
     sending.start()
     took = []
     for service in fleet.of("send"):
-        until(lambda: town.client.zcard("wpp:leases:send") > 10, "sends in flight")
+        until(lambda: town.client.zcard(keys.leases("send")) > 10, "sends in flight")
         service.held = True
         asked = time.monotonic()
         code = service.terminate(GRACE_S)

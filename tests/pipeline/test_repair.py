@@ -7,6 +7,7 @@ import redis
 
 from shared.events import Message
 from shared.producer import Producer
+from shared.redis import keys
 from tests.pipeline.conftest import Running, connected_number, texts_sent_to, until
 
 PEER = "79990008001"
@@ -38,7 +39,7 @@ def test_messages_wait_for_the_repair_of_a_key_and_go_out_in_order(running: Runn
         redis.Redis.from_url(running.environment["REDIS_URL"]) as client,
     ):
         revoke(phone, account)
-        client.delete(*client.keys(f"wpp:token:{{{account}}}*"))  # as after a quarter of an hour
+        client.delete(*client.keys(keys.token(account) + "*"))  # as after a quarter of an hour
         running.forget_token(integration["integration_id"])
         asked = token_calls(phone)
         producer = Producer(client)

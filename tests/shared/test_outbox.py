@@ -11,6 +11,7 @@ import redis
 
 from shared import outbox
 from shared.outbox import GROUP, Entry, Outbox
+from shared.redis import keys
 from tests.shared.lanes.harness import Bench, outcome, settled
 
 
@@ -29,7 +30,7 @@ def soon_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def put(client: Any, *told: object) -> None:
     for value in told:
-        client.xadd("wpp:outbox", {"r": json.dumps({"told": value})})
+        client.xadd(keys.OUTBOX, {"r": json.dumps({"told": value})})
 
 
 def told(entries: list[Entry]) -> list[object]:
@@ -37,7 +38,7 @@ def told(entries: list[Entry]) -> list[object]:
 
 
 def pending(client: Any) -> int:
-    return int(client.xpending("wpp:outbox", GROUP)["pending"])
+    return int(client.xpending(keys.OUTBOX, GROUP)["pending"])
 
 
 def test_what_lanes_settle_arrives_as_it_was_told(recorder: Outbox) -> None:
@@ -142,7 +143,7 @@ def test_abandoned_entries_come_by_themselves(recorder: Outbox) -> None:
 def test_an_abandoned_entry_that_somebody_deleted_is_no_trouble(recorder: Outbox) -> None:
     put(recorder.client, 1, 2)
     first, _ = recorder.read(gather_s=0)
-    recorder.client.xdel("wpp:outbox", first.id)
+    recorder.client.xdel(keys.OUTBOX, first.id)
     time.sleep(0.06)
     assert told(Outbox(recorder.client, "second").read(gather_s=0)) == [2]
 
@@ -151,7 +152,7 @@ def test_a_lost_group_is_made_again_and_nothing_is_skipped(recorder: Outbox) -> 
     """Also what was read and not done: the new group begins at the beginning."""
     put(recorder.client, 1, 2)
     recorder.read(rows=1)
-    recorder.client.xgroup_destroy("wpp:outbox", GROUP)
+    recorder.client.xgroup_destroy(keys.OUTBOX, GROUP)
     assert recorder.read(gather_s=0) == []
     assert told(recorder.read(gather_s=0)) == [1, 2]
 
@@ -180,11 +181,11 @@ def test_a_trouble_is_told_for_a_while(recorder: Outbox) -> None:
     assert recorder.trouble is None
     recorder.complain("a column was renamed")
     assert recorder.trouble == "a column was renamed"
-    assert 0 < recorder.client.ttl("wpp:outbox:trouble") <= outbox.TROUBLE_S
+    assert 0 < recorder.client.ttl(keys.OUTBOX_BLOCKED) <= outbox.TROUBLE_S
 
 
 def consumers(recorder: Outbox) -> list[str]:
-    found: Any = recorder.client.xinfo_consumers("wpp:outbox", GROUP)
+    found: Any = recorder.client.xinfo_consumers(keys.OUTBOX, GROUP)
     return sorted(each["name"].decode() for each in found)
 
 
@@ -196,8 +197,8 @@ def test_recorders_that_are_gone_are_forgotten(
     Outbox(recorder.client, "gone").read(idle_s=0.01)
     holder = Outbox(recorder.client, "holder")
     for name in ("gone", "idle"):
-        recorder.client.xgroup_createconsumer("wpp:outbox", GROUP, name)
-    recorder.client.xautoclaim("wpp:outbox", GROUP, "holder", 0)
+        recorder.client.xgroup_createconsumer(keys.OUTBOX, GROUP, name)
+    recorder.client.xautoclaim(keys.OUTBOX, GROUP, "holder", 0)
     assert recorder.forget_idle() == 0
     monkeypatch.setattr(outbox, "IDLE_MS", 50)
     time.sleep(0.06)
@@ -211,7 +212,7 @@ def test_recorders_that_are_gone_are_forgotten(
 
 def test_where_no_recorder_was_yet_none_is_forgotten(redis_client: "redis.Redis") -> None:
     assert Outbox(redis_client, "first").forget_idle() == 0
-    redis_client.xadd("wpp:outbox", {"r": "{}"})
+    redis_client.xadd(keys.OUTBOX, {"r": "{}"})
     assert Outbox(redis_client, "first").forget_idle() == 0
 
 
@@ -226,7 +227,7 @@ def test_the_age_of_the_oldest_outcome_is_known(recorder: Outbox) -> None:
 @pytest.fixture
 def listener(redis_client: "redis.Redis") -> Iterator[Any]:
     with redis_client.pubsub(ignore_subscribe_messages=True) as pubsub:
-        pubsub.psubscribe("wpp:changed:*")
+        pubsub.psubscribe(keys.changes("*"))
         pubsub.get_message(timeout=1)
         yield pubsub
 
@@ -243,8 +244,8 @@ def test_pages_hear_of_their_own_organization_only(recorder: Outbox, listener: A
     ]
     recorder.announce(changes)
     assert heard(listener) == {
-        "wpp:changed:a": [changes[0], changes[2]],
-        "wpp:changed:b": [changes[1]],
+        keys.changes("a"): [changes[0], changes[2]],
+        keys.changes("b"): [changes[1]],
     }
 
 
@@ -254,7 +255,7 @@ def test_nothing_changed_is_nothing_announced(recorder: Outbox, listener: Any) -
 
 
 def test_other_errors_of_redis_are_not_hidden(redis_client: "redis.Redis") -> None:
-    redis_client.set("wpp:outbox", "not a stream")
+    redis_client.set(keys.OUTBOX, "not a stream")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         Outbox(redis_client, "first").read(idle_s=0.01)
 

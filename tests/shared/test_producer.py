@@ -11,6 +11,7 @@ from shared.errors import IdempotencyConflictError, NotFoundError
 from shared.events import Message
 from shared.lanes.client import Lanes, Slot
 from shared.producer import Producer
+from shared.redis import keys
 from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
 
@@ -48,7 +49,7 @@ def test_a_message_is_kept_and_a_worker_woken(
     record = producer.find(accepted.id)
     assert record
     assert (record.state, record.lane) == ("queued", f"send:{route.id}:79990001122")
-    assert redis_client.xlen("wpp:outbox") == 1
+    assert redis_client.xlen(keys.OUTBOX) == 1
     assert redis_client.llen("wpp:dramatiq:send") == 1
 
 
@@ -94,7 +95,7 @@ def test_the_same_key_is_the_same_message_for_any_number_of_threads(
         thread.join()
     assert len(ids) == 32
     assert len(set(ids)) == 1
-    assert redis_client.xlen("wpp:outbox") == 1
+    assert redis_client.xlen(keys.OUTBOX) == 1
     with pytest.raises(IdempotencyConflictError):
         producer.send(ORGANIZATION, hello(text="Other"), idempotency_key="once")
 
@@ -116,7 +117,7 @@ def test_a_number_of_another_organization_is_not_found(
     theirs = known(redis_client, uuid4())
     with pytest.raises(NotFoundError):
         producer.send(ORGANIZATION, hello(integration_id=theirs.id))
-    assert redis_client.xlen("wpp:outbox") == 0
+    assert redis_client.xlen(keys.OUTBOX) == 0
 
 
 def test_without_any_known_number_one_has_to_be_named(producer: Producer) -> None:

@@ -11,6 +11,7 @@ from shared.database import DeadLetter, DeadLetterQuery
 from shared.events import Message, SendEvent, WebhookEvent, utc_now
 from shared.lanes import records
 from shared.lanes.client import Claim, Settled, Slot
+from shared.redis import keys
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
 from workers.dead_letters import Replayer, build_dead_letter
@@ -73,7 +74,7 @@ def test_a_conversation_goes_out_in_the_order_in_which_it_was_accepted(
     town.shop.sql("update wpp_dead_letters set at = now() - (accepted_at - now())")
     assert replayer(town).replay(letters(town)) == (5, 0)
     lane = routing.send_lane(town.integration, PEER)
-    waiting: Any = town.redis.lrange(f"wpp:lane:{lane}", 0, -1)
+    waiting: Any = town.redis.lrange(keys.lane(lane), 0, -1)
     assert [UUID(each.decode()) for each in waiting] == ids
 
 

@@ -14,6 +14,7 @@ from shared.errors import OverloadedError
 from shared.events import Message
 from shared.lanes.client import Lanes, Settled
 from shared.outbox import Outbox
+from shared.redis import keys
 from shared.route_cache import RouteCache
 from shared.settings import EngineSettings
 from tests.shared.broker.workshop import eventually, working
@@ -64,7 +65,7 @@ def test_what_was_accepted_is_worked_off(
         lanes.append(routing.route_send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello")))
     Sweeper(redis_client, lanes, RouteCache(redis_client, source=None)).tick()
     with working(broker):
-        eventually(lambda: not redis_client.exists("wpp:waiting:send"))
+        eventually(lambda: not redis_client.exists(keys.waiting("send")))
         eventually(lambda: not broker.desk.queues.size("send"))
     outbox.done(outbox.read(idle_s=0.01))
     assert len(outbox) == 0

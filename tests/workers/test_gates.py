@@ -20,6 +20,7 @@ from shared.events import Message, SendEvent
 from shared.lanes.client import Lanes, Postponed, Settled, Slot
 from shared.platform import Platform
 from shared.platform.circuit_breaker import Breaker
+from shared.redis import keys
 from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings, PlatformSettings
 from shared.tokens import TokenCache
@@ -31,7 +32,7 @@ from workers.context import WorkerContext
 from workers.runner import parse_first
 from workers.send import handler as send
 
-GATE = f"wpp:gate:{routing.integration_gate(INTEGRATION)}"
+GATE = keys.gate(routing.integration_gate(INTEGRATION))
 
 
 def refusing(_api_key: SecretStr) -> Minted:
@@ -100,12 +101,12 @@ class World:
         """Let so much time pass for the breaker, the gates and the lanes."""
         self.later_s += seconds
         client: Any = self.redis
-        for key in client.keys("wpp:breaker:*"):
+        for key in client.keys(keys.circuit_breaker("*")):
             client.hincrby(key, "until", -int(seconds * 1000))
-        for key in client.keys("wpp:gate:*"):
+        for key in client.keys(keys.gate("*")):
             client.pexpire(key, max(1, client.pttl(key) - int(seconds * 1000)))
-        if later := client.zrange("wpp:later:send", 0, -1, withscores=True):
-            client.zadd("wpp:later:send", {lane: due - seconds * 1000 for lane, due in later})
+        if later := client.zrange(keys.delayed("send"), 0, -1, withscores=True):
+            client.zadd(keys.delayed("send"), {lane: due - seconds * 1000 for lane, due in later})
         time.sleep(0.01)
         self.lanes.sweep("send")
 
@@ -174,7 +175,7 @@ def test_a_platform_in_trouble_pauses_every_lane_until_a_probe_gets_through(worl
     world.drain()
     assert world.requests == 7 + 20
     assert world.lanes.claim("send", Slot()) is None
-    assert not world.redis.keys("wpp:lane:*"), "a message still waits"
+    assert not world.redis.keys(keys.lane("*")), "a message still waits"
 
 
 def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:

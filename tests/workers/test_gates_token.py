@@ -15,6 +15,7 @@ from shared.errors import InvalidApiKeyError, TokenPausedError
 from shared.events import Message, SendEvent
 from shared.lanes.client import Postponed
 from shared.platform import Platform
+from shared.redis import keys
 from shared.settings import EngineSettings
 from shared.tokens import TokenAuth, TokenCache
 from shared.tokens.store import Minted
@@ -82,7 +83,7 @@ class Played(World):
 
     def pass_time(self, seconds: float) -> None:
         client: Any = self.redis
-        key = f"wpp:token:{{{ROUTE.account}}}"
+        key = keys.token(ROUTE.account)
         if (left_ms := client.pttl(f"{key}:refused")) > 0:
             client.pexpire(f"{key}:refused", max(1, left_ms - int(seconds * 1000)))
         if pause := client.get(f"{key}:pause"):
@@ -117,7 +118,7 @@ def test_a_thousand_lanes_whose_tokens_are_refused_ask_some_times_a_minute(playe
     for _ in range(60):
         played.drain_together()
         played.pass_time(10)  # longer than any of them was put off
-    assert not played.redis.keys("wpp:lane:*"), "a message still waits"
+    assert not played.redis.keys(keys.lane("*")), "a message still waits"
 
 
 def test_a_refused_key_is_asked_with_once_a_minute(played: Played) -> None:

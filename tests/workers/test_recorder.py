@@ -22,6 +22,7 @@ from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import utc_now
 from shared.outbox import Outbox
 from shared.outcomes import MessageOutcome
+from shared.redis import keys
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
 from workers import recorder as record
@@ -58,7 +59,7 @@ class Table:
 
 def put(client: redis.Redis, count: int) -> None:
     for n in range(count):
-        client.xadd("wpp:outbox", {"r": f'{{"n": {n}}}'})
+        client.xadd(keys.OUTBOX, {"r": f'{{"n": {n}}}'})
 
 
 def record_all(client: redis.Redis, table: Table) -> None:
@@ -66,7 +67,7 @@ def record_all(client: redis.Redis, table: Table) -> None:
     recorder.step(idle_s=0.01)  # makes the group, if there is none
     while recorder.step(idle_s=0.01):
         pass
-    assert client.xlen("wpp:outbox") == 0, "something was left in the outbox"
+    assert client.xlen(keys.OUTBOX) == 0, "something was left in the outbox"
 
 
 def test_a_batch_is_one_call(redis_client: redis.Redis) -> None:
@@ -124,7 +125,7 @@ def test_a_redis_that_cannot_write_is_waited_for(
     time.sleep(0.3)
     assert running.is_alive()
     redis_client.replicaof("NO", "ONE")
-    while redis_client.xlen("wpp:outbox"):
+    while redis_client.xlen(keys.OUTBOX):
         time.sleep(0.01)
     stopping.set()
     running.join()
@@ -140,8 +141,8 @@ def test_a_recorder_that_stops_during_an_outage_leaves_its_batch_to_others(
     stopping.set()
     Recorder(Outbox(redis_client, "r1"), Table(away=99).apply, stopping).step(idle_s=0.01)
     Recorder(Outbox(redis_client, "r1"), Table(away=99).apply, stopping).step(idle_s=0.01)
-    assert redis_client.xlen("wpp:outbox") == 3
-    pending: Any = redis_client.xpending("wpp:outbox", "recorders")
+    assert redis_client.xlen(keys.OUTBOX) == 3
+    pending: Any = redis_client.xpending(keys.OUTBOX, "recorders")
     assert pending["pending"] == 3
 
 
@@ -169,7 +170,7 @@ def test_a_batch_that_takes_too_long_is_halved(redis_client: redis.Redis) -> Non
     for _ in range(2):
         recorder.step(idle_s=0.01)
     assert written == list(range(8))
-    assert redis_client.xlen("wpp:outbox") == 0
+    assert redis_client.xlen(keys.OUTBOX) == 0
 
 
 def test_a_row_that_always_takes_too_long_waits_and_the_others_go_on(
@@ -189,7 +190,7 @@ def test_a_row_that_always_takes_too_long_waits_and_the_others_go_on(
     monkeypatch.setattr(outbox, "ABANDONED_MS", 0)
     assert recorder.step(idle_s=0.01) == 1
     assert written[-1] == 5
-    assert redis_client.xlen("wpp:outbox") == 0
+    assert redis_client.xlen(keys.OUTBOX) == 0
 
 
 def test_a_row_that_is_busy_stays_pending(redis_client: redis.Redis) -> None:
@@ -200,7 +201,7 @@ def test_a_row_that_is_busy_stays_pending(redis_client: redis.Redis) -> None:
     )
     recorder.step(idle_s=0.01)
     recorder.step(idle_s=0.01)
-    left: Any = redis_client.xrange("wpp:outbox")
+    left: Any = redis_client.xrange(keys.OUTBOX)
     ((_, fields),) = left
     assert json.loads(fields[b"r"]) == {"n": 1}
 
@@ -227,7 +228,7 @@ def test_what_supabase_cannot_even_read_becomes_a_dead_letter(redis_client: redi
         {"n": 4},
     )
     assert sorted(row["n"] for row in taken if "n" in row) == [0, 1, 2, 3, 5, 6]
-    assert redis_client.xlen("wpp:outbox") == 0
+    assert redis_client.xlen(keys.OUTBOX) == 0
 
 
 def test_a_dead_letter_that_is_refused_too_costs_no_row(redis_client: redis.Redis) -> None:
@@ -242,7 +243,7 @@ def test_a_dead_letter_that_is_refused_too_costs_no_row(redis_client: redis.Redi
     recorder = Recorder(Outbox(redis_client, "r1"), apply, Flag())
     recorder.step(idle_s=0.01)
     assert recorder.step(idle_s=0.01) == 1
-    assert redis_client.xlen("wpp:outbox") == 1
+    assert redis_client.xlen(keys.OUTBOX) == 1
 
 
 def test_pauses_grow_and_never_pass_their_cap() -> None:
@@ -296,7 +297,7 @@ def test_a_database_that_stays_wrong_is_asked_no_more_often_for_it(
     recorder.step(idle_s=0.01)
     assert blamed == [False] + [True] * 10
     assert stopping.pauses == 10
-    assert redis_client.xlen("wpp:outbox") == 3
+    assert redis_client.xlen(keys.OUTBOX) == 3
 
 
 def a_message(town: Town, text: str = "Hello") -> MessageOutcome:

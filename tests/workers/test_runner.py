@@ -30,7 +30,8 @@ from shared.events import (
 from shared.lanes.client import Append, Claim, ClaimResult, Lanes, Postponed, Settled, Slot
 from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome, SessionOutcome
-from shared.redis import client as durable
+from shared.redis import keys
+from shared.redis.client import RETRIES, SOCKET_TIMEOUT_S
 from shared.settings import EngineSettings
 from workers import media
 from workers import runner as draining
@@ -79,7 +80,7 @@ def test_a_drain_ends_after_the_event_in_hand_when_told_to_stop(lanes: Lanes) ->
 
     assert drain(lanes, "send", stop_here, give_up, stopping) is True
     assert drain(lanes, "send", done, give_up, Flag()) is False
-    assert lanes.client.zcard("wpp:leases:send") == 0
+    assert lanes.client.zcard(keys.leases("send")) == 0
 
 
 def test_a_drain_ends_when_its_time_is_over(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +118,7 @@ def test_a_drain_that_is_called_while_the_process_stops_leaves_it_to_others(lane
     assert drain(lanes, "send", done, give_up, stopping, 5) is True
     later.join()
     assert lanes.sweep("send").ready == 1
-    assert lanes.client.zcard("wpp:leases:send") == 0
+    assert lanes.client.zcard(keys.leases("send")) == 0
 
 
 def test_a_redis_that_goes_away_ends_a_stay(redis_server: RedisServer) -> None:
@@ -214,9 +215,9 @@ def test_only_surprises_count_as_such(lanes: Lanes, redis_client: redis.Redis) -
         raise RuntimeError(msg)
 
     def once_more(handler: Callable[[Claim], ClaimResult]) -> Claim:
-        postponed: Any = redis_client.zrange("wpp:later:send", 0, -1)
+        postponed: Any = redis_client.zrange(keys.delayed("send"), 0, -1)
         for lane in postponed:
-            redis_client.zadd("wpp:later:send", {lane: 1})
+            redis_client.zadd(keys.delayed("send"), {lane: 1})
         lanes.sweep("send")
         claim = lanes.claim("send", Slot())
         assert claim
@@ -260,7 +261,7 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
     for each in (event, event.model_copy(update={"id": uuid4()})):
         lanes.append(Append(event=each, kind=kind, lane="x", tenant="one"))
     redis_client.hset(
-        f"wpp:event:{event.id}",
+        keys.event(event.id),
         mapping={"body": body, "unexpected_errors": draining.MAX_UNEXPECTED_ERRORS - 1},
     )
 
@@ -275,7 +276,7 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
         GIVE_UP[kind],
         Flag(),
     )
-    told: Any = redis_client.xrange("wpp:outbox")
+    told: Any = redis_client.xrange(keys.OUTBOX)
     [[_, fields]] = told
     letter = DeadLetterOutcome.model_validate_json(fields[b"r"])
     assert (letter.id, letter.kind, letter.lane, letter.reason) == (
@@ -291,7 +292,7 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
     record = find_record(redis_client, event.id)
     assert record
     assert record.state == "failed"
-    assert not redis_client.exists("wpp:lane:x")
+    assert not redis_client.exists(keys.lane("x"))
 
 
 def test_what_cannot_be_read_ends_when_it_is_too_old(lanes: Lanes) -> None:
@@ -319,7 +320,7 @@ def test_a_verdict_that_cannot_be_written_down_ends_as_a_dead_letter(
     record = find_record(redis_client, event_id)
     assert record
     assert record.state == "unknown"
-    told: Any = redis_client.xrange("wpp:outbox")
+    told: Any = redis_client.xrange(keys.OUTBOX)
     assert [json.loads(fields[b"r"])["type"] for _, fields in told] == ["message", "dead_letter"]
 
 
@@ -336,7 +337,7 @@ def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None
 
 def test_times_nest() -> None:
     """A verdict is offered for as long as it may be before the watchdog ends the process, or Dramatiq the drain."""
-    longest_call_s = (durable.SOCKET_TIMEOUT_S + 0.5) * (durable.RETRIES + 1)
+    longest_call_s = (SOCKET_TIMEOUT_S + 0.5) * (RETRIES + 1)
     offered_s = draining.CONCLUDE_RETRY_S + longest_call_s
     assert offered_s < watchdog.LIMIT_S
     assert draining.DRAIN_S + EngineSettings().wpp_lease_s + offered_s < STOP_MS / 1000

@@ -14,6 +14,7 @@ import redis
 from shared import routing
 from shared.events import Message, SendEvent
 from shared.lanes.client import ClaimResult, Postponed, Slot
+from shared.redis import keys
 from shared.tokens.policy import MINT_S, STORE_S
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE
 from workers.context import WorkerContext, build_context
@@ -103,7 +104,7 @@ def test_sends_are_postponed_in_time_and_one_asks(
     for thread in threads:
         thread.start()
     time.sleep(0.5)
-    lease_ms = redis_client.pttl(f"wpp:token:{{{ROUTE.account}}}:lease")
+    lease_ms = redis_client.pttl(keys.token_lease(ROUTE.account))
     for thread in threads:
         thread.join()
     assert time.monotonic() - began < STORE_S + 1.5

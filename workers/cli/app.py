@@ -18,7 +18,7 @@ from shared.events import Message
 from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
 from shared.producer import Producer
-from shared.redis import client as durable
+from shared.redis import connect
 from shared.settings import (
     EngineSettings,
     KeySettings,
@@ -87,7 +87,7 @@ def send(
 def show(event_id: UUID) -> None:
     """Tell what became of an event: a message, a connect, a webhook."""
     with print_errors():
-        found = find_record(durable.connect(load_settings(RedisSettings).redis_url), event_id)
+        found = find_record(connect(load_settings(RedisSettings).redis_url), event_id)
         if found is None:
             msg = f"no event {event_id} (finished ones are remembered for {load_settings(EngineSettings).wpp_record_ttl_s} s)"
             raise ValueError(msg)
@@ -100,7 +100,7 @@ def settle(
 ) -> None:
     """Settle a message of which nobody knew whether it went out, or send it once more (`again`)."""
     with print_errors():
-        client = durable.connect(load_settings(RedisSettings).redis_url)
+        client = connect(load_settings(RedisSettings).redis_url)
         if not in_doubt.resolve_unknown(
             client, Lanes(client, load_settings(EngineSettings)), event_id, outcome.value
         ):
@@ -116,7 +116,7 @@ def lanes() -> None:
         database = None
         with suppress(ConfigurationError):  # it tells less without Supabase
             database = stack.enter_context(Database(load_settings(SupabaseSettings)))
-        for line in print_status(durable.connect(load_settings(RedisSettings).redis_url), database):
+        for line in print_status(connect(load_settings(RedisSettings).redis_url), database):
             typer.echo(line)
 
 

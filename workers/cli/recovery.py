@@ -11,7 +11,7 @@ from shared.database import Database, DeadLetterQuery
 from shared.database.webhook_log import LogQuery, RawLog
 from shared.errors import DatabaseError
 from shared.lanes.client import Lanes
-from shared.redis import client as durable
+from shared.redis import connect
 from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load_settings
 from workers.cli.errors import print_errors
 from workers.cli.status import unknown_messages
@@ -38,7 +38,7 @@ def unknown(organization_id: Organization = None) -> None:
     """List the messages of which nobody knows whether they went out: wpp settle says what became of one."""
     with print_errors():
         for record in unknown_messages(
-            durable.connect(load_settings(RedisSettings).redis_url), organization_id
+            connect(load_settings(RedisSettings).redis_url), organization_id
         ):
             to = record.lane.rpartition(":")[2]
             typer.echo(
@@ -112,7 +112,7 @@ def _list_dead(database: Database, query: DeadLetterQuery) -> None:
 
 
 def _replay_dead(database: Database, query: DeadLetterQuery, rate: float) -> None:
-    client = durable.connect(load_settings(RedisSettings).redis_url)
+    client = connect(load_settings(RedisSettings).redis_url)
     replayer = Replayer(client, Lanes(client, load_settings(EngineSettings)), database, rate)
     back, left = replayer.replay(database.every_dead_letter(query))
     typer.echo(

@@ -7,13 +7,13 @@ from uuid import UUID
 
 import redis
 
-from shared import routing
 from shared.database import Database, DeadLetterQuery
 from shared.errors import DatabaseError
 from shared.events import KINDS
 from shared.lanes import records as ledger
-from shared.lanes.client import PREFIX, total_waiting
+from shared.lanes.client import total_waiting
 from shared.outbox import Outbox
+from shared.redis import keys
 
 SILENT_S = 30
 """A clock sweeps every second or so: after this long, none is running."""
@@ -26,7 +26,7 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
     yield from _outbox(Outbox(client, consumer=""))
     yield from _dead(database)
     yield _clock(client)
-    odd: Any = client.hgetall(routing.UNRECOGNIZED_EVENTS)
+    odd: Any = client.hgetall(keys.UNRECOGNIZED_EVENTS)
     for name, count in sorted(odd.items(), key=lambda item: -int(item[1])):
         yield f"{int(count):8}  webhooks of an unknown kind: {name.decode(errors='replace')}"
 
@@ -34,7 +34,7 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
 def unknown_messages(client: "redis.Redis", organization_id: UUID | None) -> list[ledger.Record]:
     """Return the messages of which nobody knows whether they went out, the oldest first. Goes through all keys."""
     ids: list[UUID] = []
-    for key in client.scan_iter(f"{PREFIX}unknown:*", count=10_000):
+    for key in client.scan_iter(keys.unknown_events("*"), count=10_000):
         members: Any = client.smembers(key)
         ids += [UUID(each.decode()) for each in members]
     found = (ledger.find_record(client, each) for each in ids)
@@ -58,13 +58,12 @@ def _waiting(client: "redis.Redis") -> Iterator[str]:
 
 
 def _held(client: "redis.Redis") -> Iterator[str]:
-    gates = f"{PREFIX}gate:"
-    for key in client.scan_iter(f"{gates}*", count=10_000):
+    for key in client.scan_iter(keys.gate("*"), count=10_000):
         reason: Any = client.get(key)
         left_ms = int(client.pttl(key))
         if reason and left_ms > 0:
-            name = key.decode().removeprefix(gates)
-            lanes = client.scard(f"{PREFIX}gated:{name}")
+            name = key.decode().removeprefix(keys.gate(""))
+            lanes = client.scard(keys.gated_lanes(name))
             yield f"{lanes:8}  lanes held by {name} for {left_ms / 1000:.0f} s at most: {reason.decode()}"
 
 
@@ -89,7 +88,7 @@ def _dead(database: Database | None) -> Iterator[str]:
 
 
 def _clock(client: "redis.Redis") -> str:
-    swept_ms = client.get(f"{PREFIX}swept")
+    swept_ms = client.get(keys.LAST_SWEEP)
     if not isinstance(swept_ms, bytes):
         return "          no clock has ever run: nothing that is due later will wake"
     age_s = max(0.0, time.time() - int(swept_ms) / 1000)

@@ -15,7 +15,7 @@ from shared.errors import DatabaseError
 from shared.events import KINDS, Kind, SendEvent
 from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed
 from shared.lanes.wakeups import wake
-from shared.redis import client as durable
+from shared.redis import CONNECTION_ERRORS, connect_durable, is_transient
 from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import RedisSettings, RetentionSettings, load_settings
 from workers.clock import health_checks, retention
@@ -53,10 +53,10 @@ class Sweeper:
             try:
                 pause = min(pause, self._sweep(kind))
             except redis.RedisError as error:
-                if not durable.is_transient(error):
+                if not is_transient(error):
                     raise
                 log.warning("redis.away", kind=kind, error=str(error))
-                if isinstance(error, durable.CONNECTION_ERRORS):
+                if isinstance(error, CONNECTION_ERRORS):
                     break  # the others would wait as long
         return max(FEWEST_S, pause)
 
@@ -119,7 +119,7 @@ def main() -> int:
     on_stop_signal(threads.stopping.set)
     with exit_on_startup_error():
         logs.configure("clock")
-        client = durable.connect_durable(load_settings(RedisSettings))
+        client = connect_durable(load_settings(RedisSettings))
         ctx, kept_for = worker_context(), load_settings(RetentionSettings)
     routes = RouteCache(
         client, source=None

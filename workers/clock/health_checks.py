@@ -16,10 +16,10 @@ import structlog
 from shared.database import Integration
 from shared.errors import DatabaseError, InvalidApiKeyError, PlatformError, RefusedError
 from shared.events import utc_now
-from shared.lanes.client import PREFIX
 from shared.outbox import Outbox
 from shared.outcomes import SessionOutcome
 from shared.platform.models import AccountStatus
+from shared.redis import keys
 from shared.settings import EngineSettings
 from workers.context import WorkerContext, worker_context
 from workers.provision.pairing import LOOKED, session_outcome
@@ -144,11 +144,11 @@ def _needs_a_look(integration: Integration, engine: EngineSettings) -> bool:
 
 def _may_ask(integration: Integration, ctx: WorkerContext, stopping: Flag) -> bool:
     """Take the right to ask about a number now: its own turn, and a place in a second that has one left."""
-    turn = f"{PREFIX}checked:{integration.id}"
+    turn = keys.health_check(integration.id)
     if not ctx.redis.set(turn, 1, nx=True, px=int(ctx.engine.wpp_check_every_s * 1000)):
         return False
     while not stopping.is_set():
-        second = f"{PREFIX}checks:{int(time.time())}"
+        second = keys.health_checks(int(time.time()))
         pipe = ctx.redis.pipeline(transaction=True)
         pipe.incr(second)
         pipe.expire(second, 5)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from shared import logs, payload_store
 from shared.database import Database
 from shared.lanes.client import Lanes
-from shared.redis import client as durable
+from shared.redis import connect, connect_async, connect_durable
 from shared.route_cache import RouteCache
 from shared.settings import (
     EngineSettings,
@@ -84,7 +84,7 @@ def create_app() -> FastAPI:
     """
     logs.configure("web")
     settings = Settings.load()
-    durable.connect_durable(settings.redis).close()
+    connect_durable(settings.redis).close()
     app = App(
         title="WPP pipeline",
         version="1",
@@ -98,7 +98,7 @@ def create_app() -> FastAPI:
     app.include_router(integrations.router)
     app.routes.extend(Page(settings.page, settings.supabase).routes)
     app.routes.extend(
-        metrics.routes(settings.door.wpp_metrics_token, durable.connect(settings.redis.redis_url))
+        metrics.routes(settings.door.wpp_metrics_token, connect(settings.redis.redis_url))
     )
     app.routes.append(Route("/health", _health))
     app.routes.append(Route("/ready", _ready))
@@ -108,8 +108,8 @@ def create_app() -> FastAPI:
 @asynccontextmanager
 async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     sync, client = (
-        durable.connect(settings.redis.redis_url),
-        durable.connect_async(settings.redis.redis_url),
+        connect(settings.redis.redis_url),
+        connect_async(settings.redis.redis_url),
     )
     database = Database(settings.supabase)
     lanes, changes = Lanes(sync, settings.engine), Changes(client)

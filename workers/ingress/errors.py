@@ -24,7 +24,7 @@ from shared.errors import (
     OverloadedError,
     PipelineError,
 )
-from shared.redis import client as durable
+from shared.redis import is_transient
 
 STATUS = {
     AccessError: HTTPStatus.UNAUTHORIZED,
@@ -155,7 +155,7 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _redis(request: Request | None, error: Exception) -> JSONResponse:
-    if not durable.is_transient(error):
+    if not is_transient(error):
         return await _surprise(request, error)
     log.warning("redis.away", error=str(error))
     detail = "nothing was accepted: the queue did not confirm; send the same request again, with its Idempotency-Key"

@@ -21,10 +21,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared import routing
 from shared.events import KINDS
-from shared.lanes.client import PREFIX, total_waiting
+from shared.lanes.client import total_waiting
 from shared.outbox import Outbox
+from shared.redis import keys
 from workers.ingress.errors import problem
 
 
@@ -73,11 +73,11 @@ class Metrics(Collector):
         tenants = {tenant for each in waiting.values() for tenant in each}
         yield GaugeMetricFamily("wpp_tenants_waiting", "Tenants with events in lanes", len(tenants))
         yield from self._outbox()
-        odd = sum(int(count) for count in self._values(routing.UNRECOGNIZED_EVENTS))
+        odd = sum(int(count) for count in self._values(keys.UNRECOGNIZED_EVENTS))
         yield GaugeMetricFamily(
             "wpp_odd_events", "Posted events of a type that is not known, or that were none", odd
         )
-        if swept_ms := self._client.get(f"{PREFIX}swept"):
+        if swept_ms := self._client.get(keys.LAST_SWEEP):
             age_s = max(0.0, time.time() - int(swept_ms) / 1000)
             yield GaugeMetricFamily(
                 "wpp_clock_age_seconds",
@@ -105,7 +105,7 @@ class Metrics(Collector):
         )
 
     def _busy(self, kind: str) -> int:
-        return sum(int(count) for count in self._values(f"{PREFIX}busy:{kind}"))
+        return sum(int(count) for count in self._values(keys.in_flight(kind)))
 
     def _values(self, key: str) -> list[bytes]:
         found: Any = self._client.hvals(key)

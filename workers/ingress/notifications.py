@@ -17,7 +17,7 @@ import redis
 import redis.asyncio
 import structlog
 
-from shared.lanes.client import PREFIX
+from shared.redis import keys
 from workers.process import on_stop_signal
 
 QUIET_S = 20.0
@@ -146,4 +146,4 @@ def on_stop(tell: Callable[[], None]) -> None:
 
 
 def _channel(organization_id: UUID) -> bytes:
-    return f"{PREFIX}changed:{organization_id}".encode()
+    return keys.changes(organization_id).encode()

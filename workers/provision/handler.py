@@ -26,6 +26,7 @@ from shared.lanes.client import Append, Claim, ClaimResult, Postponed, Settled
 from shared.outbox import Outbox
 from shared.outcomes import SessionStatus
 from shared.platform.models import Client, Started
+from shared.redis import keys
 from workers import gates
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
@@ -63,7 +64,7 @@ def handle_provision(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) ->
 def connect(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Create what is missing, register the webhook, start the account, and have it watched."""
     integration = _meant(event, ctx)
-    if ctx.redis.exists(routing.removed_key(event.integration_id)) or (
+    if ctx.redis.exists(keys.removed(event.integration_id)) or (
         integration is None and not _is_birth(event)
     ):
         return Settled("done", fields={"reason": "it was removed meanwhile"})
@@ -234,7 +235,7 @@ def _watched(event: ProvisionEvent, integration: Integration, ctx: WorkerContext
         update={"id": uuid4(), "action": "watch", "integration_id": integration.id}
     )
     ctx.redis.set(
-        routing.latest_pairing_key(integration.id),
+        keys.pairing(integration.id),
         str(following.id),
         ex=int(ctx.engine.wpp_max_age_s),
     )

@@ -7,12 +7,12 @@ find what a webhook that never came would have said, and get rarer while webhook
 import contextlib
 from datetime import datetime
 
-from shared import routing
 from shared.database import Integration
 from shared.errors import PlatformError
 from shared.events import ProvisionEvent, utc_now
 from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import SessionOutcome, SessionStatus
+from shared.redis import keys
 from workers.context import WorkerContext
 
 FIRST_LOOK_S = 1.0
@@ -57,7 +57,7 @@ def poll_pairing(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> Cla
 
 
 def _superseded(event: ProvisionEvent, ctx: WorkerContext) -> bool:
-    latest = ctx.redis.get(routing.latest_pairing_key(event.integration_id))
+    latest = ctx.redis.get(keys.pairing(event.integration_id))
     return isinstance(latest, bytes) and latest.decode() != str(event.id)
 
 

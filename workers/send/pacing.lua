@@ -1,7 +1,7 @@
 -- Pacing of one number (pacing.py): when an event may leave. TIME is the server's; all times in ms.
 --
---   KEYS[1]  wpp:pace:{integration}  when the number's next slot begins; gone when that is past
---   KEYS[2]  wpp:paced:{event}       when the slot begins that this event has; gone when it has missed it
+--   KEYS[1]  pace       when the number's next slot begins; gone when that is past
+--   KEYS[2]  pace_slot  when the slot begins that this event has; gone when it has missed it
 --
 -- ARGV: the pause after this slot, how late an event may be for its own. Returns how long to wait.
 

@@ -6,14 +6,14 @@ a slot, because the platform was away for instance, gets another: what waited do
 """
 
 import random
-from importlib.resources import files
 
 import redis
 
 from shared.events import SendEvent
-from shared.lanes.client import PREFIX
+from shared.redis import keys
+from shared.redis.scripts import LuaScript
 
-SCRIPT = files("workers.send").joinpath("pacing.lua").read_text()
+SCRIPT = LuaScript.from_package("workers.send", "pacing.lua")
 LATE_S = 5.0
 """How late a message may come for its slot: the clock wakes lanes within a second."""
 
@@ -21,8 +21,9 @@ LATE_S = 5.0
 def wait_s(client: "redis.Redis", event: SendEvent, pace_s: float) -> float:
     """Return how long this message has to wait yet. The next one comes `pace_s` after it, give or take half of it."""
     pause_s = pace_s * random.uniform(0.5, 1.5)  # noqa: S311 - people don't type like clocks
-    keys = [f"{PREFIX}pace:{event.integration_id}", f"{PREFIX}paced:{event.id}"]
-    wait_ms = client.register_script(SCRIPT)(
-        keys=keys, args=[max(1, int(pause_s * 1000)), int(LATE_S * 1000)]
+    wait_ms = SCRIPT.run(
+        client,
+        [keys.pace(event.integration_id), keys.pace_slot(event.id)],
+        [max(1, int(pause_s * 1000)), int(LATE_S * 1000)],
     )
     return float(wait_ms / 1000)

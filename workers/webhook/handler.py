@@ -8,6 +8,7 @@ from shared import payload_store, routing, webhooks
 from shared.events import WebhookEvent
 from shared.lanes.client import Append, Claim, ClaimResult, Settled
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome, SessionOutcome
+from shared.redis import keys
 from shared.webhooks import payload
 from shared.webhooks.attachments import Attachment, attached
 from shared.webhooks.redact import excerpt
@@ -53,9 +54,7 @@ def handle_webhook(event: WebhookEvent, claim: Claim, ctx: WorkerContext) -> Cla
         if digest and not (follow and digest == blob)
     ]
     if done:
-        payload_store.release(
-            ctx.redis, [payload_store.payload_key(event.id, digest) for digest in done]
-        )
+        payload_store.release(ctx.redis, [keys.payload(event.id, digest) for digest in done])
     return Settled("done", outcomes, follow=follow)
 
 
@@ -97,7 +96,7 @@ def _opened(
 
 
 def _text(event: WebhookEvent, digest: str, ctx: WorkerContext) -> str:
-    text = payload_store.read_text(ctx.redis, payload_store.payload_key(event.id, digest))
+    text = payload_store.read_text(ctx.redis, keys.payload(event.id, digest))
     if text is None:
         msg = "its text was too long for the queue, and is no longer kept beside it"
         raise TextGoneError(msg)
@@ -107,17 +106,17 @@ def _text(event: WebhookEvent, digest: str, ctx: WorkerContext) -> str:
 def _count(event_type: str, ctx: WorkerContext) -> None:
     """Count an event of a type that we don't know; whoever names them cannot fill Redis."""
     known = (
-        ctx.redis.hexists(routing.UNRECOGNIZED_EVENTS, event_type)
-        or ctx.redis.hlen(routing.UNRECOGNIZED_EVENTS) < routing.MAX_UNRECOGNIZED
+        ctx.redis.hexists(keys.UNRECOGNIZED_EVENTS, event_type)
+        or ctx.redis.hlen(keys.UNRECOGNIZED_EVENTS) < routing.MAX_UNRECOGNIZED
     )
-    ctx.redis.hincrby(routing.UNRECOGNIZED_EVENTS, event_type if known else routing.OTHERS, 1)
+    ctx.redis.hincrby(keys.UNRECOGNIZED_EVENTS, event_type if known else routing.OTHERS, 1)
 
 
 def _files(
     event: WebhookEvent, outcomes: list[Outcome], file: Attachment | None, blob: str | None
 ) -> list[Append]:
     """Return the event that brings a message's file into Supabase."""
-    where = payload_store.payload_key(event.id, blob) if blob else None
+    where = keys.payload(event.id, blob) if blob else None
     return [
         routing.route_media(event, outcome, file, where)
         for outcome in outcomes

@@ -17,6 +17,7 @@ from shared import routing, webhooks
 from shared.database.storage import Bucket
 from shared.events import MediaEvent, WebhookEvent
 from shared.outbox import Outbox
+from shared.redis import keys
 from shared.settings import MediaSettings
 from tests.workers.provision.environment import Shop, supabase_settings
 from workers import media
@@ -77,7 +78,9 @@ class Town:
         deadline = time.monotonic() + within_s
         while True:
             self.settle()
-            if not (self.redis.hlen("wpp:waiting:webhook") or self.redis.hlen("wpp:waiting:media")):
+            if not (
+                self.redis.hlen(keys.waiting("webhook")) or self.redis.hlen(keys.waiting("media"))
+            ):
                 return
             assert time.monotonic() < deadline, "something still waits"
             time.sleep(0.05)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared import routing, webhooks
 from shared.outcomes import MessageOutcome
+from shared.redis import keys
 from tests.pipeline.inbound.corpus import every_body
 from tests.pipeline.inbound.inbound_pipeline import Town
 from tests.shared.webhooks.arriving import ACCOUNT
@@ -177,7 +178,7 @@ def test_no_event_hurts_what_comes_behind_it(
         if answer.status == 200:
             heard.extend(messages_in(event, town.account))
     town.settle()
-    assert town.redis.hgetall("wpp:waiting:webhook") == {}
+    assert town.redis.hgetall(keys.waiting("webhook")) == {}
     assert town.shop.sql("select * from wpp_dead_letters") == []
     rows = town.messages()
     assert {shown(row) for row in rows} <= {

@@ -16,6 +16,7 @@ from shared.events import Message, SendEvent, utc_now
 from shared.lanes.client import Lanes, Slot
 from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome
+from shared.redis import keys
 from shared.settings import EngineSettings
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
@@ -138,7 +139,7 @@ def test_dead_replays_all_that_match_however_few_are_listed(
     begin = time.monotonic()
     assert "5 put back, 0 left" in wpp("dead", "--replay", "--limit", 1, "--rate", 10)
     assert time.monotonic() - begin >= 0.5
-    waiting: Any = town.redis.lrange(f"wpp:lane:{routing.send_lane(town.integration, PEER)}", 0, -1)
+    waiting: Any = town.redis.lrange(keys.lane(routing.send_lane(town.integration, PEER)), 0, -1)
     assert [UUID(each.decode()) for each in waiting] == ids[::-1]
 
 
@@ -253,7 +254,7 @@ def test_lanes_shows_what_waits_and_what_is_in_the_way(town: Town, wpp: Wpp) -> 
     assert "the clock ran 0 s ago" in shown
     assert "1  webhooks of an unknown kind: poll.created" in shown
     assert find_record(town.redis, accepted.id)
-    town.redis.set("wpp:swept", int((utc_now() - HOUR).timestamp() * 1000))
+    town.redis.set(keys.LAST_SWEEP, int((utc_now() - HOUR).timestamp() * 1000))
     assert "no clock has run for 36" in wpp("lanes")
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from shared.database import Integration
 from shared.events import utc_now
-from shared.lanes.client import PREFIX
 from shared.platform.models import AccountStatus
+from shared.redis import keys
 from shared.settings import EngineSettings
 from tests.workers.provision.environment import Shop, one
 from workers.clock import health_checks
@@ -188,7 +188,7 @@ def test_a_key_that_was_repaired_elsewhere_is_found_to_be_good(
         {"count": 1}
     ]
     shop.faults()
-    shop.client.delete(*shop.client.keys(f"wpp:token:{{{account}}}*"))  # as after a minute
+    shop.client.delete(*shop.client.keys(keys.token(account) + "*"))  # as after a minute
     assert walk(shop, ctx) == 1
     assert status(ctx, organization_id) == ("connected", "looked at")
 
@@ -254,7 +254,7 @@ def test_a_fleet_has_a_budget(shop: Shop, connected: tuple[WorkerContext, UUID, 
     ctx, _, _ = connected
     used = int(time.time())
     for second in (used, used + 1):
-        shop.client.set(f"{PREFIX}checks:{second}", ctx.engine.wpp_checks_per_second)
+        shop.client.set(keys.health_checks(second), ctx.engine.wpp_checks_per_second)
     assert walk(shop, ctx) == 1
     assert time.time() >= used + 2
 

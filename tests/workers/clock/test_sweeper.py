@@ -15,6 +15,7 @@ from shared.events import Message, WebhookEvent
 from shared.lanes.client import Lanes, Postponed, Slot
 from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome
+from shared.redis import keys
 from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
 from workers.clock.__main__ import Sweeper
@@ -52,9 +53,9 @@ def accept(lanes: Lanes) -> UUID:
 
 def end_leases(client: redis.Redis, kind: str) -> None:
     """Let every lease have ended a while ago."""
-    held: Any = client.zrange(f"wpp:leases:{kind}", 0, -1)
+    held: Any = client.zrange(keys.leases(kind), 0, -1)
     for lane in held:
-        client.zadd(f"wpp:leases:{kind}", {lane: 1})
+        client.zadd(keys.leases(kind), {lane: 1})
 
 
 def wake_ups(client: redis.Redis, queue: str) -> int:
@@ -159,9 +160,9 @@ def test_the_policy_resend_has_a_bound(
     event_id = accept(lanes)
     states = []
     for _ in range(1 + MOST_RESENDS):
-        postponed: Any = redis_client.zrange("wpp:later:send", 0, -1)
+        postponed: Any = redis_client.zrange(keys.delayed("send"), 0, -1)
         for lane in postponed:
-            redis_client.zadd("wpp:later:send", {lane: 1})
+            redis_client.zadd(keys.delayed("send"), {lane: 1})
         lanes.sweep("send")
         assert lanes.claim("send", Slot())
         end_leases(redis_client, "send")
@@ -181,14 +182,14 @@ def test_a_claim_that_cannot_be_read_costs_only_itself(
     lanes.append(routing.route_event(webhook))
     assert lanes.claim("send", Slot())
     assert lanes.claim("webhook", Slot())
-    redis_client.hset(f"wpp:event:{event_id}", "body", '{"v": 2}')
+    redis_client.hset(keys.event(event_id), "body", '{"v": 2}')
     end_leases(redis_client, "send")
     end_leases(redis_client, "webhook")
     clock.tick()
     record = find_record(redis_client, event_id)
     assert record
     assert record.state == "unknown"
-    told: Any = redis_client.xrange("wpp:outbox")
+    told: Any = redis_client.xrange(keys.OUTBOX)
     [*_, (_, fields)] = told
     letter = DeadLetterOutcome.model_validate_json(fields[b"r"])
     assert (letter.id, letter.reason, letter.event) == (event_id, "unreadable", {"v": 2})
@@ -200,7 +201,7 @@ def test_a_route_that_cannot_be_read_costs_only_its_own_claims(
 ) -> None:
     """They are taken over again a moment later, until it can be read."""
     accept(lanes)
-    redis_client.set(f"wpp:integration:{INTEGRATION}", "{}")
+    redis_client.set(keys.route(INTEGRATION), "{}")
     webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     lanes.append(routing.route_event(webhook))
     assert lanes.claim("send", Slot())
@@ -225,7 +226,7 @@ def test_a_redis_that_cannot_write_is_asked_again(
 
 def test_an_error_of_ours_is_raised(clock: Sweeper, redis_client: redis.Redis) -> None:
     """It is for a supervisor: nobody would notice a clock that stands still."""
-    redis_client.set("wpp:later:webhook", "no zset")
+    redis_client.set(keys.delayed("webhook"), "no zset")
     with pytest.raises(redis.ResponseError):
         clock.tick()
 
@@ -234,7 +235,7 @@ def test_a_clock_that_cannot_go_on_says_so_and_ends(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
     """Its supervisor starts it anew; a process that lives on without sweeping would be found by nobody."""
-    redis_client.set("wpp:leases:send", "no zset")
+    redis_client.set(keys.leases("send"), "no zset")
     done = subprocess.run(
         [sys.executable, "-m", "workers.clock.__main__"],
         env=os.environ | SETTINGS | {"REDIS_URL": redis_server.url},

@@ -12,11 +12,12 @@ import redis
 from pydantic import SecretStr
 
 from sandbox.supabase.project import Supabase
-from shared import routing, signed_keys
+from shared import signed_keys
 from shared.database import Database
 from shared.events import Kind, utc_now
 from shared.lanes.client import Lanes, Settled, Slot
 from shared.outcomes import SessionOutcome, SessionStatus
+from shared.redis import keys
 from shared.settings import EngineSettings, SupabaseSettings
 from tests.workers.ingress.ingress_process import KEY_SECRET, Door
 
@@ -101,5 +102,5 @@ class Tenant:
 
     def watched(self, path: str) -> str:
         """Return the id of the event that watches over a number."""
-        found: Any = self.client.get(routing.latest_pairing_key(UUID(path.rsplit("/", 1)[-1])))
+        found: Any = self.client.get(keys.pairing(UUID(path.rsplit("/", 1)[-1])))
         return str(found.decode())

@@ -15,6 +15,7 @@ from shared import routing
 from shared.events import Message
 from shared.lanes.client import PREFIX, Lanes, Slot
 from shared.outbox import Outbox
+from shared.redis import keys
 from shared.settings import EngineSettings
 from workers.ingress import metrics
 
@@ -31,7 +32,7 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
             routing.route_send(organization_id, uuid4(), Message(to="+79990001122", text="Hello"))
         )
     assert lanes.claim("send", Slot())
-    redis_client.hincrby(routing.UNRECOGNIZED_EVENTS, "poll.created", 2)
+    redis_client.hincrby(keys.UNRECOGNIZED_EVENTS, "poll.created", 2)
     redis_client.set(f"{PREFIX}swept", int(time.time() * 1000) - 90_000)
     Outbox(redis_client, consumer="a").complain('42703: column "mood" does not exist')
     return redis_client

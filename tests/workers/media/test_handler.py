@@ -20,6 +20,7 @@ from shared.events import MediaEvent
 from shared.lanes.client import Claim, Lanes, Postponed, Settled, Slot
 from shared.lanes.records import find_record
 from shared.outcomes import MessageOutcome
+from shared.redis import keys
 from shared.webhooks.attachments import Attachment
 from tests.pipeline.inbound.inbound_pipeline import Town, open_town
 from tests.workers.media.samples import MP4, base64_of, jpeg, message, png
@@ -228,7 +229,7 @@ def test_a_server_that_is_down_is_asked_again(
     files.paths["file"] = answer(200, jpeg())
     town.settle_at_last()
     assert town.messages()[0]["metadata"]["media_state"] == "stored"
-    assert redis_client.hgetall("wpp:waiting:media") == {}
+    assert redis_client.hgetall(keys.waiting("media")) == {}
 
 
 REFUSED = {
@@ -300,7 +301,7 @@ def test_a_file_that_came_before_its_number_waits_for_it(town: Town) -> None:
     town.shop.sql("delete from wpp_accounts")
     town.shop.sql("delete from messenger_integrations")
     town.redis.delete(
-        *town.redis.keys("wpp:account:*"), *town.redis.keys("wpp:integration:*"), b"wpp:none"
+        *town.redis.keys(keys.account_route("*")), *town.redis.keys(keys.route("*")), b"wpp:none"
     )
     town.ctx.route_cache._here.clear()  # noqa: SLF001 - another process
     town.post(photo(base64=base64_of(jpeg())))
@@ -347,12 +348,12 @@ def test_what_took_too_long_ends_as_a_dead_letter_and_can_be_replayed(town: Town
 
 
 def test_a_blob_lasts_an_hour_after_it_was_stored(town: Town, redis_client: redis.Redis) -> None:
-    redis_client.set("wpp:blob:x", base64_of(jpeg()), ex=100_000)
+    redis_client.set(keys.payload("x", "digest"), base64_of(jpeg()), ex=100_000)
     verdict = parse_first(MediaEvent, media.handle_media)(
-        claimed(town, blob="wpp:blob:x"), town.ctx, town.files
+        claimed(town, blob=keys.payload("x", "digest")), town.ctx, town.files
     )
     assert isinstance(verdict, Settled)
-    assert redis_client.ttl("wpp:blob:x") <= payload_store.RELEASED_TTL_S
+    assert redis_client.ttl(keys.payload("x", "digest")) <= payload_store.RELEASED_TTL_S
 
 
 def test_a_blob_that_is_gone_is_asked_of_the_platform(town: Town, on_the_platform: str) -> None:
@@ -360,7 +361,7 @@ def test_a_blob_that_is_gone_is_asked_of_the_platform(town: Town, on_the_platfor
         id=UUID(int=7),
         account=town.account,
         message=of(town, wa_message_id=on_the_platform),
-        blob="wpp:blob:gone",
+        blob=keys.payload("gone", "digest"),
     )
     town.ctx.lanes.append(routing.route_event(event))
     town.settle()
@@ -373,7 +374,7 @@ def test_another_worker_that_has_the_claim_now_is_left_alone(
     """Before the file is stored at the latest; while it is awaited, after some seconds."""
     files.paths["file"] = answer(200, jpeg() + bytes(300_000))
     claim = claimed(town, url=f"{files.url}/file")
-    town.redis.hset(f"wpp:lane:{claim.lane}:is", "fence", "999")
+    town.redis.hset(keys.lane_state(claim.lane), "fence", "999")
     for renew_every_s in (60.0, 0.001):
         monkeypatch.setattr(lease, "RENEW_EVERY_S", renew_every_s)
         assert isinstance(
@@ -456,8 +457,8 @@ def test_a_file_for_a_number_that_was_removed_is_kept_like_its_message(town: Tow
 
 def test_memory_does_not_grow_with_the_file(town: Town, redis_client: redis.Redis) -> None:
     """20 MB of base64 in Redis pass through in pieces."""
-    redis_client.set("wpp:blob:big", base64.b64encode(MP4 + bytes(15_000_000)))
-    claim = claimed(town, blob="wpp:blob:big")
+    redis_client.set(keys.payload("big", "digest"), base64.b64encode(MP4 + bytes(15_000_000)))
+    claim = claimed(town, blob=keys.payload("big", "digest"))
     tracemalloc.start()
     try:
         verdict = parse_first(MediaEvent, media.handle_media)(claim, town.ctx, town.files)
@@ -470,9 +471,10 @@ def test_memory_does_not_grow_with_the_file(town: Town, redis_client: redis.Redi
 
 def test_a_small_file_travels_with_its_event(town: Town) -> None:
     file = Attachment(base64="AAAA", url="https://media.example/x")
-    event = routing.route_webhook(town.account, FLAT, "x", "79990001122").event
-    inline: Any = routing.route_media(event, message("image", "x"), file, None)  # type: ignore[arg-type]
-    beside: Any = routing.route_media(event, message("image", "x"), file, "wpp:blob:x")  # type: ignore[arg-type]
+    event: Any = routing.route_webhook(town.account, FLAT, "x", "79990001122").event
+    key = keys.payload("x", "digest")
+    inline: Any = routing.route_media(event, message("image", "x"), file, None)
+    beside: Any = routing.route_media(event, message("image", "x"), file, key)
     assert (inline.event.base64, inline.event.blob) == ("AAAA", None)
-    assert (beside.event.base64, beside.event.blob) == (None, "wpp:blob:x")
+    assert (beside.event.base64, beside.event.blob) == (None, key)
     assert find_record(town.redis, inline.event.id) is None

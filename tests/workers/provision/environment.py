@@ -22,6 +22,7 @@ from shared.events import ProvisionEvent
 from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Slot
 from shared.platform import Platform
 from shared.platform.circuit_breaker import Breaker
+from shared.redis import keys
 from shared.route_cache import RouteCache
 from shared.settings import EngineSettings, KeySettings, PlatformSettings, SupabaseSettings
 from shared.tokens import TokenAuth, TokenCache
@@ -134,11 +135,11 @@ class Shop:
 
     def record(self, ctx: WorkerContext) -> None:
         """Do what the recorder does: carry the outbox to Supabase."""
-        entries: Any = self.client.xrange("wpp:outbox")
+        entries: Any = self.client.xrange(keys.OUTBOX)
         batch = [fields[b"r"].decode() for _, fields in entries]
         if batch:
             self.sql("select wpp_apply(%s)", Jsonb(batch, dumps=lambda rows: f"[{','.join(rows)}]"))
-            self.client.xdel("wpp:outbox", *[entry_id for entry_id, _ in entries])
+            self.client.xdel(keys.OUTBOX, *[entry_id for entry_id, _ in entries])
         del ctx
 
     def accounts(self, organization_id: UUID) -> list[dict[str, Any]]:

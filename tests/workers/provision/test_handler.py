@@ -10,6 +10,7 @@ from shared import routing
 from shared.events import ProvisionEvent
 from shared.lanes import records
 from shared.lanes.client import Postponed, Slot
+from shared.redis import keys
 from tests.workers.provision.environment import Scissors, Shop, Wire, killed, one, wait_for, work
 from workers.provision import handler as provision
 from workers.runner import parse_first
@@ -40,7 +41,7 @@ def connected(shop: Shop, organization_id: UUID, *, add_new: bool = False) -> UU
             if row["id"] == event.integration_id
         )
         shop.scan(account)
-        work(ctx, lambda: len(shop.client.keys("wpp:lane:watch:*")) == 0)
+        work(ctx, lambda: len(shop.client.keys(keys.lane("watch:*"))) == 0)
         shop.record(ctx)
     return event.integration_id
 
@@ -60,9 +61,9 @@ def whole(shop: Shop, organization_id: UUID) -> None:
     assert row["settings"]["wppApiKey"]
     assert account["webhook"]
     assert account["status"] != "created"
-    watch = f"wpp:lane:watch:{row['id']}"
+    watch = keys.lane(f"watch:{row['id']}")
     assert shop.client.llen(watch) >= 1
-    newest = shop.client.get(routing.latest_pairing_key(row["id"]))
+    newest = shop.client.get(keys.pairing(row["id"]))
     assert newest in shop.client.lrange(watch, 0, -1)
 
 
@@ -76,7 +77,7 @@ def test_a_worker_may_die_at_any_call(shop: Shop, *, after: bool) -> None:
         with shop.worker(Scissors(step, after)) as ctx:
             cut = killed(ctx)
         with shop.worker() as ctx:
-            work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+            work(ctx, lambda: bool(shop.client.keys(keys.lane("watch:*"))))
         whole(shop, organization_id)
         shop.client.flushall()
         step += 1
@@ -94,7 +95,7 @@ def test_a_key_may_be_too_new_for_the_next_attempt_too(shop: Shop, *, after: boo
         assert killed(ctx)
     assert shop.rows(organization_id), "it died too soon"
     with shop.worker() as ctx:
-        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        work(ctx, lambda: bool(shop.client.keys(keys.lane("watch:*"))))
         shop.record(ctx)
     whole(shop, organization_id)
     assert "error" not in states(shop, organization_id)
@@ -109,7 +110,7 @@ def test_a_worker_may_die_with_the_verdict_in_its_hands(shop: Shop) -> None:
         assert claim
         parse_first(ProvisionEvent, provision.handle_provision)(claim, ctx)
         ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
-        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        work(ctx, lambda: bool(shop.client.keys(keys.lane("watch:*"))))
     whole(shop, organization_id)
 
 
@@ -190,7 +191,7 @@ def test_a_platform_that_is_away_is_waited_for(shop: Shop) -> None:
         record = records.find_record(shop.client, event.id)
         assert record
         assert record.state == "queued"
-        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        work(ctx, lambda: bool(shop.client.keys(keys.lane("watch:*"))))
     whole(shop, organization_id)
 
 
@@ -278,7 +279,7 @@ def test_a_half_made_number_can_be_dismissed(shop: Shop) -> None:
     """Before anything was saved, its organization wants it no more: nothing is created."""
     organization_id = shop.organization()
     event = shop.ask(organization_id)
-    shop.client.set(routing.removed_key(event.integration_id), 1)
+    shop.client.set(keys.removed(event.integration_id), 1)
     shop.ask(organization_id, event.integration_id, id=uuid4(), action="disconnect")
     with shop.worker() as ctx:
         assert one(ctx)
@@ -306,7 +307,7 @@ def test_an_account_that_nobody_scans_is_left_alone(shop: Shop) -> None:
     with shop.worker() as ctx:
         work(
             ctx,
-            lambda: not shop.client.keys("wpp:lane:watch:*") and bool(shop.rows(organization_id)),
+            lambda: not shop.client.keys(keys.lane("watch:*")) and bool(shop.rows(organization_id)),
         )
         shop.record(ctx)
     assert states(shop, organization_id)[-1] == "disconnected"
@@ -322,6 +323,6 @@ def test_a_save_waits_for_supabase(shop: Shop) -> None:
         with shop.worker(Scissors(2, after=False)) as ctx:
             assert killed(ctx)
     with shop.worker() as ctx:
-        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        work(ctx, lambda: bool(shop.client.keys(keys.lane("watch:*"))))
     wait_for(lambda: len(shop.rows(organization_id)) == 1)
     whole(shop, organization_id)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from sandbox.redis import RedisServer
+from shared.redis import keys
 from shared.settings import EngineSettings
 from tests.workers.provision.environment import Shop, supabase_settings, work
 from tests.workers.provision.test_handler import whole
@@ -80,5 +81,5 @@ def test_killed_at_any_call_it_ends_in_one_of_everything(
         running.kill()
         assert running.wait() == -9
     with shop.worker() as ctx:
-        work(ctx, lambda: bool(shop.client.keys("wpp:lane:watch:*")))
+        work(ctx, lambda: bool(shop.client.keys(keys.lane("watch:*"))))
     whole(shop, organization_id)

@@ -30,6 +30,7 @@ from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Settled, S
 from shared.outcomes import DeadLetterOutcome, MessageOutcome
 from shared.platform.circuit_breaker import State
 from shared.platform.models import Sent
+from shared.redis import keys
 from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings
 from workers.context import WorkerContext
@@ -300,7 +301,7 @@ def test_a_message_that_has_expired_is_not_sent(around: Surroundings) -> None:
     assert not drain(
         around.lanes, "send", handle, parse_first(SendEvent, send.dead_letter_send), Event()
     )
-    entries: Any = around.redis.xrange("wpp:outbox")
+    entries: Any = around.redis.xrange(keys.OUTBOX)
     rows = [json.loads(fields[b"r"]) for _, fields in entries]
     told = {(row["type"], row.get("text"), row.get("status", row.get("reason"))) for row in rows}
     assert told >= {

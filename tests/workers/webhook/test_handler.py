@@ -16,6 +16,7 @@ from shared.events import Media, MediaEvent, Message, SendEvent, WebhookEvent, u
 from shared.lanes.client import Claim, Settled, Slot
 from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome, LogOutcome, MessageOutcome
+from shared.redis import keys
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
 from tests.workers.media.samples import base64_of, jpeg
@@ -84,7 +85,7 @@ def lifted(town: Town, payload: dict[str, Any], text: str) -> tuple[Settled, str
     if "media" not in payload:
         filled["text"] = stand_in
     claim = claimed(town, filled, (digest,))
-    key = payload_store.payload_key(claim.id, digest)
+    key = keys.payload(claim.id, digest)
     town.redis.set(key, found[digest], ex=100_000)
     verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, town.ctx)
     assert isinstance(verdict, Settled)
@@ -122,7 +123,7 @@ def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
         for number in range(3):
             town.post({"type": "poll.created", "account": town.account, "id": f"evt_{number}"})
         town.settle()
-    assert redis_client.hgetall(routing.UNRECOGNIZED_EVENTS) == {b"poll.created": b"3"}
+    assert redis_client.hgetall(keys.UNRECOGNIZED_EVENTS) == {b"poll.created": b"3"}
     assert [row["became"] for row in town.logged()] == ["unknown"] * 3
     assert "webhook.unknown_type" in {line["event"] for line in logs}
 
@@ -135,7 +136,7 @@ def test_whoever_names_types_does_not_fill_redis(
     for number in (1, 2, 3, 4, 1):
         town.post({"type": f"novelty.{number}", "created": number, "id": f"evt_{number}"})
     town.settle()
-    counted = redis_client.hgetall(routing.UNRECOGNIZED_EVENTS)
+    counted = redis_client.hgetall(keys.UNRECOGNIZED_EVENTS)
     assert len(counted) == 3
     assert counted[routing.OTHERS.encode()] == b"2"
 
@@ -148,7 +149,7 @@ def test_an_event_that_waits_beside_the_queue_is_read_whole(town: Town) -> None:
         town.account, FLAT, arrival.identity, arrival.conversation, (), digest
     )
     town.ctx.lanes.append(append)
-    key = payload_store.payload_key(append.event.id, digest)
+    key = keys.payload(append.event.id, digest)
     town.redis.set(key, whole, ex=100_000)
     claim = town.ctx.lanes.claim("webhook", Slot())
     assert claim
@@ -219,7 +220,7 @@ def test_an_echo_of_something_else_proves_nothing(
         parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
     )
     then_ms = int((utc_now() - later).timestamp() * 1000)
-    town.redis.hset(f"wpp:event:{claim.id}", mapping={"accepted": then_ms, "settled": then_ms})
+    town.redis.hset(keys.event(claim.id), mapping={"accepted": then_ms, "settled": then_ms})
     outcomes = handled(
         town, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo
     ).outcomes
@@ -241,7 +242,7 @@ def test_an_unknown_message_that_cannot_be_read_is_passed_over(town: Town) -> No
         claim,
         parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
     )
-    town.redis.hset(f"wpp:event:{claim.id}", "body", '{"v": 2}')
+    town.redis.hset(keys.event(claim.id), "body", '{"v": 2}')
     verdict = handled(
         town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
     )

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from shared import routing
 from shared.events import ProvisionEvent
 from shared.lanes import records
 from shared.lanes.client import PREFIX
 from shared.lanes.records import Record
+from shared.redis import keys
 from workers.ingress.deps import Doorway
 
 KEPT_S = 86_400
@@ -34,7 +34,7 @@ async def expected(organization_id: UUID, here: Doorway) -> list[UUID]:
 async def dismiss(integration_id: UUID, organization_id: UUID, here: Doorway) -> None:
     """Remember that a number is not wanted any more, whatever still runs for it."""
     pipe = here.redis.pipeline(transaction=True)
-    pipe.set(routing.removed_key(integration_id), 1, ex=KEPT_S)
+    pipe.set(keys.removed(integration_id), 1, ex=KEPT_S)
     pipe.srem(_coming_key(organization_id), str(integration_id))
     await pipe.execute()
 
@@ -43,7 +43,7 @@ async def dismissed(ids: Sequence[UUID], here: Doorway) -> set[UUID]:
     """Return those that are not wanted any more."""
     if not ids:
         return set()
-    marks: Any = await here.redis.mget([routing.removed_key(each) for each in ids])
+    marks: Any = await here.redis.mget([keys.removed(each) for each in ids])
     return {each for each, mark in zip(ids, marks, strict=True) if mark}
 
 
@@ -54,7 +54,7 @@ async def begin(event: ProvisionEvent, here: Doorway) -> None:
 
 async def watch(event: ProvisionEvent, here: Doorway) -> None:
     """Remember that this watch over a number takes the place of the one before it."""
-    await here.redis.set(routing.latest_pairing_key(event.integration_id), str(event.id), ex=KEPT_S)
+    await here.redis.set(keys.pairing(event.integration_id), str(event.id), ex=KEPT_S)
 
 
 async def doing(integration_id: UUID, known_since: datetime | None, here: Doorway) -> Record | None:

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from shared import payload_store, routing, signed_keys, webhooks
 from shared.events import utc_now
+from shared.redis import keys
 from workers.ingress.deps import Doorway
 from workers.ingress.errors import problem, said
 from workers.ingress.webhooks.body import GoneAwayError, Incoming, StalledError, TooLargeError
@@ -79,7 +80,7 @@ async def _answer(scope: Scope, receive: Receive, here: Doorway) -> Response:
     except MalformedError as error:
         log.warning("webhook.malformed", account=account, error=str(error))
         with suppress(redis.RedisError):
-            await here.redis.hincrby(routing.UNRECOGNIZED_EVENTS, routing.MALFORMED, 1)
+            await here.redis.hincrby(keys.UNRECOGNIZED_EVENTS, routing.MALFORMED, 1)
         return problem(
             HTTPStatus.BAD_REQUEST, "malformed", f"this is no event in JSON: {error}"[:300]
         )

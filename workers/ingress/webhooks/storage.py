@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import redis
 
-from shared import payload_store
 from shared.errors import OverloadedError
 from shared.lanes import records
 from shared.lanes.client import Append
+from shared.redis import keys
 from shared.webhooks.classify import RETRY_WINDOW_S
 from workers.ingress.deps import Doorway
 
@@ -56,13 +56,13 @@ async def keep(here: Doorway, items: list[Item]) -> None:
         items = [item for item in items if item.earlier not in again]
     for append, texts, _ in items:
         for digest, text in texts.items():
-            await _keep_text(here, payload_store.payload_key(append.event.id, digest), text)
+            await _keep_text(here, keys.payload(append.event.id, digest), text)
     accepted = await here.appends.append_all([item.append for item in items]) if items else []
     for (append, texts, _), answer in zip(items, accepted, strict=True):
         if texts and (answer.new or answer.state in {"queued", "claimed"}):
             await _hold(
                 here,
-                [payload_store.payload_key(append.event.id, digest) for digest in texts],
+                [keys.payload(append.event.id, digest) for digest in texts],
                 here.blob_ttl_s,
             )
         texts.clear()

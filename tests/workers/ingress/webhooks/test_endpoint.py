@@ -14,6 +14,7 @@ import redis
 
 from shared import payload_store, routing, signed_keys, webhooks
 from shared.lanes import records
+from shared.redis import keys
 from tests.shared.webhooks.arriving import ACCOUNT
 from tests.workers.ingress.ingress_process import KEY_SECRET, SHARED_SECRET, Door, accepted
 from workers.ingress.webhooks import storage as keeping
@@ -146,7 +147,7 @@ def test_a_file_waits_beside_its_event(door: Door, redis_client: redis.Redis) ->
     (event,) = accepted(redis_client)
     (digest,) = event.blobs
     assert len(event.model_dump_json()) < 1000
-    key = payload_store.payload_key(event.id, digest)
+    key = keys.payload(event.id, digest)
     assert redis_client.get(key) == posted["media"]["base64"].encode()
     assert redis_client.ttl(key) > 2 * 86_400
     assert payload_store.referenced_digest(event.payload["media"]["base64"], event.blobs) == digest
@@ -169,15 +170,7 @@ def test_files_of_a_list_wait_beside_their_own_events(
     door.post(pictures)
     events = accepted(redis_client)
     assert [len(event.blobs) for event in events] == [1, 1, 1]
-    assert (
-        len(
-            {
-                redis_client.get(payload_store.payload_key(event.id, event.blobs[0]))
-                for event in events
-            }
-        )
-        == 3
-    )
+    assert len({redis_client.get(keys.payload(event.id, event.blobs[0])) for event in events}) == 3
 
 
 @pytest.mark.parametrize("size", [24 * MEGABYTE])
@@ -212,7 +205,7 @@ def test_a_long_text_waits_beside_its_event_too(door: Door, redis_client: redis.
     assert door.post({**HELLO, "text": text}).status == 200
     (event,) = accepted(redis_client)
     (digest,) = event.blobs
-    kept = payload_store.read_text(redis_client, payload_store.payload_key(event.id, digest))
+    kept = payload_store.read_text(redis_client, keys.payload(event.id, digest))
     assert kept == text
     assert payload_store.restore_texts(event.payload, {digest: kept})["text"] == text
 
@@ -258,12 +251,10 @@ def test_no_event_is_large_in_the_queue(door: Door, redis_client: redis.Redis) -
     assert len(event.model_dump_json()) < 1000
     assert event.whole
     payload = json.loads(
-        payload_store.read_text(redis_client, payload_store.payload_key(event.id, event.whole))
-        or ""
+        payload_store.read_text(redis_client, keys.payload(event.id, event.whole)) or ""
     )
     texts = {
-        digest: payload_store.read_text(redis_client, payload_store.payload_key(event.id, digest))
-        or ""
+        digest: payload_store.read_text(redis_client, keys.payload(event.id, digest)) or ""
         for digest in event.blobs
     }
     assert payload_store.restore_texts(payload, texts) == posted
@@ -272,7 +263,7 @@ def test_no_event_is_large_in_the_queue(door: Door, redis_client: redis.Redis) -
 def test_malformed_bodies_are_counted(door: Door, redis_client: redis.Redis) -> None:
     for body in (b"{", b"[1]"):
         door.post(body)
-    assert redis_client.hgetall(routing.UNRECOGNIZED_EVENTS) == {routing.MALFORMED.encode(): b"2"}
+    assert redis_client.hgetall(keys.UNRECOGNIZED_EVENTS) == {routing.MALFORMED.encode(): b"2"}
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(1, 0), (100, 0), (121, 1)])

@@ -1,0 +1,261 @@
+"""Every key of the product in Redis, and no key is spelled elsewhere.
+
+A docstring begins with the key's type and its lifetime; then it says what the key holds. The
+section names the owner: the module that writes the key. The Lua scripts receive `PREFIX`, or the
+whole key, as `KEYS[1]` and spell the rest themselves, because a script cannot import this module;
+their keys are listed here for the readers of Redis. Redis Cluster is not supported.
+
+An argument may be `*`: the result is a pattern for SCAN and KEYS.
+"""
+
+from uuid import UUID
+
+PREFIX = "wpp:"
+"""The beginning of every key."""
+
+# Lanes: shared/lanes, in lanes.lua
+
+FENCE = f"{PREFIX}fence"
+"""String, no TTL. Counter of claims: a later claim has a higher fencing token."""
+LAST_SWEEP = f"{PREFIX}swept"
+"""String, no TTL. When a clock swept last, in ms since 1970."""
+
+
+def event(event_id: UUID | str) -> str:
+    """Hash, `WPP_RECORD_TTL_S` once it is settled. The record of an event: its state, body, lane."""
+    return f"{PREFIX}event:{event_id}"
+
+
+def lane(name: str) -> str:
+    """List, no TTL. Ids of the events of a lane, oldest first."""
+    return f"{PREFIX}lane:{name}"
+
+
+def lane_state(name: str) -> str:
+    """Hash, no TTL. Where a lane is (ready, claimed, delayed, gated), fence, gate, queue, tenant."""
+    return f"{PREFIX}lane:{name}:is"
+
+
+def ready_lanes(queue: str, tenant: str) -> str:
+    """List, no TTL. Lanes of a tenant that can be claimed, next one first."""
+    return f"{PREFIX}ready:{queue}:{tenant}"
+
+
+def tenant_ring(queue: str) -> str:
+    """List, no TTL. Tenants with ready lanes and room for one more claim, in round-robin order."""
+    return f"{PREFIX}ring:{queue}"
+
+
+def tenant_ring_members(queue: str) -> str:
+    """Set, no TTL. The members of `tenant_ring`."""
+    return f"{PREFIX}ringed:{queue}"
+
+
+def in_flight(queue: str) -> str:
+    """Hash, no TTL. Tenant → number of its lanes that are claimed now."""
+    return f"{PREFIX}busy:{queue}"
+
+
+def waiting(queue: str) -> str:
+    """Hash, no TTL. Tenant → number of its events that are not settled."""
+    return f"{PREFIX}waiting:{queue}"
+
+
+def leases(queue: str) -> str:
+    """Sorted set, no TTL. Claimed lane → when its lease ends, in ms since 1970."""
+    return f"{PREFIX}leases:{queue}"
+
+
+def delayed(queue: str) -> str:
+    """Sorted set, no TTL. Postponed or gated lane → when it is due, in ms since 1970."""
+    return f"{PREFIX}later:{queue}"
+
+
+def gate(name: str) -> str:
+    """String, TTL chosen by whoever closes the gate. Why the gate is closed; no key: it is open."""
+    return f"{PREFIX}gate:{name}"
+
+
+def gated_lanes(name: str) -> str:
+    """Set, no TTL. Lanes parked at a gate."""
+    return f"{PREFIX}gated:{name}"
+
+
+def claim_slot(slot: str) -> str:
+    """Hash, 1 h. The last claim of one worker thread, to be repeated when its reply was lost."""
+    return f"{PREFIX}slot:{slot}"
+
+
+def idle_threads(queue: str) -> str:
+    """Sorted set, as long as its members. Slot without work → until when it waits for a call."""
+    return f"{PREFIX}awake:{queue}"
+
+
+def call(slot: str) -> str:
+    """List, 10 s. One element: a lane became ready for this idle thread, which blocks on the key."""
+    return f"{PREFIX}call:{slot}"
+
+
+def pending_wakeups(queue: str) -> str:
+    """String, 10 s. Counter of lanes that became ready while no thread was idle."""
+    return f"{PREFIX}wanted:{queue}"
+
+
+def unknown_events(lane_name: str) -> str:
+    """Set, no TTL. Ids of the events of a lane whose effect is unknown."""
+    return f"{PREFIX}unknown:{lane_name}"
+
+
+# Dramatiq broker: shared/broker (queues.lua)
+
+BROKER_NAMESPACE = f"{PREFIX}dramatiq"
+"""The beginning of the broker's keys; queues.lua describes them."""
+
+# Outbox: shared/outbox.py, and lanes.lua, which appends in the step that settles an event
+
+OUTBOX = f"{PREFIX}outbox"
+"""Stream, no TTL. Outcomes on their way to Supabase; consumer group `recorders`."""
+OUTBOX_BLOCKED = f"{PREFIX}outbox:blocked"
+"""String, 60 s. Why no outcome can be written to Supabase."""
+
+
+def changes(organization_id: UUID | str) -> str:
+    """Channel (pub/sub). What has changed in an organization's rows: JSON array of changes."""
+    return f"{PREFIX}changes:{organization_id}"
+
+
+# Route cache: shared/route_cache.py
+
+
+def route(integration_id: UUID | str) -> str:
+    """String, 180 s. JSON of one `IntegrationRoute`."""
+    return f"{PREFIX}route:integration:{integration_id}"
+
+
+def account_route(account: str) -> str:
+    """String, 180 s. Id of the integration that uses an account."""
+    return f"{PREFIX}route:account:{account}"
+
+
+def primary_route(organization_id: UUID | str) -> str:
+    """String, 180 s. Id of an organization's primary integration."""
+    return f"{PREFIX}route:primary:{organization_id}"
+
+
+# Claim checks: shared/payload_store.py
+
+
+def payload(event_id: UUID | str, digest: str) -> str:
+    """String, none until its event is settled, then 1 h. One long text of an event, by SHA-256."""
+    return f"{PREFIX}payload:{event_id}:{digest}"
+
+
+# Access tokens: shared/tokens (single_flight.lua). Braces keep an account's keys in one hash slot.
+
+
+def token(account: str) -> str:
+    """Hash, until the token expires. The token of an account, its generation and its times."""
+    return f"{PREFIX}token:{{{account}}}"
+
+
+def token_lease(account: str) -> str:
+    """String, longer than one request. Which process fetches the token now: owner:fence:request."""
+    return f"{token(account)}:lease"
+
+
+def token_fence(account: str) -> str:
+    """String, 1 day. The highest fencing token given out for an account."""
+    return f"{token(account)}:fence"
+
+
+def token_refusal(account: str) -> str:
+    """String, TTL set by the policy. Why the platform refused the account's API key."""
+    return f"{token(account)}:refused"
+
+
+def token_pause(account: str) -> str:
+    """String, until a minute after the pause. failures:until_ms, no request before that time."""
+    return f"{token(account)}:pause"
+
+
+def token_bell(account: str, fence: int | str) -> str:
+    """List, 30 s. One element once the flight with this fence has finished; waiters block on it."""
+    return f"{token(account)}:bell:{fence}"
+
+
+# Circuit breaker: shared/platform (circuit_breaker.lua)
+
+
+def circuit_breaker(host: str) -> str:
+    """Hash, 1 h. Calls and failures of a platform host, and until when its breaker is open."""
+    return f"{PREFIX}breaker:{{{host}}}"
+
+
+def circuit_breaker_probe(host: str) -> str:
+    """String, 60 s. Which process makes the one call that tests an open breaker."""
+    return f"{circuit_breaker(host)}:probe"
+
+
+# Pacing of sends: workers/send (pacing.lua)
+
+
+def pace(integration_id: UUID | str) -> str:
+    """String, until that time. When the next send slot of an integration begins, in ms."""
+    return f"{PREFIX}pace:{integration_id}"
+
+
+def pace_slot(event_id: UUID | str) -> str:
+    """String, until 5 s after that time. When the send slot of one message begins, in ms."""
+    return f"{PREFIX}pace_slot:{event_id}"
+
+
+# Integrations that change: workers/ingress/integrations and workers/provision
+
+
+def pending_integrations(organization_id: UUID | str) -> str:
+    """Set, 1 day. Ids of integrations that were requested and may not have a row yet."""
+    return f"{PREFIX}pending:{organization_id}"
+
+
+def connecting(integration_id: UUID | str) -> str:
+    """String, 1 day. Id of the event that connects an integration."""
+    return f"{PREFIX}connecting:{integration_id}"
+
+
+def removed(integration_id: UUID | str) -> str:
+    """String, 1 day. The organization disconnected this integration; running work for it ends."""
+    return f"{PREFIX}removed:{integration_id}"
+
+
+def pairing(integration_id: UUID | str) -> str:
+    """String, 1 day. Id of the newest event that polls for the scan; an older one ends."""
+    return f"{PREFIX}pairing:{integration_id}"
+
+
+def click(subject: str) -> str:
+    """String, 30 s. Id of the event that clicks on the same button within that time share."""
+    return f"{PREFIX}click:{subject}"
+
+
+# HTTP API and webhooks: workers/ingress
+
+
+def idempotency_key(organization_id: UUID | str, digest: str) -> str:
+    """String, 8 days. JSON: the first request with an Idempotency-Key (by SHA-256), its result."""
+    return f"{PREFIX}idempotency:{organization_id}:{digest}"
+
+
+UNRECOGNIZED_EVENTS = f"{PREFIX}unrecognized_events"
+"""Hash, no TTL. Webhook event type outside the known ones → how often it came."""
+
+# Health checks: workers/clock/health_checks.py
+
+
+def health_check(integration_id: UUID | str) -> str:
+    """String, `WPP_CHECK_EVERY_S`. The integration was checked within this time."""
+    return f"{PREFIX}health_check:{integration_id}"
+
+
+def health_checks(second: int) -> str:
+    """String, 5 s. How many checks started in this second (Unix time), in all processes."""
+    return f"{PREFIX}health_checks:{second}"
