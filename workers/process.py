@@ -62,7 +62,7 @@ def on_stop_signal(call: Callable[[], object], *, chain: bool = False) -> None:
 
 
 class SupervisedThreads:
-    """The threads of one process: the first that fails stops all, so that a supervisor restarts it."""
+    """The threads of a process: the first that fails stops all, and a supervisor restarts it."""
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
@@ -87,7 +87,7 @@ class SupervisedThreads:
             self.stopping.set()
 
     def join(self) -> int:
-        """Wait for all threads, for at most `JOIN_TIMEOUT_S` each; return the process' exit code."""
+        """Wait for each thread, for at most `JOIN_TIMEOUT_S`; return the exit code."""
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT_S)
         return EXIT_SOFTWARE if self._failed else 0

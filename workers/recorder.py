@@ -1,21 +1,23 @@
-"""The recorder: carries the outbox to Supabase, in batches, until every outcome is there or a dead letter there.
+"""The recorder: carries outcomes from the outbox to Supabase in batches.
 
-An outcome that is refused costs only itself. A database that is not as it should be (a migration is missing, a column
-was renamed) costs time: everything is kept, and whoever looks is told what to do.
+A refused outcome becomes a dead letter and holds up no other outcome. While Supabase is
+unavailable, or its schema does not fit (a missing migration, a renamed column), outcomes stay in
+the outbox and the log says what to repair.
 
-Run any number of them: `python -m workers.recorder`.
+Any number of recorders may run: `python -m workers.recorder`.
 """
 
 import os
-import random
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event as Flag
-from typing import Any, Protocol
+from typing import Any
 
 import redis
 import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception
+from tenacity.nap import sleep_using_event
 
 from shared import logs
 from shared.database import Database
@@ -27,70 +29,91 @@ from shared.redis import connect_durable, is_transient
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import refused_outcome
 from workers.process import exit_on_startup_error, on_stop_signal
+from workers.retry import Backoff
 
-CAP_S = 10.0
-"""The longest pause between two tries while Supabase is away."""
+SUPABASE_BACKOFF = Backoff(base_s=0.2, cap_s=10, floor=0)
+REDIS_BACKOFF = Backoff(base_s=1, cap_s=2, floor=0.25)
 
-PATIENCE_S = 300.0
-"""How long outcomes that are all refused for one reason are kept, in case it is the database that is wrong."""
-
-FORGET_S = 3600.0
-"""How long after that their reason is theirs without another wait."""
-
-TOO_SLOW = "57014"
-"""Postgres' query_canceled: the statement took longer than it may."""
+QUERY_CANCELED = "57014"
+"""SQLSTATE of a statement that ran into Postgres' time limit."""
 
 log = structlog.get_logger()
 
 
-class Apply(Protocol):
-    """`Database.apply`."""
+class RejectionWindow:
+    """How long rows that are all rejected for one reason are retried before they count as refused.
 
-    def __call__(
-        self, outcomes: Sequence[dict[str, Any]], /, *, all_wrong: bool = False
-    ) -> Applied: ...
+    The window opens with the first rejection for a reason and lasts `window_s`: the database may be
+    at fault and be repaired meanwhile. For `memory_s` from its opening, further rows with the same
+    reason count as refused without another wait.
+    """
 
+    def __init__(
+        self,
+        window_s: float = 300.0,
+        memory_s: float = 3600.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._window_s = window_s
+        self._memory_s = memory_s
+        self._clock = clock
+        self._opened: dict[str, float] = {}
 
-class Patience:
-    """Waits a while for each reason, then no more for an hour."""
-
-    def __init__(self) -> None:
-        self._since: dict[str, float] = {}
-
-    def is_over(self, reason: str) -> bool:
-        now = time.monotonic()
-        if now - self._since.get(reason, -FORGET_S) >= FORGET_S:
-            self._since[reason] = now
-        return now - self._since[reason] >= PATIENCE_S
-
-
-def back_off_s(attempts: int) -> float:
-    """Return how long to wait after so many failures: full jitter, so that recorders don't come back together."""
-    return random.uniform(0, min(CAP_S, 0.2 * 2 ** min(attempts, 10)))  # noqa: S311
+    def has_passed(self, reason: str) -> bool:
+        """Return whether the window of `reason` is over; the first call for a reason opens it."""
+        now = self._clock()
+        if now - self._opened.get(reason, -self._memory_s) >= self._memory_s:
+            self._opened[reason] = now
+        return now - self._opened[reason] >= self._window_s
 
 
 class Recorder:
-    def __init__(self, outbox: Outbox, apply: Apply, stopping: Flag) -> None:
+    """Records the batches of one outbox consumer; `apply` is `Database.apply`."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        apply: Callable[..., Applied],
+        stopping: Flag,
+        *,
+        supabase_backoff: Backoff = SUPABASE_BACKOFF,
+        redis_backoff: Backoff = REDIS_BACKOFF,
+        rejection_window: RejectionWindow | None = None,
+    ) -> None:
         self._outbox = outbox
         self._apply = apply
         self._stopping = stopping
-        self._patience = Patience()
+        self._redis_backoff = redis_backoff
+        self._rejection_window = rejection_window or RejectionWindow()
+        self._retrying = Retrying(
+            retry=retry_if_exception(_is_outage),
+            wait=supabase_backoff,
+            sleep=sleep_using_event(stopping),
+            before_sleep=self._report_outage,
+            reraise=True,
+        )
 
     def run(self) -> None:
-        """Record until told to stop."""
-        tidy = False
+        """Record until the process stops.
+
+        Raises:
+            redis.RedisError: any error but a transient one.
+        """
+        tidied = False
         while not self._stopping.is_set():
             try:
-                tidy = tidy or self._outbox.forget_idle() >= 0
+                if not tidied:
+                    self._outbox.forget_idle()
+                    tidied = True
                 self.step()
             except redis.RedisError as error:
                 if not is_transient(error):
                     raise
-                log.warning("redis.away", error=str(error))
-                self._stopping.wait(random.uniform(0.5, 2))  # noqa: S311
+                log.warning("redis.unavailable", error=str(error))
+                self._stopping.wait(self._redis_backoff.after(1))
 
     def step(self, idle_s: float = 5) -> int:
-        """Record one batch; return how many outcomes it had."""
+        """Record one batch; return the number of its outcomes."""
         entries = self._outbox.read(idle_s=idle_s)
         if entries:
             self._record(entries)
@@ -98,82 +121,88 @@ class Recorder:
 
     def _record(self, entries: Sequence[Entry]) -> None:
         try:
-            applied = self._patiently([entry.row for entry in entries])
+            applied = self._apply_with_retry([entry.row for entry in entries])
         except DatabaseError as error:
             self._divide(entries, error)
             return
         if applied is None:
-            return  # shutting down: the entries stay pending, another recorder takes them
+            return  # the process stops: another recorder takes the entries, which stay pending
         for refused in applied.refused:
-            _tell("outcome.refused", entries[refused.row], refused.why)
+            _warn("outcome.refused", entries[refused.row], refused.why)
         done = [entry for index, entry in enumerate(entries) if index not in applied.busy]
         self._outbox.done(done)
         self._outbox.announce(applied.changed)
         log.info("outcomes.recorded", count=len(done), busy=len(applied.busy))
 
     def _divide(self, entries: Sequence[Entry], error: DatabaseError) -> None:
-        """Go on with halves of a batch that is too slow, too large or unreadable, down to the one that is."""
+        """Record a refused batch in halves, down to the single outcome that causes the error."""
         if len(entries) > 1:
             middle = len(entries) // 2
             self._record(entries[:middle])
             self._record(entries[middle:])
         elif isinstance(error, DatabaseUnavailableError):
-            _tell(
-                "outcome.waits", entries[0], str(error)
-            )  # it stays pending, and comes back after `ABANDONED_MS`
+            _warn("outcome.postponed", entries[0], str(error))  # it is read again when abandoned
         else:
-            self._bury(entries[0], error)
+            self._dead_letter(entries[0], error)
 
-    def _bury(self, entry: Entry, error: DatabaseError) -> None:
-        """Keep an outcome that Supabase can't even look at as a dead letter; until that is there, nothing is lost."""
-        _tell("outcome.refused", entry, str(error))
+    def _dead_letter(self, entry: Entry, error: DatabaseError) -> None:
+        """Record a dead letter in place of an outcome that Supabase refuses."""
+        _warn("outcome.refused", entry, str(error))
         letter = refused_outcome(entry.row, str(error))
         try:
-            buried = self._patiently([letter.model_dump(mode="json", exclude_none=True)])
-        except DatabaseError as worse:
-            _tell("outcome.not_buried", entry, str(worse))
+            recorded = self._apply_with_retry([letter.model_dump(mode="json", exclude_none=True)])
+        except DatabaseError as letter_error:
+            _warn("dead_letter.not_recorded", entry, str(letter_error))
             return
-        if buried:
+        if recorded:
             self._outbox.done([entry])
 
-    def _patiently(self, rows: list[dict[str, Any]]) -> Applied | None:
-        """Apply rows, however long Supabase is away or not as it should be; None when told to stop meanwhile.
+    def _apply_with_retry(self, rows: list[dict[str, Any]]) -> Applied | None:
+        """Apply rows, and retry for as long as Supabase is unavailable or its schema does not fit.
+
+        Returns None when the process stops meanwhile.
 
         Raises:
             DatabaseError: Supabase refuses these rows, or so many of them.
         """
-        attempts, all_wrong = 0, False
-        while True:
-            try:
-                return self._apply(rows, all_wrong=all_wrong)
-            except DatabaseUnavailableError as error:
-                if error.sqlstate == TOO_SLOW:
-                    raise  # smaller batches may be quick enough
-                attempts += 1
-                at_once = (
-                    not all_wrong
-                    and error.sqlstate == NO_ROW_S_FAULT
-                    and self._patience.is_over(str(error))
-                )
-                all_wrong = all_wrong or at_once
-                if not at_once and self._stopping.wait(self._complain(error, attempts)):
-                    return None
+        all_wrong = False
+        for attempt in self._retrying:
+            if self._stopping.is_set() and attempt.retry_state.attempt_number > 1:
+                return None
+            with attempt:
+                try:
+                    return self._apply(rows, all_wrong=all_wrong)
+                except DatabaseUnavailableError as error:
+                    if all_wrong or not self._are_rows_to_blame(error):
+                        raise
+                    all_wrong = True
+                    return self._apply(rows, all_wrong=True)
+        return None
 
-    def _complain(self, error: DatabaseUnavailableError, attempts: int) -> float:
-        """Say what is wrong, and what to do where somebody has to; return how long to wait."""
-        pause = back_off_s(attempts)
-        if to_do := diagnose(error):
-            log.error("supabase.not_usable", attempts=attempts, error=str(error), to_do=to_do)
-            self._outbox.complain(f"{error}: {to_do}")
+    def _are_rows_to_blame(self, error: DatabaseUnavailableError) -> bool:
+        return error.sqlstate == NO_ROW_S_FAULT and self._rejection_window.has_passed(str(error))
+
+    def _report_outage(self, retry_state: RetryCallState) -> None:
+        """Log the failed attempt, and what to repair where a repair is needed."""
+        error = retry_state.outcome and retry_state.outcome.exception()
+        attempts = retry_state.attempt_number
+        if isinstance(error, DatabaseError) and (action := diagnose(error)):
+            log.error("supabase.unusable", attempts=attempts, error=str(error), action=action)
+            self._outbox.complain(f"{error}: {action}")
         else:
+            pause_s = round(retry_state.upcoming_sleep, 2)
             log.warning(
-                "supabase.away", attempts=attempts, pause_s=round(pause, 2), error=str(error)
+                "supabase.unavailable", attempts=attempts, pause_s=pause_s, error=str(error)
             )
-        return pause
 
 
-def _tell(event: str, entry: Entry, why: str) -> None:
-    log.warning(event, row=entry.row.get("type"), id=entry.row.get("id"), error=why)
+def _is_outage(error: BaseException) -> bool:
+    """Return whether to retry; a batch that ran into the time limit is halved instead."""
+    return isinstance(error, DatabaseUnavailableError) and error.sqlstate != QUERY_CANCELED
+
+
+def _warn(event: str, entry: Entry, error: str) -> None:
+    log.warning(event, row=entry.row.get("type"), id=entry.row.get("id"), error=error)
 
 
 def main() -> None:

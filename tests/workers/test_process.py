@@ -1,4 +1,4 @@
-"""Every process names what keeps it from starting, stops on signals, and ends when a thread fails."""
+"""A process names what keeps it from starting, stops on signals, ends when a thread fails."""
 
 import os
 import signal

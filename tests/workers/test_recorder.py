@@ -1,4 +1,4 @@
-"""The recorder: everything reaches Supabase or is set aside with a reason, whatever Supabase answers."""
+"""The recorder brings each outcome to Supabase or to a dead letter, whatever Supabase answers."""
 
 import json
 import threading
@@ -25,28 +25,30 @@ from shared.outcomes import MessageOutcome
 from shared.redis import keys
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
-from workers import recorder as record
-from workers.recorder import Recorder
+from workers.recorder import Recorder, RejectionWindow
+from workers.retry import Backoff
 
 __all__ = ["town"]
 
 NOTHING = Applied(changed=[])
+QUICK = Backoff(base_s=0.01, cap_s=0.02, floor=0)
 Rows = Sequence[dict[str, Any]]
 
 
 class Table:
-    """A Supabase that refuses poisoned rows, and is away for a while where told."""
+    """A Supabase that refuses poisoned rows and fails its first `outages` calls."""
 
-    def __init__(self, poisoned: Callable[[int], bool] = lambda _: False, away: int = 0) -> None:
+    def __init__(self, poisoned: Callable[[int], bool] = lambda _: False, outages: int = 0) -> None:
         self.rows: list[int] = []
         self.refused: list[int] = []
         self.calls = 0
-        self._poisoned, self._away = poisoned, away
+        self._poisoned = poisoned
+        self._outages = outages
 
     def apply(self, outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
         del all_wrong
         self.calls += 1
-        if self.calls <= self._away:
+        if self.calls <= self._outages:
             msg = "no answer"
             raise DatabaseUnavailableError(msg)
         poison = [index for index, row in enumerate(outcomes) if self._poisoned(row["n"])]
@@ -63,11 +65,11 @@ def put(client: redis.Redis, count: int) -> None:
 
 
 def record_all(client: redis.Redis, table: Table) -> None:
-    recorder = Recorder(Outbox(client, "r1"), table.apply, Flag())
-    recorder.step(idle_s=0.01)  # makes the group, if there is none
+    recorder = Recorder(Outbox(client, "r1"), table.apply, Flag(), supabase_backoff=QUICK)
+    recorder.step(idle_s=0.01)  # creates the consumer group where there is none
     while recorder.step(idle_s=0.01):
         pass
-    assert client.xlen(keys.OUTBOX) == 0, "something was left in the outbox"
+    assert client.xlen(keys.OUTBOX) == 0, "the outbox is not empty"
 
 
 def test_a_batch_is_one_call(redis_client: redis.Redis) -> None:
@@ -84,7 +86,7 @@ def test_a_batch_is_one_call(redis_client: redis.Redis) -> None:
 )
 @given(poison=st.sets(st.integers(0, 59), max_size=6))
 def test_poisoned_rows_cost_only_themselves(redis_client: redis.Redis, poison: set[int]) -> None:
-    """Every good row is recorded exactly once, every bad one is told of, all in one call."""
+    """Each good row is recorded exactly once, each bad row is logged, all in one call."""
     redis_client.flushall()
     put(redis_client, 60)
     table = Table(poisoned=lambda n: n in poison)
@@ -98,28 +100,22 @@ def test_poisoned_rows_cost_only_themselves(redis_client: redis.Redis, poison: s
     ] * len(poison)
 
 
-def test_an_outage_is_waited_for(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While Supabase is away the batch is kept and tried again; nothing is set aside."""
-    monkeypatch.setattr(record, "CAP_S", 0.01)
+def test_a_batch_is_retried_during_an_outage(redis_client: redis.Redis) -> None:
+    """No outcome becomes a dead letter because Supabase is down."""
     put(redis_client, 10)
-    table = Table(away=5)
+    table = Table(outages=5)
     record_all(redis_client, table)
     assert table.rows == list(range(10))
     assert table.refused == []
 
 
-def test_a_redis_that_cannot_write_is_waited_for(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A replica after a failover, a disk that fails: the recorder goes on when it can."""
+def test_the_recorder_waits_for_a_redis_that_cannot_write(redis_client: redis.Redis) -> None:
+    """After a failover or a disk error, recording goes on as soon as Redis takes writes."""
     put(redis_client, 10)
     table, stopping = Table(), Flag()
     Outbox(redis_client, "r1").read(idle_s=0.01)
     redis_client.replicaof("127.0.0.1", "1")
-    recorder = Recorder(Outbox(redis_client, "r1"), table.apply, stopping)
-    monkeypatch.setattr("workers.recorder.random.uniform", lambda *_: 0.05)
+    recorder = Recorder(Outbox(redis_client, "r1"), table.apply, stopping, redis_backoff=QUICK)
     running = threading.Thread(target=recorder.run)
     running.start()
     time.sleep(0.3)
@@ -135,19 +131,19 @@ def test_a_redis_that_cannot_write_is_waited_for(
 def test_a_recorder_that_stops_during_an_outage_leaves_its_batch_to_others(
     redis_client: redis.Redis,
 ) -> None:
-    """Told to stop, it neither loses nor hides what it could not write."""
+    """The entries stay pending in the outbox."""
     put(redis_client, 3)
     stopping = Flag()
     stopping.set()
-    Recorder(Outbox(redis_client, "r1"), Table(away=99).apply, stopping).step(idle_s=0.01)
-    Recorder(Outbox(redis_client, "r1"), Table(away=99).apply, stopping).step(idle_s=0.01)
+    Recorder(Outbox(redis_client, "r1"), Table(outages=99).apply, stopping).step(idle_s=0.01)
+    Recorder(Outbox(redis_client, "r1"), Table(outages=99).apply, stopping).step(idle_s=0.01)
     assert redis_client.xlen(keys.OUTBOX) == 3
     pending: Any = redis_client.xpending(keys.OUTBOX, "recorders")
     assert pending["pending"] == 3
 
 
-def slow(written: list[int], too_slow: Callable[[Rows], bool]) -> record.Apply:
-    """Return a Supabase that does not get done with some batches in its time."""
+def slow(written: list[int], too_slow: Callable[[Rows], bool]) -> Callable[..., Applied]:
+    """Return an `apply` that runs into the statement timeout for some batches."""
 
     def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
         del all_wrong
@@ -161,7 +157,7 @@ def slow(written: list[int], too_slow: Callable[[Rows], bool]) -> record.Apply:
 
 
 def test_a_batch_that_takes_too_long_is_halved(redis_client: redis.Redis) -> None:
-    """What Postgres cannot do in its time at once, it does in parts; nothing is tried for ever."""
+    """What Postgres cannot do within its time limit at once, it does in parts."""
     put(redis_client, 8)
     written: list[int] = []
     recorder = Recorder(
@@ -173,10 +169,10 @@ def test_a_batch_that_takes_too_long_is_halved(redis_client: redis.Redis) -> Non
     assert redis_client.xlen(keys.OUTBOX) == 0
 
 
-def test_a_row_that_always_takes_too_long_waits_and_the_others_go_on(
+def test_a_row_that_always_takes_too_long_holds_up_no_other_row(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays pending, comes back after a while, and is recorded when it can be."""
+    """It stays pending, is read again after `ABANDONED_MS`, and recorded once that works."""
     put(redis_client, 8)
     written: list[int] = []
     locked = {5}
@@ -185,7 +181,7 @@ def test_a_row_that_always_takes_too_long_waits_and_the_others_go_on(
     recorder.step(idle_s=0.01)
     assert recorder.step(idle_s=0.01) == 8
     assert written == [0, 1, 2, 3, 4, 6, 7]
-    assert recorder.step(idle_s=0.01) == 0, "it comes back at a bounded pace"
+    assert recorder.step(idle_s=0.01) == 0, "the row was read again at once"
     locked.clear()
     monkeypatch.setattr(outbox, "ABANDONED_MS", 0)
     assert recorder.step(idle_s=0.01) == 1
@@ -194,7 +190,7 @@ def test_a_row_that_always_takes_too_long_waits_and_the_others_go_on(
 
 
 def test_a_row_that_is_busy_stays_pending(redis_client: redis.Redis) -> None:
-    """What Supabase names as locked by somebody else is not done."""
+    """A row that Supabase reports as locked is tried again later."""
     put(redis_client, 3)
     recorder = Recorder(
         Outbox(redis_client, "r1"), lambda *_, **__: Applied(changed=[], busy=[1]), Flag()
@@ -206,8 +202,8 @@ def test_a_row_that_is_busy_stays_pending(redis_client: redis.Redis) -> None:
     assert json.loads(fields[b"r"]) == {"n": 1}
 
 
-def test_what_supabase_cannot_even_read_becomes_a_dead_letter(redis_client: redis.Redis) -> None:
-    """A gateway takes no body of that size: the row is found by halving, and its dead letter is written."""
+def test_a_row_that_the_gateway_refuses_becomes_a_dead_letter(redis_client: redis.Redis) -> None:
+    """Halving the batch finds the row that is too large for the gateway."""
     put(redis_client, 7)
     taken: list[dict[str, Any]] = []
 
@@ -231,8 +227,8 @@ def test_what_supabase_cannot_even_read_becomes_a_dead_letter(redis_client: redi
     assert redis_client.xlen(keys.OUTBOX) == 0
 
 
-def test_a_dead_letter_that_is_refused_too_costs_no_row(redis_client: redis.Redis) -> None:
-    """As long as Supabase has it in no form, the outcome stays where it is."""
+def test_an_outcome_whose_dead_letter_is_refused_stays_pending(redis_client: redis.Redis) -> None:
+    """An outcome leaves the outbox only when Supabase holds it or its dead letter."""
     put(redis_client, 1)
 
     def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
@@ -246,42 +242,29 @@ def test_a_dead_letter_that_is_refused_too_costs_no_row(redis_client: redis.Redi
     assert redis_client.xlen(keys.OUTBOX) == 1
 
 
-def test_pauses_grow_and_never_pass_their_cap() -> None:
-    """Full jitter: anything from nothing to a bound that doubles up to 10 s."""
-    for attempts in range(1, 40):
-        bound = min(10.0, 0.2 * 2**attempts)
-        pauses = [record.back_off_s(attempts) for _ in range(300)]
-        assert min(pauses) >= 0
-        assert max(pauses) <= bound
-        assert max(pauses) > bound * 0.9
-        assert min(pauses) < bound * 0.1
+def test_a_rejection_window_passes_once_per_reason_and_memory() -> None:
+    """After 300 s rows are to blame at once, until the reason is forgotten after 3,600 s."""
+    times = [1000.0, 1299.0, 1300.0, 4599.0, 4600.0, 4900.0]
+    window = RejectionWindow(clock=iter([*times, 4900.0]).__next__)
+    assert [window.has_passed("no") for _ in times] == [False, False, True, True, False, True]
+    assert window.has_passed("another reason") is False
 
 
-def test_patience_ends_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reason is waited for once; then its rows are to blame at once, until it has been forgotten."""
-    shown = [1000.0, 1299.0, 1300.0, 4599.0, 4600.0, 4900.0, 4900.0]
-    monkeypatch.setattr("time.monotonic", iter(shown).__next__)
-    patience = record.Patience()
-    assert [patience.is_over("no") for _ in shown[1:]] == [False, False, True, True, False, True]
-    assert patience.is_over("another") is False
-
-
-class Watched(Flag):
-    """Told to stop at the tenth pause."""
+class StopAtTenthPause(Flag):
+    """A stop flag that counts its waits, skips them, and is set at the tenth."""
 
     pauses = 0
 
     def wait(self, timeout: float | None = None) -> bool:
         del timeout
         self.pauses += 1
-        return self.pauses >= 10
+        if self.pauses >= 10:
+            self.set()
+        return self.is_set()
 
 
-def test_a_database_that_stays_wrong_is_asked_no_more_often_for_it(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever is thought of the rows: between two calls there is a pause, but for the one that blames the rows."""
-    monkeypatch.setattr(record, "PATIENCE_S", 0)
+def test_a_database_that_stays_broken_is_called_with_pauses(redis_client: redis.Redis) -> None:
+    """Each call follows a pause, except the first that blames the rows."""
     put(redis_client, 3)
     blamed: list[bool] = []
 
@@ -291,8 +274,10 @@ def test_a_database_that_stays_wrong_is_asked_no_more_often_for_it(
         msg = "null value in column branch"
         raise DatabaseUnavailableError(msg, sqlstate="WPPDB")
 
-    stopping = Watched()
-    recorder = Recorder(Outbox(redis_client, "r1"), apply, stopping)
+    stopping = StopAtTenthPause()
+    recorder = Recorder(
+        Outbox(redis_client, "r1"), apply, stopping, rejection_window=RejectionWindow(window_s=0)
+    )
     recorder.step(idle_s=0.01)
     recorder.step(idle_s=0.01)
     assert blamed == [False] + [True] * 10
@@ -315,7 +300,7 @@ def a_message(town: Town, text: str = "Hello") -> MessageOutcome:
 
 @contextmanager
 def altered(town: Town, alter: str, undo: str) -> Iterator[None]:
-    """Let the CRM's tables be different for a while, as PostgREST and Postgres see them."""
+    """Run `alter` on the CRM's tables, and `undo` after the block."""
     town.shop.sql(alter)
     try:
         yield
@@ -337,30 +322,29 @@ RENAMED = (
 def test_a_column_that_the_crm_changed_costs_time_and_no_row(
     town: Town, monkeypatch: pytest.MonkeyPatch, alter: str, undo: str
 ) -> None:
-    """The recorder says which column and what to do, loses nothing, and goes on when it was done."""
-    monkeypatch.setattr(record, "CAP_S", 0.02)
+    """The recorder names the column and the repair, and records the row after the repair."""
     stopping = Flag()
-    said: list[str] = []
+    errors: list[str] = []
 
     def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
         try:
             return town.ctx.database.apply(outcomes, all_wrong=all_wrong)
         except DatabaseUnavailableError as error:
-            said.append(str(error))
-            if len(said) >= 3:
+            errors.append(str(error))
+            if len(errors) >= 3:
                 stopping.set()
             raise
 
     with altered(town, alter, undo), structlog.testing.capture_logs() as logs:
         town.outbox.add([a_message(town)])
-        recorder = Recorder(town.outbox, apply, stopping)
+        recorder = Recorder(town.outbox, apply, stopping, supabase_backoff=QUICK)
         recorder.step(idle_s=0.01)
         recorder.step(idle_s=0.01)
-    assert ("branch" in said[0]) or ("file_type" in said[0])
-    (told, *_) = [line for line in logs if line["event"] == "supabase.not_usable"]
-    assert told["log_level"] == "error"
-    assert told["to_do"] in str(town.outbox.trouble)
-    assert said[0] in str(town.outbox.trouble)
+    assert ("branch" in errors[0]) or ("file_type" in errors[0])
+    (line, *_) = [line for line in logs if line["event"] == "supabase.unusable"]
+    assert line["log_level"] == "error"
+    assert line["action"] in str(town.outbox.trouble)
+    assert errors[0] in str(town.outbox.trouble)
     assert len(town.outbox) == 1
     monkeypatch.setattr(outbox, "ABANDONED_MS", 0)
     town.record()
@@ -368,19 +352,26 @@ def test_a_column_that_the_crm_changed_costs_time_and_no_row(
     assert town.ctx.database.dead_letters(DeadLetterQuery()) == []
 
 
-def test_rows_that_are_all_refused_for_one_reason_are_kept_before_they_are_buried(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_the_window(
+    town: Town,
 ) -> None:
-    """The database may be wrong; after a while they are taken to be, and are dead letters that can be replayed."""
-    monkeypatch.setattr(record, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(record, "CAP_S", 0.02)
+    """The database may be at fault, so the rows are retried first."""
+    window = RejectionWindow(window_s=0.2)
+    recorder = Recorder(
+        town.outbox,
+        town.ctx.database.apply,
+        Flag(),
+        supabase_backoff=QUICK,
+        rejection_window=window,
+    )
     rule = (
         "alter table chat_messages add constraint polite check (message_text <> 'damn') not valid"
     )
     with altered(town, rule, "alter table chat_messages drop constraint polite"):
         town.outbox.add([a_message(town, "damn") for _ in range(3)])
         with structlog.testing.capture_logs() as logs:
-            town.record()
+            while len(town.outbox):
+                recorder.step(idle_s=0.01)
     events = [line["event"] for line in logs]
-    assert events.index("supabase.not_usable") < events.index("outcome.refused")
+    assert events.index("supabase.unusable") < events.index("outcome.refused")
     assert len(town.ctx.database.dead_letters(DeadLetterQuery(kind="outcome"))) == 3
