@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from sandbox.redis import RedisServer
 from shared.tokens import TokenCache
-from shared.tokens.store import Kept, Minted, Token
+from shared.tokens.store import MintedToken, StoredCredentials, Token
 
 MINT_S = 0.3
 P50_MS = 10.0
@@ -38,19 +38,19 @@ fork = multiprocessing.get_context("fork")
 class Keys:
     """A store that has keys, and no tokens."""
 
-    def load(self, account: str) -> Kept:
-        return Kept(SecretStr(account))
+    def load(self, account: str) -> StoredCredentials:
+        return StoredCredentials(SecretStr(account))
 
     def save(self, account: str, token: Token) -> None:
         """Keep nothing."""
 
 
 def ours(client: "redis.Redis", note: Note) -> Get:
-    def mint(_api_key: SecretStr) -> Minted:
+    def mint(_api_key: SecretStr) -> MintedToken:
         note("minting")
         time.sleep(MINT_S)
         note("minted")
-        return Minted(SecretStr("token"), 900)
+        return MintedToken(SecretStr("token"), 900)
 
     return TokenCache(client, mint, Keys()).get
 

@@ -23,7 +23,7 @@ import httpx
 from shared.http.pool import PooledTransport
 from shared.http.transports import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport
 from shared.platform import endpoints
-from shared.platform.http import Exchange
+from shared.platform.http import PlatformHttp
 
 ROUNDS = 5
 THREADS = (1, 16, 64)
@@ -97,7 +97,7 @@ def candidates(url: str) -> dict[str, Post]:
         name: posting(httpx.Client(transport=transport, timeout=20), url)
         for name, transport in transports.items()
     }
-    exchange, no_auth = Exchange(url, DirectTransport(), 20), httpx.Auth()
+    exchange, no_auth = PlatformHttp(url, DirectTransport(), 20), httpx.Auth()
     return found | {"the platform client": lambda: exchange.ask(endpoints.TEXT, no_auth, BODY)}
 
 

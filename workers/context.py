@@ -9,7 +9,7 @@ import redis
 from shared.database import Database
 from shared.lanes.client import Claim, ClaimResult, Lanes
 from shared.platform import Platform
-from shared.platform.circuit_breaker import Breaker
+from shared.platform.circuit_breaker import CircuitBreaker
 from shared.route_cache import RouteCache
 from shared.settings import (
     EngineSettings,
@@ -32,7 +32,7 @@ class WorkerContext:
     route_cache: RouteCache
     platform: Platform
     tokens: TokenCache
-    breaker: Breaker
+    breaker: CircuitBreaker
 
 
 Handle = Callable[[Claim, WorkerContext], ClaimResult]
@@ -53,7 +53,7 @@ def build_context(client: "redis.Redis") -> WorkerContext:
     engine = load_settings(EngineSettings)
     database = Database(load_settings(SupabaseSettings))
     settings = load_settings(PlatformSettings)
-    breaker = Breaker(client, str(settings.wpp_base_url))
+    breaker = CircuitBreaker(client, str(settings.wpp_base_url))
     platform = Platform(
         settings,
         auth=lambda account: TokenAuth(tokens, account),

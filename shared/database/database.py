@@ -27,7 +27,7 @@ from shared.database.models import (
 from shared.database.policies import Policies
 from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
 from shared.tokens import expiry
-from shared.tokens.store import Kept, Token
+from shared.tokens.store import StoredCredentials, Token
 
 __all__ = ["Applied", "Database", "DeadLetter", "DeadLetterQuery", "Integration", "StoredMessage"]
 
@@ -198,11 +198,13 @@ class Database(Letters, Policies, Upkeep):
             return key
         raise InvalidApiKeyError.missing(account)
 
-    def load(self, account: str) -> Kept:
+    def load(self, account: str) -> StoredCredentials:
         """Return the long-lived key of an account and its stored token, however old (shared/tokens/store.py)."""
         settings = self._settings(account)
         key = settings.get("wppApiKey")
-        return Kept(SecretStr(key) if isinstance(key, str) and key else None, _token(settings))
+        return StoredCredentials(
+            SecretStr(key) if isinstance(key, str) and key else None, _token(settings)
+        )
 
     def save(self, account: str, token: Token) -> None:
         """Store a token beside the other settings, unless a later one is there."""
@@ -239,7 +241,10 @@ def _readable(rows: Iterable[Any]) -> Iterator[Integration]:
 
 def _token(settings: dict[str, Any]) -> Token | None:
     """Return the token in an integration's settings; what is none, or has no end, somebody else wrote there."""
-    value, end_ms = settings.get("wppJwtToken"), expiry.number(settings.get("wppJwtExpiresAt"))
+    value, end_ms = (
+        settings.get("wppJwtToken"),
+        expiry.parse_number(settings.get("wppJwtExpiresAt")),
+    )
     if not isinstance(value, str) or end_ms is None:
         return None
     try:

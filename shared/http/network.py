@@ -18,7 +18,7 @@ import httpcore
 from shared.http.deadline import remaining
 
 
-class Names:
+class NameResolver:
     """Looks up names, each at most once at a time.
 
     The system's look-up cannot be interrupted, so a thread of its own does it: who asked leaves in time, and however
@@ -72,7 +72,7 @@ class Names:
 
 class DeadlineBackend(httpcore.NetworkBackend):
     def __init__(self) -> None:
-        self._inner, self._names = httpcore.SyncBackend(), Names()
+        self._inner, self._names = httpcore.SyncBackend(), NameResolver()
 
     def connect_tcp(
         self,

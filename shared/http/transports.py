@@ -21,8 +21,8 @@ KEEPALIVE_S = 3.0
 """Idle connections are closed before the platform does it (Node's default is 5 s): of a message sent on one that the
 other side is just closing, nobody knows what became."""
 MAX_CONNECTIONS = 256
-Kind = Literal["direct", "httpx"]
-ERRORS = (
+TransportKind = Literal["direct", "httpx"]
+TRANSPORT_ERRORS = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -30,7 +30,7 @@ ERRORS = (
 )
 
 
-def open_transport(kind: Kind) -> httpx.BaseTransport:
+def open_transport(kind: TransportKind) -> httpx.BaseTransport:
     return DirectTransport() if kind == "direct" else PooledTransport(MAX_CONNECTIONS, KEEPALIVE_S)
 
 
@@ -114,7 +114,7 @@ class _Body(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._stream
-        except ERRORS as error:
+        except TRANSPORT_ERRORS as error:
             raise _as_httpx(error) from error
 
     def close(self) -> None:
@@ -143,4 +143,8 @@ def _close_oldest(idle: deque[httpcore.HTTPConnection]) -> None:
 
 def _as_httpx(error: BaseException) -> BaseException:
     """Return httpx's error of the same name for one of httpcore's, and any other one as it is."""
-    return getattr(httpx, type(error).__name__)(str(error)) if isinstance(error, ERRORS) else error
+    return (
+        getattr(httpx, type(error).__name__)(str(error))
+        if isinstance(error, TRANSPORT_ERRORS)
+        else error
+    )

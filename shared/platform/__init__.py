@@ -1,5 +1,5 @@
-"""The WPP Platform: everything that we say to it, and what its answers mean."""
+"""The WPP Platform: a client of its HTTP API, with a circuit breaker."""
 
-from shared.platform.client import Bearer, Platform
+from shared.platform.client import BearerAuth, Platform
 
-__all__ = ["Bearer", "Platform"]
+__all__ = ["BearerAuth", "Platform"]

@@ -24,21 +24,21 @@ import redis
 from shared.errors import UnavailableError
 
 SCRIPT = files("shared.platform").joinpath("circuit_breaker.lua").read_text()
-TOLD_EVERY_S = 1.0
+REPORT_INTERVAL_S = 1.0
 PROBE_LEASE_S = 60.0
-Name = Literal["closed", "open", "probe"]
-STATES: dict[bytes, Name] = {b"closed": "closed", b"open": "open", b"probe": "probe"}
+BreakerStateName = Literal["closed", "open", "probe"]
+STATES: dict[bytes, BreakerStateName] = {b"closed": "closed", b"open": "open", b"probe": "probe"}
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class BreakerState:
     """`retry_after_s` is set while open. "probe": the next call goes through, to find out."""
 
-    name: Name
+    name: BreakerStateName
     retry_after_s: float = 0.0
 
 
-class Call:
+class BreakerCall:
     """One call that the breaker let through; says once how it went."""
 
     def __init__(self, tell: Callable[[bool, bool], object]) -> None:
@@ -57,23 +57,23 @@ class Call:
         self._tell(ok, reached)
 
 
-class Breaker:
+class CircuitBreaker:
     def __init__(
         self, client: "redis.Redis", base_url: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._script = client.register_script(SCRIPT)
         self._key = f"wpp:breaker:{{{urlsplit(base_url).netloc.rpartition('@')[2]}}}"
         self._clock, self._lock = clock, threading.Lock()
-        self._state, self._learned, self._unsaid = State("closed"), -TOLD_EVERY_S, 0
+        self._state, self._learned, self._unsaid = BreakerState("closed"), -REPORT_INTERVAL_S, 0
 
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """Return whether calls go through, as of at most a second ago. Takes no probe: for whoever plans work."""
         with self._lock:
             age_s = self._clock() - self._learned
-            if age_s < TOLD_EVERY_S and not (
+            if age_s < REPORT_INTERVAL_S and not (
                 self._state.name == "open" and age_s >= self._state.retry_after_s
             ):
-                return State(self._state.name, max(0.0, self._state.retry_after_s - age_s))
+                return BreakerState(self._state.name, max(0.0, self._state.retry_after_s - age_s))
             self._learned, told = self._clock(), self._take_unsaid()
         return self._ask("tell", told, 0, 0, _jitter())
 
@@ -88,7 +88,7 @@ class Breaker:
         self._ask("tell", told, 1, int(not reached), _jitter())
 
     @contextmanager
-    def call(self) -> Iterator[Call]:
+    def call(self) -> Iterator[BreakerCall]:
         """Let one call through, and learn how it went. When it neither succeeded nor failed, it counts as nothing.
 
         Raises:
@@ -96,7 +96,7 @@ class Breaker:
         """
         state = self.state()
         if state.name == "closed":
-            yield Call(lambda ok, reached: self.record(ok=ok, reached=reached))
+            yield BreakerCall(lambda ok, reached: self.record(ok=ok, reached=reached))
             return
         owner = uuid4().hex
         if state.name == "probe":
@@ -104,7 +104,7 @@ class Breaker:
         if state.name == "open":
             msg = "the platform is in trouble; calls wait until it answers again"
             raise UnavailableError(msg, retry_after_s=max(0.1, state.retry_after_s))
-        call = Call(lambda ok, _reached: self._probed(owner, str(int(ok))))
+        call = BreakerCall(lambda ok, _reached: self._probed(owner, str(int(ok))))
         try:
             yield call
         finally:
@@ -118,12 +118,14 @@ class Breaker:
         unsaid, self._unsaid = self._unsaid, 0
         return unsaid
 
-    def _ask(self, operation: str, *arguments: str | float) -> State:
+    def _ask(self, operation: str, *arguments: str | float) -> BreakerState:
         try:
             name, ms = self._script(keys=[self._key], args=[operation, *arguments])
-            state = State(STATES[name if isinstance(name, bytes) else name.encode()], ms / 1000)
+            state = BreakerState(
+                STATES[name if isinstance(name, bytes) else name.encode()], ms / 1000
+            )
         except redis.RedisError:
-            state = State("closed")
+            state = BreakerState("closed")
         with self._lock:
             self._state, self._learned = state, self._clock()
         return state

@@ -32,25 +32,32 @@ from shared.events import SendEvent
 from shared.http.deadline import within
 from shared.http.transports import open_transport
 from shared.platform import endpoints, payloads
-from shared.platform.circuit_breaker import Breaker
+from shared.platform.circuit_breaker import CircuitBreaker
 from shared.platform.endpoints import Endpoint
-from shared.platform.failures import unreadable
-from shared.platform.guard import GuardedTransport
-from shared.platform.http import Exchange
-from shared.platform.models import AccountStatus, Client, Download, Qr, Sent, Started
-from shared.platform.responses import Answer
+from shared.platform.failures import build_unreadable_error
+from shared.platform.guard import CircuitBreakerTransport
+from shared.platform.http import PlatformHttp
+from shared.platform.models import (
+    AccountStatus,
+    CreatedClient,
+    MediaDownload,
+    QrCode,
+    SendResult,
+    StartResult,
+)
+from shared.platform.responses import PlatformResponse
 from shared.settings import PlatformSettings
 from shared.tokens import expiry
-from shared.tokens.policy import MINT_S
-from shared.tokens.store import Minted, fits_a_header
+from shared.tokens.policy import MINT_TIMEOUT_S
+from shared.tokens.store import MintedToken, is_header_safe
 
-MEDIA_S = 60.0
+MEDIA_TIMEOUT_S = 60.0
 CONNECTED, STARTING = {"connected", "ready"}, {"starting", "pending"}
 OFFLINE = {"offline", "disconnected", "logout"}
 NO_AUTH = httpx.Auth()
 
 
-class Bearer(httpx.Auth):
+class BearerAuth(httpx.Auth):
     def __init__(self, secret: SecretStr) -> None:
         self._secret = secret
 
@@ -67,14 +74,18 @@ class Platform:
         settings: PlatformSettings,
         auth: Callable[[str], httpx.Auth],
         *,
-        breaker: Breaker | None = None,
+        breaker: CircuitBreaker | None = None,
         transport: httpx.BaseTransport | None = None,
         deadline_s: float = 20.0,
     ) -> None:
         wire = transport or open_transport(settings.wpp_http_transport)
-        guarded = GuardedTransport(wire, breaker) if breaker else wire
-        self._exchange = Exchange(str(settings.wpp_base_url), guarded, deadline_s)
-        self._auth, self._secret, self._deadline_s = auth, Bearer(settings.wpp_secret), deadline_s
+        guarded = CircuitBreakerTransport(wire, breaker) if breaker else wire
+        self._exchange = PlatformHttp(str(settings.wpp_base_url), guarded, deadline_s)
+        self._auth, self._secret, self._deadline_s = (
+            auth,
+            BearerAuth(settings.wpp_secret),
+            deadline_s,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +96,7 @@ class Platform:
     def close(self) -> None:
         self._exchange.close()
 
-    def create_client(self, organization_id: str) -> Client:
+    def create_client(self, organization_id: str) -> CreatedClient:
         """Create the client of an organization id, or get back the one that it has.
 
         One id is one key and one account: a further number of the same organization needs a made-up id of its own.
@@ -98,28 +109,30 @@ class Platform:
             answer.identifier("session", "account", "number"),
         )
         if not key or not account:
-            raise unreadable(endpoints.CREATE, answer.status, "it has no apiKey or no session")
-        return Client(SecretStr(key), account, answer.word("status") or "starting")
+            raise build_unreadable_error(
+                endpoints.CREATE, answer.status, "it has no apiKey or no session"
+            )
+        return CreatedClient(SecretStr(key), account, answer.word("status") or "starting")
 
-    def mint_token(self, api_key: SecretStr) -> Minted:
+    def mint_token(self, api_key: SecretStr) -> MintedToken:
         """Exchange a key for a token, within `MINT_S`.
 
         Raises:
             InvalidApiKeyError: the key was refused, with the way out.
         """
         body = {"apiKey": api_key.get_secret_value()}
-        answer = self._exchange.ask(endpoints.TOKEN, NO_AUTH, body, deadline_s=MINT_S)
+        answer = self._exchange.ask(endpoints.TOKEN, NO_AUTH, body, deadline_s=MINT_TIMEOUT_S)
         token = answer.first("token", "accessToken", "access_token")
-        if not fits_a_header(token):
-            raise unreadable(endpoints.TOKEN, answer.status, "it has no token")
-        life_s = expiry.lifetime_s(
+        if not is_header_safe(token):
+            raise build_unreadable_error(endpoints.TOKEN, answer.status, "it has no token")
+        life_s = expiry.compute_lifetime_s(
             token, platform_now_s=answer.date_s, expires_in=answer.first("expiresIn")
         )
-        return Minted(SecretStr(token), life_s)
+        return MintedToken(SecretStr(token), life_s)
 
-    def initial_token(
+    def mint_first_token(
         self, api_key: SecretStr, sleep: Callable[[float], None] = time.sleep
-    ) -> Minted:
+    ) -> MintedToken:
         """Return the first token of a new key, which the platform may refuse for its first seconds.
 
         Asks again after 1, 2 and 3 s, and only then raises InvalidApiKeyError.
@@ -134,12 +147,12 @@ class Platform:
         with within(self._deadline_s):
             return again(self.mint_token, api_key)
 
-    def start(self, account: str) -> Started:
+    def start(self, account: str) -> StartResult:
         """Start the account; at best it says at once that it is connected, or what to scan."""
         answer = self._ask(endpoints.START, account, {"number": account})
         if qr := _qr(answer):
-            return Started("qr", qr)
-        return Started(
+            return StartResult("qr", qr)
+        return StartResult(
             "connected" if answer.word("status", "state") in CONNECTED else "starting", None
         )
 
@@ -147,14 +160,14 @@ class Platform:
         answer = self._ask(endpoints.STATUS, account)
         word = answer.word("status", "state")
         if not word:
-            raise unreadable(endpoints.STATUS, answer.status, "it has no status")
+            raise build_unreadable_error(endpoints.STATUS, answer.status, "it has no status")
         if word in CONNECTED:
             return "connected"
         if word in STARTING:
             return "starting"
         return "offline" if word in OFFLINE else "qr_required"
 
-    def qr(self, account: str) -> Qr | None:
+    def qr(self, account: str) -> QrCode | None:
         """Return what to scan, or None while there is nothing."""
         return _qr(self._ask(endpoints.QR, account))
 
@@ -164,21 +177,21 @@ class Platform:
     def stop(self, account: str) -> None:
         self._ask(endpoints.STOP, account)
 
-    def send(self, account: str, event: SendEvent) -> Sent:
+    def send(self, account: str, event: SendEvent) -> SendResult:
         """Send one message.
 
         Raises:
             UnknownEffectError: nobody can know whether the platform took it. Any other error: it did not.
         """
-        endpoint, body = payloads.message(account, event)
+        endpoint, body = payloads.build_message(account, event)
         answer = self._ask(endpoint, account, body)
         if answer.fields is None:
-            raise unreadable(endpoint, answer.status, "it is no JSON object")
+            raise build_unreadable_error(endpoint, answer.status, "it is no JSON object")
         if answer.mentions_error and not answer.task_id:
-            raise unreadable(
+            raise build_unreadable_error(
                 endpoint, answer.status, "it is a success with an error, and names no message"
             )
-        return Sent(answer.task_id)
+        return SendResult(answer.task_id)
 
     def delete(self, account: str, task_id: str) -> bool:
         """Delete a message for everyone. False: the platform does not know it (any more)."""
@@ -198,18 +211,18 @@ class Platform:
     @contextmanager
     def download_media(
         self, account: str, message_id: str, *, max_bytes: int = 64 * 1024 * 1024
-    ) -> Iterator[Download]:
+    ) -> Iterator[MediaDownload]:
         """Open a media file; read its `chunks` inside the `with`. More than `max_bytes` raises RefusedError."""
         asked = self._exchange.stream(
             endpoints.MEDIA,
             self._auth(account),
-            deadline_s=MEDIA_S,
+            deadline_s=MEDIA_TIMEOUT_S,
             params={"message_id": message_id},
         )
         with asked as response:
             told = response.headers.get("content-length", "")
             length = int(told) if told.isdecimal() and len(told) < 16 else None
-            yield Download(
+            yield MediaDownload(
                 content_type=response.headers.get("content-type", "application/octet-stream"),
                 filename=_filename(response.headers.get("content-disposition", "")),
                 length=length,
@@ -218,14 +231,14 @@ class Platform:
 
     def _ask(
         self, endpoint: Endpoint, account: str, body: dict[str, Any] | None = None, **params: str
-    ) -> Answer:
+    ) -> PlatformResponse:
         return self._exchange.ask(
             endpoint, self._auth(account), body, params={"account": account, **params}
         )
 
 
-def _qr(answer: Answer) -> Qr | None:
-    return Qr.read(answer.first("qr", "qrCode", "qrcode"))
+def _qr(answer: PlatformResponse) -> QrCode | None:
+    return QrCode.read(answer.first("qr", "qrCode", "qrcode"))
 
 
 def _filename(disposition: str) -> str | None:

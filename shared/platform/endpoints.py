@@ -67,7 +67,7 @@ REACT = Endpoint(
 MEDIA = Endpoint("media", ("GET /api/messages/media/{message_id}",), unproven=True)
 
 
-class Routes:
+class KnownVariants:
     """Which form of each endpoint this platform knows, learned by asking."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Routes:
             self._known[endpoint.name] = form
 
 
-def fill(form: str, params: Mapping[str, str]) -> tuple[str, str]:
+def resolve_variant(form: str, params: Mapping[str, str]) -> tuple[str, str]:
     """Return method and path of a form, its parameters URL-encoded.
 
     Raises:

@@ -31,11 +31,11 @@ from shared.errors import (
     UnknownEffectError,
 )
 from shared.platform.endpoints import Endpoint
-from shared.platform.responses import Answer
+from shared.platform.responses import PlatformResponse
 
 DEFAULT_RETRY_AFTER_S = 5.0
-ELSEWHERE = {301, 302, 307, 308}
-NEVER_LEFT = (
+REDIRECTS = {301, 302, 307, 308}
+NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -44,28 +44,30 @@ NEVER_LEFT = (
 )
 
 
-def success(endpoint: Endpoint, answer: Answer, ours: list[str]) -> Answer:
+def check_success(
+    endpoint: Endpoint, answer: PlatformResponse, ours: list[str]
+) -> PlatformResponse:
     """Return the answer if it is a success; raise what it says otherwise, without repeating `ours`."""
     if answer.ok and not (endpoint.verdict and answer.says_error):
         return answer
     said = f"{endpoint.name}: {answer.status}: {answer.reason(ours)}"
-    if answer.status in ELSEWHERE:
+    if answer.status in REDIRECTS:
         said += "; is WPP_BASE_URL right?"
     if endpoint.takes_key and (answer.status == 401 or answer.calls_key_invalid):
         msg = f"the platform refused this account's API key ({said}); connect it again with force_recreate"
         raise InvalidApiKeyError(msg, status=answer.status)
     if endpoint.verdict and answer.denies_connection:
         raise NotConnectedError(said, status=answer.status)
-    raise _verdict(endpoint, answer, said)
+    raise _build_status_error(endpoint, answer, said)
 
 
-def _verdict(endpoint: Endpoint, answer: Answer, said: str) -> PlatformError:
+def _build_status_error(endpoint: Endpoint, answer: PlatformResponse, said: str) -> PlatformError:
     status = answer.status
     if status == 401:
         return UnauthorizedError(said, status=status)
     if status == 429:
         return LimitedError(said, retry_after_s=answer.retry_after_s or DEFAULT_RETRY_AFTER_S)
-    if status == 425 or status in ELSEWHERE or (status == 503 and answer.retry_after_s):
+    if status == 425 or status in REDIRECTS or (status == 503 and answer.retry_after_s):
         return UnavailableError(said, status=status, retry_after_s=answer.retry_after_s)
     if status < 500 and status != 408:
         return RefusedError(said, status=status)
@@ -74,16 +76,16 @@ def _verdict(endpoint: Endpoint, answer: Answer, said: str) -> PlatformError:
     return UnknownEffectError(said, status=status)
 
 
-def unreadable(endpoint: Endpoint, status: int, why: str) -> PlatformError:
+def build_unreadable_error(endpoint: Endpoint, status: int, why: str) -> PlatformError:
     """Return the error for an answer that cannot be understood: of a send, nobody knows what became of it."""
     said = f"{endpoint.name}: {status}: the answer cannot be read: {why}"
     kind = UnavailableError if endpoint.repeatable else UnknownEffectError
     return kind(said, status=status)
 
 
-def failed(endpoint: Endpoint, failure: type[Exception]) -> PlatformError:
+def build_no_answer_error(endpoint: Endpoint, failure: type[Exception]) -> PlatformError:
     """Return the error for a call without an answer."""
-    if issubclass(failure, NEVER_LEFT):
+    if issubclass(failure, NOT_SENT):
         return UnavailableError(
             f"{endpoint.name}: the platform was not reached ({failure.__name__})"
         )
@@ -91,7 +93,7 @@ def failed(endpoint: Endpoint, failure: type[Exception]) -> PlatformError:
     return UnavailableError(said) if endpoint.repeatable else UnknownEffectError(said)
 
 
-def no_route(endpoint: Endpoint, answer: Answer) -> PlatformError:
+def build_no_route_error(endpoint: Endpoint, answer: PlatformResponse) -> PlatformError:
     """Return the error for a route that is not known: by a proxy, it may be there again in a moment."""
     status, forms = answer.status, ", ".join(endpoint.forms)
     if endpoint.unproven and answer.route_denied:

@@ -2,19 +2,19 @@
 
 import httpx
 
-from shared.platform.circuit_breaker import Breaker
+from shared.platform.circuit_breaker import CircuitBreaker
 
-OURS = (httpx.PoolTimeout, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+LOCAL_FAILURES = (httpx.PoolTimeout, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
 
 
-class GuardedTransport(httpx.BaseTransport):
+class CircuitBreakerTransport(httpx.BaseTransport):
     """Tells the breaker how each request went, and sends none while it is open.
 
     A 429 is an answer of a healthy platform. Waiting for a free connection of our own pool says nothing about it; nor
     does a request that we cannot write, such as one with a token that fits into no header.
     """
 
-    def __init__(self, inner: httpx.BaseTransport, breaker: Breaker) -> None:
+    def __init__(self, inner: httpx.BaseTransport, breaker: CircuitBreaker) -> None:
         self._inner, self._breaker = inner, breaker
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -24,7 +24,7 @@ class GuardedTransport(httpx.BaseTransport):
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 call.failed(reached=False)
                 raise
-            except OURS:
+            except LOCAL_FAILURES:
                 raise
             except httpx.TransportError:
                 call.failed()

@@ -14,11 +14,11 @@ import httpx
 from shared.errors import PlatformError
 from shared.http.deadline import remaining, within
 from shared.platform import endpoints, failures
-from shared.platform.endpoints import Endpoint, Routes
-from shared.platform.responses import Answer
+from shared.platform.endpoints import Endpoint, KnownVariants
+from shared.platform.responses import PlatformResponse
 
 CONNECT_S = 5.0
-LONGEST_ANSWER = 2 * 1024 * 1024
+MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 HEADERS = (
     (b"Accept", b"application/json"),
     (b"Accept-Encoding", b"identity"),
@@ -27,13 +27,13 @@ HEADERS = (
 )
 
 
-class Exchange:
+class PlatformHttp:
     """Asks one platform, over one pool of connections. Any number of threads may use it."""
 
     def __init__(self, base_url: str, transport: httpx.BaseTransport, deadline_s: float) -> None:
         self._base_url = base_url.rstrip("/")
         self._deadline_s = deadline_s
-        self._routes = Routes()
+        self._routes = KnownVariants()
         self._transport = transport
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class Exchange:
         *,
         params: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
-    ) -> Answer:
+    ) -> PlatformResponse:
         """Ask, and return an answer that is a success.
 
         Raises:
@@ -60,8 +60,8 @@ class Exchange:
                     ours = _secrets(response.request, body)
                 if not answer.route_unknown:
                     self._routes.remember(endpoint, form)
-                    return failures.success(endpoint, answer, ours)
-        raise failures.no_route(endpoint, answer)
+                    return failures.check_success(endpoint, answer, ours)
+        raise failures.build_no_route_error(endpoint, answer)
 
     @contextmanager
     def stream(
@@ -75,8 +75,8 @@ class Exchange:
             if not response.is_success:
                 answer = _read(endpoint, response)
                 if answer.route_unknown:
-                    raise failures.no_route(endpoint, answer)
-                failures.success(endpoint, answer, _secrets(response.request, None))
+                    raise failures.build_no_route_error(endpoint, answer)
+                failures.check_success(endpoint, answer, _secrets(response.request, None))
             yield response
 
     @contextmanager
@@ -88,7 +88,7 @@ class Exchange:
         body: Mapping[str, Any] | None,
         params: Mapping[str, str],
     ) -> Iterator[httpx.Response]:
-        method, path = endpoints.fill(form, params)
+        method, path = endpoints.resolve_variant(form, params)
         left_s = max(0.001, remaining())
         timeout = httpx.Timeout(left_s, connect=min(CONNECT_S, left_s), pool=min(CONNECT_S, left_s))
         try:
@@ -97,7 +97,7 @@ class Exchange:
             ) as response:
                 yield response
         except httpx.HTTPError as error:  # its text may quote a header, its request holds the token
-            raise failures.failed(endpoint, type(error)) from None
+            raise failures.build_no_answer_error(endpoint, type(error)) from None
 
     def _answer(self, request: httpx.Request, auth: httpx.Auth) -> httpx.Response:
         """Ask the transport itself: cookies and redirects, which httpx.Client adds, cost as much again."""
@@ -140,18 +140,22 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def _read(endpoint: Endpoint, response: httpx.Response) -> Answer:
+def _read(endpoint: Endpoint, response: httpx.Response) -> PlatformResponse:
     """Read a body of bounded size; of a failure, as much of it as can be read."""
     body = bytearray()
     try:
         for chunk in response.iter_bytes():
             body += chunk
-            if len(body) > LONGEST_ANSWER:
-                raise failures.unreadable(endpoint, response.status_code, "it is far too long")
+            if len(body) > MAX_RESPONSE_BYTES:
+                raise failures.build_unreadable_error(
+                    endpoint, response.status_code, "it is far too long"
+                )
     except (httpx.HTTPError, PlatformError):
         if response.is_success:
             raise
-    return Answer(response.status_code, response.headers, bytes(body[:LONGEST_ANSWER]))
+    return PlatformResponse(
+        response.status_code, response.headers, bytes(body[:MAX_RESPONSE_BYTES])
+    )
 
 
 def _secrets(request: httpx.Request, body: Mapping[str, Any] | None) -> list[str]:

@@ -11,7 +11,7 @@ AccountStatus = Literal["connected", "starting", "offline", "qr_required"]
 IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
 
 
-class Qr(str):
+class QrCode(str):
     """What to scan: a raw pairing string to draw as a code, or a ready image as a `data:` URL."""
 
     __slots__ = ()
@@ -36,7 +36,7 @@ class Qr(str):
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class CreatedClient:
     """What the platform created, or handed back, for one organization id. `account` is its session id."""
 
     api_key: SecretStr
@@ -45,20 +45,20 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartResult:
     status: Literal["connected", "starting", "qr"]
-    qr: Qr | None
+    qr: QrCode | None
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SendResult:
     """Taken by the platform. `task_id` is its queue id, where it said one."""
 
     task_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
+class MediaDownload:
     """A media file as it streams in. `length` is what the platform announced, in bytes."""
 
     content_type: str

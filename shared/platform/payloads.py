@@ -16,7 +16,7 @@ FILENAMES = {
 }
 
 
-def message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, Any]]:
+def build_message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, Any]]:
     """Return where a message goes, and its body.
 
     Video, audio, voice and documents all go as files, whose text goes along as a caption. No endpoint for a voice note
@@ -36,11 +36,11 @@ def message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, Any]]:
         "type": "file",
         "to": event.to,
         "url": url,
-        "filename": filename(event.media),
+        "filename": choose_filename(event.media),
         **caption,
     }
 
 
-def filename(media: Media) -> str:
+def choose_filename(media: Media) -> str:
     """Return the name under which the recipient sees a file: the given one, the URL's, or one of its kind."""
     return media.filename or PurePath(unquote(media.url.path or "")).name or FILENAMES[media.type]

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 
-LONGEST_RETRY_AFTER_S = 300.0
-REASON_LENGTH = 200
-ROUTE_DENIED = re.compile(r"Cannot (GET|POST|DELETE) /|Route (GET|POST|DELETE):")
+MAX_RETRY_AFTER_S = 300.0
+MAX_REASON_LENGTH = 200
+NO_ROUTE_ON_PLATFORM = re.compile(r"Cannot (GET|POST|DELETE) /|Route (GET|POST|DELETE):")
 """By Express, and by Fastify."""
-NOTHING_BEHIND = re.compile(r"no Route matched|^Application not found", re.IGNORECASE)
+NO_ROUTE_AT_PROXY = re.compile(r"no Route matched|^Application not found", re.IGNORECASE)
 """By proxies that say it in JSON: Kong, Railway."""
 KEY_INVALID = re.compile(rb"invalid[ _-]api[ _-]?key", re.IGNORECASE)
 NOT_CONNECTED = re.compile(
@@ -29,7 +29,7 @@ JWT = re.compile(r"eyJ[\w-]+(\.[\w-]*){0,2}")
 
 
 @dataclass(frozen=True)
-class Answer:
+class PlatformResponse:
     """`body` and `headers` may hold a key, a token or a QR code: they show in no repr."""
 
     status: int
@@ -66,7 +66,7 @@ class Answer:
 
     def identifier(self, *names: str) -> str | None:
         """Return such a field as an identifier: a short text, or a number given as one."""
-        return identifier(self.first(*names))
+        return read_identifier(self.first(*names))
 
     @property
     def says_error(self) -> bool:
@@ -78,7 +78,7 @@ class Answer:
         """The id of a message that was taken. Older answers name it `ids[0].id`."""
         ids = self.first("ids")
         older = ids[0].get("id") if isinstance(ids, list) and isinstance(ids[0], Mapping) else None
-        return self.identifier("taskId", "id") or identifier(older)
+        return self.identifier("taskId", "id") or read_identifier(older)
 
     @property
     def mentions_error(self) -> bool:
@@ -107,13 +107,13 @@ class Answer:
         """
         if self.status == 405:
             return True
-        by_proxy = self.fields is None or bool(NOTHING_BEHIND.search(self._said))
+        by_proxy = self.fields is None or bool(NO_ROUTE_AT_PROXY.search(self._said))
         return self.status == 404 and (by_proxy or self.route_denied)
 
     @property
     def route_denied(self) -> bool:
         """The platform itself runs, and says that it has no such route."""
-        return self.status in {404, 405} and bool(ROUTE_DENIED.search(self._said))
+        return self.status in {404, 405} and bool(NO_ROUTE_ON_PLATFORM.search(self._said))
 
     @property
     def date_s(self) -> float | None:
@@ -131,7 +131,7 @@ class Answer:
             seconds = at.timestamp() - (self.date_s or datetime.now(UTC).timestamp())
         else:
             return None
-        return min(max(seconds, 1.0), LONGEST_RETRY_AFTER_S)
+        return min(max(seconds, 1.0), MAX_RETRY_AFTER_S)
 
     def reason(self, ours: Iterable[str] = ()) -> str:
         """Return what the platform said was wrong, in one short line that does not quote `ours`."""
@@ -149,15 +149,15 @@ class Answer:
             found = found.get("message") or found.get("code")
         if self.fields is None:
             text = self.body[:4096].decode(errors="replace")
-            express = ROUTE_DENIED.search(text)
+            express = NO_ROUTE_ON_PLATFORM.search(text)
             found = express[0] if express else "an HTML page" if "<" in text[:200] else text
         said = found if isinstance(found, str) else ""
         return " ".join("".join(c if c.isprintable() else " " for c in said).split())[
-            :REASON_LENGTH
+            :MAX_REASON_LENGTH
         ]
 
 
-def identifier(found: object) -> str | None:
+def read_identifier(found: object) -> str | None:
     if isinstance(found, bool) or not isinstance(found, str | int):
         return None
     text = str(found).strip()

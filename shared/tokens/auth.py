@@ -11,7 +11,7 @@ from shared.http.deadline import remaining
 from shared.tokens.cache import TokenCache
 from shared.tokens.store import Token
 
-LONGEST_S = 20.0
+TOKEN_TIMEOUT_S = 20.0
 log = structlog.get_logger(__name__)
 
 
@@ -39,7 +39,7 @@ class TokenAuth(httpx.Auth):
                 self._cache.invalidate(self._account, token.generation)
 
     def _other_than(self, refused: Token | None) -> Token:
-        left_s = min(LONGEST_S, remaining())
+        left_s = min(TOKEN_TIMEOUT_S, remaining())
         return self._cache.get(
             self._account, timeout_s=left_s, not_generation=refused.generation if refused else None
         )

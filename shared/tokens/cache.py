@@ -23,11 +23,18 @@ from shared.errors import (
     UnavailableError,
 )
 from shared.http.deadline import within
-from shared.tokens.memory import Local
-from shared.tokens.policy import Times, jitter
-from shared.tokens.single_flight import Elected, Flights, Held, KeyRefused, Paused, Underway
-from shared.tokens.source import Found, Source
-from shared.tokens.store import Minted, Saver, Token, TokenStore
+from shared.tokens.memory import TokenMemory
+from shared.tokens.policy import RefreshPolicy, jitter
+from shared.tokens.single_flight import (
+    Cached,
+    Elected,
+    InProgress,
+    KeyRefused,
+    Paused,
+    SingleFlight,
+)
+from shared.tokens.source import ObtainedToken, TokenSource
+from shared.tokens.store import MintedToken, Token, TokenSaver, TokenStore
 
 log = structlog.get_logger(__name__)
 
@@ -42,17 +49,17 @@ class TokenCache:
     def __init__(
         self,
         client: "redis.Redis",
-        mint: Callable[[SecretStr], Minted],
+        mint: Callable[[SecretStr], MintedToken],
         store: TokenStore,
-        times: Times | None = None,
+        times: RefreshPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._times = times or Times()
-        self._source, self._clock = Source(mint, store, self._times, clock), clock
-        self._flights = Flights(client, self._times.lease_s)
-        self._local = Local(self._times, clock)
+        self._times = times or RefreshPolicy()
+        self._source, self._clock = TokenSource(mint, store, self._times, clock), clock
+        self._flights = SingleFlight(client, self._times.lease_s)
+        self._local = TokenMemory(self._times, clock)
         self._refreshers = threading.BoundedSemaphore(4)
-        self._saver = Saver(store, self._flights.is_newest)
+        self._saver = TokenSaver(store, self._flights.is_newest)
 
     def get(
         self, account: str, *, timeout_s: float = 20.0, not_generation: int | None = None
@@ -80,7 +87,7 @@ class TokenCache:
         finally:
             slot.lock.release()
 
-    def adopt(self, account: str, mint: Callable[[], Minted]) -> None:
+    def install_first_token(self, account: str, mint: Callable[[], MintedToken]) -> None:
         """Have `mint` get the first token of a new key, and take it; also forgets a refusal of the old key.
 
         Flights that began before are fenced off, and while this one lasts nobody else asks with the new key. Raises
@@ -116,14 +123,14 @@ class TokenCache:
         """
         return self._flights.is_refused(account)
 
-    def forgive(self, account: str) -> None:
+    def clear_refusal(self, account: str) -> None:
         """Ask the platform once more although it refused the account's key: somebody says that it takes it now.
 
         Raises:
             UnavailableError: Redis did not answer.
         """
         with _redis_answers(account):
-            self._flights.forgive(account)
+            self._flights.clear_refusal(account)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until the store has every token; False if it does not within `timeout_s`."""
@@ -135,14 +142,14 @@ class TokenCache:
             now = self._clock()
             left_s = end - now
             match self._ask(account, unwanted, may_mint=left_s >= enough_s):
-                case Held() as held:
+                case Cached() as held:
                     return self._local.keep(
                         account, SecretStr(held.value), held.generation, held.life, now
                     )
                 case Elected(fence=fence, after_refusal=after_refusal):
                     if token := self._fly(account, fence, look=not after_refusal):
                         return token
-                case Underway(fence=fence, lease_s=lease_s) if left_s > 0:
+                case InProgress(fence=fence, lease_s=lease_s) if left_s > 0:
                     self._flights.wait(account, fence, min(left_s, lease_s + jitter(0.005, 0.05)))
                 case KeyRefused(reason=reason):
                     raise InvalidApiKeyError(reason)
@@ -160,7 +167,7 @@ class TokenCache:
             answer = self._flights.ask(
                 account, unwanted=unwanted, may_mint=may_mint, may_ahead=free
             )
-            if isinstance(answer, Held) and answer.fence:
+            if isinstance(answer, Cached) and answer.fence:
                 work = (account, answer.fence)
                 threading.Thread(
                     target=self._refresh, args=work, name=f"token-refresh-{account}", daemon=True
@@ -188,7 +195,7 @@ class TokenCache:
             raise self._failed(account, fence, error) from None
         return self._land(account, fence, found)
 
-    def _land(self, account: str, fence: int, found: Found) -> Token | None:
+    def _land(self, account: str, fence: int, found: ObtainedToken) -> Token | None:
         if not self._flights.land(account, fence, found.value.get_secret_value(), found.life):
             return None
         life_s = round(found.life.left_s)

@@ -8,12 +8,12 @@ import re
 import time
 from typing import Any
 
-DEFAULT_S = 15 * 60
+DEFAULT_LIFETIME_S = 15 * 60
 """What the platform's tokens live when nothing says otherwise."""
-LONGEST_S = 24 * 3600
+MAX_LIFETIME_S = 24 * 3600
 
 
-def claims(token: str) -> dict[str, Any]:
+def read_claims(token: str) -> dict[str, Any]:
     """Return the claims of a JWT unverified (we only carry it), or nothing when it is not one."""
     parts = token.split(".")
     if len(parts) != 3:
@@ -25,7 +25,7 @@ def claims(token: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def number(value: object) -> float | None:
+def parse_number(value: object) -> float | None:
     """Return a finite number given as one or as its text; anything else is None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -35,19 +35,23 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def expiry_s(token: str) -> float | None:
+def read_expiry_s(token: str) -> float | None:
     """Return the JWT's `exp` in seconds since 1970 by the platform's clock (read as ms where it must be)."""
-    return _epoch_s(claims(token).get("exp"))
+    return _epoch_s(read_claims(token).get("exp"))
 
 
-def whole_s(token: str) -> float | None:
+def read_full_lifetime_s(token: str) -> float | None:
     """Return the seconds from the JWT's issue to its end, where it tells both; a day at most."""
-    found = claims(token)
+    found = read_claims(token)
     exp, iat = _epoch_s(found.get("exp")), _epoch_s(found.get("iat"))
-    return min(exp - iat, LONGEST_S) if exp is not None and iat is not None and exp > iat else None
+    return (
+        min(exp - iat, MAX_LIFETIME_S)
+        if exp is not None and iat is not None and exp > iat
+        else None
+    )
 
 
-def lifetime_s(
+def compute_lifetime_s(
     token: str, *, platform_now_s: float | None = None, expires_in: object = None
 ) -> float:
     """Return the seconds that a token lives from its answer on.
@@ -57,19 +61,19 @@ def lifetime_s(
     is neither; it then adds nothing to `expires_in`, a number of seconds or its text, which counts where there is no
     usable `exp`. Else 15 minutes.
     """
-    found = claims(token)
+    found = read_claims(token)
     exp, iat = _epoch_s(found.get("exp")), _epoch_s(found.get("iat"))
-    told = number(expires_in)
-    told = min(told, LONGEST_S) if told is not None and told > 0 else None
-    whole = whole_s(token) or LONGEST_S
+    told = parse_number(expires_in)
+    told = min(told, MAX_LIFETIME_S) if told is not None and told > 0 else None
+    whole = read_full_lifetime_s(token) or MAX_LIFETIME_S
     for issued, longest in (
-        (platform_now_s, LONGEST_S),
-        (iat, LONGEST_S),
-        (time.time(), told or LONGEST_S),
+        (platform_now_s, MAX_LIFETIME_S),
+        (iat, MAX_LIFETIME_S),
+        (time.time(), told or MAX_LIFETIME_S),
     ):
         if exp is not None and issued is not None and exp > issued:
             return _whole_seconds(min(exp - issued, whole, longest))
-    return told or DEFAULT_S
+    return told or DEFAULT_LIFETIME_S
 
 
 def _whole_seconds(seconds: float) -> float:
@@ -78,7 +82,7 @@ def _whole_seconds(seconds: float) -> float:
 
 
 def _epoch_s(value: object) -> float | None:
-    seconds = number(value)
+    seconds = parse_number(value)
     if seconds is None or seconds <= 0:
         return None
     return seconds / 1000 if seconds > 100_000_000_000 else seconds

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
 
-from shared.tokens.policy import Times
-from shared.tokens.single_flight import Life
+from shared.tokens.policy import RefreshPolicy
+from shared.tokens.single_flight import TokenLifetime
 from shared.tokens.store import Token
 
 
 @dataclass
-class Slot:
+class AccountEntry:
     """One account: its token, until when it may be used unasked, and who may ask Redis."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -25,17 +25,19 @@ class Slot:
         return token if token and now < self.until and token.generation != unwanted else None
 
 
-class Local:
+class TokenMemory:
     """Slots by account. What is in one may be replaced at any moment; nobody waits to read it."""
 
-    def __init__(self, times: Times, clock: Callable[[], float]) -> None:
+    def __init__(self, times: RefreshPolicy, clock: Callable[[], float]) -> None:
         self._times, self._clock = times, clock
-        self._slots: dict[str, Slot] = {}
+        self._slots: dict[str, AccountEntry] = {}
 
-    def slot(self, account: str) -> Slot:
-        return self._slots.get(account) or self._slots.setdefault(account, Slot())
+    def slot(self, account: str) -> AccountEntry:
+        return self._slots.get(account) or self._slots.setdefault(account, AccountEntry())
 
-    def keep(self, account: str, value: SecretStr, generation: int, life: Life, at: float) -> Token:
+    def keep(
+        self, account: str, value: SecretStr, generation: int, life: TokenLifetime, at: float
+    ) -> Token:
         """Remember a token, whose life counts from `at`, until one may refresh it; a moment while another does."""
         left_s = life.left_s - (self._clock() - at)
         token = Token(value, generation, datetime.now(UTC) + timedelta(seconds=left_s))

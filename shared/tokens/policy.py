@@ -3,23 +3,23 @@
 import random
 from dataclasses import dataclass
 
-from shared.tokens.single_flight import Life
+from shared.tokens.single_flight import TokenLifetime
 
-MARGIN_S = 60.0
+MIN_LEFT_S = 60.0
 """A token counts while it has more than this left."""
-MINT_S = 6.0
+MINT_TIMEOUT_S = 6.0
 """The call that asks the platform for a token, from its connect to its last byte."""
-STORE_S = 2.0
+STORE_TIMEOUT_S = 2.0
 """Reading what the store has of an account."""
-LAST_MOMENT_S = 10.0
+MIN_USABLE_S = 10.0
 
 
 @dataclass(frozen=True)
-class Times:
+class RefreshPolicy:
     """In seconds. A flight reads the store and asks the platform, and ends before its lease does."""
 
-    store_s: float = STORE_S
-    mint_s: float = MINT_S
+    store_s: float = STORE_TIMEOUT_S
+    mint_s: float = MINT_TIMEOUT_S
     spare_s: float = 1.0
     refused_s: float = 60.0
     pause_s: float = 1.0
@@ -41,20 +41,20 @@ class Times:
     def lease_s(self) -> float:
         return self.flight_s + self.spare_s
 
-    def life(self, left_s: float, whole_s: float) -> Life:
+    def life(self, left_s: float, whole_s: float) -> TokenLifetime:
         """Return when a token with `left_s` of `whole_s` is to be refreshed, and when it no longer counts.
 
         One that the platform hands out shortly before its end is the best there is, and counts for a moment more:
         else every call would ask for another.
         """
-        usable_s = max(left_s - margin_s(whole_s), min(left_s / 2, LAST_MOMENT_S))
+        usable_s = max(left_s - required_margin_s(whole_s), min(left_s / 2, MIN_USABLE_S))
         fresh_s = left_s - whole_s * (1 - jitter(*self.fresh))
-        return Life(left_s, usable_s, max(0.0, min(fresh_s, usable_s * 0.9)))
+        return TokenLifetime(left_s, usable_s, max(0.0, min(fresh_s, usable_s * 0.9)))
 
 
-def margin_s(whole_s: float) -> float:
+def required_margin_s(whole_s: float) -> float:
     """Return how much a token must have left to count: a minute, or a tenth of a life of less than ten."""
-    return min(MARGIN_S, whole_s / 10)
+    return min(MIN_LEFT_S, whole_s / 10)
 
 
 def jitter(low: float, high: float) -> float:

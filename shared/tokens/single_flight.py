@@ -14,12 +14,12 @@ import redis
 
 SCRIPT = files("shared.tokens").joinpath("single_flight.lua").read_text()
 PREFIX = "wpp:token:"
-LONGEST_WAIT_S = 2.0
+MAX_BLOCK_S = 2.0
 """How long one blocking read of a bell may last; must stay below any client's socket timeout."""
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class TokenLifetime:
     """A token's times from now on, in seconds: to its end, to when it no longer counts, to when one may refresh it."""
 
     left_s: float
@@ -33,12 +33,12 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Cached:
     """There is a token. With a `fence`, the asker is elected to refresh it ahead."""
 
     value: str = field(repr=False)
     generation: int
-    life: Life
+    life: TokenLifetime
     fence: int | None
 
 
@@ -51,7 +51,7 @@ class Elected:
 
 
 @dataclass(frozen=True, slots=True)
-class Underway:
+class InProgress:
     fence: int
     lease_s: float
 
@@ -67,14 +67,14 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
-class Nobody:
+class Unavailable:
     """There is no token, nobody is getting one, and the asker said that it may not."""
 
 
-Answer = Held | Elected | Underway | KeyRefused | Paused | Nobody
+TokenState = Cached | Elected | InProgress | KeyRefused | Paused | Unavailable
 
 
-class Flights:
+class SingleFlight:
     """`lease_s` is how long an elected asker is waited for."""
 
     def __init__(self, client: "redis.Redis", lease_s: float) -> None:
@@ -83,7 +83,9 @@ class Flights:
         self._asks = count(1)
         self._script = client.register_script(SCRIPT)
 
-    def ask(self, account: str, *, unwanted: int | None, may_mint: bool, may_ahead: bool) -> Answer:
+    def ask(
+        self, account: str, *, unwanted: int | None, may_mint: bool, may_ahead: bool
+    ) -> TokenState:
         """Ask for a token of another generation than `unwanted`, or for what to do to get one. One round trip.
 
         Each ask has a number: where the reply is lost, and the client repeats the command, an election is told again.
@@ -94,29 +96,29 @@ class Flights:
         match _text(word):
             case "use":
                 value, generation, left, usable, fresh, fence = rest
-                life = Life(left / 1000, usable / 1000, fresh / 1000)
-                return Held(_text(value), generation, life, fence or None)
+                life = TokenLifetime(left / 1000, usable / 1000, fresh / 1000)
+                return Cached(_text(value), generation, life, fence or None)
             case "mint":
                 return Elected(rest[0], bool(rest[1]))
             case "wait":
-                return Underway(int(rest[0]), max(0.0, rest[1] / 1000))
+                return InProgress(int(rest[0]), max(0.0, rest[1] / 1000))
             case "refused":
                 return KeyRefused(_text(rest[0]))
             case "pause":
                 return Paused(rest[0] / 1000)
             case _:
-                return Nobody()
+                return Unavailable()
 
     def wait(self, account: str, fence: int, seconds: float) -> None:
         """Return when the flight has landed, or after `seconds`, or sooner: then ask again."""
         bell = f"{_key(account)}:bell:{fence}"
-        self._redis.blmove(bell, bell, max(0.01, min(seconds, LONGEST_WAIT_S)))  # type: ignore[arg-type] # Redis 6 takes fractions
+        self._redis.blmove(bell, bell, max(0.01, min(seconds, MAX_BLOCK_S)))  # type: ignore[arg-type] # Redis 6 takes fractions
 
     def begin(self, account: str) -> int:
         """Take over an account that has a new key; return the fence of the flight that is to land with its token."""
         return int(self._run(account, "begin", self.owner, next(self._asks), self._lease_ms))
 
-    def land(self, account: str, fence: int, value: str, life: Life) -> bool:
+    def land(self, account: str, fence: int, value: str, life: TokenLifetime) -> bool:
         """Publish. False: a younger flight has, or the token ended on the way; ask again."""
         return bool(
             self._run(account, "land", self.owner, fence, "ok", value, self._lease_ms, *life.in_ms)
@@ -133,7 +135,7 @@ class Flights:
     def is_refused(self, account: str) -> bool:
         return bool(self._redis.exists(f"{_key(account)}:refused"))
 
-    def forgive(self, account: str) -> None:
+    def clear_refusal(self, account: str) -> None:
         """Forget that the account's key was refused."""
         self._redis.delete(f"{_key(account)}:refused")
 

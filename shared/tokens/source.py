@@ -8,34 +8,34 @@ from pydantic import SecretStr
 from shared.errors import InvalidApiKeyError
 from shared.http.deadline import within
 from shared.tokens import expiry
-from shared.tokens.policy import Times
-from shared.tokens.single_flight import Life
-from shared.tokens.store import Minted, TokenStore, still_valid
+from shared.tokens.policy import RefreshPolicy
+from shared.tokens.single_flight import TokenLifetime
+from shared.tokens.store import MintedToken, TokenStore, read_usable_token
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ObtainedToken:
     """A token, its times from `at` on by this process's clock, and whether the store had it."""
 
     value: SecretStr
-    life: Life
+    life: TokenLifetime
     at: float
     stored: bool
 
 
-class Source:
+class TokenSource:
     """One store and one platform. `mint(api_key)` asks it; `clock` tells the seconds that pass."""
 
     def __init__(
         self,
-        mint: Callable[[SecretStr], Minted],
+        mint: Callable[[SecretStr], MintedToken],
         store: TokenStore,
-        times: Times,
+        times: RefreshPolicy,
         clock: Callable[[], float],
     ) -> None:
         self._mint, self._store, self._times, self._clock = mint, store, times, clock
 
-    def obtain(self, account: str, *, look: bool) -> Found:
+    def obtain(self, account: str, *, look: bool) -> ObtainedToken:
         """Read what the store has, once; take its token if `look` says so and it counts, or ask with its key.
 
         Raises:
@@ -45,7 +45,7 @@ class Source:
         started = self._clock()
         with within(self._times.store_s):
             kept = self._store.load(account)
-        if look and (valid := still_valid(kept.token)):
+        if look and (valid := read_usable_token(kept.token)):
             return self.found(valid, started, stored=True)
         if kept.api_key is None:
             raise InvalidApiKeyError.missing(account)
@@ -53,11 +53,13 @@ class Source:
         with within(self._times.mint_s):
             return self.found(self._mint(kept.api_key), started, stored=False)
 
-    def found(self, minted: Minted, started: float, *, stored: bool) -> Found:
+    def found(self, minted: MintedToken, started: float, *, stored: bool) -> ObtainedToken:
         """Return a token with its times. It may be as old as the question for it, which was asked at `started`."""
         at = self._clock()
         left_s = minted.life_s - (at - started)
         whole_s = max(
-            minted.life_s, minted.whole_s, expiry.whole_s(minted.value.get_secret_value()) or 0.0
+            minted.life_s,
+            minted.whole_s,
+            expiry.read_full_lifetime_s(minted.value.get_secret_value()) or 0.0,
         )
-        return Found(minted.value, self._times.life(left_s, whole_s), at, stored)
+        return ObtainedToken(minted.value, self._times.life(left_s, whole_s), at, stored)

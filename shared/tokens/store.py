@@ -11,13 +11,13 @@ import structlog
 from pydantic import SecretStr
 
 from shared.tokens import expiry
-from shared.tokens.policy import margin_s
+from shared.tokens.policy import required_margin_s
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Minted:
+class MintedToken:
     """What the platform gave: a token, and the seconds that it lives from the answer on.
 
     `whole_s`: what it lives from its issue on, where that is known to be more.
@@ -38,7 +38,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredCredentials:
     """What a store has of an account; None for what it has not. Its token has generation 0."""
 
     api_key: SecretStr | None = None
@@ -51,14 +51,14 @@ class TokenStore(Protocol):
     Both raise a PipelineError when the store cannot be asked, at the latest when the surrounding deadline ends.
     """
 
-    def load(self, account: str) -> Kept:
+    def load(self, account: str) -> StoredCredentials:
         """Return the key, and the token that was saved last, however old."""
 
     def save(self, account: str, token: Token) -> None:
         """Merge the token and its end into the settings, leaving every other key as it is."""
 
 
-def fits_a_header(value: object) -> TypeGuard[str]:
+def is_header_safe(value: object) -> TypeGuard[str]:
     """Return whether a token can be sent at all: one with a line break, say, breaks the call before it leaves."""
     return (
         isinstance(value, str)
@@ -69,25 +69,27 @@ def fits_a_header(value: object) -> TypeGuard[str]:
     )
 
 
-def seconds_left(token: Token) -> float:
+def compute_seconds_left(token: Token) -> float:
     """Return how long a stored token lives: what was written, or its own `exp` where that is sooner.
 
     The CRM writes an hour where the platform did not say; the platform's tokens live a quarter of one.
     """
     stored = token.expires_at.timestamp()
-    return min(stored, expiry.expiry_s(token.value.get_secret_value()) or stored) - time.time()
+    return min(stored, expiry.read_expiry_s(token.value.get_secret_value()) or stored) - time.time()
 
 
-def still_valid(token: Token | None) -> Minted | None:
+def read_usable_token(token: Token | None) -> MintedToken | None:
     """Return a stored token and what it has left, if it counts."""
-    if token is None or not fits_a_header(value := token.value.get_secret_value()):
+    if token is None or not is_header_safe(value := token.value.get_secret_value()):
         return None
-    left_s = seconds_left(token)
-    whole_s = expiry.whole_s(value) or expiry.DEFAULT_S
-    return Minted(token.value, left_s, whole_s) if left_s > margin_s(whole_s) else None
+    left_s = compute_seconds_left(token)
+    whole_s = expiry.read_full_lifetime_s(value) or expiry.DEFAULT_LIFETIME_S
+    return (
+        MintedToken(token.value, left_s, whole_s) if left_s > required_margin_s(whole_s) else None
+    )
 
 
-class Saver:
+class TokenSaver:
     """Saves tokens behind the back of whoever got them: Supabase may be slow, a message must not wait for it.
 
     One thread while there is something to save, the newest token of each account, and none that `is_newest` no longer

@@ -19,12 +19,12 @@ from shared.errors import (
 from shared.events import Message, SendEvent
 from shared.lanes.client import Lanes, Postponed, Settled, Slot
 from shared.platform import Platform
-from shared.platform.circuit_breaker import Breaker
+from shared.platform.circuit_breaker import CircuitBreaker
 from shared.redis import keys
 from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings, PlatformSettings
 from shared.tokens import TokenCache
-from shared.tokens.store import Minted
+from shared.tokens.store import MintedToken
 from tests.shared.tokens.stores import MemoryStore
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claimed
 from workers import gates, runner
@@ -35,7 +35,7 @@ from workers.send import handler as send
 GATE = keys.gate(routing.integration_gate(INTEGRATION))
 
 
-def refusing(_api_key: SecretStr) -> Minted:
+def refusing(_api_key: SecretStr) -> MintedToken:
     msg = "connect it again with force_recreate"
     raise InvalidApiKeyError(msg)
 
@@ -56,7 +56,9 @@ class World:
         self.lanes = Lanes(client, self.engine)
         self.tokens = TokenCache(client, refusing, MemoryStore())
         self.later_s = 0.0
-        self.breaker = Breaker(client, str(url), clock=lambda: time.monotonic() + self.later_s)
+        self.breaker = CircuitBreaker(
+            client, str(url), clock=lambda: time.monotonic() + self.later_s
+        )
         self.platform_settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
         wire = httpx.MockTransport(self.answered)
         self.platform = Platform(
@@ -132,7 +134,7 @@ def test_a_refused_key_closes_its_gate_and_is_shown(world: World) -> None:
 def test_a_repair_that_came_first_is_not_undone(world: World) -> None:
     """A send that was told `refused` a moment before the new key was there holds nothing and shows nothing."""
     error = refused(world)
-    world.tokens.adopt(ROUTE.account, lambda: Minted(SecretStr("good"), 900))
+    world.tokens.install_first_token(ROUTE.account, lambda: MintedToken(SecretStr("good"), 900))
     world.lanes.open_gate(routing.integration_gate(INTEGRATION))
     gates.hold_for_key(error, ROUTE, world.services)
     assert not world.redis.exists(GATE)

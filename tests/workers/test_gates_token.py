@@ -18,7 +18,7 @@ from shared.platform import Platform
 from shared.redis import keys
 from shared.settings import EngineSettings
 from shared.tokens import TokenAuth, TokenCache
-from shared.tokens.store import Minted
+from shared.tokens.store import MintedToken
 from tests.shared.tokens.stores import MemoryStore
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claimed
 from tests.workers.test_gates import GATE, World
@@ -50,13 +50,13 @@ class Played(World):
             settings, lambda _: auths[len(self.asked_at) % 2], breaker=self.breaker, transport=wire
         )
 
-    def mint(self, _api_key: SecretStr) -> Minted:
+    def mint(self, _api_key: SecretStr) -> MintedToken:
         with self._lock:
             self.asked_at.append(time.monotonic() + self.later_s)
         if not self.takes_key:
             msg = "connect it again with force_recreate"
             raise InvalidApiKeyError(msg)
-        return Minted(SecretStr(f"token-{len(self.asked_at)}"), 900)
+        return MintedToken(SecretStr(f"token-{len(self.asked_at)}"), 900)
 
     def answer(self, _request: httpx.Request) -> httpx.Response:
         return (

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from shared.broker import DurableRedisBroker
 from shared.tokens import TokenCache
-from shared.tokens.store import Minted, Token
+from shared.tokens.store import MintedToken, Token
 from tests.shared.broker.workshop import working
 from tests.shared.tokens.stores import MemoryStore
 from workers.broker import SaveTokens
@@ -24,7 +24,7 @@ class Slow(MemoryStore):
 def test_a_worker_ends_after_its_tokens_are_saved(redis_client: redis.Redis) -> None:
     """A process that ends takes its threads with it, the one that saves included."""
     store = Slow()
-    tokens = TokenCache(redis_client, lambda _key: Minted(SecretStr("last"), 900), store)
+    tokens = TokenCache(redis_client, lambda _key: MintedToken(SecretStr("last"), 900), store)
     with working(
         DurableRedisBroker(client=redis_client, middleware=[SaveTokens(lambda: tokens)]), threads=1
     ):
@@ -35,7 +35,7 @@ def test_a_worker_ends_after_its_tokens_are_saved(redis_client: redis.Redis) -> 
 
 def test_a_store_that_is_away_holds_no_worker_up(redis_client: redis.Redis) -> None:
     store = Slow()
-    tokens = TokenCache(redis_client, lambda _key: Minted(SecretStr("last"), 900), store)
+    tokens = TokenCache(redis_client, lambda _key: MintedToken(SecretStr("last"), 900), store)
     broker = DurableRedisBroker(client=redis_client, middleware=[SaveTokens(lambda: tokens)])
     began = time.monotonic()
     with working(broker, threads=1):

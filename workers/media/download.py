@@ -13,7 +13,7 @@ import httpcore
 import httpx
 
 from shared.http.deadline import remaining, within
-from shared.http.network import DeadlineBackend, Names
+from shared.http.network import DeadlineBackend, NameResolver
 from shared.settings import MediaSettings
 from workers.media.errors import GoneError, UnreachableError
 
@@ -160,7 +160,7 @@ class _Transport(httpx.HTTPTransport):
 
 def _resolver() -> Resolve:
     """Return what asks the system for a name's addresses now, and no longer than a connection may take."""
-    names = Names()
+    names = NameResolver()
     return lambda host, port: names.addresses(host, port, min(CONNECT_S, max(0.001, remaining())))
 
 

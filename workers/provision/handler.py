@@ -25,7 +25,7 @@ from shared.events import ProvisionEvent, utc_now
 from shared.lanes.client import Append, Claim, ClaimResult, Postponed, Settled
 from shared.outbox import Outbox
 from shared.outcomes import SessionStatus
-from shared.platform.models import Client, Started
+from shared.platform.models import CreatedClient, StartResult
 from shared.redis import keys
 from workers import gates
 from workers.context import WorkerContext
@@ -74,7 +74,7 @@ def connect(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimRes
         _first_token(integration.account, lambda: ctx.database.api_key(integration.account), ctx)
         _keep(claim, ctx)
     else:
-        ctx.tokens.forgive(
+        ctx.tokens.clear_refusal(
             integration.account
         )  # a person asks: the key may have been mended a moment ago
     asked = utc_now()
@@ -162,14 +162,14 @@ def _create(
 
 def _first_token(account: str, api_key: Callable[[], SecretStr], ctx: WorkerContext) -> None:
     """Get the first token of a new key; meanwhile nobody else asks with it."""
-    ctx.tokens.adopt(account, lambda: ctx.platform.initial_token(api_key()))
+    ctx.tokens.install_first_token(account, lambda: ctx.platform.mint_first_token(api_key()))
 
 
 def _save(
     event: ProvisionEvent,
     existing: Integration | None,
     sub_organization: str | None,
-    client: Client,
+    client: CreatedClient,
     ctx: WorkerContext,
 ) -> Integration:
     """Save what the platform has created; where Supabase refuses it for good, nothing of it is left running there."""
@@ -209,7 +209,7 @@ def _name(event: ProvisionEvent, ctx: WorkerContext) -> str:
     return f"WhatsApp {others + 1}" if others else "WhatsApp"
 
 
-def _start(account: str, claim: Claim, ctx: WorkerContext) -> Started:
+def _start(account: str, claim: Claim, ctx: WorkerContext) -> StartResult:
     """Register the webhook, then start: the code may be late, its webhook finds us in any case.
 
     A platform that knows no webhook for an account before it runs is told once more when it does.

@@ -22,7 +22,7 @@ from shared.database import Database, DeadLetterQuery
 from shared.errors import DatabaseError, InvalidApiKeyError
 from shared.outcomes import DeadLetterOutcome, MessageOutcome, SessionOutcome
 from shared.settings import SupabaseSettings
-from shared.tokens.store import Kept, Token
+from shared.tokens.store import StoredCredentials, Token
 
 ACCOUNT = "0000000000041"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -250,11 +250,11 @@ def token(value: str, expires_at: datetime = NOW) -> Token:
 
 def test_a_token_comes_back_as_it_was_saved(database: Database, integration: UUID) -> None:
     """Beside the key, which is of the same row; nobody's account has neither."""
-    assert database.load(ACCOUNT) == Kept(SecretStr("key"), None), integration
+    assert database.load(ACCOUNT) == StoredCredentials(SecretStr("key"), None), integration
     database.save(ACCOUNT, token("jwt", NOW + timedelta(milliseconds=250)))
     loaded = Token(SecretStr("jwt"), generation=0, expires_at=NOW + timedelta(milliseconds=250))
-    assert database.load(ACCOUNT) == Kept(SecretStr("key"), loaded)
-    assert database.load("0000000000099") == Kept(None, None)
+    assert database.load(ACCOUNT) == StoredCredentials(SecretStr("key"), loaded)
+    assert database.load("0000000000099") == StoredCredentials(None, None)
 
 
 def test_a_token_is_saved_as_the_crm_reads_it(
@@ -288,7 +288,7 @@ def test_a_token_that_somebody_else_spoilt_is_none(
     with psycopg.connect(database_url) as db:
         change = "update messenger_integrations set settings = settings || %s where id = %s"
         db.execute(change, (Jsonb({key: nonsense}), integration))
-    assert database.load(ACCOUNT) == Kept(SecretStr("key"), None)
+    assert database.load(ACCOUNT) == StoredCredentials(SecretStr("key"), None)
 
 
 @pytest.mark.parametrize("nonsense", [None, 5, "", [], {"a": 1}])

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from sandbox.supabase.project import Supabase
 from shared.database import Database
 from shared.tokens import TokenCache
-from shared.tokens.store import Minted
+from shared.tokens.store import MintedToken
 from tests.workers.provision.environment import supabase_settings
 
 ACCOUNT = "0000000000041"
@@ -42,7 +42,7 @@ def open_database(supabase_world: Supabase, database_url: str) -> Iterator[OpenD
         client.close()
 
 
-def no_mint(_api_key: SecretStr) -> Minted:
+def no_mint(_api_key: SecretStr) -> MintedToken:
     msg = "only first tokens are got here"
     raise AssertionError(msg)
 
@@ -53,8 +53,8 @@ def settings_in(database_url: str) -> dict[str, Any]:
         return dict(row["settings"])
 
 
-def first(value: str, life_s: float) -> Callable[[], Minted]:
-    return lambda: Minted(SecretStr(value), life_s)
+def first(value: str, life_s: float) -> Callable[[], MintedToken]:
+    return lambda: MintedToken(SecretStr(value), life_s)
 
 
 def test_refreshes_and_changes_of_other_keys_at_once_lose_nothing(
@@ -68,7 +68,7 @@ def test_refreshes_and_changes_of_other_keys_at_once_lose_nothing(
 
     def refresh() -> None:
         for turn in range(30):
-            caches[turn % 2].adopt(ACCOUNT, first(f"token-{turn}", 900 + turn))
+            caches[turn % 2].install_first_token(ACCOUNT, first(f"token-{turn}", 900 + turn))
         refreshed.set()
 
     thread = threading.Thread(target=refresh)
@@ -113,9 +113,9 @@ def test_an_older_token_that_is_late_on_its_way_leaves_the_newer_one(
         TokenCache(redis_client, no_mint, open_database(each))
         for each in (wire, httpx.HTTPTransport())
     )
-    slow.adopt(ACCOUNT, first("older", 900))
+    slow.install_first_token(ACCOUNT, first("older", 900))
     assert wire.held.wait(5)
-    quick.adopt(ACCOUNT, first("newer", 901))
+    quick.install_first_token(ACCOUNT, first("newer", 901))
     assert quick.flush()
     wire.go_on.set()
     assert slow.flush()

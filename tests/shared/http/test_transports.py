@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from shared.http.deadline import within
-from shared.http.transports import DirectTransport, Kind, open_transport
+from shared.http.transports import DirectTransport, TransportKind, open_transport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -69,13 +69,13 @@ def server(
 
 
 @pytest.fixture(params=["direct", "httpx"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    found: Kind = request.param
+def kind(request: pytest.FixtureRequest) -> TransportKind:
+    found: TransportKind = request.param
     return found
 
 
 @pytest.fixture
-def client(kind: Kind) -> Iterator[httpx.Client]:
+def client(kind: TransportKind) -> Iterator[httpx.Client]:
     with httpx.Client(transport=open_transport(kind), timeout=30) as found:
         yield found
 
@@ -191,7 +191,7 @@ def test_a_connection_that_the_server_has_closed_is_not_used(client: httpx.Clien
             time.sleep(0.05)
 
 
-def test_threads_use_as_many_connections_as_they_need(kind: Kind) -> None:
+def test_threads_use_as_many_connections_as_they_need(kind: TransportKind) -> None:
     """16 threads at once: each has its own answer, none waits for another's, and all are closed in the end."""
     counting, answered = Counting(), []
     with server(counting) as url, httpx.Client(transport=open_transport(kind), timeout=5) as client:
@@ -245,7 +245,7 @@ def over_tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def test_https(kind: Kind, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https(kind: TransportKind, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a certificate that SSL_CERT_FILE trusts: answers come, connections are kept, deadlines hold."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     counting = Counting()

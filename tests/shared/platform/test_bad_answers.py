@@ -15,8 +15,8 @@ from shared.errors import (
     UnknownEffectError,
 )
 from shared.platform import Platform
-from shared.platform.http import LONGEST_ANSWER
-from shared.platform.models import Started
+from shared.platform.http import MAX_RESPONSE_BYTES
+from shared.platform.models import StartResult
 from tests.shared.platform.wire import EVENT, KEY, Wire, platform
 
 CALLS: dict[str, Callable[[Platform], object]] = {
@@ -70,14 +70,16 @@ NO_JSON: dict[str, Callable[[], httpx.SyncByteStream]] = {
     "nested without end": lambda: stream(b'{"a":' * 100_000),
 }
 UNREADABLE: dict[str, Callable[[], httpx.SyncByteStream]] = {
-    "huge": lambda: stream(b'{"status": "connected", "more": "' + b"x" * LONGEST_ANSWER + b'"}'),
+    "huge": lambda: stream(
+        b'{"status": "connected", "more": "' + b"x" * MAX_RESPONSE_BYTES + b'"}'
+    ),
     "cut": Cut,
 }
 WRONG_TYPES = (
     b'{"apiKey": {}, "session": [], "token": 7, "status": {}, "qr": 7, "taskId": [7], "data": "x"}'
 )
 DONE = {
-    "start": Started("starting", None),
+    "start": StartResult("starting", None),
     "qr": None,
     "webhook": None,
     "stop": None,

@@ -8,7 +8,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.errors import UnavailableError
-from shared.platform.circuit_breaker import Breaker, State
+from shared.platform.circuit_breaker import BreakerState, CircuitBreaker
 
 URL = "https://user:secret@platform.test:8443/base"
 KEY = "wpp:breaker:{platform.test:8443}"
@@ -34,13 +34,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(redis_client: "redis.Redis", clock: Clock) -> Breaker:
-    return Breaker(redis_client, URL, clock)
+def breaker(redis_client: "redis.Redis", clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(redis_client, URL, clock)
 
 
-def opened(redis_client: "redis.Redis", clock: Clock) -> Breaker:
+def opened(redis_client: "redis.Redis", clock: Clock) -> CircuitBreaker:
     """Return a breaker that 5 lost connects have opened."""
-    breaker = Breaker(redis_client, URL, clock)
+    breaker = CircuitBreaker(redis_client, URL, clock)
     for _ in range(5):
         breaker.record(ok=False, reached=False)
     return breaker
@@ -52,7 +52,7 @@ def rest_ends(redis_client: "redis.Redis", clock: Clock) -> None:
     clock.tick()
 
 
-def test_half_of_twenty_failures_open_it(breaker: Breaker, clock: Clock) -> None:
+def test_half_of_twenty_failures_open_it(breaker: CircuitBreaker, clock: Clock) -> None:
     """10 of 20, and not 9 of 20, nor 10 of 19."""
     for _ in range(10):
         breaker.record(ok=True)
@@ -67,7 +67,7 @@ def test_half_of_twenty_failures_open_it(breaker: Breaker, clock: Clock) -> None
     assert breaker.state().name == "open"
 
 
-def test_five_lost_connects_in_a_row_open_it(breaker: Breaker) -> None:
+def test_five_lost_connects_in_a_row_open_it(breaker: CircuitBreaker) -> None:
     """A success in between, or a failure that did reach the platform, begins the row anew."""
     for _ in range(4):
         breaker.record(ok=False, reached=False)
@@ -82,7 +82,7 @@ def test_five_lost_connects_in_a_row_open_it(breaker: Breaker) -> None:
     assert breaker.state().name == "open"
 
 
-def test_old_failures_are_forgotten(breaker: Breaker, redis_client: "redis.Redis") -> None:
+def test_old_failures_are_forgotten(breaker: CircuitBreaker, redis_client: "redis.Redis") -> None:
     """Only the last 5 to 10 s count."""
     for _ in range(15):
         breaker.record(ok=False)
@@ -94,8 +94,8 @@ def test_old_failures_are_forgotten(breaker: Breaker, redis_client: "redis.Redis
 
 def test_every_process_sees_it(redis_client: "redis.Redis", clock: Clock) -> None:
     opened(redis_client, clock)
-    assert Breaker(redis_client, URL, clock).state().name == "open"
-    assert Breaker(redis_client, "https://other.test", clock).state().name == "closed"
+    assert CircuitBreaker(redis_client, URL, clock).state().name == "open"
+    assert CircuitBreaker(redis_client, "https://other.test", clock).state().name == "closed"
 
 
 def test_while_open_no_call_goes_through(redis_client: "redis.Redis", clock: Clock) -> None:
@@ -108,16 +108,16 @@ def test_while_open_no_call_goes_through(redis_client: "redis.Redis", clock: Clo
 
 def test_one_probe_closes_it(redis_client: "redis.Redis", clock: Clock) -> None:
     """After its time one call is let through, and no other until that one has its answer."""
-    breaker, other = opened(redis_client, clock), Breaker(redis_client, URL, clock)
+    breaker, other = opened(redis_client, clock), CircuitBreaker(redis_client, URL, clock)
     rest_ends(redis_client, clock)
-    assert breaker.state() == other.state() == State("probe")
+    assert breaker.state() == other.state() == BreakerState("probe")
     with breaker.call() as call:
         clock.tick()
         with pytest.raises(UnavailableError), other.call():
             pytest.fail("there were two probes")
         call.succeeded()
     clock.tick()
-    assert breaker.state() == other.state() == State("closed")
+    assert breaker.state() == other.state() == BreakerState("closed")
 
 
 def test_a_failed_probe_opens_it_for_longer(redis_client: "redis.Redis", clock: Clock) -> None:
@@ -185,7 +185,7 @@ def test_late_answers_do_not_touch_an_open_breaker(
 
 def test_a_healthy_platform_costs_a_round_trip_a_second(redis_client: "redis.Redis") -> None:
     """1,000 calls at once: one question for the state, and nothing told until a second has passed."""
-    breaker = Breaker(redis_client, URL)
+    breaker = CircuitBreaker(redis_client, URL)
     before = redis_client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
     for _ in range(1000):
         with breaker.call() as call:
@@ -200,8 +200,8 @@ def test_a_healthy_platform_costs_a_round_trip_a_second(redis_client: "redis.Red
 def test_without_redis_calls_go_through() -> None:
     """A breaker is a courtesy: it must not be one more thing that can stop a message."""
     with redis.Redis(port=1, retry=Retry(NoBackoff(), 0)) as client:
-        breaker = Breaker(client, URL)
+        breaker = CircuitBreaker(client, URL)
         for _ in range(10):
             with breaker.call() as call:
                 call.failed(reached=False)
-        assert breaker.state() == State("closed")
+        assert breaker.state() == BreakerState("closed")

@@ -9,31 +9,31 @@ import pytest
 from shared.errors import (
     UnavailableError,
 )
-from shared.platform.models import Started
+from shared.platform.models import StartResult
 from tests.shared.platform.wire import PNG, Wire, platform, says, text
 
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"qr": "2@abc"}, Started("qr", "2@abc")),  # type: ignore[arg-type] # a Qr is a str
-        ({"qrCode": "2@abc", "status": "connected"}, Started("qr", "2@abc")),  # type: ignore[arg-type] # a Qr is a str
-        ({"status": "connected"}, Started("connected", None)),
-        ({"state": "READY"}, Started("connected", None)),
-        ({"status": "starting"}, Started("starting", None)),
-        ({"status": "pending", "qr": None}, Started("starting", None)),
-        ({"status": "never heard of"}, Started("starting", None)),
-        ({"status": 7, "qr": ""}, Started("starting", None)),
+        ({"qr": "2@abc"}, StartResult("qr", "2@abc")),  # type: ignore[arg-type] # a Qr is a str
+        ({"qrCode": "2@abc", "status": "connected"}, StartResult("qr", "2@abc")),  # type: ignore[arg-type] # a Qr is a str
+        ({"status": "connected"}, StartResult("connected", None)),
+        ({"state": "READY"}, StartResult("connected", None)),
+        ({"status": "starting"}, StartResult("starting", None)),
+        ({"status": "pending", "qr": None}, StartResult("starting", None)),
+        ({"status": "never heard of"}, StartResult("starting", None)),
+        ({"status": 7, "qr": ""}, StartResult("starting", None)),
     ],
 )
-def test_start(fields: dict[str, Any], expected: Started) -> None:
+def test_start(fields: dict[str, Any], expected: StartResult) -> None:
     assert platform(Wire(says(fields))).start("42") == expected
 
 
 @pytest.mark.parametrize("answer", [text("OK"), text("<html>"), text(""), says([1])])
 def test_start_survives_what_is_no_json(answer: httpx.Response) -> None:
     """It has been asked for; its status will tell."""
-    assert platform(Wire(answer)).start("42") == Started("starting", None)
+    assert platform(Wire(answer)).start("42") == StartResult("starting", None)
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_the_first_token_is_asked_for_four_times() -> None:
     wire = Wire(says({"error": "Invalid API key"}, 403))
     waits: list[float] = []
     with pytest.raises(InvalidApiKeyError):
-        platform(wire).initial_token(KEY, waits.append)
+        platform(wire).mint_first_token(KEY, waits.append)
     assert waits == [1, 2, 3]
     assert len(wire.requests) == 4
 
@@ -166,7 +166,7 @@ def test_the_first_token_is_not_asked_for_again_for_other_reasons() -> None:
     """A platform that is away is left to the lane's own retries; and other tokens are never asked for again."""
     waits: list[float] = []
     with pytest.raises(UnavailableError):
-        platform(Wire(says({}, 500))).initial_token(KEY, waits.append)
+        platform(Wire(says({}, 500))).mint_first_token(KEY, waits.append)
     refused = Wire(says({"error": "Invalid API key"}, 403))
     with pytest.raises(InvalidApiKeyError):
         platform(refused).mint_token(KEY)

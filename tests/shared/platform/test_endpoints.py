@@ -4,7 +4,7 @@ import pytest
 
 from shared.errors import RefusedError
 from shared.platform import endpoints
-from shared.platform.endpoints import Endpoint, Routes, fill
+from shared.platform.endpoints import Endpoint, KnownVariants, resolve_variant
 
 TABLE = [found for found in vars(endpoints).values() if isinstance(found, Endpoint)]
 
@@ -25,7 +25,7 @@ def test_names_are_unique() -> None:
 
 
 def test_the_documented_form_is_tried_first_and_the_known_one_before_it() -> None:
-    routes = Routes()
+    routes = KnownVariants()
     documented, older = endpoints.WEBHOOK.forms
     assert list(routes.forms(endpoints.WEBHOOK)) == [documented, older]
     routes.remember(endpoints.WEBHOOK, older)
@@ -35,7 +35,7 @@ def test_the_documented_form_is_tried_first_and_the_known_one_before_it() -> Non
 
 def test_parameters_are_encoded() -> None:
     """An id with a slash or an @ stays one part of the path."""
-    method, path = fill(
+    method, path = resolve_variant(
         "GET /api/messages/media/{message_id}", {"message_id": "false_7@c.us/3EB0 ?#"}
     )
     assert (method, path) == ("GET", "/api/messages/media/false_7%40c.us%2F3EB0%20%3F%23")
@@ -44,4 +44,4 @@ def test_parameters_are_encoded() -> None:
 @pytest.mark.parametrize("value", ["", ".", ".."])
 def test_a_parameter_that_would_change_the_path_is_refused(value: str) -> None:
     with pytest.raises(RefusedError, match="task_id"):
-        fill("DELETE /api/messages/{task_id}", {"task_id": value})
+        resolve_variant("DELETE /api/messages/{task_id}", {"task_id": value})

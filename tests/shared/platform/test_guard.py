@@ -7,21 +7,23 @@ import pytest
 import redis
 
 from shared.errors import UnavailableError
-from shared.platform.circuit_breaker import Breaker
-from shared.platform.guard import GuardedTransport
+from shared.platform.circuit_breaker import CircuitBreaker
+from shared.platform.guard import CircuitBreakerTransport
 
 
 @pytest.fixture
-def breaker(redis_client: "redis.Redis") -> Breaker:
-    return Breaker(redis_client, "http://platform.test")
+def breaker(redis_client: "redis.Redis") -> CircuitBreaker:
+    return CircuitBreaker(redis_client, "http://platform.test")
 
 
-def guarded(breaker: Breaker, answer: Callable[[httpx.Request], httpx.Response]) -> httpx.Client:
-    transport = GuardedTransport(httpx.MockTransport(answer), breaker)
+def guarded(
+    breaker: CircuitBreaker, answer: Callable[[httpx.Request], httpx.Response]
+) -> httpx.Client:
+    transport = CircuitBreakerTransport(httpx.MockTransport(answer), breaker)
     return httpx.Client(transport=transport, base_url="http://platform.test")
 
 
-def test_refused_connects_open_the_breaker(breaker: Breaker) -> None:
+def test_refused_connects_open_the_breaker(breaker: CircuitBreaker) -> None:
     """After five of them the next call does not even try."""
     tries: list[int] = []
 
@@ -39,7 +41,7 @@ def test_refused_connects_open_the_breaker(breaker: Breaker) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 429])
-def test_any_answer_below_500_is_healthy(breaker: Breaker, status: int) -> None:
+def test_any_answer_below_500_is_healthy(breaker: CircuitBreaker, status: int) -> None:
     """A refusal or a limit is the platform at work."""
     with guarded(breaker, lambda _request: httpx.Response(status)) as client:
         for _ in range(30):
@@ -48,7 +50,7 @@ def test_any_answer_below_500_is_healthy(breaker: Breaker, status: int) -> None:
 
 
 @pytest.mark.parametrize("failure", [500, 504, httpx.ReadTimeout("")])
-def test_failures_open_the_breaker(breaker: Breaker, failure: int | Exception) -> None:
+def test_failures_open_the_breaker(breaker: CircuitBreaker, failure: int | Exception) -> None:
     """Twenty answers of 500 or more, or none at all."""
 
     def fail(_request: httpx.Request) -> httpx.Response:
@@ -70,7 +72,7 @@ def test_failures_open_the_breaker(breaker: Breaker, failure: int | Exception) -
     "ours", [httpx.PoolTimeout(""), httpx.LocalProtocolError(""), httpx.UnsupportedProtocol("")]
 )
 def test_what_is_our_own_says_nothing_about_the_platform(
-    breaker: Breaker, ours: httpx.TransportError
+    breaker: CircuitBreaker, ours: httpx.TransportError
 ) -> None:
     """A full pool, a request that cannot be written: one tenant's bad row opens nothing for the others."""
 

@@ -19,8 +19,8 @@ from shared.errors import (
     UnknownEffectError,
 )
 from shared.http.deadline import within
-from shared.platform import Bearer, endpoints
-from shared.platform.http import LONGEST_ANSWER, Exchange
+from shared.platform import BearerAuth, endpoints
+from shared.platform.http import MAX_RESPONSE_BYTES, PlatformHttp
 
 URL = "http://platform.test/base/"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
@@ -30,14 +30,14 @@ GZIP = {"Content-Encoding": "gzip"}
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
-def exchange(handler: Handler) -> Exchange:
-    return Exchange(URL, httpx.MockTransport(handler), deadline_s=2)
+def exchange(handler: Handler) -> PlatformHttp:
+    return PlatformHttp(URL, httpx.MockTransport(handler), deadline_s=2)
 
 
 def error_of(handler: Handler, endpoint: endpoints.Endpoint = endpoints.TEXT) -> PlatformError:
     asked = exchange(handler)
     with pytest.raises(PlatformError) as caught:
-        asked.ask(endpoint, Bearer(SecretStr(TOKEN)), BODY, params={"account": "42"})
+        asked.ask(endpoint, BearerAuth(SecretStr(TOKEN)), BODY, params={"account": "42"})
     asked.close()
     return caught.value
 
@@ -79,7 +79,7 @@ def spoilt(status: int, headers: dict[str, str] | None = None) -> list[Handler]:
         lambda _: httpx.Response(
             status, headers=headers | GZIP, stream=httpx.ByteStream(b"no gzip")
         ),
-        answering(status, headers, b" " * (LONGEST_ANSWER + 1)),
+        answering(status, headers, b" " * (MAX_RESPONSE_BYTES + 1)),
     ]
 
 
@@ -97,7 +97,7 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("cut body", lambda _: httpx.Response(200, stream=Cut()), UnavailableError, UnknownEffectError),
     (
         "huge body",
-        answering(200, body=b" " * (LONGEST_ANSWER + 1)),
+        answering(200, body=b" " * (MAX_RESPONSE_BYTES + 1)),
         UnavailableError,
         UnknownEffectError,
     ),

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from shared.events import Location, Media, SendEvent
-from shared.platform.payloads import message
+from shared.platform.payloads import build_message
 
 TO = "79990001122"
 URL = "https://files.test/folder/my%20report.pdf?v=1"
@@ -27,13 +27,13 @@ def event(
 
 
 def test_a_text() -> None:
-    endpoint, body = message("42", event("Hello"))
+    endpoint, body = build_message("42", event("Hello"))
     assert (endpoint.name, body) == ("text", {"type": "text", "to": TO, "text": "Hello"})
 
 
 @pytest.mark.parametrize("text", ["", "Look"])
 def test_an_image_always_has_a_caption(text: str) -> None:
-    endpoint, body = message("42", event(text, {"type": "image", "url": URL}))
+    endpoint, body = build_message("42", event(text, {"type": "image", "url": URL}))
     assert (endpoint.name, body) == (
         "image",
         {"type": "image", "to": TO, "url": URL, "caption": text},
@@ -43,7 +43,9 @@ def test_an_image_always_has_a_caption(text: str) -> None:
 @pytest.mark.parametrize("kind", ["video", "audio", "voice", "document"])
 def test_everything_else_is_a_file(kind: str) -> None:
     """Named as given, with its text as a caption."""
-    endpoint, body = message("42", event("Look", {"type": kind, "url": URL, "filename": "a.bin"}))
+    endpoint, body = build_message(
+        "42", event("Look", {"type": kind, "url": URL, "filename": "a.bin"})
+    )
     assert endpoint.name == "file"
     assert body == {"type": "file", "to": TO, "url": URL, "filename": "a.bin", "caption": "Look"}
 
@@ -60,14 +62,16 @@ def test_everything_else_is_a_file(kind: str) -> None:
 )
 def test_a_file_without_a_name_gets_one(kind: str, url: str, expected: str) -> None:
     """The URL's last part, else one of its kind; and no caption where there is no text."""
-    _, body = message("42", event(media={"type": kind, "url": url}))
+    _, body = build_message("42", event(media={"type": kind, "url": url}))
     assert body["filename"] == expected
     assert "caption" not in body
 
 
 def test_a_place_names_its_account() -> None:
     """As its older contract has it; what is not known is left out."""
-    endpoint, body = message("42", event(location=Location(lat=55.75, lng=37.62, name="Moscow")))
+    endpoint, body = build_message(
+        "42", event(location=Location(lat=55.75, lng=37.62, name="Moscow"))
+    )
     assert endpoint.name == "location"
     assert body == {
         "type": "location",

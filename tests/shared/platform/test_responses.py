@@ -11,19 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from shared.platform import Bearer
-from shared.platform.models import Client, Qr, Started
-from shared.platform.responses import Answer
-from shared.tokens.single_flight import Held, Life
-from shared.tokens.store import Minted, Token
+from shared.platform import BearerAuth
+from shared.platform.models import CreatedClient, QrCode, StartResult
+from shared.platform.responses import PlatformResponse
+from shared.tokens.single_flight import Cached, TokenLifetime
+from shared.tokens.store import MintedToken, Token
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAA" + "Ab+/" * 30 + "=="
 
 
-def answer(body: object, status: int = 200, **headers: str) -> Answer:
+def answer(body: object, status: int = 200, **headers: str) -> PlatformResponse:
     """Return an answer of these bytes, or of this value as JSON."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(
+    return PlatformResponse(
         status,
         httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()}),
         raw,
@@ -31,7 +31,7 @@ def answer(body: object, status: int = 200, **headers: str) -> Answer:
 
 
 def test_a_raw_pairing_string_is_kept_as_it_is() -> None:
-    qr = Qr.read(" 2@AbCdEf/+==,kLm==,nOp== ")
+    qr = QrCode.read(" 2@AbCdEf/+==,kLm==,nOp== ")
     assert qr == "2@AbCdEf/+==,kLm==,nOp=="
     assert qr is not None
     assert not qr.is_image
@@ -42,24 +42,24 @@ def test_a_raw_pairing_string_is_kept_as_it_is() -> None:
 )
 def test_an_image_becomes_a_data_url(given: str) -> None:
     """Bare base64 of a PNG, with or without line breaks, and a data URL, are the same image."""
-    qr = Qr.read(given)
+    qr = QrCode.read(given)
     assert qr == f"data:image/png;base64,{PNG}"
     assert qr is not None
     assert qr.is_image
 
 
 def test_a_jpeg_is_named_as_one() -> None:
-    assert (Qr.read("/9j/" + "Ab+/" * 30) or "").startswith("data:image/jpeg;base64,/9j/")
+    assert (QrCode.read("/9j/" + "Ab+/" * 30) or "").startswith("data:image/jpeg;base64,/9j/")
 
 
 @pytest.mark.parametrize("given", [None, "", "  ", 7, {"qr": "x"}, [], True])
 def test_nothing_to_scan(given: object) -> None:
-    assert Qr.read(given) is None
+    assert QrCode.read(given) is None
 
 
 def test_a_code_does_not_show_in_a_repr() -> None:
     """Whoever scans it first owns the account."""
-    assert "AbC" not in repr(Qr("2@AbCdEf"))
+    assert "AbC" not in repr(QrCode("2@AbCdEf"))
 
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0"
@@ -69,12 +69,12 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0"
     "found",
     [
         answer({"apiKey": SECRET, "token": SECRET, "qr": SECRET}, set_cookie=SECRET),
-        Client(SecretStr(SECRET), "42", "starting"),
-        Started("qr", Qr(SECRET)),
-        Minted(SecretStr(SECRET), 900),
+        CreatedClient(SecretStr(SECRET), "42", "starting"),
+        StartResult("qr", QrCode(SECRET)),
+        MintedToken(SecretStr(SECRET), 900),
         Token(SecretStr(SECRET), 1, datetime.now(UTC)),
-        Held(SECRET, 1, Life(900, 840, 600), None),
-        Bearer(SecretStr(SECRET)),
+        Cached(SECRET, 1, TokenLifetime(900, 840, 600), None),
+        BearerAuth(SecretStr(SECRET)),
     ],
     ids=lambda found: type(found).__name__,
 )

@@ -22,10 +22,10 @@ from shared.errors import (
 )
 from shared.events import Location, Media, SendEvent
 from shared.platform import Platform
-from shared.platform.models import Client
+from shared.platform.models import CreatedClient
 from shared.settings import PlatformSettings
 from shared.tokens import TokenAuth, TokenCache
-from shared.tokens.store import Minted
+from shared.tokens.store import MintedToken
 from tests.shared.tokens.stores import MemoryStore
 
 SECRET = "a-secret-for-create-only"
@@ -44,7 +44,7 @@ class World:
         )
         self.tokens = TokenCache(redis_client, self.platform.mint_token, self.store)
 
-    def connect(self) -> Client:
+    def connect(self) -> CreatedClient:
         """Create a client, and scan its code."""
         client = self.platform.create_client(str(uuid4()))
         self.keys[client.account] = client.api_key
@@ -181,7 +181,9 @@ def test_a_revoked_key_asks_the_platform_once(world: World) -> None:
     assert world.admin.get("/admin/ledger").json()["requests"]["POST /auth/token"] == {"403": 1}
     repaired = world.platform.create_client("org")
     world.keys[client.account] = repaired.api_key
-    world.tokens.adopt(client.account, lambda: world.platform.initial_token(repaired.api_key))
+    world.tokens.install_first_token(
+        client.account, lambda: world.platform.mint_first_token(repaired.api_key)
+    )
     assert world.platform.status(client.account) == "starting"
 
 
@@ -195,7 +197,9 @@ def test_a_new_key_is_asked_with_again(world: World) -> None:
         waits.append(seconds)
         time.sleep(seconds / 10)
 
-    world.tokens.adopt(client.account, lambda: world.platform.initial_token(client.api_key, sleep))
+    world.tokens.install_first_token(
+        client.account, lambda: world.platform.mint_first_token(client.api_key, sleep)
+    )
     assert waits == [1, 2]
     assert world.platform.status(client.account) == "starting", "the adopted token serves"
 
@@ -203,7 +207,9 @@ def test_a_new_key_is_asked_with_again(world: World) -> None:
 def test_fifty_refused_at_once_mint_once(world: World) -> None:
     """50 threads whose token the platform no longer takes: one more mint, 50 answers."""
     client = world.connect()
-    world.tokens.adopt(client.account, lambda: Minted(SecretStr("no-longer-taken"), 900))
+    world.tokens.install_first_token(
+        client.account, lambda: MintedToken(SecretStr("no-longer-taken"), 900)
+    )
     before = world.minted(client.account)
     barrier, sent = threading.Barrier(50), []
 

@@ -9,7 +9,7 @@ import httpx
 from pydantic import SecretStr
 
 from shared.events import SendEvent
-from shared.platform import Bearer, Platform
+from shared.platform import BearerAuth, Platform
 from shared.settings import PlatformSettings
 
 KEY = SecretStr("wpp_key_0123456789")
@@ -59,5 +59,5 @@ def platform(wire: Wire) -> Platform:
     settings = PlatformSettings(
         wpp_base_url="http://platform.test/", wpp_secret=SecretStr("the-secret")
     )
-    auth: Callable[[str], httpx.Auth] = lambda account: Bearer(SecretStr(f"token-of-{account}"))  # noqa: E731
+    auth: Callable[[str], httpx.Auth] = lambda account: BearerAuth(SecretStr(f"token-of-{account}"))  # noqa: E731
     return Platform(settings, auth, transport=httpx.MockTransport(wire), deadline_s=2)

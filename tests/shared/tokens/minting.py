@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
 
-from shared.tokens.policy import Times
-from shared.tokens.store import Minted, Token
+from shared.tokens.policy import RefreshPolicy
+from shared.tokens.store import MintedToken, Token
 
 ACCOUNT = "0000000000042"
 KEY = f"wpp:token:{{{ACCOUNT}}}"
-QUICK = Times(store_s=0.5, mint_s=1, spare_s=0.5, pause_s=0.1, refused_s=0.3)
+QUICK = RefreshPolicy(store_s=0.5, mint_s=1, spare_s=0.5, pause_s=0.1, refused_s=0.3)
 
 
 class Mint:
@@ -27,7 +27,7 @@ class Mint:
         self._at_once = 0
         self._lock = threading.Lock()
 
-    def __call__(self, api_key: SecretStr) -> Minted:
+    def __call__(self, api_key: SecretStr) -> MintedToken:
         with self._lock:
             self.calls += 1
             self._at_once += 1
@@ -39,7 +39,7 @@ class Mint:
             self.ends[value] = time.monotonic() + self.life_s
         if self.failure:
             raise self.failure
-        return Minted(SecretStr(value), self.life_s)
+        return MintedToken(SecretStr(value), self.life_s)
 
 
 def stored(value: str, left_s: float) -> tuple[str, Token]:

@@ -2,7 +2,7 @@
 
 from pydantic import SecretStr
 
-from shared.tokens.store import Kept, Token
+from shared.tokens.store import StoredCredentials, Token
 
 
 class MemoryStore:
@@ -14,11 +14,13 @@ class MemoryStore:
         self.failure: Exception | None = None
         self.loads = 0
 
-    def load(self, account: str) -> Kept:
+    def load(self, account: str) -> StoredCredentials:
         self.loads += 1
         if self.failure:
             raise self.failure
-        return Kept(self.keys.get(account, SecretStr(account)), self.tokens.get(account))
+        return StoredCredentials(
+            self.keys.get(account, SecretStr(account)), self.tokens.get(account)
+        )
 
     def save(self, account: str, token: Token) -> None:
         if self.failure:

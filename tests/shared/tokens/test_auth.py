@@ -9,7 +9,7 @@ from redis.retry import Retry
 from shared.errors import UnavailableError
 from shared.http.deadline import within
 from shared.tokens import TokenAuth, TokenCache
-from shared.tokens.policy import Times
+from shared.tokens.policy import RefreshPolicy
 from tests.shared.tokens.minting import ACCOUNT, Mint
 from tests.shared.tokens.stores import MemoryStore
 
@@ -64,7 +64,7 @@ def test_a_fault_of_our_own_over_a_token_is_told_as_not_sent(
     """Only what happens to the call itself may leave open whether it arrived."""
     store, door = MemoryStore(), Door()
     store.failure = fault
-    times = Times(pause_s=10, longest_pause_s=10)
+    times = RefreshPolicy(pause_s=10, longest_pause_s=10)
     auth = TokenAuth(TokenCache(redis_client, Mint(), store, times), ACCOUNT)
     with httpx.Client(transport=httpx.MockTransport(door), auth=auth) as client:
         for _ in range(2):

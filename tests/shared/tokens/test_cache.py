@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from shared.errors import InvalidApiKeyError, UnavailableError
 from shared.tokens import TokenCache
-from shared.tokens.store import Minted, Token
+from shared.tokens.store import MintedToken, Token
 from tests.shared.tokens.minting import ACCOUNT, KEY, Mint, refreshes_end, together, value
 from tests.shared.tokens.stores import MemoryStore
 
@@ -110,9 +110,9 @@ def test_no_text_of_a_token_shows_its_value(
 ) -> None:
     """Neither repr nor str nor what the cache logs."""
     cache = TokenCache(
-        redis_client, lambda _key: Minted(SecretStr("very-secret"), 900), MemoryStore()
+        redis_client, lambda _key: MintedToken(SecretStr("very-secret"), 900), MemoryStore()
     )
     token = cache.get(ACCOUNT)
     cache.flush()
-    shown = f"{token!r} {token} {Minted(SecretStr('very-secret'), 1)!r}"
+    shown = f"{token!r} {token} {MintedToken(SecretStr('very-secret'), 1)!r}"
     assert "very-secret" not in shown + capsys.readouterr().out

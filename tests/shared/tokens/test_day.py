@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from shared.tokens import TokenCache
-from shared.tokens.expiry import expiry_s
-from shared.tokens.store import Minted
+from shared.tokens.expiry import read_expiry_s
+from shared.tokens.store import MintedToken
 from tests.shared.tokens.stores import MemoryStore
 from tests.shared.tokens.test_expiry import jwt
 
@@ -25,9 +25,9 @@ def test_a_day_of_four_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: now)
     minted_at: list[float] = []
 
-    def mint(_api_key: SecretStr) -> Minted:
+    def mint(_api_key: SecretStr) -> MintedToken:
         minted_at.append(now)
-        return Minted(SecretStr(str(now + LIFE_S)), LIFE_S)
+        return MintedToken(SecretStr(str(now + LIFE_S)), LIFE_S)
 
     server = fakeredis.FakeServer()
     workers = [
@@ -57,10 +57,10 @@ def test_an_hour_of_a_platform_that_hands_out_one_token_until_its_end(
     monkeypatch.setattr(time, "time", lambda: now)
     minted_at: list[float] = []
 
-    def mint(_api_key: SecretStr) -> Minted:
+    def mint(_api_key: SecretStr) -> MintedToken:
         minted_at.append(now)
         issued = begun + (now - begun) // LIFE_S * LIFE_S
-        return Minted(SecretStr(jwt(iat=issued, exp=issued + LIFE_S)), issued + LIFE_S - now)
+        return MintedToken(SecretStr(jwt(iat=issued, exp=issued + LIFE_S)), issued + LIFE_S - now)
 
     server = fakeredis.FakeServer()
     workers = [
@@ -71,7 +71,7 @@ def test_an_hour_of_a_platform_that_hands_out_one_token_until_its_end(
     refused = 0
     for _ in range(3600):
         token = dice.choice(workers).get(ACCOUNT)
-        refused += now >= (expiry_s(token.value.get_secret_value()) or 0)
+        refused += now >= (read_expiry_s(token.value.get_secret_value()) or 0)
         for thread in threading.enumerate():
             if thread.name.startswith("token-refresh"):
                 thread.join()

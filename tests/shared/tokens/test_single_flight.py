@@ -18,19 +18,19 @@ from hypothesis.stateful import (
 )
 
 from shared.tokens.single_flight import (
+    Cached,
     Elected,
-    Flights,
-    Held,
+    InProgress,
     KeyRefused,
-    Life,
-    Nobody,
     Paused,
-    Underway,
+    SingleFlight,
+    TokenLifetime,
+    Unavailable,
 )
 
 ACCOUNT = "0000000000042"
 KEY = f"wpp:token:{{{ACCOUNT}}}"
-LONG = Life(900, 840, 600)
+LONG = TokenLifetime(900, 840, 600)
 
 
 LEASE_S = 60.0
@@ -38,11 +38,11 @@ STRIKES = (10, 5, 60)
 """Seconds: what counts as young, the pause after two in a row, the longest one."""
 
 
-def ask(flights: Flights, unwanted: int | None = None) -> object:
+def ask(flights: SingleFlight, unwanted: int | None = None) -> object:
     return flights.ask(ACCOUNT, unwanted=unwanted, may_mint=True, may_ahead=True)
 
 
-class Repeating(Flights):
+class Repeating(SingleFlight):
     """Loses the reply of a command when told to, as a connection that breaks; the client then repeats it."""
 
     loses = False
@@ -99,13 +99,13 @@ class Protocol(RuleBasedStateMachine):
             case Elected(fence=fence):
                 assert may_mint
                 self.elected(who, fence)
-            case Held(value=value, generation=generation, fence=ahead):
+            case Cached(value=value, generation=generation, fence=ahead):
                 assert generation != unwanted
                 assert generation not in self.dropped
                 assert self.published[generation] == value
                 if ahead:
                     self.elected(who, ahead)
-            case Underway(fence=fence):
+            case InProgress(fence=fence):
                 assert self.holder is not None
                 assert self.holder[1] == fence
 
@@ -212,23 +212,23 @@ def test_the_protocol_keeps_its_promises(redis_client: "redis.Redis") -> None:
 
 
 @pytest.fixture
-def flights(redis_client: "redis.Redis") -> Flights:
-    return Flights(redis_client, lease_s=5)
+def flights(redis_client: "redis.Redis") -> SingleFlight:
+    return SingleFlight(redis_client, lease_s=5)
 
 
-def elect(flights: Flights) -> int:
+def elect(flights: SingleFlight) -> int:
     answer = ask(flights)
     assert isinstance(answer, Elected)
     return answer.fence
 
 
-def publish(flights: Flights, life: Life) -> int:
+def publish(flights: SingleFlight, life: TokenLifetime) -> int:
     fence = elect(flights)
     assert flights.land(ACCOUNT, fence, "token", life)
     return fence
 
 
-def test_a_landed_flight_wakes_even_who_comes_late(flights: Flights) -> None:
+def test_a_landed_flight_wakes_even_who_comes_late(flights: SingleFlight) -> None:
     """Waiting for a flight that has landed returns at once, any number of times."""
     fence = elect(flights)
     flights.land(ACCOUNT, fence, "token", LONG)
@@ -238,7 +238,9 @@ def test_a_landed_flight_wakes_even_who_comes_late(flights: Flights) -> None:
     assert time.monotonic() - began < 1
 
 
-def test_failures_in_a_row_pause_for_longer(flights: Flights, redis_client: "redis.Redis") -> None:
+def test_failures_in_a_row_pause_for_longer(
+    flights: SingleFlight, redis_client: "redis.Redis"
+) -> None:
     """1 s, 2 s, 4 s, up to the limit; a success ends the series."""
     pauses = []
     for _ in range(4):
@@ -255,7 +257,7 @@ def test_failures_in_a_row_pause_for_longer(flights: Flights, redis_client: "red
 
 
 def test_a_refused_key_is_remembered_and_not_asked_with(
-    flights: Flights, redis_client: "redis.Redis"
+    flights: SingleFlight, redis_client: "redis.Redis"
 ) -> None:
     """All are told the reason for as long as it holds; then one is elected again."""
     flights.refuse(ACCOUNT, elect(flights), "Invalid API key", 0.05)
@@ -266,7 +268,7 @@ def test_a_refused_key_is_remembered_and_not_asked_with(
 
 
 def test_a_refusal_of_the_old_key_does_not_outlast_its_repair(
-    flights: Flights, redis_client: "redis.Redis"
+    flights: SingleFlight, redis_client: "redis.Redis"
 ) -> None:
     """A flight with the old key that lands after the repair changes nothing, and nor does its token."""
     old = [elect(flights)]
@@ -275,15 +277,15 @@ def test_a_refusal_of_the_old_key_does_not_outlast_its_repair(
     new = flights.begin(ACCOUNT)
     flights.refuse(ACCOUNT, old[0], "Invalid API key", 60)
     waited = ask(flights)
-    assert isinstance(waited, Underway)
+    assert isinstance(waited, InProgress)
     assert waited.fence == new
     assert flights.land(ACCOUNT, new, "new", LONG)
     assert not flights.land(ACCOUNT, old[1], "of the old key", LONG)
-    assert isinstance(found := ask(flights), Held)
+    assert isinstance(found := ask(flights), Cached)
     assert found.value == "new"
 
 
-def test_the_elected_learns_that_a_token_was_refused(flights: Flights) -> None:
+def test_the_elected_learns_that_a_token_was_refused(flights: SingleFlight) -> None:
     """So that it does not take the same one from the store."""
     generation = publish(flights, LONG)
     assert flights.drop(ACCOUNT, generation, *STRIKES)
@@ -300,14 +302,14 @@ def test_an_election_whose_reply_was_lost_is_told_again(redis_client: "redis.Red
     flights = Repeating(redis_client, LEASE_S)
     with losing(flights, lost=True):
         cold = elect(flights)
-    assert isinstance(ask(flights), Underway), "another ask of the same process is not meant"
-    assert flights.land(ACCOUNT, cold, "token", Life(900, 840, 0))
+    assert isinstance(ask(flights), InProgress), "another ask of the same process is not meant"
+    assert flights.land(ACCOUNT, cold, "token", TokenLifetime(900, 840, 0))
     with losing(flights, lost=True):
         ahead = ask(flights)
-    assert isinstance(ahead, Held)
+    assert isinstance(ahead, Cached)
     assert ahead.fence
     assert ahead.fence > cold
-    assert isinstance(other := ask(flights), Held)
+    assert isinstance(other := ask(flights), Cached)
     assert other.fence is None
 
 
@@ -327,33 +329,33 @@ def test_who_froze_before_landing_publishes_no_more_than_is_left(
     published: bool,  # noqa: FBT001
 ) -> None:
     """The fence tells when the flight began: what is more than a lease ago has been lived since."""
-    flights, lease_s = Flights(redis_client, 9), 9
+    flights, lease_s = SingleFlight(redis_client, 9), 9
     elect(flights)
     fence = int(time.time() - frozen_s) * 1000
     redis_client.set(f"{KEY}:lease", f"{flights.owner}:{fence}:1")
-    assert flights.land(ACCOUNT, fence, "token", Life(900, 840, 600)) is published
+    assert flights.land(ACCOUNT, fence, "token", TokenLifetime(900, 840, 600)) is published
     assert redis_client.get(f"{KEY}:lease") is None
     if published:
-        assert isinstance(found := ask(flights), Held)
+        assert isinstance(found := ask(flights), Cached)
         lost_s = max(0, frozen_s - lease_s)
         assert found.life.left_s == pytest.approx(900 - lost_s, abs=2)
         assert found.life.usable_s == pytest.approx(840 - lost_s, abs=2)
         assert found.life.fresh_s == pytest.approx(max(0, 600 - lost_s), abs=2)
 
 
-def test_the_same_token_again_is_not_refreshed_ahead_a_second_time(flights: Flights) -> None:
+def test_the_same_token_again_is_not_refreshed_ahead_a_second_time(flights: SingleFlight) -> None:
     """A platform that hands out one token until its end has no other: it is asked again when that one is over."""
-    first = publish(flights, Life(900, 840, 0))
-    assert isinstance(ahead := ask(flights), Held)
+    first = publish(flights, TokenLifetime(900, 840, 0))
+    assert isinstance(ahead := ask(flights), Cached)
     assert ahead.fence
-    assert flights.land(ACCOUNT, ahead.fence, "token", Life(300, 240, 40))
-    assert isinstance(found := ask(flights), Held)
+    assert flights.land(ACCOUNT, ahead.fence, "token", TokenLifetime(300, 240, 40))
+    assert isinstance(found := ask(flights), Cached)
     assert found.generation > first
     assert found.life.fresh_s == found.life.usable_s == pytest.approx(240, abs=1)
 
 
 def test_a_token_refused_as_soon_as_the_one_before_it_pauses_the_account(
-    flights: Flights, redis_client: "redis.Redis"
+    flights: SingleFlight, redis_client: "redis.Redis"
 ) -> None:
     """The first may have been revoked; the second says that no token is taken: 5 s, 10 s, and so on up to the limit."""
     pauses: list[float] = []
@@ -369,20 +371,20 @@ def test_a_token_refused_as_soon_as_the_one_before_it_pauses_the_account(
     assert isinstance(ask(flights), Elected), "a token that has worked begins a new series"
 
 
-def test_who_may_not_mint_is_not_elected(flights: Flights) -> None:
+def test_who_may_not_mint_is_not_elected(flights: SingleFlight) -> None:
     """It leaves the lease to others."""
-    assert flights.ask(ACCOUNT, unwanted=None, may_mint=False, may_ahead=True) == Nobody()
+    assert flights.ask(ACCOUNT, unwanted=None, may_mint=False, may_ahead=True) == Unavailable()
     assert isinstance(ask(flights), Elected)
 
 
-def test_one_is_elected_to_refresh_ahead(flights: Flights) -> None:
+def test_one_is_elected_to_refresh_ahead(flights: SingleFlight) -> None:
     """The token goes on being used by all, and one of them refreshes it; none that may not."""
-    publish(flights, Life(900, 840, 0))
+    publish(flights, TokenLifetime(900, 840, 0))
     idle = flights.ask(ACCOUNT, unwanted=None, may_mint=True, may_ahead=False)
     first, second = ask(flights), ask(flights)
-    assert isinstance(idle, Held)
-    assert isinstance(first, Held)
-    assert isinstance(second, Held)
+    assert isinstance(idle, Cached)
+    assert isinstance(first, Cached)
+    assert isinstance(second, Cached)
     assert (idle.fence, second.fence) == (None, None)
     assert first.fence is not None
     assert not flights.is_newest(ACCOUNT, first.fence)
@@ -394,19 +396,21 @@ def test_text_clients_are_served_as_well(redis_client: "redis.Redis") -> None:
     with redis.Redis(
         host=arguments["host"], port=arguments["port"], decode_responses=True
     ) as client:
-        flights = Flights(client, lease_s=5)
+        flights = SingleFlight(client, lease_s=5)
         assert flights.land(ACCOUNT, elect(flights), "token", LONG)
-        assert isinstance(ask(flights), Held)
+        assert isinstance(ask(flights), Cached)
 
 
-def test_a_full_redis_has_room_for_a_token(flights: Flights, redis_client: "redis.Redis") -> None:
+def test_a_full_redis_has_room_for_a_token(
+    flights: SingleFlight, redis_client: "redis.Redis"
+) -> None:
     """Without one nothing would go out that makes room again: elected, landed, refused, elected anew."""
     redis_client.config_set("maxmemory", 1)
     try:
         first = ask(flights)
         assert isinstance(first, Elected)
         assert flights.land(ACCOUNT, first.fence, "token", LONG)
-        assert isinstance(ask(flights), Held)
+        assert isinstance(ask(flights), Cached)
         assert flights.drop(ACCOUNT, first.fence, *STRIKES)
         assert isinstance(ask(flights), Elected)
     finally:

@@ -7,8 +7,8 @@ from pydantic import SecretStr
 from shared.errors import DatabaseUnavailableError, InvalidApiKeyError, UnavailableError
 from shared.http.deadline import remaining, within
 from shared.tokens import TokenCache
-from shared.tokens.policy import MINT_S, STORE_S, Times
-from shared.tokens.store import Kept, Minted, Token
+from shared.tokens.policy import MINT_TIMEOUT_S, STORE_TIMEOUT_S, RefreshPolicy
+from shared.tokens.store import MintedToken, StoredCredentials, Token
 from tests.shared.tokens.minting import ACCOUNT, KEY, Mint, refreshes_end, stored, value
 from tests.shared.tokens.stores import MemoryStore
 
@@ -53,7 +53,7 @@ def test_a_store_that_is_away_has_no_key_either(redis_client: "redis.Redis") -> 
     """Without a key nobody is asked: nothing was sent, and the store is left alone for a moment."""
     mint, store = Mint(), MemoryStore()
     store.failure = DatabaseUnavailableError("away")
-    cache = TokenCache(redis_client, mint, store, Times(pause_s=10, longest_pause_s=10))
+    cache = TokenCache(redis_client, mint, store, RefreshPolicy(pause_s=10, longest_pause_s=10))
     for _ in range(3):
         with pytest.raises(UnavailableError) as caught:
             cache.get(ACCOUNT)
@@ -93,21 +93,21 @@ def test_a_flight_s_parts_know_how_long_they_have(redis_client: "redis.Redis") -
     left: list[float] = []
 
     class Slow(MemoryStore):
-        def load(self, account: str) -> Kept:
+        def load(self, account: str) -> StoredCredentials:
             left.append(remaining())
             return super().load(account)
 
-    def mint(_api_key: SecretStr) -> Minted:
+    def mint(_api_key: SecretStr) -> MintedToken:
         left.append(remaining())
-        return Minted(SecretStr("token"), 900)
+        return MintedToken(SecretStr("token"), 900)
 
-    for whole_s, expected in ((60.0, [STORE_S, MINT_S]), (1.5, [1.5, 1.5])):
+    for whole_s, expected in ((60.0, [STORE_TIMEOUT_S, MINT_TIMEOUT_S]), (1.5, [1.5, 1.5])):
         left.clear()
         redis_client.flushall()
         with within(whole_s):
             TokenCache(redis_client, mint, Slow()).get(ACCOUNT)
         assert left == pytest.approx(expected, abs=0.2)
-    assert Times().lease_s >= STORE_S + MINT_S + 1
+    assert RefreshPolicy().lease_s >= STORE_TIMEOUT_S + MINT_TIMEOUT_S + 1
 
 
 def test_an_account_without_a_key_is_told_the_way_out(redis_client: "redis.Redis") -> None:

@@ -9,7 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from shared.tokens.store import Kept, Minted, Saver, Token, fits_a_header, still_valid
+from shared.tokens.store import (
+    MintedToken,
+    StoredCredentials,
+    Token,
+    TokenSaver,
+    is_header_safe,
+    read_usable_token,
+)
 
 ACCOUNT = "0000000000042"
 
@@ -20,8 +27,8 @@ class Store:
         self.saved: list[tuple[str, int]] = []
         self.failure: Exception | None = None
 
-    def load(self, _account: str) -> Kept:
-        return Kept()
+    def load(self, _account: str) -> StoredCredentials:
+        return StoredCredentials()
 
     def save(self, account: str, token: Token) -> None:
         time.sleep(self.takes_s)
@@ -43,8 +50,8 @@ def jwt(left_s: float, whole_s: float | None = None) -> str:
 
 
 def test_a_stored_token_comes_with_what_it_has_left() -> None:
-    found = still_valid(token())
-    assert isinstance(found, Minted)
+    found = read_usable_token(token())
+    assert isinstance(found, MintedToken)
     assert found.life_s == pytest.approx(600, abs=1)
 
 
@@ -60,7 +67,7 @@ def test_a_stored_token_comes_with_what_it_has_left() -> None:
     ],
 )
 def test_one_that_no_longer_counts_or_never_did_is_left(kept: Token | None) -> None:
-    assert still_valid(kept) is None
+    assert read_usable_token(kept) is None
 
 
 @pytest.mark.parametrize(
@@ -74,19 +81,19 @@ def test_a_minute_must_be_left_or_a_tenth_of_a_short_life(
 ) -> None:
     """Judged by the token's whole life, not by what it happens to have left."""
     kept = token(jwt(left_s + 0.99, whole_s), left_s=3600)
-    assert (still_valid(kept) is not None) == counts
+    assert (read_usable_token(kept) is not None) == counts
 
 
 @pytest.mark.parametrize("value", ["", "a b", "a\n", "\u0430", "a\x00", None, 5, b"bytes"])
 def test_what_cannot_travel_in_a_header_is_no_token(value: object) -> None:
-    assert not fits_a_header(value)
-    assert fits_a_header("eyJ0.eyJ1-_.sig~+/=")
+    assert not is_header_safe(value)
+    assert is_header_safe("eyJ0.eyJ1-_.sig~+/=")
 
 
 def test_saving_does_not_hold_up_its_caller() -> None:
     """A slow store is waited for by one thread of its own."""
     store = Store(takes_s=0.2)
-    saver = Saver(store, lambda _account, _generation: True)
+    saver = TokenSaver(store, lambda _account, _generation: True)
     began = time.monotonic()
     for account in ("1", "2"):
         saver.put(account, token(generation=7))
@@ -101,7 +108,7 @@ def test_saving_does_not_hold_up_its_caller() -> None:
 def test_only_the_newest_is_saved() -> None:
     """While one is being saved the next ones replace each other, and an older one never comes after a newer."""
     store = Store(takes_s=0.1)
-    saver = Saver(store, lambda _account, generation: generation != 5)
+    saver = TokenSaver(store, lambda _account, generation: generation != 5)
     for generation in (1, 4, 3):
         saver.put(ACCOUNT, token(generation=generation))
         time.sleep(0.02)
@@ -116,7 +123,7 @@ def test_only_the_newest_is_saved() -> None:
 def test_a_failed_save_is_survived() -> None:
     """Whatever a store raises, the next token is saved."""
     store = Store()
-    saver = Saver(store, lambda _account, _generation: True)
+    saver = TokenSaver(store, lambda _account, _generation: True)
     store.failure = RuntimeError("broken")
     saver.put(ACCOUNT, token(generation=1))
     assert saver.flush(5)

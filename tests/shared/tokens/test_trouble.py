@@ -13,7 +13,7 @@ from redis.retry import Retry
 from sandbox.redis import RedisServer
 from shared.errors import InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
 from shared.tokens import TokenCache
-from shared.tokens.store import Minted, Token
+from shared.tokens.store import MintedToken, Token
 from tests.proxy import Proxy
 from tests.shared.tokens.minting import ACCOUNT, KEY, QUICK, Mint, value
 from tests.shared.tokens.stores import MemoryStore
@@ -134,7 +134,9 @@ def test_redis_away_is_told_as_unavailable() -> None:
         cache = TokenCache(client, Mint(), MemoryStore())
         for call in (
             cache.get,
-            lambda account: cache.adopt(account, lambda: Minted(SecretStr("first"), 900)),
+            lambda account: cache.install_first_token(
+                account, lambda: MintedToken(SecretStr("first"), 900)
+            ),
             lambda account: cache.invalidate(account, 1),
         ):
             with pytest.raises(UnavailableError, match="Redis did not answer"):

@@ -16,8 +16,8 @@ import structlog
 from pydantic import SecretStr
 
 from shared.tokens import TokenCache
-from shared.tokens.policy import Times
-from shared.tokens.store import Minted
+from shared.tokens.policy import RefreshPolicy
+from shared.tokens.store import MintedToken
 from tests.shared.tokens.stores import MemoryStore
 
 
@@ -35,16 +35,16 @@ def one_process(
     first_mint_s, lease_s = times
     client = redis.Redis.from_url(url)
 
-    def mint(_api_key: SecretStr) -> Minted:
+    def mint(_api_key: SecretStr) -> MintedToken:
         is_first = client.incr("mints") == 1
         say("minting", "")
         time.sleep(first_mint_s if is_first else 0.1)
         value = f"token of {os.getpid()}"
         say("minted", value)
-        return Minted(SecretStr(value), 900)
+        return MintedToken(SecretStr(value), 900)
 
     cache = TokenCache(
-        client, mint, MemoryStore(), Times(mint_s=lease_s - 1, store_s=0.5, spare_s=0.5)
+        client, mint, MemoryStore(), RefreshPolicy(mint_s=lease_s - 1, store_s=0.5, spare_s=0.5)
     )
 
     def get() -> None:

@@ -21,7 +21,7 @@ from shared.database import Database
 from shared.events import ProvisionEvent
 from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Slot
 from shared.platform import Platform
-from shared.platform.circuit_breaker import Breaker
+from shared.platform.circuit_breaker import CircuitBreaker
 from shared.redis import keys
 from shared.route_cache import RouteCache
 from shared.settings import EngineSettings, KeySettings, PlatformSettings, SupabaseSettings
@@ -173,7 +173,7 @@ def open_worker(
     """Put a worker's services together, each call to another system going through what `wrap` makes of its wire."""
     with httpx.Client(transport=wrap(httpx.HTTPTransport()), timeout=15) as http:
         database = Database(supabase, http)
-        breaker = Breaker(client, platform_url)
+        breaker = CircuitBreaker(client, platform_url)
         platform = Platform(
             PlatformSettings(
                 wpp_base_url=HttpUrl(platform_url), wpp_secret=SecretStr(PLATFORM_SECRET)

@@ -28,8 +28,8 @@ from shared.events import Message, SendEvent
 from shared.http.deadline import remaining
 from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Settled, Slot
 from shared.outcomes import DeadLetterOutcome, MessageOutcome
-from shared.platform.circuit_breaker import State
-from shared.platform.models import Sent
+from shared.platform.circuit_breaker import BreakerState
+from shared.platform.models import SendResult
 from shared.redis import keys
 from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings
@@ -53,9 +53,9 @@ class Surroundings:
     """What a send works with: a real Redis, and a platform, a directory and a database that answer as told."""
 
     lanes: Lanes
-    answer: Sent | Exception = field(default_factory=lambda: Sent("task_1"))
+    answer: SendResult | Exception = field(default_factory=lambda: SendResult("task_1"))
     route: IntegrationRoute | None = ROUTE
-    breaker_state: State = field(default_factory=lambda: State("closed"))
+    breaker_state: BreakerState = field(default_factory=lambda: BreakerState("closed"))
     engine: EngineSettings = field(default_factory=EngineSettings)
     reported: list[str] = field(default_factory=list)
     left_s: list[float] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Surroundings:
     def find(self, _integration_id: UUID) -> IntegrationRoute | None:
         return self.route
 
-    def send(self, account: str, _event: SendEvent) -> Sent:
+    def send(self, account: str, _event: SendEvent) -> SendResult:
         assert account == ROUTE.account
         self.left_s.append(remaining())
         if isinstance(self.answer, Exception):
@@ -86,7 +86,7 @@ class Surroundings:
     def report_error(self, _integration_id: UUID, text: str) -> None:
         self.reported.append(text)
 
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         return self.breaker_state
 
 
@@ -253,7 +253,7 @@ def test_an_open_breaker_holds_every_lane(
 ) -> None:
     """While the platform is down, lanes are parked instead of asked one by one."""
     around.answer = UnavailableError("the platform is in trouble")
-    around.breaker_state = State("open", retry_after_s=30)
+    around.breaker_state = BreakerState("open", retry_after_s=30)
     assert isinstance(handled(), Postponed)
     around.lanes.append(
         routing.route_send(

@@ -10,7 +10,7 @@ import segno
 from fastapi import APIRouter, Response
 
 from shared.errors import NotFoundError
-from shared.platform.models import Qr
+from shared.platform.models import QrCode
 from workers.ingress.callers import Organization
 from workers.ingress.deps import Here
 from workers.ingress.integrations import schemas as numbers
@@ -77,7 +77,7 @@ async def _code(integration_id: UUID, organization_id: UUID, here: Here) -> Pict
         NotFoundError: no such number, nothing to scan, or nothing that anybody could.
     """
     found = await numbers.one(integration_id, organization_id, here)
-    code = Qr.read(found.qrcode)
+    code = QrCode.read(found.qrcode)
     if code is None:
         msg = f"there is nothing to scan now: integration {integration_id} is {found.status}"
         raise NotFoundError(msg)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from shared.database import Integration
 from shared.errors import InvalidApiKeyError, NotFoundError
 from shared.lanes.records import Record
-from shared.platform.models import Qr
+from shared.platform.models import QrCode
 from workers.ingress.deps import Doorway
 from workers.ingress.integrations import pending as marks
 
@@ -149,7 +149,7 @@ def _known(row: Integration) -> IntegrationState:
     return IntegrationState(
         success=row.status != "error",
         status=row.status,
-        qrcode=Qr.read(row.qr),
+        qrcode=QrCode.read(row.qr),
         qr_issued_at=issued,
         qr_expires_at=issued + timedelta(seconds=QR_LIFE_S) if issued else None,
         integration_id=row.id,
