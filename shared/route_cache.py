@@ -7,7 +7,7 @@ minute, so that whoever has only Redis knows them too. It holds no key and no to
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import redis
@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.phones import DEFAULT_REGION
 from shared.redis import keys
+
+if TYPE_CHECKING:  # the producer needs no Supabase
+    from shared.database import Database
 
 LOCAL_TTL_S = 10.0
 """How long one process trusts what it has read: a number that was switched off through the API sends on for so long."""
@@ -47,20 +50,11 @@ class IntegrationRoute(BaseModel):
         )
 
 
-class Source(Protocol):
-    """Where routes come from: `Database`."""
-
-    def integration(self, integration_id: UUID, /) -> Any: ...
-    def integration_by_account(self, account: str, /) -> Any: ...
-    def integrations(self, organization_id: UUID, /) -> Any: ...
-    def resends_unknown(self, organization_id: UUID, /) -> bool: ...
-
-
 class RouteCache:
     def __init__(
         self,
         client: "redis.Redis",
-        source: Source | None,
+        source: "Database | None",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Without a `source` the directory knows only what is in Redis."""
@@ -97,7 +91,7 @@ class RouteCache:
         stored: Any = self._client.get(keys.primary_route(organization_id))
         if stored and (route := self.find(UUID(stored.decode()))):
             return route
-        integrations = self._source.integrations(organization_id) if self._source else []
+        integrations = self._source.integrations.list_for(organization_id) if self._source else []
         usable = [each for each in integrations if each.account]
         chosen = next((each for each in usable if each.is_primary), usable[0] if usable else None)
         return self._remembered(chosen)
@@ -108,7 +102,7 @@ class RouteCache:
         if stored and (route := self.find(UUID(stored.decode()))) and route.account == account:
             return route
         return self._remembered(
-            self._source.integration_by_account(account) if self._source else None
+            self._source.integrations.get_by_account(account) if self._source else None
         )
 
     def remember(self, routes: Iterable[IntegrationRoute]) -> None:
@@ -127,19 +121,21 @@ class RouteCache:
         self._client.delete(keys.route(integration_id), keys.primary_route(organization_id))
         if self._source is None:
             return
-        resends = self._source.resends_unknown(organization_id)
-        found = self._source.integrations(organization_id)
+        resends = self._source.policies.resends_unknown(organization_id)
+        found = self._source.integrations.list_for(organization_id)
         self.remember(
             IntegrationRoute.of(each, resends_unknown=resends) for each in found if each.account
         )
 
     def _fetched(self, integration_id: UUID) -> IntegrationRoute | None:
-        return self._remembered(self._source.integration(integration_id) if self._source else None)
+        return self._remembered(
+            self._source.integrations.get(integration_id) if self._source else None
+        )
 
     def _remembered(self, integration: Any) -> IntegrationRoute | None:
         if integration is None or not integration.account or self._source is None:
             return None
-        resends = self._source.resends_unknown(integration.organization_id)
+        resends = self._source.policies.resends_unknown(integration.organization_id)
         route = IntegrationRoute.of(integration, resends_unknown=resends)
         with suppress(
             redis.OutOfMemoryError

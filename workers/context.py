@@ -60,7 +60,7 @@ def build_context(client: "redis.Redis") -> WorkerContext:
         breaker=breaker,
         deadline_s=engine.wpp_http_deadline_s,
     )
-    tokens = TokenCache(client, platform.mint_token, database)
+    tokens = TokenCache(client, platform.mint_token, database.tokens)
     return WorkerContext(
         engine=engine,
         keys=load_settings(KeySettings),

@@ -119,7 +119,7 @@ class Replayer:
     def replay(self, letters: Iterable[DeadLetter]) -> tuple[int, int]:
         """Return how many were put back, and how many are on their way, done or unreadable.
 
-        In the order given: `Database.every_dead_letter` gives the oldest first, so that those of one conversation
+        In the order given: `Database.dead_letters.iterate` gives the oldest first, so that those of one conversation
         keep their order.
         """
         back = left = 0
@@ -130,7 +130,7 @@ class Replayer:
             except ValidationError:  # written by a newer version
                 left += 1
                 continue
-            self._database.mark_replayed([letter.id], before)
+            self._database.dead_letters.mark_replayed([letter.id], before)
             back, left = back + new, left + (not new)
             if new:
                 self._sleep(self._pause_s)

@@ -53,7 +53,7 @@ def hold_for_key(error: InvalidApiKeyError, route: IntegrationRoute, ctx: Worker
         ctx.lanes.open_gate(gate)
         return
     try:
-        ctx.database.report_error(route.id, str(error))
+        ctx.database.integrations.report_error(route.id, str(error))
     except DatabaseError as unshown:  # the messages wait all the same
         log.warning("integration.error_not_shown", integration_id=str(route.id), error=str(unshown))
 

@@ -21,7 +21,7 @@ from tenacity.nap import sleep_using_event
 
 from shared import logs
 from shared.database import Database
-from shared.database.diagnosis import NO_ROW_S_FAULT, diagnose
+from shared.database.diagnosis import SCHEMA_FAULT, diagnose
 from shared.database.models import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Entry, Outbox
@@ -68,7 +68,7 @@ class RejectionWindow:
 
 
 class Recorder:
-    """Records the batches of one outbox consumer; `apply` is `Database.apply`."""
+    """Records the batches of one outbox consumer; `apply` is `Database.outcomes.apply`."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class Recorder:
         return None
 
     def _are_rows_to_blame(self, error: DatabaseUnavailableError) -> bool:
-        return error.sqlstate == NO_ROW_S_FAULT and self._rejection_window.has_passed(str(error))
+        return error.sqlstate == SCHEMA_FAULT and self._rejection_window.has_passed(str(error))
 
     def _report_outage(self, retry_state: RetryCallState) -> None:
         """Log the failed attempt, and what to repair where a repair is needed."""
@@ -213,7 +213,7 @@ def main() -> None:
         client = connect_durable(load_settings(RedisSettings))
         database = Database(load_settings(SupabaseSettings))
     consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
-    Recorder(Outbox(client, consumer), database.apply, stopping).run()
+    Recorder(Outbox(client, consumer), database.outcomes.apply, stopping).run()
 
 
 if __name__ == "__main__":

@@ -36,10 +36,11 @@ class Desk:
             supabase_anon_key=SecretStr(project.anon_key),
             supabase_service_role_key=SecretStr(project.service_role_key),
         )
-        self.database, self.client = Database(settings, http), Connection(settings, http).client
+        self.database = Database(settings, http)
+        self.client = Connection(settings, http).client
         self.organization, self.integration = uuid4(), uuid4()
         self.sql("insert into organizations (id, name) values (%s, 'School')", self.organization)
-        self.database.save_integration(
+        self.database.integrations.save(
             integration_id=self.integration, organization_id=self.organization, account=ACCOUNT
         )
 
@@ -50,7 +51,7 @@ class Desk:
     def in_batches(self, events: Sequence[tuple[UUID, str]]) -> None:
         rows = [row for event in events for row in map(_row, _outcomes(*event))]
         for start in range(0, len(rows), BATCH):
-            self.database.apply(rows[start : start + BATCH])
+            self.database.outcomes.apply(rows[start : start + BATCH])
 
     def one_by_one(self, events: Sequence[tuple[UUID, str]]) -> None:
         for event in events:

@@ -1,5 +1,70 @@
-"""Supabase: what is read of it, and the SQL functions that write to it."""
+"""Supabase: the rows that the pipeline reads and the SQL functions that write them.
 
-from shared.database.database import Database, DeadLetter, DeadLetterQuery, Integration
+`Database` has one attribute for each table or concern. Every method blocks for at most 15 s and raises
+DatabaseUnavailableError (it may work later) or DatabaseError. The functions that it calls are in
+supabase/migrations.
+"""
+
+from typing import Self
+
+import httpx
+
+from shared.database.connection import Connection
+from shared.database.dead_letters import DeadLetters
+from shared.database.integrations import Integrations
+from shared.database.maintenance import Maintenance
+from shared.database.messages import Messages
+from shared.database.models import DeadLetter, DeadLetterQuery, Integration
+from shared.database.outcomes import Outcomes
+from shared.database.policies import Policies
+from shared.database.storage import Storage
+from shared.database.tokens import StoredTokens
+from shared.database.users import Users
+from shared.database.webhook_log import WebhookLog
+from shared.settings import MediaSettings, SupabaseSettings
 
 __all__ = ["Database", "DeadLetter", "DeadLetterQuery", "Integration"]
+
+
+class Database:
+    """Supabase for one process; threads share it, and a fork is safe at any time."""
+
+    def __init__(
+        self,
+        settings: SupabaseSettings,
+        http: httpx.Client | None = None,
+        *,
+        media: MediaSettings | None = None,
+        page_size: int = 500,
+        prune_size: int = 1000,
+    ) -> None:
+        """Create it without connecting: the first call connects.
+
+        Args:
+            settings: the project's address and keys.
+            http: the HTTP client to use instead of an own one, for tests.
+            media: how `storage` links files; the defaults when it is left out.
+            page_size: rows read at a time where all are read.
+            prune_size: rows that one call of `maintenance` removes at most.
+        """
+        self._connection = Connection(settings, http, page_size)
+        self.outcomes = Outcomes(self._connection)
+        self.integrations = Integrations(self._connection)
+        self.messages = Messages(self._connection)
+        self.dead_letters = DeadLetters(self._connection)
+        self.webhook_log = WebhookLog(self._connection)
+        self.policies = Policies(self._connection)
+        self.tokens = StoredTokens(self._connection)
+        self.users = Users(self._connection)
+        self.maintenance = Maintenance(self._connection, prune_size)
+        self.storage = Storage(self._connection, media or MediaSettings())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        self._connection.close()

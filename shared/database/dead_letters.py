@@ -1,81 +1,80 @@
-"""Dead letters: what ended without success, whole, until somebody puts it back."""
+"""Dead letters: events that ended without success, complete, so that they can be replayed."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from shared.database.calls import Calls
-from shared.database.connection import map_errors
+from shared.database.connection import Connection, map_errors
 from shared.database.models import DeadLetter, DeadLetterQuery
 
-COLUMNS = "id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event, replayed_at"
-PAGE = 200
-IDS_AT_ONCE = 200
-"""Ids in one filter: they travel in the URL."""
+COLUMNS = (
+    "id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event, "
+    "replayed_at"
+)
+MAX_PAGE = 200
+"""Dead letters read at a time: each holds a whole event."""
+MAX_IDS = 200
+"""Ids in one filter: they are part of the URL."""
 
 
-class Letters(Calls):
-    def dead_letters(self, query: DeadLetterQuery) -> list[DeadLetter]:
-        """Return matching dead letters, the newest first, at most `limit`: to be looked at."""
-        with map_errors():
-            rows = (
-                self._letters(query)
-                .order("at", desc=True)
-                .order("id")
-                .limit(query.limit)
-                .execute()
-                .data
-            )
-        return [DeadLetter.model_validate(row) for row in rows]
+class DeadLetters:
+    """The dead letters of all organizations (`wpp_dead_letters`)."""
 
-    def every_dead_letter(self, query: DeadLetterQuery) -> Iterator[DeadLetter]:
-        """Go through all matching dead letters in the order in which their events were accepted: to be replayed.
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-        A page at a time; `limit` does not count.
+    def find(self, query: DeadLetterQuery) -> list[DeadLetter]:
+        """Return matching dead letters, the newest first, at most `query.limit`."""
+        matching = self._matching(query).order("at", desc=True).order("id").limit(query.limit)
+        return [DeadLetter.model_validate(row) for row in self._connection.rows(matching)]
+
+    def iterate(self, query: DeadLetterQuery) -> Iterator[DeadLetter]:
+        """Return all matching dead letters in the order in which their events were accepted.
+
+        They are read one page at a time; `query.limit` does not count.
         """
-        found: Any = self._letters(query)
+        page_size = min(self._connection.page_size, MAX_PAGE)
+        matching = self._matching(query)
         while True:
-            with map_errors():
-                rows = found.order("accepted_at").order("id").limit(PAGE).execute().data
+            rows = self._connection.rows(matching.order("accepted_at").order("id").limit(page_size))
             letters = [DeadLetter.model_validate(row) for row in rows]
             yield from letters
-            if len(letters) < PAGE:
+            if len(letters) < page_size:
                 return
-            after = letters[-1].accepted_at.isoformat()
-            beyond = (
-                f'accepted_at.gt."{after}",and(accepted_at.eq."{after}",id.gt.{letters[-1].id})'
-            )
-            found = self._letters(query).or_(beyond)
+            matching = self._matching(query).or_(_after(letters[-1]))
 
-    def count_dead_letters(self, query: DeadLetterQuery) -> int:
+    def count(self, query: DeadLetterQuery) -> int:
+        """Return the number of matching dead letters."""
+        matching = self._matching(query, "id", count="exact").limit(1)
         with map_errors():
-            return self._letters(query, "id", count="exact").limit(1).execute().count or 0
+            return int(matching.execute().count or 0)
 
     def mark_replayed(self, ids: Sequence[UUID], at: datetime) -> None:
-        """Note that these dead letters were put back into their lanes; those that die again are shown again.
+        """Mark dead letters as replayed, so that `find` leaves them out until they die again.
 
-        `at` is a time before that: an event may have died again by now, and that death is not the one replayed.
+        `at` is a time before the replay. An event that died again since then keeps its newer death.
         """
-        replayed = {"replayed_at": at.isoformat()}
-        for start in range(0, len(ids), IDS_AT_ONCE):
-            some = [str(each) for each in ids[start : start + IDS_AT_ONCE]]
-            with map_errors():
-                letters = (
-                    self._connection.client.table("wpp_dead_letters")
-                    .update(replayed)
-                    .in_("id", some)
-                )
-                letters.lte("at", at.isoformat()).execute()
+        for start in range(0, len(ids), MAX_IDS):
+            chunk = [str(letter_id) for letter_id in ids[start : start + MAX_IDS]]
+            query = self._connection.table("wpp_dead_letters")
+            query = query.update({"replayed_at": at.isoformat()}).in_("id", chunk)
+            self._connection.rows(query.lte("at", at.isoformat()))
 
-    def _letters(self, query: DeadLetterQuery, columns: str = COLUMNS, **how: Any) -> Any:
-        found: Any = self._connection.client.table("wpp_dead_letters").select(columns, **how)
+    def _matching(self, query: DeadLetterQuery, columns: str = COLUMNS, **options: Any) -> Any:
+        matching = self._connection.table("wpp_dead_letters").select(columns, **options)
         for column, value in query.equal().items():
-            found = found.eq(column, value)
+            matching = matching.eq(column, value)
         if query.ids is not None:
-            found = found.in_("id", [str(each) for each in query.ids])
+            matching = matching.in_("id", [str(letter_id) for letter_id in query.ids])
         if query.since is not None:
-            found = found.gte("at", query.since.isoformat())
+            matching = matching.gte("at", query.since.isoformat())
         if query.until is not None:
-            found = found.lt("at", query.until.isoformat())
-        return found if query.replayed else found.is_("replayed_at", None)
+            matching = matching.lt("at", query.until.isoformat())
+        return matching if query.replayed else matching.is_("replayed_at", None)
+
+
+def _after(letter: DeadLetter) -> str:
+    """Return the filter for dead letters that follow this one."""
+    accepted_at = letter.accepted_at.isoformat()
+    return f'accepted_at.gt."{accepted_at}",and(accepted_at.eq."{accepted_at}",id.gt.{letter.id})'

@@ -1,23 +1,30 @@
-"""What keeps Supabase tidy: each call does a bounded part, so that none takes long, and tells how much it did."""
+"""Maintenance of Supabase, in bounded steps: each call does one step and returns its count of rows."""
 
 from datetime import datetime
 
-from shared.database.calls import Calls
+from shared.database.connection import Connection
 
-AT_ONCE = 1000
-FEW = 200
-"""Outcomes applied at once, as in a batch of the recorder."""
+BATCH = 200
+"""Parked outcomes that one call applies, as many as a batch of the recorder."""
 
 
-class Upkeep(Calls):
-    def unpark(self) -> int:
-        """Apply outcomes that waited for an account which somebody has by now; at most `FEW`."""
-        return int(self._call("wpp_unpark", most=FEW))
+class Maintenance:
+    """The maintenance functions. `prune_size` is the number of rows that a call removes at most."""
+
+    def __init__(self, connection: Connection, prune_size: int) -> None:
+        self._connection = connection
+        self._prune_size = prune_size
+
+    def apply_parked(self) -> int:
+        """Apply outcomes that waited for their account and whose account is known now."""
+        return int(self._connection.call("wpp_apply_parked", max_rows=BATCH))
 
     def expire_parked(self, before: datetime) -> int:
-        """Turn outcomes that were parked before that into dead letters; at most `AT_ONCE`."""
-        return int(self._call("wpp_expire_parked", parked_before=before.isoformat(), most=AT_ONCE))
+        """Turn outcomes that were parked before a time into dead letters."""
+        values = {"parked_before": before.isoformat(), "max_rows": self._prune_size}
+        return int(self._connection.call("wpp_expire_parked", **values))
 
     def prune(self, before: datetime) -> int:
-        """Drop older raw logs, replayed dead letters and past states of sessions; at most `AT_ONCE` of each."""
-        return int(self._call("wpp_prune", kept_before=before.isoformat(), most=AT_ONCE))
+        """Delete webhook log entries, replayed dead letters and session changes older than a time."""
+        values = {"older_than": before.isoformat(), "max_rows": self._prune_size}
+        return int(self._connection.call("wpp_prune", **values))

@@ -1,4 +1,4 @@
-"""Rows of Supabase, as the pipeline reads them: small, frozen, without a secret."""
+"""Rows of Supabase as the pipeline reads them: frozen, and without secrets."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,23 +12,26 @@ from shared.phones import DEFAULT_REGION
 
 
 class Row(BaseModel):
+    """The base of every row."""
+
     model_config = ConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
     )
 
 
 class Refused(Row):
-    """An outcome that Supabase will never take: by now it is a dead letter. `row` is its index in the batch."""
+    """An outcome that Supabase refused; it is a dead letter now. `row` is its index in the batch."""
 
     row: int
     why: str
 
 
 class Applied(Row):
-    """What became of a batch.
+    """The result of a batch.
 
-    `changed`: {"organization_id", "integration_id", "what": "session" | "message"} each, once. `busy`: the indexes of
-    outcomes that somebody else's lock is in the way of; they are to be applied later.
+    `changed`: what changed, each {"organization_id", "integration_id", "what": "session" | "message"}
+    once. `busy`: the indexes of outcomes that wait for the lock of another transaction; apply them
+    later.
     """
 
     changed: Sequence[dict[str, Any]]
@@ -37,12 +40,12 @@ class Applied(Row):
 
 
 class Integration(Row):
-    """One connected number, and the state of its session."""
+    """A connected WhatsApp number and the state of its session."""
 
     id: UUID
     organization_id: UUID
     name: str
-    account: str = Field(description="Empty while it has none.")
+    account: str = Field(description="Empty until it has an account.")
     sub_org_id: str | None = None
     is_primary: bool
     is_enabled: bool
@@ -57,33 +60,35 @@ class Integration(Row):
     last_inbound_at: datetime | None = None
     last_ack_at: datetime | None = None
     awaited_since: datetime | None = Field(
-        default=None, description="A message went out; nothing was heard since."
+        default=None,
+        description="When a message went out that the platform has not reported about yet.",
     )
     region: str = Field(
-        default=DEFAULT_REGION, description="Whose numbers its organization writes without a code."
+        default=DEFAULT_REGION,
+        description="The country whose phone numbers are written without a country code.",
     )
 
     @field_validator("account", mode="before")
     @classmethod
-    def _none_yet(cls, value: object) -> object:
+    def _fill_account(cls, value: object) -> object:
         return value or ""
 
     @field_validator("status", mode="before")
     @classmethod
-    def _known_word(cls, value: object) -> object:
-        """An integration that was never started has no session; the old system said `pairing`, and more."""
+    def _map_session_status(cls, value: object) -> object:
+        """Map a missing session, and words of the old system such as `pairing`, to known states."""
         word = "starting" if value == "pairing" else value
         return word if word in get_args(SessionStatus) else "disconnected"
 
     @field_validator("is_primary", "is_enabled", mode="before")
     @classmethod
-    def _as_the_columns_default(cls, value: object, field: ValidationInfo) -> object:
-        """Rows older than these columns have neither."""
+    def _fill_default(cls, value: object, field: ValidationInfo) -> object:
+        """Fill in the column's default in rows that are older than the column."""
         return field.field_name == "is_enabled" if value is None else value
 
 
 class SessionChange(Row):
-    """One change of a number's state, with why it came about."""
+    """A change of a session's state, with its reason."""
 
     status: str
     reason: str
@@ -93,7 +98,7 @@ class SessionChange(Row):
 
 
 class StatusChange(Row):
-    """One thing that was said of a message: by us (`own`), or by the platform."""
+    """A status that a message reached, reported by us (`own`) or by the platform."""
 
     status: Status
     at: datetime
@@ -102,7 +107,7 @@ class StatusChange(Row):
 
 
 class StoredMessage(Row):
-    """One row of chat_messages."""
+    """A row of chat_messages."""
 
     id: UUID
     organization_id: UUID
@@ -121,18 +126,18 @@ class StoredMessage(Row):
 
     @field_validator("metadata", mode="before")
     @classmethod
-    def _empty(cls, value: object) -> object:
+    def _fill_metadata(cls, value: object) -> object:
         return value or {}
 
     @field_validator("status", mode="before")
     @classmethod
-    def _known_word(cls, value: object) -> object:
-        """Rows older than this pipeline: without a status, or of a recipient who has no WhatsApp."""
+    def _map_message_status(cls, value: object) -> object:
+        """Map rows of the old system: no status, or `noAccount` for a recipient without WhatsApp."""
         return {None: "sent", "noAccount": "failed"}.get(_word(value), value)
 
 
 class DeadLetter(Row):
-    """An event that ended without success. `event` is the whole of it, to be replayed."""
+    """An event that ended without success. `event` is the whole event, for a replay."""
 
     id: UUID
     organization_id: UUID | None
@@ -149,7 +154,7 @@ class DeadLetter(Row):
 
 
 class DeadLetterQuery(Row):
-    """Which dead letters: all given conditions together, `since` <= at < `until`."""
+    """A filter of dead letters: all given conditions hold, and `since` <= at < `until`."""
 
     ids: Sequence[UUID] | None = Field(default=None, max_length=200)
     organization_id: UUID | None = None
@@ -158,12 +163,36 @@ class DeadLetterQuery(Row):
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    replayed: bool = Field(default=False, description="Also those that were replayed already.")
+    replayed: bool = Field(default=False, description="Whether replayed dead letters match.")
     limit: int = Field(default=100, gt=0, le=1000)
 
     def equal(self) -> dict[str, str]:
+        """Return the columns that must equal a value."""
         wanted = {"organization_id", "account", "kind", "reason"}
         return self.model_dump(mode="json", include=wanted, exclude_none=True)
+
+
+class LoggedEvent(Row):
+    """A logged webhook. `at` is when it was accepted, `became` names its result."""
+
+    id: UUID
+    account: str
+    event_type: str
+    payload: dict[str, Any]
+    became: str
+    error: str | None
+    at: datetime
+
+
+class LogQuery(Row):
+    """A filter of logged webhooks: all given conditions hold, and `since` <= at < `until`."""
+
+    ids: Sequence[UUID] | None = Field(default=None, max_length=200)
+    account: str | None = None
+    event_type: str | None = None
+    became: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 def _word(value: object) -> str | None:

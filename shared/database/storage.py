@@ -1,4 +1,4 @@
-"""The bucket in Supabase Storage that keeps the files which arrive."""
+"""Files in the bucket `chat-media` of Supabase Storage."""
 
 import io
 import math
@@ -8,67 +8,70 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-import httpx
 from storage3.exceptions import StorageApiError
 
 from shared.database.connection import Connection, map_errors
 from shared.errors import DatabaseError
-from shared.settings import MediaSettings, SupabaseSettings
+from shared.settings import MediaSettings
 
-NAME = "chat-media"
+BUCKET = "chat-media"
 TOO_LARGE = "413"
 
 
 class FileTooLargeError(DatabaseError):
-    """The project's own limit for a file, or the bucket's, is lower than ours."""
+    """The file exceeds the size limit of the project or of the bucket, which is below our own."""
 
     code = "file_too_large"
 
 
-class Bucket:
-    """Every method blocks, and raises DatabaseUnavailableError (it may work later) or DatabaseError."""
+class Storage:
+    """The bucket. `media` says whether its links are public or signed, and for how long."""
 
-    def __init__(
-        self, supabase: SupabaseSettings, media: MediaSettings, http: httpx.Client | None = None
-    ) -> None:
-        self._connection = Connection(supabase, http)
-        self._public, self._link_s = media.wpp_media_public, media.wpp_media_link_s
-        self._lock, self._prepared = threading.Lock(), False
+    def __init__(self, connection: Connection, media: MediaSettings) -> None:
+        self._connection = connection
+        self._public = media.wpp_media_public
+        self._link_s = media.wpp_media_link_s
+        self._lock = threading.Lock()
+        self._is_prepared = False
 
-    def keep(self, path: str, file: IO[bytes], mime: str) -> str:
-        """Store a file under `path`, in place of what was there, and return a link to it. It is read as it is sent.
+    def upload(self, path: str, file: IO[bytes], mime_type: str) -> str:
+        """Store a file under `path`, replacing a former one, and return a link to it.
+
+        The file is streamed from its beginning, without a time limit of our own.
 
         Raises:
             FileTooLargeError: the project takes no file of this size.
         """
-        self._prepare()
+        self._prepare_bucket()
         file.seek(0)
-        options = {"content-type": mime, "upsert": "true"}
-        with map_errors(math.inf), _told_apart(), open(os.dup(file.fileno()), "rb") as reader:  # noqa: PTH123 - its descriptor
-            assert isinstance(reader, io.BufferedReader)  # noqa: S101 - what storage3 streams
-            self._connection.client.storage.from_(NAME).upload(path, reader, options)  # type: ignore[arg-type]
+        options = {"content-type": mime_type, "upsert": "true"}
+        descriptor = os.dup(file.fileno())
+        with map_errors(math.inf), _map_too_large(), open(descriptor, "rb") as reader:  # noqa: PTH123 - a descriptor
+            assert isinstance(reader, io.BufferedReader)  # noqa: S101 - the type that storage3 streams
+            bucket = self._connection.client.storage.from_(BUCKET)
+            bucket.upload(path, reader, options)  # type: ignore[arg-type] # a plain dict works
         return self.link(path)
 
     def link(self, path: str) -> str:
         """Return a link to a file: signed, or plain where the bucket is public."""
-        bucket = self._connection.client.storage.from_(NAME)
+        bucket = self._connection.client.storage.from_(BUCKET)
         if self._public:
             return bucket.get_public_url(path).rstrip("?")
         with map_errors():
             return bucket.create_signed_url(path, self._link_s)["signedUrl"] or ""
 
-    def _prepare(self) -> None:
-        """Make the bucket public where a setting says so, once; the migration makes it private."""
+    def _prepare_bucket(self) -> None:
+        """Make the bucket public where the settings say so, once; the migration creates it private."""
         with self._lock:
-            if self._public and not self._prepared:
+            if self._public and not self._is_prepared:
                 with map_errors():
-                    self._connection.client.storage.update_bucket(NAME, {"public": True})
-            self._prepared = True
+                    self._connection.client.storage.update_bucket(BUCKET, {"public": True})
+            self._is_prepared = True
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
-    """Tell the one refusal apart that is about the file."""
+def _map_too_large() -> Iterator[None]:
+    """Raise FileTooLargeError for the refusal that is about the file's size."""
     try:
         yield
     except StorageApiError as error:

@@ -1,74 +1,39 @@
-"""The raw log: each webhook as it arrived, without files and secrets, and what became of it (`wpp_webhook_log`)."""
+"""The webhook log (`wpp_webhook_log`): each webhook without files and secrets, and its result."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
-from typing import Any, cast
-from uuid import UUID
+from collections.abc import Iterator
+from typing import Any
 
-from pydantic import Field
+from shared.database.connection import Connection
+from shared.database.models import LoggedEvent, LogQuery
 
-from shared.database.calls import Calls
-from shared.database.connection import map_errors
-from shared.database.models import Row
-
-PAGE = 500
 COLUMNS = "id, account, event_type, payload, became, error, at"
 
 
-class LoggedEvent(Row):
-    """One webhook. `at` is when it was accepted, `became` a word for what came of it."""
+class WebhookLog:
+    """The logged webhooks of all accounts."""
 
-    id: UUID
-    account: str
-    event_type: str
-    payload: dict[str, Any]
-    became: str
-    error: str | None
-    at: datetime
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
+    def find(self, query: LogQuery, limit: int) -> list[LoggedEvent]:
+        """Return matching webhooks, the newest first."""
+        matching = self._matching(query).order("at", desc=True).order("id").limit(limit)
+        return [LoggedEvent.model_validate(row) for row in self._connection.rows(matching)]
 
-class LogQuery(Row):
-    """Which webhooks: all given conditions together, `since` <= at < `until`."""
-
-    ids: Sequence[UUID] | None = Field(default=None, max_length=200)
-    account: str | None = None
-    event_type: str | None = None
-    became: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-class RawLog(Calls):
-    """Raises DatabaseUnavailableError (it may work later) or DatabaseError."""
-
-    def latest(self, query: LogQuery, limit: int) -> list[LoggedEvent]:
-        """Return matching webhooks, the newest first: to be looked at."""
-        with map_errors():
-            rows = (
-                self._matching(query).order("at", desc=True).order("id").limit(limit).execute().data
-            )
-        return [LoggedEvent.model_validate(row) for row in rows]
-
-    def find(self, query: LogQuery) -> Iterator[LoggedEvent]:
-        """Go through the matching webhooks, a page at a time, in no order that means anything."""
-        last = str(UUID(int=0))
-        while True:
-            with map_errors():
-                rows = self._matching(query).gt("id", last).order("id").limit(PAGE).execute().data
-            yield from (LoggedEvent.model_validate(row) for row in rows)
-            if len(rows) < PAGE:
-                return
-            last = cast("dict[str, Any]", rows[-1])["id"]
+    def iterate(self, query: LogQuery) -> Iterator[LoggedEvent]:
+        """Return all matching webhooks, read one page at a time, in the order of their ids."""
+        for row in self._connection.iterate(lambda: self._matching(query)):
+            yield LoggedEvent.model_validate(row)
 
     def _matching(self, query: LogQuery) -> Any:
-        found: Any = self._connection.client.table("wpp_webhook_log").select(COLUMNS)
+        matching = self._connection.table("wpp_webhook_log").select(COLUMNS)
         for column in ("account", "event_type", "became"):
             if (value := getattr(query, column)) is not None:
-                found = found.eq(column, value)
+                matching = matching.eq(column, value)
         if query.ids is not None:
-            found = found.in_("id", [str(each) for each in query.ids])
+            matching = matching.in_("id", [str(event_id) for event_id in query.ids])
         if query.since is not None:
-            found = found.gte("at", query.since.isoformat())
+            matching = matching.gte("at", query.since.isoformat())
         if query.until is not None:
-            found = found.lt("at", query.until.isoformat())
-        return found
+            matching = matching.lt("at", query.until.isoformat())
+        return matching

@@ -163,7 +163,7 @@ $$;
 
 -- Apply what had arrived for accounts before anybody knew whose they are, the oldest first: of one account, or of every
 -- one that somebody has by now (a batch may have parked its rows while that was being saved). Answers how many.
-create or replace function public.wpp_unpark(most integer, named_account text default null) returns integer
+create or replace function public.wpp_apply_parked(max_rows integer, named_account text default null) returns integer
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
   ids uuid[];
@@ -176,7 +176,7 @@ begin
     select * from public.wpp_parked_outcomes p
     where p.awaits = 'account' and (named_account is null or p.account = named_account)
       and exists (select from public.wpp_accounts a where a.account = p.account)
-    order by p.parked_at, p.id limit most for update skip locked) p;
+    order by p.parked_at, p.id limit max_rows for update skip locked) p;
   answer := public.wpp_apply(waiting, all_wrong => true);
   delete from public.wpp_parked_outcomes p
   where p.id in (select i.id from unnest(ids) with ordinality as i (id, n) where not answer -> 'busy' @> to_jsonb(i.n - 1));
@@ -185,7 +185,7 @@ end
 $$;
 
 -- Let what was parked too long become dead letters, the oldest first. Answers how many.
-create or replace function public.wpp_expire_parked(parked_before timestamptz, most integer) returns integer
+create or replace function public.wpp_expire_parked(parked_before timestamptz, max_rows integer) returns integer
 language plpgsql security definer set search_path = '' as $$
 declare
   expired integer;
@@ -193,7 +193,7 @@ begin
   with old as (
     delete from public.wpp_parked_outcomes p where p.id in (
       select o.id from public.wpp_parked_outcomes o where o.parked_at < parked_before
-      order by o.parked_at limit most for update skip locked)
+      order by o.parked_at limit max_rows for update skip locked)
     returning *
   )
   insert into public.wpp_dead_letters as d
@@ -213,7 +213,7 @@ $$;
 
 -- Drop what is only kept for reference and is older than that, the oldest first: raw logs, dead letters that were
 -- replayed, changes of a session but for its latest one. At most so many of each. Answers how many.
-create or replace function public.wpp_prune(kept_before timestamptz, most integer) returns integer
+create or replace function public.wpp_prune(older_than timestamptz, max_rows integer) returns integer
 language plpgsql security definer set search_path = '' as $$
 declare
   logs integer;
@@ -221,18 +221,18 @@ declare
   changes integer;
 begin
   delete from public.wpp_webhook_log l where l.id in (
-    select o.id from public.wpp_webhook_log o where o.recorded_at < kept_before
-    order by o.recorded_at limit most for update skip locked);
+    select o.id from public.wpp_webhook_log o where o.recorded_at < older_than
+    order by o.recorded_at limit max_rows for update skip locked);
   get diagnostics logs = row_count;
   delete from public.wpp_dead_letters d where d.id in (
-    select o.id from public.wpp_dead_letters o where o.replayed_at < kept_before
-    order by o.replayed_at limit most for update skip locked);
+    select o.id from public.wpp_dead_letters o where o.replayed_at < older_than
+    order by o.replayed_at limit max_rows for update skip locked);
   get diagnostics letters = row_count;
   delete from public.wpp_session_history h where h.id in (
     select o.id from public.wpp_session_history o
-    where o.at < kept_before
+    where o.at < older_than
       and exists (select from public.wpp_session_history n where n.account = o.account and n.at > o.at)
-    order by o.at limit most for update skip locked);
+    order by o.at limit max_rows for update skip locked);
   get diagnostics changes = row_count;
   return logs + letters + changes;
 end

@@ -111,7 +111,7 @@ begin
     select wpp_save_integration.organization_id, 'wpp_' || account, 'starting'
     where not exists (select from public.whatsapp_sessions w where w.session_name = 'wpp_' || account);
     begin
-      perform public.wpp_unpark(200, account);
+      perform public.wpp_apply_parked(200, account);
     exception when others then
       null; -- what waits goes on waiting, housekeeping tries again: nobody's connect fails for it
     end;

@@ -163,11 +163,11 @@ def test_a_refused_message_is_a_dead_letter_and_can_be_replayed(
         until(lambda: state_of(producer, accepted.id) == "failed", "the message to fail")
         phone.delete("/admin/faults").raise_for_status()
     query = DeadLetterQuery(organization_id=organization_id, reason="refused")
-    letters = until(lambda: database.dead_letters(query), "a dead letter")
+    letters = until(lambda: database.dead_letters.find(query), "a dead letter")
     assert letters[0].id == accepted.id
     replayer = Replayer(client, Lanes(client, EngineSettings()), database, per_second=1000)
     assert replayer.replay(letters) == (1, 0)
     assert replayer.replay(letters) == (0, 1)
     until(lambda: state_of(producer, accepted.id) == "sent", "the message to be sent")
     assert texts_sent_to(running, integration["account_number"], peer) == ["Refused at first"]
-    assert database.dead_letters(query) == []
+    assert database.dead_letters.find(query) == []

@@ -5,13 +5,13 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from shared import database, events, outcomes
+from shared import events, outcomes
 from shared.database import models as rows
 
 PRIVATE = "Your code is 4711"
 MODELS = [
     model
-    for module in (events, outcomes, rows, database)
+    for module in (events, outcomes, rows)
     for model in vars(module).values()
     if isinstance(model, type) and issubclass(model, BaseModel) and model is not BaseModel
 ]

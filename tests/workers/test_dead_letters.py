@@ -4,16 +4,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import pytest
+import httpx
 
 from shared import routing
-from shared.database import DeadLetter, DeadLetterQuery
+from shared.database import Database, DeadLetter, DeadLetterQuery
 from shared.events import Message, SendEvent, WebhookEvent, utc_now
 from shared.lanes import records
 from shared.lanes.client import Claim, Settled, Slot
 from shared.redis import keys
 from tests.pipeline.inbound.conftest import town
 from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.workers.provision.environment import supabase_settings
 from workers.dead_letters import Replayer, build_dead_letter
 from workers.runner import handle_claim, parse_first
 from workers.send import in_doubt
@@ -56,7 +57,7 @@ def failed(town: Town, *texts: str) -> list[UUID]:
 
 
 def letters(town: Town, **query: Any) -> list[DeadLetter]:
-    return list(town.ctx.database.every_dead_letter(DeadLetterQuery(**query)))
+    return list(town.ctx.database.dead_letters.iterate(DeadLetterQuery(**query)))
 
 
 def state(town: Town, event_id: UUID) -> str:
@@ -65,14 +66,14 @@ def state(town: Town, event_id: UUID) -> str:
     return record.state
 
 
-def test_a_conversation_goes_out_in_the_order_in_which_it_was_accepted(
-    town: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_conversation_goes_out_in_the_order_in_which_it_was_accepted(town: Town) -> None:
     """However many pages of dead letters there are, and in whatever order they died."""
-    monkeypatch.setattr("shared.database.dead_letters.PAGE", 2)
     ids = failed(town, *"abcde")
     town.shop.sql("update wpp_dead_letters set at = now() - (accepted_at - now())")
-    assert replayer(town).replay(letters(town)) == (5, 0)
+    with httpx.Client(trust_env=False) as http:
+        database = Database(supabase_settings(town.shop.supabase), http, page_size=2)
+        found = list(database.dead_letters.iterate(DeadLetterQuery()))
+    assert replayer(town).replay(found) == (5, 0)
     lane = routing.send_lane(town.integration, PEER)
     waiting: Any = town.redis.lrange(keys.lane(lane), 0, -1)
     assert [UUID(each.decode()) for each in waiting] == ids
@@ -95,7 +96,7 @@ def test_what_dies_again_before_the_replay_is_noted_stays_in_view(town: Town) ->
     before = utc_now()
     assert town.ctx.lanes.replay(routing.route_event(SendEvent.model_validate(letter.event)))
     die(town, claimed(town), "again")
-    town.ctx.database.mark_replayed([letter.id], before)
+    town.ctx.database.dead_letters.mark_replayed([letter.id], before)
     assert [each.reason for each in letters(town)] == ["again"]
 
 

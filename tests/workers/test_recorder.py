@@ -328,7 +328,7 @@ def test_a_column_that_the_crm_changed_costs_time_and_no_row(
 
     def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
         try:
-            return town.ctx.database.apply(outcomes, all_wrong=all_wrong)
+            return town.ctx.database.outcomes.apply(outcomes, all_wrong=all_wrong)
         except DatabaseUnavailableError as error:
             errors.append(str(error))
             if len(errors) >= 3:
@@ -349,7 +349,7 @@ def test_a_column_that_the_crm_changed_costs_time_and_no_row(
     monkeypatch.setattr(outbox, "ABANDONED_MS", 0)
     town.record()
     assert [row["message_text"] for row in town.messages()] == ["Hello"]
-    assert town.ctx.database.dead_letters(DeadLetterQuery()) == []
+    assert town.ctx.database.dead_letters.find(DeadLetterQuery()) == []
 
 
 def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_the_window(
@@ -359,7 +359,7 @@ def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_the
     window = RejectionWindow(window_s=0.2)
     recorder = Recorder(
         town.outbox,
-        town.ctx.database.apply,
+        town.ctx.database.outcomes.apply,
         Flag(),
         supabase_backoff=QUICK,
         rejection_window=window,
@@ -374,4 +374,4 @@ def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_the
                 recorder.step(idle_s=0.01)
     events = [line["event"] for line in logs]
     assert events.index("supabase.unusable") < events.index("outcome.refused")
-    assert len(town.ctx.database.dead_letters(DeadLetterQuery(kind="outcome"))) == 3
+    assert len(town.ctx.database.dead_letters.find(DeadLetterQuery(kind="outcome"))) == 3

@@ -132,7 +132,7 @@ def reconnect_numbers(
             msg = "name the numbers, or say --all"
             raise ValueError(msg)
         with Database(load_settings(SupabaseSettings)) as database:
-            numbers = list(database.every_integration())
+            numbers = list(database.integrations.iterate())
         chosen = [each for each in numbers if every or each.id in (integration_ids or ())]
         with Producer.connect(load_settings(RedisSettings).redis_url) as producer:
             typer.echo(f"{reconnect(chosen, producer, rate)} queued; wpp lanes shows how many wait")

@@ -8,7 +8,8 @@ from uuid import UUID
 import typer
 
 from shared.database import Database, DeadLetterQuery
-from shared.database.webhook_log import LogQuery, RawLog
+from shared.database.models import LogQuery
+from shared.database.webhook_log import WebhookLog
 from shared.errors import DatabaseError
 from shared.lanes.client import Lanes
 from shared.redis import connect
@@ -52,10 +53,10 @@ def policy(
     """Show or choose what becomes of such messages: hold shows them, resend sends them again and may double them."""
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
         if choice is None:
-            typer.echo("resend" if database.resends_unknown(organization_id) else "hold")
+            typer.echo("resend" if database.policies.resends_unknown(organization_id) else "hold")
             return
         try:
-            database.choose_for_unknown(organization_id, choice.value)
+            database.policies.set_unknown(organization_id, choice.value)
         except DatabaseError as error:
             if error.sqlstate != "23503":
                 raise
@@ -100,7 +101,7 @@ def dead(  # noqa: PLR0913, PLR0917 - one option for each way to choose
 
 
 def _list_dead(database: Database, query: DeadLetterQuery) -> None:
-    letters = database.dead_letters(query)
+    letters = database.dead_letters.find(query)
     for letter in letters:
         whose = letter.organization_id or letter.account or ""
         again = " (replayed)" if letter.replayed_at else ""
@@ -108,13 +109,13 @@ def _list_dead(database: Database, query: DeadLetterQuery) -> None:
             f"{letter.at:%F %T}  {letter.kind:9}  {letter.id}  {whose}  {letter.reason}: {letter.detail}{again}"
         )
     if len(letters) == query.limit:
-        typer.echo(f"{database.count_dead_letters(query)} in all")
+        typer.echo(f"{database.dead_letters.count(query)} in all")
 
 
 def _replay_dead(database: Database, query: DeadLetterQuery, rate: float) -> None:
     client = connect(load_settings(RedisSettings).redis_url)
     replayer = Replayer(client, Lanes(client, load_settings(EngineSettings)), database, rate)
-    back, left = replayer.replay(database.every_dead_letter(query))
+    back, left = replayer.replay(database.dead_letters.iterate(query))
     typer.echo(
         f"{back} put back, {left} left as they are (on their way or done already, or unreadable)"
     )
@@ -142,24 +143,26 @@ def raw_log(  # noqa: PLR0913, PLR0917 - one option for each way to choose
             since=_utc(since),
             until=_utc(until),
         )
-        with RawLog(load_settings(SupabaseSettings)) as log:
-            _replay_log(log, query) if replay else _list_log(log, query, limit)
+        with Database(load_settings(SupabaseSettings)) as database:
+            if replay:
+                _replay_log(database, query)
+            else:
+                _list_log(database.webhook_log, query, limit)
 
 
-def _list_log(log: RawLog, query: LogQuery, limit: int) -> None:
-    for event in log.latest(query, limit):
+def _list_log(log: WebhookLog, query: LogQuery, limit: int) -> None:
+    for event in log.find(query, limit):
         wrong = f": {event.error}" if event.error else ""
         typer.echo(
             f"{event.at:%F %T}  {event.account}  {event.id}  {event.event_type}  {event.became}{wrong}"
         )
 
 
-def _replay_log(log: RawLog, query: LogQuery) -> None:
+def _replay_log(database: Database, query: LogQuery) -> None:
     if not query.model_dump(exclude_none=True):
         msg = "say which: --since, --account, --id, --type or --became"
         raise ValueError(msg)
-    with Database(load_settings(SupabaseSettings)) as database:
-        count = apply_again(log.find(query), database.apply)
+    count = apply_again(database.webhook_log.iterate(query), database.outcomes.apply)
     typer.echo(
         f"{count.events} events: {count.applied} outcomes applied, {count.left} left out, {count.refused} refused, "
         f"{count.busy} locked by somebody (replay again)"

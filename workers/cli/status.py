@@ -79,8 +79,8 @@ def _dead(database: Database | None) -> Iterator[str]:
     if database is None:
         return
     try:
-        count = database.count_dead_letters(DeadLetterQuery())
-        refused = database.count_dead_letters(DeadLetterQuery(kind="outcome", reason="refused"))
+        count = database.dead_letters.count(DeadLetterQuery())
+        refused = database.dead_letters.count(DeadLetterQuery(kind="outcome", reason="refused"))
     except DatabaseError as error:
         yield f"       ?  dead letters: {error}"
         return

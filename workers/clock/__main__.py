@@ -101,10 +101,10 @@ def refresh_routes(routes: RouteCache, database: Database, stopping: Flag) -> No
     """Copy Supabase's integrations into Redis every minute, for whoever has only Redis."""
     while True:
         try:
-            resend = database.organizations_that_resend()
+            resend = database.policies.resending_organizations()
             routes.remember(
                 IntegrationRoute.of(each, resends_unknown=each.organization_id in resend)
-                for each in database.every_integration()
+                for each in database.integrations.iterate()
                 if each.account
             )
         except (DatabaseError, redis.RedisError) as error:

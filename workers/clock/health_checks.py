@@ -54,7 +54,7 @@ def check_all(ctx: WorkerContext, stopping: Flag) -> int:
     one account with a token that is never taken must not stand before all others.
     """
     asked = 0
-    for integration in ctx.database.every_integration():
+    for integration in ctx.database.integrations.iterate():
         if stopping.is_set():
             break
         if not _needs_a_look(integration, ctx.engine):

@@ -36,9 +36,11 @@ def prune(
     parked_before = now - timedelta(days=settings.wpp_parked_days)
     kept_before = now - timedelta(days=settings.wpp_log_days)
     return {
-        "unparked": _all_of("unparked", database.unpark, stopping),
-        "expired": _all_of("expired", lambda: database.expire_parked(parked_before), stopping),
-        "pruned": _all_of("pruned", lambda: database.prune(kept_before), stopping),
+        "unparked": _all_of("unparked", database.maintenance.apply_parked, stopping),
+        "expired": _all_of(
+            "expired", lambda: database.maintenance.expire_parked(parked_before), stopping
+        ),
+        "pruned": _all_of("pruned", lambda: database.maintenance.prune(kept_before), stopping),
     }
 
 

@@ -122,7 +122,7 @@ async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         appends=GroupedAppends(client, lanes),
         database=database,
         route_cache=RouteCache(sync, database),
-        sessions=Sessions(database.organization_of_user),
+        sessions=Sessions(database.users.find_organization),
         changes=changes,
         try_again=partial(wishes.try_again, sync, lanes, database),
         settle_unknown=partial(in_doubt.resolve_unknown, sync, lanes),

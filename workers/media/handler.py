@@ -37,7 +37,7 @@ def handle_media(event: MediaEvent, claim: Claim, ctx: WorkerContext, files: Fil
     """Bring one file into Supabase."""
     route = ctx.route_cache.of_account(event.account)
     organization_id = (
-        route.organization_id if route else ctx.database.organization_of_account(event.account)
+        route.organization_id if route else ctx.database.integrations.find_owner(event.account)
     )
     if organization_id is None:
         return _later(claim, "no integration has this account yet")
@@ -83,7 +83,7 @@ def _kept(
     file, size, kind = found
     lease.renew()
     try:
-        link = files.bucket.keep(path, file, kind.mime)
+        link = files.storage.upload(path, file, kind.mime)
     except FileTooLargeError as error:
         raise UnfitError(Reason.TOO_LARGE, str(error)) from None
     lease.check()

@@ -10,7 +10,8 @@ from functools import cache
 from typing import IO, NamedTuple
 
 from shared import payload_store
-from shared.database.storage import Bucket
+from shared.database import Database
+from shared.database.storage import Storage
 from shared.errors import RefusedError
 from shared.events import MediaEvent
 from shared.settings import MediaSettings, PlatformSettings, SupabaseSettings, load_settings
@@ -44,7 +45,7 @@ class Files:
     """Where files come from, and where they are kept. `limit` is in bytes."""
 
     fetcher: Fetcher
-    bucket: Bucket
+    storage: Storage
     limit: int
 
 
@@ -57,9 +58,8 @@ def own_files() -> Files:
     """
     settings = load_settings(MediaSettings)
     fetcher = Fetcher(settings, str(load_settings(PlatformSettings).wpp_base_url))
-    return Files(
-        fetcher, Bucket(load_settings(SupabaseSettings), settings), settings.wpp_media_limit
-    )
+    database = Database(load_settings(SupabaseSettings), media=settings)
+    return Files(fetcher, database.storage, settings.wpp_media_limit)
 
 
 def collect(  # noqa: PLR0913 - one file on its way

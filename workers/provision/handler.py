@@ -71,7 +71,9 @@ def connect(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimRes
     if integration is None or event.force_recreate:
         integration = _create(event, integration, claim, ctx)
     elif integration.id == event.id:  # born by an earlier attempt: its key may still be too new
-        _first_token(integration.account, lambda: ctx.database.api_key(integration.account), ctx)
+        _first_token(
+            integration.account, lambda: ctx.database.tokens.api_key(integration.account), ctx
+        )
         _keep(claim, ctx)
     else:
         ctx.tokens.clear_refusal(
@@ -90,7 +92,7 @@ def connect(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimRes
 
 def disconnect(event: ProvisionEvent, _claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Stop the account and remove the integration; messages stay."""
-    integration = ctx.database.integration(event.integration_id)
+    integration = ctx.database.integrations.get(event.integration_id)
     if integration is None or integration.organization_id != event.organization_id:
         return Settled("done", fields={"reason": "there was no such number"})
     try:
@@ -99,7 +101,7 @@ def disconnect(event: ProvisionEvent, _claim: Claim, ctx: WorkerContext) -> Clai
         if isinstance(error, RefusedError) and error.status not in NOTHING_TO_STOP:
             raise
         log.info("account.gone", account=integration.account, error=str(error))
-    ctx.database.remove_integration(integration.id, event.organization_id)
+    ctx.database.integrations.remove(integration.id, event.organization_id)
     ctx.route_cache.refresh(integration.id, event.organization_id)
     _announce(integration, ctx)
     return Settled("done")
@@ -110,7 +112,7 @@ def refused(
 ) -> ClaimResult:
     """End an event that the platform refuses; its number shows why, and what to do is told by the reason."""
     verdict = dead_letter_provision(event, claim, error.code, str(error))
-    integration = ctx.database.integration(event.integration_id)
+    integration = ctx.database.integrations.get(event.integration_id)
     if integration is None:
         return verdict
     shown = pairing.session_outcome(integration, "error", utc_now(), error.code, error=str(error))
@@ -135,10 +137,10 @@ def _meant(event: ProvisionEvent, ctx: WorkerContext) -> Integration | None:
 
     Whoever did not ask for a further number means the one that their organization has got meanwhile.
     """
-    found = ctx.database.integration(event.integration_id)
+    found = ctx.database.integrations.get(event.integration_id)
     if found or event.add_new or not _is_birth(event):
         return found if found and found.organization_id == event.organization_id else None
-    return next(iter(ctx.database.integrations(event.organization_id)), None)
+    return next(iter(ctx.database.integrations.list_for(event.organization_id)), None)
 
 
 def _create(
@@ -174,7 +176,7 @@ def _save(
 ) -> Integration:
     """Save what the platform has created; where Supabase refuses it for good, nothing of it is left running there."""
     try:
-        return ctx.database.save_integration(
+        return ctx.database.integrations.save(
             integration_id=existing.id if existing else event.integration_id,
             organization_id=event.organization_id,
             name=event.name or (existing.name if existing else _name(event, ctx)),
@@ -198,14 +200,14 @@ def _sub_organization(event: ProvisionEvent, ctx: WorkerContext) -> str | None:
     One organization id is one key and one account over there, so each further number needs its own; ours is made of
     the integration's id, so that a second try finds the same client.
     """
-    others = ctx.database.integrations(event.organization_id)
+    others = ctx.database.integrations.list_for(event.organization_id)
     if all(other.sub_org_id for other in others):
         return None
     return f"{event.organization_id}__wpp__{event.integration_id.hex[:8]}"
 
 
 def _name(event: ProvisionEvent, ctx: WorkerContext) -> str:
-    others = len(ctx.database.integrations(event.organization_id))
+    others = len(ctx.database.integrations.list_for(event.organization_id))
     return f"WhatsApp {others + 1}" if others else "WhatsApp"
 
 

@@ -26,7 +26,7 @@ STARTED, LOOKED = "started", "looked at"
 
 def poll_pairing(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Look once at an account that has been started; look again later, for as long as somebody may still scan."""
-    integration = ctx.database.integration(event.integration_id)
+    integration = ctx.database.integrations.get(event.integration_id)
     if integration is None or _superseded(event, ctx):
         return Settled("done", fields={"reason": "nobody awaits it any more"})
     if integration.status == "connected" and _told_since(event, integration):

@@ -13,8 +13,7 @@ from typing import Any
 import structlog
 
 from shared import webhooks
-from shared.database.models import Applied
-from shared.database.webhook_log import LoggedEvent
+from shared.database.models import Applied, LoggedEvent
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import WebhookEvent
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome, SessionOutcome
@@ -42,7 +41,7 @@ class Replayed:
 
 
 def replay(events: Iterable[LoggedEvent], apply: Apply) -> Replayed:
-    """Apply logged webhooks once more (`RawLog.find`, `Database.apply`). Twice is as good as once.
+    """Apply logged webhooks once more (`WebhookLog.iterate`, `Outcomes.apply`). Twice is as good as once.
 
     Raises:
         DatabaseUnavailableError: what was applied until then stays; begin again.

@@ -14,7 +14,7 @@ import httpx
 import redis
 
 from shared import routing, webhooks
-from shared.database.storage import Bucket
+from shared.database import Database
 from shared.events import MediaEvent, WebhookEvent
 from shared.outbox import Outbox
 from shared.redis import keys
@@ -69,7 +69,7 @@ class Town:
         self.record()
 
     def record(self) -> None:
-        recorder = Recorder(self.outbox, self.ctx.database.apply, Flag())
+        recorder = Recorder(self.outbox, self.ctx.database.outcomes.apply, Flag())
         while len(self.outbox):
             recorder.step(idle_s=0.01)
 
@@ -128,11 +128,11 @@ def open_town(shop: Shop, **media_settings: Any) -> Iterator[Town]:
         client = ctx.platform.create_client(str(organization))
         files = Files(
             Fetcher(settings, shop.platform.url),
-            Bucket(supabase_settings(shop.supabase), settings, http),
+            Database(supabase_settings(shop.supabase), http, media=settings).storage,
             settings.wpp_media_limit,
         )
         town = Town(shop, ctx, files, organization, client.account)
-        ctx.database.save_integration(
+        ctx.database.integrations.save(
             integration_id=town.integration,
             organization_id=organization,
             account=client.account,

@@ -45,7 +45,7 @@ class Case:
         self.town.shop.sql(
             "insert into organizations (id, name) values (%s, 'School')", self.organization
         )
-        self.town.ctx.database.save_integration(
+        self.town.ctx.database.integrations.save(
             integration_id=self.integration, organization_id=self.organization, account=self.account
         )
 
@@ -60,7 +60,7 @@ class Case:
         ]
         rows.append(self.message(outgoing=False, wa_message_id=THEIRS))
         rows.append(self.message(outgoing=True, wa_message_id="3EB0BB22", task_id="task_x"))
-        self.town.ctx.database.apply(
+        self.town.ctx.database.outcomes.apply(
             [row.model_dump(mode="json", exclude_none=True) for row in rows]
         )
 

@@ -145,7 +145,7 @@ def test_pain_11_a_message_is_known_by_either_of_its_ids(mail: Mail) -> None:
 def test_pain_16_pain_29_each_message_knows_the_number_it_came_to(mail: Mail) -> None:
     """An organisation with two numbers answers from the one that was written to."""
     second = uuid4()
-    mail.town.ctx.database.save_integration(
+    mail.town.ctx.database.integrations.save(
         integration_id=second, organization_id=mail.town.organization, account="0000000000777"
     )
     mail.bring({**FLAT, "messageId": "M1"})
@@ -197,7 +197,7 @@ def test_pain_21_the_manager_who_wrote_is_still_named_after_all_that_is_told(mai
 def test_pain_24_pain_32_a_status_stays_within_its_organisation(mail: Mail) -> None:
     """Two organisations may have messages of the same id."""
     other, account = mail.town.shop.organization(), "0000000000888"
-    mail.town.ctx.database.save_integration(
+    mail.town.ctx.database.integrations.save(
         integration_id=uuid4(), organization_id=other, account=account
     )
     mail.sent("Ours", "task_77")
@@ -256,7 +256,7 @@ def test_pain_28_a_parent_of_two_schools_writes_to_both(mail: Mail) -> None:
 
 def test_pain_31_what_comes_for_a_removed_number_still_finds_its_messages(mail: Mail) -> None:
     mail.sent("Hello there", "task_77")
-    mail.town.ctx.database.remove_integration(mail.town.integration, mail.town.organization)
+    mail.town.ctx.database.integrations.remove(mail.town.integration, mail.town.organization)
     mail.bring(
         {"type": "delivery", "messageId": "task_77", "status": "read"},
         {**FLAT, "messageId": THEIRS},

@@ -54,13 +54,13 @@ def said(status: int, code: str | None) -> Database:
 )
 def test_what_is_no_fault_of_the_rows_may_work_later(code: str | None) -> None:
     with pytest.raises(DatabaseUnavailableError):
-        said(500, code).apply([])
+        said(500, code).outcomes.apply([])
 
 
 @pytest.mark.parametrize("code", ["22P02", "23505", "23503", "54001", "P0001", "PGRST102"])
 def test_what_is_wrong_itself_will_not(code: str) -> None:
     with pytest.raises(DatabaseError) as caught:
-        said(400, code).apply([])
+        said(400, code).outcomes.apply([])
     assert not isinstance(caught.value, DatabaseUnavailableError)
     assert caught.value.sqlstate == code
 
@@ -68,12 +68,14 @@ def test_what_is_wrong_itself_will_not(code: str) -> None:
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_an_answer_of_something_between_us_may_work_later(status: int) -> None:
     with pytest.raises(DatabaseUnavailableError):
-        answering(lambda _: httpx.Response(status, text="<html>Bad Gateway</html>")).apply([])
+        answering(lambda _: httpx.Response(status, text="<html>Bad Gateway</html>")).outcomes.apply(
+            []
+        )
 
 
 def test_a_batch_that_is_too_large_for_a_gateway_will_not_pass_later() -> None:
     with pytest.raises(DatabaseError) as caught:
-        answering(lambda _: httpx.Response(413, text="<html>Too Large</html>")).apply([])
+        answering(lambda _: httpx.Response(413, text="<html>Too Large</html>")).outcomes.apply([])
     assert not isinstance(caught.value, DatabaseUnavailableError)
 
 
@@ -87,9 +89,9 @@ def test_no_answer_may_come_later(error: httpx.TransportError) -> None:
 
     database = answering(fail)
     with pytest.raises(DatabaseUnavailableError, match=type(error).__name__):
-        database.apply([])
+        database.outcomes.apply([])
     with pytest.raises(DatabaseUnavailableError):
-        database.organization_of_user("a.b.c")
+        database.users.find_organization("a.b.c")
 
 
 def test_a_read_that_fails_is_not_repeated_behind_our_back() -> None:
@@ -103,7 +105,7 @@ def test_a_read_that_fails_is_not_repeated_behind_our_back() -> None:
         )
 
     with pytest.raises(DatabaseUnavailableError):
-        answering(fail).integration_by_account("1")
+        answering(fail).integrations.get_by_account("1")
     assert len(asked) == 1
 
 
@@ -112,12 +114,12 @@ def test_an_auth_server_in_trouble_is_not_a_refused_token(status: int) -> None:
     body: dict[str, Any] = {"code": "over_request_rate_limit", "message": "no"}
     database = answering(lambda _: httpx.Response(status, json=body))
     with pytest.raises(DatabaseUnavailableError):
-        database.organization_of_user("a.b.c")
+        database.users.find_organization("a.b.c")
 
 
 def test_no_key_stands_in_an_error() -> None:
     with pytest.raises(DatabaseError) as caught:
-        Database(SETTINGS).apply([])
+        Database(SETTINGS).outcomes.apply([])
     assert "service" not in str(caught.value)
 
 
@@ -133,10 +135,10 @@ def test_a_supabase_that_accepts_and_says_nothing_is_left_with_the_deadline() ->
         database = Database(SETTINGS.model_copy(update={"supabase_url": url}))
         began = time.monotonic()
         with within(0.3), pytest.raises(DatabaseUnavailableError, match="ReadTimeout"):
-            database.apply([])
+            database.outcomes.apply([])
         assert time.monotonic() - began < 1
         with within(0), pytest.raises(DatabaseUnavailableError):
-            database.apply([])
+            database.outcomes.apply([])
 
 
 def test_other_errors_pass_unchanged() -> None:

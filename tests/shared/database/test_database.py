@@ -50,6 +50,13 @@ def database(settings: SupabaseSettings) -> Iterator[Database]:
 
 
 @pytest.fixture
+def paged_database(settings: SupabaseSettings) -> Iterator[Database]:
+    """Return a database that reads three rows at a time."""
+    with Database(settings, page_size=3) as database:
+        yield database
+
+
+@pytest.fixture
 def organization(database_url: str) -> UUID:
     with psycopg.connect(database_url) as db:
         (row,) = db.execute(
@@ -60,7 +67,7 @@ def organization(database_url: str) -> UUID:
 
 @pytest.fixture
 def integration(database: Database, organization: UUID) -> UUID:
-    return database.save_integration(
+    return database.integrations.save(
         integration_id=uuid4(),
         organization_id=organization,
         name="First",
@@ -113,10 +120,10 @@ def test_outcomes_become_rows_and_the_changes_are_told(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
     outcome = sent(organization, integration, task_id="T1")
-    applied = database.apply([outcome, session("connected")])
+    applied = database.outcomes.apply([outcome, session("connected")])
     assert {change["what"] for change in applied.changed} == {"message", "session"}
     assert {change["organization_id"] for change in applied.changed} == {str(organization)}
-    message = database.message(UUID(outcome["id"]), organization)
+    message = database.messages.get(UUID(outcome["id"]), organization)
     assert message
     assert (message.status, message.text, message.outgoing) == ("sent", "Hello", True)
     assert (message.external_message_id, message.created_at) == ("T1", NOW)
@@ -126,10 +133,10 @@ def test_the_row_that_can_t_be_applied_is_named_and_is_a_dead_letter(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
     wrong = sent(organization, integration) | {"id": "nonsense"}
-    (refused,) = database.apply([sent(organization, integration), wrong]).refused
+    (refused,) = database.outcomes.apply([sent(organization, integration), wrong]).refused
     assert refused.row == 1
     assert refused.why.startswith("22P02: ")
-    (letter,) = database.dead_letters(DeadLetterQuery(organization_id=organization))
+    (letter,) = database.dead_letters.find(DeadLetterQuery(organization_id=organization))
     assert (letter.kind, letter.reason, letter.detail, letter.event) == (
         "outcome",
         "refused",
@@ -144,8 +151,8 @@ def test_hostile_texts_are_kept_as_far_as_they_can_be(
     outcome = sent(organization, integration, text="a\x00b 😀") | {
         "metadata": {"n": float("nan"), "s": "\ud800"}
     }
-    database.apply([outcome])
-    message = database.message(UUID(outcome["id"]), organization)
+    database.outcomes.apply([outcome])
+    message = database.messages.get(UUID(outcome["id"]), organization)
     assert message
     assert message.text == "a\N{REPLACEMENT CHARACTER}b 😀"
     assert (message.metadata["n"], message.metadata["s"]) == (None, "\N{REPLACEMENT CHARACTER}")
@@ -155,8 +162,8 @@ def test_a_message_of_another_organization_is_not_there(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
     outcome = sent(organization, integration)
-    database.apply([outcome])
-    assert database.message(UUID(outcome["id"]), uuid4()) is None
+    database.outcomes.apply([outcome])
+    assert database.messages.get(UUID(outcome["id"]), uuid4()) is None
 
 
 @pytest.mark.parametrize(("stored", "status"), [(None, "sent"), ("read", "read")])
@@ -169,7 +176,7 @@ def test_a_message_of_the_old_system_has_a_status_as_well(
             "values (%s, 'old', 'manager', %s) returning id",
             (organization, stored),
         ).fetchall()
-    message = database.message(row[0], organization)
+    message = database.messages.get(row[0], organization)
     assert message
     assert (message.status, message.metadata) == (status, {})
 
@@ -177,10 +184,10 @@ def test_a_message_of_the_old_system_has_a_status_as_well(
 def test_an_integration_is_found_by_id_by_account_and_by_organization(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
-    second = database.save_integration(
+    second = database.integrations.save(
         integration_id=uuid4(), organization_id=organization, sub_org_id="x__wpp__1"
     )
-    found = database.integration(integration)
+    found = database.integrations.get(integration)
     assert found
     assert (found.account, found.name, found.is_primary, found.is_enabled) == (
         ACCOUNT,
@@ -189,33 +196,36 @@ def test_an_integration_is_found_by_id_by_account_and_by_organization(
         True,
     )
     assert (second.account, second.sub_org_id, second.is_primary) == ("", "x__wpp__1", False)
-    assert database.integration_by_account(ACCOUNT) == found
-    assert database.integrations(organization) == [found, second]
-    assert (database.integration(uuid4()), database.integrations(uuid4())) == (None, [])
+    assert database.integrations.get_by_account(ACCOUNT) == found
+    assert database.integrations.list_for(organization) == [found, second]
+    assert (database.integrations.get(uuid4()), database.integrations.list_for(uuid4())) == (
+        None,
+        [],
+    )
 
 
 def test_an_integration_shows_the_state_of_its_session(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
     def state() -> tuple[Any, ...]:
-        found = database.integration(integration)
+        found = database.integrations.get(integration)
         assert found
         return found.status, found.qr, found.last_error
 
     assert state() == ("starting", None, None)
-    database.apply([session("qr_issued", qr="2@one")])
+    database.outcomes.apply([session("qr_issued", qr="2@one")])
     assert state() == ("qr_issued", "2@one", None)
-    database.report_error(integration, "the platform refused the key")
+    database.integrations.report_error(integration, "the platform refused the key")
     assert state() == ("qr_issued", "2@one", "the platform refused the key")
-    other = database.save_integration(integration_id=uuid4(), organization_id=organization)
+    other = database.integrations.save(integration_id=uuid4(), organization_id=organization)
     assert other.status == "disconnected"
 
 
 def test_no_key_is_part_of_what_is_read(database: Database, integration: UUID) -> None:
-    assert "key" not in str(database.integration(integration))
-    assert database.api_key(ACCOUNT).get_secret_value() == "key"
+    assert "key" not in str(database.integrations.get(integration))
+    assert database.tokens.api_key(ACCOUNT).get_secret_value() == "key"
     with pytest.raises(InvalidApiKeyError, match="0000000000099"):
-        database.api_key("0000000000099")
+        database.tokens.api_key("0000000000099")
 
 
 def test_an_account_of_another_organization_is_refused(
@@ -227,21 +237,21 @@ def test_an_account_of_another_organization_is_refused(
             "insert into organizations (name) values ('Other') returning id"
         ).fetchall()
     with pytest.raises(DatabaseError, match="another organization") as caught:
-        database.save_integration(integration_id=uuid4(), organization_id=row[0], account=ACCOUNT)
+        database.integrations.save(integration_id=uuid4(), organization_id=row[0], account=ACCOUNT)
     assert caught.value.sqlstate == "23505"
 
 
 def test_removing_the_primary_promotes_the_next(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
-    second = database.save_integration(integration_id=uuid4(), organization_id=organization)
-    assert database.remove_integration(integration, uuid4()) is False
-    assert database.remove_integration(integration, organization) is True
-    assert [(left.id, left.is_primary) for left in database.integrations(organization)] == [
-        (second.id, True)
-    ]
-    assert database.set_primary(second.id, uuid4()) is False
-    assert database.set_primary(second.id, organization) is True
+    second = database.integrations.save(integration_id=uuid4(), organization_id=organization)
+    assert database.integrations.remove(integration, uuid4()) is False
+    assert database.integrations.remove(integration, organization) is True
+    assert [
+        (left.id, left.is_primary) for left in database.integrations.list_for(organization)
+    ] == [(second.id, True)]
+    assert database.integrations.set_primary(second.id, uuid4()) is False
+    assert database.integrations.set_primary(second.id, organization) is True
 
 
 def token(value: str, expires_at: datetime = NOW) -> Token:
@@ -250,18 +260,18 @@ def token(value: str, expires_at: datetime = NOW) -> Token:
 
 def test_a_token_comes_back_as_it_was_saved(database: Database, integration: UUID) -> None:
     """Beside the key, which is of the same row; nobody's account has neither."""
-    assert database.load(ACCOUNT) == StoredCredentials(SecretStr("key"), None), integration
-    database.save(ACCOUNT, token("jwt", NOW + timedelta(milliseconds=250)))
+    assert database.tokens.load(ACCOUNT) == StoredCredentials(SecretStr("key"), None), integration
+    database.tokens.save(ACCOUNT, token("jwt", NOW + timedelta(milliseconds=250)))
     loaded = Token(SecretStr("jwt"), generation=0, expires_at=NOW + timedelta(milliseconds=250))
-    assert database.load(ACCOUNT) == StoredCredentials(SecretStr("key"), loaded)
-    assert database.load("0000000000099") == StoredCredentials(None, None)
+    assert database.tokens.load(ACCOUNT) == StoredCredentials(SecretStr("key"), loaded)
+    assert database.tokens.load("0000000000099") == StoredCredentials(None, None)
 
 
 def test_a_token_is_saved_as_the_crm_reads_it(
     database: Database, integration: UUID, database_url: str
 ) -> None:
-    database.save(ACCOUNT, token("jwt"))
-    database.save(ACCOUNT, token("earlier", NOW - timedelta(seconds=1)))
+    database.tokens.save(ACCOUNT, token("jwt"))
+    database.tokens.save(ACCOUNT, token("earlier", NOW - timedelta(seconds=1)))
     with psycopg.connect(database_url) as db:
         (row,) = db.execute(
             "select settings from messenger_integrations where id = %s", (integration,)
@@ -284,11 +294,11 @@ NO_TOKENS: list[object] = [None, 5, True, {"a": 1}]
 def test_a_token_that_somebody_else_spoilt_is_none(
     database: Database, integration: UUID, database_url: str, key: str, nonsense: object
 ) -> None:
-    database.save(ACCOUNT, token("jwt"))
+    database.tokens.save(ACCOUNT, token("jwt"))
     with psycopg.connect(database_url) as db:
         change = "update messenger_integrations set settings = settings || %s where id = %s"
         db.execute(change, (Jsonb({key: nonsense}), integration))
-    assert database.load(ACCOUNT) == StoredCredentials(SecretStr("key"), None)
+    assert database.tokens.load(ACCOUNT) == StoredCredentials(SecretStr("key"), None)
 
 
 @pytest.mark.parametrize("nonsense", [None, 5, "", [], {"a": 1}])
@@ -299,7 +309,7 @@ def test_a_key_that_is_none_is_told_as_missing(
         change = "update messenger_integrations set settings = settings || %s where id = %s"
         db.execute(change, (Jsonb({"wppApiKey": nonsense}), integration))
     with pytest.raises(InvalidApiKeyError, match="force_recreate"):
-        database.api_key(ACCOUNT)
+        database.tokens.api_key(ACCOUNT)
 
 
 def test_a_user_s_token_tells_their_organization(
@@ -311,23 +321,24 @@ def test_a_user_s_token_tells_their_organization(
     answer = make_client().auth.sign_up({"email": "anna@example.org", "password": "correct horse"})
     assert answer.session
     assert answer.user
-    assert database.organization_of_user(answer.session.access_token) is None
+    assert database.users.find_organization(answer.session.access_token) is None
     with psycopg.connect(database_url, autocommit=True) as db:
         db.execute("insert into profiles (id) values (%s)", (answer.user.id,))
-        assert database.organization_of_user(answer.session.access_token) is None
+        assert database.users.find_organization(answer.session.access_token) is None
         db.execute("update profiles set organization_id = %s", (organization,))
-    assert database.organization_of_user(answer.session.access_token) == organization
-    assert database.apply([]).changed == []  # still with the service role's key
+    assert database.users.find_organization(answer.session.access_token) == organization
+    assert database.outcomes.apply([]).changed == []  # still with the service role's key
 
 
 @pytest.mark.parametrize("jwt", ["", "nonsense", "a.b.c"])
 def test_a_token_that_supabase_refuses_is_nobody_s(database: Database, jwt: str) -> None:
-    assert database.organization_of_user(jwt) is None
+    assert database.users.find_organization(jwt) is None
 
 
 def test_the_service_key_is_no_user(database: Database, settings: SupabaseSettings) -> None:
     assert (
-        database.organization_of_user(settings.supabase_service_role_key.get_secret_value()) is None
+        database.users.find_organization(settings.supabase_service_role_key.get_secret_value())
+        is None
     )
 
 
@@ -337,11 +348,13 @@ def test_dead_letters_are_found_by_what_they_are(database: Database, organizatio
         dead(organization, reason="expired", at=NOW + timedelta(hours=1)),
         dead(None, kind="webhook", account=ACCOUNT, at=NOW + timedelta(hours=2)),
     ]
-    database.apply(letters)
+    database.outcomes.apply(letters)
     ids = [UUID(letter["id"]) for letter in letters]
 
     def found(**query: Any) -> list[int]:
-        return [ids.index(letter.id) for letter in database.dead_letters(DeadLetterQuery(**query))]
+        return [
+            ids.index(letter.id) for letter in database.dead_letters.find(DeadLetterQuery(**query))
+        ]
 
     assert found() == [2, 1, 0]
     assert found(organization_id=organization) == [1, 0]
@@ -351,24 +364,27 @@ def test_dead_letters_are_found_by_what_they_are(database: Database, organizatio
     assert found(until=NOW + timedelta(hours=1)) == [0]
     assert found(ids=[ids[0], uuid4()]) == [0]
     assert found(limit=1) == [2]
-    assert database.dead_letters(DeadLetterQuery(ids=ids[:1]))[0].event == {"v": 1, "text": "Hello"}
+    assert database.dead_letters.find(DeadLetterQuery(ids=ids[:1]))[0].event == {
+        "v": 1,
+        "text": "Hello",
+    }
 
 
 def test_replayed_dead_letters_are_left_out_until_they_die_again(
     database: Database, organization: UUID
 ) -> None:
     letter = dead(organization)
-    database.apply([letter])
-    database.mark_replayed(
+    database.outcomes.apply([letter])
+    database.dead_letters.mark_replayed(
         [UUID(letter["id"]), *(uuid4() for _ in range(450))], NOW + timedelta(hours=1)
     )
-    assert database.dead_letters(DeadLetterQuery()) == []
-    (replayed,) = database.dead_letters(DeadLetterQuery(replayed=True))
+    assert database.dead_letters.find(DeadLetterQuery()) == []
+    (replayed,) = database.dead_letters.find(DeadLetterQuery(replayed=True))
     assert replayed.replayed_at == NOW + timedelta(hours=1)
-    database.apply([letter])
-    assert database.dead_letters(DeadLetterQuery()) == []
-    database.apply([letter | {"at": (NOW + timedelta(hours=2)).isoformat()}])
-    assert len(database.dead_letters(DeadLetterQuery())) == 1
+    database.outcomes.apply([letter])
+    assert database.dead_letters.find(DeadLetterQuery()) == []
+    database.outcomes.apply([letter | {"at": (NOW + timedelta(hours=2)).isoformat()}])
+    assert len(database.dead_letters.find(DeadLetterQuery())) == 1
 
 
 def test_a_death_after_its_replay_is_shown_although_the_mark_comes_late(
@@ -376,55 +392,62 @@ def test_a_death_after_its_replay_is_shown_although_the_mark_comes_late(
 ) -> None:
     """It died again between being put back and being marked so."""
     letter = dead(organization)
-    database.apply([letter])
-    database.apply([letter | {"at": (NOW + timedelta(hours=2)).isoformat()}])
-    database.mark_replayed([UUID(letter["id"])], NOW + timedelta(hours=1))
-    assert len(database.dead_letters(DeadLetterQuery())) == 1
+    database.outcomes.apply([letter])
+    database.outcomes.apply([letter | {"at": (NOW + timedelta(hours=2)).isoformat()}])
+    database.dead_letters.mark_replayed([UUID(letter["id"])], NOW + timedelta(hours=1))
+    assert len(database.dead_letters.find(DeadLetterQuery())) == 1
 
 
 def test_each_chore_tells_how_much_it_did(database: Database) -> None:
-    database.apply([session("connected")])
+    database.outcomes.apply([session("connected")])
     future = datetime.now(UTC) + timedelta(hours=1)
-    assert (database.unpark(), database.expire_parked(future), database.prune(future)) == (0, 1, 0)
-    (letter,) = database.dead_letters(DeadLetterQuery())
+    assert (
+        database.maintenance.apply_parked(),
+        database.maintenance.expire_parked(future),
+        database.maintenance.prune(future),
+    ) == (0, 1, 0)
+    (letter,) = database.dead_letters.find(DeadLetterQuery())
     assert (letter.reason, letter.account) == ("account_unknown", ACCOUNT)
 
 
 def test_all_dead_letters_are_gone_through_in_the_order_of_their_events(
-    database: Database, organization: UUID, monkeypatch: pytest.MonkeyPatch
+    paged_database: Database, organization: UUID
 ) -> None:
     """Page by page, also where many were accepted at the same moment."""
-    monkeypatch.setattr("shared.database.dead_letters.PAGE", 3)
+    database = paged_database
     accepted = [NOW + timedelta(microseconds=each) for each in (3, 1, 2, 2, 2, 2, 2, 0)]
     made = [dead(organization, accepted_at=each) for each in accepted]
-    database.apply([*made, dead(None, kind="webhook")])
-    found = list(database.every_dead_letter(DeadLetterQuery(kind="send", limit=1)))
+    database.outcomes.apply([*made, dead(None, kind="webhook")])
+    found = list(database.dead_letters.iterate(DeadLetterQuery(kind="send", limit=1)))
     assert [letter.accepted_at for letter in found] == sorted(accepted)
     assert {letter.id for letter in found} == {UUID(letter["id"]) for letter in made}
-    assert database.count_dead_letters(DeadLetterQuery()) == 9
-    assert database.count_dead_letters(DeadLetterQuery(kind="webhook")) == 1
+    assert database.dead_letters.count(DeadLetterQuery()) == 9
+    assert database.dead_letters.count(DeadLetterQuery(kind="webhook")) == 1
 
 
 def test_policies_are_chosen_and_read_however_many_there_are(
-    database: Database, organization: UUID, database_url: str, monkeypatch: pytest.MonkeyPatch
+    paged_database: Database, organization: UUID, database_url: str
 ) -> None:
-    monkeypatch.setattr("shared.database.policies.PAGE", 2)
+    database = paged_database
     with psycopg.connect(database_url) as db:
         made = db.execute(
             "insert into organizations (name) select 'School' from generate_series(1, 4) returning id"
         )
         more = {UUID(str(row[0])) for row in made}
     for each in (organization, *more):
-        database.choose_for_unknown(each, "resend")
-    assert database.organizations_that_resend() == {organization, *more}
-    database.choose_for_unknown(organization, "hold")
-    assert database.organizations_that_resend() == more
-    assert (database.resends_unknown(organization), database.resends_unknown(more.pop())) == (
+        database.policies.set_unknown(each, "resend")
+    assert database.policies.resending_organizations() == {organization, *more}
+    database.policies.set_unknown(organization, "hold")
+    assert database.policies.resending_organizations() == more
+    assert (
+        database.policies.resends_unknown(organization),
+        database.policies.resends_unknown(more.pop()),
+    ) == (
         False,
         True,
     )
     with pytest.raises(DatabaseError) as caught:
-        database.choose_for_unknown(uuid4(), "hold")
+        database.policies.set_unknown(uuid4(), "hold")
     assert caught.value.sqlstate == "23503"
 
 
@@ -433,7 +456,7 @@ def test_one_odd_number_hides_no_other(
 ) -> None:
     """A word that we don't know is taken as disconnected, a row that makes no sense is left out and told of."""
     ids = [
-        database.save_integration(integration_id=uuid4(), organization_id=organization).id
+        database.integrations.save(integration_id=uuid4(), organization_id=organization).id
         for _ in range(3)
     ]
     with psycopg.connect(database_url) as db:
@@ -456,8 +479,10 @@ def test_one_odd_number_hides_no_other(
         db.commit()
         try:
             with structlog.testing.capture_logs() as logs:
-                found = {each.id: each for each in database.every_integration()}
-                assert {each.id for each in database.integrations(organization)} == set(found)
+                found = {each.id: each for each in database.integrations.iterate()}
+                assert {each.id for each in database.integrations.list_for(organization)} == set(
+                    found
+                )
         finally:
             db.execute("delete from whatsapp_sessions")
             db.execute("alter table messenger_integrations enable trigger wpp_keep_in_step")
@@ -478,11 +503,11 @@ def test_threads_share_one_database(
 ) -> None:
     def write(_: int) -> None:
         for _ in range(5):
-            database.apply([sent(organization, integration) for _ in range(4)])
+            database.outcomes.apply([sent(organization, integration) for _ in range(4)])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(8)))
-    found = database.apply([sent(organization, integration)])
+    found = database.outcomes.apply([sent(organization, integration)])
     assert len(found.changed) == 1
 
 
@@ -491,11 +516,11 @@ import os, sys, uuid
 from shared.database import Database
 from shared.settings import SupabaseSettings
 database, organization = Database(SupabaseSettings()), uuid.UUID(sys.argv[1])
-database.integrations(organization)
+database.integrations.list_for(organization)
 children = []
 for _ in range(6):
     if not (child := os.fork()):
-        os._exit(0 if all(len(database.integrations(organization)) == 1 for _ in range(5)) else 1)
+        os._exit(0 if all(len(database.integrations.list_for(organization)) == 1 for _ in range(5)) else 1)
     children.append(child)
 sys.exit(max(os.waitpid(child, 0)[1] for child in children) and 1)
 """

@@ -11,12 +11,13 @@ import pytest
 import supabase
 
 from sandbox.supabase.project import Supabase
-from shared.database.storage import NAME, Bucket, FileTooLargeError
+from shared.database import Database
+from shared.database.storage import BUCKET, FileTooLargeError, Storage
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.settings import MediaSettings
 from tests.workers.provision.environment import supabase_settings
 
-Open = Callable[..., Bucket]
+Open = Callable[..., Storage]
 
 
 @pytest.fixture
@@ -24,8 +25,12 @@ def open_bucket(supabase_world: Supabase, database_url: str) -> Iterator[Open]:
     """Return a function that opens the bucket, with settings of its own."""
     del database_url  # asked for because it empties the tables
     with httpx.Client(trust_env=False) as http:
-        yield lambda **given: Bucket(
-            supabase_settings(supabase_world), MediaSettings(**given), http
+        yield (
+            lambda **given: (
+                Database(
+                    supabase_settings(supabase_world), http, media=MediaSettings(**given)
+                ).storage
+            )
         )
 
 
@@ -42,7 +47,7 @@ def get(url: str) -> httpx.Response:
 
 def test_a_file_is_shown_by_its_link_alone(open_bucket: Open, file: IO[bytes]) -> None:
     """Whatever was read of it before, all of it is kept, with its type."""
-    link = open_bucket().keep("wpp/a/b.jpg", file, "image/jpeg")
+    link = open_bucket().upload("wpp/a/b.jpg", file, "image/jpeg")
     assert (get(link).content, get(link).headers["content-type"]) == (
         b"\xff\xd8\xff a picture",
         "image/jpeg",
@@ -55,7 +60,7 @@ def test_a_link_is_valid_for_as_long_as_the_setting_says(
 ) -> None:
     token = (
         open_bucket(wpp_media_link_s=3600)
-        .keep("wpp/a/b.jpg", file, "image/jpeg")
+        .upload("wpp/a/b.jpg", file, "image/jpeg")
         .partition("token=")[2]
     )
     ends = jwt.decode(token, options={"verify_signature": False})["exp"]
@@ -64,9 +69,9 @@ def test_a_link_is_valid_for_as_long_as_the_setting_says(
 
 def test_the_same_key_again_replaces_the_file(open_bucket: Open, file: IO[bytes]) -> None:
     bucket = open_bucket()
-    bucket.keep("wpp/a/b.jpg", file, "image/jpeg")
+    bucket.upload("wpp/a/b.jpg", file, "image/jpeg")
     file.write(b", and more of it")
-    link = bucket.keep("wpp/a/b.jpg", file, "image/png")
+    link = bucket.upload("wpp/a/b.jpg", file, "image/png")
     assert (get(link).content[-7:], get(link).headers["content-type"]) == (
         b"more of it"[-7:],
         "image/png",
@@ -77,18 +82,18 @@ def test_a_public_bucket_has_plain_links(
     open_bucket: Open, file: IO[bytes], service_client: supabase.Client
 ) -> None:
     """A setting makes it public when the first file is kept."""
-    link = open_bucket(wpp_media_public=True).keep("wpp/a/b.jpg", file, "image/jpeg")
+    link = open_bucket(wpp_media_public=True).upload("wpp/a/b.jpg", file, "image/jpeg")
     assert "?" not in link
     assert get(link).content == b"\xff\xd8\xff a picture"
-    service_client.storage.update_bucket(NAME, {"public": False})
+    service_client.storage.update_bucket(BUCKET, {"public": False})
 
 
 @pytest.fixture
 def narrow(service_client: supabase.Client) -> Iterator[None]:
     """Let the bucket take ten bytes."""
-    service_client.storage.update_bucket(NAME, {"file_size_limit": 10})
+    service_client.storage.update_bucket(BUCKET, {"file_size_limit": 10})
     yield
-    service_client.storage.update_bucket(NAME, {"file_size_limit": 1 << 40})
+    service_client.storage.update_bucket(BUCKET, {"file_size_limit": 1 << 40})
 
 
 @pytest.mark.usefixtures("narrow")
@@ -96,7 +101,7 @@ def test_a_file_that_the_project_does_not_take_is_told_apart(
     open_bucket: Open, file: IO[bytes]
 ) -> None:
     with pytest.raises(FileTooLargeError, match="size"):
-        open_bucket().keep("wpp/a/b.jpg", file, "image/jpeg")
+        open_bucket().upload("wpp/a/b.jpg", file, "image/jpeg")
 
 
 def test_an_absent_project_may_work_later(supabase_world: Supabase, file: IO[bytes]) -> None:
@@ -104,12 +109,12 @@ def test_an_absent_project_may_work_later(supabase_world: Supabase, file: IO[byt
         update={"supabase_url": "http://127.0.0.1:9"}
     )
     with pytest.raises(DatabaseUnavailableError):
-        Bucket(settings, MediaSettings()).keep("wpp/a/b.jpg", file, "image/jpeg")
+        Database(settings).storage.upload("wpp/a/b.jpg", file, "image/jpeg")
 
 
 def test_a_wrong_key_is_no_fault_of_the_file(supabase_world: Supabase, file: IO[bytes]) -> None:
     wrong: Any = supabase_settings(supabase_world)
     wrong = wrong.model_copy(update={"supabase_service_role_key": wrong.supabase_anon_key})
     with pytest.raises(DatabaseError) as refused, httpx.Client(trust_env=False) as http:
-        Bucket(wrong, MediaSettings(), http).keep("wpp/a/b.jpg", file, "image/jpeg")
+        Database(wrong, http).storage.upload("wpp/a/b.jpg", file, "image/jpeg")
     assert not isinstance(refused.value, FileTooLargeError)

@@ -62,7 +62,8 @@ def test_refreshes_and_changes_of_other_keys_at_once_lose_nothing(
 ) -> None:
     """Two processes with a new token every few milliseconds, and a CRM that writes its own keys all the while."""
     caches = [
-        TokenCache(redis_client, no_mint, open_database(httpx.HTTPTransport())) for _ in range(2)
+        TokenCache(redis_client, no_mint, open_database(httpx.HTTPTransport()).tokens)
+        for _ in range(2)
     ]
     refreshed, written = threading.Event(), 0
 
@@ -110,7 +111,7 @@ def test_an_older_token_that_is_late_on_its_way_leaves_the_newer_one(
     """It was the newest when it left; another process' token overtook it."""
     wire = Delayed()
     slow, quick = (
-        TokenCache(redis_client, no_mint, open_database(each))
+        TokenCache(redis_client, no_mint, open_database(each).tokens)
         for each in (wire, httpx.HTTPTransport())
     )
     slow.install_first_token(ACCOUNT, first("older", 900))

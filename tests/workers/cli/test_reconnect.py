@@ -32,12 +32,12 @@ def test_every_number_that_is_on_registers_its_webhook_again(shop: Shop) -> None
         )
         before = registered(shop)
 
-        numbers: list[Any] = list(ctx.database.every_integration())
+        numbers: list[Any] = list(ctx.database.integrations.iterate())
         assert reconnect(numbers, producer, per_second=4, sleep=pauses.append) == 1
         while one(ctx):
             pass
         shop.record(ctx)
         assert registered(shop) == before + 1
         assert [each["status"] for each in shop.accounts(on)] == ["connected"]
-        assert ctx.database.integrations(on)[0].status == "connected"
+        assert ctx.database.integrations.list_for(on)[0].status == "connected"
     assert pauses == [0.25]

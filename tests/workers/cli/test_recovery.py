@@ -79,7 +79,7 @@ def failed(town: Town, text: str = "Hello", **given: Any) -> UUID:
         event=item.event.model_dump(mode="json"),
         **(values | given),
     )
-    town.ctx.database.apply([letter.model_dump(mode="json")])
+    town.ctx.database.outcomes.apply([letter.model_dump(mode="json")])
     return item.event.id
 
 
@@ -127,11 +127,8 @@ def test_dead_finds_by_id_and_shows_what_was_replayed_when_asked(town: Town, wpp
     assert "0 put back, 1 left" in wpp("dead", "--id", wanted, "--replayed", "--replay")
 
 
-def test_dead_replays_all_that_match_however_few_are_listed(
-    town: Town, wpp: Wpp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dead_replays_all_that_match_however_few_are_listed(town: Town, wpp: Wpp) -> None:
     """In the order in which they were accepted, at the chosen rate."""
-    monkeypatch.setattr("shared.database.dead_letters.PAGE", 2)
     ids = [
         failed(town, text, accepted_at=utc_now() - minutes * HOUR)
         for minutes, text in enumerate("abcde")
@@ -177,7 +174,7 @@ def test_policy_is_shown_and_chosen(town: Town, wpp: Wpp) -> None:
     assert wpp("policy", town.organization).strip() == "hold"
     assert wpp("policy", town.organization, "resend").startswith("resend")
     assert wpp("policy", town.organization).strip() == "resend"
-    assert town.ctx.database.organizations_that_resend() == {town.organization}
+    assert town.ctx.database.policies.resending_organizations() == {town.organization}
     assert wpp("policy", town.organization, "hold").startswith("hold")
     nobody = uuid4()
     assert f"there is no organization {nobody}" in refused("policy", nobody, "hold")
@@ -236,7 +233,7 @@ def test_lanes_shows_what_waits_and_what_is_in_the_way(town: Town, wpp: Wpp) -> 
         "account": town.account,
         "status": "connected",
     }
-    town.ctx.database.apply([bad, {**good, "reason": "seen"}])
+    town.ctx.database.outcomes.apply([bad, {**good, "reason": "seen"}])
     town.post({"type": "poll.created", "id": "evt_1"})
     town.settle()
     accepted = town.ctx.lanes.append(
@@ -288,4 +285,4 @@ def test_nothing_is_listed_of_what_nobody_asked_for(town: Town, wpp: Wpp) -> Non
     many = [part for _ in range(201) for part in ("--id", uuid4())]
     del wpp
     assert "ids" in refused("dead", *many)
-    assert town.ctx.database.count_dead_letters(DeadLetterQuery()) == 0
+    assert town.ctx.database.dead_letters.count(DeadLetterQuery()) == 0

@@ -94,7 +94,7 @@ def walk(shop: Shop, ctx: WorkerContext) -> int:
 
 
 def status(ctx: WorkerContext, organization_id: UUID) -> tuple[str, str | None]:
-    (found,) = ctx.database.integrations(organization_id)
+    (found,) = ctx.database.integrations.list_for(organization_id)
     return found.status, found.status_reason
 
 
@@ -115,7 +115,7 @@ def test_silence_while_messages_go_out_is_doubted(
 ) -> None:
     """Connected by the platform's word, but nothing was heard for long: degraded; a sign mends it without a look."""
     ctx, organization_id, _ = connected
-    number_id = ctx.database.integrations(organization_id)[0].id
+    number_id = ctx.database.integrations.list_for(organization_id)[0].id
     shop.sql(
         "insert into wpp_signs_of_life (integration_id, organization_id, awaited_since) "
         "values (%s, %s, now() - interval '1 hour')",
@@ -223,15 +223,15 @@ def test_an_error_that_is_over_is_no_longer_shown(
 ) -> None:
     """The CRM has put a good key there: the next look, even at a number heard of lately, takes the error away."""
     ctx, organization_id, _ = connected
-    (number,) = ctx.database.integrations(organization_id)
-    ctx.database.report_error(number.id, "connect it again with force_recreate")
+    (number,) = ctx.database.integrations.list_for(organization_id)
+    ctx.database.integrations.report_error(number.id, "connect it again with force_recreate")
     shop.sql(
         "insert into wpp_signs_of_life (integration_id, organization_id, ack_at) values (%s, %s, now())",
         number.id,
         organization_id,
     )
     assert walk(shop, ctx) == 1
-    (number,) = ctx.database.integrations(organization_id)
+    (number,) = ctx.database.integrations.list_for(organization_id)
     assert (number.status, number.last_error) == ("connected", None)
     slow = WorkerContext(**{**vars(ctx), "engine": EngineSettings()})
     assert health_checks.check_all(slow, Flag()) == 0, (

@@ -66,7 +66,7 @@ def test_a_status_whose_message_never_came_ends_as_a_dead_letter(untidy: Town) -
 
 def replayed(town: Town) -> tuple[int, int]:
     client, ctx = town.shop.client, town.ctx
-    letters = ctx.database.every_dead_letter(DeadLetterQuery(kind="outcome"))
+    letters = ctx.database.dead_letters.iterate(DeadLetterQuery(kind="outcome"))
     counted = Replayer(client, ctx.lanes, ctx.database, per_second=1000).replay(letters)
     town.record()
     return counted
@@ -98,7 +98,7 @@ def test_a_replayed_status_that_waits_in_vain_again_is_in_view_again(untidy: Tow
     assert replayed(untidy) == (1, 0)
     assert counts(untidy) == (1, 1, 1)
     kept(untidy, 7.1)
-    (letter,) = untidy.ctx.database.dead_letters(DeadLetterQuery(reason="message_never_came"))
+    (letter,) = untidy.ctx.database.dead_letters.find(DeadLetterQuery(reason="message_never_came"))
     assert letter.attempts == 2
 
 
@@ -122,11 +122,8 @@ def test_an_old_raw_log_goes(untidy: Town) -> None:
     assert counts(untidy)[0] == 0
 
 
-def test_a_chore_is_done_in_parts_until_nothing_is_left(
-    untidy: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chore_is_done_in_parts_until_nothing_is_left(untidy: Town) -> None:
     """No statement takes long, however much there is."""
-    monkeypatch.setattr("shared.database.maintenance.AT_ONCE", 2)
     untidy.post(
         *(
             {"type": "chat", "from": f"+{PEER}", "text": "Hi", "messageId": f"M{n}"}
@@ -134,7 +131,10 @@ def test_a_chore_is_done_in_parts_until_nothing_is_left(
         )
     )
     untidy.settle()
-    assert kept(untidy, 31)["pruned"] == 7
+    now = utc_now() + timedelta(days=31)
+    with httpx.Client(trust_env=False) as http:
+        database = Database(supabase_settings(untidy.shop.supabase), http, prune_size=2)
+        assert retention.prune(database, SETTINGS, now, Flag())["pruned"] == 7
     assert counts(untidy)[0] == 0
 
 

@@ -65,7 +65,7 @@ class Tenant:
     def number(self, account: str, status: SessionStatus = "connected") -> str:
         """Save a number of this organization, in `status`; return its path at the door."""
         integration_id = uuid4()
-        self.database.save_integration(
+        self.database.integrations.save(
             integration_id=integration_id,
             organization_id=self.id,
             account=account,
@@ -80,7 +80,7 @@ class Tenant:
         outcome = SessionOutcome(
             at=utc_now(), account=account, status=status, reason=reason, **more
         )
-        self.database.apply([outcome.model_dump(mode="json", exclude_none=True)])
+        self.database.outcomes.apply([outcome.model_dump(mode="json", exclude_none=True)])
 
     def post(self, path: str, body: Any = None, key: str | None = None) -> httpx.Response:
         return self.http.post(

@@ -48,7 +48,7 @@ def test_a_retry_is_answered_although_its_number_is_gone(tenant: Tenant) -> None
     named = {**HELLO, "integration_id": str(number)}
     Producer(tenant.client).send(tenant.id, Message.model_validate(named), "named")
     assert tenant.post("/v1/messages", HELLO, key="primary").status_code == 202
-    tenant.database.remove_integration(number, tenant.id)
+    tenant.database.integrations.remove(number, tenant.id)
     tenant.client.delete(f"wpp:primary:{tenant.id}", f"wpp:integration:{number}")
     for body, key in ((HELLO, "primary"), (named, "named")):
         assert tenant.post("/v1/messages", body).status_code == 404

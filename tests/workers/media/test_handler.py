@@ -307,7 +307,7 @@ def test_a_file_that_came_before_its_number_waits_for_it(town: Town) -> None:
     town.post(photo(base64=base64_of(jpeg())))
     town.settle()
     assert town.messages() == []
-    town.ctx.database.save_integration(
+    town.ctx.database.integrations.save(
         integration_id=town.integration, organization_id=town.organization, account=town.account
     )
     town.settle_at_last()
@@ -338,7 +338,7 @@ def test_what_took_too_long_ends_as_a_dead_letter_and_can_be_replayed(town: Town
         ),
     )
     town.settle()
-    (letter,) = town.ctx.database.dead_letters(DeadLetterQuery(kind="media"))
+    (letter,) = town.ctx.database.dead_letters.find(DeadLetterQuery(kind="media"))
     assert (letter.reason, letter.account) == ("expired", town.account)
     assert town.messages()[0]["metadata"]["media_state"] == "refused"
     replayer = Replayer(town.redis, town.ctx.lanes, town.ctx.database, 1000)
@@ -448,7 +448,7 @@ def test_another_file_under_the_same_id_replaces_nothing(town: Town) -> None:
 
 def test_a_file_for_a_number_that_was_removed_is_kept_like_its_message(town: Town) -> None:
     """What arrives late is filed; nobody asks the platform in the name of a number that is gone."""
-    town.ctx.database.remove_integration(town.integration, town.organization)
+    town.ctx.database.integrations.remove(town.integration, town.organization)
     town.ctx.route_cache.refresh(town.integration, town.organization)
     town.post(photo(base64=base64_of(jpeg())), {**photo(), "messageId": "M2"})
     town.settle()

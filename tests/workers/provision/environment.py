@@ -182,7 +182,7 @@ def open_worker(
             breaker=breaker,
             transport=wrap(httpx.HTTPTransport()),
         )
-        tokens = TokenCache(client, platform.mint_token, database)
+        tokens = TokenCache(client, platform.mint_token, database.tokens)
         lanes, route_cache = Lanes(client, engine), RouteCache(client, database)
         with platform:
             yield WorkerContext(

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.database.models import Applied, Refused
-from shared.database.webhook_log import LogQuery, RawLog
+from shared.database import Database
+from shared.database.models import Applied, LogQuery, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import utc_now
 from tests.pipeline.inbound.conftest import town
@@ -48,9 +48,8 @@ def everything(town: Town) -> dict[str, list[str]]:
 
 
 def replayed(town: Town, **query: Any) -> Replayed:
-    with httpx.Client(trust_env=False) as http:
-        log = RawLog(supabase_settings(town.shop.supabase), http)
-        return replay(log.find(LogQuery(**query)), town.ctx.database.apply)
+    database = town.ctx.database
+    return replay(database.webhook_log.iterate(LogQuery(**query)), database.outcomes.apply)
 
 
 def test_replaying_everything_changes_nothing(town: Town) -> None:
@@ -101,11 +100,13 @@ def test_a_range_or_a_single_event_is_replayed(town: Town) -> None:
     assert replayed(town, event_type="chat", became="message").events == 3
 
 
-def test_more_than_a_page_is_replayed(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.database.webhook_log.PAGE", 2)
+def test_more_than_a_page_is_replayed(town: Town) -> None:
     town.post(*({**FLAT, "messageId": f"M{number}"} for number in range(5)))
     town.settle()
-    assert replayed(town) == Replayed(events=5, applied=5)
+    with httpx.Client(trust_env=False) as http:
+        database = Database(supabase_settings(town.shop.supabase), http, page_size=2)
+        events = database.webhook_log.iterate(LogQuery())
+        assert replay(events, database.outcomes.apply) == Replayed(events=5, applied=5)
 
 
 def test_what_the_log_shortened_is_left_alone(town: Town) -> None:
@@ -139,9 +140,8 @@ def test_one_row_that_supabase_refuses_takes_no_other_with_it(town: Town) -> Non
         taken.extend(rows)
         return Applied(changed=[])
 
-    with httpx.Client(trust_env=False) as http:
-        log = RawLog(supabase_settings(town.shop.supabase), http)
-        assert replay(log.find(LogQuery()), apply) == Replayed(events=3, applied=2, refused=1)
+    events = town.ctx.database.webhook_log.iterate(LogQuery())
+    assert replay(events, apply) == Replayed(events=3, applied=2, refused=1)
     assert {row["wa_message_id"] for row in taken} == {"M0", "M2"}
 
 
@@ -153,11 +153,8 @@ def test_what_is_refused_or_locked_is_told(town: Town) -> None:
     def apply(_rows: Sequence[dict[str, Any]]) -> Applied:
         return Applied(changed=[], refused=[Refused(row=0, why="no")], busy=[2])
 
-    with httpx.Client(trust_env=False) as http:
-        log = RawLog(supabase_settings(town.shop.supabase), http)
-        assert replay(log.find(LogQuery()), apply) == Replayed(
-            events=3, applied=1, refused=1, busy=1
-        )
+    events = town.ctx.database.webhook_log.iterate(LogQuery())
+    assert replay(events, apply) == Replayed(events=3, applied=1, refused=1, busy=1)
 
 
 def test_an_outage_ends_a_replay(town: Town) -> None:
@@ -169,5 +166,5 @@ def test_an_outage_ends_a_replay(town: Town) -> None:
         msg = "away"
         raise DatabaseUnavailableError(msg)
 
-    with httpx.Client(trust_env=False) as http, pytest.raises(DatabaseUnavailableError):
-        replay(RawLog(supabase_settings(town.shop.supabase), http).find(LogQuery()), away)
+    with pytest.raises(DatabaseUnavailableError):
+        replay(town.ctx.database.webhook_log.iterate(LogQuery()), away)

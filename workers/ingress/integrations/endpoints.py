@@ -59,7 +59,7 @@ async def history(
 ) -> list[SessionChange]:
     """List how the number's state has changed, and why, the latest first. Also of one that was removed."""
     found = await run_in_threadpool(
-        here.database.session_history, integration_id, organization_id, limit
+        here.database.integrations.session_history, integration_id, organization_id, limit
     )
     if not found:
         await numbers.one(integration_id, organization_id, here)
@@ -73,7 +73,7 @@ async def change(
     """Rename a number, or switch it on or off."""
     values = wanted.model_dump(exclude_none=True)
     if not await run_in_threadpool(
-        here.database.change_integration, integration_id, organization_id, **values
+        here.database.integrations.update, integration_id, organization_id, **values
     ):
         raise numbers.no_such(integration_id)
     return await _changed(integration_id, organization_id, here)
@@ -94,7 +94,9 @@ async def make_primary(
         idempotency.say_again(response)
     if "done" in bound.values:
         return await numbers.one(integration_id, organization_id, here)
-    if not await run_in_threadpool(here.database.set_primary, integration_id, organization_id):
+    if not await run_in_threadpool(
+        here.database.integrations.set_primary, integration_id, organization_id
+    ):
         raise numbers.no_such(integration_id)
     await idempotency.rebind(organization_id, idempotency_key, asked, {"done": "yes"}, here)
     return await _changed(integration_id, organization_id, here)

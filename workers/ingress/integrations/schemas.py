@@ -85,7 +85,7 @@ async def every(organization_id: UUID, here: Doorway) -> list[IntegrationState]:
         organization_id, here
     )  # first: one that is saved meanwhile is in the rows then
     coming = [found for each in ids if (found := await unborn(each, organization_id, here))]
-    rows = await run_in_threadpool(here.database.integrations, organization_id)
+    rows = await run_in_threadpool(here.database.integrations.list_for, organization_id)
     saved = {row.id for row in rows}
     return await _shown(rows, here) + [each for each in coming if each.integration_id not in saved]
 
@@ -97,7 +97,7 @@ async def one(integration_id: UUID, organization_id: UUID, here: Doorway) -> Int
         NotFoundError: this organization has no such number.
     """
     coming = await unborn(integration_id, organization_id, here)  # first: it may be saved meanwhile
-    row = await run_in_threadpool(here.database.integration, integration_id)
+    row = await run_in_threadpool(here.database.integrations.get, integration_id)
     if row and row.organization_id == organization_id:
         return (await _shown([row], here))[0]
     if row is None and coming:

@@ -97,7 +97,7 @@ def try_again(client: "redis.Redis", lanes: Lanes, database: Database, item: App
     before = utc_now()
     lanes.replay(item)
     wake(client, item.kind)
-    database.mark_replayed([item.event.id], before)
+    database.dead_letters.mark_replayed([item.event.id], before)
 
 
 def _read(found: idempotency.Bound) -> Wish:

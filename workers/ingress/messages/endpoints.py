@@ -89,7 +89,9 @@ async def history(
     message_id: UUID, organization_id: Organization, here: Here
 ) -> list[StatusChange]:
     """List what was said of a message and by whom, in the order in which it happened: `own` is us."""
-    found = await run_in_threadpool(here.database.message_history, message_id, organization_id)
+    found = await run_in_threadpool(
+        here.database.messages.status_history, message_id, organization_id
+    )
     if found:
         return found
     now = await state(message_id, organization_id, here)  # Supabase will hear of it in a moment
@@ -189,7 +191,7 @@ async def _from_supabase(
 ) -> MessageState | None:
     """Add what webhooks have told since; without Supabase the ledger's word stands."""
     try:
-        row = await run_in_threadpool(here.database.message, message_id, organization_id)
+        row = await run_in_threadpool(here.database.messages.get, message_id, organization_id)
     except DatabaseError:
         if found is None:
             raise

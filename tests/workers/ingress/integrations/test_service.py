@@ -29,7 +29,7 @@ class DyingAtOnce(Lanes):
             ProvisionEvent.model_validate_json(claim.body), claim, "refused", "no"
         )
         assert self.conclude(claim, Settled("failed"))[0]
-        self._database.apply([letter.model_dump(mode="json", exclude_none=True)])
+        self._database.outcomes.apply([letter.model_dump(mode="json", exclude_none=True)])
         return letter.at
 
     def replay(self, item: Append) -> bool:
@@ -41,7 +41,7 @@ class DyingAtOnce(Lanes):
 def deaths(tenant: Tenant) -> list[datetime]:
     return [
         letter.at
-        for letter in tenant.database.dead_letters(DeadLetterQuery(organization_id=tenant.id))
+        for letter in tenant.database.dead_letters.find(DeadLetterQuery(organization_id=tenant.id))
     ]
 
 
@@ -56,7 +56,7 @@ def test_a_second_death_is_in_view(tenant: Tenant, redis_client: redis.Redis) ->
     wishes.try_again(redis_client, dying, tenant.database, item)
     (second,) = deaths(tenant)
     assert second > first
-    letters = tenant.database.dead_letters(DeadLetterQuery(organization_id=tenant.id))
+    letters = tenant.database.dead_letters.find(DeadLetterQuery(organization_id=tenant.id))
     Replayer(redis_client, dying, tenant.database, 1000).replay(letters)
     (third,) = deaths(tenant)
     assert third > second

@@ -70,7 +70,7 @@ def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
         text="Hello",
     )
     read = build_message_outcome(event, "read", datetime.now(UTC))
-    tenant.database.apply([read.model_dump(mode="json", exclude_none=True)])
+    tenant.database.outcomes.apply([read.model_dump(mode="json", exclude_none=True)])
     told = tenant.http.get(path).json()
     assert (told["status"], told["task_id"]) == ("read", "t1")
 
@@ -102,7 +102,7 @@ def test_the_history_tells_what_happened(tenant: Tenant) -> None:
         status="read",
     )
     outcomes = [said[0], said[1].model_copy(update={"task_id": "t1"}), read]
-    tenant.database.apply(
+    tenant.database.outcomes.apply(
         [outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes]
     )
     told = tenant.http.get(f"{path}/history").json()

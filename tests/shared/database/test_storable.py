@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.database.jsonb import storable
+from shared.database.connection import storable
 
 LETTERS = st.characters() | st.sampled_from(["\x00", "\ud800", "\udfff", "😀"])
 JSON = st.recursive(

@@ -1,0 +1,127 @@
+"""Integrations: connected WhatsApp numbers, the state of their sessions, and their accounts."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from pydantic import SecretStr, ValidationError
+
+from shared.database.connection import Connection, storable
+from shared.database.models import Integration, SessionChange
+from shared.errors import DatabaseError
+
+log = structlog.get_logger()
+
+
+class Integrations:
+    """The WPP integrations of all organizations."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, integration_id: UUID) -> Integration | None:
+        """Return an integration, or None."""
+        return next(iter(self._find("id", str(integration_id))), None)
+
+    def get_by_account(self, account: str) -> Integration | None:
+        """Return the integration that an account belongs to, or None."""
+        return next(iter(self._find("account", account)), None)
+
+    def list_for(self, organization_id: UUID) -> list[Integration]:
+        """Return an organization's integrations, the primary one first, then the oldest."""
+        return self._find("organization_id", str(organization_id))
+
+    def iterate(self) -> Iterator[Integration]:
+        """Return the integrations of all organizations, read one page at a time."""
+        return _readable(
+            self._connection.iterate(lambda: self._connection.table("wpp_numbers").select("*"))
+        )
+
+    def find_owner(self, account: str) -> UUID | None:
+        """Return the organization of an account, also after its integration was removed, or None."""
+        query = self._connection.table("wpp_accounts").select("organization_id")
+        rows = self._connection.rows(query.eq("account", account).limit(1))
+        return UUID(rows[0]["organization_id"]) if rows else None
+
+    def save(  # noqa: PLR0913 - the values of one atomic write, all by name
+        self,
+        *,
+        integration_id: UUID,
+        organization_id: UUID,
+        name: str | None = None,
+        account: str | None = None,
+        api_key: SecretStr | None = None,
+        sub_org_id: str | None = None,
+        is_enabled: bool | None = None,
+    ) -> Integration:
+        """Create or update an integration and return it; None leaves a value as it is.
+
+        Raises:
+            DatabaseError: the id or the account belongs to another organization (23505).
+        """
+        self._connection.call(
+            "wpp_save_integration",
+            id=str(integration_id),
+            organization_id=str(organization_id),
+            name=name,
+            account=account,
+            api_key=api_key.get_secret_value() if api_key else None,
+            sub_org_id=sub_org_id,
+            is_enabled=is_enabled,
+        )
+        if saved := self.get(integration_id):
+            return saved
+        msg = f"integration {integration_id} was removed while it was saved"
+        raise DatabaseError(msg)
+
+    def update(self, integration_id: UUID, organization_id: UUID, **values: Any) -> bool:
+        """Set columns (`name`, `is_enabled`) of an organization's integration. False: not found."""
+        query = self._connection.table("messenger_integrations").update(storable(values))
+        query = query.eq("id", str(integration_id)).eq("organization_id", str(organization_id))
+        return bool(self._connection.rows(query.eq("provider", "wpp")))
+
+    def remove(self, integration_id: UUID, organization_id: UUID) -> bool:
+        """Remove an integration; the oldest one left becomes primary. False: not found."""
+        return self._call("wpp_remove_integration", integration_id, organization_id)
+
+    def set_primary(self, integration_id: UUID, organization_id: UUID) -> bool:
+        """Make an integration the primary one of its organization. False: not found."""
+        return self._call("wpp_set_primary", integration_id, organization_id)
+
+    def report_error(self, integration_id: UUID, text: str) -> None:
+        """Show an error at an integration; the next state of its session replaces it."""
+        values = {"last_error": storable(text), "last_error_at": datetime.now(UTC).isoformat()}
+        query = self._connection.table("messenger_integrations").update(values)
+        self._connection.rows(query.eq("id", str(integration_id)).eq("provider", "wpp"))
+
+    def session_history(
+        self, integration_id: UUID, organization_id: UUID, limit: int = 100
+    ) -> list[SessionChange]:
+        """Return the changes of a session's state, the latest first, also of a removed integration."""
+        query = self._connection.table("wpp_session_history")
+        query = query.select("status, reason, error, account, at")
+        query = query.eq("integration_id", str(integration_id))
+        query = query.eq("organization_id", str(organization_id))
+        query = query.order("at", desc=True).order("id", desc=True).limit(limit)
+        return [SessionChange.model_validate(row) for row in self._connection.rows(query)]
+
+    def _find(self, column: str, value: str) -> list[Integration]:
+        query = self._connection.table("wpp_numbers").select("*").eq(column, value)
+        query = query.order("is_primary", desc=True).order("created_at").order("id")
+        return list(_readable(self._connection.rows(query)))
+
+    def _call(self, function: str, integration_id: UUID, organization_id: UUID) -> bool:
+        ids = {"integration_id": str(integration_id), "organization_id": str(organization_id)}
+        return bool(self._connection.call(function, **ids))
+
+
+def _readable(rows: Iterable[dict[str, Any]]) -> Iterator[Integration]:
+    """Leave out invalid rows: one of them must not hide the rest."""
+    for row in rows:
+        try:
+            yield Integration.model_validate(row)
+        except ValidationError as error:
+            fields = sorted({str(fault["loc"][0]) for fault in error.errors()})
+            log.warning("integration.unreadable", integration_id=row.get("id"), fields=fields)

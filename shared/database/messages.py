@@ -1,0 +1,31 @@
+"""Messages in the CRM's table `chat_messages`, and the history of their statuses."""
+
+from uuid import UUID
+
+from shared.database.connection import Connection
+from shared.database.models import StatusChange, StoredMessage
+
+COLUMNS = (
+    "id, organization_id, client_id, teacher_id, integration_id, is_outgoing, message_text, "
+    "message_status, external_message_id, file_url, file_name, file_type, metadata, created_at"
+)
+
+
+class Messages:
+    """The messages of all organizations."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, message_id: UUID, organization_id: UUID) -> StoredMessage | None:
+        """Return a message of an organization, or None."""
+        query = self._connection.table("chat_messages").select(COLUMNS).eq("id", str(message_id))
+        rows = self._connection.rows(query.eq("organization_id", str(organization_id)).limit(1))
+        return StoredMessage.model_validate(rows[0]) if rows else None
+
+    def status_history(self, message_id: UUID, organization_id: UUID) -> list[StatusChange]:
+        """Return the status reports of a message, the earliest first."""
+        query = self._connection.table("wpp_message_history").select("status, at, source, error")
+        query = query.eq("message_id", str(message_id)).eq("organization_id", str(organization_id))
+        rows = self._connection.rows(query.order("at").order("status"))
+        return [StatusChange.model_validate(row) for row in rows]
