@@ -1,8 +1,9 @@
-# Every daily command. `make` alone lists them.
+# The daily commands. `make` alone lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+TEST_PROCESSES ?= $(shell getconf _NPROCESSORS_ONLN)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help up test test-faults check format bench bench-engine bench-webhooks lock clean
@@ -10,13 +11,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-up: .venv/ready ## Run everything here: Redis, Postgres + PostgREST, the platform's sandbox, ingress, workers
+up: .venv/ready ## Run everything locally: Redis, Postgres + PostgREST, the platform's sandbox, ingress, workers
 	@exec wpp up
 
-test: .venv/ready ## Pass the tests, on real parts that they start themselves (browser tests need Chromium)
-	@exec pytest -m "not faults" $(ARGS)
+test: .venv/ready ## Run the tests, a process per core; they start the servers they need (browser tests need Chromium)
+	@exec pytest -m "not faults" -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
-test-faults: .venv/ready ## The rest of them: kill processes and cut connections, for some ten minutes
+test-faults: .venv/ready ## Run the fault tests: kill processes and cut connections, about ten minutes
 	@exec pytest -m faults $(ARGS)
 
 check: .venv/ready ## Format, lint, types, import layers

@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 
 from sandbox import ports
 from sandbox.errors import PortTakenError, SandboxError
-from sandbox.lock import alone_in, orderly_end, undisturbed
+from sandbox.lock import exit_on_stop_signals, ignore_stop_signals, lock_directory
 from sandbox.ports import LOCALHOST, free_port
 from sandbox.processes import Progress
 from sandbox.redis import RedisServer
@@ -87,8 +87,8 @@ class World:
 
     def __enter__(self) -> dict[str, str]:
         with contextlib.ExitStack() as undo:
-            undo.enter_context(orderly_end())
-            undo.enter_context(alone_in(self.directory))
+            undo.enter_context(exit_on_stop_signals())
+            undo.enter_context(lock_directory(self.directory))
             environment = self._start(undo)
             self._undo = undo.pop_all()
         return environment
@@ -99,7 +99,7 @@ class World:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        with undisturbed():
+        with ignore_stop_signals():
             self._undo.close()
 
     @property

@@ -25,7 +25,8 @@ from sandbox.platform.server import PlatformServer
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
 
-TOOLS = Path(__file__).parents[1] / ".local" / "tools"
+TESTS = Path(__file__).parent
+TOOLS = TESTS.parent / ".local" / "tools"
 PLATFORM_SECRET = "the platform's server-to-server secret"
 QUICK: dict[str, Any] = {
     "starting_s": 0.01,
@@ -52,6 +53,16 @@ EMPTY_ALL = """
     end $$
 """
 MakeClient = Callable[..., supabase.Client]
+WHOLE_SYSTEM = ("browser", "pipeline")
+"""Folders whose tests run every process of the system, started once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for `pytest -n`: by file, and all tests of the whole system in one process."""
+    for item in items:
+        file = item.path.relative_to(TESTS)
+        group = "system" if file.parts[0] in WHOLE_SYSTEM else str(file)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,12 @@
 """A worker that can make no progress says so and exits: its supervisor starts a fresh one."""
 
+import fcntl
 import os
+import stat
+import sys
+import termios
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -12,6 +17,9 @@ EXIT_CODE = 75
 CHECKS = 12
 LIMIT_S = 180.0
 """Longer than a verdict is offered to a Redis that is away (workers/runner.py): it may be all we know of a send."""
+
+DRAIN_S = 1.0
+"""How long the last log line may take to be read from the pipe to Dramatiq's main process."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,5 +62,21 @@ class Watchdog(Middleware):
                     seconds=self._limit_s,
                     hint="no answer from Redis; exiting for a restart",
                 )
+                drain_log_pipe()
                 self._exit_process(EXIT_CODE)
                 return
+
+
+def drain_log_pipe(within_s: float = DRAIN_S) -> None:
+    """Wait until Dramatiq's main process has read the log lines of this worker process.
+
+    The main process stops reading as soon as it notices that its worker process has ended.
+    """
+    descriptor = sys.stdout.fileno()
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return
+    deadline = time.monotonic() + within_s
+    while any(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))):  # the count of unread bytes
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.01)

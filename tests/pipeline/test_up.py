@@ -19,7 +19,8 @@ from sandbox.ports import LOCALHOST
 from sandbox.redis import RedisServer
 from tests.conftest import TOOLS
 
-READY_S, GONE_S = 90, 45
+GONE_S = 45
+WPP = Path(sys.executable).parent / "wpp"
 
 
 @pytest.fixture
@@ -45,14 +46,17 @@ def first_of_six_free() -> int:
 
 @contextmanager
 def up(home: Path, first: int) -> Iterator[subprocess.Popen[str]]:
-    """Run `wpp up` as `make up` does, with nothing of this machine's settings; stop it if the test did not."""
+    """Run `wpp up` as `make up &` in a script does: SIGINT is ignored, no setting is inherited.
+
+    It is stopped at the end of the block if it still runs.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("WPP_", "SUPABASE_", "REDIS_"))
     }
     program = subprocess.Popen(
-        [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)],
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", str(WPP), "up", "--directory", str(home)],
         env={**kept, "WPP_FIRST_PORT": str(first), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -162,7 +166,7 @@ def test_half_a_configuration_is_refused(home: Path, monkeypatch: pytest.MonkeyP
     """A real Supabase without its keys is no mistake to be found out an hour later."""
     monkeypatch.setenv("SUPABASE_URL", "https://example.supabase.co")
     environment = {**os.environ, "WPP_FIRST_PORT": str(first_of_six_free())}
-    command = [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)]
+    command = [str(WPP), "up", "--directory", str(home)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -178,7 +182,7 @@ def test_a_redis_that_would_forget_is_refused(
         client.config_set("appendonly", "no")
         monkeypatch.setenv("REDIS_URL", server.url)
         environment = {**os.environ, "WPP_FIRST_PORT": str(first_of_six_free())}
-        command = [str(Path(sys.executable).parent / "wpp"), "up", "--directory", str(home)]
+        command = [str(WPP), "up", "--directory", str(home)]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=60, check=False
         )

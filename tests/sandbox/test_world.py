@@ -35,7 +35,7 @@ from tests.conftest import TOOLS
 SCRIPT = """
     import json, sys
     from pathlib import Path
-    from sandbox.world import Ports, World
+    from sandbox.services import Ports, World
     world = World(Path({directory!r}), ports=Ports.free(), environment={{}}, durable=False, tools=Path({tools!r}))
     with world as environment:
         print("up", json.dumps(environment), flush=True)

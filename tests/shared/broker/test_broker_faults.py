@@ -175,13 +175,13 @@ def test_everything_runs_while_workers_and_redis_are_killed(
 def test_a_worker_that_redis_does_not_answer_exits_for_a_restart(
     server: RedisServer, tmp_path: Path
 ) -> None:
+    """The exit code asks the supervisor for a restart; the log line names the reason."""
     with (
         WorkerProgram(server.url, tmp_path, TEST_WATCHDOG="3") as worker,
         impatient(server.url) as client,
     ):
         eventually(lambda: client.zcard(f"{PREFIX}:alive:workers"), 20)
         server.kill()
-        assert worker.wait(20) != 0
+        assert worker.wait(20) == EXIT_CODE
         log = worker.log.read_text()
     assert "worker.stuck" in log
-    assert f"exited unexpectedly (code {EXIT_CODE})" in log
