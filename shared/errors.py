@@ -6,6 +6,7 @@ PipelineError
 ├── OverloadedError           more is waiting than we may accept: try later
 ├── IdempotencyConflictError  the same key was used for a different request
 ├── AccessError               the caller is not who they say, or not known
+├── LeaseLostError            the claim has passed to another worker: stop working on it
 ├── NotUnknownError           what became of this message is known: there is nothing to settle
 ├── NotFoundError             the organization has no message or integration with this id
 │   └── IntegrationNotFoundError
@@ -63,6 +64,12 @@ class IdempotencyConflictError(PipelineError):
 
 class AccessError(PipelineError):
     code = "access_denied"
+
+
+class LeaseLostError(PipelineError):
+    """The lease of a claim has ended: another worker may have the event now."""
+
+    code = "lease_lost"
 
 
 class NotUnknownError(PipelineError):

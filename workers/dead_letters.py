@@ -18,7 +18,7 @@ from shared.lanes.client import Claim, Lanes, Settled, State
 from shared.lanes.wakeups import wake
 from shared.outbox import Outbox
 from shared.outcomes import DeadLetterOutcome
-from shared.webhooks.redact import MAX_BYTES, excerpt
+from shared.webhooks.redact import MAX_BYTES, redact_payload
 
 Waiting = SendEvent | ProvisionEvent | WebhookEvent | MediaEvent
 EVENT: TypeAdapter[Waiting] = TypeAdapter(AnyEvent)
@@ -55,7 +55,7 @@ def refused_outcome(row: dict[str, Any], why: str) -> DeadLetterOutcome:
         detail=why,
         attempts=1,
         accepted_at=now,
-        event=row if len(text) <= MAX_BYTES else excerpt(row),
+        event=row if len(text) <= MAX_BYTES else redact_payload(row),
     )
 
 

@@ -25,7 +25,7 @@ with exit_on_startup_error():
     logs.configure("worker")
     check_durability(broker.client, allow=load_settings(RedisSettings).wpp_allow_volatile_redis)
     worker_context()
-    media.own_files()
+    media.media_context()
 
 
 broker.add_middleware(FairShare(lambda: worker_context().lanes))
@@ -63,7 +63,7 @@ def drain_webhook() -> None:
 def drain_media() -> None:
     _drain(
         "media",
-        partial(parse_first(MediaEvent, media.handle_media), files=media.own_files()),
+        partial(parse_first(MediaEvent, media.handle_media), files=media.media_context()),
         parse_first(MediaEvent, media.dead_letter_media),
     )
 

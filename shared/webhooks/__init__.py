@@ -1,5 +1,14 @@
-"""Everything the platform posts, read by pure functions: what arrived, and what Supabase is told of it."""
+"""Interpret what the platform posts, by pure functions: which event it is, and its outcomes."""
 
-from shared.webhooks.to_outcomes import Arrival, claimed_account, describe, outcomes, row_id, split
+from shared.webhooks.classify import ClassifiedEvent, classify_event, find_claimed_account
+from shared.webhooks.payload import split_body
+from shared.webhooks.to_outcomes import build_outcomes, make_row_id
 
-__all__ = ["Arrival", "claimed_account", "describe", "outcomes", "row_id", "split"]
+__all__ = [
+    "ClassifiedEvent",
+    "build_outcomes",
+    "classify_event",
+    "find_claimed_account",
+    "make_row_id",
+    "split_body",
+]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.webhooks.payload import first, text
+from shared.webhooks.payload import find_value, parse_text
 
 MAX_NAME = 120
 """Characters. Storage keys and every file system take it."""
@@ -42,7 +42,7 @@ class Attachment:
     caption: str | None = None
 
 
-def attached(fields: Mapping[str, Any]) -> Attachment | None:
+def find_attachment(fields: Mapping[str, Any]) -> Attachment | None:
     """Return the file of a message (`shapes.read(payload).fields`), or None where there is none."""
     media = fields.get("media")
     if isinstance(media, list):
@@ -54,7 +54,7 @@ def attached(fields: Mapping[str, Any]) -> Attachment | None:
     return _read(media) if media else None
 
 
-def is_blob(value: Any) -> bool:
+def is_file_data(value: Any) -> bool:
     """Return whether a text looks like a file: a data URL, or long base64.
 
     So may what somebody has written: to be asked only where there may be a file.
@@ -64,14 +64,14 @@ def is_blob(value: Any) -> bool:
     )
 
 
-def file_type(attachment: Attachment, kind: str) -> str:
+def resolve_mime_type(attachment: Attachment, kind: str) -> str:
     """Return the MIME type: as told, else by the name's extension, else what `kind` usually is."""
     path = (attachment.url or "").partition("?")[0]
     by_name = _TYPES.get(_extension(attachment.name or "")) or _TYPES.get(_extension(path))
     return attachment.mime or by_name or _USUAL.get(kind, "application/octet-stream")
 
 
-def file_name(attachment: Attachment, kind: str) -> str:
+def build_file_name(attachment: Attachment, kind: str) -> str:
     """Return a name that is safe as a file's name and in a storage key, with an extension where one is known."""
     name = re.split(r"[/\\]", attachment.name or "")[-1]
     name = re.sub(
@@ -81,7 +81,7 @@ def file_name(attachment: Attachment, kind: str) -> str:
     stem, extension = name.rsplit(".", 1) if _extension(name) else (name, "")
     if not stem or stem.lower() == "file":
         stem = kind if kind != "other" else "file"
-    extension = extension or _EXTENSIONS.get(file_type(attachment, kind), "")
+    extension = extension or _EXTENSIONS.get(resolve_mime_type(attachment, kind), "")
     stem = stem[: MAX_NAME - len(extension) - 1]
     return f"{stem}.{extension}" if extension else stem
 
@@ -89,37 +89,40 @@ def file_name(attachment: Attachment, kind: str) -> str:
 def _at_root(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the root's media fields; `body` is the file itself where it can't be a text."""
     found = {
-        "base64": first(fields, "base64", "mediaBase64"),
-        "url": first(fields, "mediaUrl", "media_url", "fileUrl", "file_url"),
-        "mimetype": first(fields, "mimetype", "mimeType", "mime"),
-        "filename": first(fields, "filename", "fileName", "file_name"),
+        "base64": find_value(fields, "base64", "mediaBase64"),
+        "url": find_value(fields, "mediaUrl", "media_url", "fileUrl", "file_url"),
+        "mimetype": find_value(fields, "mimetype", "mimeType", "mime"),
+        "filename": find_value(fields, "filename", "fileName", "file_name"),
     }
-    if not found["base64"] and found["mimetype"] and is_blob(fields.get("body")):
+    if not found["base64"] and found["mimetype"] and is_file_data(fields.get("body")):
         found["base64"] = fields["body"]
     return found if found["base64"] or found["url"] or found["mimetype"] else None
 
 
 def _read(media: Mapping[str, Any]) -> Attachment:
-    body, url = first(media, "base64", "data"), text(first(media, "url", "link", "mediaUrl"))
+    body, url = (
+        find_value(media, "base64", "data"),
+        parse_text(find_value(media, "url", "link", "mediaUrl")),
+    )
     body = body if isinstance(body, str) else None
     if url and url[:5].lower() == "data:":
         body, url = body or url, None
     prefix = _DATA_URL.match(body) if body else None
     mimes = (
-        first(media, "mimetype", "mime", "mimeType", "contentType"),
+        find_value(media, "mimetype", "mime", "mimeType", "contentType"),
         prefix[1] if prefix else None,
     )
     return Attachment(
         base64=body[prefix.end() :] if body and prefix else body,
         url=url,
         mime=next((mime for mime in map(_mime, mimes) if mime), None),
-        name=text(first(media, "filename", "fileName", "file_name", "name")),
-        caption=text(first(media, "caption")),
+        name=parse_text(find_value(media, "filename", "fileName", "file_name", "name")),
+        caption=parse_text(find_value(media, "caption")),
     )
 
 
 def _mime(value: Any) -> str | None:
-    mime = (text(value) or "").partition(";")[0].strip().lower()
+    mime = (parse_text(value) or "").partition(";")[0].strip().lower()
     return mime if _MIME.fullmatch(mime) else None
 
 

@@ -9,16 +9,23 @@ from typing import Any
 
 from shared.events import utc_now
 from shared.webhooks import message_ids
-from shared.webhooks.participants import Chat, find, has_own_id, is_own
-from shared.webhooks.payload import Shape, first, identifier, moment, read, text
+from shared.webhooks.participants import Chat, find_chat, has_own_id, is_own
+from shared.webhooks.payload import (
+    Payload,
+    find_time,
+    find_value,
+    parse_id,
+    parse_payload,
+    parse_text,
+)
 from shared.webhooks.vocabulary import (
-    SERVICE_WORDS,
-    SESSION_WORDS,
-    STATES,
-    TYPES,
-    ArrivalType,
-    plain,
-    status,
+    EVENT_TYPES,
+    NOTICE_TYPES,
+    SESSION_STATES,
+    STATUS_FIELD_TYPES,
+    EventType,
+    normalize_word,
+    parse_status,
 )
 
 RETRY_WINDOW_S = 120
@@ -37,10 +44,10 @@ _CHATS = ("message", "echo", *_TARGETING)
 
 
 @dataclass(frozen=True)
-class Arrival:
+class ClassifiedEvent:
     """One event of the platform. `account` is whose URL it came to, which proves itself."""
 
-    type: ArrivalType
+    type: EventType
     event_type: str
     """The platform's own word for it."""
     account: str
@@ -62,18 +69,18 @@ class Arrival:
         return self.peer or self.hidden
 
 
-def describe(
+def classify_event(
     payload: Mapping[str, Any], account: str, accepted_at: datetime | None = None
-) -> Arrival:
+) -> ClassifiedEvent:
     """Return what arrived for `account`; never raises. `accepted_at` stands in where no time is told."""
     accepted_at = accepted_at or utc_now()
-    shape = read(payload)
+    shape = parse_payload(payload)
     kind = _kind(shape)
     of_ours = kind in ("echo", "status", "sent", "dead") or is_own(shape.fields) is True
-    chat = Chat(None, "nobody") if kind in _SESSION else find(shape.fields, own=of_ours)
-    told, claimed = moment(shape, accepted_at), claimed_account(payload)
+    chat = Chat(None, "nobody") if kind in _SESSION else find_chat(shape.fields, own=of_ours)
+    told, claimed = find_time(shape, accepted_at), find_claimed_account(payload)
     identity, earlier = _identities(payload, shape, kind, accepted_at, timed=told is not None)
-    return Arrival(
+    return ClassifiedEvent(
         type=_placed(kind, chat),
         event_type=shape.word[:64],
         account=account,
@@ -86,16 +93,18 @@ def describe(
     )
 
 
-def claimed_account(payload: Mapping[str, Any]) -> str | None:
+def find_claimed_account(payload: Mapping[str, Any]) -> str | None:
     """Return the account that a payload says it is about. Whoever can post can write any."""
-    claimed = identifier(payload.get("account")) or identifier(read(payload).fields.get("account"))
+    claimed = parse_id(payload.get("account")) or parse_id(
+        parse_payload(payload).fields.get("account")
+    )
     return claimed.removeprefix("wpp_") if claimed else None
 
 
-def _kind(shape: Shape) -> ArrivalType:
+def _kind(shape: Payload) -> EventType:
     if state := _session_state(shape):
         return state
-    known = [TYPES[word] for word in shape.words if word in TYPES]
+    known = [EVENT_TYPES[word] for word in shape.words if word in EVENT_TYPES]
     kind = next((kind for kind in known if kind != "message"), known[0] if known else "unknown")
     if kind == "unknown" and shape.flat and _speaks(shape):
         kind = "message"
@@ -105,23 +114,25 @@ def _kind(shape: Shape) -> ArrivalType:
     return "echo" if own or (own is None and has_own_id(shape.fields)) else "message"
 
 
-def _session_state(shape: Shape) -> ArrivalType | None:
+def _session_state(shape: Payload) -> EventType | None:
     """Return the state that an event of a general type ("session.status") tells in a field."""
-    if not SESSION_WORDS.intersection(shape.words) or message_ids.of_several(shape):
+    if not STATUS_FIELD_TYPES.intersection(shape.words) or message_ids.read_listed_ids(shape):
         return None
-    state = plain(text(first(shape.fields, "status", "state", "connection")) or "").replace(".", "")
-    return STATES.get(state)
+    state = normalize_word(
+        parse_text(find_value(shape.fields, "status", "state", "connection")) or ""
+    ).replace(".", "")
+    return SESSION_STATES.get(state)
 
 
-def _speaks(shape: Shape) -> bool:
+def _speaks(shape: Payload) -> bool:
     """Return whether a flat event of a type that we don't know is a message all the same."""
     fields = shape.fields
-    somebody = first(fields, "from", "raw_from", "chatId") is not None
+    somebody = find_value(fields, "from", "raw_from", "chatId") is not None
     said = any(fields.get(name) is not None for name in ("text", "body", "media"))
-    return somebody and said and not SERVICE_WORDS.intersection(shape.words)
+    return somebody and said and not NOTICE_TYPES.intersection(shape.words)
 
 
-def _placed(kind: ArrivalType, chat: Chat) -> ArrivalType:
+def _placed(kind: EventType, chat: Chat) -> EventType:
     """Return `kind`, unless it is about a chat that never becomes a contact, or a message of nobody."""
     if kind in ("message", "echo") and chat.kind == "nobody":
         return "unknown"
@@ -133,7 +144,7 @@ def _placed(kind: ArrivalType, chat: Chat) -> ArrivalType:
     )
 
 
-def _time(kind: ArrivalType, told: datetime | None, accepted_at: datetime) -> datetime:
+def _time(kind: EventType, told: datetime | None, accepted_at: datetime) -> datetime:
     """Return when an event happened.
 
     States come in order and are told in whole seconds: too coarse to stand beside what we have seen ourselves. What
@@ -149,8 +160,8 @@ def _time(kind: ArrivalType, told: datetime | None, accepted_at: datetime) -> da
 
 def _identities(
     payload: Mapping[str, Any],
-    shape: Shape,
-    kind: ArrivalType,
+    shape: Payload,
+    kind: EventType,
     accepted_at: datetime,
     *,
     timed: bool,
@@ -167,12 +178,12 @@ def _identities(
     named = shape.event_id
     if not named and not returning and kind not in ("unknown", "sla"):
         each = (
-            [message_ids.of_message(shape)]
+            [message_ids.read_message_ids(shape)]
             if kind in ("message", "echo")
-            else message_ids.of_several(shape)[:1]
+            else message_ids.read_listed_ids(shape)[:1]
         )
         named = ",".join(name for one in each for name in one.every) or None
-    said = status(first(shape.fields, "status", "ack"))
+    said = parse_status(find_value(shape.fields, "status", "ack"))
     found = f"{named or '-'}:{kind}:{said or '-'}:{_digest(payload)}"
     if named or timed:
         return found, None

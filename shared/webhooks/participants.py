@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shared.phones import PEOPLE, from_platform
-from shared.webhooks.payload import first, identifier, members, truth
+from shared.webhooks.payload import find_object, find_value, parse_flag, parse_id
 
 _SERIALIZED = re.compile(r"(true|false)_([^_@\s]+@[a-z.]+)_")
 """WhatsApp Web's spelling of a message's id: whether it is our own, its chat, its own id."""
@@ -31,10 +31,10 @@ class Chat:
 
 def is_own(fields: Mapping[str, Any]) -> bool | None:
     """Return whether the account itself wrote it, or None where that isn't told."""
-    flag = first(fields, "fromMe", "from_me", "isFromMe")
+    flag = find_value(fields, "fromMe", "from_me", "isFromMe")
     if flag is None:
-        flag = members(fields, "id").get("fromMe")
-    return None if flag is None else truth(flag)
+        flag = find_object(fields, "id").get("fromMe")
+    return None if flag is None else parse_flag(flag)
 
 
 def has_own_id(fields: Mapping[str, Any]) -> bool:
@@ -42,7 +42,7 @@ def has_own_id(fields: Mapping[str, Any]) -> bool:
     return any(match[1] == "true" for match in _serialized_ids(fields))
 
 
-def find(fields: Mapping[str, Any], *, own: bool) -> Chat:
+def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
     """Return the conversation. `own`: we wrote it, so that the peer is who it went to.
 
     For our own messages some versions give the peer in `from`, some the account's own number there and the peer in
@@ -54,12 +54,12 @@ def find(fields: Mapping[str, Any], *, own: bool) -> Chat:
     ]
     sender = [
         *_texts(fields, "from", "senderPn", "raw_from", "rawFrom"),
-        *_texts(members(fields, "sender"), "id"),
+        *_texts(find_object(fields, "sender"), "id"),
     ]
     written_to = [*chat, *_texts(fields, "to", "raw_to", "recipient")]
     addresses = (written_to or sender) if own else [*sender, *chat]
     servers = {_server(address) for address in (*written_to, *sender)}
-    if servers.intersection(_CROWDS) or any(truth(fields.get(flag)) for flag in _CROWD_FLAGS):
+    if servers.intersection(_CROWDS) or any(parse_flag(fields.get(flag)) for flag in _CROWD_FLAGS):
         return Chat(phone=None, kind="crowd")
     hidden = {_user(address) for address in addresses if _server(address) == "lid"}
     phones = (from_platform(address) for address in addresses if _user(address) not in hidden)
@@ -78,9 +78,9 @@ def _is_hidden(address: str) -> bool:
     return bool(_LONG.fullmatch(_user(address))) and _server(address) in ("", *PEOPLE)
 
 
-def person(fields: Mapping[str, Any]) -> str | None:
+def find_sender_name(fields: Mapping[str, Any]) -> str | None:
     """Return the display name that the sender gave themselves, or None."""
-    sender = members(fields, "sender")
+    sender = find_object(fields, "sender")
     names = (
         *_texts(
             fields,
@@ -99,13 +99,13 @@ def person(fields: Mapping[str, Any]) -> str | None:
 
 def _serialized_ids(fields: Mapping[str, Any]) -> Iterator[re.Match[str]]:
     for name in ("messageId", "id", "waMessageId", "msgId"):
-        if name in fields and (match := _SERIALIZED.match(identifier(fields[name]) or "")):
+        if name in fields and (match := _SERIALIZED.match(parse_id(fields[name]) or "")):
             yield match
 
 
 def _texts(fields: Mapping[str, Any], *names: str) -> list[str]:
     """Return the addresses in the named fields, as texts or as WhatsApp's object of their parts."""
-    return [found for name in names if name in fields and (found := identifier(fields[name]))]
+    return [found for name in names if name in fields and (found := parse_id(fields[name]))]
 
 
 def _user(address: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.webhooks.vocabulary import plain
+from shared.webhooks.vocabulary import normalize_word
 
 MAX_DEPTH = 64
 MAX_ID = 256
@@ -27,7 +27,7 @@ _UNFIT = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
-class Shape:
+class Payload:
     """One event. `word` is its type as written; `fields` what it says, wherever that stood."""
 
     word: str
@@ -38,7 +38,7 @@ class Shape:
     fields: Mapping[str, Any]
 
 
-def split(body: Any) -> list[dict[str, Any]]:
+def split_body(body: Any) -> list[dict[str, Any]]:
     """Return the events of one JSON body: an event, a list of them, or a list in an envelope's `events` or `data`.
 
     Their texts can be stored anywhere: NUL and half surrogates are replaced.
@@ -58,7 +58,7 @@ def split(body: Any) -> list[dict[str, Any]]:
     raise ValueError(msg)
 
 
-def read(payload: Mapping[str, Any]) -> Shape:
+def parse_payload(payload: Mapping[str, Any]) -> Payload:
     """Return what an event says, whichever shape it has."""
     data = payload.get("data")
     flat = _says_something(payload) or not isinstance(data, dict)
@@ -67,13 +67,15 @@ def read(payload: Mapping[str, Any]) -> Shape:
         if flat
         else {k: v for k, v in payload.items() if k not in _ENVELOPE} | dict(data or {})
     )
-    words = tuple(word for word in (text(payload.get("type")), text(payload.get("event"))) if word)
-    if not words and not flat and (inner := text(fields.get("type"))):
+    words = tuple(
+        word for word in (parse_text(payload.get("type")), parse_text(payload.get("event"))) if word
+    )
+    if not words and not flat and (inner := parse_text(fields.get("type"))):
         words = (inner,)
-    named = identifier(payload.get("id"))
-    return Shape(
+    named = parse_id(payload.get("id"))
+    return Payload(
         word=words[0] if words else "unknown",
-        words=tuple(plain(word) for word in words),
+        words=tuple(normalize_word(word) for word in words),
         flat=flat,
         event_id=named if named and (not flat or named.startswith("evt_")) else None,
         created=payload.get("created"),
@@ -81,7 +83,7 @@ def read(payload: Mapping[str, Any]) -> Shape:
     )
 
 
-def moment(shape: Shape, accepted_at: datetime) -> datetime | None:
+def find_time(shape: Payload, accepted_at: datetime) -> datetime | None:
     """Return when it happened by the platform's clock, or None where it says nothing believable."""
     for value in (
         *(shape.fields.get(name) for name in ("timestamp", "t", "messageTimestamp")),
@@ -93,14 +95,14 @@ def moment(shape: Shape, accepted_at: datetime) -> datetime | None:
     return None
 
 
-def first(fields: Mapping[str, Any], *names: str) -> Any:
+def find_value(fields: Mapping[str, Any], *names: str) -> Any:
     """Return the first of the named fields that holds something, or None."""
     return next(
         (fields[name] for name in names if fields.get(name) not in (None, "", [], {})), None
     )
 
 
-def text(value: Any) -> str | None:
+def parse_text(value: Any) -> str | None:
     """Return a text or a number as a text that is not blank, or None."""
     if isinstance(value, str):
         return scrub_text(value).strip() or None
@@ -108,17 +110,17 @@ def text(value: Any) -> str | None:
     return str(value) if number else None
 
 
-def identifier(value: Any) -> str | None:
+def parse_id(value: Any) -> str | None:
     """Return an id, as a text, a number or WhatsApp's object of its parts, or None."""
     if value is None:
         return None
     if isinstance(value, dict):
-        value = first(value, "_serialized", "id")
-    found = text(value)
+        value = find_value(value, "_serialized", "id")
+    found = parse_text(value)
     return found if found and len(found) <= MAX_ID else None
 
 
-def truth(value: Any) -> bool:
+def parse_flag(value: Any) -> bool:
     """Return whether a flag is set: true, 1, "true"."""
     return (
         value is True
@@ -127,7 +129,7 @@ def truth(value: Any) -> bool:
     )
 
 
-def members(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def find_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the object in a field; an empty one where there is none."""
     value = fields.get(name)
     return value if isinstance(value, dict) else {}
@@ -148,7 +150,7 @@ def scrub_number(value: Any) -> Any:
 
 
 def _says_something(payload: Mapping[str, Any]) -> bool:
-    sender = first(payload, "from", "raw_from", "chatId")
+    sender = find_value(payload, "from", "raw_from", "chatId")
     return sender is not None and any(
         payload.get(name) is not None for name in ("text", "body", "media")
     )
@@ -168,7 +170,7 @@ def _unpack_data(body: dict[str, Any]) -> list[dict[str, Any]]:
     if not (data := _objects(body.get("data"))):
         return [body]
     common = _common(body, "type", "event", "created", "account", "session")
-    named = identifier(body.get("id"))
+    named = parse_id(body.get("id"))
     return [
         {**({"id": f"{named}#{place}"} if named else {}), **common, "data": item}
         for place, item in enumerate(data)
@@ -177,7 +179,7 @@ def _unpack_data(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _common(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return what is said once for all events of a list, if it is small: every one of them gets a copy."""
-    return {name: body[name] for name in names if identifier(body.get(name))}
+    return {name: body[name] for name in names if parse_id(body.get(name))}
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from shared.webhooks.attachments import is_blob
-from shared.webhooks.content import WRITTEN
-from shared.webhooks.payload import scrub_number, scrub_text, text
-from shared.webhooks.vocabulary import CONTENTS, plain
+from shared.webhooks.attachments import is_file_data
+from shared.webhooks.content import TEXT_FIELDS
+from shared.webhooks.payload import parse_text, scrub_number, scrub_text
+from shared.webhooks.vocabulary import CONTENT_TYPES, normalize_word
 
 MAX_BYTES = 131_072
 
@@ -18,14 +18,14 @@ _SECRET = re.compile(
 _PAIRING = frozenset({"qr", "qrcode", "qr_code", "urlcode", "pairingcode"})
 """Whoever scans it has the account."""
 _FILES = frozenset({"base64", "mediabase64", "thumbnail", "jpegthumbnail"})
-_WORDS = frozenset({*WRITTEN, "newtext", "newbody", "newmessage"})
+_WORDS = frozenset({*TEXT_FIELDS, "newtext", "newbody", "newmessage"})
 _LIMITS = ((65_536, 1_000), (2_048, 200), (128, 20))
 """Characters of a text, values in all: what fits first is taken."""
 _MAX_LEVELS = 32
 _Item = TypeVar("_Item")
 
 
-def excerpt(payload: Mapping[str, Any], *, is_text: bool = False) -> dict[str, Any]:
+def redact_payload(payload: Mapping[str, Any], *, is_text: bool = False) -> dict[str, Any]:
     """Return `payload` fit for the log: JSON of at most MAX_BYTES.
 
     `is_text`: it is a message of words, which stay words however much they look like a file.
@@ -76,7 +76,7 @@ class _Keeper:
 
     def _text(self, name: str, value: str, *, is_text: bool) -> str:
         words = is_text and name in _WORDS
-        if (name in _FILES and len(value) > 64) or (not words and is_blob(value)):
+        if (name in _FILES and len(value) > 64) or (not words and is_file_data(value)):
             return f"[file of {len(value)} characters omitted]"
         if name.endswith("url"):
             value = re.sub(r"\?.*", "?[signature]", value, flags=re.DOTALL)
@@ -90,7 +90,7 @@ class _Keeper:
 
 def _brings_file(fields: Mapping[str, Any]) -> bool:
     """Return whether a part of a message, such as the one that it answers, is itself one with a file."""
-    content = CONTENTS.get(plain(text(fields.get("type")) or ""), "text")
+    content = CONTENT_TYPES.get(normalize_word(parse_text(fields.get("type")) or ""), "text")
     return content != "text" or any(fields.get(name) for name in ("media", "mimetype"))
 
 

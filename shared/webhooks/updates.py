@@ -12,39 +12,39 @@ from shared.outcomes import (
     StatusOutcome,
 )
 from shared.webhooks import message_ids
-from shared.webhooks.classify import Arrival
-from shared.webhooks.content import written
+from shared.webhooks.classify import ClassifiedEvent
+from shared.webhooks.content import read_edited_text
 from shared.webhooks.participants import is_own
-from shared.webhooks.payload import Shape, first, members, text
-from shared.webhooks.vocabulary import status as known_status
+from shared.webhooks.payload import Payload, find_object, find_value, parse_text
+from shared.webhooks.vocabulary import parse_status as known_status
 
 MAX_QR = 65_536
 """Characters. A pairing string has about 240, a picture of one a few thousand."""
 
-Made = tuple[list[Outcome], str]
+Interpretation = tuple[list[Outcome], str]
 
 
-def status(arrival: Arrival, shape: Shape) -> Made:
+def interpret_status(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
     """Read a status by its word, its ack's number, or what the event's own type says."""
-    now = known_status(first(shape.fields, "status", "ack", "state"))
+    now = known_status(find_value(shape.fields, "status", "ack", "state"))
     if now is None and not shape.fields.get("status"):
         now = next((found for word in shape.words if (found := known_status(word))), None)
     return _now(arrival, shape, now)
 
 
-def sent(arrival: Arrival, shape: Shape) -> Made:
+def interpret_sent(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
     """Read that a task went out; with it WhatsApp's id is learned, where it is told."""
     return _now(arrival, shape, "sent")
 
 
-def dead(arrival: Arrival, shape: Shape) -> Made:
+def interpret_dead(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
     """Read that the platform gave a task up."""
     return _now(arrival, shape, "failed")
 
 
-def revoke(arrival: Arrival, shape: Shape) -> Made:
+def interpret_revocation(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
     """Read that a message was deleted for everyone: its row stays, as `deleted`."""
-    named = message_ids.of_target(shape)
+    named = message_ids.read_target_ids(shape)
     if not named.every:
         return [], "no_ids"
     gone = StatusOutcome(
@@ -53,8 +53,8 @@ def revoke(arrival: Arrival, shape: Shape) -> Made:
     return [gone], "revoke"
 
 
-def edit(arrival: Arrival, shape: Shape) -> Made:
-    named, new = message_ids.of_target(shape), written(shape.fields)
+def interpret_edit(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
+    named, new = message_ids.read_target_ids(shape), read_edited_text(shape.fields)
     if not (named.every and new):
         return [], "no_ids" if new else "no_text"
     edited = EditOutcome(
@@ -63,17 +63,17 @@ def edit(arrival: Arrival, shape: Shape) -> Made:
     return [edited], "edit"
 
 
-def reaction(arrival: Arrival, shape: Shape) -> Made:
+def interpret_reaction(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
     """Read a reaction. Without an emoji it is taken back."""
-    named, own = message_ids.of_target(shape), is_own(shape.fields) is True
+    named, own = message_ids.read_target_ids(shape), is_own(shape.fields) is True
     if not named.every:
         return [], "no_ids"
     if not (arrival.peer or own):
         return [], "no_peer"
-    nested = first(members(shape.fields, "reaction"), "emoji", "text")
-    emoji = text(first(shape.fields, "emoji", "reactionText", "reaction", "text", "body")) or text(
-        nested
-    )
+    nested = find_value(find_object(shape.fields, "reaction"), "emoji", "text")
+    emoji = parse_text(
+        find_value(shape.fields, "emoji", "reactionText", "reaction", "text", "body")
+    ) or parse_text(nested)
     reacted = ReactionOutcome(
         at=arrival.at,
         account=arrival.account,
@@ -85,7 +85,7 @@ def reaction(arrival: Arrival, shape: Shape) -> Made:
     return [reacted], "reaction"
 
 
-def session(arrival: Arrival, shape: Shape) -> Made:
+def interpret_session(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
     connected = SessionOutcome(
         at=arrival.at,
         account=arrival.account,
@@ -95,8 +95,10 @@ def session(arrival: Arrival, shape: Shape) -> Made:
     return [connected], arrival.type
 
 
-def qr(arrival: Arrival, shape: Shape) -> Made:
-    code = text(first(shape.fields, "qr", "qrCode", "qrcode", "urlcode", "base64", "code"))
+def interpret_qr(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
+    code = parse_text(
+        find_value(shape.fields, "qr", "qrCode", "qrcode", "urlcode", "base64", "code")
+    )
     if not code or len(code) > MAX_QR:
         return [], "no_qr"
     issued = SessionOutcome(
@@ -109,9 +111,9 @@ def qr(arrival: Arrival, shape: Shape) -> Made:
     return [issued], "qr"
 
 
-def _now(arrival: Arrival, shape: Shape, now: Status | None) -> Made:
+def _now(arrival: ClassifiedEvent, shape: Payload, now: Status | None) -> Interpretation:
     """Return that each message which the event names is in status `now`."""
-    about = message_ids.of_several(shape)
+    about = message_ids.read_listed_ids(shape)
     if now is None or not about:
         return [], "unknown_status" if now is None else "no_ids"
     error = (
@@ -133,12 +135,12 @@ def _now(arrival: Arrival, shape: Shape, now: Status | None) -> Made:
     ], f"status:{now}" if arrival.type == "status" else arrival.type
 
 
-def _reason(shape: Shape) -> str | None:
+def _reason(shape: Payload) -> str | None:
     """Return why, in the platform's words. A field named `message` may hold what was to be sent: it is left alone."""
     for name in ("reason", "error", "errorMessage", "lastError", "description"):
         value = shape.fields.get(name)
-        if found := text(value) or text(
-            first(members(shape.fields, name), "message", "reason", "code")
+        if found := parse_text(value) or parse_text(
+            find_value(find_object(shape.fields, name), "message", "reason", "code")
         ):
             return found[:500]
     return None

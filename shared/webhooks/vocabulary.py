@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from shared.outcomes import Content, Status
 
-ArrivalType = Literal[
+EventType = Literal[
     "message", "echo", "qr", "connected", "disconnected", "sent", "status", "sla", "dead", "reaction", "edit", "revoke",
     "ignored_chat", "unknown",
 ]  # fmt: skip
 SessionState = Literal["connected", "disconnected"]
 
-_TYPES: dict[ArrivalType, str] = {
+_TYPES: dict[EventType, str] = {
     "message": """message message.incoming message.received message.in message.new message.create incoming.message
         messages.upsert onmessage onanymessage chat text conversation image file audio video gif document ptt voice
         sticker location live.location vcard multi.vcard contact contacts poll poll.creation list list.response buttons
@@ -34,16 +34,16 @@ _TYPES: dict[ArrivalType, str] = {
     "revoke": """revoke revoked message.revoke message.revoked message.revoke.everyone message.deleted
         onrevokedmessage""",
 }
-TYPES: dict[str, ArrivalType] = {
+EVENT_TYPES: dict[str, EventType] = {
     word: kind for kind, words in _TYPES.items() for word in words.split()
 }
 
-SESSION_WORDS = frozenset(
+STATUS_FIELD_TYPES = frozenset(
     {"status", "session.status", "session.state", "connection.update", "status.find"}
 )
 """Types that say neither what became of a message nor of a session: their `status` or `state` does."""
 
-SERVICE_WORDS = frozenset(
+NOTICE_TYPES = frozenset(
     {
         "e2e.notification",
         "notification",
@@ -72,7 +72,7 @@ _STATES: dict[SessionState, str] = {
     "connected": "connected ready open inchat islogged qrreadsuccess normal",
     "disconnected": "offline disconnected logout loggedout close closed notlogged browserclose unpaired conflict",
 }
-STATES: dict[str, SessionState] = {
+SESSION_STATES: dict[str, SessionState] = {
     word: state for state, words in _STATES.items() for word in words.split()
 }
 
@@ -87,24 +87,24 @@ _CONTENTS: dict[Content, str] = {
     "location": "location live.location",
     "contact": "vcard multi.vcard contact contacts",
 }
-CONTENTS: dict[str, Content] = {
+CONTENT_TYPES: dict[str, Content] = {
     word: content for content, words in _CONTENTS.items() for word in words.split()
 }
 
-ACKS: dict[int, Status] = {0: "queued", 1: "sent", 2: "delivered", 3: "read", 4: "read"}
+ACK_STATUSES: dict[int, Status] = {0: "queued", 1: "sent", 2: "delivered", 3: "read", 4: "read"}
 """WhatsApp's acknowledgements by number: 4 is "played". Below 0 it failed."""
 
 
-def plain(word: str) -> str:
+def normalize_word(word: str) -> str:
     """Return a word as the tables spell it."""
     return re.sub(r"[\s_.\-]+", ".", word.strip().lower())
 
 
-def status(value: Any) -> Status | None:
+def parse_status(value: Any) -> Status | None:
     """Return what a status means, a word or an ack's number, or None for one that we do not know."""
     if isinstance(value, str) and not re.fullmatch(r"\s*-?[0-9]{1,3}\s*", value):
-        return STATUSES.get(plain(value))
+        return STATUSES.get(normalize_word(value))
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     ack = int(value)
-    return "failed" if ack < 0 else ACKS.get(ack)
+    return "failed" if ack < 0 else ACK_STATUSES.get(ack)

@@ -157,5 +157,5 @@ def _incoming(number: Number, one: int, text: str) -> Append:
         "text": text,
     }
     payload["messageId"] = f"false_{peer}@c.us_{text}"
-    arrival = webhooks.describe(payload, number.account, utc_now())
+    arrival = webhooks.classify_event(payload, number.account, utc_now())
     return routing.route_webhook(number.account, payload, arrival.identity, arrival.peer)

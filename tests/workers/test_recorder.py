@@ -23,12 +23,12 @@ from shared.events import utc_now
 from shared.outbox import Outbox
 from shared.outcomes import MessageOutcome
 from shared.redis import keys
-from tests.pipeline.inbound.conftest import town
-from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.pipeline.inbound.conftest import pipeline
+from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from workers.recorder import Recorder, RejectionWindow
 from workers.retry import Backoff
 
-__all__ = ["town"]
+__all__ = ["pipeline"]
 
 NOTHING = Applied(changed=[])
 QUICK = Backoff(base_s=0.01, cap_s=0.02, floor=0)
@@ -285,12 +285,12 @@ def test_a_database_that_stays_broken_is_called_with_pauses(redis_client: redis.
     assert redis_client.xlen(keys.OUTBOX) == 3
 
 
-def a_message(town: Town, text: str = "Hello") -> MessageOutcome:
+def a_message(pipeline: InboundPipeline, text: str = "Hello") -> MessageOutcome:
     return MessageOutcome(
         at=utc_now(),
         id=uuid4(),
-        organization_id=town.organization,
-        integration_id=town.integration,
+        organization_id=pipeline.organization,
+        integration_id=pipeline.integration,
         outgoing=True,
         phone=PEER,
         text=text,
@@ -299,13 +299,13 @@ def a_message(town: Town, text: str = "Hello") -> MessageOutcome:
 
 
 @contextmanager
-def altered(town: Town, alter: str, undo: str) -> Iterator[None]:
+def altered(pipeline: InboundPipeline, alter: str, undo: str) -> Iterator[None]:
     """Run `alter` on the CRM's tables, and `undo` after the block."""
-    town.shop.sql(alter)
+    pipeline.env.sql(alter)
     try:
         yield
     finally:
-        town.shop.sql(undo)
+        pipeline.env.sql(undo)
 
 
 NEW_COLUMN = (
@@ -320,7 +320,7 @@ RENAMED = (
 
 @pytest.mark.parametrize(("alter", "undo"), [NEW_COLUMN, RENAMED])
 def test_a_column_that_the_crm_changed_costs_time_and_no_row(
-    town: Town, monkeypatch: pytest.MonkeyPatch, alter: str, undo: str
+    pipeline: InboundPipeline, monkeypatch: pytest.MonkeyPatch, alter: str, undo: str
 ) -> None:
     """The recorder names the column and the repair, and records the row after the repair."""
     stopping = Flag()
@@ -328,38 +328,38 @@ def test_a_column_that_the_crm_changed_costs_time_and_no_row(
 
     def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
         try:
-            return town.ctx.database.outcomes.apply(outcomes, all_wrong=all_wrong)
+            return pipeline.ctx.database.outcomes.apply(outcomes, all_wrong=all_wrong)
         except DatabaseUnavailableError as error:
             errors.append(str(error))
             if len(errors) >= 3:
                 stopping.set()
             raise
 
-    with altered(town, alter, undo), structlog.testing.capture_logs() as logs:
-        town.outbox.add([a_message(town)])
-        recorder = Recorder(town.outbox, apply, stopping, supabase_backoff=QUICK)
+    with altered(pipeline, alter, undo), structlog.testing.capture_logs() as logs:
+        pipeline.outbox.add([a_message(pipeline)])
+        recorder = Recorder(pipeline.outbox, apply, stopping, supabase_backoff=QUICK)
         recorder.step(idle_s=0.01)
         recorder.step(idle_s=0.01)
     assert ("branch" in errors[0]) or ("file_type" in errors[0])
     (line, *_) = [line for line in logs if line["event"] == "supabase.unusable"]
     assert line["log_level"] == "error"
-    assert line["action"] in str(town.outbox.trouble)
-    assert errors[0] in str(town.outbox.trouble)
-    assert len(town.outbox) == 1
+    assert line["action"] in str(pipeline.outbox.trouble)
+    assert errors[0] in str(pipeline.outbox.trouble)
+    assert len(pipeline.outbox) == 1
     monkeypatch.setattr(outbox, "ABANDONED_MS", 0)
-    town.record()
-    assert [row["message_text"] for row in town.messages()] == ["Hello"]
-    assert town.ctx.database.dead_letters.find(DeadLetterQuery()) == []
+    pipeline.record()
+    assert [row["message_text"] for row in pipeline.messages()] == ["Hello"]
+    assert pipeline.ctx.database.dead_letters.find(DeadLetterQuery()) == []
 
 
 def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_the_window(
-    town: Town,
+    pipeline: InboundPipeline,
 ) -> None:
     """The database may be at fault, so the rows are retried first."""
     window = RejectionWindow(window_s=0.2)
     recorder = Recorder(
-        town.outbox,
-        town.ctx.database.outcomes.apply,
+        pipeline.outbox,
+        pipeline.ctx.database.outcomes.apply,
         Flag(),
         supabase_backoff=QUICK,
         rejection_window=window,
@@ -367,11 +367,11 @@ def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_the
     rule = (
         "alter table chat_messages add constraint polite check (message_text <> 'damn') not valid"
     )
-    with altered(town, rule, "alter table chat_messages drop constraint polite"):
-        town.outbox.add([a_message(town, "damn") for _ in range(3)])
+    with altered(pipeline, rule, "alter table chat_messages drop constraint polite"):
+        pipeline.outbox.add([a_message(pipeline, "damn") for _ in range(3)])
         with structlog.testing.capture_logs() as logs:
-            while len(town.outbox):
+            while len(pipeline.outbox):
                 recorder.step(idle_s=0.01)
     events = [line["event"] for line in logs]
     assert events.index("supabase.unusable") < events.index("outcome.refused")
-    assert len(town.ctx.database.dead_letters.find(DeadLetterQuery(kind="outcome"))) == 3
+    assert len(pipeline.ctx.database.dead_letters.find(DeadLetterQuery(kind="outcome"))) == 3

@@ -10,13 +10,13 @@ from redis.connection import Connection
 from shared import routing
 from shared.events import Message, SendEvent, WebhookEvent
 from shared.lanes.records import find_record
-from tests.pipeline.inbound.conftest import town
-from tests.pipeline.inbound.inbound_pipeline import Town
+from tests.pipeline.inbound.conftest import pipeline
+from tests.pipeline.inbound.inbound_pipeline import InboundPipeline
 from workers.runner import drain, parse_first
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
-__all__ = ["town"]
+__all__ = ["pipeline"]
 
 EVENTS = 100
 AT_MOST = 2
@@ -42,22 +42,22 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[Count]:
     monkeypatch.undo()
 
 
-def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
+def test_a_send_takes_two_round_trips_at_most(pipeline: InboundPipeline, count: Count) -> None:
     """With its token and its route known, all of the breaker's and the lanes' commands counted."""
-    town.ctx.platform.start(town.account)
-    town.shop.scan(town.account)
+    pipeline.ctx.platform.start(pipeline.account)
+    pipeline.env.scan(pipeline.account)
 
     def accept(number: int) -> Any:
         message = Message(to=f"+7999000{number % 25:04}", text=f"Hello {number}")
-        return town.ctx.lanes.append(
-            routing.route_send(town.organization, town.integration, message)
+        return pipeline.ctx.lanes.append(
+            routing.route_send(pipeline.organization, pipeline.integration, message)
         ).id
 
     def work() -> None:
         drain(
-            town.ctx.lanes,
+            pipeline.ctx.lanes,
             "send",
-            lambda claim: parse_first(SendEvent, send.handle_send)(claim, town.ctx),
+            lambda claim: parse_first(SendEvent, send.handle_send)(claim, pipeline.ctx),
             parse_first(SendEvent, send.dead_letter_send),
             Flag(),
         )
@@ -68,11 +68,13 @@ def test_a_send_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
     count.trips = 0
     work()
     trips = count.trips
-    assert {record.state for each in ids if (record := find_record(town.redis, each))} == {"sent"}
+    assert {record.state for each in ids if (record := find_record(pipeline.redis, each))} == {
+        "sent"
+    }
     assert trips <= AT_MOST * EVENTS
 
 
-def test_a_webhook_takes_two_round_trips_at_most(town: Town, count: Count) -> None:
+def test_a_webhook_takes_two_round_trips_at_most(pipeline: InboundPipeline, count: Count) -> None:
     bodies = [
         {
             "from": f"+7999000{number % 25:04}",
@@ -82,16 +84,16 @@ def test_a_webhook_takes_two_round_trips_at_most(town: Town, count: Count) -> No
         }
         for number in range(EVENTS)
     ]
-    town.post(*bodies)
+    pipeline.post(*bodies)
     count.trips = 0
     drain(
-        town.ctx.lanes,
+        pipeline.ctx.lanes,
         "webhook",
-        lambda claim: parse_first(WebhookEvent, webhook.handle_webhook)(claim, town.ctx),
+        lambda claim: parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx),
         parse_first(WebhookEvent, webhook.dead_letter_webhook),
         Flag(),
     )
     trips = count.trips
-    town.record()
-    assert len(town.messages()) == EVENTS
+    pipeline.record()
+    assert len(pipeline.messages()) == EVENTS
     assert trips <= AT_MOST * EVENTS

@@ -17,7 +17,7 @@ from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, loa
 from workers.cli.errors import print_errors
 from workers.cli.status import unknown_messages
 from workers.dead_letters import Replayer
-from workers.webhook.replay import replay as apply_again
+from workers.webhook.replay import replay_events as apply_again
 
 Ids = Annotated[
     list[UUID] | None, typer.Option("--id", help="Of the event; may be given several times.")

@@ -9,71 +9,71 @@ from typing import IO, NamedTuple
 
 from shared.outcomes import MessageOutcome
 from workers.media import size_limits
-from workers.media.errors import Reason, UnfitError
+from workers.media.errors import FileRefusedError, RefusalReason
 
-HEAD = 4096
+HEAD_BYTES = 4096
 
 
-class Kind(NamedTuple):
+class FileType(NamedTuple):
     mime: str
     extension: str
 
 
-_MAGIC: tuple[tuple[bytes, Kind], ...] = (
-    (b"\xff\xd8\xff", Kind("image/jpeg", "jpg")),
-    (b"\x89PNG\r\n\x1a\n", Kind("image/png", "png")),
-    (b"GIF87a", Kind("image/gif", "gif")),
-    (b"GIF89a", Kind("image/gif", "gif")),
-    (b"BM", Kind("image/bmp", "bmp")),
-    (b"II*\x00", Kind("image/tiff", "tif")),
-    (b"MM\x00*", Kind("image/tiff", "tif")),
-    (b"OggS", Kind("audio/ogg", "ogg")),
-    (b"ID3", Kind("audio/mpeg", "mp3")),
+_MAGIC: tuple[tuple[bytes, FileType], ...] = (
+    (b"\xff\xd8\xff", FileType("image/jpeg", "jpg")),
+    (b"\x89PNG\r\n\x1a\n", FileType("image/png", "png")),
+    (b"GIF87a", FileType("image/gif", "gif")),
+    (b"GIF89a", FileType("image/gif", "gif")),
+    (b"BM", FileType("image/bmp", "bmp")),
+    (b"II*\x00", FileType("image/tiff", "tif")),
+    (b"MM\x00*", FileType("image/tiff", "tif")),
+    (b"OggS", FileType("audio/ogg", "ogg")),
+    (b"ID3", FileType("audio/mpeg", "mp3")),
     *(
-        (bytes((0xFF, second)), Kind("audio/mpeg", "mp3"))
+        (bytes((0xFF, second)), FileType("audio/mpeg", "mp3"))
         for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)
     ),
-    *((bytes((0xFF, second)), Kind("audio/aac", "aac")) for second in (0xF1, 0xF9)),
-    (b"#!AMR", Kind("audio/amr", "amr")),
-    (b"fLaC", Kind("audio/flac", "flac")),
-    (b"\x1aE\xdf\xa3", Kind("video/webm", "webm")),
-    (b"%PDF-", Kind("application/pdf", "pdf")),
-    (b"PK\x03\x04", Kind("application/zip", "zip")),
-    (b"PK\x05\x06", Kind("application/zip", "zip")),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Kind("application/x-ole-storage", "ole")),
-    (b"Rar!\x1a\x07", Kind("application/vnd.rar", "rar")),
-    (b"7z\xbc\xaf'\x1c", Kind("application/x-7z-compressed", "7z")),
-    (b"\x1f\x8b", Kind("application/gzip", "gz")),
-    (b"{\\rtf", Kind("application/rtf", "rtf")),
-    (b"BEGIN:VCARD", Kind("text/vcard", "vcf")),
+    *((bytes((0xFF, second)), FileType("audio/aac", "aac")) for second in (0xF1, 0xF9)),
+    (b"#!AMR", FileType("audio/amr", "amr")),
+    (b"fLaC", FileType("audio/flac", "flac")),
+    (b"\x1aE\xdf\xa3", FileType("video/webm", "webm")),
+    (b"%PDF-", FileType("application/pdf", "pdf")),
+    (b"PK\x03\x04", FileType("application/zip", "zip")),
+    (b"PK\x05\x06", FileType("application/zip", "zip")),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FileType("application/x-ole-storage", "ole")),
+    (b"Rar!\x1a\x07", FileType("application/vnd.rar", "rar")),
+    (b"7z\xbc\xaf'\x1c", FileType("application/x-7z-compressed", "7z")),
+    (b"\x1f\x8b", FileType("application/gzip", "gz")),
+    (b"{\\rtf", FileType("application/rtf", "rtf")),
+    (b"BEGIN:VCARD", FileType("text/vcard", "vcf")),
 )
 _BRANDS = {
-    **dict.fromkeys((b"M4A ", b"M4B "), Kind("audio/mp4", "m4a")),
-    **dict.fromkeys((b"qt  ",), Kind("video/quicktime", "mov")),
-    **dict.fromkeys((b"heic", b"heix", b"mif1", b"heif", b"msf1"), Kind("image/heic", "heic")),
-    **dict.fromkeys((b"avif", b"avis"), Kind("image/avif", "avif")),
+    **dict.fromkeys((b"M4A ", b"M4B "), FileType("audio/mp4", "m4a")),
+    **dict.fromkeys((b"qt  ",), FileType("video/quicktime", "mov")),
+    **dict.fromkeys((b"heic", b"heix", b"mif1", b"heif", b"msf1"), FileType("image/heic", "heic")),
+    **dict.fromkeys((b"avif", b"avis"), FileType("image/avif", "avif")),
 }  # fmt: skip
 _CONTAINERS = ("zip", "ole", "gz")
 _OLD_OFFICE = {
-    "doc": Kind("application/msword", "doc"),
-    "xls": Kind("application/vnd.ms-excel", "xls"),
-    "ppt": Kind("application/vnd.ms-powerpoint", "ppt"),
+    "doc": FileType("application/msword", "doc"),
+    "xls": FileType("application/vnd.ms-excel", "xls"),
+    "ppt": FileType("application/vnd.ms-powerpoint", "ppt"),
 }
 _OFFICE = {
-    "word/": Kind(
+    "word/": FileType(
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"
     ),
-    "xl/": Kind("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
-    "ppt/": Kind(
+    "xl/": FileType("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
+    "ppt/": FileType(
         "application/vnd.openxmlformats-officedocument.presentationml.presentation", "pptx"
     ),
 }
 _TEXT = {
-    "csv": Kind("text/csv", "csv"),
-    "vcf": Kind("text/vcard", "vcf"),
-    "txt": Kind("text/plain", "txt"),
+    "csv": FileType("text/csv", "csv"),
+    "vcf": FileType("text/vcard", "vcf"),
+    "txt": FileType("text/plain", "txt"),
 }
-UNKNOWN = "application/octet-stream"
+UNKNOWN_TYPE = "application/octet-stream"
 
 _PROGRAMS = (b"MZ", b"\x7fELF", b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe",
              b"\xca\xfe\xba\xbe", b"dex\n", b"#!", b"L\x00\x00\x00\x01\x14\x02\x00")  # fmt: skip
@@ -102,32 +102,36 @@ _FAMILIES = {
 }  # fmt: skip
 
 
-def detect(file: IO[bytes], message: MessageOutcome) -> Kind:
+def detect_file_type(file: IO[bytes], message: MessageOutcome) -> FileType:
     """Return what a file is; `message` says what it is said to be.
 
     Raises:
         UnfitError: it should not be kept.
     """
     file.seek(0)
-    head = file.read(HEAD)
+    head = file.read(HEAD_BYTES)
     hint = _extension(message.file_name or "")
     if not head:
-        raise UnfitError(Reason.EMPTY, "it has no bytes")
+        raise FileRefusedError(RefusalReason.EMPTY, "it has no bytes")
     if head.startswith(_PROGRAMS) and not head.startswith(b"#!AMR"):
-        raise UnfitError(Reason.HOSTILE, "it is a program")
+        raise FileRefusedError(RefusalReason.HOSTILE, "it is a program")
     if _is_active(head):
-        raise UnfitError(Reason.HOSTILE, "it is a page or a drawing that may hold scripts")
+        raise FileRefusedError(
+            RefusalReason.HOSTILE, "it is a page or a drawing that may hold scripts"
+        )
     kind = _sniffed(head, message.file_type or "")
     kind = _refined(file, kind, hint) if kind else _unnamed(head, hint)
     if kind.mime.startswith("image/"):
         size_limits.check_picture(file, kind.mime)
     families = _FAMILIES.get(message.content)
     if families and not kind.mime.startswith(families):
-        raise UnfitError(Reason.WRONG, f"it is said to be {message.content}, and is {kind.mime}")
+        raise FileRefusedError(
+            RefusalReason.WRONG, f"it is said to be {message.content}, and is {kind.mime}"
+        )
     return kind
 
 
-def named(name: str, kind: Kind) -> str:
+def rename_file(name: str, kind: FileType) -> str:
     """Return a file's name with the extension that its kind has."""
     extension = _extension(name)
     if _SAME.get(extension, extension) == kind.extension:
@@ -136,11 +140,11 @@ def named(name: str, kind: Kind) -> str:
     return f"{stem}.{kind.extension}"
 
 
-def _sniffed(head: bytes, told: str) -> Kind | None:
+def _sniffed(head: bytes, told: str) -> FileType | None:
     if head[:4] == b"RIFF":
-        riff = {b"WEBP": Kind("image/webp", "webp"), b"WAVE": Kind("audio/wav", "wav")}
+        riff = {b"WEBP": FileType("image/webp", "webp"), b"WAVE": FileType("audio/wav", "wav")}
         return riff.get(
-            head[8:12], Kind("video/x-msvideo", "avi") if head[8:11] == b"AVI" else None
+            head[8:12], FileType("video/x-msvideo", "avi") if head[8:11] == b"AVI" else None
         )
     if head[4:8] == b"ftyp":
         return _of_brand(head[8:12], told)
@@ -148,27 +152,31 @@ def _sniffed(head: bytes, told: str) -> Kind | None:
         return None
     kind = next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
     if kind and kind.extension == "webm" and told.startswith("audio/"):
-        return Kind("audio/webm", "webm")
+        return FileType("audio/webm", "webm")
     return kind
 
 
-def _of_brand(brand: bytes, told: str) -> Kind:
+def _of_brand(brand: bytes, told: str) -> FileType:
     if found := _BRANDS.get(brand):
         return found
     if brand.startswith(b"3g"):
-        return Kind("video/3gpp", "3gp")
-    return Kind("audio/mp4", "m4a") if told.startswith("audio/") else Kind("video/mp4", "mp4")
+        return FileType("video/3gpp", "3gp")
+    return (
+        FileType("audio/mp4", "m4a") if told.startswith("audio/") else FileType("video/mp4", "mp4")
+    )
 
 
-def _refined(file: IO[bytes], kind: Kind, hint: str) -> Kind:
+def _refined(file: IO[bytes], kind: FileType, hint: str) -> FileType:
     """Tell archives apart by what is in them, and the old office files by their name."""
     if kind.extension not in _CONTAINERS:
         return kind
     if _is_active_name(hint):
-        raise UnfitError(Reason.HOSTILE, f"it is called .{hint}, which something may run")
+        raise FileRefusedError(
+            RefusalReason.HOSTILE, f"it is called .{hint}, which something may run"
+        )
     names = size_limits.check_archive(file) if kind.extension == "zip" else []
     if _PROGRAM_MEMBERS.intersection(names):
-        raise UnfitError(Reason.HOSTILE, "it is a program in an archive")
+        raise FileRefusedError(RefusalReason.HOSTILE, "it is a program in an archive")
     office = next(
         (
             found
@@ -177,17 +185,19 @@ def _refined(file: IO[bytes], kind: Kind, hint: str) -> Kind:
         ),
         None,
     )
-    return office or _OLD_OFFICE.get(hint) or Kind(kind.mime, hint or kind.extension)
+    return office or _OLD_OFFICE.get(hint) or FileType(kind.mime, hint or kind.extension)
 
 
-def _unnamed(head: bytes, hint: str) -> Kind:
+def _unnamed(head: bytes, hint: str) -> FileType:
     """Return the kind of a file without a signature: text, or bytes that a browser only offers to save."""
     if _is_active_name(hint) and hint != "xml":
-        raise UnfitError(Reason.HOSTILE, f"it is called .{hint}, which something may run")
+        raise FileRefusedError(
+            RefusalReason.HOSTILE, f"it is called .{hint}, which something may run"
+        )
     is_text = not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head) and not _MARKUP.match(head)
     if is_text:
         return _TEXT.get(hint, _TEXT["txt"])
-    return Kind(UNKNOWN, hint or "bin")
+    return FileType(UNKNOWN_TYPE, hint or "bin")
 
 
 def _is_active(head: bytes) -> bool:

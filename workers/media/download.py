@@ -15,38 +15,38 @@ import httpx
 from shared.http.deadline import remaining, within
 from shared.http.network import DeadlineBackend, NameResolver
 from shared.settings import MediaSettings
-from workers.media.errors import GoneError, UnreachableError
+from workers.media.errors import FileGoneError, FileUnreachableError
 
-WHOLE_S = 120.0
-CONNECT_S = 5.0
-MOST_HOPS = 4
-ANY = "*"
+DOWNLOAD_TIMEOUT_S = 120.0
+CONNECT_TIMEOUT_S = 5.0
+MAX_REQUESTS = 4
+ANY_HOST = "*"
 """In place of a host: every one that is public."""
-MAY_COME_BACK = {408, 425, 429}
-EMBEDDING = tuple(
+RETRYABLE_STATUSES = {408, 425, 429}
+IPV4_EMBEDDING_NETWORKS = tuple(
     map(
         ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "::/96")
     )
 )
 """IPv6 networks whose addresses hold an IPv4 one, which may be any: NAT64, Teredo, 6to4, the mapped and compatible."""
-SPECIAL = ipaddress.IPv4Network("192.0.0.0/24")
+PROTOCOL_ASSIGNMENTS = ipaddress.IPv4Network("192.0.0.0/24")
 """Protocol assignments, of which older versions of Python know a part only; a cloud keeps its metadata there."""
 
-Resolve = Callable[[str, int], list[str]]
+Resolver = Callable[[str, int], list[str]]
 
 
 class ForbiddenAddressError(Exception):
     """A name leads to an address that is not public."""
 
 
-class Fetcher:
+class LinkFetcher:
     """Fetches from the platform's own host (that of `platform_url`), and from those that settings name.
 
     `resolve(host, port)` returns the addresses of a name; it is given by tests only.
     """
 
     def __init__(
-        self, settings: MediaSettings, platform_url: str, resolve: Resolve | None = None
+        self, settings: MediaSettings, platform_url: str, resolve: Resolver | None = None
     ) -> None:
         self._hosts, self._private = settings.wpp_media_hosts, settings.wpp_media_private_hosts
         self._platform, self._ports = _place_of(httpx.URL(platform_url)), {80, 443}
@@ -70,7 +70,7 @@ class Fetcher:
             GoneError: it leads nowhere, or where we don't go.
             UnreachableError: nobody answers at the moment.
         """
-        with within(WHOLE_S):
+        with within(DOWNLOAD_TIMEOUT_S):
             response = self._follow(url)
             try:
                 yield _pieces(response)
@@ -79,41 +79,43 @@ class Fetcher:
 
     def _follow(self, url: str) -> httpx.Response:
         place = self._checked(url)
-        for _ in range(MOST_HOPS):
+        for _ in range(MAX_REQUESTS):
             response = self._get(place)
             if not response.has_redirect_location:
                 return _found(response)
             response.close()
             place = self._checked(str(place.join(response.headers["location"])))
         msg = "it is redirected too often"
-        raise GoneError(msg)
+        raise FileGoneError(msg)
 
     def _get(self, place: httpx.URL) -> httpx.Response:
         try:
             return self._http.send(self._http.build_request("GET", place), stream=True)
         except ForbiddenAddressError as error:
-            raise GoneError(str(error)) from None
+            raise FileGoneError(str(error)) from None
         except httpx.HTTPError as error:
-            raise UnreachableError(type(error).__name__) from None
+            raise FileUnreachableError(type(error).__name__) from None
 
     def _checked(self, url: str) -> httpx.URL:
         try:
             place = httpx.URL(url)
         except (httpx.InvalidURL, ValueError):
             msg = "its link is none"
-            raise GoneError(msg) from None
+            raise FileGoneError(msg) from None
         if place.scheme not in {"http", "https"} or not place.host or place.userinfo:
             msg = "its link is not a plain http(s) one"
-            raise GoneError(msg)
+            raise FileGoneError(msg)
         host, port = _place_of(place)
         if (host, port) == self._platform or self._is_private(host, port):
             return place
-        if not (host == self._platform[0] or ANY in self._hosts or _named(host, port, self._hosts)):
+        if not (
+            host == self._platform[0] or ANY_HOST in self._hosts or _named(host, port, self._hosts)
+        ):
             msg = "its link leads to a host that is not in WPP_MEDIA_HOSTS"
-            raise GoneError(msg)
+            raise FileGoneError(msg)
         if port not in self._ports:
             msg = f"its link leads to port {port}, where no web server is"
-            raise GoneError(msg)
+            raise FileGoneError(msg)
         return place
 
     def _is_private(self, host: str, port: int) -> bool:
@@ -123,7 +125,7 @@ class Fetcher:
 class PublicBackend(httpcore.NetworkBackend):
     """Connects to public addresses, and to hosts that are `private` on purpose; within the deadline."""
 
-    def __init__(self, resolve: Resolve, private: Callable[[str, int], bool]) -> None:
+    def __init__(self, resolve: Resolver, private: Callable[[str, int], bool]) -> None:
         self._inner, self._resolve, self._private = DeadlineBackend(), resolve, private
 
     def connect_tcp(
@@ -142,7 +144,7 @@ class PublicBackend(httpcore.NetworkBackend):
         for address in found[:4]:
             try:
                 return self._inner.connect_tcp(
-                    address, port, CONNECT_S, local_address, socket_options
+                    address, port, CONNECT_TIMEOUT_S, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 last = error
@@ -158,10 +160,12 @@ class _Transport(httpx.HTTPTransport):
         )
 
 
-def _resolver() -> Resolve:
+def _resolver() -> Resolver:
     """Return what asks the system for a name's addresses now, and no longer than a connection may take."""
     names = NameResolver()
-    return lambda host, port: names.addresses(host, port, min(CONNECT_S, max(0.001, remaining())))
+    return lambda host, port: names.addresses(
+        host, port, min(CONNECT_TIMEOUT_S, max(0.001, remaining()))
+    )
 
 
 def is_public(address: str) -> bool:
@@ -173,10 +177,10 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address) and (
         parsed.ipv4_mapped
         or parsed.is_site_local
-        or any(parsed in network for network in EMBEDDING)
+        or any(parsed in network for network in IPV4_EMBEDDING_NETWORKS)
     ):
         return False
-    if isinstance(parsed, ipaddress.IPv4Address) and parsed in SPECIAL:
+    if isinstance(parsed, ipaddress.IPv4Address) and parsed in PROTOCOL_ASSIGNMENTS:
         return False
     return parsed.is_global and not (
         parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified
@@ -203,17 +207,17 @@ def _found(response: httpx.Response) -> httpx.Response:
             return response
         response.close()
         msg = "it comes compressed, which we did not ask for"
-        raise GoneError(msg)
+        raise FileGoneError(msg)
     response.close()
-    if status >= 500 or status in MAY_COME_BACK:
+    if status >= 500 or status in RETRYABLE_STATUSES:
         msg = f"its link answers {status}"
-        raise UnreachableError(msg)
+        raise FileUnreachableError(msg)
     msg = f"its link answers {status}"
-    raise GoneError(msg)
+    raise FileGoneError(msg)
 
 
 def _pieces(response: httpx.Response) -> Iterator[bytes]:
     try:
         yield from response.iter_raw(65_536)
     except httpx.HTTPError as error:
-        raise UnreachableError(type(error).__name__) from None
+        raise FileUnreachableError(type(error).__name__) from None

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Reason(StrEnum):
+class RefusalReason(StrEnum):
     BOMB = "bomb"
     EMPTY = "empty"
     GONE = "gone"
@@ -12,17 +12,17 @@ class Reason(StrEnum):
     WRONG = "wrong"
 
 
-class UnfitError(Exception):
+class FileRefusedError(Exception):
     """Nobody should keep this file: `reason` in a word, the text says it in full."""
 
-    def __init__(self, reason: Reason, text: str) -> None:
+    def __init__(self, reason: RefusalReason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
 
 
-class GoneError(Exception):
+class FileGoneError(Exception):
     """It is not to be had from here, now or later; another place may have it."""
 
 
-class UnreachableError(Exception):
+class FileUnreachableError(Exception):
     """It is not to be had at the moment."""

@@ -13,17 +13,17 @@ import structlog
 
 from shared import payload_store
 from shared.database.storage import FileTooLargeError
-from shared.errors import DatabaseError, DatabaseUnavailableError, PlatformError
+from shared.errors import DatabaseError, DatabaseUnavailableError, LeaseLostError, PlatformError
 from shared.events import MediaEvent
 from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import MessageOutcome
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
 from workers.media import content_type
-from workers.media.content_type import Kind
-from workers.media.errors import Reason, UnfitError, UnreachableError
-from workers.media.lease import Lease, LeaseLostError, held
-from workers.media.sources import Files, collect
+from workers.media.content_type import FileType
+from workers.media.errors import FileRefusedError, FileUnreachableError, RefusalReason
+from workers.media.lease import Lease, hold_lease
+from workers.media.sources import MediaContext, fetch_file
 from workers.retry import Backoff
 
 MAX_ATTEMPTS = 10
@@ -33,7 +33,9 @@ BACKOFF = Backoff(base_s=1, cap_s=600)
 log = structlog.get_logger()
 
 
-def handle_media(event: MediaEvent, claim: Claim, ctx: WorkerContext, files: Files) -> ClaimResult:
+def handle_media(
+    event: MediaEvent, claim: Claim, ctx: WorkerContext, files: MediaContext
+) -> ClaimResult:
     """Bring one file into Supabase."""
     route = ctx.route_cache.of_account(event.account)
     organization_id = (
@@ -42,22 +44,25 @@ def handle_media(event: MediaEvent, claim: Claim, ctx: WorkerContext, files: Fil
     if organization_id is None:
         return _later(claim, "no integration has this account yet")
     try:
-        with held(claim, ctx.lanes) as lease, tempfile.TemporaryFile(prefix="wpp-media-") as file:
+        with (
+            hold_lease(claim, ctx.lanes) as lease,
+            tempfile.TemporaryFile(prefix="wpp-media-") as file,
+        ):
             patient = claim.attempts < MAX_ATTEMPTS
-            size, kind = collect(
+            size, kind = fetch_file(
                 event, file, lease, ctx, files, patient=patient, connected=bool(route)
             )
             kept = _kept(
                 event, _path(organization_id, event, file, kind), (file, size, kind), lease, files
             )
-    except UnfitError as error:
+    except FileRefusedError as error:
         log.info("media.refused", message_id=str(event.message.id), reason=error.reason)
         kept = _refused(event, error.reason, str(error))
     except LeaseLostError:
         return Postponed(0, "another worker does it")
     except DatabaseUnavailableError:
         raise
-    except (UnreachableError, PlatformError, DatabaseError) as error:
+    except (FileUnreachableError, PlatformError, DatabaseError) as error:
         return _later(claim, str(error), getattr(error, "retry_after_s", None))
     if event.blob:
         payload_store.release(ctx.redis, [event.blob])
@@ -69,7 +74,7 @@ def dead_letter_media(event: MediaEvent, claim: Claim, reason: str, detail: str)
     return Settled("failed", outcomes, {"reason": detail, "code": reason})
 
 
-def _path(organization_id: UUID, event: MediaEvent, file: IO[bytes], kind: Kind) -> str:
+def _path(organization_id: UUID, event: MediaEvent, file: IO[bytes], kind: FileType) -> str:
     """Return the file's key: the same file twice is one object, another one of the same message a second one."""
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # it reads any
@@ -77,7 +82,11 @@ def _path(organization_id: UUID, event: MediaEvent, file: IO[bytes], kind: Kind)
 
 
 def _kept(
-    event: MediaEvent, path: str, found: tuple[IO[bytes], int, Kind], lease: Lease, files: Files
+    event: MediaEvent,
+    path: str,
+    found: tuple[IO[bytes], int, FileType],
+    lease: Lease,
+    files: MediaContext,
 ) -> MessageOutcome:
     """Store the file; return the row that shows it."""
     file, size, kind = found
@@ -85,9 +94,9 @@ def _kept(
     try:
         link = files.storage.upload(path, file, kind.mime)
     except FileTooLargeError as error:
-        raise UnfitError(Reason.TOO_LARGE, str(error)) from None
+        raise FileRefusedError(RefusalReason.TOO_LARGE, str(error)) from None
     lease.check()
-    name = content_type.named(event.message.file_name or event.message.content, kind)
+    name = content_type.rename_file(event.message.file_name or event.message.content, kind)
     known = {"media_path": path, "media_size": size}
     return _shown(event, "stored", known, file_url=link, file_name=name, file_type=kind.mime)
 

@@ -7,15 +7,12 @@ from contextlib import contextmanager
 import redis
 import structlog
 
+from shared.errors import LeaseLostError
 from shared.lanes.client import Claim, Lanes
 
 RENEW_EVERY_S = 5.0
 
 log = structlog.get_logger()
-
-
-class LeaseLostError(Exception):
-    """Our lease has ended, and somebody else does this event now."""
 
 
 class Lease:
@@ -51,7 +48,7 @@ class Lease:
 
 
 @contextmanager
-def held(claim: Claim, lanes: Lanes) -> Iterator[Lease]:
+def hold_lease(claim: Claim, lanes: Lanes) -> Iterator[Lease]:
     """Hold a claim for as long as it takes."""
     lease = Lease(claim, lanes)
     keeping = threading.Thread(target=lease.keep, name="lease", daemon=True)

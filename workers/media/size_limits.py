@@ -4,15 +4,15 @@ import struct
 import zipfile
 from typing import IO
 
-from workers.media.errors import Reason, UnfitError
+from workers.media.errors import FileRefusedError, RefusalReason
 
-MOST_PIXELS = 250_000_000
+MAX_PIXELS = 250_000_000
 """A phone's largest camera has 200 million; WhatsApp itself sends 16 million at most."""
-MOST_MEMBERS = 10_000
-MOST_UNFOLDED = 1 << 30
-MOST_RATIO = 200
+MAX_MEMBERS = 10_000
+MAX_UNPACKED_BYTES = 1 << 30
+MAX_COMPRESSION_RATIO = 200
 """Unfolded bytes a stored byte. Text compresses to a twentieth; deflate cannot do more than a thousandth."""
-MOST_DIRECTORY = 8 << 20
+MAX_DIRECTORY_BYTES = 8 << 20
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG's markers that tell the size of the picture."""
 
@@ -25,8 +25,8 @@ def check_picture(file: IO[bytes], mime: str) -> None:
         width, height = _size(file, head, mime)
     except struct.error:  # cut short: harmless
         return
-    if width * height > MOST_PIXELS:
-        raise UnfitError(Reason.BOMB, f"it is a picture of {width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise FileRefusedError(RefusalReason.BOMB, f"it is a picture of {width} x {height} pixels")
 
 
 def check_archive(file: IO[bytes]) -> list[str]:
@@ -35,19 +35,21 @@ def check_archive(file: IO[bytes]) -> list[str]:
     size = file.tell()
     try:
         count, directory = _directory(file, size)
-        if count > MOST_MEMBERS or directory > MOST_DIRECTORY:
-            raise UnfitError(Reason.BOMB, f"it is an archive of {count} files")
+        if count > MAX_MEMBERS or directory > MAX_DIRECTORY_BYTES:
+            raise FileRefusedError(RefusalReason.BOMB, f"it is an archive of {count} files")
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error):
         return []
     unfolded = sum(member.file_size for member in members)
     if (
-        len(members) > MOST_MEMBERS
-        or unfolded > MOST_UNFOLDED
-        or unfolded > MOST_RATIO * max(size, 4096)
+        len(members) > MAX_MEMBERS
+        or unfolded > MAX_UNPACKED_BYTES
+        or unfolded > MAX_COMPRESSION_RATIO * max(size, 4096)
     ):
-        raise UnfitError(Reason.BOMB, f"it is an archive that unfolds to {unfolded} bytes")
+        raise FileRefusedError(
+            RefusalReason.BOMB, f"it is an archive that unfolds to {unfolded} bytes"
+        )
     return [member.filename for member in members]
 
 
@@ -59,7 +61,7 @@ def _directory(file: IO[bytes], size: int) -> tuple[int, int]:
     if end < 0:
         return 0, 0
     count, directory = struct.unpack_from("<HL", tail, end + 10)
-    return (MOST_MEMBERS + 1, directory) if count == 0xFFFF else (count, directory)
+    return (MAX_MEMBERS + 1, directory) if count == 0xFFFF else (count, directory)
 
 
 def _size(file: IO[bytes], head: bytes, mime: str) -> tuple[int, int]:

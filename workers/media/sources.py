@@ -17,106 +17,111 @@ from shared.events import MediaEvent
 from shared.settings import MediaSettings, PlatformSettings, SupabaseSettings, load_settings
 from workers.context import WorkerContext
 from workers.media import content_type
-from workers.media.content_type import Kind
-from workers.media.download import Fetcher
-from workers.media.errors import GoneError, Reason, UnfitError, UnreachableError
+from workers.media.content_type import FileType
+from workers.media.download import LinkFetcher
+from workers.media.errors import (
+    FileGoneError,
+    FileRefusedError,
+    FileUnreachableError,
+    RefusalReason,
+)
 from workers.media.lease import Lease
 
-ANY_SIZE = 1 << 62
+NO_SIZE_LIMIT = 1 << 62
 """Our own limit ends a download, and says so."""
 _DATA_URL = re.compile(rb"\s*data:[^,]{0,512},", re.IGNORECASE)
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
-_NO_FILE = {Reason.HOSTILE, Reason.WRONG, Reason.EMPTY}
+_NO_FILE = {RefusalReason.HOSTILE, RefusalReason.WRONG, RefusalReason.EMPTY}
 """What a page looks like that says, with a 200, that a link has expired."""
 
-Pieces = Iterable[bytes]
+Chunks = Iterable[bytes]
 
 
-class Place(NamedTuple):
+class FileSource(NamedTuple):
     """Where a file may be. What a link leads to may be anything."""
 
-    open: Callable[[], AbstractContextManager[Pieces]]
+    open: Callable[[], AbstractContextManager[Chunks]]
     is_link: bool = False
 
 
 @dataclass(frozen=True)
-class Files:
+class MediaContext:
     """Where files come from, and where they are kept. `limit` is in bytes."""
 
-    fetcher: Fetcher
+    fetcher: LinkFetcher
     storage: Storage
     limit: int
 
 
 @cache
-def own_files() -> Files:
+def media_context() -> MediaContext:
     """Return this process's files.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
     """
     settings = load_settings(MediaSettings)
-    fetcher = Fetcher(settings, str(load_settings(PlatformSettings).wpp_base_url))
+    fetcher = LinkFetcher(settings, str(load_settings(PlatformSettings).wpp_base_url))
     database = Database(load_settings(SupabaseSettings), media=settings)
-    return Files(fetcher, database.storage, settings.wpp_media_limit)
+    return MediaContext(fetcher, database.storage, settings.wpp_media_limit)
 
 
-def collect(  # noqa: PLR0913 - one file on its way
+def fetch_file(  # noqa: PLR0913 - one file on its way
     event: MediaEvent,
     file: IO[bytes],
     lease: Lease,
     ctx: WorkerContext,
-    files: Files,
+    files: MediaContext,
     *,
     patient: bool,
     connected: bool,
-) -> tuple[int, Kind]:
+) -> tuple[int, FileType]:
     """Write the file from the first place that has it; return its size in bytes and what it is.
 
     `patient`: a link that does not answer may be asked again later. `connected`: the platform may be asked.
     """
     why: list[str] = []
-    unfit: UnfitError | None = None
+    unfit: FileRefusedError | None = None
     for place in _places(event, ctx, files, connected=connected):
         try:
             with place.open() as pieces:
                 size = _copied(pieces, file, files.limit, lease)
-            return size, content_type.detect(file, event.message)
-        except UnfitError as error:
+            return size, content_type.detect_file_type(file, event.message)
+        except FileRefusedError as error:
             if not (place.is_link and error.reason in _NO_FILE):
                 raise
             unfit = error
-        except GoneError as error:
+        except FileGoneError as error:
             why.append(str(error))
         except RefusedError as error:
             why.append(f"the platform has none ({error})")
-        except UnreachableError as error:
+        except FileUnreachableError as error:
             if patient:
                 raise
             why.append(str(error))
-    raise unfit or UnfitError(Reason.GONE, "; ".join(why) or "nobody said where it is")
+    raise unfit or FileRefusedError(RefusalReason.GONE, "; ".join(why) or "nobody said where it is")
 
 
 def _places(
-    event: MediaEvent, ctx: WorkerContext, files: Files, *, connected: bool
-) -> Iterator[Place]:
+    event: MediaEvent, ctx: WorkerContext, files: MediaContext, *, connected: bool
+) -> Iterator[FileSource]:
     blob, url, message_id = event.blob, event.url, event.message.wa_message_id
     if blob:
-        yield Place(
-            lambda: nullcontext(decoded(_there(payload_store.read_chunks(ctx.redis, blob))))
+        yield FileSource(
+            lambda: nullcontext(decode_base64(_there(payload_store.read_chunks(ctx.redis, blob))))
         )
     if inline := event.base64:
-        yield Place(lambda: nullcontext(decoded([inline.encode()])))
+        yield FileSource(lambda: nullcontext(decode_base64([inline.encode()])))
     if url:
-        yield Place(lambda: files.fetcher.open(url), is_link=True)
+        yield FileSource(lambda: files.fetcher.open(url), is_link=True)
     if message_id and connected:
-        yield Place(lambda: _downloaded(event.account, message_id, ctx))
+        yield FileSource(lambda: _downloaded(event.account, message_id, ctx))
 
 
 @contextmanager
-def _downloaded(account: str, message_id: str, ctx: WorkerContext) -> Iterator[Pieces]:
-    with ctx.platform.download_media(account, message_id, max_bytes=ANY_SIZE) as download:
+def _downloaded(account: str, message_id: str, ctx: WorkerContext) -> Iterator[Chunks]:
+    with ctx.platform.download_media(account, message_id, max_bytes=NO_SIZE_LIMIT) as download:
         yield download.chunks
 
 
@@ -124,12 +129,12 @@ def _there(pieces: Iterator[bytes]) -> Iterator[bytes]:
     first = next(pieces, None)
     if first is None:
         msg = "it waited too long"
-        raise GoneError(msg)
+        raise FileGoneError(msg)
     yield first
     yield from pieces
 
 
-def decoded(pieces: Pieces) -> Iterator[bytes]:
+def decode_base64(pieces: Chunks) -> Iterator[bytes]:
     """Yield the bytes of a file that comes in base64, in either alphabet, with or without a data URL's prefix.
 
     Raises:
@@ -145,16 +150,16 @@ def decoded(pieces: Pieces) -> Iterator[bytes]:
             yield binascii.a2b_base64(text[:whole], strict_mode=True)
         yield base64.b64decode(left + b"=" * (-len(left) % 4), validate=True)
     except binascii.Error:
-        raise UnfitError(Reason.WRONG, "it is no base64") from None
+        raise FileRefusedError(RefusalReason.WRONG, "it is no base64") from None
 
 
-def _copied(pieces: Pieces, file: IO[bytes], limit: int, lease: Lease) -> int:
+def _copied(pieces: Chunks, file: IO[bytes], limit: int, lease: Lease) -> int:
     file.seek(0)
     file.truncate()
     size = 0
     for piece in pieces:
         size += file.write(piece)
         if size > limit:
-            raise UnfitError(Reason.TOO_LARGE, f"it has more than {limit} bytes")
+            raise FileRefusedError(RefusalReason.TOO_LARGE, f"it has more than {limit} bytes")
         lease.check()
     return size

@@ -18,6 +18,7 @@ from shared.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     InvalidApiKeyError,
+    LeaseLostError,
     PlatformError,
     RefusedError,
 )
@@ -39,10 +40,6 @@ NOTHING_TO_STOP = {400, 404, 409, 410}
 """What the platform says to a stop of an account that is gone, or does not run."""
 
 log = structlog.get_logger()
-
-
-class LeaseLostError(Exception):
-    """Our lease has ended, and somebody else does this event now."""
 
 
 def handle_provision(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:

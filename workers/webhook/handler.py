@@ -10,22 +10,22 @@ from shared.lanes.client import Append, Claim, ClaimResult, Settled
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome, SessionOutcome
 from shared.redis import keys
 from shared.webhooks import payload
-from shared.webhooks.attachments import Attachment, attached
-from shared.webhooks.redact import excerpt
+from shared.webhooks.attachments import Attachment, find_attachment
+from shared.webhooks.redact import redact_payload
 from workers import gates
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
 from workers.send import in_doubt
 
-PROOF = "proof"
+BECAME_PROOF = "proof"
 """What became of an echo that proved a message of ours: no row of its own."""
-DEAD = "dead"
+BECAME_DEAD_LETTER = "dead"
 """What became of an event that was given up, until it is replayed: a word that `wpp_keep_records` knows."""
 
 log = structlog.get_logger()
 
 
-class TextGoneError(Exception):
+class PayloadExpiredError(Exception):
     """A part of the event is no longer there."""
 
 
@@ -33,10 +33,10 @@ def handle_webhook(event: WebhookEvent, claim: Claim, ctx: WorkerContext) -> Cla
     """Turn one event into outcomes; a file that it brings follows by itself, so that nobody waits for it."""
     try:
         event, file, blob = _opened(event, ctx)
-    except TextGoneError as error:
+    except PayloadExpiredError as error:
         return dead_letter_webhook(event, claim, "text_gone", str(error))
-    arrival = webhooks.describe(event.payload, event.account, event.accepted_at)
-    outcomes = webhooks.outcomes(arrival, event)
+    arrival = webhooks.classify_event(event.payload, event.account, event.accepted_at)
+    outcomes = webhooks.build_outcomes(arrival, event)
     if arrival.type == "echo" and arrival.peer:
         outcomes = _without_own(outcomes, arrival.peer, ctx)
     if arrival.type == "unknown":
@@ -63,9 +63,11 @@ def dead_letter_webhook(event: WebhookEvent, claim: Claim, reason: str, detail: 
         at=event.accepted_at,
         id=event.id,
         account=event.account,
-        event_type=webhooks.describe(event.payload, event.account, event.accepted_at).event_type,
-        payload=excerpt(event.payload),
-        became=DEAD,
+        event_type=webhooks.classify_event(
+            event.payload, event.account, event.accepted_at
+        ).event_type,
+        payload=redact_payload(event.payload),
+        became=BECAME_DEAD_LETTER,
         error=detail,
     )
     return Settled(
@@ -85,7 +87,7 @@ def _opened(
     """
     if event.whole:
         event = event.model_copy(update={"payload": json.loads(_text(event, event.whole, ctx))})
-    file = attached(payload.read(event.payload).fields)
+    file = find_attachment(payload.parse_payload(event.payload).fields)
     blob = payload_store.referenced_digest(file.base64, event.blobs) if file else None
     texts = {digest: _text(event, digest, ctx) for digest in event.blobs if digest != blob}
     if texts:
@@ -99,7 +101,7 @@ def _text(event: WebhookEvent, digest: str, ctx: WorkerContext) -> str:
     text = payload_store.read_text(ctx.redis, keys.payload(event.id, digest))
     if text is None:
         msg = "its text was too long for the queue, and is no longer kept beside it"
-        raise TextGoneError(msg)
+        raise PayloadExpiredError(msg)
     return text
 
 
@@ -133,7 +135,7 @@ def _without_own(outcomes: list[Outcome], peer: str, ctx: WorkerContext) -> list
         return outcomes
     left = [outcome for outcome in outcomes if outcome not in proofs]
     return [
-        each.model_copy(update={"became": PROOF}) if isinstance(each, LogOutcome) else each
+        each.model_copy(update={"became": BECAME_PROOF}) if isinstance(each, LogOutcome) else each
         for each in left
     ]
 

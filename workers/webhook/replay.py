@@ -17,7 +17,7 @@ from shared.database.models import Applied, LoggedEvent
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import WebhookEvent
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome, SessionOutcome
-from workers.webhook.handler import PROOF
+from workers.webhook.handler import BECAME_PROOF
 
 BATCH = 200
 SHORTENED = "characters omitted]"
@@ -27,7 +27,7 @@ Apply = Callable[[Sequence[dict[str, Any]]], Applied]
 
 
 @dataclass
-class Replayed:
+class ReplayCount:
     """How many webhooks were gone through, and what became of their outcomes.
 
     `left`: the log has not enough of them. `busy`: somebody's lock was in the way, replay them again.
@@ -40,20 +40,20 @@ class Replayed:
     busy: int = 0
 
 
-def replay(events: Iterable[LoggedEvent], apply: Apply) -> Replayed:
+def replay_events(events: Iterable[LoggedEvent], apply: Apply) -> ReplayCount:
     """Apply logged webhooks once more (`WebhookLog.iterate`, `Outcomes.apply`). Twice is as good as once.
 
     Raises:
         DatabaseUnavailableError: what was applied until then stays; begin again.
     """
-    count = Replayed()
+    count = ReplayCount()
     rows = _rows(events, count)
     while batch := list(islice(rows, BATCH)):
         _apply(batch, apply, count)
     return count
 
 
-def _rows(events: Iterable[LoggedEvent], count: Replayed) -> Iterator[dict[str, Any]]:
+def _rows(events: Iterable[LoggedEvent], count: ReplayCount) -> Iterator[dict[str, Any]]:
     for event in events:
         count.events += 1
         for outcome in _outcomes(event):
@@ -64,9 +64,11 @@ def _rows(events: Iterable[LoggedEvent], count: Replayed) -> Iterator[dict[str, 
 
 
 def _outcomes(logged: LoggedEvent) -> list[Outcome]:
-    if logged.became == PROOF:  # an echo that proved a message of ours: that one is sent since then
+    if (
+        logged.became == BECAME_PROOF
+    ):  # an echo that proved a message of ours: that one is sent since then
         return []
-    arrival = webhooks.describe(logged.payload, logged.account, logged.at)
+    arrival = webhooks.classify_event(logged.payload, logged.account, logged.at)
     event = WebhookEvent(
         id=logged.id,
         accepted_at=logged.at,
@@ -76,7 +78,7 @@ def _outcomes(logged: LoggedEvent) -> list[Outcome]:
     )
     return [
         outcome
-        for outcome in webhooks.outcomes(arrival, event)
+        for outcome in webhooks.build_outcomes(arrival, event)
         if not isinstance(outcome, LogOutcome)
     ]
 
@@ -94,7 +96,7 @@ def _fit(outcome: Outcome) -> Outcome | None:
     return outcome
 
 
-def _apply(batch: list[dict[str, Any]], apply: Apply, count: Replayed) -> None:
+def _apply(batch: list[dict[str, Any]], apply: Apply, count: ReplayCount) -> None:
     """Apply a batch, or what of it Supabase takes."""
     try:
         applied = apply(batch)
@@ -113,6 +115,6 @@ def _apply(batch: list[dict[str, Any]], apply: Apply, count: Replayed) -> None:
     count.applied += len(batch) - len(applied.refused) - len(applied.busy)
 
 
-def _refused(row: dict[str, Any], why: str, count: Replayed) -> None:
+def _refused(row: dict[str, Any], why: str, count: ReplayCount) -> None:
     log.warning("outcome.refused", row=row.get("type"), id=row.get("id"), error=why)
     count.refused += 1

@@ -7,18 +7,18 @@ import redis
 
 from sandbox.platform.server import PlatformServer
 from sandbox.supabase.project import Supabase
-from tests.pipeline.inbound.inbound_pipeline import Town, open_town
+from tests.pipeline.inbound.inbound_pipeline import InboundPipeline, open_pipeline
 from tests.workers.ingress.conftest import _door, door
 from tests.workers.provision.environment import Shop
 
-__all__ = ["_door", "door", "town"]
+__all__ = ["_door", "door", "pipeline"]
 
 
 @pytest.fixture
-def town(
+def pipeline(
     redis_client: redis.Redis, supabase_world: Supabase, database_url: str, platform: PlatformServer
-) -> Iterator[Town]:
+) -> Iterator[InboundPipeline]:
     """Return an organisation with one connected number; empty Redis, empty tables, a new platform."""
     del database_url  # asked for because it empties the tables
-    with open_town(Shop(redis_client, supabase_world, platform)) as opened:
+    with open_pipeline(Shop(redis_client, supabase_world, platform)) as opened:
         yield opened

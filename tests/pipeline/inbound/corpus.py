@@ -10,7 +10,7 @@ from tests.shared.webhooks.arriving import ACCOUNT
 DIRECTORY = Path(__file__).parents[2] / "shared" / "webhooks" / "corpus"
 
 
-def cases(account: str) -> dict[str, dict[str, Any]]:
+def load_cases(account: str) -> dict[str, dict[str, Any]]:
     """Return {"file: case": {"body", "becomes"}} with `account` in place of the corpus' own."""
     found = {}
     for file in sorted(DIRECTORY.glob("*.json")):
@@ -19,6 +19,6 @@ def cases(account: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def every_body(account: str) -> Iterator[Any]:
-    for case in cases(account).values():
+def iterate_bodies(account: str) -> Iterator[Any]:
+    for case in load_cases(account).values():
         yield case["body"]

@@ -22,8 +22,8 @@ from shared.settings import MediaSettings
 from tests.workers.provision.environment import Shop, supabase_settings
 from workers import media
 from workers.context import WorkerContext
-from workers.media.download import Fetcher
-from workers.media.sources import Files
+from workers.media.download import LinkFetcher
+from workers.media.sources import MediaContext
 from workers.recorder import Recorder
 from workers.runner import drain, parse_first
 from workers.webhook import handler as webhook
@@ -32,29 +32,29 @@ PEER = "79990001122"
 
 
 @dataclass
-class Town:
+class InboundPipeline:
     """One organisation with one connected number. `post` brings an event in, `settle` brings all into rows."""
 
-    shop: Shop
+    env: Shop
     ctx: WorkerContext
-    files: Files
+    files: MediaContext
     organization: UUID
     account: str
     integration: UUID = field(default_factory=uuid4)
 
     @cached_property
     def outbox(self) -> Outbox:
-        return Outbox(self.shop.client, "tests")
+        return Outbox(self.env.client, "tests")
 
     @property
     def redis(self) -> redis.Redis:
-        return self.shop.client
+        return self.env.client
 
     def post(self, *bodies: Any) -> None:
         """Take events as the door does, but in this process."""
         for body in bodies:
-            for payload in webhooks.split(json.loads(json.dumps(body))):
-                arrival = webhooks.describe(payload, self.account)
+            for payload in webhooks.split_body(json.loads(json.dumps(body))):
+                arrival = webhooks.classify_event(payload, self.account)
                 self.ctx.lanes.append(
                     routing.route_webhook(
                         self.account, payload, arrival.identity, arrival.conversation
@@ -87,7 +87,7 @@ class Town:
 
     def messages(self, **equal: Any) -> list[dict[str, Any]]:
         """Return the rows of this organisation's messages, the oldest first."""
-        rows = self.shop.sql(
+        rows = self.env.sql(
             "select m.*, c.name as client_name, c.phone as client_phone from chat_messages m "
             "left join clients c on c.id = m.client_id where m.organization_id = %s order by m.created_at, m.id",
             self.organization,
@@ -95,14 +95,14 @@ class Town:
         return [row for row in rows if all(row[name] == value for name, value in equal.items())]
 
     def logged(self) -> list[dict[str, Any]]:
-        return self.shop.sql(
+        return self.env.sql(
             "select * from wpp_webhook_log where account = %s order by recorded_at, at",
             self.account,
         )
 
     def stored(self) -> dict[str, str]:
         """Return the type of each object in the bucket, by its path."""
-        found = self.shop.sql("select name, metadata ->> 'mimetype' as mime from storage.objects")
+        found = self.env.sql("select name, metadata ->> 'mimetype' as mime from storage.objects")
         return {row["name"]: row["mime"] for row in found}
 
     def drain(self, kind: Any, flow: Any) -> None:
@@ -120,23 +120,23 @@ class Town:
 
 
 @contextmanager
-def open_town(shop: Shop, **media_settings: Any) -> Iterator[Town]:
+def open_pipeline(env: Shop, **media_settings: Any) -> Iterator[InboundPipeline]:
     """Connect a number on the played platform, and open shop for what arrives."""
     settings = MediaSettings(**media_settings)
-    with shop.worker() as ctx, httpx.Client(timeout=15, trust_env=False) as http:
-        organization = shop.organization()
+    with env.worker() as ctx, httpx.Client(timeout=15, trust_env=False) as http:
+        organization = env.organization()
         client = ctx.platform.create_client(str(organization))
-        files = Files(
-            Fetcher(settings, shop.platform.url),
-            Database(supabase_settings(shop.supabase), http, media=settings).storage,
+        files = MediaContext(
+            LinkFetcher(settings, env.platform.url),
+            Database(supabase_settings(env.supabase), http, media=settings).storage,
             settings.wpp_media_limit,
         )
-        town = Town(shop, ctx, files, organization, client.account)
+        pipeline = InboundPipeline(env, ctx, files, organization, client.account)
         ctx.database.integrations.save(
-            integration_id=town.integration,
+            integration_id=pipeline.integration,
             organization_id=organization,
             account=client.account,
             api_key=client.api_key,
         )
-        yield town
+        yield pipeline
         files.fetcher.close()

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.outcomes import MessageOutcome
-from tests.pipeline.inbound.corpus import cases
-from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.pipeline.inbound.corpus import load_cases
+from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from tests.workers.ingress.ingress_process import Door
 
-NAMES = list(cases(""))
+NAMES = list(load_cases(""))
 OURS, THEIRS = "true_79990001122@c.us_3EB0BB22", "false_79990001122@c.us_3EB0AA11"
 EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = {"queued": "sent", "sent": "sent"}
@@ -22,14 +22,14 @@ LATER = {"queued": "sent", "sent": "sent"}
 class Case:
     """One case of the corpus, with an organisation and a number of its own."""
 
-    def __init__(self, town: Town, number: int, name: str) -> None:
-        self.name, self.town = name, town
+    def __init__(self, pipeline: InboundPipeline, number: int, name: str) -> None:
+        self.name, self.pipeline = name, pipeline
         self.account, self.organization, self.integration = (
             f"{9_000_000_000_000 + number}",
             uuid4(),
             uuid4(),
         )
-        found = cases(self.account)[name]
+        found = load_cases(self.account)[name]
         self.body, self.becomes = found["body"], found["becomes"]
 
     @property
@@ -42,10 +42,10 @@ class Case:
         return 6 if self.name.startswith(("statuses", "changes")) else 0
 
     def connect(self) -> None:
-        self.town.shop.sql(
+        self.pipeline.env.sql(
             "insert into organizations (id, name) values (%s, 'School')", self.organization
         )
-        self.town.ctx.database.integrations.save(
+        self.pipeline.ctx.database.integrations.save(
             integration_id=self.integration, organization_id=self.organization, account=self.account
         )
 
@@ -60,7 +60,7 @@ class Case:
         ]
         rows.append(self.message(outgoing=False, wa_message_id=THEIRS))
         rows.append(self.message(outgoing=True, wa_message_id="3EB0BB22", task_id="task_x"))
-        self.town.ctx.database.outcomes.apply(
+        self.pipeline.ctx.database.outcomes.apply(
             [row.model_dump(mode="json", exclude_none=True) for row in rows]
         )
 
@@ -75,7 +75,7 @@ class Case:
         return MessageOutcome(outgoing=outgoing, **given, **whose, **ids)
 
     def sql(self, query: str) -> list[dict[str, Any]]:
-        return self.town.shop.sql(query, self.organization)
+        return self.pipeline.env.sql(query, self.organization)
 
     def rows(self) -> list[dict[str, Any]]:
         return self.sql(
@@ -85,7 +85,7 @@ class Case:
 
     def faults(self) -> Iterator[str]:
         """Yield what is not as it should be."""
-        log = self.town.shop.sql(
+        log = self.pipeline.env.sql(
             "select event_type, became from wpp_webhook_log where account = %s", self.account
         )
         told = sorted(each["became"] for each in self.becomes)
@@ -159,7 +159,7 @@ class Case:
 
     def named(self, expected: dict[str, Any]) -> dict[str, Any]:
         """Return the one message that any of these ids names."""
-        ids: list[dict[str, UUID]] = self.town.shop.sql(
+        ids: list[dict[str, UUID]] = self.pipeline.env.sql(
             "select distinct message_id from wpp_message_ids where account = %s and external_id = any(%s)",
             self.account,
             expected["external_ids"],
@@ -171,15 +171,15 @@ class Case:
 
 
 @pytest.fixture
-def played(town: Town, door: Door) -> list[Case]:
+def played(pipeline: InboundPipeline, door: Door) -> list[Case]:
     """Return all cases after each was posted to the door, worked on and recorded."""
-    played = [Case(town, number, name) for number, name in enumerate(NAMES)]
+    played = [Case(pipeline, number, name) for number, name in enumerate(NAMES)]
     for case in played:
         case.connect()
         case.prepare()
     answers = [door.post(case.body, door.path(case.account)) for case in played]
     assert {answer.status for answer in answers} == {200}
-    town.settle()
+    pipeline.settle()
     return played
 
 
@@ -190,7 +190,7 @@ def test_every_case_of_the_corpus_ends_in_its_rows(played: list[Case]) -> None:
 
 
 def test_the_corpus_has_everything_that_an_event_can_become() -> None:
-    kinds = {each["type"] for case in cases("").values() for each in case["becomes"]}
+    kinds = {each["type"] for case in load_cases("").values() for each in case["becomes"]}
     assert kinds >= {
         *(
             "message",

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from shared import routing, webhooks
 from shared.outcomes import MessageOutcome
 from shared.redis import keys
-from tests.pipeline.inbound.corpus import every_body
-from tests.pipeline.inbound.inbound_pipeline import Town
+from tests.pipeline.inbound.corpus import iterate_bodies
+from tests.pipeline.inbound.inbound_pipeline import InboundPipeline
 from tests.shared.webhooks.arriving import ACCOUNT
 from tests.workers.ingress.ingress_process import Door
 
@@ -97,7 +97,7 @@ EVENTS = st.recursive(
     ),
     max_leaves=15,
 )
-BODIES = list(every_body(ACCOUNT))
+BODIES = list(iterate_bodies(ACCOUNT))
 
 
 @st.composite
@@ -131,13 +131,15 @@ def heard() -> list[MessageOutcome]:
 
 def messages_in(event: dict[str, Any], account: str) -> Iterator[MessageOutcome]:
     """Yield the messages that an accepted body holds, by what reads it without any pipeline."""
-    for payload in webhooks.split(json.loads(as_json(event))):
-        arrival = webhooks.describe(payload, account)
+    for payload in webhooks.split_body(json.loads(as_json(event))):
+        arrival = webhooks.classify_event(payload, account)
         posted: Any = routing.route_webhook(
             account, payload, arrival.identity, arrival.conversation
         ).event
         yield from (
-            each for each in webhooks.outcomes(arrival, posted) if isinstance(each, MessageOutcome)
+            each
+            for each in webhooks.build_outcomes(arrival, posted)
+            if isinstance(each, MessageOutcome)
         )
 
 
@@ -160,7 +162,7 @@ CHANGED = st.builds(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_no_event_hurts_what_comes_behind_it(
-    town: Town, door: Door, heard: list[MessageOutcome], events: list[dict[str, Any]]
+    pipeline: InboundPipeline, door: Door, heard: list[MessageOutcome], events: list[dict[str, Any]]
 ) -> None:
     """All of them end: logged, filed or parked, with no dead letter; and no row says what nobody said."""
     last = {
@@ -170,27 +172,27 @@ def test_no_event_hurts_what_comes_behind_it(
         "messageId": f"M{len(heard)}",
     }
     for event in (
-        *(json.loads(json.dumps(event).replace(ACCOUNT, town.account)) for event in events),
+        *(json.loads(json.dumps(event).replace(ACCOUNT, pipeline.account)) for event in events),
         last,
     ):
-        answer = door.post(as_json(event), door.path(town.account))
+        answer = door.post(as_json(event), door.path(pipeline.account))
         assert answer.status in {200, 400}
         if answer.status == 200:
-            heard.extend(messages_in(event, town.account))
-    town.settle()
-    assert town.redis.hgetall(keys.waiting("webhook")) == {}
-    assert town.shop.sql("select * from wpp_dead_letters") == []
-    rows = town.messages()
+            heard.extend(messages_in(event, pipeline.account))
+    pipeline.settle()
+    assert pipeline.redis.hgetall(keys.waiting("webhook")) == {}
+    assert pipeline.env.sql("select * from wpp_dead_letters") == []
+    rows = pipeline.messages()
     assert {shown(row) for row in rows} <= {
         (each.outgoing, each.phone, each.text) for each in heard
     }
     assert len(rows) <= len(heard)
     named = {each.wa_message_id for each in heard if each.wa_message_id}
-    known = town.shop.sql(
-        "select external_id from wpp_message_ids where account = %s", town.account
+    known = pipeline.env.sql(
+        "select external_id from wpp_message_ids where account = %s", pipeline.account
     )
     assert named <= {row["external_id"] for row in known}
-    assert town.messages(message_text="the last one")
+    assert pipeline.messages(message_text="the last one")
 
 
 def shown(row: dict[str, Any]) -> tuple[bool, str, str]:
@@ -233,11 +235,11 @@ HOSTILE: dict[str, Any] = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_pain_23_pain_43_what_should_make_no_row_makes_none(
-    town: Town, door: Door, what: str
+    pipeline: InboundPipeline, door: Door, what: str
 ) -> None:
     """Neither contact nor message nor session: the log says that it came."""
-    assert door.post(HOSTILE[what], door.path(town.account)).status == 200
-    town.settle()
+    assert door.post(HOSTILE[what], door.path(pipeline.account)).status == 200
+    pipeline.settle()
     for table in ("chat_messages", "clients", "wpp_parked_outcomes", "wpp_session_history"):
-        assert town.shop.sql(f"select * from {table}") == [], table  # noqa: S608 - constants
-    assert len(town.logged()) == 1
+        assert pipeline.env.sql(f"select * from {table}") == [], table  # noqa: S608 - constants
+    assert len(pipeline.logged()) == 1

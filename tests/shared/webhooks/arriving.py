@@ -12,14 +12,14 @@ ACCEPTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def identity(payload: dict[str, Any], accepted_at: datetime = ACCEPTED) -> str:
-    return webhooks.describe(payload, ACCOUNT, accepted_at).identity
+    return webhooks.classify_event(payload, ACCOUNT, accepted_at).identity
 
 
 def arrive(
     payload: dict[str, Any], account: str = ACCOUNT
-) -> tuple[webhooks.Arrival, list[Outcome]]:
+) -> tuple[webhooks.ClassifiedEvent, list[Outcome]]:
     """Return what arrived and what Supabase is told of it; the event travels as JSON, as it does between processes."""
-    arrival = webhooks.describe(payload, account, ACCEPTED)
+    arrival = webhooks.classify_event(payload, account, ACCEPTED)
     event = WebhookEvent(
         id=routing.make_event_id(account, arrival.identity),
         accepted_at=ACCEPTED,
@@ -28,6 +28,6 @@ def arrive(
         payload=payload,
     )
     read_again = WebhookEvent.model_validate_json(event.model_dump_json())
-    return arrival, webhooks.outcomes(
-        webhooks.describe(read_again.payload, account, ACCEPTED), read_again
+    return arrival, webhooks.build_outcomes(
+        webhooks.classify_event(read_again.payload, account, ACCEPTED), read_again
     )

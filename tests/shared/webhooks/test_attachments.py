@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.webhooks.attachments import MAX_NAME, Attachment, attached, file_name, file_type
+from shared.webhooks.attachments import (
+    MAX_NAME,
+    Attachment,
+    build_file_name,
+    find_attachment,
+    resolve_mime_type,
+)
 
 LONG = "/9j/4AAQ" * 40
 
@@ -41,14 +47,14 @@ LONG = "/9j/4AAQ" * 40
 def test_a_file_is_found_in_each_of_its_places(
     fields: dict[str, Any], attachment: Attachment
 ) -> None:
-    assert attached(fields) == attachment
+    assert find_attachment(fields) == attachment
 
 
 @pytest.mark.parametrize(
     "fields", [{}, {"media": None}, {"media": {}}, {"media": []}, {"media": 1}, {"body": LONG}]
 )
 def test_no_file_is_made_up(fields: dict[str, Any]) -> None:
-    assert attached(fields) is None
+    assert find_attachment(fields) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +68,7 @@ def test_no_file_is_made_up(fields: dict[str, Any]) -> None:
     ],
 )
 def test_a_type_is_told_or_concluded(attachment: Attachment, kind: str, mime: str) -> None:
-    assert file_type(attachment, kind) == mime
+    assert resolve_mime_type(attachment, kind) == mime
 
 
 @settings(deadline=None)
@@ -72,8 +78,8 @@ def test_a_type_is_told_or_concluded(attachment: Attachment, kind: str, mime: st
     st.sampled_from([None, "image/png"]),
 )
 def test_any_name_becomes_a_safe_one(name: str, kind: str, mime: str | None) -> None:
-    safe = file_name(Attachment(name=name, mime=mime), kind)
+    safe = build_file_name(Attachment(name=name, mime=mime), kind)
     assert 0 < len(safe) <= MAX_NAME
     assert not re.search(r'[\x00-\x1f\x7f/\\<>:"|?*%#\u202e\s]', safe)
     assert not safe.startswith(".")
-    assert file_name(Attachment(name=safe, mime=mime), kind) == safe
+    assert build_file_name(Attachment(name=safe, mime=mime), kind) == safe

@@ -51,17 +51,19 @@ def test_without_id_and_time_it_is_the_same_event_only_for_a_while(
 ) -> None:
     """A retry comes within seconds, whatever the hour; a person says "ok" again much later."""
     began = ACCEPTED + timedelta(seconds=second)
-    once = webhooks.describe(payload, ACCOUNT, began)
+    once = webhooks.classify_event(payload, ACCOUNT, began)
     for later in (1, RETRY_WINDOW_S - 1):
-        again = webhooks.describe(payload, ACCOUNT, began + timedelta(seconds=later))
+        again = webhooks.classify_event(payload, ACCOUNT, began + timedelta(seconds=later))
         assert once.identity in {again.identity, again.earlier}
-    much_later = webhooks.describe(payload, ACCOUNT, began + timedelta(seconds=2 * RETRY_WINDOW_S))
+    much_later = webhooks.classify_event(
+        payload, ACCOUNT, began + timedelta(seconds=2 * RETRY_WINDOW_S)
+    )
     assert once.identity not in {much_later.identity, much_later.earlier}
 
 
 @pytest.mark.parametrize("payload", [ENVELOPED, TIMED, SAID | {"messageId": "M1"}])
 def test_what_has_an_id_or_a_time_has_no_earlier_identity(payload: dict[str, Any]) -> None:
-    assert webhooks.describe(payload, ACCOUNT, ACCEPTED).earlier is None
+    assert webhooks.classify_event(payload, ACCOUNT, ACCEPTED).earlier is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_what_has_an_id_or_a_time_has_no_earlier_identity(payload: dict[str, Any
 def test_what_may_return_to_what_it_was_is_new_each_time(payload: dict[str, Any]) -> None:
     """Connected, offline, connected within a minute: three events. So is a reaction that was taken back meanwhile."""
     once, again = (
-        webhooks.describe(payload, ACCOUNT, ACCEPTED + timedelta(seconds=s)) for s in (0, 1)
+        webhooks.classify_event(payload, ACCOUNT, ACCEPTED + timedelta(seconds=s)) for s in (0, 1)
     )
     assert once.identity != again.identity
     assert again.earlier is None
@@ -96,7 +98,8 @@ def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> No
     told = datetime.fromtimestamp(TOLD, UTC)
     came = [0.01, 0.5, 0.51, 2, 2.1, 30]
     times = [
-        webhooks.describe(TIMED, ACCOUNT, told + timedelta(seconds=second)).at for second in came
+        webhooks.classify_event(TIMED, ACCOUNT, told + timedelta(seconds=second)).at
+        for second in came
     ]
     assert times == sorted(set(times))
     assert {at.replace(microsecond=0) for at in times} == {told}
@@ -144,7 +147,7 @@ def test_different_events_have_different_identities(
     ],
 )
 def test_the_platforms_time_is_read_in_any_unit(told: object, at: str) -> None:
-    found = webhooks.describe(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at
+    found = webhooks.classify_event(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at
     assert found.replace(microsecond=found.microsecond if "." in at else 0).isoformat() == at
 
 
@@ -152,25 +155,25 @@ def test_the_platforms_time_is_read_in_any_unit(told: object, at: str) -> None:
     "told", [0, -1, 17, "soon", True, None, [], 4102444800, "1e999", 10**400, "0001-01-01"]
 )
 def test_a_time_that_cannot_be_is_not_believed(told: object) -> None:
-    assert webhooks.describe(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at == ACCEPTED
+    assert webhooks.classify_event(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at == ACCEPTED
 
 
 def test_another_account_in_the_payload_is_named_and_not_taken_over() -> None:
-    arrival = webhooks.describe(SAID | {"account": "0000000000043"}, ACCOUNT, ACCEPTED)
+    arrival = webhooks.classify_event(SAID | {"account": "0000000000043"}, ACCOUNT, ACCEPTED)
     assert (arrival.account, arrival.foreign) == (ACCOUNT, "0000000000043")
 
 
 @pytest.mark.parametrize("account", [ACCOUNT, f"wpp_{ACCOUNT}"])
 def test_the_accounts_own_names_are_no_other_account(account: str) -> None:
-    assert webhooks.describe(SAID | {"account": account}, ACCOUNT, ACCEPTED).foreign is None
-    assert webhooks.claimed_account({"type": "qr", "data": {"account": account}}) == ACCOUNT
+    assert webhooks.classify_event(SAID | {"account": account}, ACCOUNT, ACCEPTED).foreign is None
+    assert webhooks.find_claimed_account({"type": "qr", "data": {"account": account}}) == ACCOUNT
 
 
 def test_a_status_goes_to_the_lane_of_its_conversation_where_its_id_tells_which() -> None:
     """So it can't overtake its message; where nothing tells, it waits in Supabase until the message is known."""
     known = STATUS | {"messageId": "true_79990001122@c.us_3EB0BB22"}
-    assert webhooks.describe(known, ACCOUNT, ACCEPTED).peer == "79990001122"
-    assert webhooks.describe(STATUS, ACCOUNT, ACCEPTED).peer is None
+    assert webhooks.classify_event(known, ACCOUNT, ACCEPTED).peer == "79990001122"
+    assert webhooks.classify_event(STATUS, ACCOUNT, ACCEPTED).peer is None
 
 
 @settings(deadline=None)

@@ -10,8 +10,8 @@ import pytest
 
 from shared import webhooks
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, SessionOutcome, StatusOutcome
-from shared.webhooks.attachments import attached
-from shared.webhooks.payload import read
+from shared.webhooks.attachments import find_attachment
+from shared.webhooks.payload import parse_payload
 from tests.shared.webhooks.arriving import ACCOUNT, arrive, identity
 
 FLAT = {"account": ACCOUNT, "from": "+79990001122", "type": "chat"}
@@ -114,7 +114,7 @@ def test_pain_10_the_file_stays_in_the_event_and_its_type_is_a_mime_type() -> No
     payload = FLAT | {"type": "image", "text": "[Image]", "media": PHOTO}
     assert message(payload).file_type == "image/jpeg"
     assert message(payload).media_state == "pending"
-    file = attached(read(payload).fields)
+    file = find_attachment(parse_payload(payload).fields)
     assert file is not None
     assert file.base64 == PHOTO["base64"]
 
@@ -219,7 +219,7 @@ def test_pain_37_parameters_and_prefixes_do_not_hide_a_type() -> None:
     assert (message(voice).file_type, message(voice).file_name) == ("audio/ogg", "voice.ogg")
     image = FLAT | {"type": "image", "media": {"base64": "data:image/png;base64,iVBORw0KGgo"}}
     assert (message(image).file_type, message(image).file_name) == ("image/png", "image.png")
-    file = attached(read(image).fields)
+    file = find_attachment(parse_payload(image).fields)
     assert file is not None
     assert file.base64 == "iVBORw0KGgo"
 
@@ -285,7 +285,7 @@ def test_pain_43_what_a_hidden_number_writes_is_kept_and_makes_no_contact(
         own,
         {"chat": "123456789012345@lid"},
     )
-    arrival = webhooks.describe(FLAT | {"text": "x"} | fields, ACCOUNT)
+    arrival = webhooks.classify_event(FLAT | {"text": "x"} | fields, ACCOUNT)
     assert (arrival.peer, arrival.conversation) == (None, "123456789012345@lid")
 
 
@@ -327,4 +327,4 @@ def test_an_echo_is_filed_under_whom_it_went_to() -> None:
         "type": "chat",
     }
     assert (message(own).phone, message(own).outgoing) == ("79990001122", True)
-    assert webhooks.describe(own, ACCOUNT).peer == "79990001122"
+    assert webhooks.classify_event(own, ACCOUNT).peer == "79990001122"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.webhooks.payload import MAX_DEPTH, read, split
+from shared.webhooks.payload import MAX_DEPTH, parse_payload, split_body
 
 ONE, TWO = {"type": "chat", "text": "one"}, {"type": "chat", "text": "two"}
 
@@ -24,7 +24,7 @@ ONE, TWO = {"type": "chat", "text": "one"}, {"type": "chat", "text": "two"}
     ],
 )
 def test_a_body_is_one_event_or_several(body: Any, events: list[dict[str, Any]]) -> None:
-    assert split(body) == events
+    assert split_body(body) == events
 
 
 def test_events_of_one_envelope_have_ids_of_their_own() -> None:
@@ -34,7 +34,7 @@ def test_events_of_one_envelope_have_ids_of_their_own() -> None:
         "data": [ONE, TWO],
         "signature": "x" * 1000,
     }
-    assert split(body) == [
+    assert split_body(body) == [
         {"id": "evt_{1}#0", "type": "message.incoming", "data": ONE},
         {"id": "evt_{1}#1", "type": "message.incoming", "data": TWO},
     ]
@@ -43,7 +43,7 @@ def test_events_of_one_envelope_have_ids_of_their_own() -> None:
 @pytest.mark.parametrize("body", [None, 1, "text", True, [ONE, 2], [[ONE]]])
 def test_what_is_no_object_is_refused(body: object) -> None:
     with pytest.raises(ValueError, match="JSON object"):
-        split(body)
+        split_body(body)
 
 
 def test_a_body_nested_without_end_is_refused() -> None:
@@ -51,7 +51,7 @@ def test_a_body_nested_without_end_is_refused() -> None:
     for _ in range(MAX_DEPTH + 1):
         body = {"data": body}
     with pytest.raises(ValueError, match="nested deeper"):
-        split(body)
+        split_body(body)
 
 
 def test_what_postgres_cannot_hold_is_replaced() -> None:
@@ -59,14 +59,16 @@ def test_what_postgres_cannot_hold_is_replaced() -> None:
         '{"a\\u0000": "x\\u0000y", "b": ["\\ud800", "\\ud83d\\ude00"], "c": 1e999, "d": -1e999}'
     )
     body["e"] = 10**40
-    assert split(body) == [
+    assert split_body(body) == [
         {"a\ufffd": "x\ufffdy", "b": ["\ufffd", "😀"], "c": None, "d": None, "e": 1e40}
     ]
 
 
 def test_a_list_does_not_multiply_what_is_large() -> None:
     """A list of many small events beside one large field would grow beyond any limit on bodies."""
-    events = split({"padding": "x" * 100_000, "account": "x" * 100_000, "events": [ONE] * 1000})
+    events = split_body(
+        {"padding": "x" * 100_000, "account": "x" * 100_000, "events": [ONE] * 1000}
+    )
     assert len(events) == 1000
     assert all(event == ONE for event in events)
 
@@ -85,5 +87,5 @@ def test_a_list_does_not_multiply_what_is_large() -> None:
 def test_an_events_word_and_id_are_told_from_its_messages(
     payload: dict[str, Any], word: str, event_id: str | None
 ) -> None:
-    shape = read(payload)
+    shape = parse_payload(payload)
     assert (shape.word, shape.event_id) == (word, event_id)

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter
 from shared import webhooks
 from shared.outcomes import AnyOutcome, LogOutcome, MessageOutcome
 from shared.phones import PHONE
-from shared.webhooks.attachments import attached
-from shared.webhooks.payload import read
+from shared.webhooks.attachments import find_attachment
+from shared.webhooks.payload import parse_payload
 from shared.webhooks.redact import MAX_BYTES
-from shared.webhooks.vocabulary import TYPES
+from shared.webhooks.vocabulary import EVENT_TYPES
 from tests.shared.webhooks.arriving import arrive, identity
 
 UNHURRIED = settings(deadline=None)
@@ -79,7 +79,7 @@ NAMES = st.sampled_from(
 )
 WORDS = st.sampled_from(
     [
-        *sorted(TYPES),
+        *sorted(EVENT_TYPES),
         *(
             "+79990001122",
             "79990001122@c.us",
@@ -150,21 +150,21 @@ PAYLOADS = st.builds(
 )
 @example({"type": "location", "from": "+79990001122", "lat": float("nan"), "lng": 1})
 def test_any_object_is_read_and_its_outcomes_travel_as_json(payload: dict[str, Any]) -> None:
-    for event in webhooks.split(payload):
+    for event in webhooks.split_body(payload):
         arrival, outcomes = arrive(event)
         assert isinstance(outcomes[-1], LogOutcome)
         assert arrival.peer is None or PHONE.fullmatch(arrival.peer)
         for outcome in outcomes:
             assert OUTCOME.validate_json(outcome.model_dump_json()) == outcome
             assert "\\u0000" not in outcome.model_dump_json()
-        attached(read(event).fields)
+        find_attachment(parse_payload(event).fields)
 
 
 @UNHURRIED
 @given(PAYLOADS)
 def test_an_object_of_no_known_kind_is_unknown(payload: dict[str, Any]) -> None:
     nobody = dict.fromkeys(("event", "from", "raw_from", "chatId", "data", "events"))
-    for event in webhooks.split(payload | nobody | {"type": "novelty"}):
+    for event in webhooks.split_body(payload | nobody | {"type": "novelty"}):
         assert arrive(event)[0].type == "unknown"
 
 
@@ -172,7 +172,7 @@ def test_an_object_of_no_known_kind_is_unknown(payload: dict[str, Any]) -> None:
 @given(PAYLOADS)
 def test_a_message_always_has_a_peer_and_shows_something(payload: dict[str, Any]) -> None:
     message = {"type": "chat", "from": "+79990001122", "text": ""} | payload
-    for event in webhooks.split(message):
+    for event in webhooks.split_body(message):
         for outcome in arrive(event)[1]:
             if isinstance(outcome, MessageOutcome):
                 assert PHONE.fullmatch(outcome.phone) or outcome.metadata["chat"].endswith("@lid")
@@ -182,7 +182,7 @@ def test_a_message_always_has_a_peer_and_shows_something(payload: dict[str, Any]
 @UNHURRIED
 @given(PAYLOADS)
 def test_an_identity_is_stable(payload: dict[str, Any]) -> None:
-    for event in webhooks.split(payload):
+    for event in webhooks.split_body(payload):
         copied = json.loads(json.dumps(dict(reversed(event.items()))))
         assert identity(event) == identity(copied)
 
@@ -193,10 +193,10 @@ def test_a_body_is_taken_apart_or_refused_in_words(body: object) -> None:
     if isinstance(body, dict) or (
         isinstance(body, list) and all(isinstance(event, dict) for event in body)
     ):
-        assert all(isinstance(event, dict) for event in webhooks.split(body))
+        assert all(isinstance(event, dict) for event in webhooks.split_body(body))
     else:
         with pytest.raises(ValueError, match="JSON object"):
-            webhooks.split(body)
+            webhooks.split_body(body)
 
 
 @pytest.mark.parametrize(

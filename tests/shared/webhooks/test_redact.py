@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.events import MAX_TEXT
-from shared.webhooks.redact import MAX_BYTES, excerpt
+from shared.webhooks.redact import MAX_BYTES, redact_payload
 
 
 def test_what_was_said_is_kept_as_it_was() -> None:
@@ -16,20 +16,20 @@ def test_what_was_said_is_kept_as_it_was() -> None:
         "text": "https://a.example/?q=1 " * 20,
         "n": [1, 2.5, None, True],
     }
-    assert excerpt(payload) == payload
+    assert redact_payload(payload) == payload
 
 
 def test_the_longest_text_of_a_message_is_kept_whole() -> None:
     text = "long story " * (MAX_TEXT // 11)
-    assert excerpt({"text": text})["text"] == text
+    assert redact_payload({"text": text})["text"] == text
 
 
 @pytest.mark.parametrize("name", ["base64", "body", "anything"])
 def test_a_file_is_only_mentioned_wherever_it_stands(name: str) -> None:
-    assert excerpt({"media": {name: "/9j/4AAQ" * 100}}) == {
+    assert redact_payload({"media": {name: "/9j/4AAQ" * 100}}) == {
         "media": {name: "[file of 800 characters omitted]"}
     }
-    assert excerpt({name: "data:image/png;base64,iVBO"}) == {
+    assert redact_payload({name: "data:image/png;base64,iVBO"}) == {
         name: "[file of 26 characters omitted]"
     }
 
@@ -38,11 +38,11 @@ def test_a_file_is_only_mentioned_wherever_it_stands(name: str) -> None:
     "name", ["apiKey", "api_key", "wppJwtToken", "X-Secret", "password", "mediaKey", "qr", "qrcode"]
 )
 def test_a_secret_is_only_mentioned(name: str) -> None:
-    assert excerpt({"data": {name: "value"}}) == {"data": {name: "[secret]"}}
+    assert redact_payload({"data": {name: "value"}}) == {"data": {name: "[secret]"}}
 
 
 def test_the_signature_of_a_link_to_a_file_is_cut() -> None:
-    assert excerpt({"mediaUrl": "https://m.example/f?sig=1\n2"}) == {
+    assert redact_payload({"mediaUrl": "https://m.example/f?sig=1\n2"}) == {
         "mediaUrl": "https://m.example/f?[signature]"
     }
 
@@ -57,8 +57,8 @@ def test_the_signature_of_a_link_to_a_file_is_cut() -> None:
     ],
 )
 def test_no_log_entry_is_large(payload: dict[str, Any]) -> None:
-    assert len(json.dumps(excerpt(payload))) <= MAX_BYTES
+    assert len(json.dumps(redact_payload(payload))) <= MAX_BYTES
 
 
 def test_what_is_left_out_is_counted() -> None:
-    assert excerpt({"list": list(range(2000))})["list"][-1] == "[1001 omitted]"
+    assert redact_payload({"list": list(range(2000))})["list"][-1] == "[1001 omitted]"

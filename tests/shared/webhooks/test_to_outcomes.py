@@ -31,7 +31,7 @@ def shown(outcome: Outcome) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_body_becomes_what_the_corpus_says(case: dict[str, Any]) -> None:
     became = []
-    for payload in webhooks.split(case["body"]):
+    for payload in webhooks.split_body(case["body"]):
         arrival, outcomes = arrive(payload)
         *made, log = outcomes
         assert isinstance(log, LogOutcome), "the last outcome is the log's"
@@ -63,7 +63,7 @@ def test_a_message_is_one_row_in_whatever_shape_its_id_comes() -> None:
         _, (message, _) = arrive(payload)
         assert isinstance(message, MessageOutcome)
         rows.add(message.id)
-    assert rows == {webhooks.row_id(ACCOUNT, "false_79990001122@c.us_3EB0AA11")}
+    assert rows == {webhooks.make_row_id(ACCOUNT, "false_79990001122@c.us_3EB0AA11")}
 
 
 def test_a_message_without_an_id_has_its_events_id() -> None:
@@ -77,4 +77,6 @@ def test_a_message_without_an_id_has_its_events_id() -> None:
 
 
 def test_two_accounts_never_share_a_row() -> None:
-    assert webhooks.row_id("0000000000042", "M1") != webhooks.row_id("0000000000043", "M1")
+    assert webhooks.make_row_id("0000000000042", "M1") != webhooks.make_row_id(
+        "0000000000043", "M1"
+    )

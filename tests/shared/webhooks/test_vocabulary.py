@@ -2,16 +2,24 @@
 
 import pytest
 
-from shared.webhooks.vocabulary import SERVICE_WORDS, SESSION_WORDS, TYPES, plain, status
+from shared.webhooks.vocabulary import (
+    EVENT_TYPES,
+    NOTICE_TYPES,
+    STATUS_FIELD_TYPES,
+    normalize_word,
+    parse_status,
+)
 
 
 @pytest.mark.parametrize("word", ["MESSAGE_IN", "message-in", " message.in ", "Message In"])
 def test_the_spelling_of_a_word_does_not_matter(word: str) -> None:
-    assert TYPES[plain(word)] == "message"
+    assert EVENT_TYPES[normalize_word(word)] == "message"
 
 
 def test_every_word_stands_in_the_tables_as_it_is_looked_up() -> None:
-    assert all(plain(word) == word for word in (*TYPES, *SERVICE_WORDS, *SESSION_WORDS))
+    assert all(
+        normalize_word(word) == word for word in (*EVENT_TYPES, *NOTICE_TYPES, *STATUS_FIELD_TYPES)
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,4 +53,4 @@ def test_every_word_stands_in_the_tables_as_it_is_looked_up() -> None:
     ],
 )
 def test_a_status_is_a_word_or_the_number_of_an_ack(told: object, meant: str | None) -> None:
-    assert status(told) == meant
+    assert parse_status(told) == meant

@@ -18,23 +18,25 @@ from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome
 from shared.redis import keys
 from shared.settings import EngineSettings
-from tests.pipeline.inbound.conftest import town
-from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.pipeline.inbound.conftest import pipeline
+from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from tests.workers.provision.environment import supabase_settings
 from workers.cli.app import app
 from workers.runner import parse_first
 from workers.send import in_doubt
 
-__all__ = ["town"]
+__all__ = ["pipeline"]
 
 Wpp = Callable[..., str]
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def wpp(town: Town, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Wpp:
+def wpp(
+    pipeline: InboundPipeline, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> Wpp:
     """Return `wpp` with the settings of this town: it gives what was printed, and must not fail."""
-    supabase = supabase_settings(town.shop.supabase)
+    supabase = supabase_settings(pipeline.env.supabase)
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     monkeypatch.setenv("SUPABASE_URL", str(supabase.supabase_url))
     monkeypatch.setenv("SUPABASE_ANON_KEY", supabase.supabase_anon_key.get_secret_value())
@@ -58,15 +60,15 @@ def refused(*arguments: object) -> str:
     return result.output
 
 
-def failed(town: Town, text: str = "Hello", **given: Any) -> UUID:
+def failed(pipeline: InboundPipeline, text: str = "Hello", **given: Any) -> UUID:
     """Put a dead letter of one message into Supabase; return its id."""
     message = Message(to=PEER, text=text)
     item = routing.route_send(
-        given.get("organization_id") or town.organization, town.integration, message
+        given.get("organization_id") or pipeline.organization, pipeline.integration, message
     )
     values: dict[str, Any] = {
         "at": utc_now(),
-        "organization_id": town.organization,
+        "organization_id": pipeline.organization,
         "kind": "send",
         "reason": "refused",
         "accepted_at": utc_now(),
@@ -79,12 +81,14 @@ def failed(town: Town, text: str = "Hello", **given: Any) -> UUID:
         event=item.event.model_dump(mode="json"),
         **(values | given),
     )
-    town.ctx.database.outcomes.apply([letter.model_dump(mode="json")])
+    pipeline.ctx.database.outcomes.apply([letter.model_dump(mode="json")])
     return item.event.id
 
 
-def test_dead_lists_each_with_its_reason_the_newest_first(town: Town, wpp: Wpp) -> None:
-    first, second = failed(town, at=utc_now() - HOUR), failed(town)
+def test_dead_lists_each_with_its_reason_the_newest_first(
+    pipeline: InboundPipeline, wpp: Wpp
+) -> None:
+    first, second = failed(pipeline, at=utc_now() - HOUR), failed(pipeline)
     lines = wpp("dead").splitlines()
     assert [str(second) in lines[0], str(first) in lines[1]] == [True, True]
     assert all("refused: the platform said no" in line for line in lines)
@@ -104,12 +108,12 @@ def test_dead_lists_each_with_its_reason_the_newest_first(town: Town, wpp: Wpp) 
     ids=["organization", "account", "kind", "reason", "until", "since"],
 )
 def test_dead_finds_by_any_property(
-    town: Town, wpp: Wpp, this: dict[str, Any], option: list[Any]
+    pipeline: InboundPipeline, wpp: Wpp, this: dict[str, Any], option: list[Any]
 ) -> None:
     """One option finds just what has it; the same option decides what is replayed."""
     wanted, other = (
-        failed(town, **({"at": utc_now() - HOUR * 1.5} | this)),
-        failed(town, at=utc_now() - HOUR * 1.5),
+        failed(pipeline, **({"at": utc_now() - HOUR * 1.5} | this)),
+        failed(pipeline, at=utc_now() - HOUR * 1.5),
     )
     (line,) = wpp("dead", *option).splitlines()
     assert str(wanted) in line
@@ -118,8 +122,10 @@ def test_dead_finds_by_any_property(
     assert str(wanted) not in wpp("dead")
 
 
-def test_dead_finds_by_id_and_shows_what_was_replayed_when_asked(town: Town, wpp: Wpp) -> None:
-    wanted, other = failed(town), failed(town)
+def test_dead_finds_by_id_and_shows_what_was_replayed_when_asked(
+    pipeline: InboundPipeline, wpp: Wpp
+) -> None:
+    wanted, other = failed(pipeline), failed(pipeline)
     assert str(other) not in wpp("dead", "--id", wanted)
     assert "1 put back, 0 left" in wpp("dead", "--id", wanted, "--replay")
     assert wpp("dead", "--id", wanted) == ""
@@ -127,23 +133,27 @@ def test_dead_finds_by_id_and_shows_what_was_replayed_when_asked(town: Town, wpp
     assert "0 put back, 1 left" in wpp("dead", "--id", wanted, "--replayed", "--replay")
 
 
-def test_dead_replays_all_that_match_however_few_are_listed(town: Town, wpp: Wpp) -> None:
+def test_dead_replays_all_that_match_however_few_are_listed(
+    pipeline: InboundPipeline, wpp: Wpp
+) -> None:
     """In the order in which they were accepted, at the chosen rate."""
     ids = [
-        failed(town, text, accepted_at=utc_now() - minutes * HOUR)
+        failed(pipeline, text, accepted_at=utc_now() - minutes * HOUR)
         for minutes, text in enumerate("abcde")
     ]
     begin = time.monotonic()
     assert "5 put back, 0 left" in wpp("dead", "--replay", "--limit", 1, "--rate", 10)
     assert time.monotonic() - begin >= 0.5
-    waiting: Any = town.redis.lrange(keys.lane(routing.send_lane(town.integration, PEER)), 0, -1)
+    waiting: Any = pipeline.redis.lrange(
+        keys.lane(routing.send_lane(pipeline.integration, PEER)), 0, -1
+    )
     assert [UUID(each.decode()) for each in waiting] == ids[::-1]
 
 
-def unknown_message(town: Town, organization_id: UUID, to: str = PEER) -> UUID:
-    lanes = Lanes(town.redis, EngineSettings())
+def unknown_message(pipeline: InboundPipeline, organization_id: UUID, to: str = PEER) -> UUID:
+    lanes = Lanes(pipeline.redis, EngineSettings())
     accepted = lanes.append(
-        routing.route_send(organization_id, town.integration, Message(to=to, text="Perhaps"))
+        routing.route_send(organization_id, pipeline.integration, Message(to=to, text="Perhaps"))
     )
     claim = lanes.claim("send", Slot())
     assert claim
@@ -153,12 +163,12 @@ def unknown_message(town: Town, organization_id: UUID, to: str = PEER) -> UUID:
     return accepted.id
 
 
-def test_unknown_lists_what_settle_can_settle(town: Town, wpp: Wpp) -> None:
+def test_unknown_lists_what_settle_can_settle(pipeline: InboundPipeline, wpp: Wpp) -> None:
     """Of all organizations, the oldest first, or of one; what is settled is listed no more."""
     other = uuid4()
     first, second = (
-        unknown_message(town, town.organization),
-        unknown_message(town, other, "79990007777"),
+        unknown_message(pipeline, pipeline.organization),
+        unknown_message(pipeline, other, "79990007777"),
     )
     lines = wpp("unknown").splitlines()
     assert [str(first) in lines[0], str(second) in lines[1]] == [True, True]
@@ -170,88 +180,88 @@ def test_unknown_lists_what_settle_can_settle(town: Town, wpp: Wpp) -> None:
     assert wpp("unknown", "--organization", other) == ""
 
 
-def test_policy_is_shown_and_chosen(town: Town, wpp: Wpp) -> None:
-    assert wpp("policy", town.organization).strip() == "hold"
-    assert wpp("policy", town.organization, "resend").startswith("resend")
-    assert wpp("policy", town.organization).strip() == "resend"
-    assert town.ctx.database.policies.resending_organizations() == {town.organization}
-    assert wpp("policy", town.organization, "hold").startswith("hold")
+def test_policy_is_shown_and_chosen(pipeline: InboundPipeline, wpp: Wpp) -> None:
+    assert wpp("policy", pipeline.organization).strip() == "hold"
+    assert wpp("policy", pipeline.organization, "resend").startswith("resend")
+    assert wpp("policy", pipeline.organization).strip() == "resend"
+    assert pipeline.ctx.database.policies.resending_organizations() == {pipeline.organization}
+    assert wpp("policy", pipeline.organization, "hold").startswith("hold")
     nobody = uuid4()
     assert f"there is no organization {nobody}" in refused("policy", nobody, "hold")
 
 
-def bring(town: Town, *texts: str) -> None:
-    town.post(
+def bring(pipeline: InboundPipeline, *texts: str) -> None:
+    pipeline.post(
         *(
             {"from": f"+{PEER}", "type": "chat", "text": text, "messageId": f"M{text}"}
             for text in texts
         )
     )
-    town.settle()
+    pipeline.settle()
 
 
-def test_log_lists_what_arrived_and_what_became_of_it(town: Town, wpp: Wpp) -> None:
-    bring(town, "one", "two")
-    town.post({"type": "poll.created", "id": "evt_1"})
-    town.settle()
-    assert len(wpp("log", "--account", town.account).splitlines()) == 3
+def test_log_lists_what_arrived_and_what_became_of_it(pipeline: InboundPipeline, wpp: Wpp) -> None:
+    bring(pipeline, "one", "two")
+    pipeline.post({"type": "poll.created", "id": "evt_1"})
+    pipeline.settle()
+    assert len(wpp("log", "--account", pipeline.account).splitlines()) == 3
     (line,) = wpp("log", "--became", "unknown").splitlines()
     assert "poll.created" in line
     assert len(wpp("log", "--type", "chat", "--limit", 1).splitlines()) == 1
     assert wpp("log", "--until", f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}") == ""
-    (row,) = [row for row in town.logged() if row["became"] == "unknown"]
+    (row,) = [row for row in pipeline.logged() if row["became"] == "unknown"]
     assert str(row["id"]) in wpp("log", "--id", row["id"])
 
 
-def test_log_replays_what_was_lost_and_doubles_nothing(town: Town, wpp: Wpp) -> None:
+def test_log_replays_what_was_lost_and_doubles_nothing(pipeline: InboundPipeline, wpp: Wpp) -> None:
     """Rows that are there stay as they are; one that was deleted comes back; of which webhooks has to be said."""
-    bring(town, "one", "two")
-    before = town.messages()
-    town.shop.sql("delete from chat_messages where message_text = 'one'")
+    bring(pipeline, "one", "two")
+    before = pipeline.messages()
+    pipeline.env.sql("delete from chat_messages where message_text = 'one'")
     since = f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}"
     for _ in range(2):
         assert "2 events: 2 outcomes applied, 0 left out, 0 refused" in wpp(
             "log", "--since", since, "--replay"
         )
-        assert [row["id"] for row in town.messages()] == [row["id"] for row in before]
+        assert [row["id"] for row in pipeline.messages()] == [row["id"] for row in before]
     assert "say which" in refused("log", "--replay")
 
 
-def test_lanes_shows_what_waits_and_what_is_in_the_way(town: Town, wpp: Wpp) -> None:
+def test_lanes_shows_what_waits_and_what_is_in_the_way(pipeline: InboundPipeline, wpp: Wpp) -> None:
     """Also what has failed, what was odd, and whether anything that is due will wake."""
     assert "no clock has ever run" in wpp("lanes")
-    failed(town)
+    failed(pipeline)
     bad = {
         "type": "status",
         "at": utc_now().isoformat(),
-        "account": town.account,
+        "account": pipeline.account,
         "external_ids": None,
     }
     good = {
         "type": "session",
         "at": utc_now().isoformat(),
-        "account": town.account,
+        "account": pipeline.account,
         "status": "connected",
     }
-    town.ctx.database.outcomes.apply([bad, {**good, "reason": "seen"}])
-    town.post({"type": "poll.created", "id": "evt_1"})
-    town.settle()
-    accepted = town.ctx.lanes.append(
-        routing.route_send(town.organization, town.integration, Message(to=PEER, text="Hi"))
+    pipeline.ctx.database.outcomes.apply([bad, {**good, "reason": "seen"}])
+    pipeline.post({"type": "poll.created", "id": "evt_1"})
+    pipeline.settle()
+    accepted = pipeline.ctx.lanes.append(
+        routing.route_send(pipeline.organization, pipeline.integration, Message(to=PEER, text="Hi"))
     )
-    town.ctx.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
-    assert town.ctx.lanes.claim("send", Slot()) is None
-    town.outbox.complain("a column is gone: apply supabase/migrations")
+    pipeline.ctx.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
+    assert pipeline.ctx.lanes.claim("send", Slot()) is None
+    pipeline.outbox.complain("a column is gone: apply supabase/migrations")
     shown = wpp("lanes")
-    assert f"1  send       {town.organization}" in shown
+    assert f"1  send       {pipeline.organization}" in shown
     assert "1  lanes held by platform for 60 s at most: the platform is in trouble" in shown
     assert "1  outcomes on their way to Supabase, the oldest for 0 s" in shown
     assert "a column is gone" in shown
     assert "2  dead letters (wpp dead), 1 of them outcomes that Supabase refused" in shown
     assert "the clock ran 0 s ago" in shown
     assert "1  webhooks of an unknown kind: poll.created" in shown
-    assert find_record(town.redis, accepted.id)
-    town.redis.set(keys.LAST_SWEEP, int((utc_now() - HOUR).timestamp() * 1000))
+    assert find_record(pipeline.redis, accepted.id)
+    pipeline.redis.set(keys.LAST_SWEEP, int((utc_now() - HOUR).timestamp() * 1000))
     assert "no clock has run for 36" in wpp("lanes")
 
 
@@ -280,9 +290,9 @@ def test_a_wrong_setting_is_one_sentence(
         assert sentence in refused(*command)
 
 
-def test_nothing_is_listed_of_what_nobody_asked_for(town: Town, wpp: Wpp) -> None:
+def test_nothing_is_listed_of_what_nobody_asked_for(pipeline: InboundPipeline, wpp: Wpp) -> None:
     """More ids than fit into one question are refused, and said so in plain words."""
     many = [part for _ in range(201) for part in ("--id", uuid4())]
     del wpp
     assert "ids" in refused("dead", *many)
-    assert town.ctx.database.dead_letters.count(DeadLetterQuery()) == 0
+    assert pipeline.ctx.database.dead_letters.count(DeadLetterQuery()) == 0

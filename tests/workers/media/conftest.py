@@ -1,5 +1,5 @@
 """A town whose files come from a server of the test's own."""
 
-from tests.pipeline.inbound.conftest import town
+from tests.pipeline.inbound.conftest import pipeline
 
-__all__ = ["town"]
+__all__ = ["pipeline"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.workers.media.samples import DOCX, M4A, MP4, jpeg, message, png, zipped
 from workers.media import content_type
-from workers.media.errors import UnfitError
+from workers.media.errors import FileRefusedError
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,14 @@ from workers.media.errors import UnfitError
 def test_pain_37_a_file_has_the_type_and_extension_that_its_bytes_have(
     content: str, name: str, bytes_: bytes, mime: str, named: str
 ) -> None:
-    kind = content_type.detect(io.BytesIO(bytes_), message(content, name))
-    assert (kind.mime, content_type.named(name, kind)) == (mime, named)
+    kind = content_type.detect_file_type(io.BytesIO(bytes_), message(content, name))
+    assert (kind.mime, content_type.rename_file(name, kind)) == (mime, named)
 
 
 def test_a_declared_type_decides_where_the_bytes_do_not() -> None:
     assert (
-        content_type.detect(io.BytesIO(MP4), message("audio", "a", "audio/mp4")).mime == "audio/mp4"
+        content_type.detect_file_type(io.BytesIO(MP4), message("audio", "a", "audio/mp4")).mime
+        == "audio/mp4"
     )
 
 
@@ -104,8 +105,10 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 @pytest.mark.parametrize("content", ["image", "document"])
 def test_pages_and_programs_are_refused_whatever_they_are_called(what: str, content: str) -> None:
-    with pytest.raises(UnfitError) as refused:
-        content_type.detect(io.BytesIO(HOSTILE[what]), message(content, "image.jpg", "image/jpeg"))
+    with pytest.raises(FileRefusedError) as refused:
+        content_type.detect_file_type(
+            io.BytesIO(HOSTILE[what]), message(content, "image.jpg", "image/jpeg")
+        )
     assert refused.value.reason == "hostile"
 
 
@@ -114,8 +117,8 @@ def test_pages_and_programs_are_refused_whatever_they_are_called(what: str, cont
 )
 def test_what_something_may_run_is_refused_by_its_name(name: str) -> None:
     for content in (b"echo hello", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", zipped("a")):
-        with pytest.raises(UnfitError, match="may run"):
-            content_type.detect(io.BytesIO(content), message("document", name))
+        with pytest.raises(FileRefusedError, match="may run"):
+            content_type.detect_file_type(io.BytesIO(content), message("document", name))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +132,8 @@ def test_what_something_may_run_is_refused_by_its_name(name: str) -> None:
     ],
 )
 def test_what_is_not_what_it_is_said_to_be_is_refused(content: str, bytes_: bytes) -> None:
-    with pytest.raises(UnfitError) as refused:
-        content_type.detect(io.BytesIO(bytes_), message(content, f"{content}.jpg"))
+    with pytest.raises(FileRefusedError) as refused:
+        content_type.detect_file_type(io.BytesIO(bytes_), message(content, f"{content}.jpg"))
     assert refused.value.reason == "wrong"
 
 
@@ -157,14 +160,14 @@ def bomb_of_members() -> bytes:
     ids=["png", "jpeg", "gif", "webp", "zip of zeros", "zip of many"],
 )
 def test_what_unfolds_to_far_more_than_it_seems_is_refused(bytes_: bytes) -> None:
-    with pytest.raises(UnfitError) as refused:
-        content_type.detect(io.BytesIO(bytes_), message("document", "file"))
+    with pytest.raises(FileRefusedError) as refused:
+        content_type.detect_file_type(io.BytesIO(bytes_), message("document", "file"))
     assert refused.value.reason == "bomb"
 
 
 def test_a_camera_s_largest_picture_is_no_bomb() -> None:
     assert (
-        content_type.detect(
+        content_type.detect_file_type(
             io.BytesIO(jpeg(16_320, 12_240)), message("image", "photo.jpg")
         ).extension
         == "jpg"
@@ -172,8 +175,8 @@ def test_a_camera_s_largest_picture_is_no_bomb() -> None:
 
 
 def test_an_empty_file_is_refused() -> None:
-    with pytest.raises(UnfitError) as refused:
-        content_type.detect(io.BytesIO(b""), message("document", "file"))
+    with pytest.raises(FileRefusedError) as refused:
+        content_type.detect_file_type(io.BytesIO(b""), message("document", "file"))
     assert refused.value.reason == "empty"
 
 
@@ -191,10 +194,10 @@ SOME = st.sampled_from(
 def test_any_bytes_are_judged(tail: bytes, head: bytes, cut: int, content: str) -> None:
     """Broken files are kept or refused, and never raise anything else."""
     try:
-        kind = content_type.detect(
+        kind = content_type.detect_file_type(
             io.BytesIO(head[: len(head) - cut] + tail), message(content, "file.jpg")
         )
-    except UnfitError:
+    except FileRefusedError:
         return
     assert kind.extension
     assert "/" in kind.mime

@@ -9,8 +9,8 @@ import pytest
 from shared.settings import MediaSettings
 from tests.workers.media.servers import FileServer, answer
 from workers.media import download
-from workers.media.download import Fetcher, Resolve, is_public
-from workers.media.errors import GoneError, UnreachableError
+from workers.media.download import LinkFetcher, Resolver, is_public
+from workers.media.errors import FileGoneError, FileUnreachableError
 
 FILE = b"\xff\xd8\xff" + bytes(200_000)
 
@@ -20,10 +20,10 @@ PLATFORM = "https://wpp.example"
 
 @contextmanager
 def fetching(
-    resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any
-) -> Iterator[Fetcher]:
+    resolve: Resolver | None = None, ports: tuple[int, ...] = (), **settings: Any
+) -> Iterator[LinkFetcher]:
     """Open a fetcher: of any host, and from `ports` beside those of the web, where the test says no other."""
-    fetcher = Fetcher(MediaSettings(**{"wpp_media_hosts": "*"} | settings), PLATFORM, resolve)
+    fetcher = LinkFetcher(MediaSettings(**{"wpp_media_hosts": "*"} | settings), PLATFORM, resolve)
     fetcher._ports |= set(ports)  # noqa: SLF001 - nobody but root may serve the web's
     try:
         yield fetcher
@@ -32,7 +32,7 @@ def fetching(
 
 
 def fetched(
-    url: str, resolve: Resolve | None = None, ports: tuple[int, ...] = (), **settings: Any
+    url: str, resolve: Resolver | None = None, ports: tuple[int, ...] = (), **settings: Any
 ) -> bytes:
     with fetching(resolve, ports, **settings) as fetcher, fetcher.open(url) as pieces:
         return b"".join(pieces)
@@ -110,7 +110,7 @@ def test_a_public_address(address: str) -> None:
 )
 def test_our_own_network_is_closed_however_it_is_written(host: str) -> None:
     with FileServer(file=answer(200, FILE)) as server:
-        with pytest.raises((GoneError, UnreachableError)):
+        with pytest.raises((FileGoneError, FileUnreachableError)):
             fetched(f"http://{host}:{server.port}/file", ports=(server.port,))
         assert server.asked == []
 
@@ -120,7 +120,7 @@ def test_a_host_of_our_own_network_may_be_allowed_by_name() -> None:
     with FileServer(file=answer(200, FILE)) as server, FileServer(file=answer(200)) as other:
         for allowed in (server.host, "127.0.0.1"):
             assert fetched(f"{server.url}/file", wpp_media_private_hosts=allowed) == FILE
-        with pytest.raises(GoneError):
+        with pytest.raises(FileGoneError):
             fetched(f"{other.url}/file", ports=(other.port,), wpp_media_private_hosts=server.host)
         assert other.asked == []
 
@@ -130,7 +130,7 @@ def test_a_redirect_leads_no_further_than_a_link() -> None:
     with FileServer(secret=answer(200, b"secret")) as inside:
         there = answer(302, Location=f"{inside.url}/secret")
         with FileServer(there=there) as server:
-            with pytest.raises(GoneError, match="not public"):
+            with pytest.raises(FileGoneError, match="not public"):
                 fetched(
                     f"{server.url}/there", ports=(inside.port,), wpp_media_private_hosts=server.host
                 )
@@ -149,16 +149,16 @@ def test_a_redirect_to_a_file_is_followed() -> None:
 def test_a_redirect_to_anything_but_the_web_is_refused(location: str) -> None:
     with (
         FileServer(there=answer(302, Location=location)) as server,
-        pytest.raises(GoneError, match="plain"),
+        pytest.raises(FileGoneError, match="plain"),
     ):
         fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
 
 
 def test_redirects_end() -> None:
     with FileServer(there=answer(302, Location="/there")) as server:
-        with pytest.raises(GoneError, match="too often"):
+        with pytest.raises(FileGoneError, match="too often"):
             fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
-        assert len(server.asked) == download.MOST_HOPS
+        assert len(server.asked) == download.MAX_REQUESTS
 
 
 def test_a_name_that_changes_its_address_is_caught() -> None:
@@ -171,7 +171,7 @@ def test_a_name_that_changes_its_address_is_caught() -> None:
 
     with FileServer(file=answer(200, FILE)) as server:
         for _ in range(2):
-            with pytest.raises(GoneError, match="not public"):
+            with pytest.raises(FileGoneError, match="not public"):
                 fetched(f"http://rebinding.example:{server.port}/file", rebinding, (server.port,))
         assert server.asked == []
     assert len(asked) == 2, "a name is looked up once for each connection"
@@ -194,7 +194,7 @@ def test_only_listed_hosts_are_asked_where_there_is_a_list() -> None:
             )
         del hosts["wpp_media_private_hosts"]
         for host in ("evil.example", "xcdn.example", "xmedia.example", "cdn.example.evil.example"):
-            with pytest.raises(GoneError, match="WPP_MEDIA_HOSTS"):
+            with pytest.raises(FileGoneError, match="WPP_MEDIA_HOSTS"):
                 fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts)
 
 
@@ -204,17 +204,17 @@ def test_without_a_list_only_the_platform_is_asked() -> None:
     def nowhere(_host: str, _port: int) -> list[str]:
         return []
 
-    with pytest.raises(UnreachableError):
+    with pytest.raises(FileUnreachableError):
         fetched(f"{PLATFORM}/file", nowhere, wpp_media_hosts="")
     for other in ("https://evil.example/file", "https://x.wpp.example/file", "http://8.8.8.8/file"):
-        with pytest.raises(GoneError, match="WPP_MEDIA_HOSTS"):
+        with pytest.raises(FileGoneError, match="WPP_MEDIA_HOSTS"):
             fetched(other, nowhere, wpp_media_hosts="")
 
 
 @pytest.mark.parametrize("port", [22, 25, 6379, 8080])
 def test_no_port_but_the_web_s_is_asked(port: int) -> None:
     """Whoever may choose the link must not speak to a mail server through us."""
-    with pytest.raises(GoneError, match=f"port {port}"):
+    with pytest.raises(FileGoneError, match=f"port {port}"):
         fetched(f"http://public.example:{port}/file")
 
 
@@ -231,15 +231,15 @@ def test_no_port_but_the_web_s_is_asked(port: int) -> None:
     ],
 )
 def test_what_is_no_link_is_refused(url: str) -> None:
-    with pytest.raises(GoneError):
+    with pytest.raises(FileGoneError):
         fetched(url)
 
 
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        *((status, GoneError) for status in (204, 401, 403, 404, 410)),
-        *((status, UnreachableError) for status in (408, 429, 500, 503)),
+        *((status, FileGoneError) for status in (204, 401, 403, 404, 410)),
+        *((status, FileUnreachableError) for status in (408, 429, 500, 503)),
     ],
 )
 def test_what_is_answered_says_whether_it_is_worth_asking_again(
@@ -252,14 +252,14 @@ def test_what_is_answered_says_whether_it_is_worth_asking_again(
 def test_nobody_there_is_worth_asking_again() -> None:
     with FileServer() as server:
         gone = server.host
-    with pytest.raises(UnreachableError):
+    with pytest.raises(FileUnreachableError):
         fetched(f"http://{gone}/file", wpp_media_private_hosts=gone)
 
 
 def test_an_answer_cut_short_is_worth_asking_again() -> None:
     with (
         FileServer(file=answer(200, FILE, Content_Length="900000")) as server,
-        pytest.raises(UnreachableError),
+        pytest.raises(FileUnreachableError),
     ):
         fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
 
@@ -268,7 +268,7 @@ def test_a_compressed_answer_is_refused() -> None:
     """Ten bytes may unfold to ten megabytes: nothing is unfolded that nobody asked for."""
     packed = answer(200, b"\x1f\x8b", Content_Encoding="gzip")
     with FileServer(file=packed) as server:
-        with pytest.raises(GoneError, match="compressed"):
+        with pytest.raises(FileGoneError, match="compressed"):
             fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
         assert server.asked[0][1]["Accept-Encoding"] == "identity"
 
@@ -284,11 +284,11 @@ def test_no_credentials_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_answer_that_trickles_in_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "WHOLE_S", 0.3)
+    monkeypatch.setattr(download, "DOWNLOAD_TIMEOUT_S", 0.3)
     with FileServer(file=answer(200, FILE, Content_Length="900000")) as server:
         server.paths["file"] = lambda request: (
             answer(200, b"", Content_Length="9")(request),
             request.rfile.read(1),
         )[0]
-        with pytest.raises(UnreachableError):
+        with pytest.raises(FileUnreachableError):
             fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)

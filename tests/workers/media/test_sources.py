@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from workers.media.errors import UnfitError
-from workers.media.sources import decoded
+from workers.media.errors import FileRefusedError
+from workers.media.sources import decode_base64
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 7, 1000])
@@ -20,11 +20,11 @@ def test_base64_may_be_cut_anywhere(cut: int) -> None:
         base64.encodebytes(content),
     ):
         pieces = [text[start : start + cut] for start in range(0, len(text), cut)]
-        assert b"".join(decoded(pieces)) == content
-    assert b"".join(decoded([b"data:image/png;base64," + plain])) == content
+        assert b"".join(decode_base64(pieces)) == content
+    assert b"".join(decode_base64([b"data:image/png;base64," + plain])) == content
 
 
 @pytest.mark.parametrize("text", [b"abc*", b"a", "й".encode(), b"====", b"<html>"])
 def test_what_is_no_base64(text: bytes) -> None:
-    with pytest.raises(UnfitError):
-        b"".join(decoded([text]))
+    with pytest.raises(FileRefusedError):
+        b"".join(decode_base64([text]))

@@ -17,177 +17,187 @@ from shared.lanes.client import Claim, Settled, Slot
 from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome, LogOutcome, MessageOutcome
 from shared.redis import keys
-from tests.pipeline.inbound.conftest import town
-from tests.pipeline.inbound.inbound_pipeline import PEER, Town
+from tests.pipeline.inbound.conftest import pipeline
+from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from tests.workers.media.samples import base64_of, jpeg
 from workers.runner import parse_first
 from workers.send import in_doubt
 from workers.webhook import handler as webhook
 
-__all__ = ["town"]
+__all__ = ["pipeline"]
 
 FLAT: dict[str, Any] = {"from": f"+{PEER}", "type": "chat", "text": "Hello", "messageId": "M1"}
 PHOTO = {"mimetype": "image/jpeg", "filename": "file"}
 
 
-def claimed(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -> Claim:
-    arrival = webhooks.describe(payload, town.account)
-    town.ctx.lanes.append(
-        routing.route_webhook(town.account, payload, arrival.identity, arrival.peer, blobs_)
+def claimed(
+    pipeline: InboundPipeline, payload: dict[str, Any], blobs_: tuple[str, ...] = ()
+) -> Claim:
+    arrival = webhooks.classify_event(payload, pipeline.account)
+    pipeline.ctx.lanes.append(
+        routing.route_webhook(pipeline.account, payload, arrival.identity, arrival.peer, blobs_)
     )
-    claim = town.ctx.lanes.claim("webhook", Slot())
+    claim = pipeline.ctx.lanes.claim("webhook", Slot())
     assert claim
     return claim
 
 
-def handled(town: Town, payload: dict[str, Any], blobs_: tuple[str, ...] = ()) -> Settled:
+def handled(
+    pipeline: InboundPipeline, payload: dict[str, Any], blobs_: tuple[str, ...] = ()
+) -> Settled:
     verdict = parse_first(WebhookEvent, webhook.handle_webhook)(
-        claimed(town, payload, blobs_), town.ctx
+        claimed(pipeline, payload, blobs_), pipeline.ctx
     )
     assert isinstance(verdict, Settled)
     return verdict
 
 
-def test_a_message_becomes_its_row_and_its_log(town: Town) -> None:
-    message, log = handled(town, FLAT).outcomes
+def test_a_message_becomes_its_row_and_its_log(pipeline: InboundPipeline) -> None:
+    message, log = handled(pipeline, FLAT).outcomes
     assert isinstance(message, MessageOutcome)
     assert isinstance(log, LogOutcome)
-    assert (message.text, message.account, log.became) == ("Hello", town.account, "message")
+    assert (message.text, message.account, log.became) == ("Hello", pipeline.account, "message")
 
 
 @pytest.mark.parametrize("file", [{"base64": "AAAA"}, {"url": "https://media.example/x"}, {}])
-def test_a_file_follows_in_a_lane_of_its_own(town: Town, file: dict[str, str]) -> None:
+def test_a_file_follows_in_a_lane_of_its_own(
+    pipeline: InboundPipeline, file: dict[str, str]
+) -> None:
     """No conversation waits for it."""
-    verdict = handled(town, {**FLAT, "type": "image", "media": {**PHOTO, **file}})
+    verdict = handled(pipeline, {**FLAT, "type": "image", "media": {**PHOTO, **file}})
     (follow,) = verdict.follow
     event, message = cast("MediaEvent", follow.event), cast("MessageOutcome", verdict.outcomes[0])
     assert (follow.kind, follow.lane, follow.tenant) == (
         "media",
         f"media:{message.id}",
-        town.account,
+        pipeline.account,
     )
     assert (event.base64, event.url, event.blob) == (file.get("base64"), file.get("url"), None)
     assert event.message == message
 
 
-def test_a_file_is_fetched_at_once(town: Town, redis_client: redis.Redis) -> None:
+def test_a_file_is_fetched_at_once(pipeline: InboundPipeline, redis_client: redis.Redis) -> None:
     """Whoever settles a message wakes those who fetch files: nobody waits for the clock."""
-    town.post({**FLAT, "type": "image", "media": {**PHOTO, "base64": "AAAA"}})
-    town.drain("webhook", webhook)
+    pipeline.post({**FLAT, "type": "image", "media": {**PHOTO, "base64": "AAAA"}})
+    pipeline.drain("webhook", webhook)
     assert redis_client.llen("wpp:dramatiq:media") == 1
 
 
-def lifted(town: Town, payload: dict[str, Any], text: str) -> tuple[Settled, str]:
+def lifted(pipeline: InboundPipeline, payload: dict[str, Any], text: str) -> tuple[Settled, str]:
     """Handle an event of which `text` waits beside it; return the verdict and where the text is."""
     (digest,) = (found := payload_store.extract_long_texts(f'{{"a":"{text}"}}'.encode())[1])
     stand_in = text[: payload_store.PREFIX_BYTES] + digest
     filled: Any = {k: {**v, "base64": stand_in} if k == "media" else v for k, v in payload.items()}
     if "media" not in payload:
         filled["text"] = stand_in
-    claim = claimed(town, filled, (digest,))
+    claim = claimed(pipeline, filled, (digest,))
     key = keys.payload(claim.id, digest)
-    town.redis.set(key, found[digest], ex=100_000)
-    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, town.ctx)
+    pipeline.redis.set(key, found[digest], ex=100_000)
+    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx)
     assert isinstance(verdict, Settled)
     return verdict, key
 
 
-def test_a_large_file_stays_where_it_waits(town: Town) -> None:
+def test_a_large_file_stays_where_it_waits(pipeline: InboundPipeline) -> None:
     """Its key goes on with the file's own event, and it lasts until that is done."""
     verdict, key = lifted(
-        town, {**FLAT, "type": "image", "media": PHOTO}, base64_of(jpeg() + bytes(50_000))
+        pipeline, {**FLAT, "type": "image", "media": PHOTO}, base64_of(jpeg() + bytes(50_000))
     )
     event = cast("MediaEvent", verdict.follow[0].event)
     assert (event.blob, event.base64) == (key, None)
-    assert town.redis.ttl(key) > payload_store.RELEASED_TTL_S
+    assert pipeline.redis.ttl(key) > payload_store.RELEASED_TTL_S
 
 
-def test_a_long_text_is_read_and_let_go(town: Town) -> None:
+def test_a_long_text_is_read_and_let_go(pipeline: InboundPipeline) -> None:
     text = "long " * 10_000
-    verdict, key = lifted(town, FLAT, text)
+    verdict, key = lifted(pipeline, FLAT, text)
     assert cast("MessageOutcome", verdict.outcomes[0]).text == text.strip()
-    assert town.redis.ttl(key) <= payload_store.RELEASED_TTL_S
+    assert pipeline.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
-def test_a_file_of_a_chat_that_nobody_keeps_is_let_go(town: Town) -> None:
+def test_a_file_of_a_chat_that_nobody_keeps_is_let_go(pipeline: InboundPipeline) -> None:
     group = {**FLAT, "from": "120363012345678901@g.us", "type": "image", "media": PHOTO}
-    verdict, key = lifted(town, group, base64_of(jpeg() + bytes(50_000)))
+    verdict, key = lifted(pipeline, group, base64_of(jpeg() + bytes(50_000)))
     assert verdict.follow == []
-    assert town.redis.ttl(key) <= payload_store.RELEASED_TTL_S
+    assert pipeline.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
 def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
-    town: Town, redis_client: redis.Redis
+    pipeline: InboundPipeline, redis_client: redis.Redis
 ) -> None:
     with structlog.testing.capture_logs() as logs:
         for number in range(3):
-            town.post({"type": "poll.created", "account": town.account, "id": f"evt_{number}"})
-        town.settle()
+            pipeline.post(
+                {"type": "poll.created", "account": pipeline.account, "id": f"evt_{number}"}
+            )
+        pipeline.settle()
     assert redis_client.hgetall(keys.UNRECOGNIZED_EVENTS) == {b"poll.created": b"3"}
-    assert [row["became"] for row in town.logged()] == ["unknown"] * 3
+    assert [row["became"] for row in pipeline.logged()] == ["unknown"] * 3
     assert "webhook.unknown_type" in {line["event"] for line in logs}
 
 
 def test_whoever_names_types_does_not_fill_redis(
-    town: Town, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    pipeline: InboundPipeline, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first hundred names are counted one by one, the rest together."""
     monkeypatch.setattr(routing, "MAX_UNRECOGNIZED", 2)
     for number in (1, 2, 3, 4, 1):
-        town.post({"type": f"novelty.{number}", "created": number, "id": f"evt_{number}"})
-    town.settle()
+        pipeline.post({"type": f"novelty.{number}", "created": number, "id": f"evt_{number}"})
+    pipeline.settle()
     counted = redis_client.hgetall(keys.UNRECOGNIZED_EVENTS)
     assert len(counted) == 3
     assert counted[routing.OTHERS.encode()] == b"2"
 
 
-def test_an_event_that_waits_beside_the_queue_is_read_whole(town: Town) -> None:
+def test_an_event_that_waits_beside_the_queue_is_read_whole(pipeline: InboundPipeline) -> None:
     whole = json.dumps({**FLAT, "texts": ["x" * 10_000] * 10})
     digest = hashlib.sha256(whole.encode()).hexdigest()
-    arrival = webhooks.describe(FLAT, town.account)
+    arrival = webhooks.classify_event(FLAT, pipeline.account)
     append = routing.route_webhook(
-        town.account, FLAT, arrival.identity, arrival.conversation, (), digest
+        pipeline.account, FLAT, arrival.identity, arrival.conversation, (), digest
     )
-    town.ctx.lanes.append(append)
+    pipeline.ctx.lanes.append(append)
     key = keys.payload(append.event.id, digest)
-    town.redis.set(key, whole, ex=100_000)
-    claim = town.ctx.lanes.claim("webhook", Slot())
+    pipeline.redis.set(key, whole, ex=100_000)
+    claim = pipeline.ctx.lanes.claim("webhook", Slot())
     assert claim
-    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, town.ctx)
+    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx)
     assert isinstance(verdict, Settled)
     assert cast("MessageOutcome", verdict.outcomes[0]).text == "Hello"
-    assert town.redis.ttl(key) <= payload_store.RELEASED_TTL_S
+    assert pipeline.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
-def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(town: Town) -> None:
+def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(
+    pipeline: InboundPipeline,
+) -> None:
     """It was replayed too late: what stands in the queue is only the beginning of its text."""
     digest = "0" * 64
-    verdict = handled(town, {**FLAT, "text": f"long long{digest}"}, (digest,))
+    verdict = handled(pipeline, {**FLAT, "text": f"long long{digest}"}, (digest,))
     letter, log = verdict.outcomes
     assert isinstance(letter, DeadLetterOutcome)
     assert (letter.reason, verdict.state) == ("text_gone", "failed")
-    assert cast("LogOutcome", log).became == webhook.DEAD
+    assert cast("LogOutcome", log).became == webhook.BECAME_DEAD_LETTER
 
 
-def test_an_echo_that_proves_a_message_is_no_second_one(town: Town) -> None:
+def test_an_echo_that_proves_a_message_is_no_second_one(pipeline: InboundPipeline) -> None:
     """The message whose effect nobody knew is sent; the log says what the echo was good for."""
-    town.ctx.route_cache.remember([])
+    pipeline.ctx.route_cache.remember([])
     event = routing.route_send(
-        town.organization, town.integration, Message(to=PEER, text="Perhaps")
+        pipeline.organization, pipeline.integration, Message(to=PEER, text="Perhaps")
     )
-    town.ctx.lanes.append(event)
-    claim = town.ctx.lanes.claim("send", Slot())
+    pipeline.ctx.lanes.append(event)
+    claim = pipeline.ctx.lanes.claim("send", Slot())
     assert claim
-    town.ctx.lanes.conclude(
+    pipeline.ctx.lanes.conclude(
         claim,
         parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
     )
     verdict = handled(
-        town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
+        pipeline, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
     )
     (log,) = verdict.outcomes
-    assert cast("LogOutcome", log).became == webhook.PROOF
-    record = find_record(town.redis, claim.id)
+    assert cast("LogOutcome", log).became == webhook.BECAME_PROOF
+    record = find_record(pipeline.redis, claim.id)
     assert record
     assert record.state == "sent"
 
@@ -208,57 +218,61 @@ NO_PROOFS: list[tuple[Message, dict[str, Any], timedelta]] = [
 
 @pytest.mark.parametrize(("message", "echo", "later"), NO_PROOFS)
 def test_an_echo_of_something_else_proves_nothing(
-    town: Town, message: Message, echo: dict[str, Any], later: timedelta
+    pipeline: InboundPipeline, message: Message, echo: dict[str, Any], later: timedelta
 ) -> None:
     """Other words, another kind, another time, or no words at all: it is a message of its own, and has its own row."""
-    town.ctx.route_cache.remember([])
-    town.ctx.lanes.append(routing.route_send(town.organization, town.integration, message))
-    claim = town.ctx.lanes.claim("send", Slot())
+    pipeline.ctx.route_cache.remember([])
+    pipeline.ctx.lanes.append(
+        routing.route_send(pipeline.organization, pipeline.integration, message)
+    )
+    claim = pipeline.ctx.lanes.claim("send", Slot())
     assert claim
-    town.ctx.lanes.conclude(
+    pipeline.ctx.lanes.conclude(
         claim,
         parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
     )
     then_ms = int((utc_now() - later).timestamp() * 1000)
-    town.redis.hset(keys.event(claim.id), mapping={"accepted": then_ms, "settled": then_ms})
+    pipeline.redis.hset(keys.event(claim.id), mapping={"accepted": then_ms, "settled": then_ms})
     outcomes = handled(
-        town, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo
+        pipeline, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo
     ).outcomes
     assert any(isinstance(outcome, MessageOutcome) for outcome in outcomes)
-    record = find_record(town.redis, claim.id)
+    record = find_record(pipeline.redis, claim.id)
     assert record
     assert record.state == "unknown"
 
 
-def test_an_unknown_message_that_cannot_be_read_is_passed_over(town: Town) -> None:
+def test_an_unknown_message_that_cannot_be_read_is_passed_over(pipeline: InboundPipeline) -> None:
     """A newer version wrote it: the echo is as if it were not there."""
-    town.ctx.route_cache.remember([])
-    town.ctx.lanes.append(
-        routing.route_send(town.organization, town.integration, Message(to=PEER, text="Perhaps"))
+    pipeline.ctx.route_cache.remember([])
+    pipeline.ctx.lanes.append(
+        routing.route_send(
+            pipeline.organization, pipeline.integration, Message(to=PEER, text="Perhaps")
+        )
     )
-    claim = town.ctx.lanes.claim("send", Slot())
+    claim = pipeline.ctx.lanes.claim("send", Slot())
     assert claim
-    town.ctx.lanes.conclude(
+    pipeline.ctx.lanes.conclude(
         claim,
         parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
     )
-    town.redis.hset(keys.event(claim.id), "body", '{"v": 2}')
+    pipeline.redis.hset(keys.event(claim.id), "body", '{"v": 2}')
     verdict = handled(
-        town, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
+        pipeline, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
     )
     assert isinstance(verdict.outcomes[0], MessageOutcome)
-    assert not in_doubt.resolve_unknown(town.redis, town.ctx.lanes, claim.id, "sent")
+    assert not in_doubt.resolve_unknown(pipeline.redis, pipeline.ctx.lanes, claim.id, "sent")
 
 
-def test_what_cannot_be_done_in_time_is_a_dead_letter(town: Town) -> None:
+def test_what_cannot_be_done_in_time_is_a_dead_letter(pipeline: InboundPipeline) -> None:
     verdict = parse_first(WebhookEvent, webhook.dead_letter_webhook)(
-        claimed(town, FLAT), "expired", "could not be done in time"
+        claimed(pipeline, FLAT), "expired", "could not be done in time"
     )
     assert isinstance(verdict, Settled)
     letter, log = verdict.outcomes
     assert isinstance(letter, DeadLetterOutcome)
     assert (letter.account, letter.reason, letter.event["payload"]) == (
-        town.account,
+        pipeline.account,
         "expired",
         FLAT,
     )
@@ -271,10 +285,10 @@ def test_what_cannot_be_done_in_time_is_a_dead_letter(town: Town) -> None:
     )
 
 
-def test_an_event_of_an_older_version_is_read(town: Town) -> None:
+def test_an_event_of_an_older_version_is_read(pipeline: InboundPipeline) -> None:
     """A queue outlives a deployment: events without newer fields, and with fields that are gone."""
     event = WebhookEvent(
-        id=uuid4(), account=town.account, peer=PEER, payload=FLAT, accepted_at=utc_now()
+        id=uuid4(), account=pipeline.account, peer=PEER, payload=FLAT, accepted_at=utc_now()
     )
     stored = event.model_dump(mode="json", exclude={"blobs"}) | {"gone": 1}
     assert WebhookEvent.model_validate(stored) == event

@@ -134,7 +134,7 @@ def _items(account: str | None, body: bytes | bytearray, rest_limit: int) -> lis
         large = len(rest) > LARGE
         return [
             _item(account, payload, texts, large=large)
-            for payload in webhooks.split(json.loads(rest))
+            for payload in webhooks.split_body(json.loads(rest))
         ]
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error) or type(error).__name__) from None
@@ -144,11 +144,11 @@ def _item(
     account: str | None, payload: dict[str, Any], texts: dict[str, bytes], *, large: bool
 ) -> Item:
     """Return an event. `large`: perhaps too large for a queue, so that the whole of it has to wait beside it."""
-    account = account or webhooks.claimed_account(payload)
+    account = account or webhooks.find_claimed_account(payload)
     if not account:
         msg = "it names no account"
         raise ValueError(msg)
-    arrival = webhooks.describe(payload, account, utc_now())
+    arrival = webhooks.classify_event(payload, account, utc_now())
     beside = (
         {digest: texts[digest] for digest in payload_store.referenced_digests(payload, texts)}
         if texts

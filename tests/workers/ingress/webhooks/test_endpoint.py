@@ -272,7 +272,7 @@ def test_a_retry_without_an_id_is_known_across_the_minute(
 ) -> None:
     """Whatever the clock showed when it came first: one event within two minutes, two after that."""
     said = {"from": "+79990001122", "type": "chat", "text": "ok"}
-    earlier = webhooks.describe(said, ACCOUNT).earlier
+    earlier = webhooks.classify_event(said, ACCOUNT).earlier
     assert earlier
     first = records.record_key(routing.make_event_id(ACCOUNT, earlier))
     redis_client.hset(first, "accepted", str(int((time.time() - seconds) * 1000)))
