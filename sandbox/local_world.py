@@ -113,7 +113,7 @@ def _exports(environment: Mapping[str, str], world: World) -> Path:
 
 
 def _key(environment: Mapping[str, str]) -> str:
-    return signed_keys.service_key(
+    return signed_keys.make_service_key(
         ORGANIZATION, tuple(each.encode() for each in environment["WPP_KEY_SECRETS"].split(","))
     )
 

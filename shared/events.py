@@ -19,19 +19,19 @@ from pydantic import (
 )
 
 from shared.outcomes import MessageOutcome
-from shared.phones import is_readable, normalize
+from shared.phones import may_be_phone, normalize
 
-Kind = Literal["send", "provision", "webhook", "media"]
-KINDS: tuple[Kind, ...] = ("send", "provision", "webhook", "media")
+QueueName = Literal["send", "provision", "webhook", "media"]
+QUEUE_NAMES: tuple[QueueName, ...] = ("send", "provision", "webhook", "media")
 
 Phone = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{6,14}$")]
 """International digits without a plus, as the platform wants them: 79990001122."""
 
-MAX_TEXT = 65_536
+MAX_TEXT_CHARS = 65_536
 """Characters. WhatsApp's own limit for a text message."""
 
 
-LONGEST_WAIT_S = 30 * 86_400
+MAX_EXPIRY_S = 30 * 86_400
 """Seconds. The server's own limit is usually shorter."""
 
 
@@ -39,13 +39,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """What callers send us: an unknown field is a mistake that they want to hear about."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Media(Strict):
+class Media(StrictModel):
     """A file that the platform fetches from `url` by itself.
 
     It knows images and files. Video, audio and voice go as files, told apart by their names: a voice note arrives as a
@@ -58,20 +58,20 @@ class Media(Strict):
     mime: str | None = Field(default=None, max_length=127)
 
 
-class Location(Strict):
+class Location(StrictModel):
     lat: float = Field(ge=-90, le=90)
     lng: float = Field(ge=-180, le=180)
     name: str | None = Field(default=None, max_length=255)
     address: str | None = Field(default=None, max_length=1024)
 
 
-class Message(Strict):
+class Message(StrictModel):
     """A message to one recipient: a text, a file with the text as its caption, or a place."""
 
     to: str = Field(max_length=64, description="Recipient's phone, in any usual spelling.")
     media: Media | None = None
     location: Location | None = None
-    text: str = Field(default="", max_length=MAX_TEXT, validate_default=True)
+    text: str = Field(default="", max_length=MAX_TEXT_CHARS, validate_default=True)
     integration_id: UUID | None = Field(
         default=None,
         description="The number to send from. Default: the organization's primary one.",
@@ -82,7 +82,7 @@ class Message(Strict):
     expires_in_s: int | None = Field(
         default=None,
         ge=1,
-        le=LONGEST_WAIT_S,
+        le=MAX_EXPIRY_S,
         description="A message that could not go out for this long fails, such as a one-time code. "
         "Default, and the most: WPP_MAX_AGE_S.",
     )
@@ -90,7 +90,7 @@ class Message(Strict):
     @field_validator("to")
     @classmethod
     def _is_a_phone(cls, value: str) -> str:
-        if not is_readable(value):
+        if not may_be_phone(value):
             normalize(value)
         return value
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import structlog
 
 from shared import phones
-from shared.settings import Group, load_settings
+from shared.settings import SettingsGroup, load_settings
 
 SECRET_FIELD = re.compile(
     r"secret|token|password|api_?key|authorization|jwt|service_key|webhook_key|(^|_)qr$",
@@ -28,7 +28,7 @@ NAMED_VALUE = re.compile(
     r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}"
 )
 """A secret that says so: in a query, in JSON, in an error's text."""
-PHONE = re.compile(
+PHONE_IN_CONTEXT = re.compile(
     r"(\b(?:send|event):[^:\s]+:)(\d{7,15})\b"  # the lane of a conversation: one number with one recipient
     r"|(\+)(\d{7,15})\b"
     r"|()\b(\d{7,15})(?=@(?:c\.us|s\.whatsapp\.net))"
@@ -37,45 +37,47 @@ PHONE = re.compile(
 MASK = "•••"
 
 
-class LogSettings(Group):
+class LogSettings(SettingsGroup):
     wpp_log_format: Literal["json", "text"] = "json"
     wpp_log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 def mask_text(text: str) -> str:
-    return PHONE.sub(_masked_phone, NAMED_VALUE.sub(rf"\1{MASK}", SECRET_VALUE.sub(MASK, text)))
+    return PHONE_IN_CONTEXT.sub(
+        _mask_phone, NAMED_VALUE.sub(rf"\1{MASK}", SECRET_VALUE.sub(MASK, text))
+    )
 
 
-def _masked_phone(found: re.Match[str]) -> str:
+def _mask_phone(found: re.Match[str]) -> str:
     before, phone = (part for part in found.groups() if part is not None)
-    return f"{before}{phones.mask(phone)}"
+    return f"{before}{phones.mask_phone(phone)}"
 
 
-def mask(
+def mask_fields(
     _logger: object, _method: str, fields: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Hide what must not be read in a log: fields by their name, values by their shape."""
-    return {name: _masked_field(str(name), value) for name, value in fields.items()}
+    return {name: _mask_field(str(name), value) for name, value in fields.items()}
 
 
-def _masked_field(name: str, value: object) -> object:
+def _mask_field(name: str, value: object) -> object:
     if name.startswith("_"):  # structlog's own, removed before anything is written
         return value
-    return MASK if value and SECRET_FIELD.search(name) else _masked(value)
+    return MASK if value and SECRET_FIELD.search(name) else _mask_value(value)
 
 
-def _masked(value: object) -> object:
+def _mask_value(value: object) -> object:
     """Mask a value as it would be written: an exception, a URL or a model may quote a secret, too."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
-        return mask(None, "", value)
+        return mask_fields(None, "", value)
     if isinstance(value, list | tuple | set | frozenset):
-        return [_masked(item) for item in value]
+        return [_mask_value(item) for item in value]
     return mask_text(str(value))
 
 
-def configure(process: str) -> None:
+def configure_logging(process: str) -> None:
     """Send everything that this process logs, its libraries included, to stdout through the mask."""
     settings = load_settings(LogSettings)
     text = settings.wpp_log_format == "text"
@@ -86,7 +88,7 @@ def configure(process: str) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
         structlog.processors.format_exc_info,
-        mask,
+        mask_fields,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -1,7 +1,8 @@
-"""The outbox: outcomes on their way to Supabase, in a Redis stream that several recorders may share.
+"""The outbox: outcomes on their way to Supabase, in a Redis stream that recorders share.
 
-An entry is read by one recorder, and stays pending until it is done: a recorder that dies leaves its entries to the
-others after `ABANDONED_MS`. Applying an outcome twice is harmless (the SQL is idempotent), losing one is not.
+The stream has one consumer group, so each entry is delivered to one recorder and stays pending
+until it is acknowledged. Entries that a dead recorder left pending go to another recorder after
+`ABANDONED_MS`. Delivery is at least once: the SQL that applies an outcome is idempotent.
 """
 
 import json
@@ -16,60 +17,67 @@ from shared.outcomes import Outcome
 from shared.redis import keys
 from shared.redis.scripts import LuaScript
 
-GROUP = "recorders"
+CONSUMER_GROUP = "recorders"
 ABANDONED_MS = 15_000
-TROUBLE_S = 60
-DONE = LuaScript("""
+BLOCKED_TTL_S = 60
+MAX_BLOCK_S = 3.0
+"""Longest blocking read. redis-py takes 5 s of silence (its socket timeout) for a dead connection."""
+IDLE_CONSUMER_MS = 3_600_000
+
+ACKNOWLEDGE = LuaScript("""
 redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
 return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
 """)
-"""In one step; and a script, because a full Redis refuses transactions, and nothing else would make room again."""
-LONGEST_WAIT_S = 3.0
-"""Below redis-py's own socket timeout of 5 s: a wait that outlasts it is taken for a dead connection."""
-
-IDLE_MS = 3_600_000
-FORGET = LuaScript("""
-local gone, found = 0, redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
-if found.err then return 0 end -- no stream, or no group, yet
-for _, fields in ipairs(found) do
-  local is = {}
-  for i = 1, #fields, 2 do is[fields[i]] = fields[i + 1] end
-  if is.pending == 0 and is.idle > tonumber(ARGV[2]) then
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], is.name)
-    gone = gone + 1
+"""One atomic step. A script and no MULTI: a Redis whose memory is full refuses transactions, and
+acknowledging is what frees memory."""
+PRUNE_CONSUMERS = LuaScript("""
+local pruned = 0
+local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if consumers.err then return 0 end -- the stream or the group does not exist yet
+for _, fields in ipairs(consumers) do
+  local consumer = {}
+  for i = 1, #fields, 2 do consumer[fields[i]] = fields[i + 1] end
+  if consumer.pending == 0 and consumer.idle > tonumber(ARGV[2]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
+    pruned = pruned + 1
   end
 end
-return gone
+return pruned
 """)
-"""Looking and forgetting in one step: what a recorder holds would be forgotten with it."""
+"""Check and delete in one step: deleting a consumer discards the entries that are pending for it."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class OutboxEntry:
     id: bytes
     row: dict[str, Any]
 
 
 class Outbox:
-    def __init__(self, client: "redis.Redis", consumer: str) -> None:
+    def __init__(
+        self, client: "redis.Redis", consumer: str, *, abandoned_ms: int = ABANDONED_MS
+    ) -> None:
+        """`consumer` names a recorder; a client that only writes or watches passes any name."""
         self.client = client
         self.consumer = consumer
+        self.abandoned_ms = abandoned_ms
 
     def read(
-        self, rows: int = 200, idle_s: float = LONGEST_WAIT_S, gather_s: float = 0.2
-    ) -> list[Entry]:
-        """Return the next batch: `rows` of them, or what has come within `gather_s` of the first.
+        self, rows: int = 200, idle_s: float = MAX_BLOCK_S, gather_s: float = 0.2
+    ) -> list[OutboxEntry]:
+        """Return the next batch: `rows` entries, or those that arrive within `gather_s`.
 
-        Waits for a first one up to `idle_s` (at most 3 s), in one blocking command. Abandoned entries come first, and
-        by themselves: among them is what always takes long, and it is in no new entry's way.
+        Blocks for a first entry up to `idle_s`, at most `MAX_BLOCK_S`; `gather_s` begins with it.
+        Abandoned entries are returned first and in a batch of their own: some of them may take long
+        to apply, and new entries do not wait for them.
         """
         try:
-            if abandoned := self._abandoned(rows):
+            if abandoned := self._claim_abandoned(rows):
                 return abandoned
-            batch = self._new(rows, idle_s)
+            batch = self._read_new(rows, idle_s)
             if 0 < len(batch) < rows:
                 time.sleep(gather_s)
-                batch += self._new(rows - len(batch), None)
+                batch += self._read_new(rows - len(batch), None)
         except redis.ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
@@ -78,34 +86,34 @@ class Outbox:
         return batch
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Put outcomes in that belong to no event: what somebody has seen by looking."""
-        self.put([outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes])
+        """Append outcomes that belong to no event, such as the result of a health check."""
+        self.add_rows([outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes])
 
-    def put(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Put rows in as they are: outcomes that Supabase has refused, and may take now."""
+    def add_rows(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append outcomes in their JSON form, such as those that Supabase refused before."""
         pipe = self.client.pipeline(transaction=True)
         for row in rows:
             pipe.xadd(keys.OUTBOX, {"r": json.dumps(row)})
         pipe.execute()
 
-    def done(self, entries: Sequence[Entry]) -> None:
-        """Forget entries that Supabase has."""
-        if not entries:
-            return
-        DONE.run(self.client, [keys.OUTBOX], [GROUP, *(entry.id for entry in entries)])
+    def acknowledge(self, entries: Sequence[OutboxEntry]) -> None:
+        """Delete entries that are stored in Supabase."""
+        if entries:
+            ids = [entry.id for entry in entries]
+            ACKNOWLEDGE.run(self.client, [keys.OUTBOX], [CONSUMER_GROUP, *ids])
 
-    def complain(self, trouble: str) -> None:
-        """Say for the next minute why nothing reaches Supabase."""
-        self.client.set(keys.OUTBOX_BLOCKED, trouble, ex=TROUBLE_S)
+    def report_blocked(self, reason: str) -> None:
+        """Publish for a minute why no outcome can be written to Supabase."""
+        self.client.set(keys.OUTBOX_BLOCKED, reason, ex=BLOCKED_TTL_S)
 
     @property
-    def trouble(self) -> str | None:
-        """Why nothing reaches Supabase, where a recorder has said so lately."""
-        said: Any = self.client.get(keys.OUTBOX_BLOCKED)
-        return said.decode() if said else None
+    def blocked_reason(self) -> str | None:
+        """Why no outcome can be written to Supabase, if a recorder reported it within a minute."""
+        reason: Any = self.client.get(keys.OUTBOX_BLOCKED)
+        return reason.decode() if reason else None
 
-    def announce(self, changes: Sequence[dict[str, Any]]) -> None:
-        """Tell pages that watch an organization what has just changed in Supabase."""
+    def publish_changes(self, changes: Sequence[dict[str, Any]]) -> None:
+        """Notify the watchers of each organization of the rows that have changed."""
         by_organization: dict[str, list[dict[str, Any]]] = {}
         for change in changes:
             by_organization.setdefault(change["organization_id"], []).append(change)
@@ -116,42 +124,47 @@ class Outbox:
             pipe.execute()
 
     def age_s(self) -> float | None:
-        """How long the oldest outcome has been on its way; None when there is none."""
+        """Return how long the oldest outcome has waited, in seconds; None for an empty outbox."""
         first: Any = self.client.xrange(keys.OUTBOX, count=1)
         if not first:
             return None
         seconds, microseconds = self.client.time()
         return seconds + microseconds / 1e6 - int(first[0][0].split(b"-")[0]) / 1000
 
-    def forget_idle(self) -> int:
-        """Forget recorders that were not heard of for an hour and hold nothing; return how many."""
-        return int(FORGET.run(self.client, [keys.OUTBOX], [GROUP, IDLE_MS]))
+    def prune_consumers(self, idle_ms: int = IDLE_CONSUMER_MS) -> int:
+        """Delete consumers that were idle for so long with nothing pending; return how many."""
+        return int(PRUNE_CONSUMERS.run(self.client, [keys.OUTBOX], [CONSUMER_GROUP, idle_ms]))
 
     def __len__(self) -> int:
         return int(self.client.xlen(keys.OUTBOX))
 
     def _create_group(self) -> None:
         try:
-            self.client.xgroup_create(keys.OUTBOX, GROUP, id="0", mkstream=True)
+            self.client.xgroup_create(keys.OUTBOX, CONSUMER_GROUP, id="0", mkstream=True)
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
 
-    def _new(self, rows: int, wait_s: float | None) -> list[Entry]:
-        block = None if wait_s is None else int(min(wait_s, LONGEST_WAIT_S) * 1000)
+    def _read_new(self, rows: int, wait_s: float | None) -> list[OutboxEntry]:
+        block_ms = None if wait_s is None else int(min(wait_s, MAX_BLOCK_S) * 1000)
         reply: Any = self.client.xreadgroup(
-            GROUP, self.consumer, {keys.OUTBOX: ">"}, count=rows, block=block
+            CONSUMER_GROUP, self.consumer, {keys.OUTBOX: ">"}, count=rows, block=block_ms
         )
-        return _entries(reply[0][1]) if reply else []
+        return _parse_entries(reply[0][1]) if reply else []
 
-    def _abandoned(self, rows: int) -> list[Entry]:
+    def _claim_abandoned(self, rows: int) -> list[OutboxEntry]:
         reply: Any = self.client.xautoclaim(
-            keys.OUTBOX, GROUP, self.consumer, ABANDONED_MS, count=rows
+            keys.OUTBOX, CONSUMER_GROUP, self.consumer, self.abandoned_ms, count=rows
         )
-        return _entries(reply[1])
+        return _parse_entries(reply[1])
 
 
-def _entries(items: Sequence[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Entry]:
+def _parse_entries(
+    items: Sequence[tuple[bytes, dict[bytes, bytes] | None]],
+) -> list[OutboxEntry]:
+    """Read the entries of a reply; an entry that was deleted meanwhile has no fields."""
     return [
-        Entry(id=entry_id, row=json.loads(fields[b"r"])) for entry_id, fields in items if fields
+        OutboxEntry(id=entry_id, row=json.loads(fields[b"r"]))
+        for entry_id, fields in items
+        if fields
     ]

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Status = Literal["queued", "sent", "delivered", "read", "failed", "unknown", "deleted"]
+MessageStatus = Literal["queued", "sent", "delivered", "read", "failed", "unknown", "deleted"]
 SessionStatus = Literal["starting", "qr_issued", "connected", "degraded", "disconnected", "error"]
-Content = Literal[
+ContentType = Literal[
     "text",
     "image",
     "video",
@@ -51,13 +51,13 @@ class MessageOutcome(Outcome):
     client_id: UUID | None = None
     teacher_id: UUID | None = None
     sender_name: str | None = None
-    content: Content = "text"
+    content: ContentType = "text"
     text: str = ""
     file_url: str | None = None
     file_name: str | None = None
     file_type: str | None = None
     media_state: Literal["none", "pending", "stored", "refused"] = "none"
-    status: Status
+    status: MessageStatus
     task_id: str | None = None
     wa_message_id: str | None = None
     error: str | None = None
@@ -72,7 +72,7 @@ class StatusOutcome(Outcome):
     external_ids: list[str]
     task_id: str | None = None
     wa_message_id: str | None = None
-    status: Status
+    status: MessageStatus
     error: str | None = None
 
 

@@ -30,7 +30,7 @@ class Producer:
     def __init__(self, client: "redis.Redis", settings: EngineSettings | None = None) -> None:
         self._client = client
         self._lanes = Lanes(client, settings or EngineSettings())
-        self._directory = RouteCache(client, source=None)
+        self._route_cache = RouteCache(client, database=None)
 
     @classmethod
     def connect(cls, url: SecretStr | str) -> "Producer":
@@ -89,9 +89,9 @@ class Producer:
     def _number(self, organization_id: UUID, message: Message) -> tuple[UUID, str]:
         """Return the integration to send from, and its organization's region."""
         route = (
-            self._directory.find(message.integration_id)
+            self._route_cache.find_route(message.integration_id)
             if message.integration_id
-            else self._directory.primary(organization_id)
+            else self._route_cache.find_primary_route(organization_id)
         )
         if route and route.organization_id != organization_id:
             raise IntegrationNotFoundError(route.id)

@@ -1,7 +1,7 @@
-"""The directory: whose an integration is and which account it speaks through, without asking Supabase each time.
+"""Route cache: integration → organization and platform account, without a query to Supabase.
 
-Layers: this process (seconds), Redis, Supabase. The clock copies all of Supabase's integrations into Redis every
-minute, so that whoever has only Redis knows them too. It holds no key and no token.
+Two layers: this process (seconds) and Redis (minutes, refreshed by the clock). Supabase is asked
+when both miss.
 """
 
 import time
@@ -16,20 +16,18 @@ from pydantic import BaseModel, ConfigDict
 from shared.phones import DEFAULT_REGION
 from shared.redis import keys
 
-if TYPE_CHECKING:  # the producer needs no Supabase
+if TYPE_CHECKING:  # the producer uses this module in services that have no Supabase client
     from shared.database import Database
 
 LOCAL_TTL_S = 10.0
-"""How long one process trusts what it has read: a number that was switched off through the API sends on for so long."""
+"""An integration that was disabled through the API may send in other processes for this long."""
 REDIS_TTL_S = 180
-"""How long Redis remembers a route that nobody refreshes: the clock does so every minute, for each that there is.
-
-So a number that was deleted in Supabase itself, by nobody's API, sends on for at most this long.
-"""
+"""The clock refreshes every route each minute. An integration whose row was deleted directly in
+Supabase may send for this long."""
 
 
 class IntegrationRoute(BaseModel):
-    """What sending through an integration needs to know of it."""
+    """The part of an integration that sending through it needs."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
 
@@ -43,102 +41,110 @@ class IntegrationRoute(BaseModel):
     resends_unknown: bool = False
 
     @classmethod
-    def of(cls, integration: Any, *, resends_unknown: bool = False) -> Self:
-        """Return the route of an integration, which carries more."""
-        return cls.model_validate(integration).model_copy(
-            update={"resends_unknown": resends_unknown}
-        )
+    def from_integration(cls, integration: Any, *, resends_unknown: bool = False) -> Self:
+        """Return the route of an integration (`database.Integration`, which has more fields)."""
+        route = cls.model_validate(integration)
+        return route.model_copy(update={"resends_unknown": resends_unknown})
 
 
 class RouteCache:
     def __init__(
         self,
         client: "redis.Redis",
-        source: "Database | None",
+        database: "Database | None",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without a `source` the directory knows only what is in Redis."""
+        """Without a `database` the cache contains only what other processes put into Redis."""
         self._client = client
-        self._source = source
+        self._database = database
         self._clock = clock
-        self._here: dict[UUID, tuple[float, IntegrationRoute]] = {}
+        self._local: dict[UUID, tuple[float, IntegrationRoute]] = {}
 
-    def known(self, integration_id: UUID) -> IntegrationRoute | None:
-        """Return what this process has read lately, without any I/O."""
-        until, route = self._here.get(integration_id, (0.0, None))
-        return route if self._clock() < until else None
+    def find_local_route(self, integration_id: UUID) -> IntegrationRoute | None:
+        """Return a route from the memory of this process, without I/O."""
+        expires_s, route = self._local.get(integration_id, (0.0, None))
+        return route if self._clock() < expires_s else None
 
-    def find(self, integration_id: UUID) -> IntegrationRoute | None:
-        """Return the route of an integration, or None when there is no such (or we cannot know).
+    def find_route(self, integration_id: UUID) -> IntegrationRoute | None:
+        """Return the route of an integration, or None when there is no such integration.
+
+        Without a database, None also means that Redis does not contain the route.
 
         Raises:
-            DatabaseUnavailableError: Redis does not know it, and Supabase does not answer.
+            DatabaseUnavailableError: Redis does not contain it, and Supabase does not answer.
         """
-        if route := self.known(integration_id):
+        if route := self.find_local_route(integration_id):
             return route
         stored: Any = self._client.get(keys.route(integration_id))
         route = (
             IntegrationRoute.model_validate_json(stored)
             if stored
-            else self._fetched(integration_id)
+            else self._load_route(integration_id)
         )
         if route:
-            self._here[integration_id] = (self._clock() + LOCAL_TTL_S, route)
+            self._local[integration_id] = (self._clock() + LOCAL_TTL_S, route)
         return route
 
-    def primary(self, organization_id: UUID) -> IntegrationRoute | None:
-        """Return the route of the organization's primary number; raises as `find` does."""
+    def find_primary_route(self, organization_id: UUID) -> IntegrationRoute | None:
+        """Return the route of the organization's primary integration; raises as `find_route`."""
         stored: Any = self._client.get(keys.primary_route(organization_id))
-        if stored and (route := self.find(UUID(stored.decode()))):
+        if stored and (route := self.find_route(UUID(stored.decode()))):
             return route
-        integrations = self._source.integrations.list_for(organization_id) if self._source else []
+        integrations = (
+            self._database.integrations.list_for(organization_id) if self._database else []
+        )
         usable = [each for each in integrations if each.account]
-        chosen = next((each for each in usable if each.is_primary), usable[0] if usable else None)
-        return self._remembered(chosen)
+        fallback = usable[0] if usable else None
+        return self._store_integration(next((each for each in usable if each.is_primary), fallback))
 
-    def of_account(self, account: str) -> IntegrationRoute | None:
-        """Return the route of the integration that speaks through `account`; raises as `find` does."""
+    def find_account_route(self, account: str) -> IntegrationRoute | None:
+        """Return the route of the integration that uses `account`; raises as `find_route`."""
         stored: Any = self._client.get(keys.account_route(account))
-        if stored and (route := self.find(UUID(stored.decode()))) and route.account == account:
+        route = self.find_route(UUID(stored.decode())) if stored else None
+        if route and route.account == account:  # the integration may use another account by now
             return route
-        return self._remembered(
-            self._source.integrations.get_by_account(account) if self._source else None
+        return self._store_integration(
+            self._database.integrations.get_by_account(account) if self._database else None
         )
 
-    def remember(self, routes: Iterable[IntegrationRoute]) -> None:
-        """Put routes into Redis, where every process finds them by id, account, and as their organization's primary."""
+    def store_routes(self, routes: Iterable[IntegrationRoute]) -> None:
+        """Put routes into Redis: by id, by account, and as the primary of their organization."""
         pipe = self._client.pipeline(transaction=False)
         for route in routes:
             pipe.set(keys.route(route.id), route.model_dump_json(), ex=REDIS_TTL_S)
             pipe.set(keys.account_route(route.account), str(route.id), ex=REDIS_TTL_S)
             if route.is_primary:
-                pipe.set(keys.primary_route(route.organization_id), str(route.id), ex=REDIS_TTL_S)
+                primary_key = keys.primary_route(route.organization_id)
+                pipe.set(primary_key, str(route.id), ex=REDIS_TTL_S)
         pipe.execute()
 
     def refresh(self, integration_id: UUID, organization_id: UUID) -> None:
-        """An integration has changed: read its organization's anew. Other processes follow within `HERE_S`."""
-        self._here.pop(integration_id, None)
+        """Reload an organization's routes because `integration_id` has changed.
+
+        Other processes use the old route for `LOCAL_TTL_S` at most.
+        """
+        self._local.pop(integration_id, None)
         self._client.delete(keys.route(integration_id), keys.primary_route(organization_id))
-        if self._source is None:
+        if self._database is None:
             return
-        resends = self._source.policies.resends_unknown(organization_id)
-        found = self._source.integrations.list_for(organization_id)
-        self.remember(
-            IntegrationRoute.of(each, resends_unknown=resends) for each in found if each.account
+        resends = self._database.policies.resends_unknown(organization_id)
+        self.store_routes(
+            IntegrationRoute.from_integration(integration, resends_unknown=resends)
+            for integration in self._database.integrations.list_for(organization_id)
+            if integration.account
         )
 
-    def _fetched(self, integration_id: UUID) -> IntegrationRoute | None:
-        return self._remembered(
-            self._source.integrations.get(integration_id) if self._source else None
-        )
-
-    def _remembered(self, integration: Any) -> IntegrationRoute | None:
-        if integration is None or not integration.account or self._source is None:
+    def _load_route(self, integration_id: UUID) -> IntegrationRoute | None:
+        if self._database is None:
             return None
-        resends = self._source.policies.resends_unknown(integration.organization_id)
-        route = IntegrationRoute.of(integration, resends_unknown=resends)
-        with suppress(
-            redis.OutOfMemoryError
-        ):  # what was accepted goes out all the same: that makes room again
-            self.remember([route])
+        return self._store_integration(self._database.integrations.get(integration_id))
+
+    def _store_integration(self, integration: Any) -> IntegrationRoute | None:
+        """Return the route of an integration after storing it; None without an account."""
+        if integration is None or not integration.account or self._database is None:
+            return None
+        resends = self._database.policies.resends_unknown(integration.organization_id)
+        route = IntegrationRoute.from_integration(integration, resends_unknown=resends)
+        with suppress(redis.OutOfMemoryError):  # accepted messages must go out: they free memory
+            self.store_routes([route])
         return route

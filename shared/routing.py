@@ -7,13 +7,13 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from shared.events import MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent
 from shared.lanes.client import Append, fingerprint
-from shared.outcomes import Content, MessageOutcome, Status
+from shared.outcomes import ContentType, MessageOutcome, MessageStatus
 from shared.phones import DEFAULT_REGION, normalize
 from shared.webhooks.attachments import Attachment
 
 MALFORMED = "(malformed)"
 """In `keys.UNRECOGNIZED_EVENTS`, the name under which bodies are counted that are no event."""
-OTHERS = "(others)"
+OTHER_TYPES = "(others)"
 MAX_UNRECOGNIZED = 100
 """Names in that hash; whatever is named otherwise is counted as `OTHERS`."""
 PLATFORM_GATE = "platform"
@@ -159,7 +159,7 @@ def route_media(
 
 
 def build_message_outcome(
-    event: SendEvent, status: Status, at: datetime, **learned: str | None
+    event: SendEvent, status: MessageStatus, at: datetime, **learned: str | None
 ) -> MessageOutcome:
     """Return the row of an outgoing message in `status`, with what has been learned of it."""
     return MessageOutcome(
@@ -182,7 +182,7 @@ def build_message_outcome(
     )
 
 
-def _content_type(event: SendEvent) -> Content:
+def _content_type(event: SendEvent) -> ContentType:
     if event.media:
         return event.media.type
     return "location" if event.location else "text"

@@ -13,14 +13,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.errors import ConfigurationError
 
 
-class Group(BaseSettings):
+class SettingsGroup(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env")
 
 
-Chosen = TypeVar("Chosen", bound="Group")
+SettingsT = TypeVar("SettingsT", bound="SettingsGroup")
 
 
-class RedisSettings(Group):
+class RedisSettings(SettingsGroup):
     """The durable Redis that holds lanes, ledger, outbox, wake-ups and tokens."""
 
     redis_url: SecretStr = Field(
@@ -39,7 +39,7 @@ class RedisSettings(Group):
         return value
 
 
-NESTED = (
+NESTED_TIMES = (
     (
         "wpp_http_deadline_s",
         "wpp_lease_s",
@@ -60,7 +60,7 @@ NESTED = (
 """Which time has to end within which, and why."""
 
 
-class EngineSettings(Group):
+class EngineSettings(SettingsGroup):
     """How long things may take and how much may wait. Times in seconds."""
 
     wpp_http_deadline_s: float = Field(
@@ -113,7 +113,7 @@ class EngineSettings(Group):
     @model_validator(mode="after")
     def _nest(self) -> Self:
         """Refuse times of which the inner one could outlast the outer one."""
-        for inner, outer, why in NESTED:
+        for inner, outer, why in NESTED_TIMES:
             if getattr(self, inner) >= getattr(self, outer):
                 msg = (
                     f"{inner.upper()} ({getattr(self, inner):g}) must be below {outer.upper()} "
@@ -123,13 +123,13 @@ class EngineSettings(Group):
         return self
 
 
-class SupabaseSettings(Group):
+class SupabaseSettings(SettingsGroup):
     supabase_url: HttpUrl
     supabase_anon_key: SecretStr
     supabase_service_role_key: SecretStr
 
 
-class PlatformSettings(Group):
+class PlatformSettings(SettingsGroup):
     wpp_base_url: HttpUrl
     wpp_secret: SecretStr = Field(
         description="Server-to-server bearer; used for creating clients only."
@@ -140,7 +140,7 @@ class PlatformSettings(Group):
     )
 
 
-class KeySettings(Group):
+class KeySettings(SettingsGroup):
     """Secrets that webhook URLs and service keys are derived from: the first one signs, all of them verify."""
 
     wpp_key_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -170,7 +170,7 @@ class KeySettings(Group):
         return tuple(secret.get_secret_value().encode() for secret in self.wpp_key_secrets)
 
 
-class PageSettings(Group):
+class PageSettings(SettingsGroup):
     """The page at /connect."""
 
     wpp_page_parents: str = Field(
@@ -191,7 +191,7 @@ class PageSettings(Group):
         return value
 
 
-class IngressSettings(Group):
+class IngressSettings(SettingsGroup):
     """What the ingress takes of the platform."""
 
     wpp_body_limit: int = Field(
@@ -231,7 +231,7 @@ class IngressSettings(Group):
         return value or None
 
 
-class MediaSettings(Group):
+class MediaSettings(SettingsGroup):
     """Files that arrive, and where they are kept."""
 
     wpp_media_limit: int = Field(default=50 * 1024 * 1024, gt=0, description="Bytes of one file.")
@@ -258,7 +258,7 @@ class MediaSettings(Group):
         return tuple(part.strip().lower().rstrip(".") for part in value.split(",") if part.strip())
 
 
-class RetentionSettings(Group):
+class RetentionSettings(SettingsGroup):
     """How long what is only kept for reference stays."""
 
     wpp_log_days: float = Field(
@@ -273,7 +273,7 @@ class RetentionSettings(Group):
     )
 
 
-def load_settings(group: type[Chosen]) -> Chosen:
+def load_settings(group: type[SettingsT]) -> SettingsT:
     """Read one group, or say which variable is wrong.
 
     Raises:

@@ -11,33 +11,33 @@ from collections.abc import Sequence
 from uuid import UUID
 
 
-def webhook_key(account: str, secrets: Sequence[bytes]) -> str:
+def make_webhook_key(account: str, secrets: Sequence[bytes]) -> str:
     """Return the last part of the webhook URL of `account`: 43 URL-safe characters."""
     return _mac("webhook", account, secrets[0])
 
 
-def webhook_key_fits(account: str, key: str, secrets: Sequence[bytes]) -> bool:
-    return _fits("webhook", account, key, secrets)
+def verify_webhook_key(account: str, key: str, secrets: Sequence[bytes]) -> bool:
+    return _verify("webhook", account, key, secrets)
 
 
-def webhook_url(public_url: str, account: str, secrets: Sequence[bytes]) -> str:
+def make_webhook_url(public_url: str, account: str, secrets: Sequence[bytes]) -> str:
     """Return where the platform posts the events of `account`. Whoever has this URL may post them: keep it secret."""
-    return f"{public_url.rstrip('/')}/webhooks/wpp/{account}/{webhook_key(account, secrets)}"
+    return f"{public_url.rstrip('/')}/webhooks/wpp/{account}/{make_webhook_key(account, secrets)}"
 
 
-def service_key(organization_id: UUID, secrets: Sequence[bytes]) -> str:
+def make_service_key(organization_id: UUID, secrets: Sequence[bytes]) -> str:
     """Return the key with which a service acts for one organization, and for no other: wpp_<hex>_<mac>."""
     return f"wpp_{organization_id.hex}_{_mac('service', organization_id.hex, secrets[0])}"
 
 
-def organization_of_key(key: str, secrets: Sequence[bytes]) -> UUID | None:
+def read_service_key(key: str, secrets: Sequence[bytes]) -> UUID | None:
     """Return the organization that a service key stands for, or None when it is not one of ours."""
     prefix, _, rest = key.partition("_")
     organization, _, mac = rest.partition("_")
     if (
         prefix != "wpp"
         or len(organization) != 32
-        or not _fits("service", organization, mac, secrets)
+        or not _verify("service", organization, mac, secrets)
     ):
         return None
     return UUID(hex=organization)
@@ -48,7 +48,7 @@ def _mac(use: str, subject: str, secret: bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _fits(use: str, subject: str, mac: str, secrets: Sequence[bytes]) -> bool:
+def _verify(use: str, subject: str, mac: str, secrets: Sequence[bytes]) -> bool:
     given = mac.encode(errors="replace")
     return any(
         hmac.compare_digest(_mac(use, subject, secret).encode(), given) for secret in secrets

@@ -10,14 +10,16 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from shared import logs, settings
-from shared.events import KINDS
+from shared.events import QUEUE_NAMES
 
 ROOT = Path(__file__).parent.parent
 GROUPS = [
     value
     for module in (settings, logs)
     for value in vars(module).values()
-    if isinstance(value, type) and issubclass(value, settings.Group) and value is not settings.Group
+    if isinstance(value, type)
+    and issubclass(value, settings.SettingsGroup)
+    and value is not settings.SettingsGroup
 ]
 
 
@@ -77,7 +79,7 @@ def test_every_queue_is_served_by_a_process() -> None:
     served = {
         queue for command in procfile().values() for queue in re.findall(r"--queues (\w+)", command)
     }
-    assert served == set(KINDS)
+    assert served == set(QUEUE_NAMES)
 
 
 def test_compose_keeps_redis_durable() -> None:

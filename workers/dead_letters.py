@@ -138,7 +138,7 @@ class Replayer:
 
     def _put_back(self, letter: DeadLetter) -> bool:
         if letter.kind == "outcome":
-            self._outbox.put([letter.event])
+            self._outbox.add_rows([letter.event])
             return True
         event = EVENT.validate_python(letter.event)
         if letter.replayed_at and records.find_record(self._client, event.id) is None:

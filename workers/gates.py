@@ -75,7 +75,7 @@ def hold_for_token(error: TokenPausedError, route: IntegrationRoute, ctx: Worker
 def release_account(account: str, ctx: WorkerContext) -> None:
     """Let the lanes of a number go on whose phone is linked again; what else held them will do so again."""
     with suppress(DatabaseUnavailableError):  # then they look by themselves
-        if route := ctx.route_cache.of_account(account):
+        if route := ctx.route_cache.find_account_route(account):
             ctx.lanes.open_gate(routing.integration_gate(route.id))
 
 

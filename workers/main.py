@@ -8,7 +8,7 @@ from functools import partial
 import dramatiq
 
 from shared import logs
-from shared.events import Kind, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent
+from shared.events import MediaEvent, ProvisionEvent, QueueName, SendEvent, WebhookEvent
 from shared.lanes.wakeups import wake
 from shared.redis import check_durability
 from shared.settings import RedisSettings, load_settings
@@ -22,7 +22,7 @@ from workers.send import handler as send
 from workers.webhook import handler as webhook
 
 with exit_on_startup_error():
-    logs.configure("worker")
+    logs.configure_logging("worker")
     check_durability(broker.client, allow=load_settings(RedisSettings).wpp_allow_volatile_redis)
     worker_context()
     media.media_context()
@@ -68,7 +68,7 @@ def drain_media() -> None:
     )
 
 
-def _drain(kind: Kind, handle: Handle, give_up: DeadLetterHandler) -> None:
+def _drain(kind: QueueName, handle: Handle, give_up: DeadLetterHandler) -> None:
     ctx = worker_context()
     if drain(ctx.lanes, kind, lambda claim: handle(claim, ctx), give_up, stopping, STAY_S):
         wake(broker.client, kind)

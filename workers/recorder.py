@@ -24,7 +24,7 @@ from shared.database import Database
 from shared.database.diagnosis import SCHEMA_FAULT, diagnose
 from shared.database.models import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
-from shared.outbox import Entry, Outbox
+from shared.outbox import Outbox, OutboxEntry
 from shared.redis import connect_durable, is_transient
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import refused_outcome
@@ -103,7 +103,7 @@ class Recorder:
         while not self._stopping.is_set():
             try:
                 if not tidied:
-                    self._outbox.forget_idle()
+                    self._outbox.prune_consumers()
                     tidied = True
                 self.step()
             except redis.RedisError as error:
@@ -119,7 +119,7 @@ class Recorder:
             self._record(entries)
         return len(entries)
 
-    def _record(self, entries: Sequence[Entry]) -> None:
+    def _record(self, entries: Sequence[OutboxEntry]) -> None:
         try:
             applied = self._apply_with_retry([entry.row for entry in entries])
         except DatabaseError as error:
@@ -130,11 +130,11 @@ class Recorder:
         for refused in applied.refused:
             _warn("outcome.refused", entries[refused.row], refused.why)
         done = [entry for index, entry in enumerate(entries) if index not in applied.busy]
-        self._outbox.done(done)
-        self._outbox.announce(applied.changed)
+        self._outbox.acknowledge(done)
+        self._outbox.publish_changes(applied.changed)
         log.info("outcomes.recorded", count=len(done), busy=len(applied.busy))
 
-    def _divide(self, entries: Sequence[Entry], error: DatabaseError) -> None:
+    def _divide(self, entries: Sequence[OutboxEntry], error: DatabaseError) -> None:
         """Record a refused batch in halves, down to the single outcome that causes the error."""
         if len(entries) > 1:
             middle = len(entries) // 2
@@ -145,7 +145,7 @@ class Recorder:
         else:
             self._dead_letter(entries[0], error)
 
-    def _dead_letter(self, entry: Entry, error: DatabaseError) -> None:
+    def _dead_letter(self, entry: OutboxEntry, error: DatabaseError) -> None:
         """Record a dead letter in place of an outcome that Supabase refuses."""
         _warn("outcome.refused", entry, str(error))
         letter = refused_outcome(entry.row, str(error))
@@ -155,7 +155,7 @@ class Recorder:
             _warn("dead_letter.not_recorded", entry, str(letter_error))
             return
         if recorded:
-            self._outbox.done([entry])
+            self._outbox.acknowledge([entry])
 
     def _apply_with_retry(self, rows: list[dict[str, Any]]) -> Applied | None:
         """Apply rows, and retry for as long as Supabase is unavailable or its schema does not fit.
@@ -188,7 +188,7 @@ class Recorder:
         attempts = retry_state.attempt_number
         if isinstance(error, DatabaseError) and (action := diagnose(error)):
             log.error("supabase.unusable", attempts=attempts, error=str(error), action=action)
-            self._outbox.complain(f"{error}: {action}")
+            self._outbox.report_blocked(f"{error}: {action}")
         else:
             pause_s = round(retry_state.upcoming_sleep, 2)
             log.warning(
@@ -201,7 +201,7 @@ def _is_outage(error: BaseException) -> bool:
     return isinstance(error, DatabaseUnavailableError) and error.sqlstate != QUERY_CANCELED
 
 
-def _warn(event: str, entry: Entry, error: str) -> None:
+def _warn(event: str, entry: OutboxEntry, error: str) -> None:
     log.warning(event, row=entry.row.get("type"), id=entry.row.get("id"), error=error)
 
 
@@ -209,7 +209,7 @@ def main() -> None:
     stopping = Flag()
     on_stop_signal(stopping.set)
     with exit_on_startup_error():
-        logs.configure("record")
+        logs.configure_logging("record")
         client = connect_durable(load_settings(RedisSettings))
         database = Database(load_settings(SupabaseSettings))
     consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"

@@ -18,7 +18,7 @@ import structlog
 from pydantic import ValidationError
 
 from shared.errors import DatabaseUnavailableError
-from shared.events import Event, Kind
+from shared.events import Event, QueueName
 from shared.lanes.client import (
     Claim,
     ClaimResult,
@@ -69,7 +69,7 @@ def parse_first(
 
 def drain(
     lanes: Lanes,
-    kind: Kind,
+    kind: QueueName,
     handler: Handler,
     give_up: DeadLetterHandler,
     stopping: Flag,
@@ -112,7 +112,7 @@ def _called(lanes: Lanes, slot: Slot, stay_s: float) -> bool:
         return False
 
 
-def _wake_followers(lanes: Lanes, kind: Kind, verdict: ClaimResult) -> None:
+def _wake_followers(lanes: Lanes, kind: QueueName, verdict: ClaimResult) -> None:
     """Wake the workers of another kind for what follows now; the clock does it if this fails."""
     follow = verdict.follow if isinstance(verdict, Settled) else ()
     for other in {item.kind for item in follow if item.kind != kind and not item.delay_s}:

@@ -73,7 +73,7 @@ class Ours:
             )
             for each in NUMBERS
         ]
-        RouteCache(self.place.redis, source=None).remember(organizations)
+        RouteCache(self.place.redis, database=None).store_routes(organizations)
         for name in ("send", "record", "clock"):
             self.place.start(procfile()[name])
 

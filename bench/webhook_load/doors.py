@@ -59,7 +59,7 @@ class Door:
 
 
 def ours(place: Place) -> Door:
-    key = signed_keys.webhook_key(ACCOUNT, [MADE_UP["WPP_KEY_SECRETS"].encode()])
+    key = signed_keys.make_webhook_key(ACCOUNT, [MADE_UP["WPP_KEY_SECRETS"].encode()])
     return Door(place, "python -m workers.ingress", f"/webhooks/wpp/{ACCOUNT}/{key}")
 
 

@@ -32,7 +32,7 @@ from shared.broker import queues
 from shared.broker.consumer import Desk, DurableConsumer
 from shared.broker.keeper import Keeper
 from shared.broker.queues import Entry, Queues, load_scripts
-from shared.events import Kind
+from shared.events import QueueName
 
 __all__ = ["DurableRedisBroker", "enqueue_on", "load_scripts", "wake_up"]
 
@@ -212,7 +212,7 @@ def enqueue_on(
     queues.enqueue_on(pipe, namespace, entry)
 
 
-def wake_up(kind: Kind) -> "Message[None]":
+def wake_up(kind: QueueName) -> "Message[None]":
     """Return the message that makes one worker thread drain the lanes of `kind`."""
     return Message(queue_name=kind, actor_name=f"drain_{kind}", args=(), kwargs={}, options={})
 

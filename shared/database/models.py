@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from shared.outcomes import SessionStatus, Status
+from shared.outcomes import MessageStatus, SessionStatus
 from shared.phones import DEFAULT_REGION
 
 
@@ -100,7 +100,7 @@ class SessionChange(Row):
 class StatusChange(Row):
     """A status that a message reached, reported by us (`own`) or by the platform."""
 
-    status: Status
+    status: MessageStatus
     at: datetime
     source: Literal["own", "platform"]
     error: str | None = None
@@ -116,7 +116,7 @@ class StoredMessage(Row):
     integration_id: UUID | None
     outgoing: bool = Field(alias="is_outgoing")
     text: str = Field(alias="message_text")
-    status: Status = Field(alias="message_status")
+    status: MessageStatus = Field(alias="message_status")
     external_message_id: str | None
     file_url: str | None
     file_name: str | None

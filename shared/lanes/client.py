@@ -21,7 +21,7 @@ import redis
 from pydantic import BaseModel
 
 from shared.errors import IdempotencyConflictError, OverloadedError
-from shared.events import Event, Kind
+from shared.events import Event, QueueName
 from shared.outcomes import Outcome
 from shared.settings import EngineSettings
 
@@ -54,7 +54,7 @@ class Accepted:
 class Claim:
     """The right to work on one event until its lease ends. Times are Redis' own, in ms since 1970."""
 
-    kind: Kind
+    kind: QueueName
     id: UUID
     lane: str
     fence: str
@@ -87,7 +87,7 @@ class Append:
     """An event on its way into its lane."""
 
     event: Event
-    kind: Kind
+    kind: QueueName
     lane: str
     tenant: str
     gates: tuple[str, ...] = ()
@@ -202,7 +202,7 @@ class Lanes:
             raise OverloadedError(FULL[reply[1].decode()])
         return Accepted(id=item.event.id, new=word == "new", state=reply[1].decode())  # type: ignore[arg-type]
 
-    def claim(self, kind: Kind, slot: Slot, stay_s: float = 0) -> Claim | None:
+    def claim(self, kind: QueueName, slot: Slot, stay_s: float = 0) -> Claim | None:
         """Claim the next ready event of `kind`, or None when none is ready: then `called` tells of the next one.
 
         With `stay_s`, the next lane that becomes ready within that time is this thread's to come for.
@@ -241,7 +241,7 @@ class Lanes:
         }
         return bool(self._call("extend", arguments)[0] == b"ok")
 
-    def sweep(self, kind: Kind, count: int = 200) -> SweepResult:
+    def sweep(self, kind: QueueName, count: int = 200) -> SweepResult:
         """Wake lanes that are due, take over claims whose lease has ended. Any number of sweepers may run."""
         arguments = {
             "kind": kind,
@@ -320,7 +320,7 @@ class Lanes:
             "outcomes": [dump(outcome) for outcome in item.outcomes],
         }
 
-    def _wanted(self, kind: Kind, slot: Slot, stay_s: float = 0) -> dict[str, Any]:
+    def _wanted(self, kind: QueueName, slot: Slot, stay_s: float = 0) -> dict[str, Any]:
         return ({"stay": int(stay_s * 1000)} if stay_s else {}) | {
             "kind": kind,
             "slot": slot.name,
@@ -348,7 +348,7 @@ class Lanes:
         )
 
     @staticmethod
-    def _read(kind: Kind, reply: Sequence[bytes], until_s: float = math.inf) -> Claim:
+    def _read(kind: QueueName, reply: Sequence[bytes], until_s: float = math.inf) -> Claim:
         (
             _,
             event_id,
@@ -405,7 +405,7 @@ class SlotOfThread(threading.local):
 
 
 def total_waiting(
-    client: "redis.Redis", kinds: Iterable[Kind], prefix: str = PREFIX
+    client: "redis.Redis", kinds: Iterable[QueueName], prefix: str = PREFIX
 ) -> dict[str, dict[str, int]]:
     """Return events in lanes as {kind: {tenant: count}}: for metrics and operators."""
     totals: dict[str, dict[str, int]] = {}

@@ -11,13 +11,13 @@ import redis
 from redis.exceptions import NoScriptError
 
 from shared.broker import enqueue_on, load_scripts, wake_up
-from shared.events import Kind
+from shared.events import QueueName
 from shared.lanes.client import PREFIX
 
 AT_MOST = 256
 
 
-def wake_on(pipe: Any, kind: Kind) -> None:
+def wake_on(pipe: Any, kind: QueueName) -> None:
     """Add a wake-up to a pipeline, sync or async, behind an append: for the lane that it made ready, if it did.
 
     None is sent where a thread that is awake was called for that lane (`lanes.lua`).
@@ -25,7 +25,7 @@ def wake_on(pipe: Any, kind: Kind) -> None:
     enqueue_on(pipe, wake_up(kind), unless_depth=AT_MOST, wanted=f"{PREFIX}wanted:{kind}")
 
 
-def wake(client: "redis.Redis", kind: Kind, times: int = 1, at_most: int = AT_MOST) -> None:
+def wake(client: "redis.Redis", kind: QueueName, times: int = 1, at_most: int = AT_MOST) -> None:
     """Send wake-ups now, until `at_most` of them wait for a thread; raises redis.RedisError."""
     try:
         _wake(client, kind, times, at_most)
@@ -34,7 +34,7 @@ def wake(client: "redis.Redis", kind: Kind, times: int = 1, at_most: int = AT_MO
         _wake(client, kind, times, at_most)
 
 
-def _wake(client: "redis.Redis", kind: Kind, times: int, at_most: int) -> None:
+def _wake(client: "redis.Redis", kind: QueueName, times: int, at_most: int) -> None:
     pipe = client.pipeline(transaction=False)
     for _ in range(min(times, at_most, AT_MOST)):
         enqueue_on(pipe, wake_up(kind), unless_depth=min(at_most, AT_MOST))

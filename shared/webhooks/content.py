@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.events import MAX_TEXT
-from shared.outcomes import Content
+from shared.events import MAX_TEXT_CHARS
+from shared.outcomes import ContentType
 from shared.webhooks.attachments import (
     Attachment,
     build_file_name,
@@ -38,7 +38,7 @@ _MAX_CARD = 65_536
 class MessageContent:
     """A message's content. `text` is empty only beside a file, whose caption it is."""
 
-    content: Content
+    content: ContentType
     text: str
     file_name: str | None = None
     file_type: str | None = None
@@ -56,8 +56,8 @@ def read_content(shape: Payload) -> MessageContent:
         content, metadata["contacts"] = "contact", cards
     metadata |= _circumstances(fields)
     words = _written(fields, content, attachment)
-    if len(words) > MAX_TEXT:
-        words, metadata["truncated"] = words[:MAX_TEXT], True
+    if len(words) > MAX_TEXT_CHARS:
+        words, metadata["truncated"] = words[:MAX_TEXT_CHARS], True
     return MessageContent(
         content=content,
         text=words if words or attachment else _stand_in(content, word, metadata),
@@ -70,7 +70,7 @@ def read_content(shape: Payload) -> MessageContent:
 def read_edited_text(fields: Mapping[str, Any]) -> str:
     """Return the text that an edit gives a message."""
     new = _plain_text(find_value(fields, "newText", "newBody", "newMessage"))
-    return (new or _written(fields, "text", None))[:MAX_TEXT]
+    return (new or _written(fields, "text", None))[:MAX_TEXT_CHARS]
 
 
 def _word(shape: Payload) -> str:
@@ -83,7 +83,7 @@ def _word(shape: Payload) -> str:
     return normalize_word(own or shape.word)
 
 
-def _content(word: str, attachment: Attachment | None) -> Content:
+def _content(word: str, attachment: Attachment | None) -> ContentType:
     content = CONTENT_TYPES.get(word)
     if attachment and (content in (None, "text") or word == "file"):
         family = (resolve_mime_type(attachment, "")).partition("/")[0]
@@ -93,7 +93,7 @@ def _content(word: str, attachment: Attachment | None) -> Content:
     return "text" if "message" in word or word == "unknown" else "other"
 
 
-def _written(fields: Mapping[str, Any], content: Content, attachment: Attachment | None) -> str:
+def _written(fields: Mapping[str, Any], content: ContentType, attachment: Attachment | None) -> str:
     """Return the text, or the caption. A placeholder before it is cut only where there is the file it stood for."""
     texts = (_plain_text(fields.get(name)) for name in TEXT_FIELDS)
     hidden = content in ("location", "contact")  # their body is a picture of the map, or the card
@@ -177,7 +177,7 @@ def _circumstances(fields: Mapping[str, Any]) -> dict[str, Any]:
     return ({"reply_to": quoted} if quoted else {}) | ({"forwarded": True} if forwarded else {})
 
 
-def _stand_in(content: Content, word: str, metadata: Mapping[str, Any]) -> str:
+def _stand_in(content: ContentType, word: str, metadata: Mapping[str, Any]) -> str:
     """Return what is shown for a message that has neither text nor file: never nothing."""
     if place := metadata.get("location"):
         return str(place.get("name") or place.get("address") or f"{place['lat']}, {place['lng']}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.phones import PEOPLE, from_platform
+from shared.phones import PERSON_SERVERS, read_platform_address
 from shared.webhooks.payload import find_object, find_value, parse_flag, parse_id
 
 _SERIALIZED = re.compile(r"(true|false)_([^_@\s]+@[a-z.]+)_")
@@ -62,7 +62,9 @@ def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
     if servers.intersection(_CROWDS) or any(parse_flag(fields.get(flag)) for flag in _CROWD_FLAGS):
         return Chat(phone=None, kind="crowd")
     hidden = {_user(address) for address in addresses if _server(address) == "lid"}
-    phones = (from_platform(address) for address in addresses if _user(address) not in hidden)
+    phones = (
+        read_platform_address(address) for address in addresses if _user(address) not in hidden
+    )
     if phone := next((phone for phone in phones if phone), None):
         return Chat(phone=phone, kind="person")
     nameless = next((_user(address) for address in addresses if _is_hidden(address)), None)
@@ -75,7 +77,7 @@ def _is_hidden(address: str) -> bool:
     """Return whether an address is somebody's hidden id, whose server the platform may have cut off."""
     if _server(address) == "lid":
         return bool(_HIDDEN.fullmatch(_user(address)))
-    return bool(_LONG.fullmatch(_user(address))) and _server(address) in ("", *PEOPLE)
+    return bool(_LONG.fullmatch(_user(address))) and _server(address) in ("", *PERSON_SERVERS)
 
 
 def find_sender_name(fields: Mapping[str, Any]) -> str | None:

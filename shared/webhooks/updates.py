@@ -5,10 +5,10 @@ Each function takes an arrival and its shape, and returns the outcomes and, in a
 
 from shared.outcomes import (
     EditOutcome,
+    MessageStatus,
     Outcome,
     ReactionOutcome,
     SessionOutcome,
-    Status,
     StatusOutcome,
 )
 from shared.webhooks import message_ids
@@ -111,7 +111,7 @@ def interpret_qr(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
     return [issued], "qr"
 
 
-def _now(arrival: ClassifiedEvent, shape: Payload, now: Status | None) -> Interpretation:
+def _now(arrival: ClassifiedEvent, shape: Payload, now: MessageStatus | None) -> Interpretation:
     """Return that each message which the event names is in status `now`."""
     about = message_ids.read_listed_ids(shape)
     if now is None or not about:

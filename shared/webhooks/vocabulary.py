@@ -7,7 +7,7 @@ server that it grew out of. Words are compared by `plain`: MESSAGE_IN, message-i
 import re
 from typing import Any, Literal
 
-from shared.outcomes import Content, Status
+from shared.outcomes import ContentType, MessageStatus
 
 EventType = Literal[
     "message", "echo", "qr", "connected", "disconnected", "sent", "status", "sla", "dead", "reaction", "edit", "revoke",
@@ -56,7 +56,7 @@ NOTICE_TYPES = frozenset(
 )
 """What WhatsApp writes into a chat by itself: nobody said it, so it makes no message."""
 
-_STATUSES: dict[Status, str] = {
+_STATUSES: dict[MessageStatus, str] = {
     "queued": "queued pending accepted",
     "sent": "sent server server.ack",
     "delivered": "delivered received device delivery.ack message.delivered",
@@ -64,7 +64,7 @@ _STATUSES: dict[Status, str] = {
     "failed": "failed error dead undelivered rejected message.failed",
     "deleted": "deleted revoked",
 }
-STATUSES: dict[str, Status] = {
+STATUSES: dict[str, MessageStatus] = {
     word: status for status, words in _STATUSES.items() for word in words.split()
 }
 
@@ -76,7 +76,7 @@ SESSION_STATES: dict[str, SessionState] = {
     word: state for state, words in _STATES.items() for word in words.split()
 }
 
-_CONTENTS: dict[Content, str] = {
+_CONTENTS: dict[ContentType, str] = {
     "text": "chat text conversation",
     "image": "image",
     "video": "video gif",
@@ -87,11 +87,17 @@ _CONTENTS: dict[Content, str] = {
     "location": "location live.location",
     "contact": "vcard multi.vcard contact contacts",
 }
-CONTENT_TYPES: dict[str, Content] = {
+CONTENT_TYPES: dict[str, ContentType] = {
     word: content for content, words in _CONTENTS.items() for word in words.split()
 }
 
-ACK_STATUSES: dict[int, Status] = {0: "queued", 1: "sent", 2: "delivered", 3: "read", 4: "read"}
+ACK_STATUSES: dict[int, MessageStatus] = {
+    0: "queued",
+    1: "sent",
+    2: "delivered",
+    3: "read",
+    4: "read",
+}
 """WhatsApp's acknowledgements by number: 4 is "played". Below 0 it failed."""
 
 
@@ -100,7 +106,7 @@ def normalize_word(word: str) -> str:
     return re.sub(r"[\s_.\-]+", ".", word.strip().lower())
 
 
-def parse_status(value: Any) -> Status | None:
+def parse_status(value: Any) -> MessageStatus | None:
     """Return what a status means, a word or an ack's number, or None for one that we do not know."""
     if isinstance(value, str) and not re.fullmatch(r"\s*-?[0-9]{1,3}\s*", value):
         return STATUSES.get(normalize_word(value))

@@ -68,7 +68,7 @@ class Town:
 
     def caller(self, organization_id: UUID, timeout_s: float = 10) -> httpx.Client:
         """Return a client that acts as a service of an organization."""
-        key = signed_keys.service_key(organization_id, (KEY_SECRET.encode(),))
+        key = signed_keys.make_service_key(organization_id, (KEY_SECRET.encode(),))
         headers = {"Authorization": f"Bearer {key}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
 

@@ -92,7 +92,7 @@ def _customers(town: Town, number: Number, tag: str) -> Iterator[list[str]]:
     """Post what customers write, as the platform does, as fast as the door takes it; yield the texts accepted."""
     told: list[str] = []
     over = threading.Event()
-    url = signed_keys.webhook_url(town.url, number.account, (KEY_SECRET.encode(),))
+    url = signed_keys.make_webhook_url(town.url, number.account, (KEY_SECRET.encode(),))
 
     def post() -> None:
         with httpx.Client(timeout=10, trust_env=False) as client:

@@ -57,7 +57,7 @@ class Running:
 
     def as_service(self, organization_id: UUID) -> httpx.Client:
         headers = {
-            "Authorization": f"Bearer {signed_keys.service_key(organization_id, self.secrets)}"
+            "Authorization": f"Bearer {signed_keys.make_service_key(organization_id, self.secrets)}"
         }
         return httpx.Client(base_url=self.url, headers=headers, timeout=10, trust_env=False)
 

@@ -32,7 +32,7 @@ def test_a_stranger_gets_401(running: Running, bearer: str) -> None:
 
 def test_a_key_of_another_server_gets_401(running: Running) -> None:
     """A well-formed key that another secret made opens nothing."""
-    key = signed_keys.service_key(uuid4(), [b"x" * 32])
+    key = signed_keys.make_service_key(uuid4(), [b"x" * 32])
     assert (
         httpx.get(
             f"{running.url}/v1/integrations", headers={"Authorization": f"Bearer {key}"}
@@ -117,7 +117,7 @@ def test_the_same_key_is_the_same_message(running: Running, number: Number) -> N
 def test_a_webhook_needs_its_key(running: Running, number: Number) -> None:
     """A wrong key, or the key of another account, is 404 and tells nothing."""
     account = number[1]["account_number"]
-    other = signed_keys.webhook_key("0000000009999", running.secrets)
+    other = signed_keys.make_webhook_key("0000000009999", running.secrets)
     for key in ("wrong", other):
         answer = httpx.post(
             f"{running.url}/webhooks/wpp/{account}/{key}", json={"type": "connected"}
@@ -129,7 +129,7 @@ def test_a_webhook_needs_its_key(running: Running, number: Number) -> None:
 def test_a_malformed_webhook_is_400(running: Running, number: Number, body: bytes) -> None:
     """What is no event in JSON is said so, never a 500."""
     account = number[1]["account_number"]
-    url = signed_keys.webhook_url(running.url, account, running.secrets)
+    url = signed_keys.make_webhook_url(running.url, account, running.secrets)
     assert httpx.post(url, content=body).status_code == 400
 
 

@@ -39,7 +39,7 @@ def test_every_curl_works(running: Running, demo: UUID, command: str) -> None:
     ctx = command.replace("localhost:8000", running.url.removeprefix("http://")).replace(
         "curl ", "curl -sS --fail ", 1
     )
-    environment = {**os.environ, "KEY": signed_keys.service_key(demo, running.secrets)}
+    environment = {**os.environ, "KEY": signed_keys.make_service_key(demo, running.secrets)}
     done = subprocess.run(
         ["bash", "-c", ctx],
         env=environment,

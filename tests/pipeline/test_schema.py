@@ -35,7 +35,7 @@ def test_no_request_that_the_description_allows_is_a_server_error(
         (tmp_path / "schemathesis.toml").write_text(
             f'[parameters]\n"path.integration_id" = "{number}"\n'
         )
-    key = signed_keys.service_key(organization_id, running.secrets)
+    key = signed_keys.make_service_key(organization_id, running.secrets)
     program = Path(sys.executable).with_name("schemathesis")
     asked = subprocess.run(
         [

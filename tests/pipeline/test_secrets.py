@@ -74,8 +74,8 @@ def of_our_own(running: Running, organization_id: UUID, account: str) -> set[str
     """Return the secrets that the processes were started with, and those derived from them."""
     names = ("WPP_SECRET", "WPP_KEY_SECRETS", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_ANON_KEY")
     derived = {
-        signed_keys.service_key(organization_id, running.secrets),
-        signed_keys.webhook_key(account, running.secrets),
+        signed_keys.make_service_key(organization_id, running.secrets),
+        signed_keys.make_webhook_key(account, running.secrets),
     }
     return {running.environment[name] for name in names} | derived
 

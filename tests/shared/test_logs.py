@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from shared import logs
 from shared.errors import ConfigurationError
-from shared.signed_keys import service_key, webhook_url
+from shared.signed_keys import make_service_key, make_webhook_url
 
 SECRETS = (b"a secret of at least 32 characters",)
 ORGANIZATION = UUID("6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b")
-KEY = service_key(ORGANIZATION, SECRETS)
-URL = webhook_url("https://wpp.example", "acc_1", SECRETS)
+KEY = make_service_key(ORGANIZATION, SECRETS)
+URL = make_webhook_url("https://wpp.example", "acc_1", SECRETS)
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
 QR = base64.b64encode(bytes(range(64))).decode()
 
@@ -50,7 +50,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     root, out = logging.getLogger(), io.StringIO()
     before = root.handlers[:], root.level
     monkeypatch.setattr("sys.stdout", out)
-    logs.configure("test")
+    logs.configure_logging("test")
     yield out
     root.handlers[:], level = before
     root.setLevel(level)
@@ -86,7 +86,7 @@ def test_a_webhook_key_never_survives_in_its_url(before: str, after: str) -> Non
 
 @given(organization=st.uuids(), secret=st.binary(min_size=32, max_size=64))
 def test_no_key_that_we_hand_out_survives(organization: UUID, secret: bytes) -> None:
-    key = service_key(organization, (secret,))
+    key = make_service_key(organization, (secret,))
     assert logs.mask_text(f"refused {key}.") == f"refused {logs.MASK}."
 
 
@@ -121,7 +121,7 @@ def test_what_is_no_secret_stays_readable(text: str) -> None:
 def test_customers_phones_are_masked_where_they_are_told_as_such(text: str, shown: str) -> None:
     """Enough to recognise, not enough to call."""
     assert logs.mask_text(text) == shown
-    assert logs.mask(None, "", {"lane": text}) == {"lane": shown}
+    assert logs.mask_fields(None, "", {"lane": text}) == {"lane": shown}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_customers_phones_are_masked_where_they_are_told_as_such(text: str, show
 )
 def test_fields_are_masked_by_their_name_at_any_depth(name: str) -> None:
     fields = {"outer": [{name: "short"}], name: 12345, "other": "seen"}
-    assert logs.mask(None, "", fields) == {
+    assert logs.mask_fields(None, "", fields) == {
         "outer": [{name: logs.MASK}],
         name: logs.MASK,
         "other": "seen",
@@ -138,18 +138,18 @@ def test_fields_are_masked_by_their_name_at_any_depth(name: str) -> None:
 
 def test_a_field_that_is_empty_says_so() -> None:
     """That there is no token is worth knowing."""
-    assert logs.mask(None, "", {"token": None, "qr": ""}) == {"token": None, "qr": ""}
+    assert logs.mask_fields(None, "", {"token": None, "qr": ""}) == {"token": None, "qr": ""}
 
 
 @pytest.mark.parametrize("value", [ValueError(URL), URL.encode(), (URL,), {URL}, {1: URL}, [[URL]]])
 def test_values_of_any_type_are_masked(value: object) -> None:
     """As they would be written: the text of an exception, the bytes of an answer, what stands in a list."""
-    assert URL.rsplit("/", 1)[1] not in str(logs.mask(None, "", {"value": value}))
+    assert URL.rsplit("/", 1)[1] not in str(logs.mask_fields(None, "", {"value": value}))
 
 
 def test_plain_values_keep_their_type() -> None:
     fields = {"count": 3, "pause_s": 0.5, "new": True, "reason": None}
-    assert logs.mask(None, "", dict(fields)) == fields
+    assert logs.mask_fields(None, "", dict(fields)) == fields
 
 
 def test_a_line_is_one_json_object(written: io.StringIO) -> None:
@@ -204,7 +204,7 @@ def test_text_for_people_is_masked_as_well(
 ) -> None:
     monkeypatch.setenv("WPP_LOG_FORMAT", "text")
     monkeypatch.setattr("sys.stdout", written)
-    logs.configure("test")
+    logs.configure_logging("test")
     try:
         fail(KEY)
     except RuntimeError:
@@ -218,4 +218,4 @@ def test_text_for_people_is_masked_as_well(
 def test_an_unknown_level_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WPP_LOG_LEVEL", "loud")
     with pytest.raises(ConfigurationError, match="WPP_LOG_LEVEL"):
-        logs.configure("test")
+        logs.configure_logging("test")

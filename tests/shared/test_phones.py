@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.phones import PHONE, from_platform, is_readable, mask, normalize
+from shared.phones import E164_DIGITS, mask_phone, may_be_phone, normalize, read_platform_address
 
 SPELLINGS = [
     ("8 (999) 000-11-22", "RU", "79990001122"),
@@ -90,14 +90,14 @@ def test_what_is_no_phone_is_refused_in_words_that_do_not_repeat_it(written: str
 )
 def test_what_is_a_phone_somewhere_is_readable_before_it_is_known_where(written: str) -> None:
     """A message is looked at before anybody knows whose it is."""
-    assert is_readable(written) or normalize(written)
+    assert may_be_phone(written) or normalize(written)
 
 
 @pytest.mark.parametrize(
     "written", ["", "12345", "12ab", "+0912345678", "1" * 16, "a phone", "()()()()"]
 )
 def test_what_is_a_phone_nowhere_is_not_readable(written: str) -> None:
-    assert not is_readable(written)
+    assert not may_be_phone(written)
 
 
 def test_an_unknown_region_leaves_international_numbers_readable() -> None:
@@ -113,7 +113,7 @@ def test_any_text_is_a_phone_or_a_value_error(text: str, region: str) -> None:
         phone = normalize(text, region)
     except ValueError:
         return
-    assert PHONE.fullmatch(phone)
+    assert E164_DIGITS.fullmatch(phone)
 
 
 @settings(deadline=None)
@@ -134,7 +134,7 @@ def test_normalizing_twice_changes_nothing(phone: str) -> None:
     ],
 )
 def test_the_platforms_digits_are_taken_as_they_are(said: str, phone: str) -> None:
-    assert from_platform(said) == phone
+    assert read_platform_address(said) == phone
 
 
 @pytest.mark.parametrize(
@@ -159,16 +159,16 @@ def test_the_platforms_digits_are_taken_as_they_are(said: str, phone: str) -> No
     ],
 )
 def test_pain_43_groups_lists_and_hidden_numbers_are_no_phones(said: str) -> None:
-    assert from_platform(said) is None
+    assert read_platform_address(said) is None
 
 
 @settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_of_the_platform_is_a_phone_or_none(said: str) -> None:
-    phone = from_platform(said)
-    assert phone is None or PHONE.fullmatch(phone)
+    phone = read_platform_address(said)
+    assert phone is None or E164_DIGITS.fullmatch(phone)
 
 
 def test_a_masked_phone_can_be_recognised_but_not_called() -> None:
-    assert mask("79990001122") == "799…22"
-    assert mask("799900") == "…"
+    assert mask_phone("79990001122") == "799…22"
+    assert mask_phone("799900") == "…"

@@ -32,7 +32,7 @@ def known(client: redis.Redis, organization_id: UUID = ORGANIZATION) -> Integrat
         is_primary=True,
         is_enabled=True,
     )
-    RouteCache(client, source=None).remember([route])
+    RouteCache(client, database=None).store_routes([route])
     return route
 
 

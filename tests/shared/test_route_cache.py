@@ -1,6 +1,8 @@
-"""The directory: whose a number is, from the nearest layer that knows."""
+"""The route cache returns an integration's route from the nearest layer that has it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 from types import SimpleNamespace
 from typing import cast
 from uuid import UUID, uuid4
@@ -15,7 +17,7 @@ from shared.route_cache import LOCAL_TTL_S, REDIS_TTL_S, IntegrationRoute, Route
 ORGANIZATION = uuid4()
 
 
-def a_route(**changed: object) -> IntegrationRoute:
+def make_route(**changed: object) -> IntegrationRoute:
     route = IntegrationRoute(
         id=uuid4(),
         organization_id=ORGANIZATION,
@@ -28,17 +30,17 @@ def a_route(**changed: object) -> IntegrationRoute:
 
 
 @dataclass
-class Numbers:
-    """What Supabase has, and how often it was asked."""
+class FakeDatabase:
+    """The integrations in Supabase, and the number of queries."""
 
     routes: list[IntegrationRoute]
     resend: set[UUID] = field(default_factory=set)
-    asked: int = 0
-    away: bool = False
+    queries: int = 0
+    unavailable: bool = False
 
-    def _ask(self) -> list[IntegrationRoute]:
-        self.asked += 1
-        if self.away:
+    def _query(self) -> list[IntegrationRoute]:
+        self.queries += 1
+        if self.unavailable:
             msg = "no answer"
             raise DatabaseUnavailableError(msg)
         return self.routes
@@ -47,20 +49,20 @@ class Numbers:
     def database(self) -> Database:
         return cast("Database", SimpleNamespace(integrations=self, policies=self))
 
-    def get(self, integration_id: UUID, /) -> IntegrationRoute | None:
-        return next((each for each in self._ask() if each.id == integration_id), None)
+    def get(self, integration_id: UUID) -> IntegrationRoute | None:
+        return next((each for each in self._query() if each.id == integration_id), None)
 
-    def get_by_account(self, account: str, /) -> IntegrationRoute | None:
-        return next((each for each in self._ask() if each.account == account), None)
+    def get_by_account(self, account: str) -> IntegrationRoute | None:
+        return next((each for each in self._query() if each.account == account), None)
 
-    def list_for(self, organization_id: UUID, /) -> list[IntegrationRoute]:
-        return [each for each in self._ask() if each.organization_id == organization_id]
+    def list_for(self, organization_id: UUID) -> list[IntegrationRoute]:
+        return [each for each in self._query() if each.organization_id == organization_id]
 
-    def resends_unknown(self, organization_id: UUID, /) -> bool:
+    def resends_unknown(self, organization_id: UUID) -> bool:
         return organization_id in self.resend
 
 
-class Clock:
+class FakeClock:
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -68,111 +70,120 @@ class Clock:
         return self.now
 
 
-def test_supabase_is_asked_once_for_all_processes(redis_client: redis.Redis) -> None:
-    """What one process has read, the next finds in Redis, and the same one in its own memory."""
-    route = a_route()
-    numbers = Numbers([route])
-    first, second = (
-        RouteCache(redis_client, numbers.database),
-        RouteCache(redis_client, numbers.database),
-    )
-    assert first.find(route.id) == first.find(route.id) == second.find(route.id) == route
-    assert second.of_account("42") == second.primary(ORGANIZATION) == route
-    assert numbers.asked == 1
+def make_cache(
+    client: redis.Redis, database: FakeDatabase | None, clock: Callable[[], float] = monotonic
+) -> RouteCache:
+    return RouteCache(client, database.database if database else None, clock)
 
 
-def test_redis_alone_is_enough_once_it_was_filled(redis_client: redis.Redis) -> None:
-    """Whoever has no Supabase finds a number by its id, its account, and as its organization's primary."""
-    primary, other = a_route(), a_route(account="43", is_primary=False)
-    RouteCache(redis_client, Numbers([]).database).remember([primary, other])
-    bare = RouteCache(redis_client, source=None)
-    assert bare.find(other.id) == bare.of_account("43") == other
-    assert bare.primary(ORGANIZATION) == primary
-    assert bare.find(uuid4()) is bare.primary(uuid4()) is bare.of_account("44") is None
+def test_supabase_is_queried_once_for_all_processes(redis_client: redis.Redis) -> None:
+    """A second process finds the route in Redis, and the first one in its own memory."""
+    route = make_route()
+    database = FakeDatabase([route])
+    first = make_cache(redis_client, database)
+    second = make_cache(redis_client, database)
+    assert first.find_route(route.id) == route
+    assert first.find_route(route.id) == second.find_route(route.id) == route
+    assert second.find_account_route("42") == second.find_primary_route(ORGANIZATION) == route
+    assert database.queries == 1
 
 
-def test_a_change_is_seen_here_at_once_and_elsewhere_soon(redis_client: redis.Redis) -> None:
-    """A number that was switched off sends on elsewhere for a few seconds at most."""
-    route, clock = a_route(), Clock()
-    numbers = Numbers([route])
-    here, elsewhere = (
-        RouteCache(redis_client, numbers.database),
-        RouteCache(redis_client, numbers.database, clock=clock),
-    )
-    assert here.find(route.id) == elsewhere.find(route.id) == route
-    off = route.model_copy(update={"is_enabled": False})
-    numbers.routes = [off]
-    here.refresh(route.id, ORGANIZATION)
-    assert here.find(route.id) == off
-    assert elsewhere.find(route.id) == route
+def test_a_cache_without_a_database_reads_redis(redis_client: redis.Redis) -> None:
+    """A route is found by id, by account and as its organization's primary; absent ones are None."""
+    primary = make_route()
+    secondary = make_route(account="43", is_primary=False)
+    make_cache(redis_client, FakeDatabase([])).store_routes([primary, secondary])
+    cache = make_cache(redis_client, None)
+    assert cache.find_route(secondary.id) == cache.find_account_route("43") == secondary
+    assert cache.find_primary_route(ORGANIZATION) == primary
+    assert cache.find_route(uuid4()) is None
+    assert cache.find_primary_route(uuid4()) is None
+    assert cache.find_account_route("44") is None
+
+
+def test_refresh_is_immediate_locally_and_bounded_elsewhere(redis_client: redis.Redis) -> None:
+    """Another process uses the old route until `LOCAL_TTL_S` has passed."""
+    route = make_route()
+    clock = FakeClock()
+    database = FakeDatabase([route])
+    refreshed = make_cache(redis_client, database)
+    remote = make_cache(redis_client, database, clock)
+    assert refreshed.find_route(route.id) == remote.find_route(route.id) == route
+    disabled = route.model_copy(update={"is_enabled": False})
+    database.routes = [disabled]
+    refreshed.refresh(route.id, ORGANIZATION)
+    assert refreshed.find_route(route.id) == disabled
+    assert remote.find_route(route.id) == route
     clock.now = LOCAL_TTL_S
-    assert elsewhere.find(route.id) == off
+    assert remote.find_route(route.id) == disabled
 
 
-def test_a_removed_number_gives_way_to_the_next_primary(redis_client: redis.Redis) -> None:
-    """Nothing is sent from a number that is gone, nor from none while there is another."""
-    gone, next_one = a_route(), a_route(account="43", is_primary=False)
-    numbers = Numbers([gone, next_one])
-    directory = RouteCache(redis_client, numbers.database)
-    assert directory.primary(ORGANIZATION) == gone
-    numbers.routes = [promoted := next_one.model_copy(update={"is_primary": True})]
-    directory.refresh(gone.id, ORGANIZATION)
-    assert directory.primary(ORGANIZATION) == promoted
-    assert directory.find(gone.id) is None
+def test_a_removed_primary_is_replaced_by_the_next(redis_client: redis.Redis) -> None:
+    """The removed integration has no route, and the promoted one is the primary."""
+    removed = make_route()
+    promoted = make_route(account="43", is_primary=False)
+    database = FakeDatabase([removed, promoted])
+    cache = make_cache(redis_client, database)
+    assert cache.find_primary_route(ORGANIZATION) == removed
+    promoted = promoted.model_copy(update={"is_primary": True})
+    database.routes = [promoted]
+    cache.refresh(removed.id, ORGANIZATION)
+    assert cache.find_primary_route(ORGANIZATION) == promoted
+    assert cache.find_route(removed.id) is None
 
 
-def test_the_policy_travels_with_the_route(redis_client: redis.Redis) -> None:
-    """Whether unknown messages are sent again is known wherever the route is."""
-    route = a_route()
-    found = RouteCache(redis_client, Numbers([route], resend={ORGANIZATION}).database).find(
-        route.id
-    )
+def test_a_route_includes_the_resend_policy(redis_client: redis.Redis) -> None:
+    """The organization's policy for messages of unknown effect is stored with the route."""
+    route = make_route()
+    database = FakeDatabase([route], resend={ORGANIZATION})
+    found = make_cache(redis_client, database).find_route(route.id)
     assert found
     assert found.resends_unknown
-    assert RouteCache(redis_client, source=None).find(route.id) == found
+    assert make_cache(redis_client, None).find_route(route.id) == found
 
 
-def test_an_account_that_moved_to_another_number_is_that_one_s(redis_client: redis.Redis) -> None:
-    """What Redis remembers of an account counts only while its number still has it."""
-    old, new = a_route(), a_route(is_primary=False)
-    directory = RouteCache(redis_client, Numbers([old]).database)
-    assert directory.of_account("42") == old
-    there = RouteCache(
-        redis_client, Numbers([new, moved := old.model_copy(update={"account": "43"})]).database
-    )
-    there.remember([moved])
-    assert there.of_account("42") == new
+def test_an_account_that_moved_leads_to_its_new_integration(redis_client: redis.Redis) -> None:
+    """The stored id of an account counts only while that integration uses the account."""
+    old = make_route()
+    new = make_route(is_primary=False)
+    assert make_cache(redis_client, FakeDatabase([old])).find_account_route("42") == old
+    moved = old.model_copy(update={"account": "43"})
+    cache = make_cache(redis_client, FakeDatabase([new, moved]))
+    cache.store_routes([moved])
+    assert cache.find_account_route("42") == new
 
 
-def test_redis_forgets_what_nobody_refreshes(redis_client: redis.Redis) -> None:
-    """A number that somebody deleted in Supabase itself sends on for some minutes at most."""
-    RouteCache(redis_client, Numbers([]).database).remember([a_route()])
-    assert {0 < redis_client.ttl(key) <= REDIS_TTL_S for key in redis_client.keys("*")} == {True}
+def test_routes_in_redis_expire(redis_client: redis.Redis) -> None:
+    """An integration that was deleted directly in Supabase sends for a few minutes at most."""
+    make_cache(redis_client, FakeDatabase([])).store_routes([make_route()])
+    ttls = [redis_client.ttl(key) for key in redis_client.keys("*")]
+    assert len(ttls) == 3
+    assert all(0 < ttl <= REDIS_TTL_S for ttl in ttls)
     assert REDIS_TTL_S <= 300
 
 
-def test_an_outage_of_supabase_is_no_absence(redis_client: redis.Redis) -> None:
-    """What cannot be asked for raises; it is not taken for a number that does not exist."""
+def test_an_outage_of_supabase_is_raised(redis_client: redis.Redis) -> None:
+    """An unanswered query is different from an integration that does not exist."""
     with pytest.raises(DatabaseUnavailableError):
-        RouteCache(redis_client, Numbers([], away=True).database).find(uuid4())
+        make_cache(redis_client, FakeDatabase([], unavailable=True)).find_route(uuid4())
 
 
-def test_a_number_that_has_no_account_yet_cannot_be_sent_from(redis_client: redis.Redis) -> None:
-    """A half-made integration is none."""
-    half = a_route(account="")
-    assert RouteCache(redis_client, Numbers([half]).database).find(half.id) is None
+def test_an_integration_without_an_account_has_no_route(redis_client: redis.Redis) -> None:
+    """It is being connected, and nothing can be sent through it."""
+    route = make_route(account="")
+    assert make_cache(redis_client, FakeDatabase([route])).find_route(route.id) is None
 
 
-def test_a_full_redis_keeps_nobody_from_knowing(redis_client: redis.Redis) -> None:
-    """Supabase is asked, and what it says is known here for a while."""
-    route = a_route()
-    numbers = Numbers([route])
+def test_routes_are_found_while_redis_is_full(redis_client: redis.Redis) -> None:
+    """They come from Supabase and stay in the memory of this process."""
+    route = make_route()
+    database = FakeDatabase([route])
     redis_client.config_set("maxmemory", 1)
     try:
-        directory = RouteCache(redis_client, numbers.database)
-        assert directory.find(route.id) == route
-        assert directory.of_account(route.account) == route
-        assert directory.find(route.id) == route
+        cache = make_cache(redis_client, database)
+        assert cache.find_route(route.id) == route
+        assert cache.find_account_route(route.account) == route
+        assert cache.find_route(route.id) == route
     finally:
         redis_client.config_set("maxmemory", 0)
-    assert numbers.asked == 2
+    assert database.queries == 2

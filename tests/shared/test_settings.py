@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import ConfigurationError
-from shared.settings import NESTED, EngineSettings, KeySettings, load_settings
+from shared.settings import NESTED_TIMES, EngineSettings, KeySettings, load_settings
 
 
 def test_the_defaults_nest() -> None:
@@ -11,7 +11,7 @@ def test_the_defaults_nest() -> None:
     assert isinstance(load_settings(EngineSettings), EngineSettings)
 
 
-@pytest.mark.parametrize(("inner", "outer", "why"), NESTED)
+@pytest.mark.parametrize(("inner", "outer", "why"), NESTED_TIMES)
 def test_times_that_do_not_nest_are_refused(
     inner: str, outer: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

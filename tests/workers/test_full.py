@@ -63,9 +63,9 @@ def test_what_was_accepted_is_worked_off(
     redis_client.config_set("maxmemory", 1)
     with pytest.raises(OverloadedError):
         lanes.append(routing.route_send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello")))
-    Sweeper(redis_client, lanes, RouteCache(redis_client, source=None)).tick()
+    Sweeper(redis_client, lanes, RouteCache(redis_client, database=None)).tick()
     with working(broker):
         eventually(lambda: not redis_client.exists(keys.waiting("send")))
         eventually(lambda: not broker.desk.queues.size("send"))
-    outbox.done(outbox.read(idle_s=0.01))
+    outbox.acknowledge(outbox.read(idle_s=0.01))
     assert len(outbox) == 0

@@ -77,7 +77,7 @@ class World:
     def find(self, _integration_id: UUID) -> IntegrationRoute:
         return ROUTE
 
-    def of_account(self, account: str) -> IntegrationRoute | None:
+    def find_account_route(self, account: str) -> IntegrationRoute | None:
         return ROUTE if account == ROUTE.account else None
 
     def answered(self, request: httpx.Request) -> httpx.Response:

@@ -15,7 +15,6 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import outbox
 from shared.database import DeadLetterQuery
 from shared.database.models import Applied, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
@@ -170,20 +169,21 @@ def test_a_batch_that_takes_too_long_is_halved(redis_client: redis.Redis) -> Non
 
 
 def test_a_row_that_always_takes_too_long_holds_up_no_other_row(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    redis_client: redis.Redis,
 ) -> None:
     """It stays pending, is read again after `ABANDONED_MS`, and recorded once that works."""
     put(redis_client, 8)
     written: list[int] = []
     locked = {5}
     apply = slow(written, lambda rows: any(row["n"] in locked for row in rows))
-    recorder = Recorder(Outbox(redis_client, "r1"), apply, Flag())
+    outbox = Outbox(redis_client, "r1")
+    recorder = Recorder(outbox, apply, Flag())
     recorder.step(idle_s=0.01)
     assert recorder.step(idle_s=0.01) == 8
     assert written == [0, 1, 2, 3, 4, 6, 7]
     assert recorder.step(idle_s=0.01) == 0, "the row was read again at once"
     locked.clear()
-    monkeypatch.setattr(outbox, "ABANDONED_MS", 0)
+    outbox.abandoned_ms = 0
     assert recorder.step(idle_s=0.01) == 1
     assert written[-1] == 5
     assert redis_client.xlen(keys.OUTBOX) == 0
@@ -320,7 +320,7 @@ RENAMED = (
 
 @pytest.mark.parametrize(("alter", "undo"), [NEW_COLUMN, RENAMED])
 def test_a_column_that_the_crm_changed_costs_time_and_no_row(
-    pipeline: InboundPipeline, monkeypatch: pytest.MonkeyPatch, alter: str, undo: str
+    pipeline: InboundPipeline, alter: str, undo: str
 ) -> None:
     """The recorder names the column and the repair, and records the row after the repair."""
     stopping = Flag()
@@ -343,10 +343,10 @@ def test_a_column_that_the_crm_changed_costs_time_and_no_row(
     assert ("branch" in errors[0]) or ("file_type" in errors[0])
     (line, *_) = [line for line in logs if line["event"] == "supabase.unusable"]
     assert line["log_level"] == "error"
-    assert line["action"] in str(pipeline.outbox.trouble)
-    assert errors[0] in str(pipeline.outbox.trouble)
+    assert line["action"] in str(pipeline.outbox.blocked_reason)
+    assert errors[0] in str(pipeline.outbox.blocked_reason)
     assert len(pipeline.outbox) == 1
-    monkeypatch.setattr(outbox, "ABANDONED_MS", 0)
+    pipeline.outbox.abandoned_ms = 0
     pipeline.record()
     assert [row["message_text"] for row in pipeline.messages()] == ["Hello"]
     assert pipeline.ctx.database.dead_letters.find(DeadLetterQuery()) == []

@@ -17,12 +17,12 @@ from shared import routing
 from shared.broker import watchdog
 from shared.errors import DatabaseUnavailableError
 from shared.events import (
-    KINDS,
+    QUEUE_NAMES,
     Event,
-    Kind,
     MediaEvent,
     Message,
     ProvisionEvent,
+    QueueName,
     SendEvent,
     WebhookEvent,
     utc_now,
@@ -231,13 +231,13 @@ def test_only_surprises_count_as_such(lanes: Lanes, redis_client: redis.Redis) -
     assert once_more(broken).unexpected_errors == 3
 
 
-GIVE_UP: dict[Kind, draining.DeadLetterHandler] = {
+GIVE_UP: dict[QueueName, draining.DeadLetterHandler] = {
     "send": parse_first(SendEvent, send.dead_letter_send),
     "provision": parse_first(ProvisionEvent, provision.dead_letter_provision),
     "webhook": parse_first(WebhookEvent, webhook.dead_letter_webhook),
     "media": parse_first(MediaEvent, media.dead_letter_media),
 }
-READ: dict[Kind, type[Event]] = {
+READ: dict[QueueName, type[Event]] = {
     "send": SendEvent,
     "provision": ProvisionEvent,
     "webhook": WebhookEvent,
@@ -252,9 +252,9 @@ BODIES = [
 
 
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUEUE_NAMES)
 def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
-    lanes: Lanes, redis_client: redis.Redis, kind: Kind, body: str
+    lanes: Lanes, redis_client: redis.Redis, kind: QueueName, body: str
 ) -> None:
     """After as many tries as any surprise has: a newer worker might be able to. The next in its lane goes on."""
     event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})

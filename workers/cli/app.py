@@ -58,7 +58,9 @@ def up(
 def key(organization_id: UUID) -> None:
     """Print the service key of an organization: it opens that organization's doors, and no other's."""
     with print_errors():
-        typer.echo(signed_keys.service_key(organization_id, load_settings(KeySettings).secrets))
+        typer.echo(
+            signed_keys.make_service_key(organization_id, load_settings(KeySettings).secrets)
+        )
 
 
 @app.command()

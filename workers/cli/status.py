@@ -9,7 +9,7 @@ import redis
 
 from shared.database import Database, DeadLetterQuery
 from shared.errors import DatabaseError
-from shared.events import KINDS
+from shared.events import QUEUE_NAMES
 from shared.lanes import records as ledger
 from shared.lanes.client import total_waiting
 from shared.outbox import Outbox
@@ -47,7 +47,7 @@ def unknown_messages(client: "redis.Redis", organization_id: UUID | None) -> lis
 
 
 def _waiting(client: "redis.Redis") -> Iterator[str]:
-    totals = total_waiting(client, KINDS)
+    totals = total_waiting(client, QUEUE_NAMES)
     rows = [
         (count, kind, tenant)
         for kind, tenants in totals.items()
@@ -71,8 +71,8 @@ def _outbox(outbox: Outbox) -> Iterator[str]:
     age_s = outbox.age_s()
     oldest = f", the oldest for {age_s:.0f} s" if age_s is not None else ""
     yield f"{len(outbox):8}  outcomes on their way to Supabase{oldest}"
-    if outbox.trouble:
-        yield f"          {outbox.trouble}"
+    if outbox.blocked_reason:
+        yield f"          {outbox.blocked_reason}"
 
 
 def _dead(database: Database | None) -> Iterator[str]:

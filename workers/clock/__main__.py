@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from shared import logs
 from shared.database import Database
 from shared.errors import DatabaseError
-from shared.events import KINDS, Kind, SendEvent
+from shared.events import QUEUE_NAMES, QueueName, SendEvent
 from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed
 from shared.lanes.wakeups import wake
 from shared.redis import CONNECTION_ERRORS, connect_durable, is_transient
@@ -49,7 +49,7 @@ class Sweeper:
         A Redis that cannot do it now is asked again at the next tick, any other error of Redis is raised.
         """
         pause = TICK_S
-        for kind in KINDS:
+        for kind in QUEUE_NAMES:
             try:
                 pause = min(pause, self._sweep(kind))
             except redis.RedisError as error:
@@ -66,7 +66,7 @@ class Sweeper:
         while not stopping.wait(pause):
             pause = self.tick()
 
-    def _sweep(self, kind: Kind) -> float:
+    def _sweep(self, kind: QueueName) -> float:
         swept = self._lanes.sweep(kind)
         for claim in swept.given_up:
             self._take_over(claim)
@@ -94,7 +94,9 @@ class Sweeper:
             event = SendEvent.model_validate_json(claim.body)
         except ValidationError:  # its worker was of another version
             return dead_letter_raw(claim, "unreadable", VANISHED, "unknown")
-        return settle_as_unknown(event, claim, VANISHED, self._routes.find(event.integration_id))
+        return settle_as_unknown(
+            event, claim, VANISHED, self._routes.find_route(event.integration_id)
+        )
 
 
 def refresh_routes(routes: RouteCache, database: Database, stopping: Flag) -> None:
@@ -102,8 +104,10 @@ def refresh_routes(routes: RouteCache, database: Database, stopping: Flag) -> No
     while True:
         try:
             resend = database.policies.resending_organizations()
-            routes.remember(
-                IntegrationRoute.of(each, resends_unknown=each.organization_id in resend)
+            routes.store_routes(
+                IntegrationRoute.from_integration(
+                    each, resends_unknown=each.organization_id in resend
+                )
                 for each in database.integrations.iterate()
                 if each.account
             )
@@ -118,11 +122,11 @@ def main() -> int:
     threads = SupervisedThreads()
     on_stop_signal(threads.stopping.set)
     with exit_on_startup_error():
-        logs.configure("clock")
+        logs.configure_logging("clock")
         client = connect_durable(load_settings(RedisSettings))
         ctx, kept_for = worker_context(), load_settings(RetentionSettings)
     routes = RouteCache(
-        client, source=None
+        client, database=None
     )  # a policy that Redis does not know is the cautious one
     threads.start(health_checks.run_health_checks, threads.stopping)
     threads.start(retention.run_retention, ctx.database, kept_for, threads.stopping)

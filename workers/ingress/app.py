@@ -82,7 +82,7 @@ def create_app() -> FastAPI:
         NotDurableError: this Redis might forget what we accept.
         redis.RedisError: it does not answer.
     """
-    logs.configure("web")
+    logs.configure_logging("web")
     settings = Settings.load()
     connect_durable(settings.redis).close()
     app = App(

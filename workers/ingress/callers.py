@@ -22,7 +22,7 @@ async def organization(request: Request, here: Annotated[Doorway, Depends(doorwa
         msg = "say who calls: Authorization: Bearer <service key or Supabase access token>"
         raise AccessError(msg)
     bearer = bearer.strip()
-    found = signed_keys.organization_of_key(
+    found = signed_keys.read_service_key(
         bearer, here.keys.secrets
     ) or await here.sessions.organization(bearer)
     if found is None:

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared.events import KINDS
+from shared.events import QUEUE_NAMES
 from shared.lanes.client import total_waiting
 from shared.outbox import Outbox
 from shared.redis import keys
@@ -59,7 +59,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Look once; raises redis.RedisError."""
-        waiting = total_waiting(self._client, KINDS)
+        waiting = total_waiting(self._client, QUEUE_NAMES)
         yield _by_kind(
             "wpp_events_waiting",
             "Events in lanes",
@@ -68,7 +68,7 @@ class Metrics(Collector):
         yield _by_kind(
             "wpp_events_working",
             "Events that workers have in hand",
-            {k: self._busy(k) for k in KINDS},
+            {k: self._busy(k) for k in QUEUE_NAMES},
         )
         tenants = {tenant for each in waiting.values() for tenant in each}
         yield GaugeMetricFamily("wpp_tenants_waiting", "Tenants with events in lanes", len(tenants))
@@ -99,7 +99,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "wpp_outbox_age_seconds", "How long the oldest of them has been on its way", age_s
         )
-        trouble = int(outbox.trouble is not None)
+        trouble = int(outbox.blocked_reason is not None)
         yield GaugeMetricFamily(
             "wpp_outbox_trouble", "1 while Supabase takes none of them", trouble
         )

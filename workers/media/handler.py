@@ -37,7 +37,7 @@ def handle_media(
     event: MediaEvent, claim: Claim, ctx: WorkerContext, files: MediaContext
 ) -> ClaimResult:
     """Bring one file into Supabase."""
-    route = ctx.route_cache.of_account(event.account)
+    route = ctx.route_cache.find_account_route(event.account)
     organization_id = (
         route.organization_id if route else ctx.database.integrations.find_owner(event.account)
     )

@@ -213,7 +213,7 @@ def _start(account: str, claim: Claim, ctx: WorkerContext) -> StartResult:
 
     A platform that knows no webhook for an account before it runs is told once more when it does.
     """
-    url = signed_keys.webhook_url(str(ctx.keys.wpp_public_url), account, ctx.keys.secrets)
+    url = signed_keys.make_webhook_url(str(ctx.keys.wpp_public_url), account, ctx.keys.secrets)
     registered = True
     try:
         ctx.platform.register_webhook(account, url)
@@ -259,4 +259,4 @@ def _announce(integration: Integration, ctx: WorkerContext) -> None:
         "organization_id": str(integration.organization_id),
         "integration_id": str(integration.id),
     }
-    Outbox(ctx.redis, consumer="").announce([change | {"what": "session"}])
+    Outbox(ctx.redis, consumer="").publish_changes([change | {"what": "session"}])

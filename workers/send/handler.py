@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
     """Send one message, and say what is known of it."""
-    route = ctx.route_cache.find(event.integration_id)
+    route = ctx.route_cache.find_route(event.integration_id)
     if route is None or route.organization_id != event.organization_id:
         error = IntegrationNotFoundError(event.integration_id)
         return dead_letter_send(event, claim, error.code, str(error))

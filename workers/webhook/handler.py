@@ -111,7 +111,7 @@ def _count(event_type: str, ctx: WorkerContext) -> None:
         ctx.redis.hexists(keys.UNRECOGNIZED_EVENTS, event_type)
         or ctx.redis.hlen(keys.UNRECOGNIZED_EVENTS) < routing.MAX_UNRECOGNIZED
     )
-    ctx.redis.hincrby(keys.UNRECOGNIZED_EVENTS, event_type if known else routing.OTHERS, 1)
+    ctx.redis.hincrby(keys.UNRECOGNIZED_EVENTS, event_type if known else routing.OTHER_TYPES, 1)
 
 
 def _files(
@@ -141,7 +141,7 @@ def _without_own(outcomes: list[Outcome], peer: str, ctx: WorkerContext) -> list
 
 
 def _proves(echo: MessageOutcome, peer: str, ctx: WorkerContext) -> bool:
-    route = ctx.route_cache.of_account(echo.account) if echo.account else None
+    route = ctx.route_cache.find_account_route(echo.account) if echo.account else None
     if route is None:
         return False
     lane = routing.send_lane(route.id, peer)

@@ -84,7 +84,7 @@ def rule_of_the_crm(pipeline: InboundPipeline, make: str, remove: str) -> Iterat
 
 def test_pain_02_the_url_that_the_platform_is_given_is_this_door(mail: PlatformPosts) -> None:
     """Not another system's, and with a key that opens it."""
-    url = signed_keys.webhook_url(mail.door.url, mail.pipeline.account, [KEY_SECRET.encode()])
+    url = signed_keys.make_webhook_url(mail.door.url, mail.pipeline.account, [KEY_SECRET.encode()])
     assert httpx.post(url, json=FLAT, trust_env=False).json() == {"ok": True, "events": 1}
     mail.pipeline.settle()
     assert [row["message_text"] for row in mail.rows] == ["Hello"]
@@ -108,7 +108,7 @@ def test_pain_07_a_number_that_is_switched_off_still_hears(mail: PlatformPosts) 
     for number, column in enumerate(("is_enabled", "is_active")):
         mail.pipeline.env.sql(f"update messenger_integrations set {column} = false")  # noqa: S608 - constants
         mail.pipeline.ctx.route_cache.refresh(mail.pipeline.integration, mail.pipeline.organization)
-        route = mail.pipeline.ctx.route_cache.find(mail.pipeline.integration)
+        route = mail.pipeline.ctx.route_cache.find_route(mail.pipeline.integration)
         assert route
         assert not route.is_enabled
         mail.bring({**FLAT, "messageId": f"M{number}"})

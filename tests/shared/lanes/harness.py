@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import redis
 
-from shared.events import Kind, WebhookEvent
+from shared.events import QueueName, WebhookEvent
 from shared.lanes import records
 from shared.lanes.client import Append, Claim, Lanes, Settled, Slot, State
 from shared.outcomes import SessionOutcome
@@ -47,16 +47,16 @@ class Bench:
     def append(self, lane: str, told: object = "", **more: Any) -> UUID:
         return self.lanes.append(self.item(lane, told, **more)).id
 
-    def claim(self, kind: Kind = "send", slot: Slot | None = None) -> Claim:
+    def claim(self, kind: QueueName = "send", slot: Slot | None = None) -> Claim:
         """Claim what is ready; it is an error of the test if nothing is."""
         found = self.lanes.claim(kind, slot or self.slot)
         assert found, "nothing is ready"
         return found
 
-    def nothing_ready(self, kind: Kind = "send") -> bool:
+    def nothing_ready(self, kind: QueueName = "send") -> bool:
         return self.lanes.claim(kind, Slot()) is None
 
-    def claims(self, kind: Kind = "send") -> Iterator[Claim]:
+    def claims(self, kind: QueueName = "send") -> Iterator[Claim]:
         """Claim on until nothing is ready. What is claimed is left to the caller."""
         while found := self.lanes.claim(kind, self.slot):
             yield found
@@ -64,7 +64,7 @@ class Bench:
     def conclude(self, claim: Claim, state: State = "sent", told: object | None = None) -> bool:
         return self.lanes.conclude(claim, settled(state, told))[0]
 
-    def take_over(self, kind: Kind = "send") -> Claim:
+    def take_over(self, kind: QueueName = "send") -> Claim:
         """End every lease now and sweep: return the one claim that is given up."""
         self.end(f"leases:{kind}")
         [claim] = self.lanes.sweep(kind).given_up
@@ -75,7 +75,7 @@ class Bench:
         for lane in self.client.zrange(f"wpp:{zset}", 0, -1):
             self.client.zadd(f"wpp:{zset}", {lane: 1})
 
-    def due(self, kind: Kind = "send") -> None:
+    def due(self, kind: QueueName = "send") -> None:
         """Let everything that is delayed or postponed be due now."""
         for lane in self.client.zrange(f"wpp:later:{kind}", 0, -1):
             head: Any = self.client.lindex(f"wpp:lane:{lane.decode()}", 0)

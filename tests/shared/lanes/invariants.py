@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from shared.events import KINDS
+from shared.events import QUEUE_NAMES
 
 READ = {
     "ready": "lrange",
@@ -98,7 +98,7 @@ class Truth:
 
     def _tenants(self) -> None:
         """Every tenant with ready lanes has its turn, or as much in work as it may; the counters are right."""
-        for kind in KINDS:
+        for kind in QUEUE_NAMES:
             busy = Counter(self._is(lane, "tenant") for lane in self.at["leases"].get(kind, ()))
             ring = self.at["ring"].get(kind, [])
             self.must(

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from shared.events import KINDS, Kind
+from shared.events import QUEUE_NAMES, QueueName
 from shared.lanes.client import Append, Claim, ClaimResult, Postponed, Settled, Slot, State
 from tests.shared.lanes.harness import Bench, outcome
 from tests.shared.lanes.invariants import Truth
@@ -41,7 +41,7 @@ class Worker:
         self.slot = Slot()
         self.unheard: Claim | None = None
         """What its last claim got, if the reply was lost."""
-        self.stays_for: Kind = "send"
+        self.stays_for: QueueName = "send"
 
 
 class Play(RuleBasedStateMachine):
@@ -92,7 +92,9 @@ class Play(RuleBasedStateMachine):
                 )
         return counts
 
-    def take(self, worker: Worker, kind: Kind, *, lost: bool, stays: bool = False) -> Claim | None:
+    def take(
+        self, worker: Worker, kind: QueueName, *, lost: bool, stays: bool = False
+    ) -> Claim | None:
         found = self.bench.lanes.claim(kind, worker.slot, HOUR_S if stays else 0)
         self.received(worker, kind, found, lost=lost)
         if stays and not found:
@@ -106,9 +108,9 @@ class Play(RuleBasedStateMachine):
 
         But for the lanes in `behind`: whoever has just concluded an event of theirs goes on with them.
         """
-        ready, signals = self._ready(), {kind: self.signals(kind) for kind in KINDS}
+        ready, signals = self._ready(), {kind: self.signals(kind) for kind in QUEUE_NAMES}
         yield
-        for kind in KINDS:
+        for kind in QUEUE_NAMES:
             new = [
                 name
                 for name in self._ready() - ready - set(behind)
@@ -125,7 +127,7 @@ class Play(RuleBasedStateMachine):
             if self.client.hget(f"wpp:lane:{name}:is", "where") == b"ready"
         }
 
-    def signals(self, kind: Kind) -> int:
+    def signals(self, kind: QueueName) -> int:
         """Return how many are called, or wanted, for lanes of `kind`."""
         called = [self.calls(worker) for worker in self.workers if worker.stays_for == kind]
         return sum(called) + int(self.client.get(f"wpp:wanted:{kind}") or 0)
@@ -133,7 +135,7 @@ class Play(RuleBasedStateMachine):
     def calls(self, worker: Worker) -> int:
         return int(self.client.llen(f"wpp:call:{worker.slot.name}"))
 
-    def workable(self, kind: Kind) -> int:
+    def workable(self, kind: QueueName) -> int:
         """Return how many threads would find something to do, were they woken now."""
         ready = Counter(
             lane.tenant
@@ -145,7 +147,7 @@ class Play(RuleBasedStateMachine):
             for tenant, count in ready.items()
         )
 
-    def received(self, worker: Worker, kind: Kind, found: Claim | None, *, lost: bool) -> None:
+    def received(self, worker: Worker, kind: QueueName, found: Claim | None, *, lost: bool) -> None:
         """Check what a claim got. If its reply is lost, the worker will ask for the same again."""
         unheard, worker.unheard = worker.unheard, None
         if (
@@ -173,7 +175,7 @@ class Play(RuleBasedStateMachine):
         assert lane.ids[0] == claim.id
         self.model.claimed(self.model.records[claim.id], claim.fence)
 
-    def ready(self, kind: Kind) -> list[str]:
+    def ready(self, kind: QueueName) -> list[str]:
         """Return lanes that stand ready, with a head that may be claimed."""
         found = [
             lane

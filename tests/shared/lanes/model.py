@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.events import Kind
+from shared.events import QueueName
 from shared.lanes.client import State
 
 ENDS: tuple[State, ...] = ("sent", "failed", "done")
@@ -12,7 +12,7 @@ ENDS: tuple[State, ...] = ("sent", "failed", "done")
 @dataclass
 class Lane:
     name: str
-    kind: Kind
+    kind: QueueName
     tenant: str
     gates: tuple[str, ...]
     ids: list[UUID] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Model:
         self.records[event_id] = Record(event_id, lane, early=early)
         lane.ids.append(event_id)
 
-    def busy(self, kind: Kind, tenant: str) -> int:
+    def busy(self, kind: QueueName, tenant: str) -> int:
         return sum(
             1
             for lane in self.lanes.values()

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.events import Kind
+from shared.events import QueueName
 from shared.lanes.client import Claim, Settled, State
 from tests.shared.lanes.harness import outcome
 from tests.shared.lanes.machine import HOUR_S, Held, Play, Say
@@ -57,7 +57,7 @@ class Machine(Play):
         assert (answer.new, answer.state) == (False, record.state)
 
     @rule(who=WORKERS, kind=KINDS, lost=st.booleans(), stays=st.booleans())
-    def claim(self, who: int, kind: Kind, *, lost: bool, stays: bool) -> None:
+    def claim(self, who: int, kind: QueueName, *, lost: bool, stays: bool) -> None:
         self.take(self.workers[who], kind, lost=lost, stays=stays)
 
     @precondition(lambda self: any(self.calls(worker) for worker in self.workers))
@@ -125,7 +125,7 @@ class Machine(Play):
         self.client.zadd(f"wpp:later:{lane.kind}", {lane.name: 1}, xx=True)
 
     @rule(who=WORKERS, kind=KINDS, say=st.none() | CLOCK_SAYINGS, lost=st.booleans())
-    def pause(self, who: int, kind: Kind, say: Say | None, *, lost: bool) -> None:
+    def pause(self, who: int, kind: QueueName, say: Say | None, *, lost: bool) -> None:
         """A worker stops, or hears nothing, for longer than its lease: the clock has its say before it is back."""
         if found := self.take(self.workers[who], kind, lost=lost):
             self.end_lease(self.model.lanes[found.lane])
@@ -142,7 +142,7 @@ class Machine(Play):
                 self.client.zadd(f"wpp:later:{lane.kind}", {name: 1})
 
     @rule(kind=KINDS, say=st.none() | CLOCK_SAYINGS)
-    def sweep(self, kind: Kind, say: Say | None) -> None:
+    def sweep(self, kind: QueueName, say: Say | None) -> None:
         """The clock takes over what was given up, and mostly says at once what becomes of it."""
         for held in map(Held, self.take_over(kind)):
             if say:
@@ -150,7 +150,7 @@ class Machine(Play):
             else:
                 self.held.append(held)
 
-    def take_over(self, kind: Kind) -> list[Claim]:
+    def take_over(self, kind: QueueName) -> list[Claim]:
         """Two clocks sweep: nothing is left for the second."""
         ended = {
             lane.name for lane in self.model.lanes.values() if lane.ended and lane.kind == kind
@@ -240,7 +240,7 @@ class Machine(Play):
         assert self.bench.nothing_ready("webhook")
         self.nothing_is_left()
 
-    def work_off(self, kind: Kind) -> None:
+    def work_off(self, kind: QueueName) -> None:
         for claim in self.take_over(kind):
             self.say(Held(claim), Say("sent"), None)
         for claim in self.bench.claims(kind):

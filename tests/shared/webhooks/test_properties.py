@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from shared import webhooks
 from shared.outcomes import AnyOutcome, LogOutcome, MessageOutcome
-from shared.phones import PHONE
+from shared.phones import E164_DIGITS
 from shared.webhooks.attachments import find_attachment
 from shared.webhooks.payload import parse_payload
 from shared.webhooks.redact import MAX_BYTES
@@ -153,7 +153,7 @@ def test_any_object_is_read_and_its_outcomes_travel_as_json(payload: dict[str, A
     for event in webhooks.split_body(payload):
         arrival, outcomes = arrive(event)
         assert isinstance(outcomes[-1], LogOutcome)
-        assert arrival.peer is None or PHONE.fullmatch(arrival.peer)
+        assert arrival.peer is None or E164_DIGITS.fullmatch(arrival.peer)
         for outcome in outcomes:
             assert OUTCOME.validate_json(outcome.model_dump_json()) == outcome
             assert "\\u0000" not in outcome.model_dump_json()
@@ -175,7 +175,9 @@ def test_a_message_always_has_a_peer_and_shows_something(payload: dict[str, Any]
     for event in webhooks.split_body(message):
         for outcome in arrive(event)[1]:
             if isinstance(outcome, MessageOutcome):
-                assert PHONE.fullmatch(outcome.phone) or outcome.metadata["chat"].endswith("@lid")
+                assert E164_DIGITS.fullmatch(outcome.phone) or outcome.metadata["chat"].endswith(
+                    "@lid"
+                )
                 assert outcome.text.strip() or outcome.file_name
 
 

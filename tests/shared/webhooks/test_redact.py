@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.events import MAX_TEXT
+from shared.events import MAX_TEXT_CHARS
 from shared.webhooks.redact import MAX_BYTES, redact_payload
 
 
@@ -20,7 +20,7 @@ def test_what_was_said_is_kept_as_it_was() -> None:
 
 
 def test_the_longest_text_of_a_message_is_kept_whole() -> None:
-    text = "long story " * (MAX_TEXT // 11)
+    text = "long story " * (MAX_TEXT_CHARS // 11)
     assert redact_payload({"text": text})["text"] == text
 
 

@@ -53,7 +53,7 @@ def unknown_message(lanes: Lanes) -> UUID:
 def test_key_prints_the_key_that_opens_the_organizations_doors(wpp: CliRunner) -> None:
     """The printed key is one that the ingress takes, for this organization."""
     key = said(wpp.invoke(app, ["key", str(ORGANIZATION)])).strip()
-    assert signed_keys.organization_of_key(key, [SECRET.encode()]) == ORGANIZATION
+    assert signed_keys.read_service_key(key, [SECRET.encode()]) == ORGANIZATION
 
 
 def test_send_queues_and_show_tells(wpp: CliRunner) -> None:

@@ -251,7 +251,7 @@ def test_lanes_shows_what_waits_and_what_is_in_the_way(pipeline: InboundPipeline
     )
     pipeline.ctx.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
     assert pipeline.ctx.lanes.claim("send", Slot()) is None
-    pipeline.outbox.complain("a column is gone: apply supabase/migrations")
+    pipeline.outbox.report_blocked("a column is gone: apply supabase/migrations")
     shown = wpp("lanes")
     assert f"1  send       {pipeline.organization}" in shown
     assert "1  lanes held by platform for 60 s at most: the platform is in trouble" in shown

@@ -42,7 +42,7 @@ def lanes(redis_client: redis.Redis) -> Lanes:
 
 @pytest.fixture
 def clock(redis_client: redis.Redis, lanes: Lanes) -> Sweeper:
-    return Sweeper(redis_client, lanes, RouteCache(redis_client, source=None))
+    return Sweeper(redis_client, lanes, RouteCache(redis_client, database=None))
 
 
 def accept(lanes: Lanes) -> UUID:
@@ -121,7 +121,7 @@ def test_with_the_policy_resend_it_is_sent_again(
         is_enabled=True,
         resends_unknown=True,
     )
-    RouteCache(redis_client, source=None).remember([route])
+    RouteCache(redis_client, database=None).store_routes([route])
     event_id = accept(lanes)
     assert lanes.claim("send", Slot())
     end_leases(redis_client, "send")
@@ -156,7 +156,7 @@ def test_the_policy_resend_has_a_bound(
         is_enabled=True,
         resends_unknown=True,
     )
-    RouteCache(redis_client, source=None).remember([route])
+    RouteCache(redis_client, database=None).store_routes([route])
     event_id = accept(lanes)
     states = []
     for _ in range(1 + MOST_RESENDS):

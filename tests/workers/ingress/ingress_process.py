@@ -69,7 +69,7 @@ class Door:
         return self._process.pid
 
     def path(self, account: str = ACCOUNT) -> str:
-        return f"/webhooks/wpp/{account}/{signed_keys.webhook_key(account, [KEY_SECRET.encode()])}"
+        return f"/webhooks/wpp/{account}/{signed_keys.make_webhook_key(account, [KEY_SECRET.encode()])}"
 
     def post(
         self, body: Any, path: str | None = None, headers: dict[str, str] | None = None

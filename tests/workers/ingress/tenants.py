@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sandbox.supabase.project import Supabase
 from shared import signed_keys
 from shared.database import Database
-from shared.events import Kind, utc_now
+from shared.events import QueueName, utc_now
 from shared.lanes.client import Lanes, Settled, Slot
 from shared.outcomes import SessionOutcome, SessionStatus
 from shared.redis import keys
@@ -54,7 +54,7 @@ class Tenant:
                 (organization_id,),
             )
         bearer = {
-            "Authorization": f"Bearer {signed_keys.service_key(organization_id, [KEY_SECRET.encode()])}"
+            "Authorization": f"Bearer {signed_keys.make_service_key(organization_id, [KEY_SECRET.encode()])}"
         }
         with (
             httpx.Client(base_url=door.url, headers=bearer, timeout=10, trust_env=False) as http,
@@ -87,7 +87,7 @@ class Tenant:
             path, json=body, headers={} if key is None else {"Idempotency-Key": key}
         )
 
-    def settle(self, kind: Kind, settled: Settled) -> UUID:
+    def settle(self, kind: QueueName, settled: Settled) -> UUID:
         """End the next event that waits; return its id."""
         lanes = Lanes(self.client, EngineSettings())
         claim = lanes.claim(kind, Slot())
@@ -95,7 +95,7 @@ class Tenant:
         assert lanes.conclude(claim, settled)[0]
         return claim.id
 
-    def waiting(self, kind: Kind) -> int:
+    def waiting(self, kind: QueueName) -> int:
         """Return how many events of a kind wait, or run."""
         counts: Any = self.client.hvals(f"wpp:waiting:{kind}")
         return sum(map(int, counts))

@@ -53,7 +53,7 @@ def test_a_page_of_a_named_origin_may_ask(http: httpx.Client, origin: str, path:
 
 def test_it_reads_every_answer(http: httpx.Client) -> None:
     """Also that it is not signed in, and where to look and when to come again."""
-    key = signed_keys.service_key(uuid4(), [KEY_SECRET.encode()])
+    key = signed_keys.make_service_key(uuid4(), [KEY_SECRET.encode()])
     for bearer, status in (("Bearer nobody", 401), (f"Bearer {key}", 503)):
         answer = http.get("/v1/integrations", headers={"Origin": CRM, "Authorization": bearer})
         assert (answer.status_code, allowed(answer)) == (status, CRM)

@@ -65,7 +65,7 @@ def test_keys_of_supabase_are_nobody_s_session(front: Door, supabase_world: Supa
 
 def test_a_service_key_needs_nobody_s_word(door: Door) -> None:
     """It is known without Supabase, which is away here: 503 is what comes after the caller was let in."""
-    good = signed_keys.service_key(uuid4(), [KEY_SECRET.encode()])
+    good = signed_keys.make_service_key(uuid4(), [KEY_SECRET.encode()])
     assert ask(door, f"Bearer {good}").status_code == 503
     for bad in (good[:-1], good + "A", good.replace("wpp_", "wpq_"), good.upper()):
         assert ask(door, f"Bearer {bad}").status_code == 401

@@ -34,7 +34,7 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
     assert lanes.claim("send", Slot())
     redis_client.hincrby(keys.UNRECOGNIZED_EVENTS, "poll.created", 2)
     redis_client.set(f"{PREFIX}swept", int(time.time() * 1000) - 90_000)
-    Outbox(redis_client, consumer="a").complain('42703: column "mood" does not exist')
+    Outbox(redis_client, consumer="a").report_blocked('42703: column "mood" does not exist')
     return redis_client
 
 

@@ -42,7 +42,7 @@ def run(redis_server: RedisServer, story: Callable[[Changes], Awaitable[None]]) 
 def record(redis_client: redis.Redis, organization_id: UUID, what: str = "session") -> None:
     """Announce a change as the recorder does."""
     change = {"organization_id": str(organization_id), "integration_id": str(uuid4()), "what": what}
-    Outbox(redis_client, "test").announce([change])
+    Outbox(redis_client, "test").publish_changes([change])
 
 
 async def listened(redis_client: redis.Redis, channels: int) -> None:
@@ -145,7 +145,7 @@ def test_a_process_ends_although_a_page_is_open(
     }
     command = [sys.executable, "-m", "workers.ingress", "--port", str(port)]
     bearer = {
-        "Authorization": f"Bearer {signed_keys.service_key(organization_id, [SECRET.encode()])}"
+        "Authorization": f"Bearer {signed_keys.make_service_key(organization_id, [SECRET.encode()])}"
     }
     with (
         (tmp_path / "log").open("wb") as log,

@@ -309,7 +309,7 @@ def test_a_file_that_came_before_its_number_waits_for_it(pipeline: InboundPipeli
         *pipeline.redis.keys(keys.route("*")),
         b"wpp:none",
     )
-    pipeline.ctx.route_cache._here.clear()  # noqa: SLF001 - another process
+    pipeline.ctx.route_cache._local.clear()  # noqa: SLF001 - another process
     pipeline.post(photo(base64=base64_of(jpeg())))
     pipeline.settle()
     assert pipeline.messages() == []

@@ -146,7 +146,7 @@ def test_whoever_names_types_does_not_fill_redis(
     pipeline.settle()
     counted = redis_client.hgetall(keys.UNRECOGNIZED_EVENTS)
     assert len(counted) == 3
-    assert counted[routing.OTHERS.encode()] == b"2"
+    assert counted[routing.OTHER_TYPES.encode()] == b"2"
 
 
 def test_an_event_that_waits_beside_the_queue_is_read_whole(pipeline: InboundPipeline) -> None:
@@ -181,7 +181,7 @@ def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(
 
 def test_an_echo_that_proves_a_message_is_no_second_one(pipeline: InboundPipeline) -> None:
     """The message whose effect nobody knew is sent; the log says what the echo was good for."""
-    pipeline.ctx.route_cache.remember([])
+    pipeline.ctx.route_cache.store_routes([])
     event = routing.route_send(
         pipeline.organization, pipeline.integration, Message(to=PEER, text="Perhaps")
     )
@@ -221,7 +221,7 @@ def test_an_echo_of_something_else_proves_nothing(
     pipeline: InboundPipeline, message: Message, echo: dict[str, Any], later: timedelta
 ) -> None:
     """Other words, another kind, another time, or no words at all: it is a message of its own, and has its own row."""
-    pipeline.ctx.route_cache.remember([])
+    pipeline.ctx.route_cache.store_routes([])
     pipeline.ctx.lanes.append(
         routing.route_send(pipeline.organization, pipeline.integration, message)
     )
@@ -244,7 +244,7 @@ def test_an_echo_of_something_else_proves_nothing(
 
 def test_an_unknown_message_that_cannot_be_read_is_passed_over(pipeline: InboundPipeline) -> None:
     """A newer version wrote it: the echo is as if it were not there."""
-    pipeline.ctx.route_cache.remember([])
+    pipeline.ctx.route_cache.store_routes([])
     pipeline.ctx.lanes.append(
         routing.route_send(
             pipeline.organization, pipeline.integration, Message(to=PEER, text="Perhaps")

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from shared.events import ProvisionEvent, Strict
+from shared.events import ProvisionEvent, StrictModel
 from workers.ingress.callers import Organization
 from workers.ingress.deps import Doorway, Here
 from workers.ingress.idempotency import IdempotencyKey
@@ -19,7 +19,7 @@ from workers.ingress.integrations.waiting import Prefer
 router = APIRouter(prefix=numbers.PATH)
 
 
-class Connect(Strict):
+class Connect(StrictModel):
     """What to connect: the organization's number, or one more (`add_new`), or a given one with a new key."""
 
     add_new: bool = Field(default=False, description="One more number, whatever there is.")

@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, model_validator
 
 from shared.database.models import SessionChange
-from shared.events import Strict
+from shared.events import StrictModel
 from workers.ingress import idempotency
 from workers.ingress.callers import Organization
 from workers.ingress.deps import Doorway, Here
@@ -22,7 +22,7 @@ router = APIRouter(tags=["integrations"], responses=RESPONSES)
 reading = APIRouter(prefix=numbers.PATH)
 
 
-class Change(Strict):
+class Change(StrictModel):
     """What to change of a number: a field that is not given stays."""
 
     name: numbers.Name | None = None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from shared import routing
 from shared.database.models import StatusChange
 from shared.errors import DatabaseError, NotFoundError, NotUnknownError
-from shared.events import Message, Strict
+from shared.events import Message, StrictModel
 from shared.lanes import records
 from shared.lanes.client import Append
 from shared.lanes.records import Record
@@ -31,7 +31,7 @@ class AcceptedMessage(BaseModel):
     status: str = "queued"
 
 
-class Resolution(Strict):
+class Resolution(StrictModel):
     outcome: Literal["sent", "failed", "again"]
 
 
@@ -161,12 +161,14 @@ async def _route(message: Message, organization_id: UUID, here: Doorway) -> Inte
     """Return the number to send from: the one named if it is the caller's, else the organization's primary."""
     wanted = message.integration_id
     if wanted is None:
-        route = await run_in_threadpool(here.route_cache.primary, organization_id)
+        route = await run_in_threadpool(here.route_cache.find_primary_route, organization_id)
         if route is None:
             msg = "this organization has no connected number yet: connect one with POST /v1/integrations"
             raise NotFoundError(msg)
         return route
-    route = here.route_cache.known(wanted) or await run_in_threadpool(here.route_cache.find, wanted)
+    route = here.route_cache.find_local_route(wanted) or await run_in_threadpool(
+        here.route_cache.find_route, wanted
+    )
     if route is None or route.organization_id != organization_id:
         msg = f"no integration {wanted} in this organization"
         raise NotFoundError(msg)

@@ -95,7 +95,7 @@ def _opened(scope: Scope, here: Doorway) -> tuple[bool, str | None]:
     path: str = scope["path"]
     if path not in OLD_PATHS:
         account, _, key = path[len(PATH) + 1 :].partition("/")
-        return signed_keys.webhook_key_fits(account, key, here.keys.secrets), account
+        return signed_keys.verify_webhook_key(account, key, here.keys.secrets), account
     query, secret = QueryParams(scope["query_string"]), here.door.wpp_webhook_secret
     given = Headers(scope=scope).get("x-webhook-secret") or query.get("secret") or ""
     if secret is None or not hmac.compare_digest(

@@ -32,7 +32,7 @@ def recorded(client: redis.Redis, organization_id: UUID) -> None:
         "integration_id": str(uuid4()),
         "what": "session",
     }
-    Outbox(client, "test").announce([change])
+    Outbox(client, "test").publish_changes([change])
 
 
 def test_the_stream_begins_with_how_things_are_and_goes_on_with_changes(tenant: Tenant) -> None:

@@ -57,8 +57,8 @@ def test_the_same_event_twice_is_one(door: Door, redis_client: redis.Redis) -> N
     "path",
     [
         f"/webhooks/wpp/{ACCOUNT}/wrong",
-        f"/webhooks/wpp/other/{signed_keys.webhook_key(ACCOUNT, [KEY_SECRET.encode()])}",
-        f"/webhooks/wpp/{ACCOUNT}/{signed_keys.webhook_key(ACCOUNT, [b'another secret'])}",
+        f"/webhooks/wpp/other/{signed_keys.make_webhook_key(ACCOUNT, [KEY_SECRET.encode()])}",
+        f"/webhooks/wpp/{ACCOUNT}/{signed_keys.make_webhook_key(ACCOUNT, [b'another secret'])}",
         f"/webhooks/wpp/{ACCOUNT}/%ED%A0%80",
         f"/webhooks/wpp?account={ACCOUNT}",
         f"/webhooks/wpp?account={ACCOUNT}&secret=wrong",
