@@ -1,4 +1,4 @@
-"""An operator reads sentences, not tracebacks."""
+"""Errors of commands, printed as one sentence instead of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from workers.process import explain_redis_outage
 
 @contextmanager
 def print_errors() -> Iterator[None]:
-    """End with one sentence instead of a traceback, where the sentence says it all."""
+    """Print an expected error to stderr and exit with code 1; other errors keep their traceback."""
     try:
         yield
     except ValidationError as error:
@@ -22,18 +22,18 @@ def print_errors() -> Iterator[None]:
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ")
             for fault in error.errors()
         )
-        _end("; ".join(faults))
+        _exit("; ".join(faults))
     except DatabaseError as error:
-        to_do = diagnose(error)
-        _end(f"{error}: {to_do}" if to_do else str(error))
+        action = diagnose(error)
+        _exit(f"{error}: {action}" if action else str(error))
     except (PipelineError, ValueError) as error:
-        _end(str(error))
+        _exit(str(error))
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        _end(explain_redis_outage(error))
+        _exit(explain_redis_outage(error))
     except redis.RedisError as error:
-        _end(f"Redis refuses: {error}")
+        _exit(f"Redis refused the command: {error}")
 
 
-def _end(sentence: str) -> None:
-    typer.secho(sentence, fg=typer.colors.RED, err=True)
+def _exit(message: str) -> None:
+    typer.secho(message, fg=typer.colors.RED, err=True)
     raise typer.Exit(1) from None

@@ -1,90 +1,97 @@
-"""The operator's commands for what went wrong: what nobody knows, what has failed, and what arrived."""
+"""Commands that list and repair failures: unknown deliveries, dead letters, logged webhooks."""
 
 from datetime import UTC, datetime
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import typer
 
 from shared.database import Database, DeadLetterQuery
 from shared.database.models import LogQuery
-from shared.database.webhook_log import WebhookLog
 from shared.errors import DatabaseError
 from shared.lanes.client import Lanes
 from shared.redis import connect
 from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load_settings
 from workers.cli.errors import print_errors
-from workers.cli.status import unknown_messages
+from workers.cli.status import find_unknown_messages
 from workers.dead_letters import Replayer
-from workers.webhook.replay import replay_events as apply_again
+from workers.webhook.replay import replay_events
 
 Ids = Annotated[
-    list[UUID] | None, typer.Option("--id", help="Of the event; may be given several times.")
+    list[UUID] | None, typer.Option("--id", help="Id of an event; may be given several times.")
 ]
-Organization = Annotated[UUID | None, typer.Option("--organization")]
-Account = Annotated[str | None, typer.Option(help="The number's account on the platform.")]
-Since = Annotated[datetime | None, typer.Option(help="UTC, included.")]
-Until = Annotated[datetime | None, typer.Option(help="UTC, not included.")]
-Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many are listed.")]
-Rate = Annotated[float, typer.Option(help="How many a second.", min=0.1)]
+Organization = Annotated[UUID | None, typer.Option("--organization", help="Id of an organization.")]
+Account = Annotated[str | None, typer.Option(help="Account of an integration on the platform.")]
+Since = Annotated[datetime | None, typer.Option(help="From this time on, UTC.")]
+Until = Annotated[datetime | None, typer.Option(help="Before this time, UTC.")]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of lines.")]
+
+FOREIGN_KEY_VIOLATION = "23503"
 
 
-class Choice(Enum):
-    HOLD = "hold"
-    RESEND = "resend"
-
-
-def unknown(organization_id: Organization = None) -> None:
-    """List the messages of which nobody knows whether they went out: wpp settle says what became of one."""
+def list_unknown(organization_id: Organization = None) -> None:
+    """List the messages whose delivery is unknown, oldest first; `wpp settle` settles one."""
     with print_errors():
-        for record in unknown_messages(
-            connect(load_settings(RedisSettings).redis_url), organization_id
-        ):
-            to = record.lane.rpartition(":")[2]
+        client = connect(load_settings(RedisSettings).redis_url)
+        for record in find_unknown_messages(client, organization_id):
+            recipient = record.lane.rpartition(":")[2]
             typer.echo(
-                f"{record.accepted:%F %T}  {record.tenant}  {record.id}  {to}  {record.reason or ''}"
+                f"{record.accepted:%F %T}  {record.tenant}  {record.id}  {recipient}  "
+                f"{record.reason or ''}"
             )
 
 
-def policy(
-    organization_id: UUID, choice: Annotated[Choice | None, typer.Argument()] = None
+def set_policy(
+    organization_id: Annotated[UUID, typer.Argument(help="Id of the organization.")],
+    policy: Annotated[
+        Literal["hold", "resend"] | None,
+        typer.Argument(help="hold: list it. resend: send it again, twice at most."),
+    ] = None,
 ) -> None:
-    """Show or choose what becomes of such messages: hold shows them, resend sends them again and may double them."""
+    """Print or set what happens to an organization's messages whose delivery is unknown.
+
+    With `resend`, a recipient may get a message twice or three times. The default is `hold`.
+    """
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
-        if choice is None:
+        if policy is None:
             typer.echo("resend" if database.policies.resends_unknown(organization_id) else "hold")
             return
         try:
-            database.policies.set_unknown(organization_id, choice.value)
+            database.policies.set_unknown(organization_id, policy)
         except DatabaseError as error:
-            if error.sqlstate != "23503":
+            if error.sqlstate != FOREIGN_KEY_VIOLATION:
                 raise
             msg = f"there is no organization {organization_id}"
             raise ValueError(msg) from None
-        typer.echo(f"{choice.value}, from a minute or two from now")
+        typer.echo(f"{policy}; effective within two minutes")
 
 
-def dead(  # noqa: PLR0913, PLR0917 - one option for each way to choose
+def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
     event_id: Ids = None,
     organization_id: Organization = None,
     account: Account = None,
     kind: Annotated[
         str | None, typer.Option(help="send, provision, webhook, media or outcome.")
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Such as refused, expired, not_found.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Reason, such as refused, expired or not_found.")
+    ] = None,
     since: Since = None,
     until: Until = None,
     replayed: Annotated[  # noqa: FBT002
-        bool, typer.Option("--replayed", help="Also those that were replayed.")
+        bool, typer.Option("--replayed", help="Include dead letters that were replayed.")
     ] = False,
     limit: Limit = 100,
     replay: Annotated[  # noqa: FBT002
-        bool, typer.Option("--replay", help="Put all of them back, the oldest first.")
+        bool,
+        typer.Option("--replay", help="Enqueue all matching dead letters again, oldest first."),
     ] = False,
-    rate: Rate = 20,
+    rate: Annotated[float, typer.Option(help="Replayed events per second.", min=0.1)] = 20,
 ) -> None:
-    """List what ended without success, the newest first; with --replay, put it back."""
+    """List dead letters, newest first, or replay them.
+
+    Without a filter, --replay enqueues every dead letter that was not replayed before.
+    """
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
         query = DeadLetterQuery(
             ids=event_id,
@@ -92,82 +99,92 @@ def dead(  # noqa: PLR0913, PLR0917 - one option for each way to choose
             account=account,
             kind=kind,
             reason=reason,
-            since=_utc(since),
-            until=_utc(until),
+            since=_as_utc(since),
+            until=_as_utc(until),
             replayed=replayed,
             limit=limit,
         )
-        _replay_dead(database, query, rate) if replay else _list_dead(database, query)
+        if replay:
+            _replay_dead_letters(database, query, rate)
+        else:
+            _print_dead_letters(database, query)
 
 
-def _list_dead(database: Database, query: DeadLetterQuery) -> None:
+def _print_dead_letters(database: Database, query: DeadLetterQuery) -> None:
     letters = database.dead_letters.find(query)
     for letter in letters:
-        whose = letter.organization_id or letter.account or ""
-        again = " (replayed)" if letter.replayed_at else ""
+        owner = letter.organization_id or letter.account or ""
+        suffix = " (replayed)" if letter.replayed_at else ""
         typer.echo(
-            f"{letter.at:%F %T}  {letter.kind:9}  {letter.id}  {whose}  {letter.reason}: {letter.detail}{again}"
+            f"{letter.at:%F %T}  {letter.kind:9}  {letter.id}  {owner}  "
+            f"{letter.reason}: {letter.detail}{suffix}"
         )
     if len(letters) == query.limit:
         typer.echo(f"{database.dead_letters.count(query)} in all")
 
 
-def _replay_dead(database: Database, query: DeadLetterQuery, rate: float) -> None:
+def _replay_dead_letters(database: Database, query: DeadLetterQuery, rate: float) -> None:
     client = connect(load_settings(RedisSettings).redis_url)
     replayer = Replayer(client, Lanes(client, load_settings(EngineSettings)), database, rate)
-    back, left = replayer.replay(database.dead_letters.iterate(query))
-    typer.echo(
-        f"{back} put back, {left} left as they are (on their way or done already, or unreadable)"
-    )
+    replayed, skipped = replayer.replay(database.dead_letters.iterate(query))
+    typer.echo(f"{replayed} replayed, {skipped} skipped (queued, done or unreadable)")
 
 
-def raw_log(  # noqa: PLR0913, PLR0917 - one option for each way to choose
+def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
     event_id: Ids = None,
     account: Account = None,
-    event_type: Annotated[str | None, typer.Option("--type")] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="Event type of the platform, such as message.")
+    ] = None,
     became: Annotated[
-        str | None, typer.Option(help="Such as message, status, unknown, dead.")
+        str | None, typer.Option(help="Result, such as message, status, unknown or dead.")
     ] = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
-    replay: Annotated[bool, typer.Option("--replay", help="Apply all of them once more.")] = False,  # noqa: FBT002
+    replay: Annotated[  # noqa: FBT002
+        bool, typer.Option("--replay", help="Apply all matching webhooks again.")
+    ] = False,
 ) -> None:
-    """List what the platform told us, the newest first; with --replay, apply it again: only what is wrong changes."""
+    """List the webhooks that the platform sent, newest first, or apply them again.
+
+    --replay needs at least one filter. Applying a webhook twice has no second effect.
+    """
     with print_errors():
         query = LogQuery(
             ids=event_id,
             account=account,
             event_type=event_type,
             became=became,
-            since=_utc(since),
-            until=_utc(until),
+            since=_as_utc(since),
+            until=_as_utc(until),
         )
         with Database(load_settings(SupabaseSettings)) as database:
             if replay:
-                _replay_log(database, query)
+                _replay_webhooks(database, query)
             else:
-                _list_log(database.webhook_log, query, limit)
+                _print_webhooks(database, query, limit)
 
 
-def _list_log(log: WebhookLog, query: LogQuery, limit: int) -> None:
-    for event in log.find(query, limit):
-        wrong = f": {event.error}" if event.error else ""
+def _print_webhooks(database: Database, query: LogQuery, limit: int) -> None:
+    for event in database.webhook_log.find(query, limit):
+        error = f": {event.error}" if event.error else ""
         typer.echo(
-            f"{event.at:%F %T}  {event.account}  {event.id}  {event.event_type}  {event.became}{wrong}"
+            f"{event.at:%F %T}  {event.account}  {event.id}  {event.event_type}  "
+            f"{event.became}{error}"
         )
 
 
-def _replay_log(database: Database, query: LogQuery) -> None:
+def _replay_webhooks(database: Database, query: LogQuery) -> None:
     if not query.model_dump(exclude_none=True):
-        msg = "say which: --since, --account, --id, --type or --became"
+        msg = "--replay needs a filter: --since, --until, --account, --id, --type or --became"
         raise ValueError(msg)
-    count = apply_again(database.webhook_log.iterate(query), database.outcomes.apply)
+    count = replay_events(database.webhook_log.iterate(query), database.outcomes.apply)
     typer.echo(
-        f"{count.events} events: {count.applied} outcomes applied, {count.left} left out, {count.refused} refused, "
-        f"{count.busy} locked by somebody (replay again)"
+        f"{count.events} events: {count.applied} outcomes applied, {count.left} skipped, "
+        f"{count.refused} refused, {count.busy} locked (replay these again)"
     )
 
 
-def _utc(time: datetime | None) -> datetime | None:
+def _as_utc(time: datetime | None) -> datetime | None:
     return time and time.replace(tzinfo=UTC)

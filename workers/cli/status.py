@@ -1,4 +1,4 @@
-"""What an operator sees at a glance: what waits, what holds it up, what has failed, and what was odd."""
+"""What `wpp lanes` and `wpp unknown` print: backlog, gates, outbox, dead letters, clock."""
 
 import time
 from collections.abc import Iterator
@@ -10,72 +10,70 @@ import redis
 from shared.database import Database, DeadLetterQuery
 from shared.errors import DatabaseError
 from shared.events import QUEUE_NAMES
-from shared.lanes import records as ledger
 from shared.lanes.client import total_waiting
+from shared.lanes.records import Record, find_record
 from shared.outbox import Outbox
 from shared.redis import keys
 
-SILENT_S = 30
-"""A clock sweeps every second or so: after this long, none is running."""
+CLOCK_STOPPED_S = 30
+"""A running clock sweeps about once a second; without a sweep for this long, it has stopped."""
+
+INDENT = " " * 10
 
 
 def print_status(client: "redis.Redis", database: Database | None) -> Iterator[str]:
-    """Return lines to be read. Without a database, all but the dead letters."""
-    yield from _waiting(client)
-    yield from _held(client)
-    yield from _outbox(Outbox(client, consumer=""))
-    yield from _dead(database)
-    yield _clock(client)
-    odd: Any = client.hgetall(keys.UNRECOGNIZED_EVENTS)
-    for name, count in sorted(odd.items(), key=lambda item: -int(item[1])):
-        yield f"{int(count):8}  webhooks of an unknown kind: {name.decode(errors='replace')}"
+    """Yield the lines of the status; without a database, dead letters are left out."""
+    yield from _print_backlog(client)
+    yield from _print_gates(client)
+    yield from _print_outbox(Outbox(client, consumer=""))
+    yield from _print_dead_letters(database)
+    yield _print_clock(client)
+    counts: Any = client.hgetall(keys.UNRECOGNIZED_EVENTS)
+    for name, count in sorted(counts.items(), key=lambda item: -int(item[1])):
+        yield f"{int(count):8}  webhooks of an unrecognized type: {name.decode(errors='replace')}"
 
 
-def unknown_messages(client: "redis.Redis", organization_id: UUID | None) -> list[ledger.Record]:
-    """Return the messages of which nobody knows whether they went out, the oldest first. Goes through all keys."""
+def find_unknown_messages(client: "redis.Redis", organization_id: UUID | None) -> list[Record]:
+    """Return the messages whose delivery is unknown, oldest first. Scans all keys of Redis."""
     ids: list[UUID] = []
     for key in client.scan_iter(keys.unknown_events("*"), count=10_000):
         members: Any = client.smembers(key)
-        ids += [UUID(each.decode()) for each in members]
-    found = (ledger.find_record(client, each) for each in ids)
-    records = [
-        each
-        for each in found
-        if each and (organization_id is None or each.tenant == str(organization_id))
-    ]
+        ids += [UUID(member.decode()) for member in members]
+    records = [record for event_id in ids if (record := find_record(client, event_id))]
+    if organization_id is not None:
+        records = [record for record in records if record.tenant == str(organization_id)]
     return sorted(records, key=lambda record: record.accepted)
 
 
-def _waiting(client: "redis.Redis") -> Iterator[str]:
-    totals = total_waiting(client, QUEUE_NAMES)
+def _print_backlog(client: "redis.Redis") -> Iterator[str]:
     rows = [
         (count, kind, tenant)
-        for kind, tenants in totals.items()
+        for kind, tenants in total_waiting(client, QUEUE_NAMES).items()
         for tenant, count in tenants.items()
     ]
     for count, kind, tenant in sorted(rows, reverse=True):
         yield f"{count:8}  {kind:10} {tenant}"
 
 
-def _held(client: "redis.Redis") -> Iterator[str]:
+def _print_gates(client: "redis.Redis") -> Iterator[str]:
     for key in client.scan_iter(keys.gate("*"), count=10_000):
         reason: Any = client.get(key)
-        left_ms = int(client.pttl(key))
-        if reason and left_ms > 0:
+        left_s = int(client.pttl(key)) / 1000
+        if reason and left_s > 0:
             name = key.decode().removeprefix(keys.gate(""))
             lanes = client.scard(keys.gated_lanes(name))
-            yield f"{lanes:8}  lanes held by {name} for {left_ms / 1000:.0f} s at most: {reason.decode()}"
+            yield f"{lanes:8}  lanes held by {name} for {left_s:.0f} s at most: {reason.decode()}"
 
 
-def _outbox(outbox: Outbox) -> Iterator[str]:
+def _print_outbox(outbox: Outbox) -> Iterator[str]:
     age_s = outbox.age_s()
     oldest = f", the oldest for {age_s:.0f} s" if age_s is not None else ""
     yield f"{len(outbox):8}  outcomes on their way to Supabase{oldest}"
     if outbox.blocked_reason:
-        yield f"          {outbox.blocked_reason}"
+        yield f"{INDENT}{outbox.blocked_reason}"
 
 
-def _dead(database: Database | None) -> Iterator[str]:
+def _print_dead_letters(database: Database | None) -> Iterator[str]:
     if database is None:
         return
     try:
@@ -84,14 +82,15 @@ def _dead(database: Database | None) -> Iterator[str]:
     except DatabaseError as error:
         yield f"       ?  dead letters: {error}"
         return
-    yield f"{count:8}  dead letters (wpp dead), {refused} of them outcomes that Supabase refused"
+    yield f"{count:8}  dead letters (see wpp dead), {refused} of them outcomes refused by Supabase"
 
 
-def _clock(client: "redis.Redis") -> str:
-    swept_ms = client.get(keys.LAST_SWEEP)
-    if not isinstance(swept_ms, bytes):
-        return "          no clock has ever run: nothing that is due later will wake"
-    age_s = max(0.0, time.time() - int(swept_ms) / 1000)
-    if age_s > SILENT_S:
-        return f"          no clock has run for {age_s:.0f} s: nothing that is due later will wake"
-    return f"          the clock ran {age_s:.0f} s ago"
+def _print_clock(client: "redis.Redis") -> str:
+    last_sweep_ms = client.get(keys.LAST_SWEEP)
+    consequence = "delayed and postponed events do not become ready"
+    if not isinstance(last_sweep_ms, bytes):
+        return f"{INDENT}the clock has never run: {consequence}"
+    age_s = max(0.0, time.time() - int(last_sweep_ms) / 1000)
+    if age_s > CLOCK_STOPPED_S:
+        return f"{INDENT}the clock has not run for {age_s:.0f} s: {consequence}"
+    return f"{INDENT}the clock ran {age_s:.0f} s ago"

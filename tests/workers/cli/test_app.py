@@ -1,7 +1,13 @@
-"""`wpp`: what an operator types and reads."""
+"""`wpp` does what its help says, and reports a mistake in one sentence."""
 
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 import redis
 from typer.testing import CliRunner, Result
@@ -11,9 +17,12 @@ from shared import routing, signed_keys
 from shared.events import Message
 from shared.lanes.client import Lanes, Settled, Slot
 from shared.lanes.records import find_record
+from shared.producer import Producer
 from shared.settings import EngineSettings
-from workers.cli.app import app
+from tests.workers.provision.environment import Shop, one
+from workers.cli.app import app, enqueue_reconnects
 
+ROOT = Path(__file__).parents[3]
 SECRET = "s" * 32
 ORGANIZATION = uuid4()
 
@@ -22,7 +31,7 @@ ORGANIZATION = uuid4()
 def wpp(
     redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> CliRunner:
-    """Return a terminal with the settings of this Redis, which is empty."""
+    """Return a runner of commands, with an empty Redis in its settings."""
     assert redis_client.dbsize() == 0
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     monkeypatch.setenv("WPP_KEY_SECRETS", SECRET)
@@ -35,7 +44,7 @@ def lanes(redis_client: redis.Redis) -> Lanes:
     return Lanes(redis_client, EngineSettings())
 
 
-def said(result: Result) -> str:
+def output(result: Result) -> str:
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -50,41 +59,43 @@ def unknown_message(lanes: Lanes) -> UUID:
     return accepted.id
 
 
-def test_key_prints_the_key_that_opens_the_organizations_doors(wpp: CliRunner) -> None:
-    """The printed key is one that the ingress takes, for this organization."""
-    key = said(wpp.invoke(app, ["key", str(ORGANIZATION)])).strip()
+def test_key_prints_the_service_key_of_the_organization(wpp: CliRunner) -> None:
+    """The HTTP API accepts the printed key for this organization."""
+    key = output(wpp.invoke(app, ["key", str(ORGANIZATION)])).strip()
     assert signed_keys.read_service_key(key, [SECRET.encode()]) == ORGANIZATION
 
 
-def test_send_queues_and_show_tells(wpp: CliRunner) -> None:
-    """A message that was queued by hand is shown as queued; the same key is the same message."""
-    number = ["--integration-id", str(uuid4()), "--idempotency-key", "once"]
-    event_id = said(
-        wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *number])
+def test_send_enqueues_and_show_prints_the_record(wpp: CliRunner) -> None:
+    """Two sends with the same idempotency key are one message."""
+    options = ["--integration-id", str(uuid4()), "--idempotency-key", "once"]
+    event_id = output(
+        wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *options])
     ).strip()
     assert (
-        said(wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *number])).strip()
+        output(
+            wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *options])
+        ).strip()
         == event_id
     )
-    assert '"state": "queued"' in said(wpp.invoke(app, ["show", event_id]))
-    assert "send" in said(wpp.invoke(app, ["lanes"]))
+    assert '"state": "queued"' in output(wpp.invoke(app, ["show", event_id]))
+    assert "send" in output(wpp.invoke(app, ["lanes"]))
 
 
 @pytest.mark.parametrize(
     ("outcome", "state"), [("sent", "sent"), ("failed", "failed"), ("again", "queued")]
 )
-def test_settle_says_what_became_of_an_unknown_message(
+def test_settle_ends_an_unknown_message(
     wpp: CliRunner, lanes: Lanes, redis_client: redis.Redis, outcome: str, state: str
 ) -> None:
-    """An operator who has looked at the phone settles it, once."""
+    """A message can be settled once."""
     event_id = unknown_message(lanes)
-    said(wpp.invoke(app, ["settle", str(event_id), outcome]))
+    output(wpp.invoke(app, ["settle", str(event_id), outcome]))
     record = find_record(redis_client, event_id)
     assert record
     assert record.state == state
     again = wpp.invoke(app, ["settle", str(event_id), outcome])
     assert again.exit_code == 1
-    assert "no message whose effect is unknown" in again.output
+    assert "no message with an unknown delivery" in again.output
 
 
 @pytest.mark.parametrize(
@@ -95,27 +106,112 @@ def test_settle_says_what_became_of_an_unknown_message(
         (["send", str(ORGANIZATION), "+79990001122", "Hello"], "name one with integration_id"),
     ],
 )
-def test_a_mistake_is_one_sentence(wpp: CliRunner, arguments: list[str], message: str) -> None:
-    """What was wrong and what to do, without a traceback."""
+def test_a_mistake_is_reported_in_one_sentence(
+    wpp: CliRunner, arguments: list[str], message: str
+) -> None:
+    """The sentence says what is wrong; there is no traceback."""
     result = wpp.invoke(app, arguments)
     assert result.exit_code == 1
     assert message in result.output
     assert "Traceback" not in result.output
 
 
-def test_a_redis_that_is_away_is_one_sentence(
+def test_a_redis_that_is_down_is_reported_in_one_sentence(
     wpp: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tired operator learns which variable to look at."""
+    """The sentence names the setting to check."""
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
     result = wpp.invoke(app, ["lanes"])
     assert result.exit_code == 1
     assert "Is REDIS_URL right" in result.output
 
 
-def test_reconnect_wants_to_know_which(wpp: CliRunner) -> None:
-    """Nothing is started by a command that was not finished, or says two things."""
+def test_reconnect_needs_either_ids_or_all(wpp: CliRunner) -> None:
+    """Without ids and with both, it starts nothing."""
     for arguments in (["reconnect"], ["reconnect", "--all", str(uuid4())]):
         refused = wpp.invoke(app, arguments)
         assert refused.exit_code == 1
-        assert "name the numbers, or say --all" in refused.output
+        assert "give the ids of integrations, or --all" in refused.output
+
+
+def count_registrations(shop: Shop) -> int:
+    """Return how many webhook registrations the platform has counted."""
+    requests: dict[str, dict[str, int]] = httpx.get(f"{shop.platform.url}/admin/ledger").json()[
+        "requests"
+    ]
+    return sum(sum(results.values()) for name, results in requests.items() if "webhook" in name)
+
+
+def test_reconnect_registers_the_webhook_of_each_enabled_integration(shop: Shop) -> None:
+    """A connected integration stays connected; a disabled integration is skipped."""
+    on = shop.organization()
+    off = shop.organization()
+    pauses: list[float] = []
+    with shop.worker() as ctx, Producer(shop.client) as producer:
+        for organization_id in (on, off):
+            shop.ask(organization_id)
+            assert one(ctx)
+        (connected,) = shop.rows(on)
+        (disabled,) = shop.rows(off)
+        shop.scan(connected["account"])
+        shop.sql(
+            "update messenger_integrations set is_enabled = false where id = %s", disabled["id"]
+        )
+        before = count_registrations(shop)
+
+        integrations = list(ctx.database.integrations.iterate())
+        assert enqueue_reconnects(integrations, producer, per_second=4, sleep=pauses.append) == 1
+        while one(ctx):
+            pass
+        shop.record(ctx)
+        assert count_registrations(shop) == before + 1
+        assert [each["status"] for each in shop.accounts(on)] == ["connected"]
+        assert ctx.database.integrations.list_for(on)[0].status == "connected"
+    assert pauses == [0.25]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of the built and unpacked wheel."""
+    dist = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(dist)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (path,) = dist.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(dist / "unpacked")
+    return dist / "unpacked"
+
+
+def run_installed(wheel: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `wpp` from the wheel. `-S` and `-P` keep this checkout off the module path."""
+    code = "from workers.cli.app import app; app(prog_name='wpp')"
+    return subprocess.run(
+        [sys.executable, "-S", "-P", "-c", code, *arguments],
+        env={"PYTHONPATH": f"{wheel}:{sysconfig.get_path('purelib')}", "NO_COLOR": "1"},
+        cwd=wheel,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_installed_wpp_has_no_command_for_the_local_world(wheel: Path) -> None:
+    """The wheel holds no sandbox, so `wpp up` is an unknown command like any other."""
+    assert not (wheel / "sandbox").exists()
+    help_text = run_installed(wheel, "--help")
+    assert help_text.returncode == 0, help_text.stderr
+    assert "lanes" in help_text.stdout
+    assert "local" not in help_text.stdout
+    up = run_installed(wheel, "up")
+    assert up.returncode == 2
+    assert "No such command 'up'" in up.stderr
+    assert "Traceback" not in up.stderr
+
+
+def test_a_checkout_has_the_command_for_the_local_world(wpp: CliRunner) -> None:
+    assert "--directory" in output(wpp.invoke(app, ["up", "--help"]))

@@ -1,4 +1,4 @@
-"""`wpp dead`, `unknown`, `policy`, `log` and `lanes`: what an operator finds, and how it is put right."""
+"""`wpp dead`, `unknown`, `policy`, `log` and `lanes` list failures and repair them."""
 
 import time
 from collections.abc import Callable
@@ -35,7 +35,7 @@ HOUR = timedelta(hours=1)
 def wpp(
     pipeline: InboundPipeline, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> Wpp:
-    """Return `wpp` with the settings of this town: it gives what was printed, and must not fail."""
+    """Return `wpp` with the settings of `pipeline`: it returns the output and requires success."""
     supabase = supabase_settings(pipeline.env.supabase)
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     monkeypatch.setenv("SUPABASE_URL", str(supabase.supabase_url))
@@ -52,16 +52,16 @@ def wpp(
     return run
 
 
-def refused(*arguments: object) -> str:
-    """Return what `wpp` says when it fails: one sentence, no traceback."""
+def run_failing(*arguments: object) -> str:
+    """Return the output of a command that fails without a traceback."""
     result = CliRunner().invoke(app, [str(each) for each in arguments])
     assert result.exit_code == 1, result.output
     assert "Traceback" not in result.output
     return result.output
 
 
-def failed(pipeline: InboundPipeline, text: str = "Hello", **given: Any) -> UUID:
-    """Put a dead letter of one message into Supabase; return its id."""
+def add_dead_letter(pipeline: InboundPipeline, text: str = "Hello", **given: Any) -> UUID:
+    """Insert the dead letter of one message into Supabase; return its id."""
     message = Message(to=PEER, text=text)
     item = routing.route_send(
         given.get("organization_id") or pipeline.organization, pipeline.integration, message
@@ -85,10 +85,10 @@ def failed(pipeline: InboundPipeline, text: str = "Hello", **given: Any) -> UUID
     return item.event.id
 
 
-def test_dead_lists_each_with_its_reason_the_newest_first(
+def test_dead_lists_dead_letters_with_their_reasons_newest_first(
     pipeline: InboundPipeline, wpp: Wpp
 ) -> None:
-    first, second = failed(pipeline, at=utc_now() - HOUR), failed(pipeline)
+    first, second = add_dead_letter(pipeline, at=utc_now() - HOUR), add_dead_letter(pipeline)
     lines = wpp("dead").splitlines()
     assert [str(second) in lines[0], str(first) in lines[1]] == [True, True]
     assert all("refused: the platform said no" in line for line in lines)
@@ -107,42 +107,40 @@ def test_dead_lists_each_with_its_reason_the_newest_first(
     ],
     ids=["organization", "account", "kind", "reason", "until", "since"],
 )
-def test_dead_finds_by_any_property(
+def test_dead_filters_the_list_and_the_replay(
     pipeline: InboundPipeline, wpp: Wpp, this: dict[str, Any], option: list[Any]
 ) -> None:
-    """One option finds just what has it; the same option decides what is replayed."""
-    wanted, other = (
-        failed(pipeline, **({"at": utc_now() - HOUR * 1.5} | this)),
-        failed(pipeline, at=utc_now() - HOUR * 1.5),
-    )
+    """The same option selects what is listed and what is replayed."""
+    wanted = add_dead_letter(pipeline, **({"at": utc_now() - HOUR * 1.5} | this))
+    other = add_dead_letter(pipeline, at=utc_now() - HOUR * 1.5)
     (line,) = wpp("dead", *option).splitlines()
     assert str(wanted) in line
-    assert "1 put back" in wpp("dead", *option, "--replay", "--rate", 1000)
+    assert "1 replayed" in wpp("dead", *option, "--replay", "--rate", 1000)
     assert str(other) in wpp("dead")
     assert str(wanted) not in wpp("dead")
 
 
-def test_dead_finds_by_id_and_shows_what_was_replayed_when_asked(
+def test_dead_lists_replayed_dead_letters_only_with_replayed(
     pipeline: InboundPipeline, wpp: Wpp
 ) -> None:
-    wanted, other = failed(pipeline), failed(pipeline)
+    wanted, other = add_dead_letter(pipeline), add_dead_letter(pipeline)
     assert str(other) not in wpp("dead", "--id", wanted)
-    assert "1 put back, 0 left" in wpp("dead", "--id", wanted, "--replay")
+    assert "1 replayed, 0 skipped" in wpp("dead", "--id", wanted, "--replay")
     assert wpp("dead", "--id", wanted) == ""
     assert "(replayed)" in wpp("dead", "--id", wanted, "--replayed")
-    assert "0 put back, 1 left" in wpp("dead", "--id", wanted, "--replayed", "--replay")
+    assert "0 replayed, 1 skipped" in wpp("dead", "--id", wanted, "--replayed", "--replay")
 
 
-def test_dead_replays_all_that_match_however_few_are_listed(
+def test_dead_replays_all_matches_beyond_the_limit_of_the_list(
     pipeline: InboundPipeline, wpp: Wpp
 ) -> None:
-    """In the order in which they were accepted, at the chosen rate."""
+    """The replay keeps the order of acceptance and the chosen rate."""
     ids = [
-        failed(pipeline, text, accepted_at=utc_now() - minutes * HOUR)
+        add_dead_letter(pipeline, text, accepted_at=utc_now() - minutes * HOUR)
         for minutes, text in enumerate("abcde")
     ]
     begin = time.monotonic()
-    assert "5 put back, 0 left" in wpp("dead", "--replay", "--limit", 1, "--rate", 10)
+    assert "5 replayed, 0 skipped" in wpp("dead", "--replay", "--limit", 1, "--rate", 10)
     assert time.monotonic() - begin >= 0.5
     waiting: Any = pipeline.redis.lrange(
         keys.lane(routing.send_lane(pipeline.integration, PEER)), 0, -1
@@ -150,7 +148,8 @@ def test_dead_replays_all_that_match_however_few_are_listed(
     assert [UUID(each.decode()) for each in waiting] == ids[::-1]
 
 
-def unknown_message(pipeline: InboundPipeline, organization_id: UUID, to: str = PEER) -> UUID:
+def add_unknown_message(pipeline: InboundPipeline, organization_id: UUID, to: str = PEER) -> UUID:
+    """Enqueue a message and settle it as unknown; return its id."""
     lanes = Lanes(pipeline.redis, EngineSettings())
     accepted = lanes.append(
         routing.route_send(organization_id, pipeline.integration, Message(to=to, text="Perhaps"))
@@ -163,34 +162,33 @@ def unknown_message(pipeline: InboundPipeline, organization_id: UUID, to: str = 
     return accepted.id
 
 
-def test_unknown_lists_what_settle_can_settle(pipeline: InboundPipeline, wpp: Wpp) -> None:
-    """Of all organizations, the oldest first, or of one; what is settled is listed no more."""
+def test_unknown_lists_messages_until_they_are_settled(pipeline: InboundPipeline, wpp: Wpp) -> None:
+    """It lists all organizations, oldest first, or a single organization."""
     other = uuid4()
-    first, second = (
-        unknown_message(pipeline, pipeline.organization),
-        unknown_message(pipeline, other, "79990007777"),
-    )
+    first = add_unknown_message(pipeline, pipeline.organization)
+    second = add_unknown_message(pipeline, other, "79990007777")
     lines = wpp("unknown").splitlines()
     assert [str(first) in lines[0], str(second) in lines[1]] == [True, True]
     assert PEER in lines[0]
     assert "its reply was lost" in lines[0]
     (line,) = wpp("unknown", "--organization", other).splitlines()
     assert str(second) in line
-    assert "done" in wpp("settle", second, "sent")
+    assert "settled" in wpp("settle", second, "sent")
     assert wpp("unknown", "--organization", other) == ""
 
 
-def test_policy_is_shown_and_chosen(pipeline: InboundPipeline, wpp: Wpp) -> None:
+def test_policy_is_printed_and_set(pipeline: InboundPipeline, wpp: Wpp) -> None:
     assert wpp("policy", pipeline.organization).strip() == "hold"
     assert wpp("policy", pipeline.organization, "resend").startswith("resend")
     assert wpp("policy", pipeline.organization).strip() == "resend"
     assert pipeline.ctx.database.policies.resending_organizations() == {pipeline.organization}
     assert wpp("policy", pipeline.organization, "hold").startswith("hold")
-    nobody = uuid4()
-    assert f"there is no organization {nobody}" in refused("policy", nobody, "hold")
+    missing = uuid4()
+    assert f"there is no organization {missing}" in run_failing("policy", missing, "hold")
 
 
-def bring(pipeline: InboundPipeline, *texts: str) -> None:
+def receive(pipeline: InboundPipeline, *texts: str) -> None:
+    """Post a webhook for each text and process it."""
     pipeline.post(
         *(
             {"from": f"+{PEER}", "type": "chat", "text": text, "messageId": f"M{text}"}
@@ -200,8 +198,8 @@ def bring(pipeline: InboundPipeline, *texts: str) -> None:
     pipeline.settle()
 
 
-def test_log_lists_what_arrived_and_what_became_of_it(pipeline: InboundPipeline, wpp: Wpp) -> None:
-    bring(pipeline, "one", "two")
+def test_log_lists_webhooks_and_their_results(pipeline: InboundPipeline, wpp: Wpp) -> None:
+    receive(pipeline, "one", "two")
     pipeline.post({"type": "poll.created", "id": "evt_1"})
     pipeline.settle()
     assert len(wpp("log", "--account", pipeline.account).splitlines()) == 3
@@ -213,24 +211,28 @@ def test_log_lists_what_arrived_and_what_became_of_it(pipeline: InboundPipeline,
     assert str(row["id"]) in wpp("log", "--id", row["id"])
 
 
-def test_log_replays_what_was_lost_and_doubles_nothing(pipeline: InboundPipeline, wpp: Wpp) -> None:
-    """Rows that are there stay as they are; one that was deleted comes back; of which webhooks has to be said."""
-    bring(pipeline, "one", "two")
+def test_log_replay_restores_a_deleted_row_without_duplicates(
+    pipeline: InboundPipeline, wpp: Wpp
+) -> None:
+    """Existing rows stay as they are; a replay without a filter is refused."""
+    receive(pipeline, "one", "two")
     before = pipeline.messages()
     pipeline.env.sql("delete from chat_messages where message_text = 'one'")
     since = f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}"
     for _ in range(2):
-        assert "2 events: 2 outcomes applied, 0 left out, 0 refused" in wpp(
+        assert "2 events: 2 outcomes applied, 0 skipped, 0 refused" in wpp(
             "log", "--since", since, "--replay"
         )
         assert [row["id"] for row in pipeline.messages()] == [row["id"] for row in before]
-    assert "say which" in refused("log", "--replay")
+    assert "needs a filter" in run_failing("log", "--replay")
 
 
-def test_lanes_shows_what_waits_and_what_is_in_the_way(pipeline: InboundPipeline, wpp: Wpp) -> None:
-    """Also what has failed, what was odd, and whether anything that is due will wake."""
-    assert "no clock has ever run" in wpp("lanes")
-    failed(pipeline)
+def test_lanes_prints_backlog_gates_outbox_dead_letters_and_clock(
+    pipeline: InboundPipeline, wpp: Wpp
+) -> None:
+    """It also counts webhooks of unrecognized types."""
+    assert "the clock has never run" in wpp("lanes")
+    add_dead_letter(pipeline)
     bad = {
         "type": "status",
         "at": utc_now().isoformat(),
@@ -252,21 +254,21 @@ def test_lanes_shows_what_waits_and_what_is_in_the_way(pipeline: InboundPipeline
     pipeline.ctx.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
     assert pipeline.ctx.lanes.claim("send", Slot()) is None
     pipeline.outbox.report_blocked("a column is gone: apply supabase/migrations")
-    shown = wpp("lanes")
-    assert f"1  send       {pipeline.organization}" in shown
-    assert "1  lanes held by platform for 60 s at most: the platform is in trouble" in shown
-    assert "1  outcomes on their way to Supabase, the oldest for 0 s" in shown
-    assert "a column is gone" in shown
-    assert "2  dead letters (wpp dead), 1 of them outcomes that Supabase refused" in shown
-    assert "the clock ran 0 s ago" in shown
-    assert "1  webhooks of an unknown kind: poll.created" in shown
+    status = wpp("lanes")
+    assert f"1  send       {pipeline.organization}" in status
+    assert "1  lanes held by platform for 60 s at most: the platform is in trouble" in status
+    assert "1  outcomes on their way to Supabase, the oldest for 0 s" in status
+    assert "a column is gone" in status
+    assert "2  dead letters (see wpp dead), 1 of them outcomes refused by Supabase" in status
+    assert "the clock ran 0 s ago" in status
+    assert "1  webhooks of an unrecognized type: poll.created" in status
     assert find_record(pipeline.redis, accepted.id)
     pipeline.redis.set(keys.LAST_SWEEP, int((utc_now() - HOUR).timestamp() * 1000))
-    assert "no clock has run for 36" in wpp("lanes")
+    assert "the clock has not run for 36" in wpp("lanes")
 
 
-def test_lanes_needs_no_supabase(wpp: Wpp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its settings the dead letters are left out; while it is away, that is said."""
+def test_lanes_works_without_supabase(wpp: Wpp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its settings, dead letters are left out; during an outage, the line names it."""
     monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
     assert "dead letters: Supabase: does not answer" in wpp("lanes")
     monkeypatch.delenv("SUPABASE_URL")
@@ -281,18 +283,18 @@ def test_lanes_needs_no_supabase(wpp: Wpp, monkeypatch: pytest.MonkeyPatch) -> N
         ("SUPABASE_SERVICE_ROLE_KEY", "nonsense", "SUPABASE_SERVICE_ROLE_KEY"),
     ],
 )
-def test_a_wrong_setting_is_one_sentence(
+def test_an_invalid_setting_is_named_in_one_sentence(
     wpp: Wpp, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
 ) -> None:
     del wpp
     monkeypatch.setenv(name, value)
     for command in (["dead"], ["dead", "--replay"], ["log"], ["policy", uuid4()]):
-        assert sentence in refused(*command)
+        assert sentence in run_failing(*command)
 
 
-def test_nothing_is_listed_of_what_nobody_asked_for(pipeline: InboundPipeline, wpp: Wpp) -> None:
-    """More ids than fit into one question are refused, and said so in plain words."""
+def test_more_than_200_ids_are_refused(pipeline: InboundPipeline, wpp: Wpp) -> None:
+    """The ids travel in one URL; the command names the option instead of listing too much."""
     many = [part for _ in range(201) for part in ("--id", uuid4())]
     del wpp
-    assert "ids" in refused("dead", *many)
+    assert "ids" in run_failing("dead", *many)
     assert pipeline.ctx.database.dead_letters.count(DeadLetterQuery()) == 0
