@@ -20,8 +20,7 @@ from multiprocessing.connection import Connection
 
 import httpx
 
-from shared.http.pool import PooledTransport
-from shared.http.transports import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport
+from shared.http.transports import KEEPALIVE_S, MAX_CONNECTIONS, DirectTransport, PooledTransport
 from shared.platform import endpoints
 from shared.platform.http import PlatformHttp
 
@@ -98,7 +97,7 @@ def candidates(url: str) -> dict[str, Post]:
         for name, transport in transports.items()
     }
     exchange, no_auth = PlatformHttp(url, DirectTransport(), 20), httpx.Auth()
-    return found | {"the platform client": lambda: exchange.ask(endpoints.TEXT, no_auth, BODY)}
+    return found | {"the platform client": lambda: exchange.request(endpoints.TEXT, no_auth, BODY)}
 
 
 def posting(client: httpx.Client, url: str) -> Post:

@@ -9,6 +9,7 @@ import redis
 from shared.database import Database
 from shared.lanes.client import Claim, ClaimResult, Lanes
 from shared.platform import Platform
+from shared.platform.account import PlatformAccount
 from shared.platform.circuit_breaker import CircuitBreaker
 from shared.route_cache import RouteCache
 from shared.settings import (
@@ -34,6 +35,10 @@ class WorkerContext:
     tokens: TokenCache
     breaker: CircuitBreaker
 
+    def as_account(self, account: str) -> PlatformAccount:
+        """Return the platform's calls for `account`, each with the account's token."""
+        return self.platform.as_account(account, TokenAuth(self.tokens, account))
+
 
 Handle = Callable[[Claim, WorkerContext], ClaimResult]
 
@@ -54,12 +59,7 @@ def build_context(client: "redis.Redis") -> WorkerContext:
     database = Database(load_settings(SupabaseSettings))
     settings = load_settings(PlatformSettings)
     breaker = CircuitBreaker(client, str(settings.wpp_base_url))
-    platform = Platform(
-        settings,
-        auth=lambda account: TokenAuth(tokens, account),
-        breaker=breaker,
-        deadline_s=engine.wpp_http_deadline_s,
-    )
+    platform = Platform(settings, breaker=breaker, deadline_s=engine.wpp_http_deadline_s)
     tokens = TokenCache(client, platform.mint_token, database.tokens)
     return WorkerContext(
         engine=engine,

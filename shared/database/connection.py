@@ -24,7 +24,7 @@ from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError
 
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.http.deadline import within
-from shared.http.pool import PooledTransport
+from shared.http.transports import PooledTransport
 from shared.settings import SupabaseSettings
 
 CALL_DEADLINE_S = 15.0

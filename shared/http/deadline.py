@@ -1,4 +1,4 @@
-"""How long the current call may still take, by the wall clock, known to everything that it calls in this thread."""
+"""The deadline of the current call, by the wall clock, for every function it calls in its thread."""
 
 import math
 import time
@@ -11,7 +11,7 @@ _end: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Give what runs inside `seconds`, or what the surrounding deadline leaves if that is less."""
+    """Limit the body to `seconds`, or to the rest of the surrounding deadline if that is less."""
     before = _end.set(min(_end.get(), time.monotonic() + seconds))
     try:
         yield
@@ -20,5 +20,5 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def remaining() -> float:
-    """Return the seconds that are left: infinite without a deadline, zero or less after it."""
+    """Return the seconds left: infinite without a deadline, zero or less after it."""
     return _end.get() - time.monotonic()

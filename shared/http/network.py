@@ -1,8 +1,8 @@
-"""Sockets that keep to the `deadline` around a call.
+"""DNS lookups and sockets within the deadline of a call (`shared.http.deadline`).
 
-httpx's timeouts are per read: an answer that trickles in may last for ever. Its connect timeout is per address, and
-none bounds the look-up of a name. Here each operation of a call gets what is left of its deadline, all its addresses
-and their look-up together, and fails when nothing is.
+httpx's read timeout limits one read, so a slow stream of bytes may last for ever. Its connect
+timeout limits one address, and none limits a DNS lookup. Here each operation gets the rest of the
+call's deadline, and fails once the deadline has passed. A lookup and all its addresses share it.
 """
 
 import math
@@ -19,60 +19,66 @@ from shared.http.deadline import remaining
 
 
 class NameResolver:
-    """Looks up names, each at most once at a time.
+    """Resolves names, with one running lookup per name.
 
-    The system's look-up cannot be interrupted, so a thread of its own does it: who asked leaves in time, and however
-    many ask for a name that no server answers for, one thread waits.
+    The system's lookup cannot be interrupted, so it runs in a thread of its own. Callers leave at
+    their timeout, and only that thread waits for a name server that does not answer.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked: dict[tuple[str, int], Future[list[str]]] = {}
+        self._running: dict[tuple[str, int], Future[list[str]]] = {}
 
-    def addresses(self, host: str, port: int, timeout_s: float | None) -> list[str]:
+    def resolve(self, host: str, port: int, timeout_s: float | None) -> list[str]:
         """Return the addresses of a name, in the system's order.
 
         Raises:
-            httpcore.ConnectTimeout: nobody has answered within `timeout_s`.
-            httpcore.ConnectError: it has none.
+            httpcore.ConnectTimeout: no answer within `timeout_s`.
+            httpcore.ConnectError: the name has no address.
         """
         try:
-            return _addresses(host, port, socket.AI_NUMERICHOST)
+            return _get_addresses(host, port, socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
-            answer = self._ask(host, port)
+            answer = self._start_lookup(host, port)
         try:
             return answer.result(timeout_s)
         except TimeoutError as error:
-            msg = "no name server has answered in time"
+            msg = "no answer from a name server in time"
             raise httpcore.ConnectTimeout(msg) from error
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error
 
-    def _ask(self, host: str, port: int) -> "Future[list[str]]":
+    def _start_lookup(self, host: str, port: int) -> "Future[list[str]]":
         with self._lock:
-            answer = self._asked.get((host, port))
+            answer = self._running.get((host, port))
             if answer is None:
-                answer = self._asked[host, port] = Future()
+                answer = self._running[host, port] = Future()
                 threading.Thread(
-                    target=self._look_up, args=(host, port, answer), name="names", daemon=True
+                    target=self._run_lookup,
+                    args=(host, port, answer),
+                    name="dns-lookup",
+                    daemon=True,
                 ).start()
             return answer
 
-    def _look_up(self, host: str, port: int, answer: "Future[list[str]]") -> None:
+    def _run_lookup(self, host: str, port: int, answer: "Future[list[str]]") -> None:
         try:
-            found = _addresses(host, port)
-        except Exception as error:  # noqa: BLE001 - told to those who asked
+            found = _get_addresses(host, port)
+        except Exception as error:  # noqa: BLE001 - the callers raise it
             answer.set_exception(error)
         else:
             answer.set_result(found)
         finally:
             with self._lock:
-                del self._asked[host, port]
+                del self._running[host, port]
 
 
 class DeadlineBackend(httpcore.NetworkBackend):
+    """httpcore's network backend with resolved names and deadlines."""
+
     def __init__(self) -> None:
-        self._inner, self._names = httpcore.SyncBackend(), NameResolver()
+        self._inner = httpcore.SyncBackend()
+        self._resolver = NameResolver()
 
     def connect_tcp(
         self,
@@ -82,15 +88,15 @@ class DeadlineBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address that answers; each gets its share of what is left, so that all are tried."""
-        end = time.monotonic() + (_left(timeout, httpcore.ConnectTimeout) or math.inf)
+        """Connect to the first address that answers; each gets an equal share of the time left."""
+        end = time.monotonic() + (_get_left_s(timeout, httpcore.ConnectTimeout) or math.inf)
         last: Exception = httpcore.ConnectError("the name has no address")
-        found = self._names.addresses(host, port, _until(end))
-        for index, address in enumerate(found):
-            left_s = _until(end)
-            share_s = left_s and left_s / (len(found) - index)
+        addresses = self._resolver.resolve(host, port, _get_left_until_s(end))
+        for index, address in enumerate(addresses):
+            left_s = _get_left_until_s(end)
+            share_s = left_s and left_s / (len(addresses) - index)
             try:
-                return _Stream(
+                return _DeadlineStream(
                     self._inner.connect_tcp(address, port, share_s, local_address, socket_options)
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -101,15 +107,15 @@ class DeadlineBackend(httpcore.NetworkBackend):
         self._inner.sleep(min(seconds, max(0.0, remaining())))
 
 
-class _Stream(httpcore.NetworkStream):
+class _DeadlineStream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        return self._inner.read(max_bytes, _get_left_s(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
+        self._inner.write(buffer, _get_left_s(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._inner.close()
@@ -117,26 +123,26 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        left_s = _left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left_s))
+        left_s = _get_left_s(timeout, httpcore.ConnectTimeout)
+        return _DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, left_s))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
-def _addresses(host: str, port: int, flags: int = 0) -> list[str]:
+def _get_addresses(host: str, port: int, flags: int = 0) -> list[str]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
-def _left(timeout: float | None, error: type[httpcore.TimeoutException]) -> float | None:
-    """Return the seconds for one operation: its own timeout, or what is left of the deadline."""
+def _get_left_s(timeout: float | None, error: type[httpcore.TimeoutException]) -> float | None:
+    """Return the seconds for one operation: its own timeout or the rest of the deadline."""
     left_s = min(remaining(), math.inf if timeout is None else timeout)
     if left_s <= 0:
         raise error
     return None if left_s == math.inf else left_s
 
 
-def _until(end: float) -> float | None:
-    """Return the seconds until `end`, a thousandth at least: zero would mean not to wait at all."""
+def _get_left_until_s(end: float) -> float | None:
+    """Return the seconds until `end`, at least 1 ms; zero would be a non-blocking socket."""
     return None if end == math.inf else max(0.001, end - time.monotonic())

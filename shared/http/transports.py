@@ -1,12 +1,16 @@
-"""How requests travel: over kept-alive connections, within the deadline.
+"""Transports of httpx: keep-alive connections within the deadline of a call.
 
-Two transports carry the same httpcore connections; `bench/transport.py` holds them beside each other. `PoolTransport`
-is httpx's own pool: each request looks at every connection, under one lock, so 64 threads pay three times as much CPU
-a request as one does. `DirectTransport` keeps idle connections on a stack instead. What was not taken: pyreqwest 0.15
-(a Rust client behind httpx's API) needs the least CPU of all, and reports a connection that was cut after the platform
-had read the request as a ConnectError; whoever believes that sends a message twice.
+Both transports use httpcore's connections; `bench/transport.py` compares them. `PooledTransport`
+is httpx's own pool. It scans every connection under one lock for each request, so a request costs
+three times as much CPU with 64 threads as with one. `DirectTransport` keeps idle connections on a
+stack instead.
+
+Rejected: pyreqwest 0.15, a Rust client behind httpx's API. It needs the least CPU, but reports a
+connection that was cut after the platform had read the request as a ConnectError. A retry on that
+error sends a message twice.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
@@ -14,12 +18,14 @@ from typing import Literal
 import httpcore
 import httpx
 
+from shared.http.deadline import remaining
 from shared.http.network import DeadlineBackend
-from shared.http.pool import PooledTransport, check_deadline
 
 KEEPALIVE_S = 3.0
-"""Idle connections are closed before the platform does it (Node's default is 5 s): of a message sent on one that the
-other side is just closing, nobody knows what became."""
+"""Idle connections are closed before the platform closes them (Node's default is 5 s).
+
+A message sent while the platform closes its connection has an unknown effect.
+"""
 MAX_CONNECTIONS = 256
 TransportKind = Literal["direct", "httpx"]
 TRANSPORT_ERRORS = (
@@ -34,27 +40,50 @@ def open_transport(kind: TransportKind) -> httpx.BaseTransport:
     return DirectTransport() if kind == "direct" else PooledTransport(MAX_CONNECTIONS, KEEPALIVE_S)
 
 
-class DirectTransport(httpx.BaseTransport):
-    """One httpcore connection per request under way, the idle ones on a stack: the freshest serves next.
+class PooledTransport(httpx.HTTPTransport):
+    """httpx's pool of HTTP/1.1 connections; retries a failed connect once, and nothing else."""
 
-    There are never more connections than threads that ask at once. Connects are repeated, once, and nothing else.
-    """
-
-    def __init__(self) -> None:
-        self._ssl_context, self._backend = httpx.create_ssl_context(), DeadlineBackend()
-        self._idle: deque[httpcore.HTTPConnection] = (
-            deque()
-        )  # its ends are safe to use from many threads
+    def __init__(self, connections: int, keepalive_s: float) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=keepalive_s,
+            retries=1,
+            network_backend=DeadlineBackend(),
+        )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        check_deadline()
+        _check_deadline()
+        timeout = request.extensions.get("timeout", {})
+        wait_s = min(remaining(), math.inf if timeout.get("pool") is None else timeout["pool"])
+        if wait_s < math.inf:  # bounds the wait for a free connection, which uses no socket
+            request.extensions = {**request.extensions, "timeout": {**timeout, "pool": wait_s}}
+        return super().handle_request(request)
+
+
+class DirectTransport(httpx.BaseTransport):
+    """One httpcore connection per running request; idle connections wait on a stack.
+
+    The most recently used connection serves next. There are never more connections than threads
+    with a request at the same time. A failed connect is retried once, and nothing else is.
+    """
+
+    def __init__(self, keepalive_s: float = KEEPALIVE_S) -> None:
+        self._keepalive_s = keepalive_s
+        self._ssl_context = httpx.create_ssl_context()
+        self._backend = DeadlineBackend()
+        self._idle: deque[httpcore.HTTPConnection] = deque()  # both ends are thread-safe
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        _check_deadline()
         url = httpcore.URL(
             scheme=request.url.raw_scheme,
             host=request.url.raw_host,
             port=request.url.port,
             target=request.url.raw_path,
         )
-        asked = httpcore.Request(
+        core_request = httpcore.Request(
             request.method,
             url,
             headers=request.headers.raw,
@@ -63,11 +92,11 @@ class DirectTransport(httpx.BaseTransport):
         )
         connection = self._take(url.origin)
         try:
-            answer = connection.handle_request(asked)
+            answer = connection.handle_request(core_request)
         except BaseException as error:
             connection.close()
-            raise _as_httpx(error) from error
-        body = _Body(answer.iter_stream(), answer.close, connection, self._idle)
+            raise _map_error(error) from error
+        body = _ResponseBody(answer.iter_stream(), answer.close, connection, self._idle)
         return httpx.Response(
             answer.status, headers=answer.headers, stream=body, extensions=answer.extensions
         )
@@ -82,55 +111,54 @@ class DirectTransport(httpx.BaseTransport):
                 connection = self._idle.pop()
             except IndexError:
                 break
-            if (
-                connection.can_handle_request(origin)
-                and connection.is_available()
-                and not connection.has_expired()
-            ):
+            is_usable = connection.can_handle_request(origin) and connection.is_available()
+            if is_usable and not connection.has_expired():
                 return connection
             connection.close()
         return httpcore.HTTPConnection(
             origin,
             ssl_context=self._ssl_context,
-            keepalive_expiry=KEEPALIVE_S,
+            keepalive_expiry=self._keepalive_s,
             retries=1,
             network_backend=self._backend,
         )
 
 
-class _Body(httpx.SyncByteStream):
-    """An answer's body; once it is closed its connection is free again."""
+class _ResponseBody(httpx.SyncByteStream):
+    """The body of a response; closing the body frees its connection."""
 
     def __init__(
         self,
         stream: Iterable[bytes],
-        done: Callable[[], None],
+        close_answer: Callable[[], None],
         connection: httpcore.HTTPConnection,
         idle: deque[httpcore.HTTPConnection],
     ) -> None:
-        self._stream, self._done, self._connection, self._idle = stream, done, connection, idle
-        self._open = True
+        self._stream = stream
+        self._close_answer = close_answer
+        self._connection = connection
+        self._idle = idle
+        self._is_open = True
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._stream
         except TRANSPORT_ERRORS as error:
-            raise _as_httpx(error) from error
+            raise _map_error(error) from error
 
     def close(self) -> None:
-        if not self._open:
+        if not self._is_open:
             return
-        self._open = False
-        self._done()
+        self._is_open = False
+        self._close_answer()
         if self._connection.is_available():
             self._idle.append(self._connection)
         else:
             self._connection.close()
-        _close_oldest(self._idle)
+        _close_oldest_if_expired(self._idle)
 
 
-def _close_oldest(idle: deque[httpcore.HTTPConnection]) -> None:
-    """Look at the connection that has been idle for longest, and close it if its time is over."""
+def _close_oldest_if_expired(idle: deque[httpcore.HTTPConnection]) -> None:
     try:
         oldest = idle.popleft()
     except IndexError:
@@ -141,10 +169,15 @@ def _close_oldest(idle: deque[httpcore.HTTPConnection]) -> None:
         idle.appendleft(oldest)
 
 
-def _as_httpx(error: BaseException) -> BaseException:
-    """Return httpx's error of the same name for one of httpcore's, and any other one as it is."""
-    return (
-        getattr(httpx, type(error).__name__)(str(error))
-        if isinstance(error, TRANSPORT_ERRORS)
-        else error
-    )
+def _check_deadline() -> None:
+    """Raise PoolTimeout, an error of an unsent request, once the deadline has passed."""
+    if remaining() <= 0:
+        msg = "the deadline passed before the request was sent"
+        raise httpx.PoolTimeout(msg)
+
+
+def _map_error(error: BaseException) -> BaseException:
+    """Return httpx's error of the same name for an error of httpcore, and the rest unchanged."""
+    if isinstance(error, TRANSPORT_ERRORS):
+        return getattr(httpx, type(error).__name__)(str(error))  # type: ignore[no-any-return]
+    return error

@@ -1,59 +1,77 @@
--- Circuit breaker of one platform (circuit_breaker.py), shared by all processes. KEYS[1] = wpp:breaker:{host}
+-- Circuit breaker of one platform (circuit_breaker.py), shared by all processes.
+-- KEYS[1] = wpp:breaker:{host}
 --
---   KEYS[1]     hash: slot ok bad, prev_ok prev_bad: calls in this 5 s slot and the one before; lost: connects that
---               failed in a row; trips: openings without a minute of calm between; until: when an open breaker may be
---               probed, by this server's clock in ms, 0 while closed; closed_at
---   :probe      who probes, PX: longer than a call may last
+--   KEYS[1]     hash: window, successes, failures: calls in the current window of 5 s;
+--               previous_successes, previous_failures: calls in the window before it;
+--               lost_connects: connects that failed in a row;
+--               openings: how often the breaker opened without a minute of calm between;
+--               open_until: when an open breaker may be probed, 0 while closed; closed_at
+--   :probe      owner of the running probe, PX: longer than any call
 --
--- Every operation returns {state, ms}: "closed", "open" and how long, or "probe": one call may go now. Times in ms.
+-- Every operation returns {state, ms}: "closed", "open" and for how long, or "probe": one call may
+-- go now. Times are ms of this server's clock.
 
-local K, op = KEYS[1], ARGV[1]
+local key, operation = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local SLOT, ENOUGH, IN_A_ROW, SHORTEST, LONGEST, CALM = 5000, 20, 5, 5000, 60000, 60000
-local names = { 'slot', 'ok', 'bad', 'prev_ok', 'prev_bad', 'lost', 'trips', 'until', 'closed_at' }
-local h = {}
-for i, value in ipairs(redis.call('HMGET', K, unpack(names))) do h[names[i]] = tonumber(value or 0) end
+local WINDOW, MIN_CALLS, MAX_LOST_CONNECTS = 5000, 20, 5
+local MIN_OPEN, MAX_OPEN, CALM = 5000, 60000, 60000
+local names = {
+  'window', 'successes', 'failures', 'previous_successes', 'previous_failures',
+  'lost_connects', 'openings', 'open_until', 'closed_at',
+}
+local fields = {}
+for i, value in ipairs(redis.call('HMGET', key, unpack(names))) do
+  fields[names[i]] = tonumber(value or 0)
+end
 
 local function save()
-  local fields = {}
+  local flat = {}
   for _, name in ipairs(names) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = string.format('%.0f', h[name])
+    flat[#flat + 1] = name
+    flat[#flat + 1] = string.format('%.0f', fields[name])
   end
-  redis.call('HSET', K, unpack(fields))
-  redis.call('PEXPIRE', K, 3600000)
+  redis.call('HSET', key, unpack(flat))
+  redis.call('PEXPIRE', key, 3600000)
 end
 
 local function open(jitter)
-  if h['until'] == 0 and now - h.closed_at > CALM then h.trips = 0 end
-  h.trips = h.trips + 1
-  h['until'] = now + math.min(LONGEST, SHORTEST * 2 ^ math.min(h.trips - 1, 10)) * jitter
+  if fields.open_until == 0 and now - fields.closed_at > CALM then fields.openings = 0 end
+  fields.openings = fields.openings + 1
+  local duration = math.min(MAX_OPEN, MIN_OPEN * 2 ^ math.min(fields.openings - 1, 10))
+  fields.open_until = now + duration * jitter
 end
 
 local function state()
-  if h['until'] == 0 then return { 'closed', 0 } end
-  if now < h['until'] then return { 'open', h['until'] - now } end
-  local left = redis.call('PTTL', K .. ':probe')
-  if left > 0 then return { 'open', math.min(left, 1000) } end
+  if fields.open_until == 0 then return { 'closed', 0 } end
+  if now < fields.open_until then return { 'open', fields.open_until - now } end
+  local probe_left = redis.call('PTTL', key .. ':probe')
+  if probe_left > 0 then return { 'open', math.min(probe_left, 1000) } end
   return { 'probe', 0 }
 end
 
--- tell ok bad lost jitter: calls since the last time; lost = 1 when the last of them could not connect
-if op == 'tell' then
-  local ok, bad = tonumber(ARGV[2]), tonumber(ARGV[3])
-  if ok + bad > 0 then
-    local slot = math.floor(now / SLOT)
-    if slot > h.slot then
-      local next_to = slot == h.slot + 1
-      h.prev_ok, h.prev_bad = next_to and h.ok or 0, next_to and h.bad or 0
-      h.slot, h.ok, h.bad = slot, 0, 0
+-- report successes failures is_lost_connect jitter: adds the calls since the last report;
+-- is_lost_connect = 1 when the failed call could not connect
+if operation == 'report' then
+  local successes, failures = tonumber(ARGV[2]), tonumber(ARGV[3])
+  if successes + failures > 0 then
+    local window = math.floor(now / WINDOW)
+    if window > fields.window then
+      local is_next = window == fields.window + 1
+      fields.previous_successes = is_next and fields.successes or 0
+      fields.previous_failures = is_next and fields.failures or 0
+      fields.window, fields.successes, fields.failures = window, 0, 0
     end
-    h.ok, h.bad = h.ok + ok, h.bad + bad
-    if ok > 0 then h.lost = 0 end
-    if bad > 0 then h.lost = ARGV[4] == '1' and h.lost + 1 or 0 end
-    local good, wrong = h.ok + h.prev_ok, h.bad + h.prev_bad
-    if h['until'] == 0 and (h.lost >= IN_A_ROW or (good + wrong >= ENOUGH and wrong >= good)) then
+    fields.successes = fields.successes + successes
+    fields.failures = fields.failures + failures
+    if successes > 0 then fields.lost_connects = 0 end
+    if failures > 0 then
+      fields.lost_connects = ARGV[4] == '1' and fields.lost_connects + 1 or 0
+    end
+    local all_successes = fields.successes + fields.previous_successes
+    local all_failures = fields.failures + fields.previous_failures
+    local is_failing = all_successes + all_failures >= MIN_CALLS and all_failures >= all_successes
+    if fields.open_until == 0 and (fields.lost_connects >= MAX_LOST_CONNECTS or is_failing) then
       open(tonumber(ARGV[5]))
     end
     save()
@@ -61,20 +79,25 @@ if op == 'tell' then
   return state()
 end
 
--- take owner lease: become the one that probes -> "probe" for that one alone
-if op == 'take' then
+-- acquire_probe owner lease: gives the probe to the caller -> "probe" for this caller alone
+if operation == 'acquire_probe' then
   local found = state()
-  if found[1] == 'probe' then redis.call('SET', K .. ':probe', ARGV[2], 'PX', ARGV[3]) end
+  if found[1] == 'probe' then redis.call('SET', key .. ':probe', ARGV[2], 'PX', ARGV[3]) end
   return found
 end
 
--- probed owner ok jitter: the probe's answer closes the breaker or opens it for longer; "-" only lets the next one go
-if op == 'probed' then
-  if redis.call('GET', K .. ':probe') == ARGV[2] then
-    redis.call('DEL', K .. ':probe')
+-- finish_probe owner result jitter: "1" closes the breaker, "0" opens it for longer, "-" gives the
+-- probe back without a result
+if operation == 'finish_probe' then
+  if redis.call('GET', key .. ':probe') == ARGV[2] then
+    redis.call('DEL', key .. ':probe')
     if ARGV[3] == '1' then
-      for _, name in ipairs({ 'ok', 'bad', 'prev_ok', 'prev_bad', 'lost', 'until' }) do h[name] = 0 end
-      h.closed_at = now
+      local reset = {
+        'successes', 'failures', 'previous_successes', 'previous_failures', 'lost_connects',
+        'open_until',
+      }
+      for _, name in ipairs(reset) do fields[name] = 0 end
+      fields.closed_at = now
       save()
     elseif ARGV[3] == '0' then
       open(tonumber(ARGV[4]))
@@ -84,4 +107,4 @@ if op == 'probed' then
   return state()
 end
 
-return redis.error_reply('unknown operation ' .. op)
+return redis.error_reply('unknown operation ' .. operation)

@@ -1,13 +1,18 @@
-"""The platform's routes, in one table: they have changed often, so each may have several forms.
+"""Table of the platform's endpoints, each with one or more variants of its method and path.
 
-The documented form stands first. A form that the platform does not know (404 for the route, not for what it names) is
-followed by the next, and the one that it knows is remembered. Source: the platform's newest contract and its history.
+The platform's paths have changed often. The first variant is the documented one. If the platform
+does not know the route (404 for the route, not for the resource in it), the client tries the next
+variant and remembers the first that works. Source: the platform's newest contract and its history.
 
-Why most have one form. Create, token, start, status, QR, delete and react had others, on the server that this one
-replaced (`/api/{session}/…`, other keys, other bodies): a platform that speaks those has none of the rest. Stop was
-once believed to be `DELETE /api/accounts/{number}`, which never existed. Sends went to `/api/{session}/send-message`
-for ten minutes, with other bodies again; of these the answer's `ids[0].id` is still read. Sends to a single
-`/api/messages` have the same body as now, so they stand here.
+Most endpoints have one variant, for these reasons:
+
+- Create, token, start, status, QR, delete and react had different paths (`/api/{session}/…`),
+  keys and bodies on the server that this platform replaced. A platform that speaks that dialect
+  has none of the rest.
+- Stop as `DELETE /api/accounts/{number}` was documented once and never existed.
+- Sends went to `/api/{session}/send-message` for ten minutes, with different bodies. Only the
+  answer's `ids[0].id` is still read.
+- Sends to a single `/api/messages` have today's body, so the table lists that path.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,24 +24,27 @@ from shared.errors import RefusedError
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`repeatable`: doing it twice is as good as once, so an answer that was lost is no question of what happened.
+    """One call of the platform.
 
-    `verdict`: a success by HTTP says in its body whether it is one. `unproven`: nobody has seen it work; where the
-    platform itself says that it has no such route, nobody waits for it. `takes_key`: it is asked with an account's key.
+    `variants`: method and path template, the documented one first.
+    `idempotent`: a second call has no further effect, so a lost answer leaves no doubt.
+    `status_in_body`: the body of a 2xx says whether the call succeeded.
+    `unverified`: never observed to work. If the platform has no such route, the call is refused;
+    a verified endpoint waits for its route instead.
+    `uses_api_key`: the call authenticates with an account's API key.
     """
 
     name: str
-    forms: tuple[str, ...]
-    repeatable: bool = True
-    verdict: bool = False
-    unproven: bool = False
-    takes_key: bool = False
+    variants: tuple[str, ...]
+    idempotent: bool = True
+    status_in_body: bool = False
+    unverified: bool = False
+    uses_api_key: bool = False
 
 
-CREATE = Endpoint(
-    "create", ("POST /api/integrations/wpp/create",)
-)  # the same organization id: the same client
-TOKEN = Endpoint("token", ("POST /auth/token",), takes_key=True)
+CREATE = Endpoint("create", ("POST /api/integrations/wpp/create",))
+"""Idempotent: the same organization id returns the same client."""
+TOKEN = Endpoint("token", ("POST /auth/token",), uses_api_key=True)
 START = Endpoint("start", ("POST /api/accounts/start",))
 STATUS = Endpoint("status", ("GET /api/accounts/{account}/status",))
 QR = Endpoint("qr", ("GET /api/accounts/{account}/qr",))
@@ -45,55 +53,63 @@ WEBHOOK = Endpoint(
 )
 STOP = Endpoint("stop", ("POST /internal/session/{account}/stop",))
 TEXT = Endpoint(
-    "text", ("POST /api/messages/text", "POST /api/messages"), repeatable=False, verdict=True
+    "text",
+    ("POST /api/messages/text", "POST /api/messages"),
+    idempotent=False,
+    status_in_body=True,
 )
 IMAGE = Endpoint(
-    "image", ("POST /api/messages/image", "POST /api/messages"), repeatable=False, verdict=True
+    "image",
+    ("POST /api/messages/image", "POST /api/messages"),
+    idempotent=False,
+    status_in_body=True,
 )
 FILE = Endpoint(
-    "file", ("POST /api/messages/file", "POST /api/messages"), repeatable=False, verdict=True
+    "file",
+    ("POST /api/messages/file", "POST /api/messages"),
+    idempotent=False,
+    status_in_body=True,
 )
 LOCATION = Endpoint(
     "location",
     ("POST /api/messages/location", "POST /api/messages"),
-    repeatable=False,
-    verdict=True,
-    unproven=True,
+    idempotent=False,
+    status_in_body=True,
+    unverified=True,
 )
 DELETE = Endpoint("delete", ("DELETE /api/messages/{task_id}",))
-REACT = Endpoint(
-    "react", ("POST /api/messages/react",), verdict=True
-)  # the same emoji again replaces itself
-MEDIA = Endpoint("media", ("GET /api/messages/media/{message_id}",), unproven=True)
+REACT = Endpoint("react", ("POST /api/messages/react",), status_in_body=True)
+"""Idempotent: the same emoji replaces itself."""
+MEDIA = Endpoint("media", ("GET /api/messages/media/{message_id}",), unverified=True)
 
 
 class KnownVariants:
-    """Which form of each endpoint this platform knows, learned by asking."""
+    """Which variant of each endpoint this platform answers, learned from its answers."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
 
-    def forms(self, endpoint: Endpoint) -> Iterator[str]:
-        """Yield the form that worked last, then the others in the table's order."""
+    def candidates(self, endpoint: Endpoint) -> Iterator[str]:
+        """Yield the variant that worked last, then the rest in the table's order."""
         known = self._known.get(endpoint.name)
         if known:
             yield known
-        yield from (form for form in endpoint.forms if form != known)
+        yield from (variant for variant in endpoint.variants if variant != known)
 
-    def remember(self, endpoint: Endpoint, form: str) -> None:
-        if len(endpoint.forms) > 1:
-            self._known[endpoint.name] = form
+    def remember(self, endpoint: Endpoint, variant: str) -> None:
+        if len(endpoint.variants) > 1:
+            self._known[endpoint.name] = variant
 
 
-def resolve_variant(form: str, params: Mapping[str, str]) -> tuple[str, str]:
-    """Return method and path of a form, its parameters URL-encoded.
+def resolve_variant(variant: str, params: Mapping[str, str]) -> tuple[str, str]:
+    """Return method and path of a variant, its parameters URL-encoded.
 
     Raises:
         RefusedError: a parameter would change the path ("", ".", "..").
     """
     for name, value in params.items():
         if value in {"", ".", ".."}:
-            msg = f"{name} {value!r} names nothing on the platform"
+            msg = f"Invalid {name} {value!r}: it cannot be part of a path"
             raise RefusedError(msg)
-    method, path = form.split(" ", 1)
+    method, path = variant.split(" ", 1)
     return method, path.format_map({name: quote(value, safe="") for name, value in params.items()})

@@ -1,6 +1,7 @@
-"""One question to the platform and its answer, within a deadline; failures told as `verdicts` says.
+"""HTTP calls to the platform within a deadline; failures become the errors of `failures`.
 
-No error shows a key, a token or a message's text, and none is chained to httpx's, whose request holds them.
+No error shows a key, a token or a message's text, and none is chained to an error of httpx, whose
+request holds them.
 """
 
 import json
@@ -17,7 +18,7 @@ from shared.platform import endpoints, failures
 from shared.platform.endpoints import Endpoint, KnownVariants
 from shared.platform.responses import PlatformResponse
 
-CONNECT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 HEADERS = (
     (b"Accept", b"application/json"),
@@ -28,18 +29,18 @@ HEADERS = (
 
 
 class PlatformHttp:
-    """Asks one platform, over one pool of connections. Any number of threads may use it."""
+    """Calls the endpoints of one platform over one transport; safe to use from many threads."""
 
     def __init__(self, base_url: str, transport: httpx.BaseTransport, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
         self._base_url = base_url.rstrip("/")
-        self._deadline_s = deadline_s
-        self._routes = KnownVariants()
+        self._variants = KnownVariants()
         self._transport = transport
 
     def close(self) -> None:
         self._transport.close()
 
-    def ask(
+    def request(
         self,
         endpoint: Endpoint,
         auth: httpx.Auth,
@@ -48,59 +49,59 @@ class PlatformHttp:
         params: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
     ) -> PlatformResponse:
-        """Ask, and return an answer that is a success.
+        """Call an endpoint and return its successful response.
 
         Raises:
-            PlatformError: as the table says.
+            PlatformError: the call failed; `failures` has the table.
         """
-        with within(deadline_s or self._deadline_s):
-            for form in self._routes.forms(endpoint):
-                with self._open(endpoint, form, auth, body, params or {}) as response:
-                    answer = _read(endpoint, response)
-                    ours = _secrets(response.request, body)
-                if not answer.route_unknown:
-                    self._routes.remember(endpoint, form)
-                    return failures.check_success(endpoint, answer, ours)
-        raise failures.build_no_route_error(endpoint, answer)
+        with within(deadline_s or self.deadline_s):
+            for variant in self._variants.candidates(endpoint):
+                with self._open(endpoint, variant, auth, body, params or {}) as answer:
+                    response = _read(endpoint, answer)
+                    secrets = _list_secrets(answer.request, body)
+                if not response.is_route_missing:
+                    self._variants.remember(endpoint, variant)
+                    return failures.check_success(endpoint, response, secrets)
+        raise failures.build_no_route_error(endpoint, response)
 
     @contextmanager
     def stream(
         self, endpoint: Endpoint, auth: httpx.Auth, *, deadline_s: float, params: Mapping[str, str]
     ) -> Iterator[httpx.Response]:
-        """Open an answer that is a success and leave its body to be read, within the deadline."""
+        """Open a successful response whose body the caller reads, within the deadline."""
         with (
             within(deadline_s),
-            self._open(endpoint, endpoint.forms[0], auth, None, params) as response,
+            self._open(endpoint, endpoint.variants[0], auth, None, params) as answer,
         ):
-            if not response.is_success:
-                answer = _read(endpoint, response)
-                if answer.route_unknown:
-                    raise failures.build_no_route_error(endpoint, answer)
-                failures.check_success(endpoint, answer, _secrets(response.request, None))
-            yield response
+            if not answer.is_success:
+                response = _read(endpoint, answer)
+                if response.is_route_missing:
+                    raise failures.build_no_route_error(endpoint, response)
+                failures.check_success(endpoint, response, _list_secrets(answer.request, None))
+            yield answer
 
     @contextmanager
     def _open(
         self,
         endpoint: Endpoint,
-        form: str,
+        variant: str,
         auth: httpx.Auth,
         body: Mapping[str, Any] | None,
         params: Mapping[str, str],
     ) -> Iterator[httpx.Response]:
-        method, path = endpoints.resolve_variant(form, params)
+        method, path = endpoints.resolve_variant(variant, params)
         left_s = max(0.001, remaining())
-        timeout = httpx.Timeout(left_s, connect=min(CONNECT_S, left_s), pool=min(CONNECT_S, left_s))
+        connect_s = min(CONNECT_TIMEOUT_S, left_s)
+        timeout = httpx.Timeout(left_s, connect=connect_s, pool=connect_s)
+        request = _build_request(method, self._base_url + path, body, timeout)
         try:
-            with closing(
-                self._answer(_request(method, self._base_url + path, body, timeout), auth)
-            ) as response:
+            with closing(self._send(request, auth)) as response:
                 yield response
-        except httpx.HTTPError as error:  # its text may quote a header, its request holds the token
+        except httpx.HTTPError as error:  # its text may quote a header, its request has the token
             raise failures.build_no_answer_error(endpoint, type(error)) from None
 
-    def _answer(self, request: httpx.Request, auth: httpx.Auth) -> httpx.Response:
-        """Ask the transport itself: cookies and redirects, which httpx.Client adds, cost as much again."""
+    def _send(self, request: httpx.Request, auth: httpx.Auth) -> httpx.Response:
+        """Call the transport itself; httpx.Client would double the CPU cost of a request."""
         with closing(auth.sync_auth_flow(request)) as flow:
             request = next(flow)
             while True:
@@ -113,19 +114,18 @@ class PlatformHttp:
                 except BaseException:
                     response.close()
                     raise
-                response.close()  # unread: what a refused token brought may be of any length, or never end
+                response.close()  # unread: the body of a 401 may be of any length, or endless
 
 
-def _request(
+def _build_request(
     method: str, url: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout
 ) -> httpx.Request:
-    parsed = _parsed(url)
+    parsed = _parse_url(url)
     headers = [(b"Host", parsed.netloc), *HEADERS]
     content = b""
     if body is not None:
-        content = json.dumps(
-            body, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        ).encode()
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        content = text.encode()
         headers.append((b"Content-Type", b"application/json"))
     if body is not None or method == "POST":
         headers.append((b"Content-Length", str(len(content)).encode()))
@@ -136,29 +136,26 @@ def _request(
 
 
 @lru_cache(maxsize=256)
-def _parsed(url: str) -> httpx.URL:
+def _parse_url(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def _read(endpoint: Endpoint, response: httpx.Response) -> PlatformResponse:
-    """Read a body of bounded size; of a failure, as much of it as can be read."""
+def _read(endpoint: Endpoint, answer: httpx.Response) -> PlatformResponse:
+    """Read a body of bounded size; of a failure, the part that can be read."""
     body = bytearray()
     try:
-        for chunk in response.iter_bytes():
+        for chunk in answer.iter_bytes():
             body += chunk
             if len(body) > MAX_RESPONSE_BYTES:
-                raise failures.build_unreadable_error(
-                    endpoint, response.status_code, "it is far too long"
-                )
+                reason = f"larger than {MAX_RESPONSE_BYTES} bytes"
+                raise failures.build_unreadable_error(endpoint, answer.status_code, reason)
     except (httpx.HTTPError, PlatformError):
-        if response.is_success:
+        if answer.is_success:
             raise
-    return PlatformResponse(
-        response.status_code, response.headers, bytes(body[:MAX_RESPONSE_BYTES])
-    )
+    return PlatformResponse(answer.status_code, answer.headers, bytes(body[:MAX_RESPONSE_BYTES]))
 
 
-def _secrets(request: httpx.Request, body: Mapping[str, Any] | None) -> list[str]:
-    """Return what an error must not repeat: the token or secret that went out, and the texts of the body."""
+def _list_secrets(request: httpx.Request, body: Mapping[str, Any] | None) -> list[str]:
+    """Return what an error must not quote: the token or secret sent, and the texts of the body."""
     texts = [value for value in (body or {}).values() if isinstance(value, str)]
     return [request.headers.get("authorization", "").removeprefix("Bearer "), *texts]

@@ -1,4 +1,4 @@
-"""What the platform's answers come to."""
+"""Results of the platform's calls."""
 
 import re
 from collections.abc import Iterator
@@ -8,21 +8,21 @@ from typing import Literal, Self
 from pydantic import SecretStr
 
 AccountStatus = Literal["connected", "starting", "offline", "qr_required"]
-IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
+BASE64_IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
 
 
 class QrCode(str):
-    """What to scan: a raw pairing string to draw as a code, or a ready image as a `data:` URL."""
+    """What to scan: a raw pairing string to draw as a code, or an image as a `data:` URL."""
 
     __slots__ = ()
 
     @classmethod
     def read(cls, value: object) -> Self | None:
-        """Recognise a raw pairing string, a data URL, and a PNG or JPEG in bare base64."""
+        """Recognize a raw pairing string, a data URL, and a PNG or JPEG in bare base64."""
         if not isinstance(value, str) or not value.strip():
             return None
         text = value.strip()
-        if found := IMAGE.fullmatch(text):
+        if found := BASE64_IMAGE.fullmatch(text):
             kind = "png" if found[1].startswith("iVBOR") else "jpeg"
             text = f"data:image/{kind};base64,{''.join(text.split())}"
         return cls(text)
@@ -32,12 +32,12 @@ class QrCode(str):
         return self.startswith("data:image")
 
     def __repr__(self) -> str:
-        return "Qr(…)"
+        return "QrCode(…)"
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedClient:
-    """What the platform created, or handed back, for one organization id. `account` is its session id."""
+    """The platform's client of an organization id, new or existing. `account` is its session id."""
 
     api_key: SecretStr
     account: str
@@ -52,14 +52,14 @@ class StartResult:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """Taken by the platform. `task_id` is its queue id, where it said one."""
+    """The platform accepted the message. `task_id` is its queue id, None if the answer has none."""
 
     task_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class MediaDownload:
-    """A media file as it streams in. `length` is what the platform announced, in bytes."""
+    """A media file as it streams in. `length` is the announced size in bytes."""
 
     content_type: str
     filename: str | None

@@ -1,4 +1,4 @@
-"""What a message looks like to the platform."""
+"""Builds the platform's request for a message."""
 
 from pathlib import PurePath
 from typing import Any
@@ -17,30 +17,27 @@ FILENAMES = {
 
 
 def build_message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, Any]]:
-    """Return where a message goes, and its body.
+    """Return the endpoint and the body of a message.
 
-    Video, audio, voice and documents all go as files, whose text goes along as a caption. No endpoint for a voice note
-    is known: it reaches the recipient as a file to play, and only its name says what it is. A place names its account,
-    which no other body does any more.
+    Video, audio, voice and documents are sent as files, with the text as caption. No endpoint for
+    voice notes is known: the recipient gets a file to play, recognizable by its name. Only the
+    body of a location names its account.
     """
     if event.location:
-        place = event.location.model_dump(exclude_none=True)
-        return endpoints.LOCATION, {"type": "location", "account": account, "to": event.to, **place}
+        location = event.location.model_dump(exclude_none=True)
+        body = {"type": "location", "account": account, "to": event.to, **location}
+        return endpoints.LOCATION, body
     if event.media is None:
         return endpoints.TEXT, {"type": "text", "to": event.to, "text": event.text}
     url = str(event.media.url)
     if event.media.type == "image":
         return endpoints.IMAGE, {"type": "image", "to": event.to, "url": url, "caption": event.text}
     caption = {"caption": event.text} if event.text else {}
-    return endpoints.FILE, {
-        "type": "file",
-        "to": event.to,
-        "url": url,
-        "filename": choose_filename(event.media),
-        **caption,
-    }
+    filename = choose_filename(event.media)
+    body = {"type": "file", "to": event.to, "url": url, "filename": filename, **caption}
+    return endpoints.FILE, body
 
 
 def choose_filename(media: Media) -> str:
-    """Return the name under which the recipient sees a file: the given one, the URL's, or one of its kind."""
+    """Return the name that the recipient sees: the given one, the URL's, or one for its type."""
     return media.filename or PurePath(unquote(media.url.path or "")).name or FILENAMES[media.type]

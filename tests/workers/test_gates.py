@@ -19,6 +19,7 @@ from shared.errors import (
 from shared.events import Message, SendEvent
 from shared.lanes.client import Lanes, Postponed, Settled, Slot
 from shared.platform import Platform
+from shared.platform.account import PlatformAccount
 from shared.platform.circuit_breaker import CircuitBreaker
 from shared.redis import keys
 from shared.route_cache import IntegrationRoute
@@ -61,9 +62,7 @@ class World:
         )
         self.platform_settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
         wire = httpx.MockTransport(self.answered)
-        self.platform = Platform(
-            self.platform_settings, lambda _: httpx.Auth(), breaker=self.breaker, transport=wire
-        )
+        self.platform = Platform(self.platform_settings, breaker=self.breaker, transport=wire)
         self.route_cache = self.database = self
         self.platform_answers = taking
         self.requests = 0
@@ -73,6 +72,9 @@ class World:
     @property
     def services(self) -> WorkerContext:
         return cast("WorkerContext", self)
+
+    def as_account(self, account: str) -> PlatformAccount:
+        return self.platform.as_account(account, httpx.Auth())
 
     def find(self, _integration_id: UUID) -> IntegrationRoute:
         return ROUTE
@@ -104,7 +106,7 @@ class World:
         self.later_s += seconds
         client: Any = self.redis
         for key in client.keys(keys.circuit_breaker("*")):
-            client.hincrby(key, "until", -int(seconds * 1000))
+            client.hincrby(key, "open_until", -int(seconds * 1000))
         for key in client.keys(keys.gate("*")):
             client.pexpire(key, max(1, client.pttl(key) - int(seconds * 1000)))
         if later := client.zrange(keys.delayed("send"), 0, -1, withscores=True):

@@ -14,7 +14,7 @@ from shared import routing
 from shared.errors import InvalidApiKeyError, TokenPausedError
 from shared.events import Message, SendEvent
 from shared.lanes.client import Postponed
-from shared.platform import Platform
+from shared.platform.account import PlatformAccount
 from shared.redis import keys
 from shared.settings import EngineSettings
 from shared.tokens import TokenAuth, TokenCache
@@ -43,12 +43,10 @@ class Played(World):
         self.caches = [TokenCache(client, self.mint, MemoryStore()) for _ in range(2)]
         self.tokens, self._lock = self.caches[0], threading.Lock()
         self.platform_answers = self.answer
-        auths = [TokenAuth(cache, ROUTE.account) for cache in self.caches]
-        wire = httpx.MockTransport(self.answered)
-        settings = self.platform_settings
-        self.platform = Platform(
-            settings, lambda _: auths[len(self.asked_at) % 2], breaker=self.breaker, transport=wire
-        )
+
+    def as_account(self, account: str) -> PlatformAccount:
+        cache = self.caches[len(self.asked_at) % 2]
+        return self.platform.as_account(account, TokenAuth(cache, account))
 
     def mint(self, _api_key: SecretStr) -> MintedToken:
         with self._lock:

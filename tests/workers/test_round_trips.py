@@ -44,7 +44,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[Count]:
 
 def test_a_send_takes_two_round_trips_at_most(pipeline: InboundPipeline, count: Count) -> None:
     """With its token and its route known, all of the breaker's and the lanes' commands counted."""
-    pipeline.ctx.platform.start(pipeline.account)
+    pipeline.ctx.as_account(pipeline.account).start()
     pipeline.env.scan(pipeline.account)
 
     def accept(number: int) -> Any:

@@ -73,7 +73,7 @@ def check_session(integration: Integration, ctx: WorkerContext) -> None:
     """Ask the platform about one number, and record what has changed."""
     asked = utc_now()
     try:
-        status = ctx.platform.status(integration.account)
+        status = ctx.as_account(integration.account).get_status()
     except (InvalidApiKeyError, RefusedError) as error:
         _tell(session_outcome(integration, "error", asked, error.code, error=str(error)), ctx)
         return

@@ -163,7 +163,7 @@ class _Transport(httpx.HTTPTransport):
 def _resolver() -> Resolver:
     """Return what asks the system for a name's addresses now, and no longer than a connection may take."""
     names = NameResolver()
-    return lambda host, port: names.addresses(
+    return lambda host, port: names.resolve(
         host, port, min(CONNECT_TIMEOUT_S, max(0.001, remaining()))
     )
 

@@ -121,7 +121,7 @@ def _places(
 
 @contextmanager
 def _downloaded(account: str, message_id: str, ctx: WorkerContext) -> Iterator[Chunks]:
-    with ctx.platform.download_media(account, message_id, max_bytes=NO_SIZE_LIMIT) as download:
+    with ctx.as_account(account).download_media(message_id, max_bytes=NO_SIZE_LIMIT) as download:
         yield download.chunks
 
 

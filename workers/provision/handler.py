@@ -93,7 +93,7 @@ def disconnect(event: ProvisionEvent, _claim: Claim, ctx: WorkerContext) -> Clai
     if integration is None or integration.organization_id != event.organization_id:
         return Settled("done", fields={"reason": "there was no such number"})
     try:
-        ctx.platform.stop(integration.account)
+        ctx.as_account(integration.account).stop()
     except (RefusedError, InvalidApiKeyError) as error:
         if isinstance(error, RefusedError) and error.status not in NOTHING_TO_STOP:
             raise
@@ -216,15 +216,15 @@ def _start(account: str, claim: Claim, ctx: WorkerContext) -> StartResult:
     url = signed_keys.make_webhook_url(str(ctx.keys.wpp_public_url), account, ctx.keys.secrets)
     registered = True
     try:
-        ctx.platform.register_webhook(account, url)
+        ctx.as_account(account).register_webhook(url)
     except RefusedError as error:
         log.info("webhook.too_early", account=account, error=str(error))
         registered = False
     _keep(claim, ctx)
-    started = ctx.platform.start(account)
+    started = ctx.as_account(account).start()
     if not registered:
         _keep(claim, ctx)
-        ctx.platform.register_webhook(account, url)
+        ctx.as_account(account).register_webhook(url)
     return started
 
 
@@ -243,7 +243,7 @@ def _watched(event: ProvisionEvent, integration: Integration, ctx: WorkerContext
 
 def _stop_quietly(account: str, ctx: WorkerContext) -> None:
     try:
-        ctx.platform.stop(account)
+        ctx.as_account(account).stop()
     except PlatformError as error:
         log.warning("account.not_stopped", account=account, error=str(error))
 

@@ -33,7 +33,7 @@ def poll_pairing(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> Cla
         return Settled("done")
     age_s = (claim.now_ms - claim.accepted_ms) / 1000
     asked = utc_now()
-    status = ctx.platform.status(integration.account)
+    status = ctx.as_account(integration.account).get_status()
     if status == "connected":
         return Settled(
             "done",
@@ -47,7 +47,7 @@ def poll_pairing(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> Cla
         return _ended(
             integration, "the platform took the account offline before its code was scanned", ctx
         )
-    qr = ctx.platform.qr(integration.account)
+    qr = ctx.as_account(integration.account).get_qr()
     news = (
         [session_outcome(integration, "qr_issued", asked, qr=qr)]
         if qr and qr != integration.qr
@@ -83,7 +83,7 @@ def _ended(integration: Integration, reason: str, ctx: WorkerContext) -> ClaimRe
     with contextlib.suppress(
         PlatformError
     ):  # then it makes codes that nobody sees, until the next connect
-        ctx.platform.stop(integration.account)
+        ctx.as_account(integration.account).stop()
     return Settled("done", [session_outcome(integration, "disconnected", utc_now(), reason)])
 
 

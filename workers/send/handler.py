@@ -45,7 +45,7 @@ def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResu
         with within(
             claim.left_s
         ):  # later it would be somebody else's turn, and the next message might be out already
-            sent = ctx.platform.send(route.account, event)
+            sent = ctx.as_account(route.account).send(event)
     except PlatformError as error:
         return after(event, claim, error, route, ctx)
     except PipelineError:

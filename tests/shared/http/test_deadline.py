@@ -1,4 +1,4 @@
-"""Deadlines: the nearest one counts."""
+"""Nested deadlines: the nearest end counts."""
 
 import math
 import threading
@@ -8,12 +8,12 @@ import pytest
 from shared.http.deadline import remaining, within
 
 
-def test_without_a_deadline_there_is_all_the_time() -> None:
+def test_without_a_deadline_the_remaining_time_is_infinite() -> None:
     assert remaining() == math.inf
 
 
 def test_the_nearer_deadline_counts() -> None:
-    """What runs inside gets no more time than what runs around it."""
+    """An inner deadline never extends the outer one."""
     with within(10):
         assert remaining() == pytest.approx(10, abs=0.1)
         with within(1):
@@ -23,13 +23,13 @@ def test_the_nearer_deadline_counts() -> None:
     assert remaining() == math.inf
 
 
-def test_a_deadline_that_has_passed_leaves_nothing() -> None:
+def test_a_passed_deadline_leaves_no_time() -> None:
     with within(-1):
         assert remaining() < 0
 
 
-def test_another_thread_has_its_own() -> None:
-    """A deadline is of the call in this thread."""
+def test_a_deadline_applies_to_its_own_thread() -> None:
+    """A new thread starts without a deadline."""
     found: list[float] = []
     with within(1):
         thread = threading.Thread(target=lambda: found.append(remaining()))

@@ -1,4 +1,4 @@
-"""Bytes on a real socket, over each transport: the deadline, kept connections, and nothing that is sent twice."""
+"""Each transport on real sockets: deadlines, keep-alive, and no request that is sent twice."""
 
 import ipaddress
 import socket
@@ -19,14 +19,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from shared.http.deadline import within
-from shared.http.transports import DirectTransport, TransportKind, open_transport
+from shared.http.transports import (
+    DirectTransport,
+    PooledTransport,
+    TransportKind,
+    open_transport,
+)
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-def request_of(connection: socket.socket) -> bytes:
-    """Return one whole request, or nothing when the other side has gone."""
+def read_request(connection: socket.socket) -> bytes:
+    """Return one whole request, or nothing when the client has closed the connection."""
     seen = b""
     while not seen.endswith((b"}", b"\r\n\r\n")) or (
         b"\r\n\r\n" in seen[-4:] and b"Content-Length" in seen
@@ -42,15 +47,15 @@ def request_of(connection: socket.socket) -> bytes:
 def server(
     behave: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None
 ) -> Iterator[str]:
-    """Accept connections, read the first request of each, and let `behave` do the rest."""
+    """Accept connections, read the first request of each, and call `behave`."""
     listening = socket.create_server(("127.0.0.1", 0))
 
-    def one(accepted: socket.socket) -> None:
+    def handle(accepted: socket.socket) -> None:
         with (
             suppress(OSError),
             tls.wrap_socket(accepted, server_side=True) if tls else accepted as connection,
         ):
-            request_of(connection)
+            read_request(connection)
             behave(connection)
 
     def serve() -> None:
@@ -59,7 +64,7 @@ def server(
                 connection, _ = listening.accept()
             except OSError:
                 return
-            threading.Thread(target=one, args=(connection,), daemon=True).start()
+            threading.Thread(target=handle, args=(connection,), daemon=True).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -81,7 +86,7 @@ def client(kind: TransportKind) -> Iterator[httpx.Client]:
 
 
 def trickle(connection: socket.socket) -> None:
-    """Send a byte now and then, for ever: no single read ever times out."""
+    """Send a byte every 50 ms without end, so that no single read times out."""
     connection.sendall(HEAD)
     while True:
         connection.sendall(b".")
@@ -99,7 +104,7 @@ def trickle_head(connection: socket.socket) -> None:
 def test_a_deadline_holds_by_the_wall_clock(
     client: httpx.Client, behave: Callable[[socket.socket], None]
 ) -> None:
-    """An answer that trickles in, or never begins, ends with the deadline, not with the last byte."""
+    """A slow or missing answer ends with the deadline, not with the last byte."""
     with server(behave) as url:
         began = time.monotonic()
         with within(0.3), pytest.raises(httpx.ReadTimeout):
@@ -108,13 +113,13 @@ def test_a_deadline_holds_by_the_wall_clock(
 
 
 def test_without_a_deadline_the_timeouts_count(client: httpx.Client) -> None:
-    """As httpx has them."""
+    """The timeouts of httpx apply."""
     with server(lambda _connection: time.sleep(0.5)) as url, pytest.raises(httpx.ReadTimeout):
         client.get(url, timeout=0.1)
 
 
-def test_nothing_leaves_after_the_deadline(client: httpx.Client) -> None:
-    """It is told as an error that says so: the request was not sent."""
+def test_nothing_is_sent_after_the_deadline(client: httpx.Client) -> None:
+    """PoolTimeout says that the request was not sent."""
     seen: list[int] = []
     with server(lambda _connection: seen.append(1)) as url:
         with within(-1), pytest.raises(httpx.PoolTimeout):
@@ -122,13 +127,13 @@ def test_nothing_leaves_after_the_deadline(client: httpx.Client) -> None:
         assert seen == []
 
 
-def test_a_refused_connect_is_told_as_one(client: httpx.Client) -> None:
+def test_a_refused_connect_raises_connect_error(client: httpx.Client) -> None:
     with pytest.raises(httpx.ConnectError):
         client.post("http://127.0.0.1:1/", json={})
 
 
 def test_a_request_that_was_cut_off_is_not_repeated(client: httpx.Client) -> None:
-    """The server has read it and hung up: it may have been processed, and no error says that it was not sent."""
+    """The server read the request and closed: it may be processed, so no error says "not sent"."""
     seen: list[int] = []
     with server(lambda _connection: seen.append(1)) as url:
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
@@ -136,13 +141,15 @@ def test_a_request_that_was_cut_off_is_not_repeated(client: httpx.Client) -> Non
         assert seen == [1]
 
 
-def test_one_that_was_cut_off_on_a_kept_connection_is_not_repeated(client: httpx.Client) -> None:
-    """The same, when an earlier request on that connection had been answered."""
+def test_a_request_that_was_cut_off_on_a_reused_connection_is_not_repeated(
+    client: httpx.Client,
+) -> None:
+    """The same after an earlier request on that connection was answered."""
     seen: list[bytes] = []
 
     def answer_once(connection: socket.socket) -> None:
         connection.sendall(EMPTY)
-        seen.append(request_of(connection))
+        seen.append(read_request(connection))
 
     with server(answer_once) as url:
         assert client.post(url, json={"to": "1"}).status_code == 200
@@ -152,7 +159,7 @@ def test_one_that_was_cut_off_on_a_kept_connection_is_not_repeated(client: httpx
     assert seen[0].endswith(b'{"to":"2"}')
 
 
-def test_a_cut_body_is_told_as_one(client: httpx.Client) -> None:
+def test_a_cut_body_raises_protocol_error(client: httpx.Client) -> None:
     with (
         server(lambda connection: connection.sendall(HEAD)) as url,
         pytest.raises(httpx.RemoteProtocolError),
@@ -160,7 +167,7 @@ def test_a_cut_body_is_told_as_one(client: httpx.Client) -> None:
         client.get(url)
 
 
-class Counting:
+class ConnectionCounter:
     """Answers any number of requests on a connection, and counts the connections."""
 
     def __init__(self) -> None:
@@ -169,22 +176,22 @@ class Counting:
     def __call__(self, connection: socket.socket) -> None:
         self.connections += 1
         connection.sendall(EMPTY)
-        while request_of(connection):
+        while read_request(connection):
             connection.sendall(EMPTY)
 
 
-def test_connections_are_kept(client: httpx.Client) -> None:
-    """One after the other, all requests travel over the same one."""
-    counting = Counting()
-    with server(counting) as url:
+def test_connections_are_reused(client: httpx.Client) -> None:
+    """Consecutive requests use the same connection."""
+    counter = ConnectionCounter()
+    with server(counter) as url:
         for _ in range(20):
             assert client.post(url, json={"to": "1"}).status_code == 200
         client.close()
-    assert counting.connections == 1
+    assert counter.connections == 1
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used(client: httpx.Client) -> None:
-    """It is seen before anything is sent on it."""
+    """The transport notices the close before it sends."""
     with server(lambda connection: connection.sendall(EMPTY)) as url:
         for _ in range(5):
             assert client.post(url, json={"to": "1"}).status_code == 200
@@ -192,9 +199,9 @@ def test_a_connection_that_the_server_has_closed_is_not_used(client: httpx.Clien
 
 
 def test_threads_use_as_many_connections_as_they_need(kind: TransportKind) -> None:
-    """16 threads at once: each has its own answer, none waits for another's, and all are closed in the end."""
-    counting, answered = Counting(), []
-    with server(counting) as url, httpx.Client(transport=open_transport(kind), timeout=5) as client:
+    """16 threads at once: all get an answer, on at most 16 connections."""
+    counter, answered = ConnectionCounter(), []
+    with server(counter) as url, httpx.Client(transport=open_transport(kind), timeout=5) as client:
         running = [
             threading.Thread(target=lambda: answered.append(client.get(url).status_code))
             for _ in range(16)
@@ -204,28 +211,25 @@ def test_threads_use_as_many_connections_as_they_need(kind: TransportKind) -> No
         for thread in running:
             thread.join()
     assert answered == [200] * 16
-    assert 1 <= counting.connections <= 16
+    assert 1 <= counter.connections <= 16
 
 
-def test_idle_connections_are_closed_when_their_time_is_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The one that has been idle for longest goes, while the freshest goes on serving."""
-    monkeypatch.setattr("shared.http.transports.KEEPALIVE_S", 0.2)
-    counting, transport = Counting(), DirectTransport()
-    with server(counting) as url, httpx.Client(transport=transport, timeout=5) as client:
+def test_expired_idle_connections_are_closed() -> None:
+    """The connection idle for longest is closed, while the most recent one serves."""
+    counter, transport = ConnectionCounter(), DirectTransport(keepalive_s=0.2)
+    with server(counter) as url, httpx.Client(transport=transport, timeout=5) as client:
         with client.stream("GET", url) as first, client.stream("GET", url) as second:
             assert (first.read(), second.read()) == (b"", b"")
         for _ in range(6):
             client.get(url)
             time.sleep(0.05)
-        assert len(transport._idle) == 1  # noqa: SLF001 - nothing else shows an idle connection
-    assert counting.connections == 2
+        assert len(transport._idle) == 1  # noqa: SLF001 - has no public view
+    assert counter.connections == 2
 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Return a file with a certificate for 127.0.0.1, signed by itself, and its key."""
+    """Return a file with a self-signed certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "platform.test")])
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
@@ -239,24 +243,24 @@ def certificate(tmp_path: Path) -> Path:
     return path
 
 
-def over_tls(certificate: Path) -> ssl.SSLContext:
+def tls_context(certificate: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context
 
 
 def test_https(kind: TransportKind, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a certificate that SSL_CERT_FILE trusts: answers come, connections are kept, deadlines hold."""
+    """With a certificate in SSL_CERT_FILE: answers, reused connections, and deadlines."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    counting = Counting()
+    counter = ConnectionCounter()
     with (
-        server(counting, over_tls(certificate)) as url,
+        server(counter, tls_context(certificate)) as url,
         httpx.Client(transport=open_transport(kind)) as client,
     ):
         assert [client.post(url, json={}).status_code for _ in range(3)] == [200] * 3
-    assert counting.connections == 1
+    assert counter.connections == 1
     with (
-        server(trickle, over_tls(certificate)) as url,
+        server(trickle, tls_context(certificate)) as url,
         httpx.Client(transport=open_transport(kind)) as client,
         within(0.5),
         pytest.raises(httpx.ReadTimeout),
@@ -264,10 +268,37 @@ def test_https(kind: TransportKind, certificate: Path, monkeypatch: pytest.Monke
         client.get(url)
 
 
-def test_a_certificate_that_nobody_vouches_for(client: httpx.Client, certificate: Path) -> None:
-    """The connect fails: nothing was sent."""
+def test_an_untrusted_certificate_fails_the_connect(
+    client: httpx.Client, certificate: Path
+) -> None:
+    """ConnectError says that nothing was sent."""
     seen: list[int] = []
-    with server(lambda _connection: seen.append(1), over_tls(certificate)) as url:
+    with server(lambda _connection: seen.append(1), tls_context(certificate)) as url:
         with pytest.raises(httpx.ConnectError):
             client.post(url, json={})
         assert seen == []
+
+
+@pytest.mark.parametrize(("left_s", "timeout_s"), [(0.2, 30.0), (0.2, None), (30.0, 0.2)])
+def test_the_wait_for_a_pooled_connection_ends_with_the_deadline(
+    left_s: float, timeout_s: float | None
+) -> None:
+    """While all connections are busy, the sooner end counts, and the error says "not sent"."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        httpx.Client(transport=PooledTransport(1, 5)) as client,
+    ):
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+        def occupy() -> None:
+            with within(1), pytest.raises(httpx.ReadTimeout):
+                client.get(url, timeout=30)
+
+        busy = threading.Thread(target=occupy)
+        busy.start()
+        time.sleep(0.2)
+        began = time.monotonic()
+        with within(left_s), pytest.raises(httpx.PoolTimeout):
+            client.get(url, timeout=httpx.Timeout(30, pool=timeout_s))
+        assert 0.15 < time.monotonic() - began < 0.6
+        busy.join()

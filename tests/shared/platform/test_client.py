@@ -1,34 +1,41 @@
-"""The client against recorded shapes: what is asked, and by which form of a route."""
+"""The client's requests: method, path, body, token, and the variants of an endpoint."""
 
 from collections.abc import Callable
 
 import httpx
 import pytest
 
-from shared.http.pool import PooledTransport
-from shared.http.transports import DirectTransport
+from shared.http.transports import DirectTransport, PooledTransport
 from shared.platform import Platform
+from shared.platform.account import PlatformAccount
 from shared.settings import PlatformSettings, load_settings
-from tests.shared.platform.wire import EVENT, Wire, platform, says, text
+from tests.shared.platform.recording_transport import (
+    EVENT,
+    RecordingTransport,
+    json_response,
+    open_account,
+    platform_answering,
+    text_response,
+)
 
-CALLS: list[tuple[Callable[[Platform], object], str, object]] = [
-    (lambda p: p.start("42"), "POST /api/accounts/start", {"number": "42"}),
-    (lambda p: p.status("42"), "GET /api/accounts/42/status", None),
-    (lambda p: p.qr("42"), "GET /api/accounts/42/qr", None),
+CALLS: list[tuple[Callable[[PlatformAccount], object], str, object]] = [
+    (lambda a: a.start(), "POST /api/accounts/start", {"number": "42"}),
+    (lambda a: a.get_status(), "GET /api/accounts/42/status", None),
+    (lambda a: a.get_qr(), "GET /api/accounts/42/qr", None),
     (
-        lambda p: p.register_webhook("42", "https://u"),
+        lambda a: a.register_webhook("https://u"),
         "POST /internal/session/42/webhook",
         {"url": "https://u"},
     ),
-    (lambda p: p.stop("42"), "POST /internal/session/42/stop", None),
+    (lambda a: a.stop(), "POST /internal/session/42/stop", None),
     (
-        lambda p: p.send("42", EVENT),
+        lambda a: a.send(EVENT),
         "POST /api/messages/text",
         {"type": "text", "to": "79990001122", "text": "private words"},
     ),
-    (lambda p: p.delete("42", "task/7"), "DELETE /api/messages/task%2F7", None),
+    (lambda a: a.delete("task/7"), "DELETE /api/messages/task%2F7", None),
     (
-        lambda p: p.react("42", "79990001122", "true_7@c.us_3EB0", "👍"),
+        lambda a: a.react("79990001122", "true_7@c.us_3EB0", "👍"),
         "POST /api/messages/react",
         {"to": "+79990001122", "waMessageId": "true_7@c.us_3EB0", "emoji": "👍"},
     ),
@@ -36,27 +43,31 @@ CALLS: list[tuple[Callable[[Platform], object], str, object]] = [
 
 
 @pytest.mark.parametrize(("call", "line", "body"), CALLS, ids=[row[1] for row in CALLS])
-def test_what_is_asked(call: Callable[[Platform], object], line: str, body: object) -> None:
-    """Method, path, body and the account's own token, as the newest contract has them."""
-    wire = Wire(says({"status": "ready", "unknown": {"field": 1}}))
-    call(platform(wire))
-    assert wire.lines == [line]
-    assert wire.body == body
-    assert wire.requests[0].headers["authorization"] == "Bearer token-of-42"
+def test_each_call_sends_its_request(
+    call: Callable[[PlatformAccount], object], line: str, body: object
+) -> None:
+    """Method, path, body and the account's token follow the newest contract."""
+    transport = RecordingTransport(json_response({"status": "ready", "unknown": {"field": 1}}))
+    call(open_account(transport))
+    assert transport.lines == [line]
+    assert transport.body == body
+    assert transport.requests[0].headers["authorization"] == "Bearer token-of-42"
 
 
-def test_older_forms_of_a_route() -> None:
-    """Where the newest is not known: /api/webhooks/{number}, /api/messages."""
-    unknown = text("<pre>Cannot POST /x</pre>", 404)
-    wire = Wire(unknown, says(), unknown, says({"taskId": "t"}))
-    client = platform(wire)
-    client.register_webhook("42", "https://u")
-    assert client.send("42", EVENT).task_id == "t"
-    assert [line for line in wire.lines if "internal" not in line and "text" not in line] == [
+def test_older_variants_of_an_endpoint() -> None:
+    """A platform without the newest routes gets /api/webhooks/{number} and /api/messages."""
+    unknown = text_response("<pre>Cannot POST /x</pre>", 404)
+    transport = RecordingTransport(
+        unknown, json_response(), unknown, json_response({"taskId": "t"})
+    )
+    client = open_account(transport)
+    client.register_webhook("https://u")
+    assert client.send(EVENT).task_id == "t"
+    assert [line for line in transport.lines if "internal" not in line and "text" not in line] == [
         "POST /api/webhooks/42",
         "POST /api/messages",
     ]
-    assert wire.body["type"] == "text", "the single route tells them apart by it"
+    assert transport.body["type"] == "text", "the single route needs the type"
 
 
 @pytest.mark.parametrize(
@@ -65,18 +76,18 @@ def test_older_forms_of_a_route() -> None:
 def test_the_setting_chooses_the_transport(
     monkeypatch: pytest.MonkeyPatch, chosen: str, expected: type[httpx.BaseTransport]
 ) -> None:
-    """WPP_HTTP_TRANSPORT reaches the wire."""
+    """WPP_HTTP_TRANSPORT selects the class of the transport."""
     for name, value in {
         "BASE_URL": "http://platform.test",
         "SECRET": "s",
         "HTTP_TRANSPORT": chosen,
     }.items():
         monkeypatch.setenv(f"WPP_{name}", value)
-    with Platform(load_settings(PlatformSettings), lambda _: httpx.Auth()) as found:
-        assert type(found._exchange._transport) is expected  # noqa: SLF001 - it shows nowhere else
+    with Platform(load_settings(PlatformSettings)) as found:
+        assert type(found._http._transport) is expected  # noqa: SLF001 - has no public effect
 
 
-def test_nothing_shows_its_secrets() -> None:
-    """A platform that is printed tells nothing."""
-    with platform(Wire(says())) as found:
+def test_repr_hides_the_secret() -> None:
+    """The repr of a platform and of its attributes hides WPP_SECRET."""
+    with platform_answering(json_response()) as found:
         assert "the-secret" not in repr(found) + repr(vars(found))

@@ -1,4 +1,4 @@
-"""The table of routes."""
+"""The table of endpoints and their variants."""
 
 import pytest
 
@@ -9,9 +9,9 @@ from shared.platform.endpoints import Endpoint, KnownVariants, resolve_variant
 TABLE = [found for found in vars(endpoints).values() if isinstance(found, Endpoint)]
 
 
-def test_only_sends_cannot_be_repeated() -> None:
-    """A lost answer is a question of what happened only where a second call would do it twice."""
-    assert {found.name for found in TABLE if not found.repeatable} == {
+def test_only_sends_are_not_idempotent() -> None:
+    """Only a send has a second effect when it is repeated."""
+    assert {found.name for found in TABLE if not found.idempotent} == {
         "text",
         "image",
         "file",
@@ -20,21 +20,21 @@ def test_only_sends_cannot_be_repeated() -> None:
 
 
 def test_names_are_unique() -> None:
-    """Routes are remembered by name."""
+    """Known variants are stored by name."""
     assert len({found.name for found in TABLE}) == len(TABLE) == 14
 
 
-def test_the_documented_form_is_tried_first_and_the_known_one_before_it() -> None:
-    routes = KnownVariants()
-    documented, older = endpoints.WEBHOOK.forms
-    assert list(routes.forms(endpoints.WEBHOOK)) == [documented, older]
-    routes.remember(endpoints.WEBHOOK, older)
-    assert list(routes.forms(endpoints.WEBHOOK)) == [older, documented]
-    assert list(routes.forms(endpoints.STOP)) == list(endpoints.STOP.forms)
+def test_the_known_variant_comes_first_then_the_documented_one() -> None:
+    known = KnownVariants()
+    documented, older = endpoints.WEBHOOK.variants
+    assert list(known.candidates(endpoints.WEBHOOK)) == [documented, older]
+    known.remember(endpoints.WEBHOOK, older)
+    assert list(known.candidates(endpoints.WEBHOOK)) == [older, documented]
+    assert list(known.candidates(endpoints.STOP)) == list(endpoints.STOP.variants)
 
 
 def test_parameters_are_encoded() -> None:
-    """An id with a slash or an @ stays one part of the path."""
+    """An id with a slash or an @ remains one segment of the path."""
     method, path = resolve_variant(
         "GET /api/messages/media/{message_id}", {"message_id": "false_7@c.us/3EB0 ?#"}
     )

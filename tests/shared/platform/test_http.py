@@ -1,4 +1,4 @@
-"""One question and its answer: failures are told as what is known of the effect, and nothing secret is told at all."""
+"""HTTP calls to the platform: errors say what is known of the effect, and show no secret."""
 
 import json
 import logging
@@ -24,21 +24,21 @@ from shared.platform.http import MAX_RESPONSE_BYTES, PlatformHttp
 
 URL = "http://platform.test/base/"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
-TEXT = "Your code is 4711, tell nobody"
+TEXT = "Your code is 4711, keep it secret"
 BODY = {"type": "text", "to": "79990001122", "text": TEXT}
 GZIP = {"Content-Encoding": "gzip"}
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
-def exchange(handler: Handler) -> PlatformHttp:
+def open_http(handler: Handler) -> PlatformHttp:
     return PlatformHttp(URL, httpx.MockTransport(handler), deadline_s=2)
 
 
 def error_of(handler: Handler, endpoint: endpoints.Endpoint = endpoints.TEXT) -> PlatformError:
-    asked = exchange(handler)
+    http = open_http(handler)
     with pytest.raises(PlatformError) as caught:
-        asked.ask(endpoint, BearerAuth(SecretStr(TOKEN)), BODY, params={"account": "42"})
-    asked.close()
+        http.request(endpoint, BearerAuth(SecretStr(TOKEN)), BODY, params={"account": "42"})
+    http.close()
     return caught.value
 
 
@@ -55,27 +55,27 @@ def answering(
     return lambda _request: httpx.Response(status, headers=headers, content=body)
 
 
-class Cut(httpx.SyncByteStream):
-    """An answer whose connection is lost in the middle of its body."""
+class CutBody(httpx.SyncByteStream):
+    """A successful body whose connection is lost in the middle."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b'{"taskId": "t'
         raise httpx.ReadError("lost")  # noqa: EM101 - as httpx does
 
 
-class CutLater(httpx.SyncByteStream):
-    """A failure whose connection is lost in the middle of its reason."""
+class CutReason(httpx.SyncByteStream):
+    """A failure's body whose connection is lost in the middle of the reason."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b'{"error": "why'
         raise httpx.ReadError("lost")  # noqa: EM101 - as httpx does
 
 
-def spoilt(status: int, headers: dict[str, str] | None = None) -> list[Handler]:
-    """Return answers of this status whose body is cut, wrongly encoded, and far too long."""
+def unreadable(status: int, headers: dict[str, str] | None = None) -> list[Handler]:
+    """Return answers of this status with a cut, a wrongly encoded, and an oversized body."""
     headers = headers or {}
     return [
-        lambda _: httpx.Response(status, headers=headers, stream=CutLater()),
+        lambda _: httpx.Response(status, headers=headers, stream=CutReason()),
         lambda _: httpx.Response(
             status, headers=headers | GZIP, stream=httpx.ByteStream(b"no gzip")
         ),
@@ -83,7 +83,7 @@ def spoilt(status: int, headers: dict[str, str] | None = None) -> list[Handler]:
     ]
 
 
-# what happened, the error for a call that can be repeated, the error for a send
+# what happened, the error for an idempotent call, the error for a send
 KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("connect refused", raising(httpx.ConnectError("")), UnavailableError, UnavailableError),
     ("connect timeout", raising(httpx.ConnectTimeout("")), UnavailableError, UnavailableError),
@@ -94,7 +94,12 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("write error", raising(httpx.WriteError("")), UnavailableError, UnknownEffectError),
     ("read error", raising(httpx.ReadError("")), UnavailableError, UnknownEffectError),
     ("hung up", raising(httpx.RemoteProtocolError("")), UnavailableError, UnknownEffectError),
-    ("cut body", lambda _: httpx.Response(200, stream=Cut()), UnavailableError, UnknownEffectError),
+    (
+        "cut body",
+        lambda _: httpx.Response(200, stream=CutBody()),
+        UnavailableError,
+        UnknownEffectError,
+    ),
     (
         "huge body",
         answering(200, body=b" " * (MAX_RESPONSE_BYTES + 1)),
@@ -111,15 +116,20 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ("502", answering(502), UnavailableError, UnknownEffectError),
     ("504", answering(504), UnavailableError, UnknownEffectError),
     ("520", answering(520), UnavailableError, UnknownEffectError),
-    ("503 by somebody", answering(503), UnavailableError, UnknownEffectError),
-    ("503 on purpose", answering(503, {"Retry-After": "9"}), UnavailableError, UnavailableError),
+    ("503 without Retry-After", answering(503), UnavailableError, UnknownEffectError),
+    (
+        "503 with Retry-After",
+        answering(503, {"Retry-After": "9"}),
+        UnavailableError,
+        UnavailableError,
+    ),
     ("408", answering(408), UnavailableError, UnknownEffectError),
     ("425", answering(425), UnavailableError, UnavailableError),
     ("429", answering(429, {"Retry-After": "9"}), LimitedError, LimitedError),
     ("401", answering(401), UnauthorizedError, UnauthorizedError),
     ("400", answering(400), RefusedError, RefusedError),
     ("403", answering(403), RefusedError, RefusedError),
-    ("404 of a thing", answering(404), RefusedError, RefusedError),
+    ("404 of a resource", answering(404), RefusedError, RefusedError),
     ("413", answering(413), RefusedError, RefusedError),
     ("no route", answering(404, body=b"404 page not found"), UnavailableError, UnavailableError),
     (
@@ -130,7 +140,7 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
     ),
     (
         "404 cut",
-        lambda _: httpx.Response(404, stream=CutLater()),
+        lambda _: httpx.Response(404, stream=CutReason()),
         UnavailableError,
         UnavailableError,
     ),
@@ -146,13 +156,13 @@ KNOWN: list[tuple[str, Handler, type[PlatformError], type[PlatformError]]] = [
 
 
 @pytest.mark.parametrize(
-    ("handler", "repeatable", "send"), [row[1:] for row in KNOWN], ids=[row[0] for row in KNOWN]
+    ("handler", "idempotent", "send"), [row[1:] for row in KNOWN], ids=[row[0] for row in KNOWN]
 )
-def test_a_failure_says_what_is_known(
-    handler: Handler, repeatable: type[PlatformError], send: type[PlatformError]
+def test_the_error_says_what_is_known(
+    handler: Handler, idempotent: type[PlatformError], send: type[PlatformError]
 ) -> None:
-    """As the table in `verdicts` has it."""
-    assert type(error_of(handler, endpoints.START)) is repeatable
+    """The errors follow the table in `shared.platform.failures`."""
+    assert type(error_of(handler, endpoints.START)) is idempotent
     assert type(error_of(handler)) is send
 
 
@@ -168,16 +178,16 @@ def test_a_failure_says_what_is_known(
         (500, {}, UnknownEffectError),
     ],
 )
-def test_a_status_counts_whatever_became_of_its_body(
+def test_the_status_decides_if_the_body_is_unreadable(
     status: int, headers: dict[str, str], expected: type[PlatformError]
 ) -> None:
-    """A reason that cannot be read makes no proof of it undone, and none of what is unknown."""
-    for handler in spoilt(status, headers):
+    """An unreadable reason changes neither a proof that nothing was done nor an unknown effect."""
+    for handler in unreadable(status, headers):
         assert type(error_of(handler)) is expected
 
 
-class Again(httpx.Auth):
-    """Asks once more after a 401, as TokenAuth does."""
+class RetryOnce(httpx.Auth):
+    """Repeats the request once after a 401, as TokenAuth does."""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         response = yield request
@@ -185,13 +195,13 @@ class Again(httpx.Auth):
             yield request
 
 
-class Endless(httpx.SyncByteStream):
-    """A body that nobody should read."""
+class UnreadBody(httpx.SyncByteStream):
+    """A body that fails the test when it is read."""
 
     closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        pytest.fail("it was read")
+        pytest.fail("the body was read")
         yield b""
 
     def close(self) -> None:
@@ -199,23 +209,23 @@ class Endless(httpx.SyncByteStream):
 
 
 def test_the_answer_to_a_refused_token_is_closed_unread() -> None:
-    """It says nothing that its status does not; the call goes out again with the next token."""
-    refused, body = Endless(), b'{"taskId": "t"}'
+    """Its status is enough; the call is repeated with the next token."""
+    refused, body = UnreadBody(), b'{"taskId": "t"}'
     answers = iter([httpx.Response(401, stream=refused), httpx.Response(200, content=body)])
-    found = exchange(lambda _: next(answers)).ask(endpoints.TEXT, Again(), BODY)
+    found = open_http(lambda _: next(answers)).request(endpoints.TEXT, RetryOnce(), BODY)
     assert found.identifier("taskId") == "t"
     assert refused.closed
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_how_long_to_wait_is_handed_on(status: int) -> None:
+def test_errors_carry_retry_after(status: int) -> None:
     error = error_of(answering(status, {"Retry-After": "9"}))
     assert isinstance(error, LimitedError | UnavailableError)
     assert error.retry_after_s == 9
     assert error.status == status
 
 
-def test_a_limit_without_a_time_gets_one() -> None:
+def test_a_rate_limit_without_retry_after_gets_the_default() -> None:
     error = error_of(answering(429))
     assert isinstance(error, LimitedError)
     assert error.retry_after_s == 5
@@ -224,18 +234,20 @@ def test_a_limit_without_a_time_gets_one() -> None:
 @pytest.mark.parametrize(
     "body", [{"status": "error", "message": "not on WhatsApp"}, {"success": False, "error": "no"}]
 )
-def test_a_success_that_says_error_is_refused(body: dict[str, object]) -> None:
-    """With the platform's reason; only where a body says how it went, not in the status of an account."""
+def test_a_success_that_reports_an_error_is_refused(body: dict[str, object]) -> None:
+    """Only for endpoints with a status in the body; an account's status is a plain field."""
     handler = answering(200, body=json.dumps(body).encode())
     error = error_of(handler)
     assert type(error) is RefusedError
     assert str(body.get("message") or body["error"]) in str(error)
-    with_status = exchange(handler).ask(endpoints.STATUS, httpx.Auth(), params={"account": "42"})
+    with_status = open_http(handler).request(
+        endpoints.STATUS, httpx.Auth(), params={"account": "42"}
+    )
     assert with_status.ok
 
 
-def test_the_next_form_is_tried_when_the_platform_does_not_know_one() -> None:
-    """In order, within one call; what worked is asked first from then on, until it no longer does."""
+def test_the_next_variant_is_tried_when_a_route_is_missing() -> None:
+    """In order, within one call; the variant that works comes first from then on."""
     known, seen = "/base/api/webhooks/42", []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -247,36 +259,36 @@ def test_the_next_form_is_tried_when_the_platform_does_not_know_one() -> None:
             else httpx.Response(404, text=f"Cannot POST {request.url.path}")
         )
 
-    asked = exchange(handler)
+    http = open_http(handler)
     for _ in range(2):
-        asked.ask(endpoints.WEBHOOK, httpx.Auth(), {"url": "u"}, params={"account": "42"})
+        http.request(endpoints.WEBHOOK, httpx.Auth(), {"url": "u"}, params={"account": "42"})
     known = "/base/internal/session/42/webhook"
     for _ in range(2):
-        asked.ask(endpoints.WEBHOOK, httpx.Auth(), {"url": "u"}, params={"account": "42"})
+        http.request(endpoints.WEBHOOK, httpx.Auth(), {"url": "u"}, params={"account": "42"})
     older, newer = "/base/api/webhooks/42", "/base/internal/session/42/webhook"
     assert seen == [newer, older, older, older, newer, newer]
 
 
-def lacking(request: httpx.Request) -> httpx.Response:
+def without_routes(request: httpx.Request) -> httpx.Response:
     return httpx.Response(404, text=f"Cannot POST {request.url.path}")
 
 
-def test_a_platform_that_knows_no_form_at_all() -> None:
-    """Is another server, or is just being deployed: nothing was processed, and the error says where to look."""
-    error = error_of(lacking)
+def test_a_platform_without_any_variant() -> None:
+    """A wrong server, or a running deployment: nothing was processed; the error names a setting."""
+    error = error_of(without_routes)
     assert type(error) is UnavailableError
     assert "WPP_BASE_URL" in str(error)
 
 
-def test_what_nobody_has_seen_work_is_not_waited_for() -> None:
-    """A place is refused where the platform itself says that it knows no such route; a proxy's 404 is waited out."""
-    assert type(error_of(lacking, endpoints.LOCATION)) is RefusedError
+def test_an_unverified_endpoint_is_refused_when_its_route_is_missing() -> None:
+    """Only the platform's own answer refuses it; after a proxy's 404 the call may be repeated."""
+    assert type(error_of(without_routes, endpoints.LOCATION)) is RefusedError
     proxy = answering(404, body=b"404 page not found")
     assert type(error_of(proxy, endpoints.LOCATION)) is UnavailableError
 
 
 def test_a_refusal_by_404_is_final() -> None:
-    """A thing that is not there is no reason to try another form: that might send a message twice."""
+    """A missing resource is no reason to try the next variant, which might send twice."""
     seen = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -288,9 +300,9 @@ def test_a_refusal_by_404_is_final() -> None:
 
 
 def echoing(request: httpx.Request) -> httpx.Response:
-    """Answer an error that quotes the request, as debug pages do."""
-    said = f"{request.headers['authorization']} {request.read().decode()}"
-    return httpx.Response(400, json={"error": said})
+    """Return an error that quotes the request, as debug pages do."""
+    quote = f"{request.headers['authorization']} {request.read().decode()}"
+    return httpx.Response(400, json={"error": quote})
 
 
 @pytest.mark.parametrize(
@@ -304,7 +316,7 @@ def echoing(request: httpx.Request) -> httpx.Response:
     ],
 )
 def test_errors_and_logs_show_no_secret(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither token nor text nor recipient, whatever the platform or httpx puts into words."""
+    """Errors of the platform and of httpx show no token, text or recipient."""
     caplog.set_level(logging.DEBUG)
     error = error_of(handler)
     shown = "".join(traceback.format_exception(error)) + repr(error) + caplog.text
@@ -313,20 +325,20 @@ def test_errors_and_logs_show_no_secret(handler: Handler, caplog: pytest.LogCapt
     assert error.__cause__ is None
 
 
-def test_compression_is_not_asked_for() -> None:
-    """Answers are small, and a small compressed one could be huge."""
+def test_compression_is_not_requested() -> None:
+    """Answers are small, and a small compressed body could expand to a huge one."""
     seen: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request.headers["accept-encoding"])
         return httpx.Response(200, json={})
 
-    exchange(handler).ask(endpoints.CREATE, httpx.Auth(), {})
+    open_http(handler).request(endpoints.CREATE, httpx.Auth(), {})
     assert seen == ["identity"]
 
 
-def test_each_request_is_told_what_is_left_of_its_deadline() -> None:
-    """For transports that keep time by themselves."""
+def test_each_request_gets_the_rest_of_the_deadline() -> None:
+    """Transports read it from the timeout extension."""
     seen: list[dict[str, float]] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -334,18 +346,18 @@ def test_each_request_is_told_what_is_left_of_its_deadline() -> None:
         return httpx.Response(200, json={})
 
     with within(0.5):
-        exchange(handler).ask(endpoints.CREATE, httpx.Auth(), {})
+        open_http(handler).request(endpoints.CREATE, httpx.Auth(), {})
     assert 0 < seen[0]["read"] <= 0.5
     assert 0 < seen[0]["connect"] <= 0.5
 
 
-def test_threads_share_one_exchange() -> None:
-    """64 at once, each with its own answer."""
-    asked = exchange(lambda request: httpx.Response(200, json=json.loads(request.read())))
+def test_threads_share_one_client() -> None:
+    """64 threads at once get their own answers."""
+    http = open_http(lambda request: httpx.Response(200, json=json.loads(request.read())))
     found: set[str] = set()
 
     def run(number: int) -> None:
-        answer = asked.ask(endpoints.TEXT, httpx.Auth(), {"taskId": str(number)})
+        answer = http.request(endpoints.TEXT, httpx.Auth(), {"taskId": str(number)})
         found.add(answer.identifier("taskId") or "")
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(64)]

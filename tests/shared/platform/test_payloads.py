@@ -1,4 +1,4 @@
-"""What a message looks like to the platform, field by field."""
+"""The platform's request for each type of message, field by field."""
 
 from typing import Any
 from uuid import uuid4
@@ -26,7 +26,7 @@ def event(
     )
 
 
-def test_a_text() -> None:
+def test_a_text_message() -> None:
     endpoint, body = build_message("42", event("Hello"))
     assert (endpoint.name, body) == ("text", {"type": "text", "to": TO, "text": "Hello"})
 
@@ -41,8 +41,8 @@ def test_an_image_always_has_a_caption(text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["video", "audio", "voice", "document"])
-def test_everything_else_is_a_file(kind: str) -> None:
-    """Named as given, with its text as a caption."""
+def test_other_media_are_sent_as_files(kind: str) -> None:
+    """The file has the given name, and the text as caption."""
     endpoint, body = build_message(
         "42", event("Look", {"type": kind, "url": URL, "filename": "a.bin"})
     )
@@ -61,14 +61,14 @@ def test_everything_else_is_a_file(kind: str) -> None:
     ],
 )
 def test_a_file_without_a_name_gets_one(kind: str, url: str, expected: str) -> None:
-    """The URL's last part, else one of its kind; and no caption where there is no text."""
+    """The name is the URL's last part, else the default of its type; no text means no caption."""
     _, body = build_message("42", event(media={"type": kind, "url": url}))
     assert body["filename"] == expected
     assert "caption" not in body
 
 
-def test_a_place_names_its_account() -> None:
-    """As its older contract has it; what is not known is left out."""
+def test_a_location_names_its_account() -> None:
+    """The body follows the older contract and omits unknown fields."""
     endpoint, body = build_message(
         "42", event(location=Location(lat=55.75, lng=37.62, name="Moscow"))
     )

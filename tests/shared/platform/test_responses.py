@@ -1,4 +1,4 @@
-"""Reading answers: every field name that was ever seen, and everything that is no answer at all."""
+"""Reading responses: every field name the platform has used, and bodies that are not JSON."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -20,8 +20,8 @@ from shared.tokens.store import MintedToken, Token
 PNG = "iVBORw0KGgoAAAANSUhEUgAA" + "Ab+/" * 30 + "=="
 
 
-def answer(body: object, status: int = 200, **headers: str) -> PlatformResponse:
-    """Return an answer of these bytes, or of this value as JSON."""
+def response(body: object, status: int = 200, **headers: str) -> PlatformResponse:
+    """Return a response with these bytes, or with this value as JSON."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return PlatformResponse(
         status,
@@ -30,7 +30,7 @@ def answer(body: object, status: int = 200, **headers: str) -> PlatformResponse:
     )
 
 
-def test_a_raw_pairing_string_is_kept_as_it_is() -> None:
+def test_a_raw_pairing_string_is_unchanged() -> None:
     qr = QrCode.read(" 2@AbCdEf/+==,kLm==,nOp== ")
     assert qr == "2@AbCdEf/+==,kLm==,nOp=="
     assert qr is not None
@@ -48,17 +48,17 @@ def test_an_image_becomes_a_data_url(given: str) -> None:
     assert qr.is_image
 
 
-def test_a_jpeg_is_named_as_one() -> None:
+def test_a_jpeg_is_recognized() -> None:
     assert (QrCode.read("/9j/" + "Ab+/" * 30) or "").startswith("data:image/jpeg;base64,/9j/")
 
 
 @pytest.mark.parametrize("given", [None, "", "  ", 7, {"qr": "x"}, [], True])
-def test_nothing_to_scan(given: object) -> None:
+def test_other_values_are_no_code(given: object) -> None:
     assert QrCode.read(given) is None
 
 
 def test_a_code_does_not_show_in_a_repr() -> None:
-    """Whoever scans it first owns the account."""
+    """The first phone to scan the code owns the account."""
     assert "AbC" not in repr(QrCode("2@AbCdEf"))
 
 
@@ -68,7 +68,7 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0"
 @pytest.mark.parametrize(
     "found",
     [
-        answer({"apiKey": SECRET, "token": SECRET, "qr": SECRET}, set_cookie=SECRET),
+        response({"apiKey": SECRET, "token": SECRET, "qr": SECRET}, set_cookie=SECRET),
         CreatedClient(SecretStr(SECRET), "42", "starting"),
         StartResult("qr", QrCode(SECRET)),
         MintedToken(SecretStr(SECRET), 900),
@@ -78,18 +78,18 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0"
     ],
     ids=lambda found: type(found).__name__,
 )
-def test_nothing_that_holds_a_secret_shows_it(found: object) -> None:
-    """Neither in a repr, nor where somebody prints it, nor in the repr of what it stands in."""
+def test_secrets_do_not_show_in_repr_or_str(found: object) -> None:
+    """Repr, str, format, and the repr of a container hide the secret."""
     assert SECRET not in repr(found) + str(found) + f"{found}" + repr([found])
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_survived(body: bytes) -> None:
-    """No body makes an answer unreadable in the sense of a crash."""
-    found = answer(body, 500)
+def test_any_bytes_can_be_read(body: bytes) -> None:
+    """No body makes reading raise."""
+    found = response(body, 500)
     assert found.first("a") is None or isinstance(found.fields, dict)
-    assert isinstance(found.reason(["secret"]), str)
-    assert found.route_unknown is False
+    assert isinstance(found.describe(["secret"]), str)
+    assert found.is_route_missing is False
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists)
@@ -101,15 +101,15 @@ JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st
         st.sampled_from(["status", "taskId", "id", "data", "message", "error", "success"]), JSON
     )
 )
-def test_any_types_are_survived(fields: dict[str, Any]) -> None:
-    """Fields of the wrong type are as good as missing."""
-    found = answer(fields)
-    assert isinstance(found.word("status"), str)
+def test_fields_of_any_type_can_be_read(fields: dict[str, Any]) -> None:
+    """Fields of the wrong type count as missing."""
+    found = response(fields)
+    assert isinstance(found.keyword("status"), str)
     assert found.identifier("taskId", "id") is None or isinstance(
         found.identifier("taskId", "id"), str
     )
-    assert isinstance(found.says_error, bool)
-    assert len(found.reason()) <= 200
+    assert isinstance(found.reports_error, bool)
+    assert len(found.describe()) <= 200
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_any_types_are_survived(fields: dict[str, Any]) -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_object_has_no_fields(body: bytes) -> None:
-    """HTML, nothing, a cut end, other JSON, other bytes, a nest without end."""
-    assert answer(body).fields is None
+def test_a_body_without_an_object_has_no_fields(body: bytes) -> None:
+    """HTML, an empty body, truncated JSON, JSON lists and texts, invalid UTF-8, deep nesting."""
+    assert response(body).fields is None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_is_no_object_has_no_fields(body: bytes) -> None:
 def test_an_identifier_is_a_short_text_or_a_number(
     fields: dict[str, Any], expected: str | None
 ) -> None:
-    assert answer(fields).identifier("taskId", "id") == expected
+    assert response(fields).identifier("taskId", "id") == expected
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_an_identifier_is_a_short_text_or_a_number(
         (200, b"Cannot POST /x", False),
     ],
 )
-def test_an_unknown_route_is_told_from_an_unknown_thing(
+def test_a_missing_route_differs_from_a_missing_resource(
     status: int, body: bytes, *, expected: bool
 ) -> None:
-    assert answer(body, status).route_unknown is expected
+    assert response(body, status).is_route_missing is expected
 
 
 @pytest.mark.parametrize(
@@ -193,31 +193,33 @@ def test_an_unknown_route_is_told_from_an_unknown_thing(
         (400, {"error": "to must be a phone number"}, False),
     ],
 )
-def test_a_number_that_is_not_connected_is_told_from_other_refusals(
+def test_not_connected_differs_from_other_refusals(
     status: int, body: object, *, expected: bool
 ) -> None:
-    """By clear words about the number itself, in an answer that refuses; whatever else is said is a refusal."""
-    assert answer(body, status).denies_connection is expected
+    """The refusal names the account itself; any other text is a plain refusal."""
+    assert response(body, status).reports_not_connected is expected
 
 
 def test_retry_after_in_seconds_or_as_a_date() -> None:
-    """A date counts from the platform's own, not from ours; both are bounded."""
-    there = datetime(2031, 5, 1, tzinfo=UTC)
-    date = format_datetime(there + timedelta(seconds=40), usegmt=True)
-    assert answer({}, 429, retry_after="7").retry_after_s == 7
-    assert answer({}, 429, retry_after="0").retry_after_s == 1
-    assert answer({}, 429, retry_after="99999").retry_after_s == 300
+    """A date is compared with the platform's Date header; both forms are bounded."""
+    platform_now = datetime(2031, 5, 1, tzinfo=UTC)
+    date = format_datetime(platform_now + timedelta(seconds=40), usegmt=True)
+    assert response({}, 429, retry_after="7").retry_after_s == 7
+    assert response({}, 429, retry_after="0").retry_after_s == 1
+    assert response({}, 429, retry_after="99999").retry_after_s == 300
     assert (
-        answer({}, 429, retry_after=date, date=format_datetime(there, usegmt=True)).retry_after_s
+        response(
+            {}, 429, retry_after=date, date=format_datetime(platform_now, usegmt=True)
+        ).retry_after_s
         == 40
     )
-    assert answer({}, 429, retry_after=date).retry_after_s == 300
-    assert answer({}, 429, retry_after="Thu, 01 Jan 1970 00:00:00 GMT").retry_after_s == 1
+    assert response({}, 429, retry_after=date).retry_after_s == 300
+    assert response({}, 429, retry_after="Thu, 01 Jan 1970 00:00:00 GMT").retry_after_s == 1
 
 
 @pytest.mark.parametrize("given", ["", "soon", "-1", "1e9", "7 8", "Thu, 99 Foo 2031"])
-def test_a_senseless_retry_after_is_none(given: str) -> None:
-    assert answer({}, 429, retry_after=given).retry_after_s is None
+def test_an_invalid_retry_after_is_none(given: str) -> None:
+    assert response({}, 429, retry_after=given).retry_after_s is None
 
 
 @pytest.mark.parametrize(
@@ -235,14 +237,17 @@ def test_a_senseless_retry_after_is_none(given: str) -> None:
     ],
 )
 def test_the_reason_is_one_short_line(body: object, expected: str) -> None:
-    assert answer(body, 500).reason() == expected
+    assert response(body, 500).describe() == expected
 
 
-def test_the_reason_does_not_quote_what_we_sent() -> None:
-    """Neither whole, nor in part, nor any token."""
-    ours = ["key-0123456789", "Your code is 1234, tell nobody"]
-    assert answer({"error": "bad key key-0123456789!"}, 400).reason(ours) == "bad key …!"
-    assert "code is" not in answer({"error": "cannot send 'Your code is 12...'"}, 400).reason(ours)
+def test_the_reason_quotes_no_secret() -> None:
+    """Whole secrets, parts of them, and tokens are hidden."""
+    secrets = ["key-0123456789", "Your code is 1234, tell nobody"]
+    assert response({"error": "bad key key-0123456789!"}, 400).describe(secrets) == "bad key …!"
+    assert "code is" not in response({"error": "cannot send 'Your code is 12...'"}, 400).describe(
+        secrets
+    )
     assert (
-        answer({"error": "token eyJhbGciOi.eyJzdWIi.c2ln is bad"}, 401).reason() == "token … is bad"
+        response({"error": "token eyJhbGciOi.eyJzdWIi.c2ln is bad"}, 401).describe()
+        == "token … is bad"
     )

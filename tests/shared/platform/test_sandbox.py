@@ -1,4 +1,4 @@
-"""The client against the played platform: the whole way from nothing to a message, its end, and its media."""
+"""The client against the fake platform: from a new account to messages, media and stop."""
 
 import threading
 import time
@@ -22,6 +22,7 @@ from shared.errors import (
 )
 from shared.events import Location, Media, SendEvent
 from shared.platform import Platform
+from shared.platform.account import PlatformAccount
 from shared.platform.models import CreatedClient
 from shared.settings import PlatformSettings
 from shared.tokens import TokenAuth, TokenCache
@@ -31,48 +32,49 @@ from tests.shared.tokens.stores import MemoryStore
 SECRET = "a-secret-for-create-only"
 
 
-class World:
-    """The played platform, a client of it, and the keys that a database would hold."""
+class PlatformEnvironment:
+    """The fake platform, a client of it, and the API keys that a database would hold."""
 
     def __init__(self, server: PlatformServer, redis_client: "redis.Redis") -> None:
         self.store = MemoryStore()
         self.keys = self.store.keys
         self.admin = httpx.Client(base_url=server.url)
         settings = PlatformSettings(wpp_base_url=server.url, wpp_secret=SecretStr(SECRET))
-        self.platform = Platform(
-            settings, auth=lambda account: TokenAuth(self.tokens, account), deadline_s=3
-        )
+        self.platform = Platform(settings, deadline_s=3)
         self.tokens = TokenCache(redis_client, self.platform.mint_token, self.store)
 
+    def as_account(self, account: str) -> PlatformAccount:
+        return self.platform.as_account(account, TokenAuth(self.tokens, account))
+
     def connect(self) -> CreatedClient:
-        """Create a client, and scan its code."""
+        """Create a client, start its account and scan the QR code."""
         client = self.platform.create_client(str(uuid4()))
         self.keys[client.account] = client.api_key
-        self.platform.start(client.account)
-        self.until_status(client.account, "qr_required")
+        self.as_account(client.account).start()
+        self.wait_for_status(client.account, "qr_required")
         self.admin.post(f"/phone/{client.account}/scan").raise_for_status()
-        self.until_status(client.account, "connected")
+        self.wait_for_status(client.account, "connected")
         return client
 
-    def until_status(self, account: str, status: str) -> None:
-        give_up = time.monotonic() + 5
-        while self.platform.status(account) != status:
-            assert time.monotonic() < give_up
+    def wait_for_status(self, account: str, status: str) -> None:
+        deadline = time.monotonic() + 5
+        while self.as_account(account).get_status() != status:
+            assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    def faults(self, **plan: object) -> None:
+    def set_faults(self, **plan: object) -> None:
         self.admin.post("/admin/faults", json=plan).raise_for_status()
 
-    def minted(self, account: str) -> int:
+    def count_mints(self, account: str) -> int:
         return int(self.admin.get("/admin/ledger").json()["tokens"][account]["minted"])
 
 
 @pytest.fixture
-def world(redis_client: "redis.Redis") -> Iterator[World]:
+def environment(redis_client: "redis.Redis") -> Iterator[PlatformEnvironment]:
     with PlatformServer(
         secret=SECRET, starting_s=0.01, sent_s=0.01, delivered_s=0.01, read_s=0.01
     ) as server:
-        found = World(server, redis_client)
+        found = PlatformEnvironment(server, redis_client)
         with found.platform, found.admin:
             yield found
 
@@ -92,138 +94,152 @@ def message(kind: str) -> SendEvent:
     return text(body="Look").model_copy(update={"media": media})
 
 
-def test_the_same_organization_gets_its_client_back(world: World) -> None:
-    """Creating is safe to repeat, and hands out one key and one account."""
-    first, second = world.platform.create_client("org"), world.platform.create_client("org")
+def test_the_same_organization_gets_its_client_back(environment: PlatformEnvironment) -> None:
+    """A repeated create returns the same key and account."""
+    first, second = (
+        environment.platform.create_client("org"),
+        environment.platform.create_client("org"),
+    )
     assert first == second
     assert first.account == "0000000000001"
     assert first.status == "starting"
 
 
-def test_start_and_qr_hand_out_the_pairing_string_until_connected(world: World) -> None:
-    """A started account shows a code to draw, and none once it is connected."""
-    client = world.platform.create_client("org")
-    world.keys[client.account] = client.api_key
-    assert world.platform.start(client.account).status == "starting"
-    world.until_status(client.account, "qr_required")
-    started, qr = world.platform.start(client.account), world.platform.qr(client.account)
+def test_start_and_qr_return_the_pairing_string_until_connected(
+    environment: PlatformEnvironment,
+) -> None:
+    """A started account has a code to draw, and none once it is connected."""
+    client = environment.platform.create_client("org")
+    environment.keys[client.account] = client.api_key
+    assert environment.as_account(client.account).start().status == "starting"
+    environment.wait_for_status(client.account, "qr_required")
+    started, qr = (
+        environment.as_account(client.account).start(),
+        environment.as_account(client.account).get_qr(),
+    )
     assert started.status == "qr"
     assert qr == started.qr
     assert qr is not None
     assert qr.startswith("2@")
     assert not qr.is_image
-    world.admin.post(f"/phone/{client.account}/scan").raise_for_status()
-    assert world.platform.start(client.account).status == "connected"
-    assert world.platform.qr(client.account) is None
+    environment.admin.post(f"/phone/{client.account}/scan").raise_for_status()
+    assert environment.as_account(client.account).start().status == "connected"
+    assert environment.as_account(client.account).get_qr() is None
 
 
 @pytest.mark.parametrize(
     "kind", ["text", "image", "video", "audio", "voice", "document", "location"]
 )
-def test_every_kind_of_message_is_taken(world: World, kind: str) -> None:
-    """Each kind reaches the platform and comes back with a task id, by which it can be taken back."""
-    client = world.connect()
-    sent = world.platform.send(client.account, message(kind))
+def test_every_type_of_message_is_accepted(environment: PlatformEnvironment, kind: str) -> None:
+    """Each type gets a task id, by which the message can be deleted."""
+    client = environment.connect()
+    sent = environment.as_account(client.account).send(message(kind))
     assert sent.task_id is not None
-    assert world.platform.delete(client.account, sent.task_id)
-    assert not world.platform.delete(client.account, sent.task_id), "gone already"
+    assert environment.as_account(client.account).delete(sent.task_id)
+    assert not environment.as_account(client.account).delete(sent.task_id), "already deleted"
 
 
-def test_a_reaction_and_the_media_of_an_incoming_message(world: World) -> None:
-    """What a customer wrote is reacted to by its WhatsApp id, and its file streams in."""
-    client = world.connect()
-    arrived = world.admin.post(
+def test_a_reaction_and_the_media_of_an_incoming_message(environment: PlatformEnvironment) -> None:
+    """An incoming message gets a reaction by its WhatsApp id, and its file is downloaded."""
+    client = environment.connect()
+    arrived = environment.admin.post(
         f"/phone/{client.account}/messages", json={"from": "79990001122", "image": True}
     ).json()
-    world.platform.react(client.account, "79990001122", arrived["messageId"], "👍")
-    with world.platform.download_media(client.account, arrived["messageId"]) as found:
+    environment.as_account(client.account).react("79990001122", arrived["messageId"], "👍")
+    with environment.as_account(client.account).download_media(arrived["messageId"]) as found:
         assert found.content_type == "image/png"
         assert found.filename == "file"
         assert b"".join(found.chunks).startswith(b"\x89PNG")
 
 
-def test_stop_takes_the_account_offline(world: World) -> None:
+def test_stop_takes_the_account_offline(environment: PlatformEnvironment) -> None:
     """A stopped account is offline."""
-    client = world.connect()
-    world.platform.stop(client.account)
-    assert world.platform.status(client.account) == "offline"
+    client = environment.connect()
+    environment.as_account(client.account).stop()
+    assert environment.as_account(client.account).get_status() == "offline"
 
 
-def test_a_phone_that_is_not_linked_takes_nothing(world: World) -> None:
-    """A message is refused before it is taken, for a reason that may pass."""
-    client = world.connect()
-    world.admin.post(f"/phone/{client.account}/unlink").raise_for_status()
+def test_an_unlinked_phone_sends_nothing(environment: PlatformEnvironment) -> None:
+    """The message is refused before it is accepted, for a temporary reason."""
+    client = environment.connect()
+    environment.admin.post(f"/phone/{client.account}/unlink").raise_for_status()
     with pytest.raises(NotConnectedError, match="not connected"):
-        world.platform.send(client.account, text())
+        environment.as_account(client.account).send(text())
 
 
-def test_a_wrong_secret_is_unauthorized(world: World, redis_client: "redis.Redis") -> None:
+def test_a_wrong_secret_is_unauthorized(
+    environment: PlatformEnvironment, redis_client: "redis.Redis"
+) -> None:
     """A wrong WPP_SECRET is refused with 401, and the error does not show it."""
-    url = str(world.admin.base_url)
+    url = str(environment.admin.base_url)
     settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("wrong-secret-value"))
     del redis_client
     with (
-        Platform(settings, auth=lambda _account: httpx.Auth()) as platform,
+        Platform(settings) as platform,
         pytest.raises(UnauthorizedError) as caught,
     ):
         platform.create_client("org")
     assert "wrong-secret-value" not in repr(caught.value)
 
 
-def test_a_revoked_key_asks_the_platform_once(world: World) -> None:
-    """20 sends with a refused key: one call to /auth/token, each told the way out; a repaired key works at once."""
-    client = world.platform.create_client("org")
-    world.keys[client.account] = client.api_key
-    world.faults(revoked_keys=[client.account])
+def test_a_revoked_key_is_tried_once(environment: PlatformEnvironment) -> None:
+    """20 sends with a refused key make one call to /auth/token; a new key works at once."""
+    client = environment.platform.create_client("org")
+    environment.keys[client.account] = client.api_key
+    environment.set_faults(revoked_keys=[client.account])
     for _ in range(20):
         with pytest.raises(InvalidApiKeyError, match="force_recreate"):
-            world.platform.send(client.account, text())
-    assert world.admin.get("/admin/ledger").json()["requests"]["POST /auth/token"] == {"403": 1}
-    repaired = world.platform.create_client("org")
-    world.keys[client.account] = repaired.api_key
-    world.tokens.install_first_token(
-        client.account, lambda: world.platform.mint_first_token(repaired.api_key)
+            environment.as_account(client.account).send(text())
+    assert environment.admin.get("/admin/ledger").json()["requests"]["POST /auth/token"] == {
+        "403": 1
+    }
+    renewed = environment.platform.create_client("org")
+    environment.keys[client.account] = renewed.api_key
+    environment.tokens.install_first_token(
+        client.account, lambda: environment.platform.mint_first_token(renewed.api_key)
     )
-    assert world.platform.status(client.account) == "starting"
+    assert environment.as_account(client.account).get_status() == "starting"
 
 
-def test_a_new_key_is_asked_with_again(world: World) -> None:
-    """The first token of a key that is refused for its first moments comes after 1 s, and then 2."""
-    world.faults(new_key_refused_s=0.2)
-    client = world.platform.create_client("org")
+def test_the_first_token_of_a_new_key_is_retried(environment: PlatformEnvironment) -> None:
+    """A key that is refused at first gets its token after retries at 1 and 2 s."""
+    environment.set_faults(new_key_refused_s=0.2)
+    client = environment.platform.create_client("org")
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
         time.sleep(seconds / 10)
 
-    world.tokens.install_first_token(
-        client.account, lambda: world.platform.mint_first_token(client.api_key, sleep)
+    environment.tokens.install_first_token(
+        client.account, lambda: environment.platform.mint_first_token(client.api_key, sleep)
     )
     assert waits == [1, 2]
-    assert world.platform.status(client.account) == "starting", "the adopted token serves"
-
-
-def test_fifty_refused_at_once_mint_once(world: World) -> None:
-    """50 threads whose token the platform no longer takes: one more mint, 50 answers."""
-    client = world.connect()
-    world.tokens.install_first_token(
-        client.account, lambda: MintedToken(SecretStr("no-longer-taken"), 900)
+    assert environment.as_account(client.account).get_status() == "starting", (
+        "the first token works"
     )
-    before = world.minted(client.account)
+
+
+def test_fifty_rejected_tokens_cause_one_mint(environment: PlatformEnvironment) -> None:
+    """50 threads with a rejected token: one more mint, 50 sends."""
+    client = environment.connect()
+    environment.tokens.install_first_token(
+        client.account, lambda: MintedToken(SecretStr("no-longer-valid"), 900)
+    )
+    before = environment.count_mints(client.account)
     barrier, sent = threading.Barrier(50), []
 
     def run() -> None:
         barrier.wait()
-        sent.append(world.platform.send(client.account, text()))
+        sent.append(environment.as_account(client.account).send(text()))
 
     threads = [threading.Thread(target=run) for _ in range(50)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({one.task_id for one in sent}) == 50
-    assert world.minted(client.account) == before + 1
+    assert len({result.task_id for result in sent}) == 50
+    assert environment.count_mints(client.account) == before + 1
 
 
 @pytest.mark.parametrize(
@@ -239,14 +255,14 @@ def test_fifty_refused_at_once_mint_once(world: World) -> None:
         ({"refused_recipients": ["79990001122"]}, RefusedError),
     ],
 )
-def test_each_fault_is_told_as_what_is_known(
-    world: World, plan: dict[str, object], error: type[Exception]
+def test_each_fault_raises_what_is_known(
+    environment: PlatformEnvironment, plan: dict[str, object], error: type[Exception]
 ) -> None:
-    """A send that suffers a fault raises what is known of its effect, and its text stays out of the error."""
-    client = world.connect()
-    world.faults(**plan)
+    """The error of a failed send says what is known of its effect, and omits its text."""
+    client = environment.connect()
+    environment.set_faults(**plan)
     with pytest.raises(error) as caught:
-        world.platform.send(client.account, text(body="private words"))
+        environment.as_account(client.account).send(text(body="private words"))
     assert type(caught.value) is error
     assert "private words" not in str(caught.value)
     if isinstance(caught.value, LimitedError):

@@ -188,7 +188,7 @@ def platform_photo(pipeline: InboundPipeline, **file: Any) -> str:
 @pytest.fixture
 def on_the_platform(pipeline: InboundPipeline) -> str:
     """Return the id of a message whose picture the platform has."""
-    pipeline.ctx.platform.start(pipeline.account)
+    pipeline.ctx.as_account(pipeline.account).start()
     return platform_photo(pipeline)
 
 

@@ -25,7 +25,7 @@ from shared.platform.circuit_breaker import CircuitBreaker
 from shared.redis import keys
 from shared.route_cache import RouteCache
 from shared.settings import EngineSettings, KeySettings, PlatformSettings, SupabaseSettings
-from shared.tokens import TokenAuth, TokenCache
+from shared.tokens import TokenCache
 from tests.conftest import PLATFORM_SECRET
 from workers.context import WorkerContext
 from workers.provision import handler as provision
@@ -178,7 +178,6 @@ def open_worker(
             PlatformSettings(
                 wpp_base_url=HttpUrl(platform_url), wpp_secret=SecretStr(PLATFORM_SECRET)
             ),
-            auth=lambda account: TokenAuth(tokens, account),
             breaker=breaker,
             transport=wrap(httpx.HTTPTransport()),
         )

@@ -76,8 +76,11 @@ class Surroundings:
     def find(self, _integration_id: UUID) -> IntegrationRoute | None:
         return self.route
 
-    def send(self, account: str, _event: SendEvent) -> SendResult:
+    def as_account(self, account: str) -> "Surroundings":
         assert account == ROUTE.account
+        return self
+
+    def send(self, _event: SendEvent) -> SendResult:
         self.left_s.append(remaining())
         if isinstance(self.answer, Exception):
             raise self.answer

@@ -1,4 +1,4 @@
-"""Every call against every bad answer: what is done of it, or which error says what is known."""
+"""Every call against every bad answer: its result, or the error that says what is known."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,38 +15,43 @@ from shared.errors import (
     UnknownEffectError,
 )
 from shared.platform import Platform
+from shared.platform.account import PlatformAccount
 from shared.platform.http import MAX_RESPONSE_BYTES
 from shared.platform.models import StartResult
-from tests.shared.platform.wire import EVENT, KEY, Wire, platform
+from tests.shared.platform.recording_transport import (
+    EVENT,
+    KEY,
+    RecordingTransport,
+    open_account,
+    open_platform,
+)
 
-CALLS: dict[str, Callable[[Platform], object]] = {
-    "create": lambda p: p.create_client("org"),
-    "token": lambda p: p.mint_token(KEY),
-    "start": lambda p: p.start("42"),
-    "status": lambda p: p.status("42"),
-    "qr": lambda p: p.qr("42"),
-    "webhook": lambda p: p.register_webhook("42", "https://u"),
-    "stop": lambda p: p.stop("42"),
-    "send": lambda p: p.send("42", EVENT),
-    "delete": lambda p: p.delete("42", "task_7"),
-    "react": lambda p: p.react("42", "79990001122", "true_7", "👍"),
+CALLS: dict[str, Callable[[Platform, PlatformAccount], object]] = {
+    "create": lambda platform, _: platform.create_client("org"),
+    "token": lambda platform, _: platform.mint_token(KEY),
+    "start": lambda _, account: account.start(),
+    "status": lambda _, account: account.get_status(),
+    "qr": lambda _, account: account.get_qr(),
+    "webhook": lambda _, account: account.register_webhook("https://u"),
+    "stop": lambda _, account: account.stop(),
+    "send": lambda _, account: account.send(EVENT),
+    "delete": lambda _, account: account.delete("task_7"),
+    "react": lambda _, account: account.react("79990001122", "true_7", "👍"),
 }
 
 
-class Always(Wire):
-    """Gives the same answer to each request."""
-
-    def __init__(
-        self, status: int, body: Callable[[], httpx.SyncByteStream], **headers: str
-    ) -> None:
-        super().__init__()
-        self.status, self.made, self.headers = status, body, headers
-
-    def __call__(self, _request: httpx.Request) -> httpx.Response:
-        return httpx.Response(self.status, headers=self.headers, stream=self.made())
+def call(name: str, transport: httpx.BaseTransport) -> object:
+    return CALLS[name](open_platform(transport), open_account(transport))
 
 
-class Cut(httpx.SyncByteStream):
+def always(
+    status: int, body: Callable[[], httpx.SyncByteStream], **headers: str
+) -> httpx.BaseTransport:
+    """Return a transport that gives each request the same answer, with a new body stream."""
+    return httpx.MockTransport(lambda _: httpx.Response(status, headers=headers, stream=body()))
+
+
+class CutBody(httpx.SyncByteStream):
     """A body whose connection is lost in the middle."""
 
     def __iter__(self) -> Iterator[bytes]:
@@ -73,7 +78,7 @@ UNREADABLE: dict[str, Callable[[], httpx.SyncByteStream]] = {
     "huge": lambda: stream(
         b'{"status": "connected", "more": "' + b"x" * MAX_RESPONSE_BYTES + b'"}'
     ),
-    "cut": Cut,
+    "cut": CutBody,
 }
 WRONG_TYPES = (
     b'{"apiKey": {}, "session": [], "token": 7, "status": {}, "qr": 7, "taskId": [7], "data": "x"}'
@@ -86,7 +91,7 @@ DONE = {
     "delete": True,
     "react": None,
 }
-"""What needs no answer but the 2xx: it has been asked for, and a look will tell."""
+"""Results of calls that need no fields of the answer, only its 2xx."""
 ERRORS: dict[str, type[PlatformError]] = dict.fromkeys(CALLS, UnavailableError) | {
     "send": UnknownEffectError
 }
@@ -95,35 +100,35 @@ ERRORS: dict[str, type[PlatformError]] = dict.fromkeys(CALLS, UnavailableError) 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("body", NO_JSON)
 def test_a_success_without_an_object(name: str, body: str) -> None:
-    """What needs a field is asked for again; a send may have been taken, or never have arrived."""
-    asked = platform(Always(200, NO_JSON[body]))
+    """A call that needs a field can be repeated; the effect of a send is unknown."""
+    transport = always(200, NO_JSON[body])
     if name in DONE:
-        assert CALLS[name](asked) == DONE[name]
+        assert call(name, transport) == DONE[name]
         return
     with pytest.raises(PlatformError) as caught:
-        CALLS[name](asked)
+        call(name, transport)
     assert type(caught.value) is ERRORS[name]
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_success_with_fields_of_the_wrong_types(name: str) -> None:
-    """They are as good as missing; that a send was taken is told by its status."""
-    asked = platform(Wire(httpx.Response(200, content=WRONG_TYPES)))
+    """Such fields count as missing; the 2xx alone shows that a send was accepted."""
+    transport = RecordingTransport(httpx.Response(200, content=WRONG_TYPES))
     if name == "send":
-        assert asked.send("42", EVENT).task_id is None
+        assert open_account(transport).send(EVENT).task_id is None
     elif name in DONE:
-        assert CALLS[name](asked) == DONE[name]
+        assert call(name, transport) == DONE[name]
     else:
         with pytest.raises(UnavailableError):
-            CALLS[name](asked)
+            call(name, transport)
 
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("body", UNREADABLE)
 def test_a_success_that_cannot_be_read(name: str, body: str) -> None:
-    """Whatever it was: nobody has seen the end of it."""
+    """A body that is cut or too large leaves the effect of a send unknown."""
     with pytest.raises(PlatformError) as caught:
-        CALLS[name](platform(Always(200, UNREADABLE[body])))
+        call(name, always(200, UNREADABLE[body]))
     assert type(caught.value) is ERRORS[name]
 
 
@@ -147,13 +152,13 @@ STATUSES: list[tuple[int, dict[str, str], type[PlatformError] | None]] = [
 def test_a_failure_with_a_bad_body(
     name: str, status: int, headers: dict[str, str], error: type[PlatformError] | None
 ) -> None:
-    """Its status says what is known; without the platform's own word no thing is gone."""
+    """The status alone decides; a 404 without the platform's JSON does not mean "gone"."""
     expected = InvalidApiKeyError if (name, status) == ("token", 401) else error or ERRORS[name]
     for body in (*NO_JSON.values(), *UNREADABLE.values()):
-        asked = platform(Always(status, body, **headers))
+        transport = always(status, body, **headers)
         if (name, status) == ("delete", 400):
-            assert asked.delete("42", "task_7") is False
+            assert call(name, transport) is False
             continue
         with pytest.raises(PlatformError) as caught:
-            CALLS[name](asked)
+            call(name, transport)
         assert type(caught.value) is expected

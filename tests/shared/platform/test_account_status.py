@@ -1,0 +1,103 @@
+"""Starting an account, its status and QR code: every answer the platform has given, and bad ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.errors import UnavailableError
+from shared.platform.models import StartResult
+from tests.shared.platform.recording_transport import (
+    PNG,
+    account_answering,
+    json_response,
+    text_response,
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"qr": "2@abc"}, StartResult("qr", "2@abc")),  # type: ignore[arg-type] # a QrCode is a str
+        ({"qrCode": "2@abc", "status": "connected"}, StartResult("qr", "2@abc")),  # type: ignore[arg-type] # a QrCode is a str
+        ({"status": "connected"}, StartResult("connected", None)),
+        ({"state": "READY"}, StartResult("connected", None)),
+        ({"status": "starting"}, StartResult("starting", None)),
+        ({"status": "pending", "qr": None}, StartResult("starting", None)),
+        ({"status": "unknown word"}, StartResult("starting", None)),
+        ({"status": 7, "qr": ""}, StartResult("starting", None)),
+    ],
+)
+def test_start(fields: dict[str, Any], expected: StartResult) -> None:
+    assert account_answering(json_response(fields)).start() == expected
+
+
+@pytest.mark.parametrize(
+    "answer", [text_response("OK"), text_response("<html>"), text_response(""), json_response([1])]
+)
+def test_start_needs_no_json(answer: httpx.Response) -> None:
+    """The platform accepted the call; a later status shows the result."""
+    assert account_answering(answer).start() == StartResult("starting", None)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("connected", "connected"),
+        ("Connected", "connected"),
+        ("ready", "connected"),
+        ("starting", "starting"),
+        ("pending", "starting"),
+        ("offline", "offline"),
+        ("disconnected", "offline"),
+        ("logout", "offline"),
+        ("qr", "qr_required"),
+        ("error", "qr_required"),
+        ("unknown word", "qr_required"),
+    ],
+)
+def test_status(word: str, expected: str) -> None:
+    assert account_answering(json_response({"status": word})).get_status() == expected
+    assert account_answering(json_response({"data": {"state": word}})).get_status() == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        text_response("<html>"),
+        text_response(""),
+        json_response({}),
+        json_response({"status": None}),
+        json_response({}, 502),
+    ],
+)
+def test_no_status_is_not_offline(answer: httpx.Response) -> None:
+    """An unreadable answer is no evidence about the account."""
+    with pytest.raises(UnavailableError):
+        account_answering(answer).get_status()
+
+
+@pytest.mark.parametrize("name", ["qr", "qrCode", "qrcode"])
+@pytest.mark.parametrize("within", [lambda fields: fields, lambda fields: {"data": fields}])
+def test_a_qr_code_is_read_under_all_its_names(
+    name: str, within: Callable[[dict[str, str]], object]
+) -> None:
+    assert account_answering(json_response(within({name: "2@abc"}))).get_qr() == "2@abc"
+    assert (
+        account_answering(json_response(within({name: PNG}))).get_qr()
+        == f"data:image/png;base64,{PNG}"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json_response({"qr": None}),
+        json_response({}),
+        text_response("<html>"),
+        json_response({"qr": 7}),
+    ],
+)
+def test_an_account_without_a_qr_code(answer: httpx.Response) -> None:
+    assert account_answering(answer).get_qr() is None
