@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -129,11 +128,13 @@ def serves(url: str) -> Callable[[], bool]:
 
 
 def _spawn(program: Program) -> Running:
-    user = program.user or User(parent_death.KEEP, parent_death.KEEP)
-    tied = [str(os.getpid()), str(int(program.stop_signal)), str(user.uid), str(user.gid)]
+    user = program.user or User(parent_death.SAME_USER, parent_death.SAME_USER)
+    command = parent_death.wrap(
+        program.command, death_signal=program.stop_signal, uid=user.uid, gid=user.gid
+    )
     with program.log.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", parent_death.__file__, *tied, *program.command],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

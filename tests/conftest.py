@@ -28,7 +28,7 @@ from sandbox.supabase.project import Supabase
 TESTS = Path(__file__).parent
 TOOLS = TESTS.parent / ".local" / "tools"
 PLATFORM_SECRET = "the platform's server-to-server secret"
-QUICK: dict[str, Any] = {
+SHORT_DELAYS: dict[str, Any] = {
     "starting_s": 0.01,
     "sent_s": 0.01,
     "delivered_s": 0.01,
@@ -143,5 +143,5 @@ def service_client(supabase_world: Supabase, make_client: MakeClient) -> supabas
 @pytest.fixture
 def platform() -> Iterator[PlatformServer]:
     """Return a platform of the test's own, new: in a thread, on a port of its own."""
-    with PlatformServer(secret=PLATFORM_SECRET, **QUICK) as server:
+    with PlatformServer(secret=PLATFORM_SECRET, **SHORT_DELAYS) as server:
         yield server

@@ -11,10 +11,7 @@ import zxingcpp
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from sandbox.pipeline import Pipeline
-from sandbox.services import Ports, World
-from tests.conftest import TOOLS
-from tests.pipeline.conftest import QUICK, Running
+from tests.fixtures.system import SHORT_DELAYS, System, run_system
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 PARENT = "http://crm.test"
@@ -34,16 +31,11 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="package")
-def running(open_directory: Path) -> Iterator[Running]:
+def system(open_directory: Path) -> Iterator[System]:
     """Return the whole system, with one origin that may show the page in a frame."""
-    directory = open_directory / "pages"
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in {**QUICK, "WPP_PAGE_PARENTS": PARENT}.items():
-            patched.setenv(name, value)
-        world = World(directory, ports=Ports.free(), environment={}, tools=TOOLS, durable=False)
-        with world as environment, Pipeline(environment, directory / "pipeline.log") as pipeline:
-            assert world.database_url
-            yield Running(environment, pipeline.url, directory / "pipeline.log", world.database_url)
+    settings = {**SHORT_DELAYS, "WPP_PAGE_PARENTS": PARENT}
+    with run_system(open_directory / "pages", settings) as running:
+        yield running
 
 
 @pytest.fixture(scope="package")
@@ -65,7 +57,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, running: Running) -> Iterator[Open]:
+def open_page(browser: Browser, system: System) -> Iterator[Open]:
     """Return a function that opens the page as a person would: `open_page(DESKTOP, "en-US")`.
 
     Whatever the browser complains of in its console fails the test.
@@ -85,7 +77,7 @@ def open_page(browser: Browser, running: Running) -> Iterator[Open]:
         page = context.new_page()
         page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: complain(str(error)))
-        page.goto(f"{running.url}/connect")
+        page.goto(f"{system.url}/connect")
         return page
 
     yield open_

@@ -12,7 +12,8 @@ from playwright.sync_api import Page, Request, Route, expect
 
 from sandbox.supabase.seed import EMAIL, ORGANIZATION, PASSWORD
 from tests.browser.conftest import DESKTOP, PARENT, PHONE, Open, decoded, picture
-from tests.pipeline.conftest import Running, until
+from tests.fixtures.system import System
+from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -22,19 +23,19 @@ CODE = ".code img:visible"
 
 
 @pytest.fixture(autouse=True)
-def no_numbers(running: Running) -> Iterator[None]:
+def no_numbers(system: System) -> Iterator[None]:
     """Let each test begin, and leave, without numbers and without faults."""
-    clear(running)
+    clear(system)
     yield
-    clear(running)
+    clear(system)
 
 
-def clear(running: Running) -> None:
-    with running.phone() as phone, running.as_service(ORGANIZATION) as crm:
+def clear(system: System) -> None:
+    with system.phone() as phone, system.service_client(ORGANIZATION) as crm:
         phone.delete("/admin/faults").raise_for_status()
         for each in crm.get("/v1/integrations").json():
             crm.delete(f"/v1/integrations/{each['integration_id']}")
-        until(lambda: crm.get("/v1/integrations").json() == [], "no number")
+        wait_until(lambda: crm.get("/v1/integrations").json() == [], "no number")
 
 
 def sign_in(page: Page) -> None:
@@ -46,26 +47,26 @@ def card(page: Page, status: str) -> Any:
     return page.locator(f"li[data-status={status}]")
 
 
-def scan(page: Page, running: Running, account: str) -> None:
+def scan(page: Page, system: System, account: str) -> None:
     """Take the phone: the sandbox's own page, in a tab of its own."""
     phone = page.context.new_page()
-    phone.goto(f"{running.environment['WPP_BASE_URL'].rstrip('/')}/phone/{account}")
+    phone.goto(f"{system.environment['WPP_BASE_URL'].rstrip('/')}/phone/{account}")
     phone.get_by_role("button", name="Scan").click()
     expect(phone.get_by_text("connected")).to_be_visible()
     page.bring_to_front()
 
 
-def connected(page: Page, running: Running) -> str:
+def connected(page: Page, system: System) -> str:
     """Press Connect, scan, and return the account when the page says that it is connected."""
     page.locator("#add-first:visible, #add:visible").first.click()
     page.wait_for_selector(CODE)
     account = page.locator("li.new code").inner_text()
-    scan(page, running, account)
+    scan(page, system, account)
     expect(page.locator("li", has_text=account)).to_have_attribute("data-status", "connected")
     return account
 
 
-def test_from_one_click_to_the_last(open_page: Open, running: Running) -> None:
+def test_from_one_click_to_the_last(open_page: Open, system: System) -> None:
     """Connect, scan, a second number, a broken one mended, disconnected: all on one page that is never reloaded."""
     page = open_page(DESKTOP)
     picture(page, "1-sign-in")
@@ -75,27 +76,27 @@ def test_from_one_click_to_the_last(open_page: Open, running: Running) -> None:
     page.get_by_role("button", name="Connect WhatsApp").click()
     expect(page.get_by_role("heading", name="Scan this code")).to_be_visible()
     page.wait_for_selector(CODE)
-    with running.as_service(ORGANIZATION) as crm:
+    with system.service_client(ORGANIZATION) as crm:
         shown = crm.get("/v1/integrations").json()[0]
     assert decoded(picture(page, "3-code")) == shown["qrcode"]
-    scan(page, running, shown["account_number"])
+    scan(page, system, shown["account_number"])
     expect(page.get_by_text("WhatsApp is connected")).to_be_visible()
     expect(card(page, "connected")).to_have_count(1)
     picture(page, "4-connected")
-    second = connected(page, running)
+    second = connected(page, system)
     expect(card(page, "connected")).to_have_count(2)
     expect(page.locator(".star:visible")).to_have_count(1)
     picture(page, "5-second-number")
-    mend(page, running, second)
+    mend(page, system, second)
     disconnect(page, second)
     expect(page.locator("#numbers > li")).to_have_count(1)
     assert page.evaluate("window.sameAsBefore") is True
 
 
-def mend(page: Page, running: Running, account: str) -> None:
+def mend(page: Page, system: System, account: str) -> None:
     """Lose the phone, find the key refused, and repair it with what the page offers."""
     broken = page.locator("li", has_text=account)
-    with running.phone() as phone:
+    with system.phone() as phone:
         phone.post("/admin/faults", json={"revoked_keys": [account]}).raise_for_status()
         phone.post(f"/phone/{account}/unlink").raise_for_status()
     broken.get_by_role("button", name="Connect again").click()
@@ -103,7 +104,7 @@ def mend(page: Page, running: Running, account: str) -> None:
     picture(page, "6-error")
     broken.get_by_role("button", name="Repair with a new key").click()
     page.wait_for_selector(CODE)
-    scan(page, running, account)
+    scan(page, system, account)
     expect(broken).to_have_attribute("data-status", "connected")
 
 
@@ -119,7 +120,7 @@ def disconnect(page: Page, account: str) -> None:
         expect(number).to_have_count(left)
 
 
-def test_on_a_phone_in_russian_and_cancelled(open_page: Open, running: Running) -> None:
+def test_on_a_phone_in_russian_and_cancelled(open_page: Open, system: System) -> None:
     """At 390 px nothing is cut off, the code is read from the picture, and Cancel leaves nothing behind."""
     page = open_page(PHONE, "ru-RU")
     page.get_by_role("button", name="Войти как демо-пользователь").click()
@@ -130,14 +131,14 @@ def test_on_a_phone_in_russian_and_cancelled(open_page: Open, running: Running) 
     account = page.locator("li.new code").inner_text()
     page.get_by_role("button", name="Отмена").click()
     expect(page.get_by_text("Номеров пока нет")).to_be_visible()
-    with running.phone() as phone:
+    with system.phone() as phone:
         accounts = phone.get("/phone", headers={"Accept": "application/json"}).json()["accounts"]
     assert [each["status"] for each in accounts if each["session"] == account] == ["offline"]
-    assert running.rows("messenger_integrations", organization_id=str(ORGANIZATION)) == []
+    assert system.rows("messenger_integrations", organization_id=str(ORGANIZATION)) == []
 
 
 def test_the_code_is_there_after_a_reload_and_renews_itself(
-    open_page: Open, running: Running
+    open_page: Open, system: System
 ) -> None:
     """What the page shows comes from the server: nothing is lost with the tab, a new code takes the old one's place."""
     page = open_page()
@@ -148,7 +149,7 @@ def test_the_code_is_there_after_a_reload_and_renews_itself(
     page.wait_for_selector(CODE)
     first = decoded(page.locator(".code").screenshot())
     account = page.locator("li.new code").inner_text()
-    with running.phone() as phone:  # the platform shows another one, as it does every 20 s
+    with system.phone() as phone:  # the platform shows another one, as it does every 20 s
         phone.post(f"/phone/{account}/offline").raise_for_status()
     card(page, "disconnected").get_by_role("button", name="Connect again").click()
     page.wait_for_selector(CODE)
@@ -156,13 +157,13 @@ def test_the_code_is_there_after_a_reload_and_renews_itself(
 
 
 def test_without_the_stream_the_page_asks_every_three_seconds(
-    open_page: Open, running: Running
+    open_page: Open, system: System
 ) -> None:
     """A proxy that lets no stream through costs seconds, not the state."""
     page = open_page()
     page.route("**/v1/integrations/events", lambda route: route.fulfill(status=204))
     sign_in(page)
-    connected(page, running)
+    connected(page, system)
 
 
 def test_nothing_is_asked_while_nobody_looks(open_page: Open) -> None:
@@ -185,7 +186,7 @@ def test_nothing_is_asked_while_nobody_looks(open_page: Open) -> None:
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def test_the_keyboard_and_a_screen_reader_find_their_way(open_page: Open, running: Running) -> None:
+def test_the_keyboard_and_a_screen_reader_find_their_way(open_page: Open, system: System) -> None:
     """Every control has a name, the focus goes where the work is, and what changes is said."""
     page = open_page()
     page.get_by_label("E-mail").fill(EMAIL)
@@ -199,7 +200,7 @@ def test_the_keyboard_and_a_screen_reader_find_their_way(open_page: Open, runnin
     expect(page.locator("#told")).to_contain_text("ready to be scanned")
     nameless = "[...document.querySelectorAll('button')].filter(b => b.offsetParent && !(b.ariaLabel || b.innerText.trim()))"
     assert page.evaluate(f"{nameless}.length") == 0
-    scan(page, running, page.locator("li.new code").inner_text())
+    scan(page, system, page.locator("li.new code").inner_text())
     page.get_by_role("button", name="Disconnect").focus()
     page.keyboard.press("Enter")
     assert page.evaluate(FOCUSED) == "Keep it"
@@ -226,14 +227,14 @@ def refuse(route: Route) -> None:
     )  # the console's own complaint about a 400 is no fault of the page
 
 
-def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, running: Running) -> None:
+def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, system: System) -> None:
     """What somebody types is not lost to an update, and is saved."""
     page = open_page()
     sign_in(page)
-    connected(page, running)
+    connected(page, system)
     page.get_by_role("button", name="Rename").click()
     page.get_by_label("Name of this number").fill("Front desk")
-    with running.as_service(ORGANIZATION) as crm:
+    with system.service_client(ORGANIZATION) as crm:
         number = crm.get("/v1/integrations").json()[0]["integration_id"]
         crm.patch(f"/v1/integrations/{number}", json={"is_enabled": False}).raise_for_status()
     expect(page.get_by_text("Switched off")).to_be_visible()
@@ -242,7 +243,7 @@ def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, running:
 
 
 def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(
-    open_page: Open, running: Running
+    open_page: Open, system: System
 ) -> None:
     """No second sign-in, with the lines that the documentation gives; only an origin that is named may do so.
 
@@ -250,55 +251,55 @@ def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(
     """
     page = open_page()
     signed_in = httpx.post(
-        f"{running.environment['SUPABASE_URL'].rstrip('/')}/auth/v1/token?grant_type=password",
+        f"{system.environment['SUPABASE_URL'].rstrip('/')}/auth/v1/token?grant_type=password",
         json={"email": EMAIL, "password": PASSWORD},
-        headers={"apikey": running.environment["SUPABASE_ANON_KEY"]},
+        headers={"apikey": system.environment["SUPABASE_ANON_KEY"]},
     ).json()
     (shown,) = re.findall(r"```html\n(.*?)```", EMBEDDING.read_text(), re.DOTALL)
     client = f"""<script>const session = {{access_token: "{signed_in["access_token"]}"}};
         const supabase = {{auth: {{getSession: async () => ({{data: {{session}}}})}}}};</script>"""
-    html = client + shown.replace("https://whatsapp.example.com", running.url)
+    html = client + shown.replace("https://whatsapp.example.com", system.url)
     page.route(f"{PARENT}/**", lambda route: route.fulfill(body=html, content_type="text/html"))
     page.goto(f"{PARENT}/settings")
     expect(
         page.frame_locator("iframe").get_by_role("button", name="Connect WhatsApp")
     ).to_be_visible()
-    policy = httpx.get(f"{running.url}/connect").headers["Content-Security-Policy"]
+    policy = httpx.get(f"{system.url}/connect").headers["Content-Security-Policy"]
     assert f"frame-ancestors 'self' {PARENT}" in policy
     page.route(
         f"{PARENT}/other",
-        lambda route: route.fulfill(body=shown_to_nobody(running), content_type="text/html"),
+        lambda route: route.fulfill(body=shown_to_nobody(system), content_type="text/html"),
     )
     page.goto(f"{PARENT}/other")
     expect(page.frame_locator("iframe").locator("#handed")).to_be_visible()
     expect(page.frame_locator("iframe").locator("#panel")).to_be_hidden()
 
 
-def shown_to_nobody(running: Running) -> str:
+def shown_to_nobody(system: System) -> str:
     """Return a page of the application that hands over no session: somebody has signed out there."""
-    return f'<iframe title="WhatsApp" src="{running.url}/connect"></iframe>'
+    return f'<iframe title="WhatsApp" src="{system.url}/connect"></iframe>'
 
 
-def test_the_page_holds_no_secret(open_page: Open, running: Running) -> None:
+def test_the_page_holds_no_secret(open_page: Open, system: System) -> None:
     """Neither what is served to everybody, nor what a signed-in person's page shows, has a key or a token."""
     page = open_page()
     sign_in(page)
-    connected(page, running)
+    connected(page, system)
     page.get_by_role("button", name="History").click()
-    with psycopg.connect(running.database_url) as connection:
+    with psycopg.connect(system.database_url) as connection:
         ((settings,),) = connection.execute(
             "select settings from messenger_integrations"
         ).fetchall()
     secrets = [
         settings["wppApiKey"],
-        running.environment["SUPABASE_SERVICE_ROLE_KEY"],
-        running.environment["WPP_SECRET"],
+        system.environment["SUPABASE_SERVICE_ROLE_KEY"],
+        system.environment["WPP_SECRET"],
     ]
     served = [
-        httpx.get(f"{running.url}/connect{name}").text
+        httpx.get(f"{system.url}/connect{name}").text
         for name in ("", "/app.js", "/session.js", "/settings.json")
     ]
     for text in [page.content(), *served]:
         assert not [secret for secret in secrets if secret in text]
-    assert running.environment["SUPABASE_ANON_KEY"] not in "".join([page.content(), *served[:3]])
+    assert system.environment["SUPABASE_ANON_KEY"] not in "".join([page.content(), *served[:3]])
     assert page.evaluate("sessionStorage['wpp-session']").split('"')[3] not in page.content()

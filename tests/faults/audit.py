@@ -1,4 +1,4 @@
-"""The promises, checked afterwards: on the ledger, at the platform, in Supabase, and in what is left in Redis."""
+"""The guarantees, checked after the faults: records, platform, Supabase rows, what Redis still holds."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from shared.lanes import records as ledger
+from shared.lanes import records
 from shared.lanes.records import Record
 from shared.redis import keys
-from tests.faults.callers import Sent
-from tests.faults.conftest import until
-from tests.faults.environment import Town
+from tests.faults.callers import AcceptedMessage
+from tests.faults.environment import FaultEnvironment
+from tests.fixtures.waiting import wait_until
 
-SETTLED = {"sent", "failed", "unknown"}
+FINAL_STATES = {"sent", "failed", "unknown"}
 ROW_STATUS = {
     "sent": {"sent", "delivered", "read"},
     "failed": {"failed"},
     "unknown": {"unknown"},
 }
-"""What the row of a message may say, by what the ledger says."""
+"""Which statuses a message's row may have, by the state of its record."""
 
-LEFT_BEHIND = (
+TRANSIENT_KEYS = (
     "lane:",
     "ready:",
     "ring:",
@@ -33,16 +33,19 @@ LEFT_BEHIND = (
     "gated:",
     "gate:",
 )
-"""Keys of the lanes that exist only while something waits, is worked on or is held back."""
+"""Redis keys that exist only while an event waits, is in flight or is held back by a gate."""
 
 
 @dataclass
-class Books:
-    """All that is known of the messages that were accepted."""
+class Audit:
+    """What each store knows about the accepted messages, by text.
+
+    `order` maps "account conversation" to the sequence numbers in the order of arrival.
+    """
 
     records: dict[str, Record]
     at_platform: Counter[str]
-    refused: list[str]
+    refused_outcomes: list[str]
     order: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     rows: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -55,107 +58,126 @@ class Books:
         return dict(Counter(status for statuses in self.rows.values() for status in statuses))
 
 
-def leftovers(town: Town) -> dict[str, Any]:
-    """Return what still waits anywhere: in lanes, in the outbox, in a recorder's or a worker's hands."""
-    client = town.client
+def leftovers(env: FaultEnvironment) -> dict[str, Any]:
+    """Return what is unfinished: lanes, outcomes in the outbox, wake-ups, what workers hold."""
+    client = env.client
     names = [
         key.decode().removeprefix(keys.PREFIX)
         for key in client.scan_iter(f"{keys.PREFIX}*", count=1000)
     ]
-    left: dict[str, Any] = dict(
-        Counter(name.partition(":")[0] for name in names if name.startswith(LEFT_BEHIND))
+    counts: dict[str, Any] = dict(
+        Counter(name.partition(":")[0] for name in names if name.startswith(TRANSIENT_KEYS))
     )
-    left["outbox"] = client.xlen(keys.OUTBOX)
-    if left["outbox"] or "outbox" in names:
+    counts["outbox"] = client.xlen(keys.OUTBOX)
+    if counts["outbox"] or "outbox" in names:
         groups: Any = client.xinfo_groups(keys.OUTBOX)
-        left["pending outcomes"] = sum(group["pending"] for group in groups)
-    left["held by workers"] = sum(name.startswith("dramatiq:held:") for name in names)
-    left["wake-ups"] = sum(
+        counts["pending outcomes"] = sum(group["pending"] for group in groups)
+    counts["held by workers"] = sum(name.startswith("dramatiq:held:") for name in names)
+    counts["wake-ups"] = sum(
         client.hlen(keys.PREFIX + name)
         for name in names
         if name.startswith("dramatiq:") and name.endswith(".msgs")
     )
-    return {name: count for name, count in left.items() if count}
+    return {name: count for name, count in counts.items() if count}
 
 
-def drained(town: Town, within_s: float) -> None:
-    """Wait until nothing is left anywhere, three looks in a row: one command may stand between two steps."""
-    looks = 0
+def wait_until_drained(env: FaultEnvironment, within_s: float) -> None:
+    """Wait until three checks in a row find nothing: one check may fall between two steps."""
+    empty_checks = 0
 
     def empty() -> bool:
-        nonlocal looks
-        looks = 0 if leftovers(town) else looks + 1
-        return looks >= 3
+        nonlocal empty_checks
+        empty_checks = 0 if leftovers(env) else empty_checks + 1
+        return empty_checks >= 3
 
     try:
-        until(empty, "everything drained", within_s, pause_s=0.2)
+        wait_until(empty, "everything drained", within_s, poll_s=0.2)
     except BaseException:
-        print("left behind:", leftovers(town))  # noqa: T201 - shown with the failure
+        print("unfinished:", leftovers(env))  # noqa: T201 - shown with the failure
         raise
 
 
-def read_books(town: Town, tag: str, accepted: Sequence[Sent]) -> Books:
-    pipe = town.client.pipeline(transaction=False)
-    for sent in accepted:
-        pipe.hmget(ledger.record_key(sent.id), list(ledger.FIELDS))
-    records: dict[str, Record] = {}
-    for sent, reply in zip(accepted, pipe.execute(), strict=True):
-        record = ledger.parse_record(sent.id, reply)
-        assert record, f"{sent} was accepted and is not known any more"
-        records[sent.text] = record
-    messages = [message for message in town.messages() if message["text"].startswith(f"{tag} ")]
-    refused = [
-        detail
-        for (detail,) in town.rows("select detail from wpp_dead_letters where kind = 'outcome'")
-    ]
-    books = Books(records, Counter(message["text"] for message in messages), refused)
+def collect_audit(env: FaultEnvironment, tag: str, accepted: Sequence[AcceptedMessage]) -> Audit:
+    """Read everything about the messages whose text begins with `tag`."""
+    messages = [message for message in env.messages() if message["text"].startswith(f"{tag} ")]
+    refused = env.rows("select detail from wpp_dead_letters where kind = 'outcome'")
+    audit = Audit(
+        _load_records(env, accepted),
+        Counter(message["text"] for message in messages),
+        [detail for (detail,) in refused],
+    )
     for message in messages:
         conversation, _, seq = message["text"].rpartition(" ")
-        books.order[f"{message['session']} {conversation}"].append(int(seq))
-    query = "select message_text, message_status::text from chat_messages where is_outgoing and message_text like %s"
-    for text, status in town.rows(query, f"{tag} %"):
-        books.rows[text].append(status)
-    return books
+        audit.order[f"{message['session']} {conversation}"].append(int(seq))
+    query = """
+        select message_text, message_status::text from chat_messages
+        where is_outgoing and message_text like %s
+    """
+    for text, status in env.rows(query, f"{tag} %"):
+        audit.rows[text].append(status)
+    return audit
 
 
-def keep_promises(books: Books, accepted: Sequence[Sent]) -> None:
-    """Fail with the first messages of which a promise was not kept."""
-    _nothing(books.refused, "Supabase takes every outcome")
-    _nothing(
-        _twice(books.rows, accepted), "accepted once has one row, and only what was accepted has"
+def _load_records(env: FaultEnvironment, accepted: Sequence[AcceptedMessage]) -> dict[str, Record]:
+    """Return {text: record}."""
+    pipe = env.client.pipeline(transaction=False)
+    for message in accepted:
+        pipe.hmget(records.record_key(message.id), list(records.FIELDS))
+    found: dict[str, Record] = {}
+    for message, reply in zip(accepted, pipe.execute(), strict=True):
+        record = records.parse_record(message.id, reply)
+        assert record, f"{message} was accepted and has no record any more"
+        found[message.text] = record
+    return found
+
+
+def assert_guarantees(audit: Audit, accepted: Sequence[AcceptedMessage]) -> None:
+    """Fail with the first messages that break a guarantee."""
+    _assert_none(audit.refused_outcomes, "Supabase accepts every outcome")
+    _assert_none(_wrong_row_counts(audit.rows, accepted), "an accepted message has exactly one row")
+    for message in accepted:
+        _assert_message(audit, message)
+    texts = {message.text for message in accepted}
+    _assert_none(
+        [text for text in audit.at_platform if text not in texts],
+        "the platform has accepted messages only",
     )
-    for sent in accepted:
-        record, deliveries, rows = (
-            books.records[sent.text],
-            books.at_platform[sent.text],
-            books.rows[sent.text],
-        )
-        about = f"{sent.text!r} ({sent.id}): {record.state} {record.reason}, {deliveries} at the platform, row {rows}"
-        assert record.state in SETTLED, f"not settled: {about}"
-        assert deliveries <= 1, f"sent twice: {about}"
-        assert record.state != "sent" or deliveries == 1, f"sent, and never arrived: {about}"
-        assert record.state != "failed" or deliveries == 0, f"failed, and yet arrived: {about}"
-        assert rows[0] in ROW_STATUS[record.state], f"row and ledger differ: {about}"
-    texts = {sent.text for sent in accepted}
-    _nothing(
-        [text for text in books.at_platform if text not in texts],
-        "the platform has only what was accepted",
+    _assert_none(
+        [
+            (name, numbers)
+            for name, numbers in audit.order.items()
+            if any(a >= b for a, b in pairwise(numbers))
+        ],
+        "each conversation is in order",
     )
-    unordered = [
-        name for name, seqs in books.order.items() if any(a >= b for a, b in pairwise(seqs))
-    ]
-    _nothing([(name, books.order[name]) for name in unordered], "each conversation is in order")
 
 
-def _twice(rows: Mapping[str, list[str]], accepted: Sequence[Sent]) -> list[tuple[str, int]]:
-    wanted = Counter(sent.text for sent in accepted)
+def _assert_message(audit: Audit, message: AcceptedMessage) -> None:
+    record = audit.records[message.text]
+    deliveries = audit.at_platform[message.text]
+    rows = audit.rows[message.text]
+    about = (
+        f"{message.text!r} ({message.id}): {record.state} {record.reason}, "
+        f"{deliveries} at the platform, row {rows}"
+    )
+    assert record.state in FINAL_STATES, f"not settled: {about}"
+    assert deliveries <= 1, f"sent twice: {about}"
+    assert record.state != "sent" or deliveries == 1, f"sent, but not at the platform: {about}"
+    assert record.state != "failed" or deliveries == 0, f"failed, but at the platform: {about}"
+    assert rows[0] in ROW_STATUS[record.state], f"row and record differ: {about}"
+
+
+def _wrong_row_counts(
+    rows: Mapping[str, list[str]], accepted: Sequence[AcceptedMessage]
+) -> list[tuple[str, int]]:
+    expected = Counter(message.text for message in accepted)
     counts = {text: len(statuses) for text, statuses in rows.items()}
     return [
         (text, counts.get(text, 0))
-        for text in wanted | counts
-        if counts.get(text, 0) != wanted[text]
+        for text in expected | counts
+        if counts.get(text, 0) != expected[text]
     ]
 
 
-def _nothing(found: Sequence[Any], promise: str) -> None:
-    assert not found, f"{promise}; but {len(found)} are otherwise: {found[:5]}"
+def _assert_none(violations: Sequence[Any], guarantee: str) -> None:
+    assert not violations, f"{guarantee}; {len(violations)} violations: {violations[:5]}"

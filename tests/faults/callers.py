@@ -1,4 +1,4 @@
-"""Good callers: they send each conversation in order, and ask again with the same key until they are answered 202."""
+"""Clients of the API that retry as they should: in order, with the same Idempotency-Key until 202."""
 
 import itertools
 import random
@@ -12,14 +12,17 @@ from uuid import UUID
 
 import httpx
 
-from tests.faults.environment import Number, Town
+from tests.faults.environment import ConnectedIntegration, FaultEnvironment
 
-PATIENCE_S = 120.0
+ACCEPT_WITHIN_S = 120.0
+"""How long a caller retries one message before the test fails."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    number: Number
+    """An integration and the customer's digits."""
+
+    integration: ConnectedIntegration
     peer: str
 
     def text(self, tag: str, seq: int) -> str:
@@ -27,8 +30,8 @@ class Conversation:
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A message that the door has accepted: the `seq`th of its conversation."""
+class AcceptedMessage:
+    """A message that the ingress has accepted: the `seq`th of its conversation."""
 
     id: UUID
     conversation: Conversation
@@ -36,91 +39,108 @@ class Sent:
     text: str
 
 
-def conversations(
-    town: Town, of_each: int, numbers: Sequence[Number] | None = None
+def make_conversations(
+    env: FaultEnvironment,
+    per_integration: int,
+    integrations: Sequence[ConnectedIntegration] | None = None,
 ) -> list[Conversation]:
-    """Return `of_each` conversations of every number."""
-    chosen = town.numbers if numbers is None else numbers
+    """Return `per_integration` conversations of every integration."""
+    chosen = env.integrations if integrations is None else integrations
     return [
-        Conversation(number, f"7999{place:02}{one:05}")
-        for place, number in enumerate(chosen)
-        for one in range(of_each)
+        Conversation(integration, f"7999{position:02}{number:05}")
+        for position, integration in enumerate(chosen)
+        for number in range(per_integration)
     ]
 
 
 class Callers:
-    """Several callers at once, each with its share of the conversations.
+    """Several callers at once; each has its share of the conversations.
 
-    `tag` begins every text and key, so that tests don't meet. `accepted` grows as they are answered, `answers` counts
-    what they were told.
+    `tag` begins every text and key and so keeps tests apart. `accepted` holds what was answered
+    202, `answers` counts statuses and network errors.
     """
 
     def __init__(
-        self, town: Town, tag: str, among: Sequence[Conversation], *, callers: int = 8
+        self,
+        env: FaultEnvironment,
+        tag: str,
+        conversations: Sequence[Conversation],
+        *,
+        callers: int = 8,
     ) -> None:
-        self.accepted: list[Sent] = []
+        self.accepted: list[AcceptedMessage] = []
         self.answers: Counter[str] = Counter()
-        self._town = town
+        self._env = env
         self._tag = tag
-        self._shares = [among[first::callers] for first in range(min(callers, len(among)))]
+        count = min(callers, len(conversations))
+        self._shares = [conversations[start::callers] for start in range(count)]
         self._lock = threading.Lock()
 
-    def send(self, each: int, *, per_s: float | None = None, first: int = 0) -> list[Sent]:
-        """Send `each` messages in every conversation, about `per_s` in all; return all accepted ones."""
+    def send(
+        self, per_conversation: int, *, per_s: float | None = None, first: int = 0
+    ) -> list[AcceptedMessage]:
+        """Send messages in every conversation, about `per_s` in all; return all accepted ones."""
         pause_s = len(self._shares) / per_s if per_s else 0.0
+        numbers = range(first, first + per_conversation)
         with ThreadPoolExecutor(len(self._shares)) as pool:
             for done in [
-                pool.submit(self._share, share, each, pause_s, first) for share in self._shares
+                pool.submit(self._send_share, share, numbers, pause_s) for share in self._shares
             ]:
                 done.result()
         return self.accepted
 
-    def _share(self, share: Sequence[Conversation], each: int, pause_s: float, first: int) -> None:
+    def _send_share(self, share: Sequence[Conversation], numbers: range, pause_s: float) -> None:
         clients: dict[UUID, httpx.Client] = {}
         try:
-            for seq in range(first, first + each):
+            for seq in numbers:
                 for conversation in share:
-                    organization_id = conversation.number.organization_id
+                    organization_id = conversation.integration.organization_id
                     if organization_id not in clients:
-                        clients[organization_id] = self._town.caller(organization_id)
-                    self._persist(clients[organization_id], conversation, seq)
+                        clients[organization_id] = self._env.caller(organization_id)
+                    self._send_until_accepted(clients[organization_id], conversation, seq)
                     time.sleep(random.uniform(0, 2 * pause_s))  # noqa: S311
         finally:
             for client in clients.values():
                 client.close()
 
-    def _persist(self, client: httpx.Client, conversation: Conversation, seq: int) -> None:
+    def _send_until_accepted(
+        self, client: httpx.Client, conversation: Conversation, seq: int
+    ) -> None:
         text = conversation.text(self._tag, seq)
         body = {
             "to": f"+{conversation.peer}",
             "text": text,
-            "integration_id": str(conversation.number.integration_id),
+            "integration_id": str(conversation.integration.integration_id),
         }
-        until = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + ACCEPT_WITHIN_S
         for attempt in itertools.count(1):
-            told, answer = self._ask(client, body, key=text)
+            result, answer = self._post(client, body, key=text)
             with self._lock:
-                self.answers[told] += 1
-            if told == "202" and answer is not None:
+                self.answers[result] += 1
+            if result == "202" and answer is not None:
+                message = AcceptedMessage(UUID(answer.json()["id"]), conversation, seq, text)
                 with self._lock:
-                    self.accepted.append(Sent(UUID(answer.json()["id"]), conversation, seq, text))
+                    self.accepted.append(message)
                 return
-            assert answer is None or told == "503", (
-                f"a good request was answered {told}: {answer.text}"
+            assert answer is None or result == "503", (
+                f"a valid request was answered {result}: {answer.text}"
             )
-            assert time.monotonic() < until, f"not accepted in {attempt} attempts, last {told}"
-            time.sleep(
-                float(answer.headers["Retry-After"])
-                if answer is not None
-                else random.uniform(0.1, 0.5)  # noqa: S311
-            )
+            assert time.monotonic() < deadline, f"not accepted in {attempt} attempts: {result}"
+            time.sleep(_retry_after_s(answer))
 
     @staticmethod
-    def _ask(
+    def _post(
         client: httpx.Client, body: dict[str, str], key: str
     ) -> tuple[str, httpx.Response | None]:
+        """Return the status or the name of the network error, and the answer."""
         try:
             answer = client.post("/v1/messages", json=body, headers={"Idempotency-Key": key})
         except httpx.TransportError as error:
             return type(error).__name__, None
         return str(answer.status_code), answer
+
+
+def _retry_after_s(answer: httpx.Response | None) -> float:
+    if answer is None:
+        return random.uniform(0.1, 0.5)  # noqa: S311
+    return float(answer.headers["Retry-After"])

@@ -1,4 +1,4 @@
-"""The world of the fault tests: Redis, Supabase behind a gateway that fails, the platform, and organizations."""
+"""What the fault tests run against: Redis, Supabase behind a faulty gateway, the platform's sandbox."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -26,16 +26,19 @@ PLATFORM_DELAYS = {"STARTING_S": "0.1", "SENT_S": "0.05", "DELIVERED_S": "0.1", 
 
 
 @dataclass(frozen=True)
-class Number:
-    """An organization's connected number."""
+class ConnectedIntegration:
+    """A connected integration of an organization."""
 
     organization_id: UUID
     integration_id: UUID
     account: str
 
 
-class Town:
-    """Everything that the pipeline talks to, its data in `directory`; the logs of its processes go to `logs`."""
+class FaultEnvironment:
+    """Every server that the pipeline talks to.
+
+    Data goes to `directory`, the logs of the pipeline's processes go to `logs`.
+    """
 
     def __init__(self, directory: Path, logs: Path) -> None:
         self.directory = directory
@@ -49,11 +52,11 @@ class Town:
         self.web_port = free_port()
         self.url = f"http://{LOCALHOST}:{self.web_port}"
         self.client = redis.Redis.from_url(self.redis.url)
-        self.numbers: list[Number] = []
+        self.integrations: list[ConnectedIntegration] = []
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the pipeline's processes are told."""
+        """The settings of the pipeline's processes."""
         return {
             "REDIS_URL": self.redis.url,
             "SUPABASE_URL": self.gateway.url,
@@ -67,12 +70,12 @@ class Town:
         }
 
     def caller(self, organization_id: UUID, timeout_s: float = 10) -> httpx.Client:
-        """Return a client that acts as a service of an organization."""
+        """Return a client with the service key of an organization."""
         key = signed_keys.make_service_key(organization_id, (KEY_SECRET.encode(),))
         headers = {"Authorization": f"Bearer {key}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
 
-    def organization(self, organization_id: UUID) -> None:
+    def add_organization(self, organization_id: UUID) -> None:
         with psycopg.connect(self.supabase.database_url) as connection:
             connection.execute(
                 "insert into public.organizations (id, name) values (%s, 'Test')",
@@ -84,11 +87,11 @@ class Town:
             return connection.execute(query.encode(), values).fetchall()
 
     def fail(self, **plan: Any) -> None:
-        """Let the platform suffer (sandbox/platform/faults.py); nothing: heal it."""
+        """Set the platform's faults (`sandbox.platform.faults.FaultPlan`); no arguments end them."""
         self.http.post(f"{self.platform.url}/admin/faults", json=plan).raise_for_status()
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return what the platform accepted, in its order."""
+        """Return the messages that the platform accepted, in its order."""
         return list(self.ledger()["messages"])
 
     def ledger(self) -> dict[str, Any]:
@@ -97,15 +100,16 @@ class Town:
         found: dict[str, Any] = answer.json()
         return found
 
-    def begin_anew(self) -> None:
-        """Forget what the last test left, but the numbers."""
+    def reset(self) -> None:
+        """End all faults and delete what the last test left, except the integrations."""
         self.gateway.rate = 0
         self.fail()
         self.http.delete(f"{self.platform.url}/admin/ledger").raise_for_status()
         self.client.flushall()
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def run(self) -> Iterator[None]:
+        """Start the servers and stop them at the end of the block."""
         with ExitStack() as undo:
             undo.callback(self.client.close)
             undo.callback(self.http.close)
@@ -121,6 +125,6 @@ class Town:
             yield
 
 
-def quick(**more: str) -> Mapping[str, str]:
-    """Return engine times in seconds, so that what is given up is given up soon."""
+def short_timeouts(**more: str) -> Mapping[str, str]:
+    """Return engine settings in seconds, so that deadlines and leases end soon."""
     return {"WPP_HTTP_DEADLINE_S": "2", "WPP_LEASE_S": "4"} | more

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.audit import drained, keep_promises, read_books
-from tests.faults.callers import Callers, conversations
-from tests.faults.conftest import Say, StartFleet
-from tests.faults.environment import Town, quick
-from tests.faults.fleet import Fleet
-from tests.proxy import Proxy
+from tests.faults.audit import assert_guarantees, collect_audit, wait_until_drained
+from tests.faults.callers import Callers, make_conversations
+from tests.faults.conftest import PrintProgress, StartFleet
+from tests.faults.environment import FaultEnvironment, short_timeouts
+from tests.fixtures.fleet import Fleet
+from tests.fixtures.tcp_proxy import TcpProxy
 
 GIVEN = [int(seed) for seed in os.environ.get("CHAOS_SEED", "").split(",") if seed]
 SEEDS = GIVEN or random.sample(range(1_000_000), 2)
@@ -48,10 +48,10 @@ class Chaos:
     What happens when is up to `seed` and to the machine.
     """
 
-    def __init__(self, fleet: Fleet, town: Town, wire: Proxy, seed: int) -> None:
+    def __init__(self, fleet: Fleet, env: FaultEnvironment, wire: TcpProxy, seed: int) -> None:
         self.done: Counter[str] = Counter()
         self._fleet = fleet
-        self._town = town
+        self._town = env
         self._wire = wire
         self._dice = random.Random(seed)  # noqa: S311
         self._over = threading.Event()
@@ -73,7 +73,7 @@ class Chaos:
 
     def _kill(self) -> None:
         while not self._over.wait(self._dice.uniform(2.5, 4.5)):
-            victim = self._dice.choice(self._fleet.of(self._dice.choice(VICTIMS)))
+            victim = self._dice.choice(self._fleet.named(self._dice.choice(VICTIMS)))
             if not victim.alive:
                 continue
             if self._dice.random() < 0.3 and victim.kill_child():
@@ -94,7 +94,7 @@ class Chaos:
         """Stop a worker for longer than its lease, so that it comes back with late news."""
         dice = random.Random(self._dice.random())  # noqa: S311
         while not self._over.wait(dice.uniform(9, 14)):
-            victim = dice.choice(self._fleet.of("send"))
+            victim = dice.choice(self._fleet.named("send"))
             victim.signal(signal.SIGSTOP)
             time.sleep(5)
             victim.signal(signal.SIGCONT)
@@ -110,9 +110,9 @@ class Chaos:
 
 
 @pytest.fixture
-def wire(town: Town) -> Iterator[Proxy]:
+def wire(env: FaultEnvironment) -> Iterator[TcpProxy]:
     """Return the wire between the processes and Redis."""
-    with Proxy(town.redis.port) as proxy:
+    with TcpProxy(env.redis.port) as proxy:
         yield proxy
 
 
@@ -120,29 +120,37 @@ def wire(town: Town) -> Iterator[Proxy]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_chaos_loses_nothing_and_sends_nothing_twice(
-    town: Town, wire: Proxy, start_fleet: StartFleet, say: Say, seed: int
+    env: FaultEnvironment,
+    wire: TcpProxy,
+    start_fleet: StartFleet,
+    print_progress: PrintProgress,
+    seed: int,
 ) -> None:
     """Every accepted send is settled once, whatever was killed; rows equal the ledger; nothing is left anywhere."""
-    say(f"seed {seed}; the processes write to {town.logs}")
+    print_progress(f"seed {seed}; the processes write to {env.logs}")
     tag = f"chaos-{seed}-{time.time_ns()}"
-    fleet = start_fleet(quick(REDIS_URL=wire.url))
-    town.fail(seed=seed, **PLATFORM)
-    town.gateway.rate, town.gateway.dice = 0.1, random.Random(seed)  # noqa: S311
-    callers = Callers(town, tag, conversations(town, OF_EACH), callers=16)
-    chaos = Chaos(fleet, town, wire, seed)
-    say(f"all processes run; sending {OF_EACH * len(town.numbers) * MESSAGES} messages")
+    fleet = start_fleet(short_timeouts(REDIS_URL=wire.url))
+    env.fail(seed=seed, **PLATFORM)
+    env.gateway.rate, env.gateway.dice = 0.1, random.Random(seed)  # noqa: S311
+    callers = Callers(env, tag, make_conversations(env, OF_EACH), callers=16)
+    chaos = Chaos(fleet, env, wire, seed)
+    print_progress(
+        f"all processes run; sending {OF_EACH * len(env.integrations) * MESSAGES} messages"
+    )
     with chaos.reigning():
         accepted = callers.send(MESSAGES, per_s=PER_S)
-    say(f"accepted {len(accepted)}; the callers were told {dict(callers.answers)}")
-    say(
-        f"killed {dict(chaos.done)}; Supabase failed {town.gateway.failed}; the platform {town.ledger()['faults']}"
+    print_progress(f"accepted {len(accepted)}; the callers were told {dict(callers.answers)}")
+    print_progress(
+        f"killed {dict(chaos.done)}; Supabase failed {env.gateway.failed}; the platform {env.ledger()['faults']}"
     )
-    town.fail()
-    town.gateway.rate = 0
+    env.fail()
+    env.gateway.rate = 0
     healed = time.monotonic()
-    drained(town, DRAIN_S)
-    books = read_books(town, tag, accepted)
-    say(f"drained {time.monotonic() - healed:.1f} s later: {books.states}; rows {books.statuses}")
+    wait_until_drained(env, DRAIN_S)
+    books = collect_audit(env, tag, accepted)
+    print_progress(
+        f"drained {time.monotonic() - healed:.1f} s later: {books.states}; rows {books.statuses}"
+    )
     assert len(accepted) >= 2000
     assert chaos.done["Redis"] >= 3
-    keep_promises(books, accepted)
+    assert_guarantees(books, accepted)

@@ -5,10 +5,11 @@ import time
 import pytest
 
 from shared.redis import keys
-from tests.faults.audit import drained, keep_promises, read_books
-from tests.faults.callers import Callers, conversations
-from tests.faults.conftest import Say, StartFleet, until
-from tests.faults.environment import Town, quick
+from tests.faults.audit import assert_guarantees, collect_audit, wait_until_drained
+from tests.faults.callers import Callers, make_conversations
+from tests.faults.conftest import PrintProgress, StartFleet
+from tests.faults.environment import FaultEnvironment, short_timeouts
+from tests.fixtures.waiting import wait_until
 
 AWAY_S = 3.0
 
@@ -16,37 +17,37 @@ AWAY_S = 3.0
 @pytest.mark.faults
 @pytest.mark.timeout(180)
 def test_postponed_and_claimed_work_survives_redis(
-    town: Town, start_fleet: StartFleet, say: Say
+    env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
     """Killed with lanes in back-off, calls in flight and outcomes in a recorder's hands: all goes on, in order."""
     tag = f"redis-{time.time_ns()}"
-    start_fleet(quick())
-    callers = Callers(town, tag, conversations(town, 10))
+    start_fleet(short_timeouts())
+    callers = Callers(env, tag, make_conversations(env, 10))
     callers.send(1)
-    drained(town, 60)  # tokens and routes are known from here on
-    town.gateway.rate = 1
-    town.fail(rate_429=0.5, retry_after_s=5, slow={"rate": 0.5, "seconds": 1.5})
+    wait_until_drained(env, 60)  # tokens and routes are known from here on
+    env.gateway.rate = 1
+    env.fail(rate_429=0.5, retry_after_s=5, slow={"rate": 0.5, "seconds": 1.5})
     accepted = callers.send(2, first=1)
     lanes = {
-        "delayed": town.client.zcard(keys.delayed("send")),
-        "leases": town.client.zcard(keys.leases("send")),
+        "delayed": env.client.zcard(keys.delayed("send")),
+        "leases": env.client.zcard(keys.leases("send")),
     }
-    pending = town.client.xpending(keys.OUTBOX, "recorders")["pending"]
-    town.redis.kill()
+    pending = env.client.xpending(keys.OUTBOX, "recorders")["pending"]
+    env.redis.kill()
     killed = time.monotonic()
-    say(
+    print_progress(
         f"killed Redis with {lanes['delayed']} lanes postponed, {lanes['leases']} claimed, {pending} outcomes in hand"
     )
     time.sleep(AWAY_S)
-    town.redis.start()
-    town.gateway.rate = 0
-    town.fail()
-    drained(town, 60)
-    say(
+    env.redis.start()
+    env.gateway.rate = 0
+    env.fail()
+    wait_until_drained(env, 60)
+    print_progress(
         f"drained {time.monotonic() - killed:.1f} s after the kill, of which Redis was away {AWAY_S:.0f} s"
     )
-    books = read_books(town, tag, accepted)
-    keep_promises(books, accepted)
+    books = collect_audit(env, tag, accepted)
+    assert_guarantees(books, accepted)
     assert books.states == {"sent": len(accepted)}, (
         "every call was answered, so each is known to be sent"
     )
@@ -55,23 +56,23 @@ def test_postponed_and_claimed_work_survives_redis(
 
 @pytest.mark.faults
 def test_a_caller_hears_that_redis_is_away_and_is_accepted_afterwards_once(
-    town: Town, start_fleet: StartFleet, say: Say
+    env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
     """503 with Retry-After and a problem; the same request later is one message."""
     tag = f"door-{time.time_ns()}"
-    start_fleet(quick(), {"web": 1, "send": 1, "record": 1, "clock": 1})
-    conversation = conversations(town, 1)[0]
+    start_fleet(short_timeouts(), {"web": 1, "send": 1, "record": 1, "clock": 1})
+    conversation = make_conversations(env, 1)[0]
     text = conversation.text(tag, 0)
     body = {"to": f"+{conversation.peer}", "text": text}
-    with town.caller(conversation.number.organization_id) as crm:
+    with env.caller(conversation.integration.organization_id) as crm:
         crm.post(
             "/v1/messages", json={**body, "text": "the door knows the number"}
         ).raise_for_status()
-        town.redis.kill()
+        env.redis.kill()
         asked = time.monotonic()
         refused = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
         took = time.monotonic() - asked
-        say(f"refused with {refused.status_code} after {took:.1f} s: {refused.text}")
+        print_progress(f"refused with {refused.status_code} after {took:.1f} s: {refused.text}")
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.headers["Content-Type"] == "application/problem+json"
@@ -79,14 +80,14 @@ def test_a_caller_hears_that_redis_is_away_and_is_accepted_afterwards_once(
         assert crm.get("/ready").status_code == 503
         assert crm.get("/health").status_code == 200
         assert took < 5
-        town.redis.start()
+        env.redis.start()
         accepted = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
         again = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
         assert [accepted.status_code, again.status_code] == [202, 202]
         assert accepted.json() == again.json()
         assert again.headers["Idempotent-Replayed"] == "true"
-        until(
+        wait_until(
             lambda: crm.get(accepted.headers["Location"]).json()["status"] == "sent",
             "the message to be sent",
         )
-    assert [message["text"] for message in town.messages()].count(text) == 1
+    assert [message["text"] for message in env.messages()].count(text) == 1

@@ -10,10 +10,16 @@ import pytest
 
 from shared import signed_keys
 from shared.redis import keys
-from tests.faults.audit import drained, keep_promises, read_books
-from tests.faults.callers import Callers, conversations
-from tests.faults.conftest import Say, StartFleet, ready, until
-from tests.faults.environment import KEY_SECRET, Number, Town, quick
+from tests.faults.audit import assert_guarantees, collect_audit, wait_until_drained
+from tests.faults.callers import Callers, make_conversations
+from tests.faults.conftest import PrintProgress, StartFleet, wait_until_ready
+from tests.faults.environment import (
+    KEY_SECRET,
+    ConnectedIntegration,
+    FaultEnvironment,
+    short_timeouts,
+)
+from tests.fixtures.waiting import wait_until
 
 GRACE_S = 30.0
 """What docker-compose.yml gives each process."""
@@ -22,77 +28,81 @@ GRACE_S = 30.0
 @pytest.mark.faults
 @pytest.mark.timeout(180)
 def test_a_worker_told_to_stop_finishes_and_hands_over(
-    town: Town, start_fleet: StartFleet, say: Say
+    env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
     """It exits 0 within its grace period; nothing becomes unknown, and each conversation stays in order."""
     tag = f"stopped-{time.time_ns()}"
-    fleet = start_fleet(quick())
-    callers = Callers(town, tag, conversations(town, 8))
+    fleet = start_fleet(short_timeouts())
+    callers = Callers(env, tag, make_conversations(env, 8))
     callers.send(1)
-    drained(town, 60)
-    town.fail(latency_s=1)
+    wait_until_drained(env, 60)
+    env.fail(latency_s=1)
     sending = threading.Thread(target=callers.send, args=(6,), kwargs={"first": 1})
     sending.start()
     took = []
-    for service in fleet.of("send"):
-        until(lambda: town.client.zcard(keys.leases("send")) > 10, "sends in flight")
-        service.held = True
+    for service in fleet.named("send"):
+        wait_until(lambda: env.client.zcard(keys.leases("send")) > 10, "sends in flight")
+        service.stay_down = True
         asked = time.monotonic()
         code = service.terminate(GRACE_S)
         took.append(time.monotonic() - asked)
         assert code == 0
-        service.held = False
-        until(lambda: service.alive, "another worker", within_s=10)  # noqa: B023 - used at once
-    say(f"two workers stopped in {took[0]:.1f} and {took[1]:.1f} s, with calls of 1 s in flight")
+        service.stay_down = False
+        wait_until(lambda: service.alive, "another worker", within_s=10)  # noqa: B023 - used at once
+    print_progress(
+        f"two workers stopped in {took[0]:.1f} and {took[1]:.1f} s, with calls of 1 s in flight"
+    )
     sending.join()
-    town.fail()
-    drained(town, 60)
-    books = read_books(town, tag, callers.accepted)
-    keep_promises(books, callers.accepted)
+    env.fail()
+    wait_until_drained(env, 60)
+    books = collect_audit(env, tag, callers.accepted)
+    assert_guarantees(books, callers.accepted)
     assert books.states == {"sent": len(callers.accepted)}
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
 def test_a_door_told_to_stop_loses_nothing_that_it_accepted(
-    town: Town, start_fleet: StartFleet, say: Say
+    env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
     """Three times in a row, with messages and webhooks coming in: every 2xx is kept, every process of it in order."""
     tag = f"shut-{time.time_ns()}"
-    fleet = start_fleet(quick())
-    callers = Callers(town, tag, conversations(town, 5))
+    fleet = start_fleet(short_timeouts())
+    callers = Callers(env, tag, make_conversations(env, 5))
     codes = []
-    with _customers(town, town.numbers[0], tag) as told:
+    with _customers(env, env.integrations[0], tag) as told:
         sending = threading.Thread(target=callers.send, args=(12,), kwargs={"per_s": 60})
         sending.start()
         for _ in range(3):
             time.sleep(1.5)
-            codes.append(fleet.one("web").terminate(GRACE_S))
-            until(lambda: fleet.one("web").starts == len(codes) + 1, "the next door")
-            ready(town)
+            codes.append(fleet.first("web").terminate(GRACE_S))
+            wait_until(lambda: fleet.first("web").starts == len(codes) + 1, "the next door")
+            wait_until_ready(env)
         sending.join()
-    say(
+    print_progress(
         f"the door ended with {codes}; the callers were told {dict(callers.answers)}; {len(told)} webhooks accepted"
     )
-    drained(town, 60)
-    books = read_books(town, tag, callers.accepted)
-    keep_promises(books, callers.accepted)
-    written = town.rows(
+    wait_until_drained(env, 60)
+    books = collect_audit(env, tag, callers.accepted)
+    assert_guarantees(books, callers.accepted)
+    written = env.rows(
         "select message_text from chat_messages where not is_outgoing and message_text like %s",
         f"{tag} %",
     )
     assert sorted(text for (text,) in written) == sorted(told)
     assert codes == [0, 0, 0]
-    assert fleet.one("web").log.read_text().count("Finished server process") == len(codes)
+    assert fleet.first("web").log.read_text().count("Finished server process") == len(codes)
     assert len(told) > 50
 
 
 @contextmanager
-def _customers(town: Town, number: Number, tag: str) -> Iterator[list[str]]:
+def _customers(
+    env: FaultEnvironment, integration: ConnectedIntegration, tag: str
+) -> Iterator[list[str]]:
     """Post what customers write, as the platform does, as fast as the door takes it; yield the texts accepted."""
     told: list[str] = []
     over = threading.Event()
-    url = signed_keys.make_webhook_url(town.url, number.account, (KEY_SECRET.encode(),))
+    url = signed_keys.make_webhook_url(env.url, integration.account, (KEY_SECRET.encode(),))
 
     def post() -> None:
         with httpx.Client(timeout=10, trust_env=False) as client:
@@ -105,7 +115,7 @@ def _customers(town: Town, number: Number, tag: str) -> Iterator[list[str]]:
                     "text": text,
                     "messageId": f"false_{peer}@c.us_{count}",
                 }
-                event |= {"account": number.account, "raw_from": f"{peer}@c.us"}
+                event |= {"account": integration.account, "raw_from": f"{peer}@c.us"}
                 try:
                     taken = client.post(url, json=event).is_success
                 except httpx.TransportError:

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from shared import signed_keys
-from tests.pipeline.conftest import Running, texts_sent_to, until
+from tests.fixtures.system import System, texts_sent_to
+from tests.fixtures.waiting import wait_until
 
 Number = tuple[UUID, dict[str, Any]]
 HELLO = {"to": "+79990001122", "text": "Hello"}
@@ -16,7 +17,7 @@ HELLO = {"to": "+79990001122", "text": "Hello"}
 @pytest.mark.parametrize(
     "bearer", ["", "Bearer", "Bearer nonsense", "Basic dXNlcjpwYXNz", "Bearer a.b.c"]
 )
-def test_a_stranger_gets_401(running: Running, bearer: str) -> None:
+def test_a_stranger_gets_401(system: System, bearer: str) -> None:
     """No route answers anything else to somebody unknown."""
     for method, path in [
         ("POST", "/v1/messages"),
@@ -24,44 +25,42 @@ def test_a_stranger_gets_401(running: Running, bearer: str) -> None:
         ("POST", "/v1/integrations"),
     ]:
         answer = httpx.request(
-            method, running.url + path, json=HELLO, headers={"Authorization": bearer}
+            method, system.url + path, json=HELLO, headers={"Authorization": bearer}
         )
         assert answer.status_code == 401
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_key_of_another_server_gets_401(running: Running) -> None:
+def test_a_key_of_another_server_gets_401(system: System) -> None:
     """A well-formed key that another secret made opens nothing."""
     key = signed_keys.make_service_key(uuid4(), [b"x" * 32])
     assert (
         httpx.get(
-            f"{running.url}/v1/integrations", headers={"Authorization": f"Bearer {key}"}
+            f"{system.url}/v1/integrations", headers={"Authorization": f"Bearer {key}"}
         ).status_code
         == 401
     )
 
 
-def test_a_signed_in_member_acts_for_their_organization(running: Running) -> None:
+def test_a_signed_in_member_acts_for_their_organization(system: System) -> None:
     """A person's Supabase session is enough; the organization comes from their profile."""
     signed_in = httpx.post(
-        f"{running.environment['SUPABASE_URL'].rstrip('/')}/auth/v1/token?grant_type=password",
+        f"{system.environment['SUPABASE_URL'].rstrip('/')}/auth/v1/token?grant_type=password",
         json={"email": "demo@example.com", "password": "password"},
-        headers={"apikey": running.environment["SUPABASE_ANON_KEY"]},
+        headers={"apikey": system.environment["SUPABASE_ANON_KEY"]},
     ).json()
     bearer = {"Authorization": f"bearer {signed_in['access_token']}"}
-    answer = httpx.get(f"{running.url}/v1/integrations", headers=bearer)
+    answer = httpx.get(f"{system.url}/v1/integrations", headers=bearer)
     assert (answer.status_code, answer.json()) == (200, [])
 
 
-def test_what_belongs_to_another_organization_is_not_found(
-    running: Running, number: Number
-) -> None:
+def test_what_belongs_to_another_organization_is_not_found(system: System, number: Number) -> None:
     """Ids of others are unknown ids: to read, to send from, to connect, to disconnect."""
     organization_id, integration = number
     theirs = integration["integration_id"]
-    with running.as_service(organization_id) as crm:
+    with system.service_client(organization_id) as crm:
         sent = crm.post("/v1/messages", json=HELLO).headers["Location"]
-    with running.as_service(running.organization()) as stranger:
+    with system.service_client(system.add_organization()) as stranger:
         answers = [
             stranger.get(sent),
             stranger.get(f"{sent}/history"),
@@ -86,20 +85,20 @@ def test_what_belongs_to_another_organization_is_not_found(
     ],
 )
 def test_a_wrong_request_names_its_field(
-    running: Running, number: Number, wrong: dict[str, Any], field: str
+    system: System, number: Number, wrong: dict[str, Any], field: str
 ) -> None:
     """422 with the field and what is wrong with it; nothing is enqueued."""
-    with running.as_service(number[0]) as crm:
+    with system.service_client(number[0]) as crm:
         answer = crm.post("/v1/messages", json=wrong)
     assert answer.status_code == 422
     assert field in {error["field"] for error in answer.json()["errors"]}
 
 
-def test_the_same_key_is_the_same_message(running: Running, number: Number) -> None:
+def test_the_same_key_is_the_same_message(system: System, number: Number) -> None:
     """Same key and body: the same answer, one message. Same key, other body: 422."""
     organization_id, integration = number
     body = {"to": "+79990007788", "text": "Once"}
-    with running.as_service(organization_id) as crm:
+    with system.service_client(organization_id) as crm:
         key = {"Idempotency-Key": str(uuid4())}
         answers = [crm.post("/v1/messages", json=body, headers=key) for _ in range(3)]
         assert {answer.status_code for answer in answers} == {202}
@@ -107,35 +106,35 @@ def test_the_same_key_is_the_same_message(running: Running, number: Number) -> N
         assert (
             crm.post("/v1/messages", json={**body, "text": "Twice"}, headers=key).status_code == 422
         )
-        until(
+        wait_until(
             lambda: crm.get(answers[0].headers["Location"]).json()["status"] == "read",
             "the message to be read",
         )
-    assert texts_sent_to(running, integration["account_number"], "79990007788") == ["Once"]
+    assert texts_sent_to(system, integration["account_number"], "79990007788") == ["Once"]
 
 
-def test_a_webhook_needs_its_key(running: Running, number: Number) -> None:
+def test_a_webhook_needs_its_key(system: System, number: Number) -> None:
     """A wrong key, or the key of another account, is 404 and tells nothing."""
     account = number[1]["account_number"]
-    other = signed_keys.make_webhook_key("0000000009999", running.secrets)
+    other = signed_keys.make_webhook_key("0000000009999", system.secrets)
     for key in ("wrong", other):
         answer = httpx.post(
-            f"{running.url}/webhooks/wpp/{account}/{key}", json={"type": "connected"}
+            f"{system.url}/webhooks/wpp/{account}/{key}", json={"type": "connected"}
         )
         assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"[" * 100_000])
-def test_a_malformed_webhook_is_400(running: Running, number: Number, body: bytes) -> None:
+def test_a_malformed_webhook_is_400(system: System, number: Number, body: bytes) -> None:
     """What is no event in JSON is said so, never a 500."""
     account = number[1]["account_number"]
-    url = signed_keys.make_webhook_url(running.url, account, running.secrets)
+    url = signed_keys.make_webhook_url(system.url, account, system.secrets)
     assert httpx.post(url, content=body).status_code == 400
 
 
-def test_the_api_describes_itself(running: Running) -> None:
+def test_the_api_describes_itself(system: System) -> None:
     """OpenAPI names every route that a caller may use."""
-    paths = httpx.get(f"{running.url}/openapi.json").json()["paths"]
+    paths = httpx.get(f"{system.url}/openapi.json").json()["paths"]
     assert {
         "/v1/messages",
         "/v1/messages/{message_id}",

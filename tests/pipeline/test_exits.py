@@ -11,32 +11,33 @@ import pytest
 
 from sandbox.ports import free_port
 from sandbox.processes import serves
-from tests.faults.fleet import Fleet, Service, commands
-from tests.pipeline.conftest import Running, until
+from tests.fixtures.fleet import Fleet, SupervisedProcess, procfile_commands
+from tests.fixtures.system import System
+from tests.fixtures.waiting import wait_until
 
-PROCESSES = sorted(commands())
+PROCESSES = sorted(procfile_commands())
 WITHIN_S = 10.0
 """A third of what docker-compose.yml gives each of them."""
 
 
 @pytest.fixture(scope="module")
 def exits(
-    running: Running, tmp_path_factory: pytest.TempPathFactory
+    system: System, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, tuple[int, float]]]:
     """Return {process: (exit code, seconds)} of one process each, told to stop while idle, all at once."""
     port, logs = str(free_port()), tmp_path_factory.mktemp("exits")
-    fleet = Fleet({**running.environment, "PORT": port}, logs, dict.fromkeys(PROCESSES, 1))
-    redis_port = urlsplit(running.environment["REDIS_URL"]).port
+    fleet = Fleet({**system.environment, "PORT": port}, logs, dict.fromkeys(PROCESSES, 1))
+    redis_port = urlsplit(system.environment["REDIS_URL"]).port
     with fleet:
-        until(serves(f"http://127.0.0.1:{port}/ready"), "the door", within_s=60)
-        for service in fleet.services:
-            until(lambda: _works(service, redis_port), f"{service.name} at work", within_s=60)  # noqa: B023 - used at once
+        wait_until(serves(f"http://127.0.0.1:{port}/ready"), "the door", within_s=60)
+        for service in fleet.processes:
+            wait_until(lambda: _works(service, redis_port), f"{service.name} at work", within_s=60)  # noqa: B023 - used at once
         time.sleep(1)
         with ThreadPoolExecutor(len(PROCESSES)) as pool:
-            yield dict(zip(PROCESSES, pool.map(_ended, fleet.services), strict=True))
+            yield dict(zip(PROCESSES, pool.map(_ended, fleet.processes), strict=True))
 
 
-def _works(service: Service, redis_port: int | None) -> bool:
+def _works(service: SupervisedProcess, redis_port: int | None) -> bool:
     """Tell whether a process, or one that it has started, is connected to Redis; Dramatiq says so itself."""
     if "dramatiq" in service.command:
         return "ready for action" in Path(service.log).read_text()
@@ -44,8 +45,8 @@ def _works(service: Service, redis_port: int | None) -> bool:
     return any(each.raddr and each.raddr.port == redis_port for each in found)
 
 
-def _ended(service: Service) -> tuple[int, float]:
-    service.held = True
+def _ended(service: SupervisedProcess) -> tuple[int, float]:
+    service.stay_down = True
     asked = time.monotonic()
     return service.terminate(WITHIN_S * 3), time.monotonic() - asked
 

@@ -5,23 +5,24 @@ from uuid import UUID
 
 from shared.events import Message
 from shared.producer import Producer
-from tests.pipeline.conftest import Running, connected_number, texts_sent_to, until
+from tests.fixtures.system import System, connect_integration, texts_sent_to
+from tests.fixtures.waiting import wait_until
 
 Number = tuple[UUID, dict[str, Any]]
 
 
 def test_a_message_goes_out_comes_back_delivered_and_is_answered(
-    running: Running, number: Number
+    system: System, number: Number
 ) -> None:
     """Send, sent, delivered, read; the recipient's answer becomes a row of the same contact."""
     organization_id, integration = number
-    with running.as_service(organization_id) as crm, running.phone() as phone:
+    with system.service_client(organization_id) as crm, system.phone() as phone:
         accepted = crm.post("/v1/messages", json={"to": "8 (999) 000-11-33", "text": "Hello there"})
         assert accepted.status_code == 202
         place = accepted.headers["Location"]
-        until(lambda: crm.get(place).json()["status"] == "read", "the message to be read")
+        wait_until(lambda: crm.get(place).json()["status"] == "read", "the message to be read")
         account = integration["account_number"]
-        assert texts_sent_to(running, account, "79990001133") == ["Hello there"]
+        assert texts_sent_to(system, account, "79990001133") == ["Hello there"]
         phone.post(
             f"/phone/{account}/messages",
             json={"from": "+79990001133", "name": "Anna", "text": "Hi"},
@@ -30,11 +31,11 @@ def test_a_message_goes_out_comes_back_delivered_and_is_answered(
     def both() -> dict[str, dict[str, Any]]:
         rows = {
             row["message_text"]: row
-            for row in running.rows("chat_messages", organization_id=str(organization_id))
+            for row in system.rows("chat_messages", organization_id=str(organization_id))
         }
         return rows if {"Hello there", "Hi"} <= rows.keys() else {}
 
-    rows = until(both, "both rows")
+    rows = wait_until(both, "both rows")
     assert rows["Hello there"]["message_status"] == "read"
     assert rows["Hello there"]["id"] == accepted.json()["id"]
     assert rows["Hi"]["is_outgoing"] is False
@@ -44,10 +45,10 @@ def test_a_message_goes_out_comes_back_delivered_and_is_answered(
     }
 
 
-def test_another_service_enqueues_with_the_producer(running: Running, number: Number) -> None:
+def test_another_service_enqueues_with_the_producer(system: System, number: Number) -> None:
     """A service that has nothing but Redis hands a message over, and learns what became of it."""
     organization_id, integration = number
-    with Producer.connect(running.environment["REDIS_URL"]) as producer:
+    with Producer.connect(system.environment["REDIS_URL"]) as producer:
         message = Message(to="+79990003344", text="Your code is 1234")
         accepted = producer.send(organization_id, message, idempotency_key="otp-1")
         assert producer.send(organization_id, message, idempotency_key="otp-1").id == accepted.id
@@ -56,40 +57,40 @@ def test_another_service_enqueues_with_the_producer(running: Running, number: Nu
             record = producer.find(accepted.id)
             return record is not None and record.state == "sent"
 
-        until(settled, "the message to be sent")
+        wait_until(settled, "the message to be sent")
 
     def read() -> list[dict[str, Any]]:
         return [
             row
-            for row in running.rows("chat_messages", id=str(accepted.id))
+            for row in system.rows("chat_messages", id=str(accepted.id))
             if row["message_status"] == "read"
         ]
 
-    assert until(read, "the row to be read")[0]["message_text"] == "Your code is 1234"
-    assert texts_sent_to(running, integration["account_number"], "79990003344") == [
+    assert wait_until(read, "the row to be read")[0]["message_text"] == "Your code is 1234"
+    assert texts_sent_to(system, integration["account_number"], "79990003344") == [
         "Your code is 1234"
     ]
 
 
-def test_a_second_click_finds_the_number_connected(running: Running, number: Number) -> None:
+def test_a_second_click_finds_the_number_connected(system: System, number: Number) -> None:
     """Connecting what is connected says so at once, and creates nothing."""
     organization_id, integration = number
-    with running.as_service(organization_id) as crm:
+    with system.service_client(organization_id) as crm:
         again = crm.post("/v1/integrations", json={})
         assert again.status_code == 200
         assert again.json()["status"] == "connected"
         assert again.json()["integration_id"] == integration["integration_id"]
 
 
-def test_a_second_number_is_another_client_of_the_platform(running: Running) -> None:
+def test_a_second_number_is_another_client_of_the_platform(system: System) -> None:
     """`add_new` connects one more; the first stays primary, each has its own account."""
-    organization_id = running.organization()
-    first = connected_number(running, organization_id)
-    with running.as_service(organization_id) as crm:
+    organization_id = system.add_organization()
+    first = connect_integration(system, organization_id)
+    with system.service_client(organization_id) as crm:
         added = crm.post("/v1/integrations", json={"add_new": True, "name": "Second"})
         assert added.status_code == 202
         place = added.headers["Location"]
-        second = until(lambda: _started(crm.get(place).json()), "the second number's code")
+        second = wait_until(lambda: _started(crm.get(place).json()), "the second number's code")
         numbers = crm.get("/v1/integrations").json()
     assert second["account_number"] != first["account_number"]
     assert [(each["name"], each["is_primary"]) for each in numbers] == [
@@ -98,20 +99,20 @@ def test_a_second_number_is_another_client_of_the_platform(running: Running) -> 
     ]
 
 
-def test_a_disconnected_number_is_gone_and_its_messages_stay(running: Running) -> None:
+def test_a_disconnected_number_is_gone_and_its_messages_stay(system: System) -> None:
     """Disconnecting stops the account and removes the row; what was said remains."""
-    organization_id = running.organization()
-    integration = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    integration = connect_integration(system, organization_id)
     place = f"/v1/integrations/{integration['integration_id']}"
-    with running.as_service(organization_id) as crm:
+    with system.service_client(organization_id) as crm:
         sent = crm.post("/v1/messages", json={"to": "+79990005566", "text": "Bye"}).headers[
             "Location"
         ]
-        until(lambda: crm.get(sent).json()["status"] == "read", "the message to be read")
+        wait_until(lambda: crm.get(sent).json()["status"] == "read", "the message to be read")
         assert crm.delete(place).status_code == 202
-        until(lambda: crm.get("/v1/integrations").json() == [], "no number left")
+        wait_until(lambda: crm.get("/v1/integrations").json() == [], "no number left")
         assert crm.get(sent).json()["status"] == "read"
-    assert len(running.rows("chat_messages", organization_id=str(organization_id))) == 1
+    assert len(system.rows("chat_messages", organization_id=str(organization_id))) == 1
 
 
 def _started(state: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,15 +11,16 @@ import httpx
 import psycopg
 import pytest
 
-from tests.pipeline.conftest import Running, connected_number, until
+from tests.fixtures.system import System, connect_integration
+from tests.fixtures.waiting import wait_until
 
 Number = tuple[UUID, dict[str, Any]]
 WAIT = {"Prefer": "wait=20"}
 
 
-def created(running: Running, organization_id: UUID) -> int:
+def created(system: System, organization_id: UUID) -> int:
     """Return how many clients the platform has made for an organization, by its own ledger."""
-    with running.phone() as phone:
+    with system.phone() as phone:
         clients = phone.get("/admin/ledger").json()["clients"]
     return sum(
         counts.get("created", 0)
@@ -28,24 +29,24 @@ def created(running: Running, organization_id: UUID) -> int:
     )
 
 
-def of_platform(running: Running, organization_id: UUID) -> list[dict[str, Any]]:
-    with running.phone() as phone:
+def of_platform(system: System, organization_id: UUID) -> list[dict[str, Any]]:
+    with system.phone() as phone:
         accounts = phone.get("/phone", headers={"Accept": "application/json"}).json()["accounts"]
     return [each for each in accounts if each["organization_id"].startswith(str(organization_id))]
 
 
 @pytest.fixture
-def faults(running: Running) -> Iterator[Any]:
+def faults(system: System) -> Iterator[Any]:
     """Return a function that sets the platform's faults; they end with the test."""
-    with running.phone() as phone:
+    with system.phone() as phone:
         yield lambda **plan: phone.post("/admin/faults", json=plan).raise_for_status()
         phone.delete("/admin/faults").raise_for_status()
 
 
-def test_one_request_is_answered_with_the_code(running: Running) -> None:
+def test_one_request_is_answered_with_the_code(system: System) -> None:
     """`Prefer: wait`: the answer has what is to be scanned, in the documented shape."""
-    organization_id = running.organization()
-    with running.as_service(organization_id) as crm, running.phone() as phone:
+    organization_id = system.add_organization()
+    with system.service_client(organization_id) as crm, system.phone() as phone:
         asked = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25)
         answer = asked.json()
         assert asked.status_code == 202
@@ -59,17 +60,17 @@ def test_one_request_is_answered_with_the_code(running: Running) -> None:
         assert answer["qr_issued_at"] < answer["qr_expires_at"]
         code = {"qr": answer["qrcode"]}
         phone.post(f"/phone/{answer['account_number']}/scan", json=code).raise_for_status()
-        until(lambda: _in(crm.get(asked.headers["Location"]).json(), "connected"), "connected")
+        wait_until(lambda: _in(crm.get(asked.headers["Location"]).json(), "connected"), "connected")
         again = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25)
         assert (again.status_code, again.json()["status"]) == (200, "connected")
 
 
-def test_a_held_answer_holds_nobody_up(running: Running, faults: Any) -> None:
+def test_a_held_answer_holds_nobody_up(system: System, faults: Any) -> None:
     """Sixty answers are held (there are forty threads); others are served in between."""
     faults(paths="^/api/integrations", rate_5xx=1.0, status_5xx=503)
-    organization_id = running.organization()
+    organization_id = system.add_organization()
     wait = {"Prefer": "wait=3"}
-    with ThreadPoolExecutor(60) as pool, running.as_service(organization_id) as crm:
+    with ThreadPoolExecutor(60) as pool, system.service_client(organization_id) as crm:
         held = [
             pool.submit(crm.post, "/v1/integrations", json={}, headers=wait, timeout=30)
             for _ in range(60)
@@ -82,32 +83,32 @@ def test_a_held_answer_holds_nobody_up(running: Running, faults: Any) -> None:
         assert {each.result().json()["status"] for each in held} == {"starting"}
 
 
-def test_a_hundred_clicks_are_one_client(running: Running) -> None:
+def test_a_hundred_clicks_are_one_client(system: System) -> None:
     """At the same moment, by a hundred callers: one number, one row, one account, and no two answers differ."""
-    organization_id = running.organization()
+    organization_id = system.add_organization()
 
-    with ThreadPoolExecutor(100) as pool, running.as_service(organization_id) as crm:
+    with ThreadPoolExecutor(100) as pool, system.service_client(organization_id) as crm:
         answers = list(
             pool.map(lambda _: crm.post("/v1/integrations", json={}, timeout=30), range(100))
         )
     assert {answer.status_code for answer in answers} <= {200, 202}
     assert len({answer.json()["integration_id"] for answer in answers}) == 1
-    with running.as_service(organization_id) as crm:
-        until(lambda: crm.get("/v1/integrations").json()[0]["qrcode"], "a code")
-    assert created(running, organization_id) == 1
-    assert len(running.rows("messenger_integrations", organization_id=str(organization_id))) == 1
-    assert len(of_platform(running, organization_id)) == 1
+    with system.service_client(organization_id) as crm:
+        wait_until(lambda: crm.get("/v1/integrations").json()[0]["qrcode"], "a code")
+    assert created(system, organization_id) == 1
+    assert len(system.rows("messenger_integrations", organization_id=str(organization_id))) == 1
+    assert len(of_platform(system, organization_id)) == 1
 
 
-def test_a_click_during_an_outage_is_the_click_before_it(running: Running, faults: Any) -> None:
+def test_a_click_during_an_outage_is_the_click_before_it(system: System, faults: Any) -> None:
     """The platform is away, minutes pass, somebody clicks again: the same number, and one client in the end."""
     faults(paths="^/api/integrations", rate_5xx=1.0, status_5xx=503)
-    organization_id = running.organization()
-    with running.as_service(organization_id) as crm:
+    organization_id = system.add_organization()
+    with system.service_client(organization_id) as crm:
         first = crm.post("/v1/integrations", json={}).json()
         (listed,) = crm.get("/v1/integrations").json()
         assert (listed["integration_id"], listed["status"]) == (first["integration_id"], "starting")
-        until(
+        wait_until(
             lambda: crm.get("/v1/integrations").json()[0]["reason"], "the reason that it waits for"
         )
         assert (
@@ -115,16 +116,16 @@ def test_a_click_during_an_outage_is_the_click_before_it(running: Running, fault
             == first["integration_id"]
         )
         faults()
-        until(lambda: crm.get("/v1/integrations").json()[0]["qrcode"], "a code")
-    assert created(running, organization_id) == 1
+        wait_until(lambda: crm.get("/v1/integrations").json()[0]["qrcode"], "a code")
+    assert created(system, organization_id) == 1
 
 
-def test_the_same_key_is_the_same_further_number(running: Running, number: Number) -> None:
+def test_the_same_key_is_the_same_further_number(system: System, number: Number) -> None:
     """An Idempotency-Key makes `add_new` safe to repeat, and refuses another request."""
-    organization_id = running.organization()
-    connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    connect_integration(system, organization_id)
     key = {"Idempotency-Key": "second"}
-    with running.as_service(organization_id) as crm:
+    with system.service_client(organization_id) as crm:
         answers = [
             crm.post("/v1/integrations", json={"add_new": True}, headers=key | WAIT)
             for _ in range(3)
@@ -137,23 +138,23 @@ def test_the_same_key_is_the_same_further_number(running: Running, number: Numbe
             ).status_code
             == 422
         )
-    assert created(running, organization_id) == 2
-    with running.as_service(number[0]) as other:  # a key belongs to its organization
+    assert created(system, organization_id) == 2
+    with system.service_client(number[0]) as other:  # a key belongs to its organization
         assert other.post(
             "/v1/integrations", json={"integration_id": number[1]["integration_id"]}, headers=key
         ).is_success
 
 
-def test_refresh_and_reconnect(running: Running) -> None:
+def test_refresh_and_reconnect(system: System) -> None:
     """A phone that logged out: disconnected, and a reconnect shows a code; refresh shows how things are."""
-    organization_id = running.organization()
-    connected = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    connected = connect_integration(system, organization_id)
     place = f"/v1/integrations/{connected['integration_id']}"
-    with running.as_service(organization_id) as crm, running.phone() as phone:
+    with system.service_client(organization_id) as crm, system.phone() as phone:
         looked = crm.post(f"{place}/refresh", headers=WAIT, timeout=25)
         assert (looked.status_code, looked.json()["status"]) == (202, "connected")
         phone.post(f"/phone/{connected['account_number']}/unlink").raise_for_status()
-        lost = until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
+        lost = wait_until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
         assert lost["next_step"] == "reconnect"
         assert crm.post(f"{place}/reconnect").json()["status"] in {
             "starting",
@@ -165,21 +166,21 @@ def test_refresh_and_reconnect(running: Running) -> None:
             connected["integration_id"],
         )
         phone.post(f"/phone/{connected['account_number']}/offline").raise_for_status()
-        until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
+        wait_until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
         assert (
             crm.post(f"{place}/refresh", headers=WAIT, timeout=25).json()["status"] == "qr_issued"
         )
 
 
-def test_a_new_key_repairs_a_number(running: Running, faults: Any) -> None:
+def test_a_new_key_repairs_a_number(system: System, faults: Any) -> None:
     """The key was revoked: the number says so and what helps, `force_recreate` helps, and nothing is doubled."""
-    organization_id = running.organization()
-    connected = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    connected = connect_integration(system, organization_id)
     place = f"/v1/integrations/{connected['integration_id']}"
     faults(revoked_keys=[connected["account_number"]])
-    with running.as_service(organization_id) as crm:
+    with system.service_client(organization_id) as crm:
         crm.post(f"{place}/reconnect")
-        broken = until(lambda: _in(crm.get(place).json(), "error"), "the error")
+        broken = wait_until(lambda: _in(crm.get(place).json(), "error"), "the error")
         assert (broken["success"], broken["next_step"], broken["reason"]) == (
             False,
             "force_recreate",
@@ -192,14 +193,14 @@ def test_a_new_key_repairs_a_number(running: Running, faults: Any) -> None:
             "connected",
             "error",
         ]
-    assert created(running, organization_id) == 1
+    assert created(system, organization_id) == 1
 
 
-def test_what_is_half_made_can_be_removed(running: Running, faults: Any) -> None:
+def test_what_is_half_made_can_be_removed(system: System, faults: Any) -> None:
     """While the platform is away: it is gone at once, and nothing of it comes when the platform is back."""
     faults(paths="^/api/integrations", rate_5xx=1.0, status_5xx=503)
-    organization_id = running.organization()
-    with running.as_service(organization_id) as crm:
+    organization_id = system.add_organization()
+    with system.service_client(organization_id) as crm:
         place = crm.post("/v1/integrations", json={}).headers["Location"]
         assert crm.delete(place).json()["closing"] is True
         assert crm.get("/v1/integrations").json() == []
@@ -210,14 +211,14 @@ def test_what_is_half_made_can_be_removed(running: Running, faults: Any) -> None
         assert [each["integration_id"] for each in crm.get("/v1/integrations").json()] == [
             fresh.json()["integration_id"]
         ]
-    assert created(running, organization_id) == 1
+    assert created(system, organization_id) == 1
 
 
-def test_what_could_not_be_made_can_be_tried_again(running: Running, faults: Any) -> None:
+def test_what_could_not_be_made_can_be_tried_again(system: System, faults: Any) -> None:
     """A platform that refuses: an error with its reason; the next click tries the same number again."""
     faults(new_key_refused_s=30)
-    organization_id = running.organization()
-    with running.as_service(organization_id) as crm:
+    organization_id = system.add_organization()
+    with system.service_client(organization_id) as crm:
         failed = crm.post(
             "/v1/integrations", json={}, headers={"Prefer": "wait=30"}, timeout=35
         ).json()
@@ -227,11 +228,11 @@ def test_what_could_not_be_made_can_be_tried_again(running: Running, faults: Any
         assert (again["status"], again["integration_id"]) == ("qr_issued", failed["integration_id"])
 
 
-def test_primary_name_and_switch(running: Running) -> None:
+def test_primary_name_and_switch(system: System) -> None:
     """Exactly one is primary; a removed one hands that on; a name or a switch changes nothing else."""
-    organization_id = running.organization()
-    first = connected_number(running, organization_id)["integration_id"]
-    with running.as_service(organization_id) as crm:
+    organization_id = system.add_organization()
+    first = connect_integration(system, organization_id)["integration_id"]
+    with system.service_client(organization_id) as crm:
         second = crm.post(
             "/v1/integrations", json={"add_new": True}, headers=WAIT, timeout=25
         ).json()["integration_id"]
@@ -251,33 +252,33 @@ def test_primary_name_and_switch(running: Running) -> None:
         )
         message = {"to": "+79990001122", "text": "Hello", "integration_id": first}
         sent = crm.post("/v1/messages", json=message).headers["Location"]
-        assert until(lambda: _in(crm.get(sent).json(), "failed"), "the message to be refused")
+        assert wait_until(lambda: _in(crm.get(sent).json(), "failed"), "the message to be refused")
         crm.delete(f"/v1/integrations/{second}")
-        until(lambda: len(crm.get("/v1/integrations").json()) == 1, "one number left")
+        wait_until(lambda: len(crm.get("/v1/integrations").json()) == 1, "one number left")
         assert crm.get("/v1/integrations").json()[0]["is_primary"] is True
 
 
-def test_signs_of_life(running: Running) -> None:
+def test_signs_of_life(system: System) -> None:
     """What was last written to a number, and what was last confirmed of it."""
-    organization_id = running.organization()
-    connected = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    connected = connect_integration(system, organization_id)
     place = f"/v1/integrations/{connected['integration_id']}"
     assert connected["last_inbound_at"] is connected["last_ack_at"] is None
-    with running.as_service(organization_id) as crm, running.phone() as phone:
+    with system.service_client(organization_id) as crm, system.phone() as phone:
         crm.post("/v1/messages", json={"to": "+79990001122", "text": "Hello"})
-        assert until(lambda: crm.get(place).json()["last_ack_at"], "an ack")
+        assert wait_until(lambda: crm.get(place).json()["last_ack_at"], "an ack")
         assert crm.get(place).json()["last_inbound_at"] is None
         phone.post(
             f"/phone/{connected['account_number']}/messages",
             json={"from": "+79990001122", "text": "Hi"},
         )
-        assert until(lambda: crm.get(place).json()["last_inbound_at"], "what was written")
+        assert wait_until(lambda: crm.get(place).json()["last_inbound_at"], "what was written")
 
 
-def test_the_code_is_drawn(running: Running) -> None:
+def test_the_code_is_drawn(system: System) -> None:
     """As SVG and PNG while there is one to scan; 404 that says so when there is none."""
-    organization_id = running.organization()
-    with running.as_service(organization_id) as crm, running.phone() as phone:
+    organization_id = system.add_organization()
+    with system.service_client(organization_id) as crm, system.phone() as phone:
         shown = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25).json()
         place = f"/v1/integrations/{shown['integration_id']}"
         svg, png = crm.get(f"{place}/qr.svg"), crm.get(f"{place}/qr.png")
@@ -288,41 +289,41 @@ def test_the_code_is_drawn(running: Running) -> None:
         assert svg.content.startswith(b"<?xml")
         assert (png.headers["Content-Type"], png.content[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
         phone.post(f"/phone/{shown['account_number']}/scan").raise_for_status()
-        until(lambda: _in(crm.get(place).json(), "connected"), "connected")
+        wait_until(lambda: _in(crm.get(place).json(), "connected"), "connected")
         assert crm.get(f"{place}/qr.png").status_code == 404
         assert "connected" in crm.get(f"{place}/qr.svg").json()["detail"]
 
 
-def test_changes_are_told_as_they_happen(running: Running, number: Number) -> None:
+def test_changes_are_told_as_they_happen(system: System, number: Number) -> None:
     """The stream has the numbers at once and at each change, and nothing of another organization's."""
-    organization_id = running.organization()
-    connected = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    connected = connect_integration(system, organization_id)
     name = str(uuid4())
     with (
-        running.as_service(organization_id) as crm,
+        system.service_client(organization_id) as crm,
         crm.stream("GET", "/v1/integrations/events") as stream,
     ):
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         told = _told(stream)
         assert [each["integration_id"] for each in next(told)] == [connected["integration_id"]]
-        with running.as_service(number[0]) as other:
+        with system.service_client(number[0]) as other:
             other.patch(f"/v1/integrations/{number[1]['integration_id']}", json={"name": name})
-        with running.phone() as phone:
+        with system.phone() as phone:
             began = time.monotonic()
             phone.post(f"/phone/{connected['account_number']}/offline").raise_for_status()
         assert [each["status"] for each in next(told)] == ["disconnected"]
         assert time.monotonic() - began < 5
-    with running.as_service(number[0]) as other:
+    with system.service_client(number[0]) as other:
         other.patch(f"/v1/integrations/{number[1]['integration_id']}", json={"name": "WhatsApp"})
 
 
-def test_each_door_refuses_the_other_s_ids(running: Running, number: Number) -> None:
+def test_each_door_refuses_the_other_s_ids(system: System, number: Number) -> None:
     """A stranger's id is an unknown id, whatever is asked of it; nothing of it changes."""
     organization_id, integration = number
     place = f"/v1/integrations/{integration['integration_id']}"
     with (
-        running.as_service(organization_id) as crm,
-        running.as_service(running.organization()) as stranger,
+        system.service_client(organization_id) as crm,
+        system.service_client(system.add_organization()) as stranger,
     ):
         before = crm.get(place).json()
         answers = [
@@ -346,12 +347,12 @@ def test_each_door_refuses_the_other_s_ids(running: Running, number: Number) -> 
 
 
 @pytest.mark.parametrize("method", ["get", "delete", "patch"])
-def test_nobody_comes_in_without_saying_who(running: Running, number: Number, method: str) -> None:
+def test_nobody_comes_in_without_saying_who(system: System, number: Number, method: str) -> None:
     """401 on every route, before anything is looked up."""
-    place = f"{running.url}/v1/integrations/{number[1]['integration_id']}"
+    place = f"{system.url}/v1/integrations/{number[1]['integration_id']}"
     for path in ("", "/history", "/qr.svg") if method == "get" else ("",):
         assert getattr(httpx, method)(place + path).status_code == 401
-    assert httpx.get(f"{running.url}/v1/integrations/events").status_code == 401
+    assert httpx.get(f"{system.url}/v1/integrations/events").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -366,28 +367,28 @@ def test_nobody_comes_in_without_saying_who(running: Running, number: Number, me
     ],
 )
 def test_a_wrong_wish_names_its_field(
-    running: Running, number: Number, wrong: dict[str, Any], field: str
+    system: System, number: Number, wrong: dict[str, Any], field: str
 ) -> None:
     """422, and nothing was done."""
-    with running.as_service(number[0]) as crm:
+    with system.service_client(number[0]) as crm:
         answer = crm.post("/v1/integrations", json=wrong)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-def test_history_outlives_its_number(running: Running) -> None:
+def test_history_outlives_its_number(system: System) -> None:
     """Each change is one row with its reason; also when the number is gone."""
-    organization_id = running.organization()
-    connected = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    connected = connect_integration(system, organization_id)
     place = f"/v1/integrations/{connected['integration_id']}"
-    with running.as_service(organization_id) as crm:
+    with system.service_client(organization_id) as crm:
         crm.delete(place)
-        until(lambda: crm.get("/v1/integrations").json() == [], "no number left")
+        wait_until(lambda: crm.get("/v1/integrations").json() == [], "no number left")
         rows = crm.get(f"{place}/history").json()
     assert rows[-1]["status"] == "starting"
     assert {"connected", "disconnected"} <= {row["status"] for row in rows}
     assert all(row["reason"] for row in rows)
-    with psycopg.connect(running.database_url) as connection:
+    with psycopg.connect(system.database_url) as connection:
         told = connection.execute(
             "select count(*), count(distinct (at, status, reason)) from wpp_session_history where organization_id = %s",
             (organization_id,),

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.supabase.seed import ORGANIZATION
 from shared import signed_keys
-from tests.pipeline.conftest import Running, connected_number
+from tests.fixtures.system import System, connect_integration
 from workers.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -27,19 +27,19 @@ CURLS = [
 
 
 @pytest.fixture(scope="module")
-def demo(running: Running) -> UUID:
+def demo(system: System) -> UUID:
     """Return the demo organization, with its number connected as the README's reader has it by then."""
-    connected_number(running, ORGANIZATION)
+    connect_integration(system, ORGANIZATION)
     return ORGANIZATION
 
 
 @pytest.mark.parametrize("command", CURLS)
-def test_every_curl_works(running: Running, demo: UUID, command: str) -> None:
+def test_every_curl_works(system: System, demo: UUID, command: str) -> None:
     """Each request is understood; only the address differs from what a reader types."""
-    ctx = command.replace("localhost:8000", running.url.removeprefix("http://")).replace(
+    ctx = command.replace("localhost:8000", system.url.removeprefix("http://")).replace(
         "curl ", "curl -sS --fail ", 1
     )
-    environment = {**os.environ, "KEY": signed_keys.make_service_key(demo, running.secrets)}
+    environment = {**os.environ, "KEY": signed_keys.make_service_key(demo, system.secrets)}
     done = subprocess.run(
         ["bash", "-c", ctx],
         env=environment,
@@ -51,11 +51,11 @@ def test_every_curl_works(running: Running, demo: UUID, command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_python_example_works(running: Running, demo: UUID) -> None:
+def test_the_python_example_works(system: System, demo: UUID) -> None:
     """The producer's example enqueues, with the address of this Redis instead of the local world's."""
     assert isinstance(demo, UUID)
     (example,) = [text for _, language, text in BLOCKS if language == "python"]
-    ctx = example.replace("redis://127.0.0.1:8003/0", running.environment["REDIS_URL"])
+    ctx = example.replace("redis://127.0.0.1:8003/0", system.environment["REDIS_URL"])
     assert ctx != example, "the example names another Redis than `make up` starts"
     done = subprocess.run(
         [sys.executable, "-c", ctx],
@@ -69,9 +69,9 @@ def test_the_python_example_works(running: Running, demo: UUID) -> None:
     assert "state='" in done.stdout
 
 
-def test_every_route_is_named(running: Running) -> None:
+def test_every_route_is_named(system: System) -> None:
     """Whoever reads the README knows what there is; a route that nobody knows is not used."""
-    described = httpx.get(f"{running.url}/openapi.json").raise_for_status().json()
+    described = httpx.get(f"{system.url}/openapi.json").raise_for_status().json()
     assert described["paths"]
     for path in described["paths"]:
         short = re.sub(r"\{\w+\}", "{id}", path)

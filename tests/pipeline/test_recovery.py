@@ -14,7 +14,8 @@ from shared.events import Message
 from shared.lanes.client import Lanes
 from shared.producer import Producer
 from shared.settings import EngineSettings, SupabaseSettings
-from tests.pipeline.conftest import Running, connected_number, texts_sent_to, until
+from tests.fixtures.system import System, connect_integration, texts_sent_to
+from tests.fixtures.waiting import wait_until
 from workers.dead_letters import Replayer
 
 Number = tuple[UUID, dict[str, Any]]
@@ -22,16 +23,16 @@ PEER = "79990009{:03d}"
 
 
 @pytest.fixture
-def client(running: Running) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(running.environment["REDIS_URL"]) as connected:
+def client(system: System) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(system.environment["REDIS_URL"]) as connected:
         yield connected
 
 
 @pytest.fixture
-def database(running: Running) -> Iterator[Database]:
+def database(system: System) -> Iterator[Database]:
     settings = {
         name.lower(): value
-        for name, value in running.environment.items()
+        for name, value in system.environment.items()
         if name.startswith("SUPABASE_")
     }
     with httpx.Client(trust_env=False) as http:
@@ -49,125 +50,127 @@ def state_of(producer: Producer, event_id: UUID) -> str:
 
 
 def dropped_after(
-    running: Running, producer: Producer, organization_id: UUID, text: str, peer: str
+    system: System, producer: Producer, organization_id: UUID, text: str, peer: str
 ) -> UUID:
     """Send a message that the platform takes without an answer; return its id when it is unknown."""
-    with running.phone() as phone:
+    with system.phone() as phone:
         plan = {"drop_after": 1.0, "paths": "^/api/messages/text$"}
         phone.post("/admin/faults", json=plan).raise_for_status()
         accepted = producer.send(organization_id, Message(to=peer, text=text))
-        until(lambda: state_of(producer, accepted.id) == "unknown", "the message to be unknown")
+        wait_until(
+            lambda: state_of(producer, accepted.id) == "unknown", "the message to be unknown"
+        )
         phone.delete("/admin/faults").raise_for_status()
     return accepted.id
 
 
 def test_a_lost_answer_is_unknown_and_nobody_sends_it_again(
-    running: Running, producer: Producer, number: Number
+    system: System, producer: Producer, number: Number
 ) -> None:
     """The platform has it once, the row says unknown, and an operator's word settles it."""
     organization_id, integration = number
     peer = PEER.format(1)
-    message_id = dropped_after(running, producer, organization_id, "Perhaps", peer)
-    until(
+    message_id = dropped_after(system, producer, organization_id, "Perhaps", peer)
+    wait_until(
         lambda: (
-            [row["message_status"] for row in running.rows("chat_messages", id=str(message_id))]
+            [row["message_status"] for row in system.rows("chat_messages", id=str(message_id))]
             == ["unknown"]
         ),
         "the row to say so",
     )
-    assert texts_sent_to(running, integration["account_number"], peer) == ["Perhaps"]
-    with running.as_service(organization_id) as crm:
+    assert texts_sent_to(system, integration["account_number"], peer) == ["Perhaps"]
+    with system.service_client(organization_id) as crm:
         settled = crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "sent"})
         assert settled.status_code == 200
         assert (
             crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "sent"}).status_code
             == 409
         )
-        until(
+        wait_until(
             lambda: crm.get(f"/v1/messages/{message_id}").json()["status"] == "sent",
             "the message to be sent",
         )
-    assert texts_sent_to(running, integration["account_number"], peer) == ["Perhaps"]
+    assert texts_sent_to(system, integration["account_number"], peer) == ["Perhaps"]
 
 
 def test_an_operator_sends_an_unknown_message_again(
-    running: Running, producer: Producer, number: Number
+    system: System, producer: Producer, number: Number
 ) -> None:
     """`again` puts it back into its lane: whoever decides so accepts that it may arrive twice."""
     organization_id, integration = number
     peer = PEER.format(2)
-    message_id = dropped_after(running, producer, organization_id, "Once more", peer)
-    with running.as_service(organization_id) as crm:
+    message_id = dropped_after(system, producer, organization_id, "Once more", peer)
+    with system.service_client(organization_id) as crm:
         assert (
             crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "again"}).status_code
             == 200
         )
-    until(lambda: state_of(producer, message_id) == "sent", "the message to be sent")
-    assert texts_sent_to(running, integration["account_number"], peer) == ["Once more", "Once more"]
+    wait_until(lambda: state_of(producer, message_id) == "sent", "the message to be sent")
+    assert texts_sent_to(system, integration["account_number"], peer) == ["Once more", "Once more"]
 
 
 def test_an_echo_proves_a_message_that_was_unknown(
-    running: Running, producer: Producer, number: Number
+    system: System, producer: Producer, number: Number
 ) -> None:
     """The phone shows the message as its own: it went out, and is no second message."""
     organization_id, integration = number
     peer = PEER.format(3)
-    message_id = dropped_after(running, producer, organization_id, "Did it arrive?", peer)
-    with running.phone() as phone:
+    message_id = dropped_after(system, producer, organization_id, "Did it arrive?", peer)
+    with system.phone() as phone:
         echo = {"to": f"+{peer}", "text": "Did it arrive?"}
         phone.post(f"/phone/{integration['account_number']}/echo", json=echo).raise_for_status()
-    until(lambda: state_of(producer, message_id) == "sent", "the message to be proven")
+    wait_until(lambda: state_of(producer, message_id) == "sent", "the message to be proven")
 
     def row_is_sent() -> bool:
         return [
-            row["message_status"] for row in running.rows("chat_messages", id=str(message_id))
+            row["message_status"] for row in system.rows("chat_messages", id=str(message_id))
         ] == ["sent"]
 
-    until(row_is_sent, "the row to be sent")
-    rows = running.rows(
+    wait_until(row_is_sent, "the row to be sent")
+    rows = system.rows(
         "chat_messages", organization_id=str(organization_id), message_text="Did it arrive?"
     )
     assert [row["id"] for row in rows] == [str(message_id)]
 
 
-def test_an_organization_may_choose_to_resend(running: Running) -> None:
+def test_an_organization_may_choose_to_resend(system: System) -> None:
     """With the policy `resend`, a lost answer leads to another attempt instead of a question."""
-    organization_id = running.organization()
-    with psycopg.connect(running.database_url) as connection:
+    organization_id = system.add_organization()
+    with psycopg.connect(system.database_url) as connection:
         connection.execute(
             "insert into public.wpp_policies (organization_id, unknown) values (%s, 'resend')",
             (organization_id,),
         )
-    integration = connected_number(running, organization_id)
+    integration = connect_integration(system, organization_id)
     peer = PEER.format(4)
-    with running.phone() as phone, running.as_service(organization_id) as crm:
+    with system.phone() as phone, system.service_client(organization_id) as crm:
         plan = {"drop_after": 1.0, "limit": 1, "paths": "^/api/messages/text$"}
         phone.post("/admin/faults", json=plan).raise_for_status()
         sent = crm.post("/v1/messages", json={"to": peer, "text": "At least once"}).headers[
             "Location"
         ]
-        until(lambda: crm.get(sent).json()["status"] == "read", "the message to be read")
+        wait_until(lambda: crm.get(sent).json()["status"] == "read", "the message to be read")
         phone.delete("/admin/faults").raise_for_status()
-    assert texts_sent_to(running, integration["account_number"], peer) == ["At least once"] * 2
+    assert texts_sent_to(system, integration["account_number"], peer) == ["At least once"] * 2
 
 
 def test_a_refused_message_is_a_dead_letter_and_can_be_replayed(
-    running: Running, producer: Producer, client: redis.Redis, database: Database, number: Number
+    system: System, producer: Producer, client: redis.Redis, database: Database, number: Number
 ) -> None:
     """Refused by the platform: failed, with its reason; replayed after the mend, it goes out once."""
     organization_id, integration = number
     peer = PEER.format(5)
-    with running.phone() as phone:
+    with system.phone() as phone:
         phone.post("/admin/faults", json={"refused_recipients": [peer]}).raise_for_status()
         accepted = producer.send(organization_id, Message(to=peer, text="Refused at first"))
-        until(lambda: state_of(producer, accepted.id) == "failed", "the message to fail")
+        wait_until(lambda: state_of(producer, accepted.id) == "failed", "the message to fail")
         phone.delete("/admin/faults").raise_for_status()
     query = DeadLetterQuery(organization_id=organization_id, reason="refused")
-    letters = until(lambda: database.dead_letters.find(query), "a dead letter")
+    letters = wait_until(lambda: database.dead_letters.find(query), "a dead letter")
     assert letters[0].id == accepted.id
     replayer = Replayer(client, Lanes(client, EngineSettings()), database, per_second=1000)
     assert replayer.replay(letters) == (1, 0)
     assert replayer.replay(letters) == (0, 1)
-    until(lambda: state_of(producer, accepted.id) == "sent", "the message to be sent")
-    assert texts_sent_to(running, integration["account_number"], peer) == ["Refused at first"]
+    wait_until(lambda: state_of(producer, accepted.id) == "sent", "the message to be sent")
+    assert texts_sent_to(system, integration["account_number"], peer) == ["Refused at first"]
     assert database.dead_letters.find(query) == []

@@ -8,7 +8,8 @@ import redis
 from shared.events import Message
 from shared.producer import Producer
 from shared.redis import keys
-from tests.pipeline.conftest import Running, connected_number, texts_sent_to, until
+from tests.fixtures.system import System, connect_integration, texts_sent_to
+from tests.fixtures.waiting import wait_until
 
 PEER = "79990008001"
 
@@ -25,29 +26,29 @@ def token_calls(phone: httpx.Client) -> int:
     return sum(phone.get("/admin/ledger").json()["requests"].get("POST /auth/token", {}).values())
 
 
-def test_messages_wait_for_the_repair_of_a_key_and_go_out_in_order(running: Running) -> None:
+def test_messages_wait_for_the_repair_of_a_key_and_go_out_in_order(system: System) -> None:
     """Revoked: nothing fails, and the integration says what to do. Repaired: all go out, in order."""
-    organization_id = running.organization()
-    integration = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    integration = connect_integration(system, organization_id)
     account, place = (
         integration["account_number"],
         f"/v1/integrations/{integration['integration_id']}",
     )
     with (
-        running.as_service(organization_id) as crm,
-        running.phone() as phone,
-        redis.Redis.from_url(running.environment["REDIS_URL"]) as client,
+        system.service_client(organization_id) as crm,
+        system.phone() as phone,
+        redis.Redis.from_url(system.environment["REDIS_URL"]) as client,
     ):
         revoke(phone, account)
         client.delete(*client.keys(keys.token(account) + "*"))  # as after a quarter of an hour
-        running.forget_token(integration["integration_id"])
+        system.forget_token(integration["integration_id"])
         asked = token_calls(phone)
         producer = Producer(client)
         ids: list[UUID] = [
             producer.send(organization_id, Message(to=PEER, text=f"Waiting {n}")).id
             for n in range(5)
         ]
-        shown = until(
+        shown = wait_until(
             lambda: crm.get(place).json()["error"], "the integration to say what is wrong"
         )
         assert "force_recreate" in shown
@@ -56,8 +57,8 @@ def test_messages_wait_for_the_repair_of_a_key_and_go_out_in_order(running: Runn
         assert token_calls(phone) - asked <= 2, "the platform was hammered with a refused key"
         body = {"force_recreate": True, "integration_id": integration["integration_id"]}
         assert crm.post("/v1/integrations", json=body).status_code == 202
-        until(
+        wait_until(
             lambda: {record.state for each in ids if (record := producer.find(each))} == {"sent"},
             "every message to go out",
         )
-    assert texts_sent_to(running, account, PEER) == [f"Waiting {n}" for n in range(5)]
+    assert texts_sent_to(system, account, PEER) == [f"Waiting {n}" for n in range(5)]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shared import signed_keys
-from tests.pipeline.conftest import Running, connected_number, until
+from tests.fixtures.system import System, connect_integration
+from tests.fixtures.waiting import wait_until
 
 SECONDS = 8
 CHECKS = (
@@ -24,25 +25,25 @@ CHECKS = (
 
 @pytest.mark.parametrize("of", ["anybody", "a number that is there"])
 def test_no_request_that_the_description_allows_is_a_server_error(
-    running: Running, tmp_path: Path, of: str
+    system: System, tmp_path: Path, of: str
 ) -> None:
     """Every answer has a status, a type and a shape that OpenAPI tells of, and none is a 5xx."""
-    organization_id = running.organization()
-    before = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    before = connect_integration(system, organization_id)
     number = before["integration_id"]
     there = of == "a number that is there"
     if there:
         (tmp_path / "schemathesis.toml").write_text(
             f'[parameters]\n"path.integration_id" = "{number}"\n'
         )
-    key = signed_keys.make_service_key(organization_id, running.secrets)
+    key = signed_keys.make_service_key(organization_id, system.secrets)
     program = Path(sys.executable).with_name("schemathesis")
     asked = subprocess.run(
         [
             *(
                 program,
                 "run",
-                f"{running.url}/openapi.json",
+                f"{system.url}/openapi.json",
                 "--header",
                 f"Authorization: Bearer {key}",
             ),
@@ -65,8 +66,8 @@ def test_no_request_that_the_description_allows_is_a_server_error(
     )
     assert asked.returncode == 0, asked.stdout[-4000:] + asked.stderr[-2000:]
     if there:
-        with running.as_service(organization_id) as crm:
-            until(
+        with system.service_client(organization_id) as crm:
+            wait_until(
                 lambda: crm.get(f"/v1/integrations/{number}").json() != before,
                 "an effect of what was asked",
             )

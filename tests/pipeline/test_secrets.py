@@ -8,15 +8,16 @@ import httpx
 import psycopg
 
 from shared import signed_keys
-from tests.pipeline.conftest import Running, until
+from tests.fixtures.system import System
+from tests.fixtures.waiting import wait_until
 
 PEER, WRITER, TEXT = "79990008002", "79990008003", "A very private sentence"
 JWT = re.compile(r"eyJ[\w-]{10,}\.[\w-]+\.")
 
 
-def kept(running: Running) -> set[str]:
+def kept(system: System) -> set[str]:
     """Return the keys and tokens that the database holds now."""
-    with psycopg.connect(running.database_url) as connection:
+    with psycopg.connect(system.database_url) as connection:
         found = connection.execute("select settings from public.messenger_integrations").fetchall()
     return {
         value
@@ -27,7 +28,7 @@ def kept(running: Running) -> set[str]:
 
 
 def connect(
-    running: Running, crm: httpx.Client, phone: httpx.Client, seen: set[str]
+    system: System, crm: httpx.Client, phone: httpx.Client, seen: set[str]
 ) -> dict[str, Any]:
     """Connect a number; note the codes that were shown, and the first key and token."""
 
@@ -37,10 +38,10 @@ def connect(
         return state if state["status"] == "qr_issued" and state["qrcode"] else None
 
     place = f"/v1/integrations/{crm.post('/v1/integrations', json={}).json()['integration_id']}"
-    state: dict[str, Any] = until(lambda: shown(place), "a QR code")
-    seen.update(until(lambda: kept(running), "a key to be saved"))
+    state: dict[str, Any] = wait_until(lambda: shown(place), "a QR code")
+    seen.update(wait_until(lambda: kept(system), "a key to be saved"))
     phone.post(f"/phone/{state['account_number']}/scan").raise_for_status()
-    until(lambda: crm.get(place).json()["status"] == "connected", "connected")
+    wait_until(lambda: crm.get(place).json()["status"] == "connected", "connected")
     return state
 
 
@@ -62,7 +63,7 @@ def send_through_faults(crm: httpx.Client, phone: httpx.Client) -> None:
         crm.post("/v1/messages", json={"to": PEER, "text": TEXT}).headers["Location"]
         for _ in range(10)
     ]
-    until(
+    wait_until(
         lambda: all(crm.get(place).json()["status"] not in {"queued", "sent"} for place in places),
         "all messages to end",
         within_s=40,
@@ -70,40 +71,40 @@ def send_through_faults(crm: httpx.Client, phone: httpx.Client) -> None:
     phone.delete("/admin/faults")
 
 
-def of_our_own(running: Running, organization_id: UUID, account: str) -> set[str]:
+def of_our_own(system: System, organization_id: UUID, account: str) -> set[str]:
     """Return the secrets that the processes were started with, and those derived from them."""
     names = ("WPP_SECRET", "WPP_KEY_SECRETS", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_ANON_KEY")
     derived = {
-        signed_keys.make_service_key(organization_id, running.secrets),
-        signed_keys.make_webhook_key(account, running.secrets),
+        signed_keys.make_service_key(organization_id, system.secrets),
+        signed_keys.make_webhook_key(account, system.secrets),
     }
-    return {running.environment[name] for name in names} | derived
+    return {system.environment[name] for name in names} | derived
 
 
-def test_nothing_that_is_logged_gives_a_secret_away(running: Running) -> None:
+def test_nothing_that_is_logged_gives_a_secret_away(system: System) -> None:
     """Keys and tokens, old and new, webhook URLs, QR codes, texts, phones: none stands in the log of any process."""
-    organization_id, secrets = running.organization(), set[str]()
-    with running.as_service(organization_id) as crm, running.phone() as phone:
-        number = connect(running, crm, phone, secrets)
+    organization_id, secrets = system.add_organization(), set[str]()
+    with system.service_client(organization_id) as crm, system.phone() as phone:
+        number = connect(system, crm, phone, secrets)
         send_through_faults(crm, phone)
-        secrets |= kept(running)
+        secrets |= kept(system)
         renew_key(crm, phone, number)
-        until(lambda: not kept(running) <= secrets, "another key")
+        wait_until(lambda: not kept(system) <= secrets, "another key")
         phone.post(
             f"/phone/{number['account_number']}/messages", json={"from": f"+{WRITER}", "text": TEXT}
         )
         crm.post("/v1/messages", json={"to": "nobody", "text": TEXT})
         crm.post("/v1/messages", json={"to": PEER, "text": TEXT})
-        until(
-            lambda: running.rows("chat_messages", message_text=TEXT, is_outgoing="false"),
+        wait_until(
+            lambda: system.rows("chat_messages", message_text=TEXT, is_outgoing="false"),
             "what a customer wrote",
         )
     codes = {secret for secret in secrets if secret.startswith("2@")}
-    secrets |= kept(running)
+    secrets |= kept(system)
     assert codes, "no code was seen, so none was looked for"
     assert len(secrets - codes) >= 4, "two keys and two tokens at least"
-    secrets |= of_our_own(running, organization_id, number["account_number"])
-    written = running.log.read_text()
+    secrets |= of_our_own(system, organization_id, number["account_number"])
+    written = system.log.read_text()
     assert written.count("\n") > 10, "nothing was logged, so nothing was looked at"
     assert [secret[:6] for secret in secrets if secret in written] == []
     assert [private for private in (TEXT, PEER, WRITER) if private in written] == []

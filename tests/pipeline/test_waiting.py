@@ -7,7 +7,8 @@ import redis
 
 from shared.events import Message
 from shared.producer import Producer
-from tests.pipeline.conftest import Running, connected_number, texts_sent_to, until
+from tests.fixtures.system import System, connect_integration, texts_sent_to
+from tests.fixtures.waiting import wait_until
 
 PEER = "79990008101"
 
@@ -27,52 +28,54 @@ def send_five(producer: Producer, organization_id: UUID) -> list[UUID]:
     ]
 
 
-def shown(running: Running, organization_id: UUID, number: dict[str, Any]) -> str:
-    with running.as_service(organization_id) as crm:
+def shown(system: System, organization_id: UUID, number: dict[str, Any]) -> str:
+    with system.service_client(organization_id) as crm:
         status: str = crm.get(f"/v1/integrations/{number['integration_id']}").json()["status"]
         return status
 
 
-def test_a_platform_that_is_being_deployed_loses_nothing(running: Running) -> None:
+def test_a_platform_that_is_being_deployed_loses_nothing(system: System) -> None:
     """Its proxy answers 404 to everything: no message fails, and no number is marked."""
-    organization_id = running.organization()
-    number = connected_number(running, organization_id)
-    with running.phone() as phone, redis.Redis.from_url(running.environment["REDIS_URL"]) as client:
+    organization_id = system.add_organization()
+    number = connect_integration(system, organization_id)
+    with system.phone() as phone, redis.Redis.from_url(system.environment["REDIS_URL"]) as client:
         phone.post("/admin/faults", json={"rate_404": 1, "paths": ".*"}).raise_for_status()
         producer = Producer(client)
         ids = send_five(producer, organization_id)
-        until(
+        wait_until(
             lambda: "WPP_BASE_URL" in reason(producer, ids[0]),
             "the first message to say why it waits",
         )
         assert states(producer, ids) == {"queued"}
-        assert shown(running, organization_id, number) == "connected"
+        assert shown(system, organization_id, number) == "connected"
         phone.delete("/admin/faults").raise_for_status()
-        until(lambda: states(producer, ids) == {"sent"}, "every message to go out")
-    assert texts_sent_to(running, number["account_number"], PEER) == [
+        wait_until(lambda: states(producer, ids) == {"sent"}, "every message to go out")
+    assert texts_sent_to(system, number["account_number"], PEER) == [
         f"Waiting {n}" for n in range(5)
     ]
 
 
-def test_a_phone_that_is_not_linked_is_waited_for(running: Running) -> None:
+def test_a_phone_that_is_not_linked_is_waited_for(system: System) -> None:
     """The platform refuses its messages; linked again, they go out in order."""
-    organization_id = running.organization()
-    number = connected_number(running, organization_id)
+    organization_id = system.add_organization()
+    number = connect_integration(system, organization_id)
     account = number["account_number"]
     with (
-        running.as_service(organization_id) as crm,
-        running.phone() as phone,
-        redis.Redis.from_url(running.environment["REDIS_URL"]) as client,
+        system.service_client(organization_id) as crm,
+        system.phone() as phone,
+        redis.Redis.from_url(system.environment["REDIS_URL"]) as client,
     ):
         phone.post(f"/phone/{account}/unlink").raise_for_status()
         producer = Producer(client)
         ids = send_five(producer, organization_id)
-        until(
+        wait_until(
             lambda: "not connected" in reason(producer, ids[0]),
             "the first message to say why it waits",
         )
         assert states(producer, ids) == {"queued"}
         crm.post(f"/v1/integrations/{number['integration_id']}/reconnect").raise_for_status()
-        until(lambda: phone.post(f"/phone/{account}/scan").is_success, "a code to scan")
-        until(lambda: states(producer, ids) == {"sent"}, "every message to go out", within_s=30)
-    assert texts_sent_to(running, account, PEER) == [f"Waiting {n}" for n in range(5)]
+        wait_until(lambda: phone.post(f"/phone/{account}/scan").is_success, "a code to scan")
+        wait_until(
+            lambda: states(producer, ids) == {"sent"}, "every message to go out", within_s=30
+        )
+    assert texts_sent_to(system, account, PEER) == [f"Waiting {n}" for n in range(5)]

@@ -15,7 +15,7 @@ from sandbox.platform.server import PlatformServer, ThreadedServer
 SECRET = "the-secret"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Not used on http://, but a client that is given none loads every certificate authority first."""
-QUICK = {
+SHORT_DELAYS = {
     "secret": SECRET,
     "starting_s": 0.01,
     "sent_s": 0.01,
@@ -25,7 +25,7 @@ QUICK = {
 }
 
 
-def until(condition: Callable[[], Any], within_s: float = 5) -> Any:
+def wait_until(condition: Callable[[], Any], within_s: float = 5) -> Any:
     """Return what `condition` gives as soon as it is true."""
     give_up = time.monotonic() + within_s
     while not (found := condition()):
@@ -60,7 +60,7 @@ class Receiver:
         return [body["type"] for body in self.bodies]
 
     def wait(self, count: int) -> list[dict[str, Any]]:
-        until(lambda: len(self.bodies) >= count)
+        wait_until(lambda: len(self.bodies) >= count)
         return self.bodies
 
 
@@ -105,7 +105,7 @@ class Number:
 
     def connect(self) -> "Number":
         self.start()
-        until(self.qr)
+        wait_until(self.qr)
         assert self.phone("scan").is_success
         return self
 
@@ -117,7 +117,7 @@ class Platform:
     """A running platform: `http` is a client with its address."""
 
     def __init__(self, **options: Any) -> None:
-        self._server = PlatformServer(**{**QUICK, **options})
+        self._server = PlatformServer(**{**SHORT_DELAYS, **options})
         self._server.__enter__()
         self.port = self._server.port
         self.http = httpx.Client(base_url=self._server.url, timeout=5, verify=NO_TLS)

@@ -5,14 +5,8 @@ import time
 import jwt
 import pytest
 
-from tests.sandbox.platform.conftest import (
-    SECRET,
-    Number,
-    Platform,
-    PlatformFactory,
-    Receiver,
-    until,
-)
+from tests.fixtures.waiting import wait_until
+from tests.sandbox.platform.conftest import SECRET, Number, Platform, PlatformFactory, Receiver
 
 CREATE = "/api/integrations/wpp/create"
 
@@ -63,7 +57,9 @@ def test_a_wrong_key_is_refused_in_the_known_words(platform: Platform) -> None:
 def test_an_expired_token_is_refused(start_platform: PlatformFactory) -> None:
     number = start_platform(token_ttl_s=1).number()
     assert number.status() == "starting"
-    until(lambda: number.ask("GET", f"/api/accounts/{number.session}/status").status_code == 401)
+    wait_until(
+        lambda: number.ask("GET", f"/api/accounts/{number.session}/status").status_code == 401
+    )
     answer = number.ask("GET", f"/api/accounts/{number.session}/status")
     assert answer.json() == {"error": "Invalid token"}
 
@@ -103,7 +99,7 @@ def test_starting_leads_over_a_qr_code_to_connected(start_platform: PlatformFact
     number = start_platform(starting_s=0.2).number()
     assert number.start().json() == {"status": "starting"}
     assert number.qr() is None
-    code = until(number.qr)
+    code = wait_until(number.qr)
     assert code.startswith("2@")
     assert number.start().json() == {"status": "qr", "qr": code}
     assert number.phone("scan", qr=code).json()["status"] == "connected"
@@ -123,13 +119,13 @@ def test_qr_codes_rotate_and_end_offline(
     assert len({body["data"]["qr"] for body in bodies[:3]}) == 3
     assert number.status() == "offline"
     number.start()
-    assert until(number.qr)
+    assert wait_until(number.qr)
 
 
 def test_an_old_qr_code_cannot_be_scanned(number: Number) -> None:
     number.phone("unlink")
     number.start()
-    until(number.qr)
+    wait_until(number.qr)
     assert number.phone("scan", qr="2@yesterday").status_code == 409
     assert number.phone("scan", qr=["2@"]).status_code == 409
     assert number.status() == "qr"
@@ -141,7 +137,7 @@ def test_stop_logs_out(number: Number, receiver: Receiver) -> None:
     number.ask("POST", f"/internal/session/{number.session}/stop")
     assert number.status() == "offline"
     number.start()
-    until(number.qr)
+    wait_until(number.qr)
     receiver.wait(2)
     assert receiver.types == ["offline", "qr"]
 
@@ -150,7 +146,7 @@ def test_stop_may_only_stop_the_session(start_platform: PlatformFactory) -> None
     number = start_platform(stop_logs_out=False).number().connect()
     number.ask("POST", f"/internal/session/{number.session}/stop")
     number.start()
-    until(lambda: number.status() == "connected")
+    wait_until(lambda: number.status() == "connected")
 
 
 def test_a_phone_back_on_the_network_needs_no_scan(number: Number, receiver: Receiver) -> None:

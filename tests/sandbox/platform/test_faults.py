@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox.platform.conftest import Number, Platform, Receiver, until
+from tests.fixtures.waiting import wait_until
+from tests.sandbox.platform.conftest import Number, Platform, Receiver
 
 
 def test_429_says_when_to_come_back(platform: Platform, number: Number) -> None:
@@ -99,7 +100,7 @@ def test_mute_accepts_and_tells_nobody(
 ) -> None:
     platform.faults(mute=True)
     number.send()
-    until(lambda: platform.ledger()["messages"][0]["status"] == "read")
+    wait_until(lambda: platform.ledger()["messages"][0]["status"] == "read")
     assert (number.status(), receiver.bodies) == ("connected", [])
     platform.faults(mute=["0000000000999"])
     number.send()
@@ -142,7 +143,7 @@ def test_a_new_key_is_refused_at_first(platform: Platform) -> None:
     ask = {"apiKey": number.api_key}
     answer = platform.http.post("/auth/token", json=ask)
     assert (answer.status_code, answer.json()) == (403, {"error": "Invalid API key"})
-    until(lambda: platform.http.post("/auth/token", json=ask).is_success)
+    wait_until(lambda: platform.http.post("/auth/token", json=ask).is_success)
 
 
 def test_recipients_that_cannot_be_reached(

@@ -9,7 +9,8 @@ import httpx
 
 from sandbox.ports import free_port
 from sandbox.processes import Process, Program, serves
-from tests.sandbox.platform.conftest import SECRET, Number, until
+from tests.fixtures.waiting import wait_until
+from tests.sandbox.platform.conftest import SECRET, Number
 
 
 @contextmanager
@@ -58,5 +59,5 @@ def test_a_killed_platform_has_what_it_answered(tmp_path: Path) -> None:
                 "token"
             }
             process.stop()
-            until(lambda: not process.alive)
+            wait_until(lambda: not process.alive)
     assert (tmp_path / "platform.log").read_text() == ""

@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from tests.sandbox.platform.conftest import Number, Platform, Receiver, until
+from tests.fixtures.waiting import wait_until
+from tests.sandbox.platform.conftest import Number, Platform, Receiver
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_a_person_scans_the_qr_code_and_is_connected(
     number = platform.number()
     assert "waits to be started" in person.get(f"/phone/{number.session}").text
     number.start()
-    until(number.qr)
+    wait_until(number.qr)
     page = person.get(f"/phone/{number.session}").text
     assert "<svg" in page
     assert "<button>Scan</button>" in page

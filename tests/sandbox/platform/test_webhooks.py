@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.sandbox.platform.conftest import Number, Platform, PlatformFactory, Receiver, until
+from tests.fixtures.waiting import wait_until
+from tests.sandbox.platform.conftest import Number, Platform, PlatformFactory, Receiver
 
 
 def test_everything_in_envelopes(start_platform: PlatformFactory, receiver: Receiver) -> None:
@@ -62,7 +63,7 @@ def test_a_webhook_nobody_takes_is_given_up(
     number = platform.number().connect()
     number.register("http://127.0.0.1:9/nobody")
     number.send()
-    until(lambda: "lost" in platform.ledger()["webhooks"].get("message.sent", {}))
+    wait_until(lambda: "lost" in platform.ledger()["webhooks"].get("message.sent", {}))
     assert platform.ledger()["webhooks"]["message.sent"] == {"ConnectError": 2, "lost": 1}
     assert receiver.bodies == []
 
@@ -94,7 +95,7 @@ def test_a_restart_keeps_everything(
     number.register("http://127.0.0.1:9/nobody")
     number.phone("messages", **{"from": "79990001122"}, text="Hi")
     task_id = number.send().json()["taskId"]
-    until(lambda: before.ledger()["messages"][0]["status"] == "read")
+    wait_until(lambda: before.ledger()["messages"][0]["status"] == "read")
     before.stop()
 
     after = start_platform(state=tmp_path)
@@ -124,13 +125,13 @@ def test_a_restart_goes_on_with_what_was_under_way(
     number.register(receiver.url)
     number.send()
     other.start()
-    first = until(other.qr)
+    first = wait_until(other.qr)
     before.stop()
 
     after = start_platform(state=tmp_path)
     other.http = after.http
     assert [body["type"] for body in receiver.wait(3)] == ["message.sent", "delivery", "delivery"]
-    assert until(lambda: other.qr() not in {None, first})
+    assert wait_until(lambda: other.qr() not in {None, first})
 
 
 def test_a_cleared_ledger_begins_anew(

@@ -17,7 +17,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from sandbox.redis import RedisServer
 from shared.broker import DurableRedisBroker, enqueue_on, load_scripts, wake_up
-from tests.proxy import Proxy
+from tests.fixtures.tcp_proxy import TcpProxy
 from tests.shared.broker.workshop import brisk_broker, eventually, impatient, working
 
 PREFIX = "wpp:dramatiq"
@@ -25,8 +25,8 @@ ENQUEUE, FETCH = b"\r\nenqueue\r\n", b"\r\nfetch\r\n"
 
 
 @pytest.fixture
-def proxy(redis_server: RedisServer, redis_client: redis.Redis) -> Iterator[Proxy]:  # noqa: ARG001 - empties Redis
-    with Proxy(redis_server.port) as proxy:
+def proxy(redis_server: RedisServer, redis_client: redis.Redis) -> Iterator[TcpProxy]:  # noqa: ARG001 - empties Redis
+    with TcpProxy(redis_server.port) as proxy:
         yield proxy
 
 
@@ -51,7 +51,9 @@ class Runs:
         time.sleep(self.seconds)
 
 
-def test_an_enqueue_whose_reply_is_lost_runs_once(proxy: Proxy, broker: DurableRedisBroker) -> None:
+def test_an_enqueue_whose_reply_is_lost_runs_once(
+    proxy: TcpProxy, broker: DurableRedisBroker
+) -> None:
     """The client sends it again, long after a quick worker was through with it."""
     runs = Runs(broker)
     sender = brisk_broker(impatient(proxy.url, socket_timeout_s=0.3))
@@ -63,7 +65,7 @@ def test_an_enqueue_whose_reply_is_lost_runs_once(proxy: Proxy, broker: DurableR
     assert runs.count == {1: 1}
 
 
-def test_stock_runs_it_twice(proxy: Proxy, redis_client: redis.Redis) -> None:
+def test_stock_runs_it_twice(proxy: TcpProxy, redis_client: redis.Redis) -> None:
     stock = RedisBroker(client=redis_client)
     runs = Runs(stock)
     sender = RedisBroker(client=impatient(proxy.url, socket_timeout_s=0.3))
@@ -90,7 +92,9 @@ def test_a_message_enqueued_again_by_a_cautious_caller_runs_once(
 
 
 @pytest.mark.parametrize("fault", ["cut", "swallow"])
-def test_a_fetch_whose_reply_is_lost_costs_seconds_and_no_message(fault: str, proxy: Proxy) -> None:
+def test_a_fetch_whose_reply_is_lost_costs_seconds_and_no_message(
+    fault: str, proxy: TcpProxy
+) -> None:
     broker = brisk_broker(impatient(proxy.url))
     runs = Runs(broker)
     broker.enqueue_many(runs.actor.message(number) for number in range(6))
@@ -102,7 +106,7 @@ def test_a_fetch_whose_reply_is_lost_costs_seconds_and_no_message(fault: str, pr
     assert set(runs.count.values()) == {1}
 
 
-def test_a_failed_attempt_whose_retry_cannot_be_enqueued_runs_again(proxy: Proxy) -> None:
+def test_a_failed_attempt_whose_retry_cannot_be_enqueued_runs_again(proxy: TcpProxy) -> None:
     """Stock acknowledges it as soon as Redis is back: the message is lost."""
     broker = brisk_broker(impatient(proxy.url, retries=0))
     runs = Runs(broker, min_backoff=100, max_backoff=100)
@@ -126,7 +130,7 @@ def test_a_failed_attempt_whose_retry_cannot_be_enqueued_runs_again(proxy: Proxy
     assert runs.count == {1: 2}
 
 
-def test_a_callback_that_cannot_be_enqueued_brings_the_message_back(proxy: Proxy) -> None:
+def test_a_callback_that_cannot_be_enqueued_brings_the_message_back(proxy: TcpProxy) -> None:
     """Stock acknowledges the message, and its callback is lost."""
     broker = brisk_broker(impatient(proxy.url, retries=0))
     runs, called = Runs(broker), threading.Event()
@@ -144,7 +148,7 @@ def test_a_callback_that_cannot_be_enqueued_brings_the_message_back(proxy: Proxy
     assert runs.count == {1: 2}
 
 
-def test_a_retry_whose_reply_is_lost_runs_once(proxy: Proxy) -> None:
+def test_a_retry_whose_reply_is_lost_runs_once(proxy: TcpProxy) -> None:
     """The retry has taken the place of the attempt, so there is nothing left to come back."""
     broker = brisk_broker(impatient(proxy.url, retries=0))
     runs = Runs(broker, min_backoff=100, max_backoff=100)
@@ -297,7 +301,7 @@ def test_a_worker_that_was_full_goes_on_at_once(broker: DurableRedisBroker) -> N
 
 
 def test_many_messages_are_enqueued_in_one_round_trip(
-    proxy: Proxy, redis_client: redis.Redis
+    proxy: TcpProxy, redis_client: redis.Redis
 ) -> None:
     """Shown by a reply that is lost once for all of them, and a repetition that doubles none."""
     broker = brisk_broker(impatient(proxy.url))

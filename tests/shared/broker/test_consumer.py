@@ -8,7 +8,7 @@ from dramatiq.errors import ConnectionClosed
 from sandbox.redis import RedisServer
 from shared.broker.consumer import Desk, DurableConsumer
 from shared.broker.queues import Entry, Queues
-from tests.proxy import Proxy
+from tests.fixtures.tcp_proxy import TcpProxy
 from tests.shared.broker.workshop import impatient, texts
 
 
@@ -75,7 +75,7 @@ def test_every_failure_of_redis_is_one_that_dramatiq_waits_for(
 ) -> None:
     """Also a timeout, which redis-py does not count among the connection errors."""
     fill(desk, 1)
-    with Proxy(redis_server.port) as proxy:
+    with TcpProxy(redis_server.port) as proxy:
         client = impatient(proxy.url, retries=0, socket_timeout_s=0.2)
         consumer = DurableConsumer(Desk(Queues(client, "wpp:test")), "q", prefetch=1, timeout=10)
         message = next(consumer)

@@ -12,18 +12,18 @@ from pydantic import SecretStr
 
 from sandbox.redis import RedisServer
 from shared.redis.client import connect_async
-from tests.proxy import Proxy
+from tests.fixtures.tcp_proxy import TcpProxy
 
 
 @pytest.fixture
-def wire(redis_server: RedisServer) -> Iterator[Proxy]:
+def wire(redis_server: RedisServer) -> Iterator[TcpProxy]:
     """Return a wire to Redis that can be cut."""
-    with Proxy(redis_server.port) as proxy:
+    with TcpProxy(redis_server.port) as proxy:
         yield proxy
 
 
 @asynccontextmanager
-async def connected(wire: Proxy) -> AsyncIterator[Any]:
+async def connected(wire: TcpProxy) -> AsyncIterator[Any]:
     client = connect_async(SecretStr(wire.url))
     try:
         yield client
@@ -31,7 +31,7 @@ async def connected(wire: Proxy) -> AsyncIterator[Any]:
         await client.aclose()
 
 
-def test_a_connection_reset_while_it_is_written_to_is_a_redis_error(wire: Proxy) -> None:
+def test_a_connection_reset_while_it_is_written_to_is_a_redis_error(wire: TcpProxy) -> None:
     """uvloop, which uvicorn runs on, raises a RuntimeError of its own there."""
 
     async def ask() -> None:
@@ -47,7 +47,7 @@ def test_a_connection_reset_while_it_is_written_to_is_a_redis_error(wire: Proxy)
     uvloop.run(ask())
 
 
-def test_a_redis_that_resets_every_connection_is_a_redis_error(wire: Proxy) -> None:
+def test_a_redis_that_resets_every_connection_is_a_redis_error(wire: TcpProxy) -> None:
     async def ask() -> None:
         async with connected(wire) as client:
             assert await client.ping()

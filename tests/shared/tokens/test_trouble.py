@@ -14,7 +14,7 @@ from sandbox.redis import RedisServer
 from shared.errors import InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken, Token
-from tests.proxy import Proxy
+from tests.fixtures.tcp_proxy import TcpProxy
 from tests.shared.tokens.minting import ACCOUNT, KEY, QUICK, Mint, value
 from tests.shared.tokens.stores import MemoryStore
 
@@ -114,7 +114,7 @@ def test_a_reply_that_is_lost_costs_no_lease(
 ) -> None:
     """The client repeats the command by itself: who was elected still knows it, and what has landed is saved."""
     mint, store = Mint(), MemoryStore()
-    with Proxy(redis_server.port) as proxy, redis.Redis(port=proxy.port) as client:
+    with TcpProxy(redis_server.port) as proxy, redis.Redis(port=proxy.port) as client:
         cache = TokenCache(client, mint, store)
         assert client.ping()
         proxy.cut_after(b"\r\n%b\r\n" % operation)

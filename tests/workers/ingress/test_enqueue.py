@@ -18,7 +18,7 @@ from shared.events import Message
 from shared.lanes.client import Append, Lanes
 from shared.redis.client import connect_async
 from shared.settings import EngineSettings
-from tests.proxy import Proxy
+from tests.fixtures.tcp_proxy import TcpProxy
 from workers.ingress.enqueue import GROUP, WAKE_UPS, GroupedAppends
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
@@ -121,7 +121,7 @@ def test_nobody_is_told_that_it_was_kept_when_redis_is_gone(
     """Everybody in the group hears of it; the next group is none the worse."""
 
     async def append() -> None:
-        with Proxy(redis_server.port) as wire:
+        with TcpProxy(redis_server.port) as wire:
             async with grouping(redis_client, wire.url) as appends:
                 assert (await appends.append(message("one"))).new
                 wire.refuse()

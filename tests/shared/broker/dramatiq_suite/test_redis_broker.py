@@ -18,7 +18,7 @@ import redis
 from dramatiq import Message, QueueJoinTimeout, Worker
 
 from shared.broker import DurableRedisBroker
-from tests.proxy import Proxy
+from tests.fixtures.tcp_proxy import TcpProxy
 from tests.shared.broker.workshop import brisk_broker, eventually, impatient, texts, working
 
 LUA_STACK = 8_000
@@ -228,7 +228,7 @@ def test_settling_is_tried_again_when_the_connection_fails(
     """Until it succeeds; the message is not run again meanwhile."""
     monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.1)
     port = redis_client.connection_pool.connection_kwargs["port"]
-    with Proxy(port) as proxy:
+    with TcpProxy(port) as proxy:
         broker = brisk_broker(impatient(proxy.url, retries=0))
         runs: list[int] = []
 
