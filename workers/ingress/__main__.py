@@ -7,27 +7,27 @@ import uvicorn
 from workers.ingress.app import create_app
 from workers.process import exit_on_startup_error, on_stop_signal
 
-GRACE_S = 25
-"""How long open answers may take once we are told to stop: less than a supervisor gives before it kills."""
+SHUTDOWN_TIMEOUT_S = 25
+"""How long open requests may take after a stop signal; supervisors kill after 30 s."""
 
 
 def main() -> None:
-    """Serve until told to stop. Exits with 0 after an orderly stop, with 78 where the settings cannot work."""
+    """Serve until a stop signal. Exit with 0 after a clean stop, with 78 on invalid settings."""
     with exit_on_startup_error():
         app = create_app()
-    where = argparse.ArgumentParser(description=__doc__)
-    where.add_argument("--host", default="127.0.0.1")
-    where.add_argument("--port", type=int, default=8000)
-    chosen = where.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
     on_stop_signal(lambda: None)  # uvicorn raises the signal again after its own shutdown
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            host=chosen.host,
-            port=chosen.port,
+            host=arguments.host,
+            port=arguments.port,
             access_log=False,
-            log_config=None,  # ours: through the mask
-            timeout_graceful_shutdown=GRACE_S,
+            log_config=None,  # structlog is configured already, and masks secrets
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         )
     )
     server.run()

@@ -1,12 +1,13 @@
-"""The door: FastAPI over Redis. Run by `python -m workers.ingress`."""
+"""The web application: the HTTP API, webhooks, the connect page and metrics."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -26,40 +27,71 @@ from shared.settings import (
     SupabaseSettings,
     load_settings,
 )
-from workers.ingress import errors as problems
 from workers.ingress import metrics
-from workers.ingress.auth import Sessions
-from workers.ingress.connect_page import Page
-from workers.ingress.cors import Cors
-from workers.ingress.deps import Doorway
-from workers.ingress.enqueue import GroupedAppends
+from workers.ingress.auth import SessionCache
+from workers.ingress.connect_page import ConnectPage
+from workers.ingress.deps import AppState
+from workers.ingress.enqueue import BatchingProducer
+from workers.ingress.errors import Problem, install_error_handlers
+from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations import endpoints as integrations
-from workers.ingress.integrations import service as wishes
 from workers.ingress.messages import endpoints as messages
-from workers.ingress.notifications import Changes, on_stop
+from workers.ingress.notifications import Notifications, call_on_stop_signal
 from workers.ingress.webhooks import endpoint as webhooks
-from workers.send import in_doubt
+
+DESCRIPTION = """\
+Connect WhatsApp numbers of an organization, send messages through them and read their status.
+
+Every request carries the credentials of one organization and reaches nothing of another one. Errors
+are problem details (RFC 9457). A request that is answered with 503 was not accepted: repeat it with
+the same `Idempotency-Key`, and it has one effect.
+"""
+TAGS = [
+    {"name": "messages", "description": "Send messages and read their status."},
+    {"name": "integrations", "description": "Connect and manage WhatsApp numbers."},
+]
+CORS_METHODS = ("GET", "POST", "PATCH", "DELETE")
+CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer")
+CORS_RESPONSE_HEADERS = ("Location", "Idempotent-Replayed", "Preference-Applied", "Retry-After")
 
 
-class App(FastAPI):
-    """FastAPI, past which the platform's events go: they are the many, and need nothing of it."""
+class IngressApp(FastAPI):
+    """FastAPI, with webhooks handled before its middleware and routing, for throughput."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if webhooks.is_meant(scope):
-            await webhooks.serve(scope, receive, send, self.state.doorway)
+        if webhooks.matches_path(scope):
+            await webhooks.handle_webhook(scope, receive, send, self.state.ingress)
         else:
             await super().__call__(scope, receive, send)
 
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, with the schemas that the error responses refer to."""
+        if not self.openapi_schema:
+            schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            nested = schema.pop("$defs")
+            super().openapi()["components"]["schemas"] |= {"Problem": schema, **nested}
+        return super().openapi()
+
+
+class ApiCors(CORSMiddleware):
+    """CORS for `/v1` only: pages of other origins may call the API, and nothing else."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that this process is told, read before it serves anything."""
+class ProcessSettings:
+    """Every setting of this process, read before it serves."""
 
     redis: RedisSettings
     supabase: SupabaseSettings
     keys: KeySettings
     engine: EngineSettings
-    door: IngressSettings
+    ingress: IngressSettings
     page: PageSettings
 
     @classmethod
@@ -75,71 +107,80 @@ class Settings:
 
 
 def create_app() -> FastAPI:
-    """Return the app. What it works with is opened when it starts to serve.
+    """Return the app; its clients are opened when it starts to serve.
 
     Raises:
-        ConfigurationError: a setting is missing or wrong.
-        NotDurableError: this Redis might forget what we accept.
-        redis.RedisError: it does not answer.
+        ConfigurationError: a setting is missing or invalid.
+        NotDurableError: Redis may forget what it has confirmed.
+        redis.RedisError: Redis does not answer.
     """
     logs.configure_logging("web")
-    settings = Settings.load()
+    settings = ProcessSettings.load()
     connect_durable(settings.redis).close()
-    app = App(
+    app = IngressApp(
         title="WPP pipeline",
         version="1",
-        lifespan=partial(_open, settings),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=partial(open_state, settings),
         docs_url=None,
         redoc_url=None,
     )
-    problems.install(app)
-    app.add_middleware(Cors, origins=settings.page.wpp_page_parents.split())
+    install_error_handlers(app)
+    app.add_middleware(
+        ApiCors,
+        allow_origins=settings.page.wpp_page_parents.split(),
+        allow_methods=CORS_METHODS,
+        allow_headers=CORS_REQUEST_HEADERS,
+        expose_headers=CORS_RESPONSE_HEADERS,
+    )
     app.include_router(messages.router)
     app.include_router(integrations.router)
-    app.routes.extend(Page(settings.page, settings.supabase).routes)
+    app.routes.extend(ConnectPage(settings.page, settings.supabase).routes)
     app.routes.extend(
-        metrics.routes(settings.door.wpp_metrics_token, connect(settings.redis.redis_url))
+        metrics.build_routes(settings.ingress.wpp_metrics_token, connect(settings.redis.redis_url))
     )
-    app.routes.append(Route("/health", _health))
-    app.routes.append(Route("/ready", _ready))
+    app.routes.append(Route("/health", get_health))
+    app.routes.append(Route("/ready", get_readiness))
     return app
 
 
 @asynccontextmanager
-async def _open(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
-    sync, client = (
-        connect(settings.redis.redis_url),
-        connect_async(settings.redis.redis_url),
-    )
+async def open_state(settings: ProcessSettings, app: FastAPI) -> AsyncIterator[None]:
+    """Open the clients of the app, and close them when it stops."""
+    sync_redis = connect(settings.redis.redis_url)
+    redis = connect_async(settings.redis.redis_url)
     database = Database(settings.supabase)
-    lanes, changes = Lanes(sync, settings.engine), Changes(client)
-    on_stop(changes.stop)
-    app.state.doorway = Doorway(
+    lanes = Lanes(sync_redis, settings.engine)
+    notifications = Notifications(redis)
+    call_on_stop_signal(notifications.stop)
+    app.state.ingress = AppState(
         keys=settings.keys,
-        door=settings.door,
-        blob_ttl_s=int(2 * settings.engine.wpp_max_age_s) + payload_store.RELEASED_TTL_S,
-        redis=client,
-        appends=GroupedAppends(client, lanes),
+        limits=settings.ingress,
+        payload_ttl_s=int(2 * settings.engine.wpp_max_age_s) + payload_store.RELEASED_TTL_S,
+        redis=redis,
+        sync_redis=sync_redis,
+        lanes=lanes,
+        producer=BatchingProducer(redis, lanes),
         database=database,
-        route_cache=RouteCache(sync, database),
-        sessions=Sessions(database.users.find_organization),
-        changes=changes,
-        try_again=partial(wishes.try_again, sync, lanes, database),
-        settle_unknown=partial(in_doubt.resolve_unknown, sync, lanes),
+        route_cache=RouteCache(sync_redis, database),
+        sessions=SessionCache(database.users.find_organization),
+        idempotency=IdempotencyStore(redis),
+        notifications=notifications,
     )
     yield
-    await changes.aclose()
-    await client.aclose()
-    sync.close()
+    await notifications.aclose()
+    await redis.aclose()
+    sync_redis.close()
 
 
-async def _health(_request: Request) -> Response:
-    """Tell that this process lives."""
+async def get_health(_request: Request) -> Response:
+    """Answer while the process runs."""
     return JSONResponse({"ok": True})
 
 
-async def _ready(request: Request) -> Response:
-    """Tell whether this process could accept something now."""
-    here: Doorway = request.app.state.doorway
-    await here.redis.ping()
+async def get_readiness(request: Request) -> Response:
+    """Answer while Redis can be reached, so that requests can be accepted."""
+    state: AppState = request.app.state.ingress
+    await state.redis.ping()
     return JSONResponse({"ok": True})

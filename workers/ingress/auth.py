@@ -1,113 +1,108 @@
-"""Supabase sessions of people: which organization one is of, asked of Supabase as seldom as is safe.
+"""Supabase sessions: which organization the bearer of an access token belongs to, cached.
 
-A stranger may send any number of tokens, and each that looks like a session costs a call of up to 15 s. So what shows
-by itself that it is none is refused at once, an answer counts for a while, and few calls run at the same moment.
+Anyone can send tokens, and each look-up is a call to Supabase of up to 15 s. So a token that cannot
+be a session is rejected without a call, each answer is cached for a while, requests with the same
+token share one look-up, and the number of concurrent look-ups is limited.
 """
 
 import asyncio
-import base64
-import binascii
 import hashlib
-import json
 import time
 from collections.abc import Callable
-from typing import TypeVar
 from uuid import UUID
 
+import jwt
+from cachetools import TTLCache
 from fastapi.concurrency import run_in_threadpool
 
 from shared.errors import OverloadedError
 
-TRUSTED_S = 60.0
-"""How long a session that Supabase has confirmed is taken without asking again."""
-REFUSED_S = 10.0
-"""How long one that it has refused is refused without asking again."""
-AT_ONCE = 8
-"""Calls at the same moment, of the forty threads that everybody shares."""
-PATIENCE_S = 5.0
-"""How long a caller waits for their turn."""
-MOST = 10_000
-LONGEST = 8_192
-
-Digest = bytes
-Kept = TypeVar("Kept")
+POSITIVE_TTL_S = 60.0
+"""How long a session that Supabase confirmed is valid without another look-up."""
+NEGATIVE_TTL_S = 10.0
+"""How long a token that Supabase refused stays refused without another look-up."""
+MAX_LOOKUPS = 8
+"""Concurrent look-ups: they share the 40 threads of the thread pool with every other request."""
+MAX_WAIT_S = 5.0
+"""How long a request waits for a free look-up."""
+MAX_ENTRIES = 10_000
+MAX_TOKEN_LENGTH = 8_192
 
 
-class Sessions:
-    """`ask(token)` returns the organization of a living session, or None; it blocks."""
+class SessionCache:
+    """Cached look-ups. `lookup(token)` blocks; it returns the organization, or None if refused."""
 
-    def __init__(self, ask: Callable[[str], UUID | None]) -> None:
-        self._ask = ask
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._asking: dict[Digest, asyncio.Task[UUID | None]] = {}
-        self._trusted: dict[Digest, tuple[float, UUID]] = {}
-        self._refused: dict[Digest, float] = {}
+    def __init__(
+        self,
+        lookup: Callable[[str], UUID | None],
+        *,
+        positive_ttl_s: float = POSITIVE_TTL_S,
+        negative_ttl_s: float = NEGATIVE_TTL_S,
+        max_wait_s: float = MAX_WAIT_S,
+        max_entries: int = MAX_ENTRIES,
+    ) -> None:
+        self._lookup = lookup
+        self._max_wait_s = max_wait_s
+        self._slots = asyncio.Semaphore(MAX_LOOKUPS)
+        self._running: dict[bytes, asyncio.Task[UUID | None]] = {}
+        self._confirmed: TTLCache[bytes, UUID] = TTLCache(max_entries, positive_ttl_s)
+        self._refused: TTLCache[bytes, bool] = TTLCache(max_entries, negative_ttl_s)
 
-    async def organization(self, token: str) -> UUID | None:
-        """Return the organization that the person of this session is a member of, or None.
+    async def find_organization(self, token: str) -> UUID | None:
+        """Return the organization of the session's user, or None if the token is not valid.
 
         Raises:
-            OverloadedError: too many are asked about at the moment.
-            DatabaseUnavailableError: Supabase does not answer.
+            OverloadedError: no look-up became free in time.
+            DatabaseUnavailableError: Supabase did not answer.
         """
-        left_s = expires_at(token) - time.time()
-        if left_s <= 0:
+        if read_expiry(token) <= time.time():
             return None
         digest = hashlib.sha256(token.encode()).digest()
-        until, known = self._trusted.get(digest, (0.0, None))
-        if time.monotonic() < until:
-            return known
-        if time.monotonic() < self._refused.get(digest, 0.0):
+        if (organization_id := self._confirmed.get(digest)) is not None:
+            return organization_id
+        if digest in self._refused:
             return None
-        task = self._asking.get(digest)
+        task = self._running.get(digest)
         if task is None:
-            task = self._asking[digest] = asyncio.create_task(self._look_up(token, digest, left_s))
-            task.add_done_callback(lambda done: self._forget(digest, done))
-        return await asyncio.shield(task)  # others may wait for the same answer
+            task = self._running[digest] = asyncio.create_task(self._look_up(token, digest))
+            task.add_done_callback(lambda done: self._finish(digest, done))
+        return await asyncio.shield(task)  # a disconnected client must not cancel it for the rest
 
-    async def _look_up(self, token: str, digest: Digest, left_s: float) -> UUID | None:
+    async def _look_up(self, token: str, digest: bytes) -> UUID | None:
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                await self._turns.acquire()
+            async with asyncio.timeout(self._max_wait_s):
+                await self._slots.acquire()
         except TimeoutError:
-            msg = "too many sessions are being looked up at the moment; try again"
+            msg = "too many sessions are being verified at the moment; try again"
             raise OverloadedError(msg, retry_after_s=1) from None
         try:
-            found = await run_in_threadpool(self._ask, token)
+            organization_id = await run_in_threadpool(self._lookup, token)
         finally:
-            self._turns.release()
-        if found:
-            _keep(self._trusted, digest, (time.monotonic() + min(TRUSTED_S, left_s), found))
+            self._slots.release()
+        if organization_id:
+            self._confirmed[digest] = organization_id
         else:
-            _keep(self._refused, digest, time.monotonic() + REFUSED_S)
-        return found
+            self._refused[digest] = True
+        return organization_id
 
-    def _forget(self, digest: Digest, done: asyncio.Task[UUID | None]) -> None:
-        del self._asking[digest]
+    def _finish(self, digest: bytes, done: asyncio.Task[UUID | None]) -> None:
+        del self._running[digest]
         if not done.cancelled():
-            done.exception()  # nobody may be left to hear it
+            done.exception()  # marks it as retrieved: every request may have gone by now
 
 
-def expires_at(token: str) -> float:
-    """Return when a token ends by its own word, in s since 1970; 0 for what cannot be a person's session.
+def read_expiry(token: str) -> float:
+    """Return when a token expires by its own claim, in s since 1970; 0 if it cannot be a session.
 
-    Whether the word is true only Supabase can tell: the key that signs is its own.
+    The signature is not verified: Supabase does that with its own key.
     """
-    parts = token.split(".")
-    if len(parts) != 3 or len(token) > LONGEST or not token.isascii():
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         return 0
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
+        claims = jwt.decode(token, options={"verify_signature": False, "require": ["exp", "sub"]})
+    except (jwt.InvalidTokenError, RecursionError):
         return 0
-    if not isinstance(claims, dict) or not isinstance(claims.get("sub"), str):
+    expires = claims["exp"]
+    if not isinstance(claims["sub"], str) or not isinstance(expires, int | float):
         return 0
-    ends = claims.get("exp")
-    return float(ends) if isinstance(ends, int | float) and abs(ends) < 1e12 else 0
-
-
-def _keep(kept: dict[Digest, Kept], digest: Digest, value: Kept) -> None:
-    kept.pop(digest, None)
-    if len(kept) >= MOST:
-        del kept[next(iter(kept))]  # the oldest
-    kept[digest] = value
+    return float(expires) if abs(expires) < 1e12 else 0

@@ -1,7 +1,7 @@
-"""GET /connect: the page on which a person connects numbers.
+"""GET /connect: the page on which a person connects WhatsApp numbers.
 
-Static files that hold no key and no token: what the page needs to know it asks for (`settings.json`), and a session
-it gets from Supabase, or from the application that shows it in a frame.
+Static files without any key or token. The page asks `settings.json` where to sign in, and gets its
+session from Supabase or from the application that embeds it in a frame.
 """
 
 import ipaddress
@@ -15,8 +15,8 @@ from starlette.routing import Route
 from shared.errors import ConfigurationError
 from shared.settings import PageSettings, SupabaseSettings
 
-PAGES = files("workers.ingress") / "static"
-KINDS = {
+STATIC = files("workers.ingress") / "static"
+MEDIA_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
@@ -25,18 +25,19 @@ KINDS = {
 FILES = ("app.js", "api.js", "card.js", "session.js", "words.js", "connect.css", "icon.svg")
 
 
-class Page:
-    """What is served to everybody.
+class ConnectPage:
+    """The routes of the page and its settings, readable without credentials.
 
     Raises:
-        ConfigurationError: a password that would be told to everybody opens more than a local world.
+        ConfigurationError: a demo user, whose password is public, belongs to a remote Supabase.
     """
 
     def __init__(self, settings: PageSettings, supabase: SupabaseSettings) -> None:
         if settings.wpp_demo_user and not is_loopback(supabase.supabase_url.host):
             msg = (
-                "cannot start: WPP_DEMO_USER is told to everybody who opens the page, so it is for local worlds only, "
-                f"and SUPABASE_URL leads to {supabase.supabase_url.host}: unset it. See .env.example."
+                "cannot start: WPP_DEMO_USER is shown to everyone who opens the page, so it is for "
+                f"a local Supabase only, and SUPABASE_URL is at {supabase.supabase_url.host}: "
+                "unset it. See .env.example."
             )
             raise ConfigurationError(msg)
         self._settings = settings
@@ -45,27 +46,26 @@ class Page:
     @property
     def routes(self) -> list[Route]:
         return [
-            Route("/connect", self.file("connect.html"), methods=["GET"]),
-            Route("/connect/settings.json", self.told),
-            *(Route(f"/connect/{name}", self.file(name), methods=["GET"]) for name in FILES),
+            Route("/connect", self._read_file("connect.html"), methods=["GET"]),
+            Route("/connect/settings.json", self._get_settings),
+            *(Route(f"/connect/{name}", self._read_file(name), methods=["GET"]) for name in FILES),
         ]
 
-    def file(self, name: str) -> Response:
-        """Return the answer with one file: the same to everybody."""
-        kind = KINDS[PurePosixPath(name).suffix]
-        return Response((PAGES / name).read_bytes(), media_type=kind, headers=self._headers)
+    def _read_file(self, name: str) -> Response:
+        media_type = MEDIA_TYPES[PurePosixPath(name).suffix]
+        return Response((STATIC / name).read_bytes(), media_type=media_type, headers=self._headers)
 
-    async def told(self, _request: Request) -> Response:
-        """Tell where to sign in. The anonymous key is public by design: Supabase has every page send it."""
+    async def _get_settings(self, _request: Request) -> Response:
+        """Return where to sign in. The anonymous key of Supabase is public by design."""
         demo = self._settings.wpp_demo_user
         email, _, password = demo.get_secret_value().partition(":") if demo else ("", "", "")
-        told = {
+        settings = {
             "supabase_url": str(self._supabase.supabase_url).rstrip("/"),
             "anon_key": self._supabase.supabase_anon_key.get_secret_value(),
             "parents": self._settings.wpp_page_parents.split(),
             "demo": {"email": email, "password": password} if email else None,
         }
-        return JSONResponse(told, headers=self._headers)
+        return JSONResponse(settings, headers=self._headers)
 
     @property
     def _headers(self) -> dict[str, str]:
@@ -92,7 +92,7 @@ class Page:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Tell whether a URL's host is this machine by its very name or address."""
+    """Return whether a URL's host is this machine: `localhost` or a loopback address."""
     try:
         return host == "localhost" or ipaddress.ip_address((host or "").strip("[]")).is_loopback
     except ValueError:

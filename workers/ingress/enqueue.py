@@ -1,6 +1,7 @@
-"""Appends in groups: requests in flight at the same moment share one round trip to Redis.
+"""Appends in batches: concurrent requests share one round trip to Redis.
 
-Each is answered only after its own write was confirmed; when Redis does not confirm, each of the group is told so.
+A request is answered after Redis confirmed its own event. If Redis does not confirm a batch, every
+request of the batch gets the error.
 """
 
 import asyncio
@@ -14,13 +15,15 @@ from shared.broker import load_scripts
 from shared.lanes.client import Accepted, Append, Lanes
 from shared.lanes.wakeups import wake_on
 
-GROUP = 64
-"""The most appends of one round trip: enough to fill it, few enough not to hold Redis up."""
-WAKE_UPS = 4
-"""The most that one group sends of a kind: each worker that wakes goes on until nothing is ready."""
+MAX_BATCH = 64
+"""Events of one round trip: enough to use it well, few enough to keep Redis responsive."""
+MAX_WAKEUPS = 4
+"""Wake-ups of one batch per kind: a worker that is awake continues until no lane is ready."""
 
 
-class GroupedAppends:
+class BatchingProducer:
+    """The async counterpart of shared.producer.Producer, for many concurrent requests."""
+
     def __init__(self, client: "redis.asyncio.Redis", lanes: Lanes) -> None:
         self._client = client
         self._lanes = lanes
@@ -28,7 +31,7 @@ class GroupedAppends:
         self._flusher: asyncio.Task[None] | None = None
 
     async def append(self, item: Append) -> Accepted:
-        """Append one event, durably; raises as `Lanes.append` does."""
+        """Append one event to its lane; raises what `Lanes.append` raises."""
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._flusher is None or self._flusher.done():
@@ -36,25 +39,27 @@ class GroupedAppends:
         return await future
 
     async def append_all(self, items: list[Append]) -> list[Accepted]:
+        """Append several events; raises the first error, what `Lanes.append` raises."""
         if len(items) == 1:
             return [await self.append(items[0])]
         return list(await asyncio.gather(*(self.append(item) for item in items)))
 
     async def _flush(self) -> None:
         while self._waiting:
-            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+            batch = self._waiting[:MAX_BATCH]
+            self._waiting = self._waiting[MAX_BATCH:]
             try:
-                replies = await self._send([item for item, _ in group])
-            except Exception as error:  # noqa: BLE001 - every one of the group has to hear it
-                replies = [error] * len(group)
-            for (item, future), reply in zip(group, replies, strict=True):
-                if not future.done():  # its caller may have gone away
-                    _answer(future, item, reply)
+                replies = await self._send([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001 - every request of the batch gets it
+                replies = [error] * len(batch)
+            for (item, future), reply in zip(batch, replies, strict=True):
+                if not future.done():  # cancelled when the client disconnected
+                    _resolve(future, item, reply)
 
     async def _send(self, items: list[Append]) -> list[Any]:
         try:
             return await self._pipelined(items)
-        except NoScriptError:  # Redis has been restarted: it knows scripts only by heart
+        except NoScriptError:  # Redis was restarted and has lost its scripts
             await self._lanes.load(self._client)
             await load_scripts(self._client)
             return await self._pipelined(items)
@@ -63,7 +68,7 @@ class GroupedAppends:
         pipe = self._client.pipeline(transaction=False)
         self._lanes.append_all_on(pipe, items)
         for kind, count in Counter(item.kind for item in items).items():
-            for _ in range(min(count, WAKE_UPS)):
+            for _ in range(min(count, MAX_WAKEUPS)):
                 wake_on(pipe, kind)
         appended, *woken = await pipe.execute(raise_on_error=False)
         for reply in (appended, *woken):
@@ -74,11 +79,11 @@ class GroupedAppends:
         return list(appended)
 
 
-def _answer(future: "asyncio.Future[Accepted]", item: Append, reply: Any) -> None:
+def _resolve(future: "asyncio.Future[Accepted]", item: Append, reply: Any) -> None:
     if isinstance(reply, Exception):
         future.set_exception(reply)
         return
     try:
         future.set_result(Lanes.accepted(item, reply))
-    except Exception as error:  # noqa: BLE001 - handed on to the request that it belongs to
+    except Exception as error:  # noqa: BLE001 - raised in the request
         future.set_exception(error)

@@ -1,4 +1,4 @@
-"""How the door says no: RFC 9457 problem details, one shape for every error.
+"""Error responses: RFC 9457 problem details, one shape for every error.
 
 {"type": "about:blank", "title", "status", "code", "detail", "errors": [{"field", "message"}]}
 """
@@ -26,7 +26,7 @@ from shared.errors import (
 )
 from shared.redis import is_transient
 
-STATUS = {
+STATUS: dict[type[PipelineError], HTTPStatus] = {
     AccessError: HTTPStatus.UNAUTHORIZED,
     NotFoundError: HTTPStatus.NOT_FOUND,
     NotUnknownError: HTTPStatus.CONFLICT,
@@ -34,140 +34,136 @@ STATUS = {
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+"""The status of each error, subclasses included; any other PipelineError is a 500."""
 RETRY_AFTER_S = 2
+
+log = structlog.get_logger()
+
+
+class FieldError(BaseModel):
+    """One invalid field of a request."""
+
+    field: str = Field(description="Path of the field, parts separated by dots.")
+    message: str = Field(description="What is wrong with it.")
 
 
 class Problem(BaseModel):
-    """What every error looks like (RFC 9457)."""
+    """An error (RFC 9457)."""
 
-    type: str = "about:blank"
-    title: str
-    status: int
-    code: str = Field(description="A word to tell errors apart by.")
-    detail: str = Field(description="What was wrong, and what to do.")
-    errors: list[dict[str, str]] = Field(
-        default=[], description="The wrong fields, with a message each."
-    )
+    type: str = Field(default="about:blank", description="Always `about:blank`.")
+    title: str = Field(description="The HTTP status in words.")
+    status: int = Field(description="The HTTP status code.")
+    code: str = Field(description="A stable name of the error, for programs.")
+    detail: str = Field(description="What is wrong and what to do about it, for people.")
+    errors: list[FieldError] = Field(default=[], description="The invalid fields, if any.")
 
 
-def _documented(what: str) -> dict[str, Any]:
+def _describe(description: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        "description": what,
-        "model": Problem,
+        "description": description,
         "content": {"application/problem+json": {"schema": schema}},
     }
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    400: _documented("Not readable as a request."),
-    401: _documented("A stranger."),
-    404: _documented("Not there, or not the caller's."),
-    422: _documented("A wrong field, or an Idempotency-Key that was used for something else."),
-    503: _documented("Nothing was accepted: try again later."),
+    400: _describe("Malformed request."),
+    401: _describe("Missing or invalid credentials."),
+    404: _describe("Not found in this organization."),
+    422: _describe("Invalid field, or an Idempotency-Key that was used for another request."),
+    503: _describe("Temporarily unavailable: nothing was accepted. Retry after `Retry-After` s."),
 }
 """The errors that every route may answer with, for OpenAPI."""
-CONFLICT: dict[int | str, dict[str, Any]] = {409: _documented("Not while it is as it is now.")}
-
-log = structlog.get_logger()
+CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: _describe("Not possible in the current status of the resource.")
+}
 
 
 def problem(
     status: HTTPStatus,
     code: str,
     detail: str,
-    errors: Sequence[dict[str, str]] = (),
+    errors: Sequence[FieldError] = (),
     **headers: str,
 ) -> JSONResponse:
-    """Return the answer; `headers` are named with underscores for hyphens."""
-    content: dict[str, Any] = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "code": code,
-        "detail": detail,
-    }
-    if errors:
-        content["errors"] = list(errors)
+    """Return a problem response; in the names of `headers`, an underscore stands for a hyphen."""
+    content = Problem(
+        title=status.phrase, status=status.value, code=code, detail=detail, errors=list(errors)
+    ).model_dump(exclude=None if errors else {"errors"})
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return JSONResponse(content, status, named, media_type="application/problem+json")
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of the routes end in a problem."""
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(PipelineError, _known)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(redis.RedisError, _redis)
-    app.add_exception_handler(Exception, _surprise)
-
-
-async def said(error: Exception) -> JSONResponse:
-    """Return the answer to an error of a route that is none of FastAPI's."""
-    for kind, answer in (
-        (PipelineError, _known),
-        (redis.RedisError, _redis),
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error of the app's routes with a problem."""
+    for kind in (
+        RequestValidationError,
+        HTTPException,
+        PipelineError,
+        redis.RedisError,
+        Exception,
     ):
-        if isinstance(error, kind):
-            return await answer(None, error)
-    return await _surprise(None, error)
+        app.add_exception_handler(kind, _handle_error)
 
 
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
+async def _handle_error(_request: Request, error: Exception) -> JSONResponse:
+    return to_response(error)
+
+
+def to_response(error: Exception) -> JSONResponse:
+    """Return the response to an error of a request; an unexpected error is logged."""
+    match error:
+        case RequestValidationError():
+            return _invalid_request(error)
+        case HTTPException():
+            status = HTTPStatus(error.status_code)
+            response = problem(status, status.name.lower(), str(error.detail))
+            response.headers.update(error.headers or {})
+            return response
+        case PipelineError():
+            return _pipeline_error(error)
+        case redis.RedisError() if is_transient(error):
+            log.warning("redis.unavailable", error=str(error))
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "queue_unavailable",
+                "The queue did not confirm the request, so nothing was accepted. "
+                "Send it again with the same Idempotency-Key.",
+                Retry_After=str(RETRY_AFTER_S),
+            )
+        case _:
+            log.error("request.unexpected_error", exc_info=error)
+            return problem(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "internal_error",
+                "Unexpected server error. It has been logged.",
+            )
+
+
+def _invalid_request(error: RequestValidationError) -> JSONResponse:
     errors = [
-        {"field": _field(fault["loc"]), "message": _plain(fault["msg"])} for fault in error.errors()
+        FieldError(
+            field=".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0]),
+            message=fault["msg"].removeprefix("Value error, "),
+        )
+        for fault in error.errors()
     ]
-    detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in errors)
+    detail = "; ".join(f"{each.field}: {each.message}" for each in errors)
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors)
 
 
-def _field(location: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in location[1:]) or str(location[0])
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ")
-
-
-async def _known(_request: Request | None, error: Exception) -> JSONResponse:
-    assert isinstance(error, PipelineError)  # noqa: S101 - registered for this type
+def _pipeline_error(error: PipelineError) -> JSONResponse:
     status = next(
         (found for kind, found in STATUS.items() if isinstance(error, kind)),
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
+    headers: dict[str, str] = {}
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         wait_s = int(getattr(error, "retry_after_s", RETRY_AFTER_S))
-        return problem(status, error.code, str(error), Retry_After=str(max(1, wait_s)))
+        headers["Retry_After"] = str(max(1, wait_s))
     if status is HTTPStatus.UNAUTHORIZED:
-        return problem(status, error.code, str(error), WWW_Authenticate="Bearer")
+        headers["WWW_Authenticate"] = "Bearer"
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request.failed", code=error.code, error=str(error))
-    return problem(status, error.code, str(error))
-
-
-async def _http(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
-    status = HTTPStatus(error.status_code)
-    answer = problem(status, status.name.lower(), str(error.detail))
-    answer.headers.update(error.headers or {})
-    return answer
-
-
-async def _redis(request: Request | None, error: Exception) -> JSONResponse:
-    if not is_transient(error):
-        return await _surprise(request, error)
-    log.warning("redis.away", error=str(error))
-    detail = "nothing was accepted: the queue did not confirm; send the same request again, with its Idempotency-Key"
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, "queue_unavailable", detail, Retry_After=str(RETRY_AFTER_S)
-    )
-
-
-async def _surprise(_request: Request | None, error: Exception) -> JSONResponse:
-    log.error("request.surprise", exc_info=error)
-    return problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "internal_error",
-        "an error on our side; it has been logged",
-    )
+    text = str(error)
+    return problem(status, error.code, text[:1].upper() + text[1:], (), **headers)

@@ -1,106 +1,104 @@
-"""Idempotency keys: what each one asked for the first time, so that asking again has no second effect.
+"""Idempotency keys: the first request with a key and its result, so that a retry has no effect.
 
-POST /v1/messages needs none of this: there the key is the message's id (shared/routing.py).
+POST /v1/messages does without: there the key determines the id of the message (shared/routing.py).
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from fastapi import Header, Response
+import redis.asyncio
+from fastapi import Response
 
 from shared.errors import IdempotencyConflictError
-from shared.lanes.client import PREFIX, fingerprint
-from workers.ingress.deps import Doorway
+from shared.lanes.client import fingerprint
+from shared.redis import keys
 
-REMEMBERED_S = 8 * 86_400
-"""Longer than anybody goes on trying."""
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        description="The same key with the same body has one effect, however often it is sent.",
-    ),
-]
+TTL_S = 8 * 86_400
+"""Longer than any client retries."""
 
 
 @dataclass(frozen=True)
-class Bound:
-    """What a key stands for: `values` as they were bound. `again`: it was bound before this request."""
+class StoredRequest:
+    """What an idempotency key stands for. `replayed`: the key came with an earlier request."""
 
-    values: Mapping[str, str] = field(default_factory=dict)
-    again: bool = False
-
-
-async def bound(
-    organization_id: UUID, key: str | None, asked: Mapping[str, Any], here: Doorway
-) -> Bound | None:
-    """Return what a key stands for, or None when it is new, or there is none.
-
-    Raises:
-        IdempotencyConflictError: it stands for a different request.
-    """
-    stored: Any = await here.redis.get(_name(organization_id, key)) if key else None
-    return _read(stored, asked) if stored else None
+    values: Mapping[str, str]
+    replayed: bool = False
 
 
-async def bind(
-    organization_id: UUID,
-    key: str | None,
-    asked: Mapping[str, Any],
-    values: Mapping[str, str],
-    here: Doorway,
-) -> Bound:
-    """Bind a key to what was asked and to `values`; whoever was first decides. Raises as `bound` does."""
-    if not key:
-        return Bound(values)
-    pipe = here.redis.pipeline(transaction=True)
-    pipe.set(_name(organization_id, key), _write(asked, values), nx=True, ex=REMEMBERED_S)
-    pipe.get(_name(organization_id, key))
-    replies: list[Any] = await pipe.execute()
-    return Bound(values) if replies[0] else _read(replies[1], asked)
+class IdempotencyStore:
+    """Every `request` is the JSON-able description of what the client asked for."""
+
+    def __init__(self, client: "redis.asyncio.Redis") -> None:
+        self._client = client
+
+    async def lookup(
+        self, organization_id: UUID, key: str | None, request: Mapping[str, Any]
+    ) -> StoredRequest | None:
+        """Return what a key stands for, or None if it is new or absent.
+
+        Raises:
+            IdempotencyConflictError: the key was used for a different request.
+        """
+        stored: Any = await self._client.get(_name(organization_id, key)) if key else None
+        return _read(stored, request) if stored else None
+
+    async def claim(
+        self,
+        organization_id: UUID,
+        key: str | None,
+        request: Mapping[str, Any],
+        values: Mapping[str, str],
+    ) -> StoredRequest:
+        """Store `values` under a key unless a concurrent request was first; return what is stored.
+
+        Raises:
+            IdempotencyConflictError: the key was used for a different request.
+        """
+        if not key:
+            return StoredRequest(values)
+        pipe = self._client.pipeline(transaction=True)
+        pipe.set(_name(organization_id, key), _write(request, values), nx=True, ex=TTL_S)
+        pipe.get(_name(organization_id, key))
+        replies: list[Any] = await pipe.execute()
+        return StoredRequest(values) if replies[0] else _read(replies[1], request)
+
+    async def update(
+        self,
+        organization_id: UUID,
+        key: str | None,
+        request: Mapping[str, Any],
+        values: Mapping[str, str],
+    ) -> None:
+        """Replace the values of a key that `claim` stored."""
+        if key:
+            stored = _write(request, values)
+            await self._client.set(_name(organization_id, key), stored, xx=True, keepttl=True)
 
 
-async def rebind(
-    organization_id: UUID,
-    key: str | None,
-    asked: Mapping[str, Any],
-    values: Mapping[str, str],
-    here: Doorway,
-) -> None:
-    """Note more of what came of a key's request."""
-    if key:
-        await here.redis.set(
-            _name(organization_id, key), _write(asked, values), xx=True, keepttl=True
-        )
-
-
-def digest(key: str) -> str:
-    """Return a key as a name of fixed length: callers may put anything into it."""
+def hash_key(key: str) -> str:
+    """Return a key as a name of fixed length; clients may put any text into it."""
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
-def say_again(response: Response) -> None:
-    """Tell the caller that this key has been here before."""
+def set_replayed_header(response: Response) -> None:
+    """Mark a response as the repetition of an earlier one."""
     response.headers["Idempotent-Replayed"] = "true"
 
 
-def _write(asked: Mapping[str, Any], values: Mapping[str, str]) -> str:
-    return json.dumps({"asked": fingerprint(asked), **values})
+def _write(request: Mapping[str, Any], values: Mapping[str, str]) -> str:
+    return json.dumps({"request": fingerprint(request), **values})
 
 
-def _read(stored: bytes, asked: Mapping[str, Any]) -> Bound:
+def _read(stored: bytes, request: Mapping[str, Any]) -> StoredRequest:
     values: dict[str, str] = json.loads(stored)
-    if values.pop("asked") != fingerprint(asked):
+    if values.pop("request") != fingerprint(request):
         raise IdempotencyConflictError
-    return Bound(values, again=True)
+    return StoredRequest(values, replayed=True)
 
 
 def _name(organization_id: UUID, key: str) -> str:
-    return f"{PREFIX}key:{organization_id}:{digest(key)}"
+    return keys.idempotency_key(organization_id, hash_key(key))

@@ -1,7 +1,7 @@
-"""GET /metrics: how much waits and what is in the way, for Prometheus and for whoever has the token.
+"""GET /metrics for Prometheus: backlog, work in flight, outbox, clock and Redis memory.
 
-Without tenants: their names are nobody else's business, and too many for labels (`wpp lanes` tells them). All of it is
-read from Redis in a handful of commands, whatever waits.
+No metric has a tenant label: there are too many tenants for labels, and the reader of the metrics
+need not know them (`wpp lanes` lists them). A scrape costs a fixed number of Redis commands.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
@@ -28,92 +28,99 @@ from shared.redis import keys
 from workers.ingress.errors import problem
 
 
-def routes(token: SecretStr | None, client: "redis.Redis") -> list[Route]:
-    """Return the route, if there is a token to ask for: otherwise there is none."""
+def build_routes(token: SecretStr | None, client: "redis.Redis") -> list[Route]:
+    """Return the route of the metrics, or no route without a token to protect it."""
     if token is None:
         return []
     registry = CollectorRegistry()
-    registry.register(Metrics(client))
+    registry.register(PipelineCollector(client))
     expected = f"Bearer {token.get_secret_value()}".encode()
 
-    async def metrics(request: Request) -> Response:
+    async def get_metrics(request: Request) -> Response:
         if not compare_digest(request.headers.get("Authorization", "").encode(), expected):
+            detail = (
+                "Missing or invalid credentials: send `Authorization: Bearer <WPP_METRICS_TOKEN>`."
+            )
             return problem(
-                HTTPStatus.UNAUTHORIZED,
-                "unauthorized",
-                "this takes WPP_METRICS_TOKEN as its bearer",
+                HTTPStatus.UNAUTHORIZED, "unauthorized", detail, WWW_Authenticate="Bearer"
             )
         return Response(
             await run_in_threadpool(generate_latest, registry), media_type=CONTENT_TYPE_LATEST
         )
 
-    return [Route("/metrics", metrics)]
+    return [Route("/metrics", get_metrics)]
 
 
-class Metrics(Collector):
+class PipelineCollector(Collector):
+    """Reads all metrics from Redis at each scrape."""
+
     def __init__(self, client: "redis.Redis") -> None:
         self._client = client
 
-    def describe(self) -> list[GaugeMetricFamily]:
-        return []  # what there is, is known when it is asked for: Redis may be away when the process starts
+    def describe(self) -> list[Metric]:
+        """Return no names, so that registering works while Redis is not reachable."""
+        return []
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Look once; raises redis.RedisError."""
-        waiting = total_waiting(self._client, QUEUE_NAMES)
-        yield _by_kind(
-            "wpp_events_waiting",
-            "Events in lanes",
-            {k: sum(each.values()) for k, each in waiting.items()},
-        )
-        yield _by_kind(
-            "wpp_events_working",
-            "Events that workers have in hand",
-            {k: self._busy(k) for k in QUEUE_NAMES},
-        )
-        tenants = {tenant for each in waiting.values() for tenant in each}
-        yield GaugeMetricFamily("wpp_tenants_waiting", "Tenants with events in lanes", len(tenants))
+    def collect(self) -> Iterator[Metric]:
+        """Read Redis once; raises redis.RedisError."""
+        yield from self._lanes()
         yield from self._outbox()
-        odd = sum(int(count) for count in self._values(keys.UNRECOGNIZED_EVENTS))
-        yield GaugeMetricFamily(
-            "wpp_odd_events", "Posted events of a type that is not known, or that were none", odd
+        unrecognized = sum(int(count) for count in self._values(keys.UNRECOGNIZED_EVENTS))
+        yield CounterMetricFamily(
+            "wpp_unrecognized_events",
+            "Webhook events of an unknown type, and malformed webhook bodies",
+            unrecognized,
         )
         if swept_ms := self._client.get(keys.LAST_SWEEP):
             age_s = max(0.0, time.time() - int(swept_ms) / 1000)
             yield GaugeMetricFamily(
                 "wpp_clock_age_seconds",
-                "Since a clock last swept; more than a few: none runs",
+                "Seconds since the clock last swept the lanes; a few seconds while it runs",
                 age_s,
             )
         memory: dict[str, Any] = self._client.info("memory")
         yield GaugeMetricFamily("wpp_redis_bytes", "Memory that Redis uses", memory["used_memory"])
         yield GaugeMetricFamily(
-            "wpp_redis_limit_bytes", "Memory that it may use; 0 is no limit", memory["maxmemory"]
+            "wpp_redis_limit_bytes", "Memory limit of Redis; 0 means no limit", memory["maxmemory"]
         )
 
-    def _outbox(self) -> Iterator[GaugeMetricFamily]:
+    def _lanes(self) -> Iterator[Metric]:
+        waiting = total_waiting(self._client, QUEUE_NAMES)
+        yield _by_kind(
+            "wpp_events_waiting",
+            "Events that are not settled, in flight or not",
+            {kind: sum(tenants.values()) for kind, tenants in waiting.items()},
+        )
+        yield _by_kind(
+            "wpp_events_in_flight",
+            "Events that a worker is handling",
+            {kind: sum(map(int, self._values(keys.in_flight(kind)))) for kind in QUEUE_NAMES},
+        )
+        waiting_tenants = {tenant for tenants in waiting.values() for tenant in tenants}
+        yield GaugeMetricFamily(
+            "wpp_tenants_waiting", "Tenants with events that are not settled", len(waiting_tenants)
+        )
+
+    def _outbox(self) -> Iterator[Metric]:
         outbox = Outbox(self._client, consumer="")
-        age_s = outbox.age_s() or 0.0
         yield GaugeMetricFamily(
-            "wpp_outbox_outcomes", "Outcomes on their way to Supabase", len(outbox)
+            "wpp_outbox_outcomes", "Outcomes that are not yet written to Supabase", len(outbox)
         )
         yield GaugeMetricFamily(
-            "wpp_outbox_age_seconds", "How long the oldest of them has been on its way", age_s
+            "wpp_outbox_age_seconds", "Age of the oldest of these outcomes", outbox.age_s() or 0.0
         )
-        trouble = int(outbox.blocked_reason is not None)
+        blocked = int(outbox.blocked_reason is not None)
         yield GaugeMetricFamily(
-            "wpp_outbox_trouble", "1 while Supabase takes none of them", trouble
+            "wpp_outbox_blocked", "1 while Supabase accepts no outcome at all", blocked
         )
-
-    def _busy(self, kind: str) -> int:
-        return sum(int(count) for count in self._values(keys.in_flight(kind)))
 
     def _values(self, key: str) -> list[bytes]:
-        found: Any = self._client.hvals(key)
-        return list(found)
+        values: Any = self._client.hvals(key)
+        return list(values)
 
 
-def _by_kind(name: str, what: str, values: dict[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, what, labels=["kind"])
+def _by_kind(name: str, documentation: str, values: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, documentation, labels=["kind"])
     for kind, value in values.items():
         family.add_metric([kind], value)
     return family

@@ -1,8 +1,8 @@
-"""What has just changed in Supabase, told at once to the requests of this process that wait for it.
+"""Redis pub/sub to waiting requests: changes of integrations, as the recorder writes them.
 
-The recorder publishes each organization's changes (`shared/outbox.py`); this process listens on one connection, to
-the organizations that somebody watches at the moment, and to nothing while nobody does. A message that is lost costs
-a moment: whoever waits looks again by itself every few seconds.
+The recorder publishes each organization's changes (shared/outbox.py). This process subscribes, on
+one connection, to the organizations that a request waits for at the moment. Delivery is best
+effort: every waiting request also looks by itself every few seconds.
 """
 
 import asyncio
@@ -20,30 +20,30 @@ import structlog
 from shared.redis import keys
 from workers.process import on_stop_signal
 
-QUIET_S = 20.0
-"""After so long without a word the connection is asked whether it still is one."""
-AFTER_FAILURE_S = 0.5
+IDLE_S = 20.0
+"""After this time without a message the connection is checked with a PING."""
+RECONNECT_DELAY_S = 0.5
 
 log = structlog.get_logger()
 
 
-class Watch:
+class Subscription:
     """One request that waits for changes of an organization."""
 
-    def __init__(self, closing: Callable[[], bool]) -> None:
-        self._closing = closing
+    def __init__(self, is_closing: Callable[[], bool]) -> None:
+        self._is_closing = is_closing
         self._changed = asyncio.Event()
 
     @property
     def closing(self) -> bool:
-        """This process is told to stop: end, the caller asks another one."""
-        return self._closing()
+        """Whether this process is about to stop, so that the request has to end."""
+        return self._is_closing()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         self._changed.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Return True when something has changed since the last wait, False after `timeout_s` without it."""
+        """Return True after a change since the last call, False after `timeout_s` without one."""
         try:
             await asyncio.wait_for(self._changed.wait(), max(0.0, timeout_s))
         except TimeoutError:
@@ -52,32 +52,34 @@ class Watch:
         return True
 
 
-class Changes:
+class Notifications:
+    """The subscriptions of one process."""
+
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._client = client
-        self._watches: dict[bytes, set[Watch]] = {}
+        self._subscriptions: dict[bytes, set[Subscription]] = {}
         self._pubsub: Any = None
         self._listener: asyncio.Task[None] | None = None
         self._closing = False
 
     @contextlib.asynccontextmanager
-    async def of(self, organization_id: UUID) -> AsyncIterator[Watch]:
-        """Watch an organization's numbers for as long as the block lasts."""
-        channel, watch = _channel(organization_id), Watch(lambda: self._closing)
-        first = channel not in self._watches
-        self._watches.setdefault(channel, set()).add(watch)
+    async def subscribe(self, organization_id: UUID) -> AsyncIterator[Subscription]:
+        """Receive the changes of an organization's integrations while the block runs."""
+        channel, subscription = _channel(organization_id), Subscription(lambda: self._closing)
+        first = channel not in self._subscriptions
+        self._subscriptions.setdefault(channel, set()).add(subscription)
         try:
             await self._listen(channel if first else None)
-            yield watch
+            yield subscription
         finally:
-            self._watches[channel].discard(watch)
-            if not self._watches[channel]:
-                del self._watches[channel]
+            self._subscriptions[channel].discard(subscription)
+            if not self._subscriptions[channel]:
+                del self._subscriptions[channel]
                 with contextlib.suppress(redis.RedisError, OSError):
                     await self._pubsub.unsubscribe(channel)
 
-    async def announce(self, organization_id: UUID, integration_id: UUID) -> None:
-        """Tell every process's watchers that a number has changed in a way that no outcome tells."""
+    async def publish(self, organization_id: UUID, integration_id: UUID) -> None:
+        """Notify every process of a change that no outcome reports."""
         change = {
             "organization_id": str(organization_id),
             "integration_id": str(integration_id),
@@ -86,9 +88,9 @@ class Changes:
         await self._client.publish(_channel(organization_id), json.dumps([change]))
 
     def stop(self) -> None:
-        """Let everybody who waits go, so that this process can end."""
+        """Make every waiting request end, so that this process can stop."""
         self._closing = True
-        self._tell_all()
+        self._notify_all()
 
     async def aclose(self) -> None:
         self.stop()
@@ -102,47 +104,46 @@ class Changes:
         if self._pubsub is None:
             self._pubsub = self._client.pubsub()
         if channel:
-            with contextlib.suppress(
-                redis.RedisError, OSError
-            ):  # the listener takes it up when Redis is back
+            # If Redis does not answer, the listener subscribes when it reconnects.
+            with contextlib.suppress(redis.RedisError, OSError):
                 await self._pubsub.subscribe(channel)
         if self._listener is None or self._listener.done():
             self._listener = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        while self._watches:
+        while self._subscriptions:
             try:
-                message = await self._pubsub.get_message(timeout=QUIET_S)
+                message = await self._pubsub.get_message(timeout=IDLE_S)
                 if message is None:
                     await self._pubsub.ping()
                 elif message["type"] == "message" and b'"session"' in message["data"]:
-                    for watch in self._watches.get(message["channel"], ()):
-                        watch.tell()
+                    for subscription in self._subscriptions.get(message["channel"], ()):
+                        subscription.notify()
             except (redis.RedisError, OSError, RuntimeError) as error:
-                log.warning("changes.not_heard", error=str(error))
-                await self._begin_again()
+                log.warning("notifications.connection_lost", error=str(error))
+                await self._reconnect()
 
-    async def _begin_again(self) -> None:
-        await asyncio.sleep(AFTER_FAILURE_S)
+    async def _reconnect(self) -> None:
+        await asyncio.sleep(RECONNECT_DELAY_S)
         with contextlib.suppress(redis.RedisError, OSError, RuntimeError):
             await self._pubsub.aclose()
             self._pubsub = self._client.pubsub()
-            if self._watches:
-                await self._pubsub.subscribe(*self._watches)
-        self._tell_all()  # what was said meanwhile was not heard
+            if self._subscriptions:
+                await self._pubsub.subscribe(*self._subscriptions)
+        self._notify_all()  # changes published in between were lost
 
-    def _tell_all(self) -> None:
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.tell()
+    def _notify_all(self) -> None:
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.notify()
 
 
-def on_stop(tell: Callable[[], None]) -> None:
-    """Call `tell` in the running loop when this process is told to stop, before the server waits for open answers."""
+def call_on_stop_signal(call: Callable[[], None]) -> None:
+    """Call `call` in the running loop at SIGTERM and SIGINT, before the server drains requests."""
     if threading.current_thread() is not threading.main_thread():
         return
     loop = asyncio.get_running_loop()
-    on_stop_signal(lambda: loop.call_soon_threadsafe(tell), chain=True)
+    on_stop_signal(lambda: loop.call_soon_threadsafe(call), chain=True)
 
 
 def _channel(organization_id: UUID) -> bytes:

@@ -17,6 +17,7 @@ from sandbox.ports import LOCALHOST, free_port
 from sandbox.processes import Process, Program, serves
 from shared import signed_keys
 from shared.events import WebhookEvent
+from shared.redis import keys
 from tests.shared.webhooks.arriving import ACCOUNT
 
 KEY_SECRET = "a secret of the tests: it is long enough to sign"
@@ -92,9 +93,7 @@ class Door:
 
 def accepted(client: "redis.Redis") -> list[WebhookEvent]:
     """Return the events that wait, lane by lane."""
-    lanes = sorted(
-        key.decode() for key in client.scan_iter("wpp:lane:event:*") if not key.endswith(b":is")
-    )
+    lanes = sorted(key.decode() for key in client.scan_iter(keys.lane("event:*"), _type="list"))
     found: list[Any] = [each for lane in lanes for each in client.lrange(lane, 0, -1)]
-    bodies = [client.hget(f"wpp:event:{each.decode()}", "body") for each in found]
+    bodies = [client.hget(keys.event(each.decode()), "body") for each in found]
     return [WebhookEvent.model_validate_json(body) for body in bodies if body]

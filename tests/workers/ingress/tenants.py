@@ -97,7 +97,7 @@ class Tenant:
 
     def waiting(self, kind: QueueName) -> int:
         """Return how many events of a kind wait, or run."""
-        counts: Any = self.client.hvals(f"wpp:waiting:{kind}")
+        counts: Any = self.client.hvals(keys.waiting(kind))
         return sum(map(int, counts))
 
     def watched(self, path: str) -> str:

@@ -1,56 +1,63 @@
-"""Whom Supabase is asked about, and how often."""
+"""How often Supabase is asked about sessions."""
 
 import asyncio
 import base64
-import json
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+import jwt
 import pytest
 
 from shared.errors import DatabaseUnavailableError, OverloadedError
 from workers.ingress import auth
-from workers.ingress.auth import Sessions
+from workers.ingress.auth import SessionCache
 
 HOUR_S = 3600
+Story = Callable[[SessionCache], Awaitable[Any]]
 
 
-def token(signature: str = "signature", **claims: Any) -> str:
-    """Return what looks like a living session of Supabase, with `claims` changed."""
-    whole = {"sub": str(uuid4()), "exp": int(time.time()) + HOUR_S, **claims}
-    parts = [{"alg": "HS256"}, {name: value for name, value in whole.items() if value is not None}]
-    encoded = [
-        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts
-    ]
-    return ".".join([*encoded, signature])
+def token(**claims: Any) -> str:
+    """Return a token that looks like a valid session; None removes a claim."""
+    session = {"sub": str(uuid4()), "exp": int(time.time()) + HOUR_S, **claims}
+    present = {name: value for name, value in session.items() if value is not None}
+    header, payload, signature = jwt.encode(present, "k" * 32, algorithm="HS256").split(".")
+    return f"{header}.{payload}.{signature}"
 
 
-class Supabase:
-    """Answers after `late_s`, and remembers who asked."""
+def with_payload(payload: bytes) -> str:
+    """Return a token whose payload is not a set of claims."""
+    header, _, signature = token().split(".")
+    return f"{header}.{base64.urlsafe_b64encode(payload).rstrip(b'=').decode()}.{signature}"
 
-    def __init__(self, answer: UUID | None, late_s: float = 0) -> None:
-        self.answer, self.late_s = answer, late_s
-        self.asked: list[str] = []
-        self.at_once = self.most_at_once = 0
+
+class FakeLookup:
+    """Answers `answer` after `delay_s`, and records its calls."""
+
+    def __init__(self, answer: UUID | None, delay_s: float = 0) -> None:
+        self.answer = answer
+        self.delay_s = delay_s
+        self.calls: list[str] = []
+        self.max_concurrent = 0
+        self._concurrent = 0
         self._lock = threading.Lock()
 
     def __call__(self, bearer: str) -> UUID | None:
         with self._lock:
-            self.asked.append(bearer)
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-        time.sleep(self.late_s)
+            self.calls.append(bearer)
+            self._concurrent += 1
+            self.max_concurrent = max(self.max_concurrent, self._concurrent)
+        time.sleep(self.delay_s)
         with self._lock:
-            self.at_once -= 1
+            self._concurrent -= 1
         return self.answer
 
 
-def run(supabase: Callable[[str], UUID | None], story: Callable[[Sessions], Awaitable[Any]]) -> Any:
+def run(lookup: Callable[[str], UUID | None], story: Story, **options: Any) -> Any:
     async def whole() -> Any:
-        return await story(Sessions(supabase))
+        return await story(SessionCache(lookup, **options))
 
     return asyncio.run(whole())
 
@@ -67,108 +74,104 @@ def run(supabase: Callable[[str], UUID | None], story: Callable[[Sessions], Awai
         token(exp=True),
         token(exp=float("inf")),
         token(sub=None),
-        token(sub=7),
-        token("é"),
-        token("s" * 10_000),
-        f"a.{base64.urlsafe_b64encode(b'[' * 5000).decode()}.c",
-        f"a.{base64.urlsafe_b64encode(b'[1]').decode()}.c",
+        with_payload(b'{"sub": 7, "exp": 9999999999}'),
+        f"{token()}é",
+        f"{token()}{'A' * 10_000}",
+        with_payload(b"[" * 5000),
+        with_payload(b"[1]"),
     ],
     ids=range(14),
 )
-def test_what_cannot_be_a_session_is_not_asked_about(bearer: str) -> None:
-    """Its own text says so: no JWT, no person's, or over."""
-    supabase = Supabase(uuid4())
-    assert run(supabase, lambda opened: opened.organization(bearer)) is None
-    assert supabase.asked == []
+def test_a_token_that_cannot_be_a_session_is_rejected_without_a_call(bearer: str) -> None:
+    """It is not a JWT, not a user's, or it has expired."""
+    lookup = FakeLookup(uuid4())
+    assert run(lookup, lambda cache: cache.find_organization(bearer)) is None
+    assert lookup.calls == []
 
 
-def test_a_session_is_asked_about_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also by many requests at the same moment; and not for longer than it lives."""
+def test_a_confirmed_session_is_looked_up_once_per_ttl() -> None:
+    """Concurrent requests share the look-up; a session that has expired is rejected."""
     organization_id = uuid4()
-    supabase = Supabase(organization_id, late_s=0.05)
-    monkeypatch.setattr(auth, "TRUSTED_S", 0.5)
+    lookup = FakeLookup(organization_id, delay_s=0.05)
 
-    async def story(opened: Sessions) -> None:
+    async def story(cache: SessionCache) -> None:
         bearer, short = token(), token(exp=time.time() + 0.3)
         for _ in range(2):
-            found = await asyncio.gather(*(opened.organization(bearer) for _ in range(20)))
+            found = await asyncio.gather(*(cache.find_organization(bearer) for _ in range(20)))
             assert set(found) == {organization_id}
-        assert len(supabase.asked) == 1
-        assert await opened.organization(short) == organization_id
+        assert len(lookup.calls) == 1
+        assert await cache.find_organization(short) == organization_id
         await asyncio.sleep(0.6)
-        assert await opened.organization(short) is None
-        assert await opened.organization(bearer) == organization_id
-        assert supabase.asked == [bearer, short, bearer]
+        assert await cache.find_organization(short) is None
+        assert await cache.find_organization(bearer) == organization_id
+        assert lookup.calls == [bearer, short, bearer]
 
-    run(supabase, story)
+    run(lookup, story, positive_ttl_s=0.5)
 
 
-def test_a_refusal_counts_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever tries one again and again costs one call; another token is another question."""
-    supabase = Supabase(None)
-    monkeypatch.setattr(auth, "REFUSED_S", 0.3)
+def test_a_refused_token_is_looked_up_once_per_ttl() -> None:
+    """Another token is looked up on its own."""
+    lookup = FakeLookup(None)
 
-    async def story(opened: Sessions) -> None:
+    async def story(cache: SessionCache) -> None:
         bearer = token()
         for _ in range(5):
-            assert await opened.organization(bearer) is None
-        assert len(supabase.asked) == 1
-        assert await opened.organization(token()) is None
+            assert await cache.find_organization(bearer) is None
+        assert len(lookup.calls) == 1
+        assert await cache.find_organization(token()) is None
         await asyncio.sleep(0.4)
-        await opened.organization(bearer)
-        assert len(supabase.asked) == 3
+        await cache.find_organization(bearer)
+        assert len(lookup.calls) == 3
 
-    run(supabase, story)
+    run(lookup, story, negative_ttl_s=0.3)
 
 
-def test_a_crowd_of_strangers_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight are looked up at a time; who waits for too long is told to come again, not refused."""
-    supabase = Supabase(None, late_s=0.2)
-    monkeypatch.setattr(auth, "PATIENCE_S", 0.3)
+def test_concurrent_lookups_are_limited() -> None:
+    """A request that waits too long for a look-up is answered with 503, not with 401."""
+    lookup = FakeLookup(None, delay_s=0.2)
 
-    async def story(opened: Sessions) -> None:
+    async def story(cache: SessionCache) -> None:
         found = await asyncio.gather(
-            *(opened.organization(token()) for _ in range(40)), return_exceptions=True
+            *(cache.find_organization(token()) for _ in range(40)), return_exceptions=True
         )
-        assert supabase.most_at_once == auth.AT_ONCE
-        assert found.count(None) == len(supabase.asked) < 40
+        assert lookup.max_concurrent == auth.MAX_LOOKUPS
+        assert found.count(None) == len(lookup.calls) < 40
         assert {type(each) for each in found} == {type(None), OverloadedError}
 
-    run(supabase, story)
+    run(lookup, story, max_wait_s=0.3)
 
 
-def test_an_outage_is_no_refusal() -> None:
-    """503 while Supabase is away, and the session is good again as soon as it is back."""
-    organization_id, away = uuid4(), [True]
+def test_an_outage_of_supabase_is_not_cached() -> None:
+    """The session is valid as soon as Supabase answers again."""
+    organization_id, outages = uuid4(), [True]
 
-    def supabase(_: str) -> UUID:
-        if away:
-            away.pop()
+    def lookup(_: str) -> UUID:
+        if outages:
+            outages.pop()
             msg = "Supabase: does not answer"
             raise DatabaseUnavailableError(msg)
         return organization_id
 
-    async def story(opened: Sessions) -> None:
+    async def story(cache: SessionCache) -> None:
         bearer = token()
         with pytest.raises(DatabaseUnavailableError):
-            await opened.organization(bearer)
-        assert await opened.organization(bearer) == organization_id
+            await cache.find_organization(bearer)
+        assert await cache.find_organization(bearer) == organization_id
 
-    run(supabase, story)
+    run(lookup, story)
 
 
-def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest goes; refusals push out no session that is trusted."""
-    supabase = Supabase(uuid4())
-    monkeypatch.setattr(auth, "MOST", 3)
+def test_the_cache_is_bounded() -> None:
+    """The oldest entry is evicted; refused tokens do not evict confirmed sessions."""
+    lookup = FakeLookup(uuid4())
 
-    async def story(opened: Sessions) -> None:
+    async def story(cache: SessionCache) -> None:
         good = token()
-        await opened.organization(good)
-        supabase.answer = None
-        strangers = [token() for _ in range(5)]
-        for bearer in [*strangers, good, *strangers[-3:]]:
-            await opened.organization(bearer)
-        assert supabase.asked == [good, *strangers]
+        await cache.find_organization(good)
+        lookup.answer = None
+        refused = [token() for _ in range(5)]
+        for bearer in [*refused, good, *refused[-3:]]:
+            await cache.find_organization(bearer)
+        assert lookup.calls == [good, *refused]
 
-    run(supabase, story)
+    run(lookup, story, max_entries=3)

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from shared.errors import ConfigurationError
 from shared.settings import PageSettings, SupabaseSettings
 from tests.workers.ingress.ingress_process import Door
-from workers.ingress.connect_page import FILES, Page
+from workers.ingress.connect_page import FILES, ConnectPage
 
 DEMO = PageSettings(wpp_demo_user=SecretStr("demo@example.com:password"))
 
@@ -23,7 +23,7 @@ def supabase_at(url: str) -> SupabaseSettings:
 )
 def test_a_local_world_has_a_demo_user(url: str) -> None:
     """Nobody else reaches it."""
-    assert Page(DEMO, supabase_at(url)).routes
+    assert ConnectPage(DEMO, supabase_at(url)).routes
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_a_local_world_has_a_demo_user(url: str) -> None:
 def test_a_password_is_not_told_to_everybody(url: str) -> None:
     """A demo user of a real project would open it to whoever reads /connect/settings.json."""
     with pytest.raises(ConfigurationError, match="WPP_DEMO_USER"):
-        Page(DEMO, supabase_at(url))
-    assert Page(PageSettings(), supabase_at(url)).routes
+        ConnectPage(DEMO, supabase_at(url))
+    assert ConnectPage(PageSettings(), supabase_at(url)).routes
 
 
 def test_files_come_as_what_they_are(door: Door) -> None:

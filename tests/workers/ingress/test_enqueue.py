@@ -16,10 +16,11 @@ from shared import routing
 from shared.errors import IdempotencyConflictError, OverloadedError
 from shared.events import Message
 from shared.lanes.client import Append, Lanes
+from shared.redis import keys
 from shared.redis.client import connect_async
 from shared.settings import EngineSettings
 from tests.fixtures.tcp_proxy import TcpProxy
-from workers.ingress.enqueue import GROUP, WAKE_UPS, GroupedAppends
+from workers.ingress.enqueue import MAX_BATCH, MAX_WAKEUPS, BatchingProducer
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
 
@@ -29,10 +30,10 @@ def message(text: str, key: str | None = None) -> Append:
 
 
 @asynccontextmanager
-async def grouping(client: "redis.Redis", url: str) -> AsyncIterator[GroupedAppends]:
+async def grouping(client: "redis.Redis", url: str) -> AsyncIterator[BatchingProducer]:
     own = connect_async(SecretStr(url))
     try:
-        yield GroupedAppends(own, Lanes(client, EngineSettings()))
+        yield BatchingProducer(own, Lanes(client, EngineSettings()))
     finally:
         await own.aclose()
 
@@ -44,10 +45,10 @@ def test_each_of_many_is_kept_in_order(
 
     async def append() -> None:
         async with grouping(redis_client, redis_server.url) as appends:
-            items = [message(str(number)) for number in range(3 * GROUP)]
+            items = [message(str(number)) for number in range(3 * MAX_BATCH)]
             accepted = await asyncio.gather(*(appends.append(item) for item in items))
             assert [each.id for each in accepted] == [item.event.id for item in items]
-            kept = redis_client.lrange(f"wpp:lane:{items[0].lane}", 0, -1)
+            kept = redis_client.lrange(keys.lane(items[0].lane), 0, -1)
             assert kept == [str(item.event.id).encode() for item in items]
 
     uvloop.run(append())
@@ -111,8 +112,8 @@ def test_a_group_wakes_no_more_than_can_work(
     uvloop.run(append(3))
     assert redis_client.llen("wpp:dramatiq:send") == 3
     redis_client.flushall()
-    uvloop.run(append(GROUP))
-    assert redis_client.llen("wpp:dramatiq:send") == WAKE_UPS
+    uvloop.run(append(MAX_BATCH))
+    assert redis_client.llen("wpp:dramatiq:send") == MAX_WAKEUPS
 
 
 def test_nobody_is_told_that_it_was_kept_when_redis_is_gone(

@@ -1,15 +1,15 @@
 """Every error has one shape (RFC 9457), and says what to do."""
 
-import asyncio
 from collections.abc import Iterator
 
 import httpx
+import jwt
 import pytest
 import redis
 
 from tests.workers.ingress.ingress_process import Door
 from tests.workers.ingress.tenants import Tenant
-from workers.ingress.errors import said
+from workers.ingress.errors import to_response
 
 UNABLE = [
     redis.ConnectionError("away"),
@@ -75,17 +75,14 @@ def test_a_redis_that_takes_nothing_now_is_503(
 @pytest.mark.parametrize("error", UNABLE)
 def test_whatever_hinders_redis_is_503(error: Exception) -> None:
     """The caller is told to come back."""
-    answer = asyncio.run(said(error))
+    answer = to_response(error)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_a_mistake_of_ours_is_500() -> None:
     """Coming back would not help."""
-    assert (
-        asyncio.run(said(redis.ResponseError("WRONGTYPE Operation against a key"))).status_code
-        == 500
-    )
+    assert to_response(redis.ResponseError("WRONGTYPE Operation against a key")).status_code == 500
 
 
 def test_what_is_not_there_has_the_same_shape(door: Door) -> None:
@@ -99,7 +96,7 @@ def test_what_is_not_there_has_the_same_shape(door: Door) -> None:
 
 def test_a_supabase_that_is_away_is_503(door: Door) -> None:
     """For whoever needs it; nothing was accepted."""
-    a_session = "e30.eyJzdWIiOiJ4IiwiZXhwIjo5OTk5OTk5OTk5fQ.x"
+    a_session = jwt.encode({"sub": "x", "exp": 9_999_999_999}, "k" * 32, algorithm="HS256")
     answer = door.http.get("/v1/integrations", headers={"Authorization": f"Bearer {a_session}"})
     assert problem(answer) == (503, "database_unavailable")
     assert int(answer.headers["Retry-After"]) > 0

@@ -12,6 +12,7 @@ from shared import routing
 from shared.events import Message
 from shared.lanes.client import Settled
 from shared.producer import Producer
+from shared.redis import keys
 from tests.workers.ingress.tenants import Tenant
 
 HELLO = {"to": "+79990001122", "text": "Hello"}
@@ -49,7 +50,7 @@ def test_a_retry_is_answered_although_its_number_is_gone(tenant: Tenant) -> None
     Producer(tenant.client).send(tenant.id, Message.model_validate(named), "named")
     assert tenant.post("/v1/messages", HELLO, key="primary").status_code == 202
     tenant.database.integrations.remove(number, tenant.id)
-    tenant.client.delete(f"wpp:primary:{tenant.id}", f"wpp:integration:{number}")
+    tenant.client.delete(keys.primary_route(tenant.id), keys.route(number))
     for body, key in ((HELLO, "primary"), (named, "named")):
         assert tenant.post("/v1/messages", body).status_code == 404
         again = tenant.post("/v1/messages", body, key=key)
@@ -194,6 +195,6 @@ class TestConnecting:
         """Nobody's key stands in the way of another's."""
         place = tenant.number("42")
         assert tenant.post(f"{place}/primary", key="k").status_code == 200
-        stored: list[bytes] = list(tenant.client.scan_iter("wpp:key:*"))
+        stored: list[bytes] = list(tenant.client.scan_iter(keys.idempotency_key("*", "*")))
         assert len(stored) == 1
         assert str(tenant.id).encode() in stored[0]

@@ -40,7 +40,7 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
 
 def ask(client: redis.Redis, **headers: str) -> httpx.Response:
     async def get() -> httpx.Response:
-        app = Starlette(routes=metrics.routes(SecretStr(TOKEN), client))
+        app = Starlette(routes=metrics.build_routes(SecretStr(TOKEN), client))
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://door"
         ) as door:
@@ -51,23 +51,23 @@ def ask(client: redis.Redis, **headers: str) -> httpx.Response:
 
 def test_it_counts_what_waits_and_says_what_is_in_the_way(busy: redis.Redis) -> None:
     registry = CollectorRegistry()
-    registry.register(metrics.Metrics(busy))
+    registry.register(metrics.PipelineCollector(busy))
     value = registry.get_sample_value
     assert value("wpp_events_waiting", {"kind": "send"}) == 3
     assert value("wpp_events_waiting", {"kind": "webhook"}) == 0
-    assert value("wpp_events_working", {"kind": "send"}) == 1
+    assert value("wpp_events_in_flight", {"kind": "send"}) == 1
     assert value("wpp_tenants_waiting") == 2
     assert value("wpp_outbox_outcomes") == 3
     assert 0 <= (value("wpp_outbox_age_seconds") or 0) < 60
-    assert value("wpp_outbox_trouble") == 1
-    assert value("wpp_odd_events") == 2
+    assert value("wpp_outbox_blocked") == 1
+    assert value("wpp_unrecognized_events_total") == 2
     assert 90 <= (value("wpp_clock_age_seconds") or 0) < 150
     assert (value("wpp_redis_bytes") or 0) > 0
 
 
 def test_a_system_that_has_never_run_has_nothing_to_tell(redis_client: redis.Redis) -> None:
     registry = CollectorRegistry()
-    registry.register(metrics.Metrics(redis_client))
+    registry.register(metrics.PipelineCollector(redis_client))
     assert registry.get_sample_value("wpp_events_waiting", {"kind": "send"}) == 0
     assert registry.get_sample_value("wpp_outbox_age_seconds") == 0
     assert registry.get_sample_value("wpp_clock_age_seconds") is None
@@ -89,4 +89,4 @@ def test_nobody_else_is_told(busy: redis.Redis, headers: dict[str, str]) -> None
 
 
 def test_without_a_token_there_is_no_such_route(redis_client: redis.Redis) -> None:
-    assert metrics.routes(None, redis_client) == []
+    assert metrics.build_routes(None, redis_client) == []

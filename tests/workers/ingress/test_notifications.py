@@ -21,19 +21,19 @@ from sandbox.supabase.project import Supabase
 from shared import signed_keys
 from shared.outbox import Outbox
 from shared.redis.client import connect_async
-from workers.ingress.notifications import Changes
+from workers.ingress.notifications import Notifications
 
 SECRET = "k" * 32
 
 
-def run(redis_server: RedisServer, story: Callable[[Changes], Awaitable[None]]) -> None:
+def run(redis_server: RedisServer, story: Callable[[Notifications], Awaitable[None]]) -> None:
     async def whole() -> None:
         client = connect_async(SecretStr(redis_server.url))
-        changes = Changes(client)
+        notifications = Notifications(client)
         try:
-            await story(changes)
+            await story(notifications)
         finally:
-            await changes.aclose()
+            await notifications.aclose()
             await client.aclose()
 
     asyncio.run(whole())
@@ -60,8 +60,12 @@ def test_who_watches_an_organization_is_told_of_its_numbers_only(
     """Neither of another organization's, nor of messages, which come by the thousand."""
     mine, other = uuid4(), uuid4()
 
-    async def story(changes: Changes) -> None:
-        async with changes.of(mine) as one, changes.of(mine) as two, changes.of(other) as third:
+    async def story(notifications: Notifications) -> None:
+        async with (
+            notifications.subscribe(mine) as one,
+            notifications.subscribe(mine) as two,
+            notifications.subscribe(other) as third,
+        ):
             await listened(redis_client, 2)
             record(redis_client, mine, "message")
             record(redis_client, mine)
@@ -69,7 +73,7 @@ def test_who_watches_an_organization_is_told_of_its_numbers_only(
             assert await two.wait(5)
             assert not await third.wait(0.1)
             assert not await one.wait(0.1)
-            await changes.announce(other, uuid4())
+            await notifications.publish(other, uuid4())
             assert await third.wait(5)
 
     run(redis_server, story)
@@ -81,9 +85,9 @@ def test_nobody_is_listened_to_when_nobody_watches(
     """A watch that ends takes its subscription along; the next one brings it back."""
     organization_id = uuid4()
 
-    async def story(changes: Changes) -> None:
+    async def story(notifications: Notifications) -> None:
         for _ in range(3):
-            async with changes.of(organization_id) as watch:
+            async with notifications.subscribe(organization_id) as watch:
                 await listened(redis_client, 1)
                 record(redis_client, organization_id)
                 assert await watch.wait(5)
@@ -98,8 +102,8 @@ def test_a_lost_connection_is_made_anew_and_everybody_looks(
     """What was said meanwhile was not heard, so each watcher is told; from then on it hears again."""
     organization_id = uuid4()
 
-    async def story(changes: Changes) -> None:
-        async with changes.of(organization_id) as watch:
+    async def story(notifications: Notifications) -> None:
+        async with notifications.subscribe(organization_id) as watch:
             await listened(redis_client, 1)
             redis_client.client_kill_filter(_type="pubsub")
             await watch.wait(5)
@@ -114,11 +118,11 @@ def test_a_lost_connection_is_made_anew_and_everybody_looks(
 def test_a_stop_lets_everybody_go(redis_server: RedisServer) -> None:
     """At once, whatever they were waiting for."""
 
-    async def story(changes: Changes) -> None:
-        async with changes.of(uuid4()) as watch:
+    async def story(notifications: Notifications) -> None:
+        async with notifications.subscribe(uuid4()) as watch:
             waiting = asyncio.create_task(watch.wait(30))
             await asyncio.sleep(0.05)
-            changes.stop()
+            notifications.stop()
             assert await asyncio.wait_for(waiting, 1)
             assert watch.closing
 

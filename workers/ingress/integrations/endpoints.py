@@ -1,112 +1,216 @@
-"""/v1/integrations: an organization's connected numbers, read and changed. Connecting them is `connecting.py`."""
+"""/v1/integrations: read, connect and change the WhatsApp numbers of an organization."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field, model_validator
 
 from shared.database.models import SessionChange
-from shared.events import StrictModel
-from workers.ingress import idempotency
-from workers.ingress.callers import Organization
-from workers.ingress.deps import Doorway, Here
+from shared.errors import IntegrationNotFoundError
+from shared.events import ProvisionEvent
+from workers.ingress.deps import (
+    IdempotencyKey,
+    OrganizationId,
+    ProvisionContext,
+    ProvisionContextDep,
+    StateDep,
+)
 from workers.ingress.errors import RESPONSES
-from workers.ingress.idempotency import IdempotencyKey
-from workers.ingress.integrations import connecting, qr, reconnecting, streaming
-from workers.ingress.integrations import schemas as numbers
-from workers.ingress.integrations.schemas import IntegrationState
+from workers.ingress.idempotency import set_replayed_header
+from workers.ingress.integrations import qr, queries, service, streaming
+from workers.ingress.integrations.connect_requests import (
+    ConnectRequest,
+    resolve_connect,
+    resolve_reconnect,
+)
+from workers.ingress.integrations.schemas import (
+    PATH,
+    ConnectIntegration,
+    IntegrationState,
+    UpdateIntegration,
+)
 
-router = APIRouter(tags=["integrations"], responses=RESPONSES)
-reading = APIRouter(prefix=numbers.PATH)
-
-
-class Change(StrictModel):
-    """What to change of a number: a field that is not given stays."""
-
-    name: numbers.Name | None = None
-    is_enabled: bool | None = Field(
-        default=None, description="A number that is switched off sends nothing."
-    )
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "Change":
-        if self.name is None and self.is_enabled is None:
-            msg = "give a name or is_enabled"
-            raise ValueError(msg)
-        return self
+router = APIRouter(prefix=PATH, tags=["integrations"], responses=RESPONSES)
+router.include_router(streaming.router)  # before /{integration_id}, which matches its path too
 
 
-@reading.get("")
-async def every(organization_id: Organization, here: Here) -> list[IntegrationState]:
-    """List the organization's numbers, the primary one first, those that are still to be made at the end."""
-    return await numbers.every(organization_id, here)
+@router.get("", summary="List the integrations", operation_id="list_integrations")
+async def list_integrations(
+    organization_id: OrganizationId, state: StateDep
+) -> list[IntegrationState]:
+    """List the organization's integrations, the primary one first.
+
+    Integrations that are still being created come last.
+    """
+    return await queries.list_integrations(organization_id, state)
 
 
-@reading.get("/{integration_id}")
-async def one(integration_id: UUID, organization_id: Organization, here: Here) -> IntegrationState:
-    """Tell how one number is: its status, its QR code while one is to be scanned, what is wrong and what to do."""
-    return await numbers.one(integration_id, organization_id, here)
-
-
-@reading.get("/{integration_id}/history")
-async def history(
-    integration_id: UUID,
-    organization_id: Organization,
-    here: Here,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-) -> list[SessionChange]:
-    """List how the number's state has changed, and why, the latest first. Also of one that was removed."""
-    found = await run_in_threadpool(
-        here.database.integrations.session_history, integration_id, organization_id, limit
-    )
-    if not found:
-        await numbers.one(integration_id, organization_id, here)
-    return found
-
-
-@reading.patch("/{integration_id}")
-async def change(
-    integration_id: UUID, wanted: Change, organization_id: Organization, here: Here
+@router.post(
+    "",
+    status_code=202,
+    summary="Connect an integration",
+    operation_id="connect_integration",
+    responses={200: {"model": IntegrationState, "description": "Already connected."}},
+)
+async def connect_integration(
+    body: ConnectIntegration, context: ProvisionContextDep
 ) -> IntegrationState:
-    """Rename a number, or switch it on or off."""
-    values = wanted.model_dump(exclude_none=True)
-    if not await run_in_threadpool(
-        here.database.integrations.update, integration_id, organization_id, **values
-    ):
-        raise numbers.no_such(integration_id)
-    return await _changed(integration_id, organization_id, here)
+    """Create an integration, or connect an existing one.
+
+    `Location` is the path of its state, which has the QR code a few seconds later. Send
+    `Prefer: wait=20` to get the QR code in this response. Repeated requests within 30 seconds have
+    one effect.
+    """
+    request = await resolve_connect(body, context)
+    if request.event_id is None:
+        return await service.already_connected(request, context)
+    event = ProvisionEvent(
+        id=request.event_id,
+        organization_id=context.organization_id,
+        integration_id=request.integration_id,
+        add_new=body.add_new or request.event_id == body.integration_id,
+        force_recreate=body.force_recreate,
+        name=body.name,
+    )
+    return await service.enqueue_connect(event, request, context)
 
 
-@reading.post("/{integration_id}/primary")
-async def make_primary(
+@router.get(
+    "/{integration_id}", summary="Get the state of an integration", operation_id="get_integration"
+)
+async def get_integration(
+    integration_id: UUID, organization_id: OrganizationId, state: StateDep
+) -> IntegrationState:
+    """Return the state of an integration: its status, its QR code, errors and the next step."""
+    return await queries.get_integration(integration_id, organization_id, state)
+
+
+@router.get(
+    "/{integration_id}/history",
+    summary="List the statuses of an integration",
+    operation_id="list_integration_history",
+)
+async def list_integration_history(
     integration_id: UUID,
-    organization_id: Organization,
+    organization_id: OrganizationId,
+    state: StateDep,
+    limit: Annotated[
+        int, Query(ge=1, le=500, description="Maximum number of statuses to return.")
+    ] = 100,
+) -> list[SessionChange]:
+    """List the statuses of an integration with their reasons, newest first.
+
+    The history remains readable after the integration is disconnected.
+    """
+    return await queries.list_history(integration_id, organization_id, limit, state)
+
+
+@router.patch(
+    "/{integration_id}", summary="Update an integration", operation_id="update_integration"
+)
+async def update_integration(
+    integration_id: UUID, body: UpdateIntegration, organization_id: OrganizationId, state: StateDep
+) -> IntegrationState:
+    """Rename an integration, or enable or disable it."""
+    values = body.model_dump(exclude_none=True)
+    changed = await run_in_threadpool(
+        state.database.integrations.update, integration_id, organization_id, **values
+    )
+    if not changed:
+        raise IntegrationNotFoundError(integration_id)
+    return await service.propagate_change(integration_id, organization_id, state)
+
+
+@router.post(
+    "/{integration_id}/primary",
+    summary="Make an integration the primary one",
+    operation_id="set_primary_integration",
+)
+async def set_primary_integration(
+    integration_id: UUID,
+    organization_id: OrganizationId,
     response: Response,
-    here: Here,
+    state: StateDep,
     idempotency_key: IdempotencyKey = None,
 ) -> IntegrationState:
-    """Make it the number that messages leave from when none is named. A key done with undoes no later choice."""
-    asked = {"route": "primary", "integration_id": str(integration_id)}
-    bound = await idempotency.bind(organization_id, idempotency_key, asked, {}, here)
-    if bound.again:
-        idempotency.say_again(response)
-    if "done" in bound.values:
-        return await numbers.one(integration_id, organization_id, here)
+    """Make this the integration that sends messages which name no integration.
+
+    Repeating a request with the same Idempotency-Key does not undo a later choice.
+    """
+    request = {"route": "primary", "integration_id": str(integration_id)}
+    stored = await state.idempotency.claim(organization_id, idempotency_key, request, {})
+    if stored.replayed:
+        set_replayed_header(response)
+    if "done" in stored.values:
+        return await queries.get_integration(integration_id, organization_id, state)
     if not await run_in_threadpool(
-        here.database.integrations.set_primary, integration_id, organization_id
+        state.database.integrations.set_primary, integration_id, organization_id
     ):
-        raise numbers.no_such(integration_id)
-    await idempotency.rebind(organization_id, idempotency_key, asked, {"done": "yes"}, here)
-    return await _changed(integration_id, organization_id, here)
+        raise IntegrationNotFoundError(integration_id)
+    await state.idempotency.update(organization_id, idempotency_key, request, {"done": "yes"})
+    return await service.propagate_change(integration_id, organization_id, state)
 
 
-async def _changed(integration_id: UUID, organization_id: UUID, here: Doorway) -> IntegrationState:
-    await run_in_threadpool(here.route_cache.refresh, integration_id, organization_id)
-    await here.changes.announce(organization_id, integration_id)
-    return await numbers.one(integration_id, organization_id, here)
+@router.post(
+    "/{integration_id}/reconnect",
+    status_code=202,
+    summary="Reconnect an integration",
+    operation_id="reconnect_integration",
+)
+async def reconnect_integration(
+    integration_id: UUID, context: ProvisionContextDep
+) -> IntegrationState:
+    """Start an integration again.
+
+    It connects by itself if the phone is still linked; otherwise a new QR code follows.
+    """
+    request = await resolve_reconnect("reconnect", integration_id, context)
+    return await _enqueue(request, context)
 
 
-for part in (streaming.router, reading, connecting.router, reconnecting.router, qr.router):
-    router.include_router(part)
+@router.post(
+    "/{integration_id}/refresh",
+    status_code=202,
+    summary="Refresh the state of an integration",
+    operation_id="refresh_integration",
+)
+async def refresh_integration(
+    integration_id: UUID, context: ProvisionContextDep
+) -> IntegrationState:
+    """Read the state and a new QR code from the platform.
+
+    An integration that does not run is connected.
+    """
+    request = await resolve_reconnect("refresh", integration_id, context)
+    return await _enqueue(request, context)
+
+
+async def _enqueue(request: ConnectRequest, context: ProvisionContext) -> IntegrationState:
+    event = ProvisionEvent(
+        id=request.event_id or request.integration_id,
+        organization_id=context.organization_id,
+        integration_id=request.integration_id,
+        action=request.action,
+        add_new=request.event_id == request.integration_id,
+    )
+    return await service.enqueue_connect(event, request, context)
+
+
+@router.delete(
+    "/{integration_id}",
+    status_code=202,
+    summary="Disconnect an integration",
+    operation_id="disconnect_integration",
+)
+async def disconnect_integration(
+    integration_id: UUID, organization_id: OrganizationId, state: StateDep
+) -> IntegrationState:
+    """Log the integration out of WhatsApp and delete its API key. Its messages are kept.
+
+    An integration that is still being created is cancelled.
+    """
+    return await service.disconnect(integration_id, organization_id, state)
+
+
+router.include_router(qr.router)

@@ -1,84 +1,103 @@
-"""What Redis knows of numbers before Supabase does: which are to be made, are being connected, or are not wanted."""
+"""What Redis knows about integrations before Supabase does.
+
+Integrations that are requested, being connected or removed; and clicks, so that clicks on the same
+button within `CLICK_TTL_S` share one event: a double click, two tabs, an impatient person.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from shared.events import ProvisionEvent
 from shared.lanes import records
-from shared.lanes.client import PREFIX
 from shared.lanes.records import Record
 from shared.redis import keys
-from workers.ingress.deps import Doorway
+from workers.ingress.deps import AppState
 
-KEPT_S = 86_400
-RECORDED_S = 5.0
-"""How long after its end what an event has found out may take to be in Supabase."""
+TTL_S = 86_400
+CLICK_TTL_S = 30
+RECORDING_S = 5.0
+"""How long after the end of an event its outcome may take to reach Supabase."""
 
 
-async def expect(integration_id: UUID, organization_id: UUID, here: Doorway) -> None:
-    """Remember that a number is to be made, so that it is listed before its row is there."""
-    pipe = here.redis.pipeline(transaction=True)
-    pipe.sadd(_coming_key(organization_id), str(integration_id))
-    pipe.expire(_coming_key(organization_id), KEPT_S)
+async def mark_connecting(event: ProvisionEvent, state: AppState) -> None:
+    """Store that an event is about to connect an integration, or to poll for its scan.
+
+    The status from before a connect is obsolete. A new integration is listed as pending until its
+    row exists. A newer polling event replaces the one before it.
+    """
+    pipe = state.redis.pipeline(transaction=True)
+    if event.id == event.integration_id:
+        pending = keys.pending_integrations(event.organization_id)
+        pipe.sadd(pending, str(event.integration_id))
+        pipe.expire(pending, TTL_S)
+    if event.action == "watch":
+        pipe.set(keys.pairing(event.integration_id), str(event.id), ex=TTL_S)
+    else:
+        pipe.set(keys.connecting(event.integration_id), str(event.id), ex=TTL_S)
     await pipe.execute()
 
 
-async def expected(organization_id: UUID, here: Doorway) -> list[UUID]:
-    """Return the numbers that were to be made lately; some of them are there by now."""
-    members: Any = await here.redis.smembers(_coming_key(organization_id))
+async def list_pending(organization_id: UUID, state: AppState) -> list[UUID]:
+    """Return the integrations that were requested lately; some may have a row by now."""
+    members: Any = await state.redis.smembers(keys.pending_integrations(organization_id))
     return sorted(UUID(member.decode()) for member in members)
 
 
-async def dismiss(integration_id: UUID, organization_id: UUID, here: Doorway) -> None:
-    """Remember that a number is not wanted any more, whatever still runs for it."""
-    pipe = here.redis.pipeline(transaction=True)
-    pipe.set(keys.removed(integration_id), 1, ex=KEPT_S)
-    pipe.srem(_coming_key(organization_id), str(integration_id))
+async def mark_removed(integration_id: UUID, organization_id: UUID, state: AppState) -> None:
+    """Store that the organization has disconnected an integration; running work for it ends."""
+    pipe = state.redis.pipeline(transaction=True)
+    pipe.set(keys.removed(integration_id), 1, ex=TTL_S)
+    pipe.srem(keys.pending_integrations(organization_id), str(integration_id))
     await pipe.execute()
 
 
-async def dismissed(ids: Sequence[UUID], here: Doorway) -> set[UUID]:
-    """Return those that are not wanted any more."""
+async def find_removed(ids: Sequence[UUID], state: AppState) -> set[UUID]:
+    """Return those integrations that the organization has disconnected."""
     if not ids:
         return set()
-    marks: Any = await here.redis.mget([keys.removed(each) for each in ids])
+    marks: Any = await state.redis.mget([keys.removed(each) for each in ids])
     return {each for each, mark in zip(ids, marks, strict=True) if mark}
 
 
-async def begin(event: ProvisionEvent, here: Doorway) -> None:
-    """Remember that a number is being connected: what is known of it from before is out of date."""
-    await here.redis.set(_doing_key(event.integration_id), str(event.id), ex=KEPT_S)
-
-
-async def watch(event: ProvisionEvent, here: Doorway) -> None:
-    """Remember that this watch over a number takes the place of the one before it."""
-    await here.redis.set(keys.pairing(event.integration_id), str(event.id), ex=KEPT_S)
-
-
-async def doing(integration_id: UUID, known_since: datetime | None, here: Doorway) -> Record | None:
-    """Return the connect that makes what is recorded of a number since then out of date, or None."""
-    found: Any = await here.redis.get(_doing_key(integration_id))
-    accepted = await record(UUID(found.decode()), here) if found else None
-    if accepted is None or (known_since and known_since > accepted.accepted):
+async def active_connect(
+    integration_id: UUID, status_at: datetime | None, state: AppState
+) -> Record | None:
+    """Return the connect that makes a status recorded at `status_at` obsolete, or None."""
+    event_id: Any = await state.redis.get(keys.connecting(integration_id))
+    record = await find_record(UUID(event_id.decode()), state) if event_id else None
+    if record is None or (status_at and status_at > record.accepted):
         return None
-    just_done = accepted.settled and datetime.now(UTC) - accepted.settled < timedelta(
-        seconds=RECORDED_S
-    )
-    goes_on = accepted.state in {"queued", "claimed"} or (accepted.state == "done" and just_done)
-    return accepted if goes_on else None
+    if record.state in {"queued", "claimed"}:
+        return record
+    recording = timedelta(seconds=RECORDING_S)
+    just_done = record.settled and datetime.now(UTC) - record.settled < recording
+    return record if record.state == "done" and just_done else None
 
 
-async def record(event_id: UUID, here: Doorway) -> Record | None:
-    """Return what the ledger has of an event."""
-    reply: Any = await here.redis.hmget(records.record_key(event_id), list(records.FIELDS))
+async def find_record(event_id: UUID, state: AppState) -> Record | None:
+    """Return the record of an event, or None if there is none."""
+    reply: Any = await state.redis.hmget(keys.event(event_id), list(records.FIELDS))
     return records.parse_record(event_id, reply)
 
 
-def _doing_key(integration_id: UUID) -> str:
-    return f"{PREFIX}doing:{integration_id}"
+async def click_id(subject: str, state: AppState) -> UUID:
+    """Return the event id that all clicks on one subject share for `CLICK_TTL_S`."""
+    pipe = state.redis.pipeline(transaction=True)
+    pipe.set(keys.click(subject), str(uuid4()), nx=True, ex=CLICK_TTL_S)
+    pipe.get(keys.click(subject))
+    replies: list[Any] = await pipe.execute()
+    return UUID(replies[1].decode())
 
 
-def _coming_key(organization_id: UUID) -> str:
-    return f"{PREFIX}coming:{organization_id}"
+async def next_click_id(subject: str, done: UUID, state: AppState) -> UUID:
+    """Return the event id that clicks share after the event `done` of earlier ones has ended."""
+    following = await click_id(f"{subject}:{done}", state)
+    await state.redis.set(keys.click(subject), str(following), ex=CLICK_TTL_S)
+    return following
+
+
+async def clear_click(subject: str, state: AppState) -> None:
+    """Let the next click start a new event."""
+    await state.redis.delete(keys.click(subject))

@@ -1,4 +1,4 @@
-"""GET …/qr.png and …/qr.svg: the code to scan, drawn."""
+"""GET …/qr.png and …/qr.svg: the QR code to scan, as an image."""
 
 import base64
 import io
@@ -11,85 +11,108 @@ from fastapi import APIRouter, Response
 
 from shared.errors import NotFoundError
 from shared.platform.models import QrCode
-from workers.ingress.callers import Organization
-from workers.ingress.deps import Here
-from workers.ingress.integrations import schemas as numbers
+from workers.ingress.deps import AppState, OrganizationId, StateDep
+from workers.ingress.integrations.queries import get_integration
 
-router = APIRouter(prefix=numbers.PATH)
+router = APIRouter()
 
 SCALE = 8
-BORDER = 4
-"""Modules of quiet around the code, which the standard asks for."""
-FRAMED = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100"><image href="{}" width="100" height="100"/></svg>'
+QUIET_ZONE = 4
+"""Modules of empty space around the code, as ISO/IEC 18004 requires."""
+SVG_WITH_IMAGE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100">'
+    '<image href="{}" width="100" height="100"/></svg>'
+)
+BITMAP_TYPES: dict[str, dict[str, str]] = {"image/png": {}, "image/jpeg": {}, "image/webp": {}}
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-PICTURE = re.compile(
+IMAGE_URL = re.compile(
     r"data:image/(png|jpe?g|webp)(?:;[\w=-]+)*;base64,(.*)", re.IGNORECASE | re.DOTALL
 )
-"""The pictures that we hand on: what the platform calls one else could be anything, and would come from our address."""
+"""The images of the platform that are passed on: bitmaps only, because an SVG can hold scripts."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as the platform gave it; `kind` is png, jpeg or webp."""
+class QrImage:
+    """An image as the platform sent it; `subtype` is png, jpeg or webp."""
 
-    kind: str
+    subtype: str
     content: bytes
 
     @property
     def data_url(self) -> str:
-        return f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode()}"
+        return f"data:image/{self.subtype};base64,{base64.b64encode(self.content).decode()}"
 
 
 @router.get(
     "/{integration_id}/qr.png",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}},
+    summary="Get the QR code as a bitmap",
+    operation_id="get_qr_png",
+    responses={200: {"description": "The image.", "content": BITMAP_TYPES}},
 )
-async def png(integration_id: UUID, organization_id: Organization, here: Here) -> Response:
-    """Return the code as a picture; where the platform gave a picture, that one: PNG, JPEG or WebP."""
-    code = await _code(integration_id, organization_id, here)
-    if isinstance(code, Picture):
-        return Response(code.content, media_type=f"image/{code.kind}", headers=HEADERS)
-    drawn = io.BytesIO()
-    code.save(drawn, kind="png", scale=SCALE, border=BORDER)
-    return Response(drawn.getvalue(), media_type="image/png", headers=HEADERS)
+async def get_qr_png(
+    integration_id: UUID, organization_id: OrganizationId, state: StateDep
+) -> Response:
+    """Return the QR code to scan as a PNG.
+
+    If the platform sent an image, that image is returned: PNG, JPEG or WebP.
+    """
+    code = await _read_code(integration_id, organization_id, state)
+    if isinstance(code, QrImage):
+        return Response(code.content, media_type=f"image/{code.subtype}", headers=HEADERS)
+    image = io.BytesIO()
+    code.save(image, kind="png", scale=SCALE, border=QUIET_ZONE)
+    return Response(image.getvalue(), media_type="image/png", headers=HEADERS)
 
 
 @router.get(
     "/{integration_id}/qr.svg",
     response_class=Response,
-    responses={200: {"content": {"image/svg+xml": {}}}},
+    summary="Get the QR code as a vector image",
+    operation_id="get_qr_svg",
+    responses={200: {"description": "The image.", "content": {"image/svg+xml": {}}}},
 )
-async def svg(integration_id: UUID, organization_id: Organization, here: Here) -> Response:
-    """Return the code as a drawing of any size; a picture that the platform gave stands inside."""
-    code = await _code(integration_id, organization_id, here)
-    if isinstance(code, Picture):
-        return Response(FRAMED.format(code.data_url), media_type="image/svg+xml", headers=HEADERS)
-    drawn = io.BytesIO()
-    code.save(drawn, kind="svg", border=BORDER, omitsize=True, dark="#000", light="#fff")
-    return Response(drawn.getvalue(), media_type="image/svg+xml", headers=HEADERS)
+async def get_qr_svg(
+    integration_id: UUID, organization_id: OrganizationId, state: StateDep
+) -> Response:
+    """Return the QR code to scan as an SVG without a fixed size.
+
+    If the platform sent an image, the SVG contains that image.
+    """
+    code = await _read_code(integration_id, organization_id, state)
+    if isinstance(code, QrImage):
+        svg = SVG_WITH_IMAGE.format(code.data_url)
+        return Response(svg, media_type="image/svg+xml", headers=HEADERS)
+    image = io.BytesIO()
+    code.save(image, kind="svg", border=QUIET_ZONE, omitsize=True, dark="#000", light="#fff")
+    return Response(image.getvalue(), media_type="image/svg+xml", headers=HEADERS)
 
 
-async def _code(integration_id: UUID, organization_id: UUID, here: Here) -> Picture | segno.QRCode:
-    """Return what is to be scanned.
+async def _read_code(
+    integration_id: UUID, organization_id: UUID, state: AppState
+) -> QrImage | segno.QRCode:
+    """Return the QR code of an integration.
 
     Raises:
-        NotFoundError: no such number, nothing to scan, or nothing that anybody could.
+        NotFoundError: no such integration, no QR code, or one that cannot be drawn.
     """
-    found = await numbers.one(integration_id, organization_id, here)
+    found = await get_integration(integration_id, organization_id, state)
     code = QrCode.read(found.qrcode)
     if code is None:
-        msg = f"there is nothing to scan now: integration {integration_id} is {found.status}"
+        msg = f"there is no QR code to scan: integration {integration_id} is {found.status}"
         raise NotFoundError(msg)
-    shown = _picture(code) if code.startswith("data:") else _drawing(code)
-    if shown is None:
-        msg = "there is nothing to scan now: the platform's code cannot be shown; ask for a new one with …/refresh"
+    image = _parse_image(code) if code.startswith("data:") else _draw(code)
+    if image is None:
+        msg = (
+            f"the QR code of integration {integration_id} cannot be shown: request a new one "
+            f"with POST /v1/integrations/{integration_id}/refresh"
+        )
         raise NotFoundError(msg)
-    return shown
+    return image
 
 
-def _picture(code: str) -> Picture | None:
-    found = PICTURE.fullmatch(code)
+def _parse_image(code: str) -> QrImage | None:
+    found = IMAGE_URL.fullmatch(code)
     if found is None:
         return None
     try:
@@ -97,11 +120,11 @@ def _picture(code: str) -> Picture | None:
         content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
         return None
-    return Picture(found[1].lower().replace("jpg", "jpeg"), content)
+    return QrImage(found[1].lower().replace("jpg", "jpeg"), content)
 
 
-def _drawing(code: str) -> segno.QRCode | None:
+def _draw(code: str) -> segno.QRCode | None:
     try:
         return segno.make(code, error="l", micro=False)
-    except ValueError:  # more than a code can hold
+    except ValueError:  # longer than a QR code can be
         return None

@@ -1,194 +1,191 @@
-"""What an organization may see of its numbers: state, code, signs of life, what is wrong and what to do about it."""
+"""Request and response bodies of /v1/integrations."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from fastapi.concurrency import run_in_threadpool
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
 from shared.database import Integration
-from shared.errors import InvalidApiKeyError, NotFoundError
+from shared.errors import InvalidApiKeyError
+from shared.events import StrictModel
 from shared.lanes.records import Record
+from shared.outcomes import SessionStatus
 from shared.platform.models import QrCode
-from workers.ingress.deps import Doorway
-from workers.ingress.integrations import pending as marks
 
 PATH = "/v1/integrations"
-QR_LIFE_S = 25.0
-"""How long a code is taken for valid: WhatsApp shows a new one every 20 s."""
-SETTLED = ("connected", "qr_issued", "starting")
+QR_TTL_S = 25.0
+"""How long a QR code counts as valid: WhatsApp shows a new one every 20 s."""
+
+NextStep = Literal["wait", "scan", "reconnect", "force_recreate"]
+
+NEXT_STEPS: dict[SessionStatus, NextStep | None] = {
+    "starting": "wait",
+    "qr_issued": "scan",
+    "connected": None,
+}
+ADVICE: dict[NextStep, str] = {
+    "wait": "The integration is starting; its QR code follows in a few seconds.",
+    "scan": "Scan the QR code: WhatsApp on the phone, Linked devices, Link a device.",
+    "reconnect": "Reconnect it with POST /v1/integrations/{id}/reconnect, "
+    "then scan the QR code if there is one.",
+    "force_recreate": "Its API key is no longer valid: create a new one with "
+    "POST /v1/integrations and force_recreate.",
+}
 
 
-def _readable(text: str) -> str:
+def _require_printable(text: str) -> str:
     if not text.isprintable():
         msg = "a name has no control characters"
         raise ValueError(msg)
     return text
 
 
-Name = Annotated[
+IntegrationName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
-    AfterValidator(_readable),
+    AfterValidator(_require_printable),
 ]
-Status = Literal["qr_issued", "connected", "starting", "degraded", "disconnected", "error"]
-NextStep = Literal["wait", "scan", "reconnect", "force_recreate"]
 
-STEPS: dict[Status, NextStep | None] = {"starting": "wait", "qr_issued": "scan", "connected": None}
-ADVICE: dict[NextStep, str] = {
-    "wait": "The number is being prepared; its code follows in some seconds.",
-    "scan": "Scan the code: WhatsApp on the phone, Linked devices, Link a device.",
-    "reconnect": "Connect it again: POST /v1/integrations/{id}/reconnect, then scan the code if one is shown.",
-    "force_recreate": "Its key is no longer valid: POST /v1/integrations with force_recreate makes a new one.",
-}
+
+class ConnectIntegration(StrictModel):
+    """Which integration to connect. Without any field: the organization's first, or a new one."""
+
+    add_new: bool = Field(
+        default=False, description="Create a further integration, even if there is one."
+    )
+    force_recreate: bool = Field(
+        default=False,
+        description="Create a new API key for the same integration, if the old one is refused.",
+    )
+    integration_id: UUID | None = Field(
+        default=None, description="The integration to connect, if there are several."
+    )
+    name: IntegrationName | None = Field(
+        default=None, description="Name of a new integration, for people."
+    )
+
+
+class UpdateIntegration(StrictModel):
+    """The changes of an integration. An absent field stays as it is."""
+
+    name: IntegrationName | None = None
+    is_enabled: bool | None = Field(
+        default=None, description="A disabled integration sends no messages."
+    )
+
+    @model_validator(mode="after")
+    def _require_change(self) -> Self:
+        if self.name is None and self.is_enabled is None:
+            msg = "give a name or is_enabled"
+            raise ValueError(msg)
+        return self
 
 
 class IntegrationState(BaseModel):
-    """One number, as its organization may see it: no key, no token."""
+    """One connected WhatsApp number of an organization."""
 
-    success: bool = Field(default=True, description="False: it ended in an error, which is told.")
-    status: Status
+    success: bool = Field(default=True, description="False if the status is `error`.")
+    status: SessionStatus
     qrcode: str | None = Field(
-        default=None, description="What to scan: a pairing string, or an image as data: URL."
+        default=None,
+        description="The QR code to scan: a pairing string, or an image as a data: URL.",
     )
     integration_id: UUID
     account_number: str | None = Field(
-        default=None, description="The platform's id of it; not a phone number."
+        default=None, description="Id of the account at the platform; not a phone number."
     )
     qr_issued_at: datetime | None = None
     qr_expires_at: datetime | None = None
     name: str | None = None
-    is_primary: bool | None = None
-    is_enabled: bool | None = None
-    closing: bool = Field(default=False, description="It is being disconnected.")
-    status_at: datetime | None = None
-    reason: str | None = Field(
-        default=None, description="Why it is in this state; of an error, its code."
+    is_primary: bool | None = Field(
+        default=None, description="Whether messages that name no integration use this one."
     )
-    error: str | None = Field(default=None, description="What is wrong, in a sentence.")
+    is_enabled: bool | None = Field(
+        default=None, description="A disabled integration sends no messages."
+    )
+    closing: bool = Field(default=False, description="Whether it is being disconnected.")
+    status_at: datetime | None = Field(default=None, description="When the status last changed.")
+    reason: str | None = Field(
+        default=None, description="Why it has this status; for an error, the name of the error."
+    )
+    error: str | None = Field(default=None, description="What is wrong, as a sentence for people.")
     error_at: datetime | None = None
-    next_step: NextStep | None = None
-    advice: str | None = None
+    next_step: NextStep | None = Field(default=None, description="What the organization has to do.")
+    advice: str | None = Field(default=None, description="The next step, as a sentence for people.")
     last_inbound_at: datetime | None = Field(
-        default=None, description="When something was last written to it."
+        default=None, description="When a message was last received."
     )
     last_ack_at: datetime | None = Field(
-        default=None, description="When a message from it was last confirmed."
+        default=None, description="When the delivery of a sent message was last confirmed."
     )
     created_at: datetime | None = None
 
+    @property
+    def has_valid_qr(self) -> bool:
+        expires = self.qr_expires_at
+        return self.status == "qr_issued" and expires is not None and expires > datetime.now(UTC)
 
-async def every(organization_id: UUID, here: Doorway) -> list[IntegrationState]:
-    """Return an organization's numbers, the primary one first, those that are still to be made at the end."""
-    ids = await marks.expected(
-        organization_id, here
-    )  # first: one that is saved meanwhile is in the rows then
-    coming = [found for each in ids if (found := await unborn(each, organization_id, here))]
-    rows = await run_in_threadpool(here.database.integrations.list_for, organization_id)
-    saved = {row.id for row in rows}
-    return await _shown(rows, here) + [each for each in coming if each.integration_id not in saved]
+    @classmethod
+    def from_row(cls, row: Integration) -> Self:
+        """Read a row of Supabase."""
+        issued = row.qr_at if row.qr else None
+        return cls(
+            success=row.status != "error",
+            status=row.status,
+            qrcode=QrCode.read(row.qr),
+            qr_issued_at=issued,
+            qr_expires_at=issued + timedelta(seconds=QR_TTL_S) if issued else None,
+            integration_id=row.id,
+            account_number=row.account or None,
+            name=row.name,
+            is_primary=row.is_primary,
+            is_enabled=row.is_enabled,
+            status_at=row.status_at,
+            error=row.last_error,
+            error_at=row.last_error_at if row.last_error else None,
+            last_inbound_at=row.last_inbound_at,
+            last_ack_at=row.last_ack_at,
+            created_at=row.created_at,
+            **status_hint(row.status, row.status_reason),
+        )
 
+    @classmethod
+    def from_record(cls, integration_id: UUID, record: Record) -> Self:
+        """Read the record of the event that creates an integration which has no row yet."""
+        if record.state != "failed":
+            return cls(
+                integration_id=integration_id,
+                status="starting",
+                created_at=record.accepted,
+                **status_hint("starting", record.reason),
+            )
+        return cls(
+            integration_id=integration_id,
+            success=False,
+            status="error",
+            error=record.reason,
+            error_at=record.settled,
+            created_at=record.accepted,
+            **status_hint("error", record.code),
+        )
 
-async def one(integration_id: UUID, organization_id: UUID, here: Doorway) -> IntegrationState:
-    """Return one number.
-
-    Raises:
-        NotFoundError: this organization has no such number.
-    """
-    coming = await unborn(integration_id, organization_id, here)  # first: it may be saved meanwhile
-    row = await run_in_threadpool(here.database.integrations.get, integration_id)
-    if row and row.organization_id == organization_id:
-        return (await _shown([row], here))[0]
-    if row is None and coming:
-        return coming
-    raise no_such(integration_id)
-
-
-async def unborn(
-    integration_id: UUID, organization_id: UUID, here: Doorway
-) -> IntegrationState | None:
-    """Return a number that is accepted and not saved yet, or could not be made; None when there is none."""
-    record = await marks.record(integration_id, here)
-    if record is None or record.kind != "provision" or record.tenant != str(organization_id):
-        return None
-    if record.state == "done" or await marks.dismissed([integration_id], here):
-        return None
-    known = {"integration_id": integration_id, "created_at": record.accepted}
-    if record.state == "failed":
-        wrong = {
-            "success": False,
-            "status": "error",
-            "error": record.reason,
-            "error_at": record.settled,
-        }
-        return IntegrationState.model_validate(known | wrong | told("error", record.code))
-    return IntegrationState.model_validate(
-        known | {"status": "starting"} | told("starting", record.reason)
-    )
-
-
-def _state(row: Integration, *, closing: bool, doing: Record | None) -> IntegrationState:
-    known = _known(row).model_copy(update={"closing": closing})
-    if doing is None or closing:
-        return known
-    fresh = {
-        "success": True,
-        "status": "starting",
-        "qrcode": None,
-        "qr_issued_at": None,
-        "qr_expires_at": None,
-    }
-    return known.model_copy(
-        update=fresh | {"error": None, "error_at": None} | told("starting", doing.reason)
-    )
+    def as_starting(self, reason: str | None) -> Self:
+        """Return this state without what a connect that is in progress has made obsolete."""
+        obsolete = ("qrcode", "qr_issued_at", "qr_expires_at", "error", "error_at")
+        return self.model_copy(
+            update={
+                **dict.fromkeys(obsolete),
+                **status_hint("starting", reason),
+                "success": True,
+                "status": "starting",
+            }
+        )
 
 
-def _known(row: Integration) -> IntegrationState:
-    issued = row.qr_at if row.qr else None
-    return IntegrationState(
-        success=row.status != "error",
-        status=row.status,
-        qrcode=QrCode.read(row.qr),
-        qr_issued_at=issued,
-        qr_expires_at=issued + timedelta(seconds=QR_LIFE_S) if issued else None,
-        integration_id=row.id,
-        account_number=row.account or None,
-        name=row.name,
-        is_primary=row.is_primary,
-        is_enabled=row.is_enabled,
-        status_at=row.status_at,
-        error=row.last_error,
-        error_at=row.last_error_at if row.last_error else None,
-        last_inbound_at=row.last_inbound_at,
-        last_ack_at=row.last_ack_at,
-        created_at=row.created_at,
-        **told(row.status, row.status_reason),
-    )
-
-
-def has_fresh_code(found: IntegrationState) -> bool:
-    expires = found.qr_expires_at
-    return found.status == "qr_issued" and expires is not None and expires > datetime.now(UTC)
-
-
-def no_such(integration_id: UUID) -> NotFoundError:
-    return NotFoundError(f"no integration {integration_id} in this organization")
-
-
-def told(status: Status, reason: str | None = None) -> dict[str, Any]:
-    """Return why a number is as it is, and what its organization can do; of an error, `reason` is its code."""
-    step = STEPS.get(status, "reconnect")
+def status_hint(status: SessionStatus, reason: str | None = None) -> dict[str, Any]:
+    """Return reason, next step and advice; the `reason` of an error is its code."""
+    step = NEXT_STEPS.get(status, "reconnect")
     if status == "error" and reason == InvalidApiKeyError.code:
         step = "force_recreate"
     return {"reason": reason, "next_step": step, "advice": ADVICE[step] if step else None}
-
-
-async def _shown(rows: list[Integration], here: Doorway) -> list[IntegrationState]:
-    closing = await marks.dismissed([row.id for row in rows], here)
-    doing = {
-        row.id: await marks.doing(row.id, row.status_at, here)
-        for row in rows
-        if row.status not in SETTLED
-    }
-    return [_state(row, closing=row.id in closing, doing=doing.get(row.id)) for row in rows]

@@ -1,111 +1,115 @@
-"""What a request asks for, once: an idempotency key, or clicks within the same half minute, are one wish."""
+"""Connect and disconnect integrations: append the event to its lane, answer with the state."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
-from uuid import UUID, uuid4
+from dataclasses import replace
+from uuid import UUID
 
-import redis
 from fastapi.concurrency import run_in_threadpool
+from redis import Redis
 
 from shared import routing
 from shared.database import Database
 from shared.events import ProvisionEvent, utc_now
-from shared.lanes import records
-from shared.lanes.client import PREFIX, Append, Lanes
+from shared.lanes.client import Append, Lanes
 from shared.lanes.wakeups import wake
-from workers.ingress import idempotency
-from workers.ingress.deps import Doorway
+from shared.redis import keys
+from workers.ingress.deps import AppState, ProvisionContext
+from workers.ingress.idempotency import set_replayed_header
+from workers.ingress.integrations import pending, queries
+from workers.ingress.integrations.connect_requests import ConnectRequest
+from workers.ingress.integrations.schemas import PATH, IntegrationState
+from workers.ingress.integrations.streaming import wait_for_result
 
-ONE_CLICK_S = 30
-"""Clicks on the same number within this time are one connect: a double click, two tabs, an impatient person."""
-Action = Literal["connect", "watch"]
 
+async def enqueue_connect(
+    event: ProvisionEvent, request: ConnectRequest, context: ProvisionContext
+) -> IntegrationState:
+    """Append the event of a request to its lane once; return the state of its integration.
 
-@dataclass(frozen=True)
-class Wish:
-    """Which number is meant, and the event that does it: none, where nothing was to be done.
-
-    `subject`: what clicks have in common that are one. `again`: this idempotency key has asked for it before.
+    A click after the event of earlier clicks has ended gets a new event; a repeated idempotency key
+    does not.
     """
-
-    integration_id: UUID
-    event_id: UUID | None
-    subject: str | None = None
-    action: Action = "connect"
-    again: bool = False
-
-
-async def remembered(
-    organization_id: UUID, key: str | None, asked: Mapping[str, Any], here: Doorway
-) -> Wish | None:
-    """Return what an idempotency key stood for the first time; raises as `keys.bound` does."""
-    found = await idempotency.bound(organization_id, key, asked, here)
-    return _read(found) if found else None
-
-
-async def remember(
-    organization_id: UUID, key: str | None, asked: Mapping[str, Any], wish: Wish, here: Doorway
-) -> Wish:
-    """Bind an idempotency key to a wish; whoever was first decides. Raises as `keys.bound` does."""
-    told = {"integration": str(wish.integration_id), "action": wish.action}
-    if wish.event_id:
-        told["event"] = str(wish.event_id)
-    found = await idempotency.bind(organization_id, key, asked, told, here)
-    return _read(found) if found.again else wish
+    state, integration_id = context.state, event.integration_id
+    before = None
+    if context.wait_s:
+        before = await queries.get_accepted(integration_id, event.organization_id, state)
+    finished = request.replayed and await state.redis.exists(keys.event(event.id))
+    while not finished:
+        await pending.mark_connecting(event, state)
+        finished = await _append(event, state)
+        if request.click is None:
+            break
+        if not finished:
+            following = await pending.next_click_id(request.click, event.id, state)
+            event = event.model_copy(update={"id": following})
+    _set_headers(request, context)
+    if before is None:
+        return await queries.get_accepted(integration_id, event.organization_id, state)
+    context.response.headers["Preference-Applied"] = f"wait={context.wait_s}"
+    return await wait_for_result(before, event.organization_id, context.wait_s, state)
 
 
-async def once(subject: str, here: Doorway) -> UUID:
-    """Return one fresh id per subject and `ONE_CLICK_S`, whoever asks."""
-    pipe = here.redis.pipeline(transaction=True)
-    pipe.set(_click(subject), str(uuid4()), nx=True, ex=ONE_CLICK_S)
-    pipe.get(_click(subject))
-    replies: list[Any] = await pipe.execute()
-    return UUID(replies[1].decode())
-
-
-async def after(subject: str, done: UUID, here: Doorway) -> UUID:
-    """Return the id for clicks that come when the event of the last one is done: again one for all of them."""
-    following = await once(f"{subject}:{done}", here)
-    await here.redis.set(_click(subject), str(following), ex=ONE_CLICK_S)
-    return following
-
-
-async def forget_click(subject: str, here: Doorway) -> None:
-    """Let the next click be a new one."""
-    await here.redis.delete(_click(subject))
-
-
-async def is_granted(event: ProvisionEvent, here: Doorway) -> bool:
-    """Tell whether an event has been accepted, whatever has become of it."""
-    return bool(await here.redis.exists(records.record_key(event.id)))
-
-
-async def grant(event: ProvisionEvent, here: Doorway) -> bool:
-    """Put a wish into its lane, once; one that has failed is tried again. False: it was done already."""
-    item = replace(
-        routing.route_provision(event), fingerprint=f"{event.organization_id}:{event.action}"
+async def already_connected(request: ConnectRequest, context: ProvisionContext) -> IntegrationState:
+    """Return the state of an integration that needs no event, with status 200."""
+    context.response.status_code = 200
+    _set_headers(request, context)
+    return await queries.get_integration(
+        request.integration_id, context.organization_id, context.state
     )
-    accepted = await here.appends.append(item)
+
+
+def _set_headers(request: ConnectRequest, context: ProvisionContext) -> None:
+    context.response.headers["Location"] = f"{PATH}/{request.integration_id}"
+    if request.replayed:
+        set_replayed_header(context.response)
+
+
+async def disconnect(
+    integration_id: UUID, organization_id: UUID, state: AppState
+) -> IntegrationState:
+    """Enqueue the disconnect of an integration; return its state, which is `closing` from now on.
+
+    Raises:
+        IntegrationNotFoundError: the organization has no such integration.
+    """
+    found = await queries.get_integration(integration_id, organization_id, state)
+    event = ProvisionEvent(
+        id=await pending.click_id(f"disconnect:{integration_id}", state),
+        organization_id=organization_id,
+        integration_id=integration_id,
+        action="disconnect",
+    )
+    await _append(event, state)
+    await pending.mark_removed(integration_id, organization_id, state)
+    await pending.clear_click(f"first:{organization_id}", state)
+    await state.notifications.publish(organization_id, integration_id)
+    return found.model_copy(update={"closing": True})
+
+
+async def _append(event: ProvisionEvent, state: AppState) -> bool:
+    """Append an event to its lane; return False if it is done already.
+
+    An event that has failed goes back into its lane.
+    """
+    fingerprint = f"{event.organization_id}:{event.action}"
+    item = replace(routing.route_provision(event), fingerprint=fingerprint)
+    accepted = await state.producer.append(item)
     if accepted.state == "failed":
-        await run_in_threadpool(here.try_again, item)
+        await run_in_threadpool(retry_failed, item, state.sync_redis, state.lanes, state.database)
     return accepted.new or accepted.state != "done"
 
 
-def try_again(client: "redis.Redis", lanes: Lanes, database: Database, item: Append) -> None:
-    """Put an event back into its lane that had failed, as the one who asked for it wants it once more."""
+def retry_failed(item: Append, client: Redis, lanes: Lanes, database: Database) -> None:
+    """Put a failed event back into its lane, and mark its dead letter as replayed."""
     before = utc_now()
     lanes.replay(item)
     wake(client, item.kind)
     database.dead_letters.mark_replayed([item.event.id], before)
 
 
-def _read(found: idempotency.Bound) -> Wish:
-    told = found.values
-    event_id = UUID(told["event"]) if "event" in told else None
-    action: Action = "watch" if told["action"] == "watch" else "connect"
-    return Wish(UUID(told["integration"]), event_id, action=action, again=True)
-
-
-def _click(subject: str) -> str:
-    return f"{PREFIX}click:{subject}"
+async def propagate_change(
+    integration_id: UUID, organization_id: UUID, state: AppState
+) -> IntegrationState:
+    """Propagate a change of an integration to route cache and streams; return its state."""
+    await run_in_threadpool(state.route_cache.refresh, integration_id, organization_id)
+    await state.notifications.publish(organization_id, integration_id)
+    return await queries.get_integration(integration_id, organization_id, state)

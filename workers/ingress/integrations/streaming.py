@@ -1,58 +1,83 @@
-"""GET /v1/integrations/events: an organization's numbers as they change, as server-sent events."""
+"""Changes of integrations to waiting clients: server-sent events, and held responses."""
 
 import json
 import time
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from shared.errors import PipelineError
-from workers.ingress.callers import Organization
-from workers.ingress.deps import Doorway, Here
-from workers.ingress.integrations import schemas as numbers
+from workers.ingress.deps import AppState, OrganizationId, StateDep, disable_caching
+from workers.ingress.integrations.queries import get_accepted, list_integrations
+from workers.ingress.integrations.schemas import IntegrationState
 
-router = APIRouter(prefix=numbers.PATH)
+router = APIRouter()
 
-HEARTBEAT_S = 15.0
-"""A line at least so often, so that proxies keep the connection; also how often we look without being told."""
+STREAM_POLL_S = 15.0
+"""How often a stream reads the integrations without a notification."""
 STREAM_S = 600.0
-"""After so long a stream ends: its caller comes again, and proves anew who they are."""
+"""How long a stream lasts; the client reconnects and is authenticated again."""
 RETRY_MS = 1000
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HOLD_POLL_S = 3.0
+"""How often a held response reads the integration without a notification."""
 
 
 @router.get(
     "/events",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    response_class=EventSourceResponse,
+    summary="Stream the integrations",
+    operation_id="stream_integrations",
+    dependencies=[Depends(disable_caching)],
 )
-async def events(organization_id: Organization, here: Here) -> StreamingResponse:
-    """Send `event: numbers` with the list that `GET /v1/integrations` gives: at once, and at each change.
+async def stream_integrations(
+    organization_id: OrganizationId, state: StateDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Send the list of `GET /v1/integrations` as server-sent events, at once and at each change.
 
-    The stream ends after ten minutes, or when the server does: open it again. `: still here` keeps it alive.
+    The type of every event is `numbers`. The stream ends after ten minutes or when the server
+    stops; open it again. Comments keep the connection alive.
     """
-    return StreamingResponse(
-        _stream(organization_id, here), media_type="text/event-stream", headers=HEADERS
-    )
+    yield ServerSentEvent(retry=RETRY_MS)
+    until = time.monotonic() + STREAM_S
+    last = ""
+    async with state.notifications.subscribe(organization_id) as subscription:
+        while time.monotonic() < until and not subscription.closing:
+            current = await _snapshot(organization_id, state) or last
+            if current != last:
+                yield ServerSentEvent(event="numbers", raw_data=current)
+                last = current
+            await subscription.wait(STREAM_POLL_S)
 
 
-async def _stream(organization_id: UUID, here: Doorway) -> AsyncIterator[str]:
-    until, last = time.monotonic() + STREAM_S, ""
-    yield f"retry: {RETRY_MS}\n\n"
-    async with here.changes.of(organization_id) as changes:
-        while time.monotonic() < until and not changes.closing:
-            now = await _snapshot(organization_id, here) or last
-            yield f"event: numbers\ndata: {now}\n\n" if now != last else ": still here\n\n"
-            last = now
-            await changes.wait(HEARTBEAT_S)
-
-
-async def _snapshot(organization_id: UUID, here: Doorway) -> str:
-    """Return the list as one line of JSON, or nothing while Supabase does not answer."""
+async def _snapshot(organization_id: UUID, state: AppState) -> str:
+    """Return the list as one line of JSON, or "" while Supabase does not answer."""
     try:
-        found = await numbers.every(organization_id, here)
+        integrations = await list_integrations(organization_id, state)
     except PipelineError:
         return ""
-    return json.dumps([each.model_dump(mode="json") for each in found])
+    return json.dumps([each.model_dump(mode="json") for each in integrations])
+
+
+async def wait_for_result(
+    before: IntegrationState, organization_id: UUID, wait_s: float, state: AppState
+) -> IntegrationState:
+    """Return an integration once it has a QR code, a connection or an error newer than `before`.
+
+    After `wait_s` seconds, or when this process stops, the current state is returned.
+    """
+    until = time.monotonic() + wait_s
+    async with state.notifications.subscribe(organization_id) as subscription:
+        while True:
+            found = await get_accepted(before.integration_id, organization_id, state)
+            left_s = until - time.monotonic()
+            if _is_result(found, before) or left_s <= 0 or subscription.closing:
+                return found
+            await subscription.wait(min(HOLD_POLL_S, left_s))
+
+
+def _is_result(found: IntegrationState, before: IntegrationState) -> bool:
+    if found.status == "error":
+        return found.status_at != before.status_at or found.error_at != before.error_at
+    return found.status == "connected" or found.has_valid_qr

@@ -1,4 +1,4 @@
-"""The body of a webhook, read as it comes: no more of it than we take, for no longer than we wait."""
+"""Read the body of a webhook with limits on its size, its duration and its pauses."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,81 +8,86 @@ from starlette.types import Receive, Scope
 
 from shared.settings import IngressSettings
 
-BIG = 1 << 20
-"""Bytes. Only some bodies longer than this are read at the same time, so that they don't fill the memory."""
+LARGE_BODY = 1 << 20
+"""Bytes. Only some bodies longer than this are read at the same time, to bound the memory."""
 
 
-class TooLargeError(Exception):
-    """More than we take."""
+class BodyTooLargeError(Exception):
+    """The body exceeds a limit."""
 
-    def __init__(self, limit: int, beside: str = "") -> None:
-        super().__init__(f"a body may have {limit} bytes{beside}")
-
-
-class StalledError(Exception):
-    """The body does not come, or too slowly."""
+    def __init__(self, limit: int, scope: str = "") -> None:
+        super().__init__(f"A body may have at most {limit} bytes{scope}.")
 
 
-class GoneAwayError(Exception):
-    """Nobody waits for an answer any more."""
+class BodyTimeoutError(Exception):
+    """The body stalls, or takes too long as a whole."""
 
 
-class Incoming:
-    """One body on its way in. Made when its request begins: from then on its time runs."""
+class DisconnectedError(Exception):
+    """The sender closed the connection, so no response can reach it."""
 
-    def __init__(self, scope: Scope, receive: Receive, door: IngressSettings) -> None:
-        """Refuse at once what says that it is too large, with TooLargeError."""
-        self._receive, self._limit, self._stall_s = (
-            receive,
-            door.wpp_body_limit,
-            door.wpp_body_stall_s,
-        )
-        self._until = self._now() + door.wpp_body_deadline_s
-        if _told_length(scope) > self._limit:
-            raise TooLargeError(self._limit)
 
-    async def piece(self) -> tuple[bytes, bool]:
-        """Return what has come, and whether there is more.
+class BodyReader:
+    """Reads one body. Its deadline runs from the construction on."""
+
+    def __init__(self, scope: Scope, receive: Receive, limits: IngressSettings) -> None:
+        """Raise BodyTooLargeError at once if the Content-Length exceeds the limit."""
+        self._receive = receive
+        self._limit = limits.wpp_body_limit
+        self._stall_s = limits.wpp_body_stall_s
+        self._deadline = self._now() + limits.wpp_body_deadline_s
+        if _content_length(scope) > self._limit:
+            raise BodyTooLargeError(self._limit)
+
+    async def read_chunk(self) -> tuple[bytes, bool]:
+        """Return the next chunk, and whether there are more.
 
         Raises:
-            StalledError: nothing comes, or the whole takes too long.
-            GoneAwayError: the sender has hung up.
+            BodyTimeoutError: the sender is too slow.
+            DisconnectedError: the sender closed the connection.
         """
         try:
-            async with asyncio.timeout(min(self._stall_s, self._until - self._now())):
+            async with asyncio.timeout(min(self._stall_s, self._deadline - self._now())):
                 message = await self._receive()
         except TimeoutError:
-            raise StalledError from None
+            raise BodyTimeoutError from None
         if message["type"] == "http.disconnect":
-            raise GoneAwayError
+            raise DisconnectedError
         return message.get("body", b""), message.get("more_body", False)
 
     @asynccontextmanager
-    async def whole(
+    async def read_rest(
         self, start: bytes, slots: asyncio.Semaphore, *, more: bool
     ) -> AsyncIterator[bytearray]:
-        """Read the rest; a big body keeps one of the `slots` until it is done with. Raises as `piece` does."""
-        body, big = bytearray(start), False
+        """Yield the whole body; a large one holds one of the `slots` until the block ends.
+
+        Raises:
+            BodyTooLargeError: the body exceeds the limit.
+            BodyTimeoutError: the sender is too slow.
+            DisconnectedError: the sender closed the connection.
+        """
+        body = bytearray(start)
+        large = False
         try:
             while True:
                 if len(body) > self._limit:
-                    raise TooLargeError(self._limit)
-                if len(body) > BIG and not big:
-                    big = await self._slot(slots)
+                    raise BodyTooLargeError(self._limit)
+                if len(body) > LARGE_BODY and not large:
+                    large = await self._acquire(slots)
                 if not more:
                     break
-                piece, more = await self.piece()
-                body += piece
+                chunk, more = await self.read_chunk()
+                body += chunk
             yield body
         finally:
-            if big:
+            if large:
                 slots.release()
 
-    async def _slot(self, slots: asyncio.Semaphore) -> bool:
-        """Wait for a turn. The sender is not to blame for that time."""
-        began = self._now()
+    async def _acquire(self, slots: asyncio.Semaphore) -> bool:
+        """Acquire a slot; the time that this takes does not count against the deadline."""
+        started = self._now()
         await slots.acquire()
-        self._until += self._now() - began
+        self._deadline += self._now() - started
         return True
 
     @staticmethod
@@ -90,6 +95,6 @@ class Incoming:
         return asyncio.get_running_loop().time()
 
 
-def _told_length(scope: Scope) -> int:
-    told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    return int(told[:20]) if told.isdigit() else 0
+def _content_length(scope: Scope) -> int:
+    value = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(value[:20]) if value.isdigit() else 0

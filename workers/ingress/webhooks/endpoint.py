@@ -1,7 +1,8 @@
-"""POST /webhooks/wpp/{account}/{key}: what the platform tells, kept before it is answered.
+"""POST /webhooks/wpp/{account}/{key}: events of the platform, stored before the response.
 
-Long texts (the platform posts files as base64) are taken out of a body before it is parsed, and wait in Redis beside
-their event. So an event of 20 MB costs the queue a few hundred bytes, and this process one copy of it.
+Long texts (the platform sends files as base64) are cut out of a body before it is parsed, and are
+stored beside their event. So an event of 20 MB takes a few hundred bytes of the queue, and one copy
+of it in the memory of this process.
 """
 
 import asyncio
@@ -21,82 +22,96 @@ from starlette.types import Receive, Scope, Send
 from shared import payload_store, routing, signed_keys, webhooks
 from shared.events import utc_now
 from shared.redis import keys
-from workers.ingress.deps import Doorway
-from workers.ingress.errors import problem, said
-from workers.ingress.webhooks.body import GoneAwayError, Incoming, StalledError, TooLargeError
-from workers.ingress.webhooks.storage import Item, keep
+from workers.ingress.deps import AppState
+from workers.ingress.errors import problem, to_response
+from workers.ingress.webhooks.body import (
+    BodyReader,
+    BodyTimeoutError,
+    BodyTooLargeError,
+    DisconnectedError,
+)
+from workers.ingress.webhooks.storage import IncomingEvent, store_events
 
 PATH = "/webhooks/wpp"
-OLD_PATHS = (PATH, "/functions/v1/wpp-webhook")
-LARGE = 65_536
-"""Bytes. An event that has more without its long texts waits beside the queue whole."""
+LEGACY_PATHS = (PATH, "/functions/v1/wpp-webhook")
+"""Paths without a key, for platforms configured earlier: they need `WPP_WEBHOOK_SECRET`."""
+LARGE_EVENT = 65_536
+"""Bytes. An event that is longer without its long texts is stored beside the queue as a whole."""
 
 log = structlog.get_logger()
 
 
 class MalformedError(ValueError):
-    """This is no event."""
+    """The body is not an event, nor a list of events."""
 
 
-def is_meant(scope: Scope) -> bool:
-    """Return whether a request is for this door."""
+def matches_path(scope: Scope) -> bool:
+    """Return whether a request is a webhook."""
     return scope["type"] == "http" and (
-        scope["path"].startswith(f"{PATH}/") or scope["path"] in OLD_PATHS
+        scope["path"].startswith(f"{PATH}/") or scope["path"] in LEGACY_PATHS
     )
 
 
-async def serve(scope: Scope, receive: Receive, send: Send, here: Doorway) -> None:
-    """Accept one event, or a list of them, each with its own fate (ASGI: the platform's events go past the framework).
+async def handle_webhook(scope: Scope, receive: Receive, send: Send, state: AppState) -> None:
+    """Store one event or a list of events (ASGI, outside FastAPI for throughput).
 
-    A stranger gets 404, whichever part of the URL was wrong; 2xx is answered only after Redis has every event.
+    The response is 2xx only after Redis has stored every event. A URL with a wrong account or key
+    is answered with 404, so that it does not reveal which part is wrong.
     """
     try:
-        answer = await _answer(scope, receive, here)
-    except GoneAwayError:
+        response = await _respond(scope, receive, state)
+    except DisconnectedError:
         return
-    except Exception as error:  # noqa: BLE001 - whatever it is, the platform is told
-        answer = await said(error)
-    await answer(scope, receive, send)
+    except Exception as error:  # noqa: BLE001 - every error becomes a problem response
+        response = to_response(error)
+    await response(scope, receive, send)
 
 
-async def _answer(scope: Scope, receive: Receive, here: Doorway) -> Response:
-    known, account = _opened(scope, here)
-    if not known:
-        return problem(HTTPStatus.NOT_FOUND, "not_found", "no such webhook")
+async def _respond(scope: Scope, receive: Receive, state: AppState) -> Response:
+    authentic, account = _authenticate(scope, state)
+    if not authentic:
+        return problem(HTTPStatus.NOT_FOUND, "not_found", "There is no webhook at this URL.")
     if scope["method"] != "POST":
         return problem(
-            HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "events are posted", Allow="POST"
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "Send events with POST.",
+            Allow="POST",
         )
     try:
-        accepted = await _accept(account, scope, receive, here)
-    except StalledError:
+        count = await _accept(account, scope, receive, state)
+    except BodyTimeoutError:
         return problem(
-            HTTPStatus.REQUEST_TIMEOUT, "stalled", "the body did not come", Connection="close"
+            HTTPStatus.REQUEST_TIMEOUT,
+            "stalled",
+            "The body did not arrive in time.",
+            Connection="close",
         )
-    except TooLargeError as error:
+    except BodyTooLargeError as error:
         return problem(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", str(error), Connection="close"
         )
     except MalformedError as error:
         log.warning("webhook.malformed", account=account, error=str(error))
         with suppress(redis.RedisError):
-            await here.redis.hincrby(keys.UNRECOGNIZED_EVENTS, routing.MALFORMED, 1)
-        return problem(
-            HTTPStatus.BAD_REQUEST, "malformed", f"this is no event in JSON: {error}"[:300]
-        )
-    return Response(b'{"ok":true,"events":%d}' % accepted, media_type="application/json")
+            await state.redis.hincrby(keys.UNRECOGNIZED_EVENTS, routing.MALFORMED, 1)
+        detail = f"The body is not a JSON event or a list of them: {error}"[:300]
+        return problem(HTTPStatus.BAD_REQUEST, "malformed", detail)
+    return Response(b'{"ok":true,"events":%d}' % count, media_type="application/json")
 
 
-def _opened(scope: Scope, here: Doorway) -> tuple[bool, str | None]:
-    """Return whether the URL is one of ours, and the account that it names.
+def _authenticate(scope: Scope, state: AppState) -> tuple[bool, str | None]:
+    """Return whether the key or secret of a URL is right, and the account that the URL names.
 
-    The old URLs (`?account=`, or the account in the event) need the shared secret, in a header or in the URL.
+    A legacy URL has the shared secret in a header or its query; its account is in the query or in
+    the event.
     """
     path: str = scope["path"]
-    if path not in OLD_PATHS:
+    if path not in LEGACY_PATHS:
         account, _, key = path[len(PATH) + 1 :].partition("/")
-        return signed_keys.verify_webhook_key(account, key, here.keys.secrets), account
-    query, secret = QueryParams(scope["query_string"]), here.door.wpp_webhook_secret
+        return signed_keys.verify_webhook_key(account, key, state.keys.secrets), account
+    query = QueryParams(scope["query_string"])
+    secret = state.limits.wpp_webhook_secret
     given = Headers(scope=scope).get("x-webhook-secret") or query.get("secret") or ""
     if secret is None or not hmac.compare_digest(
         given.encode(), secret.get_secret_value().encode()
@@ -105,59 +120,63 @@ def _opened(scope: Scope, here: Doorway) -> tuple[bool, str | None]:
     return True, query.get("account") or None
 
 
-async def _accept(account: str | None, scope: Scope, receive: Receive, here: Doorway) -> int:
-    """Keep the events of a body; return how many there were."""
-    incoming, rest_limit = Incoming(scope, receive, here.door), here.door.wpp_body_rest_limit
-    start, more = await incoming.piece()
+async def _accept(account: str | None, scope: Scope, receive: Receive, state: AppState) -> int:
+    """Store the events of a body; return how many there were."""
+    reader = BodyReader(scope, receive, state.limits)
+    rest_limit = state.limits.wpp_body_rest_limit
+    start, more = await reader.read_chunk()
     if not more and len(start) <= payload_store.LONG_TEXT_BYTES:
-        items = _items(account, start, rest_limit)
-        await keep(here, items)
-        return len(items)
-    async with incoming.whole(start, here.big_bodies, more=more) as body:
-        items = await asyncio.to_thread(_items, account, body, rest_limit)
+        events = _parse_body(account, start, rest_limit)
+        await store_events(events, state)
+        return len(events)
+    async with reader.read_rest(start, state.large_bodies, more=more) as body:
+        events = await asyncio.to_thread(_parse_body, account, body, rest_limit)
         body.clear()
-        count = len(items)
-        await keep(here, items)
+        count = len(events)
+        await store_events(events, state)
         return count
 
 
-def _items(account: str | None, body: bytes | bytearray, rest_limit: int) -> list[Item]:
-    """Return the events of a body."""
+def _parse_body(
+    account: str | None, body: bytes | bytearray, rest_limit: int
+) -> list[IncomingEvent]:
+    """Return the events of a body.
+
+    Raises:
+        BodyTooLargeError: the body exceeds `rest_limit` without its long texts.
+        MalformedError: the body is not an event, nor a list of events.
+    """
+    rest: bytes | bytearray = body
+    texts: dict[str, bytes] = {}
     try:
-        rest, texts = (
-            payload_store.extract_long_texts(body)
-            if len(body) > payload_store.LONG_TEXT_BYTES
-            else (body, {})
-        )
+        if len(body) > payload_store.LONG_TEXT_BYTES:
+            rest, texts = payload_store.extract_long_texts(body)
         if len(rest) > rest_limit:
-            raise TooLargeError(rest_limit, " beside its files")
-        large = len(rest) > LARGE
+            raise BodyTooLargeError(rest_limit, " besides its files")
+        large = len(rest) > LARGE_EVENT
         return [
-            _item(account, payload, texts, large=large)
+            _build_event(account, payload, texts, large=large)
             for payload in webhooks.split_body(json.loads(rest))
         ]
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error) or type(error).__name__) from None
 
 
-def _item(
+def _build_event(
     account: str | None, payload: dict[str, Any], texts: dict[str, bytes], *, large: bool
-) -> Item:
-    """Return an event. `large`: perhaps too large for a queue, so that the whole of it has to wait beside it."""
+) -> IncomingEvent:
+    """Return one event. `large`: its size has to be checked, and it may be stored as a whole."""
     account = account or webhooks.find_claimed_account(payload)
     if not account:
         msg = "it names no account"
         raise ValueError(msg)
     arrival = webhooks.classify_event(payload, account, utc_now())
-    beside = (
-        {digest: texts[digest] for digest in payload_store.referenced_digests(payload, texts)}
-        if texts
-        else {}
-    )
+    referenced = payload_store.referenced_digests(payload, texts) if texts else ()
+    stored = {digest: texts[digest] for digest in referenced}
     whole = json.dumps(payload, separators=(",", ":")).encode() if large else b""
-    digest = hashlib.sha256(whole).hexdigest() if len(whole) > LARGE else None
+    digest = hashlib.sha256(whole).hexdigest() if len(whole) > LARGE_EVENT else None
     append = routing.route_webhook(
-        account, payload, arrival.identity, arrival.conversation, tuple(beside), digest
+        account, payload, arrival.identity, arrival.conversation, tuple(stored), digest
     )
     earlier = routing.make_event_id(account, arrival.earlier) if arrival.earlier else None
-    return Item(append, beside | ({digest: whole} if digest else {}), earlier)
+    return IncomingEvent(append, stored | ({digest: whole} if digest else {}), earlier)

@@ -1,4 +1,4 @@
-"""Keeping what was posted: events in their lanes, and their long texts beside them."""
+"""Store incoming events in their lanes, and their long texts beside them."""
 
 import asyncio
 import time
@@ -8,93 +8,95 @@ from uuid import UUID, uuid4
 import redis
 
 from shared.errors import OverloadedError
-from shared.lanes import records
 from shared.lanes.client import Append
 from shared.redis import keys
+from shared.redis.scripts import LuaScript
 from shared.webhooks.classify import RETRY_WINDOW_S
-from workers.ingress.deps import Doorway
+from workers.ingress.deps import AppState
 
-PIECE = 1 << 18
-UNFINISHED_S = 300
-"""How long a text stays whose event is not accepted (yet)."""
+CHUNK = 1 << 18
+UNACCEPTED_TTL_S = 300
+"""How long a text is kept while its event is not accepted."""
 
-HOLD = """
-local ttl, unfinished, there = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
+EXTEND_TTL = LuaScript("""
+local ttl, unaccepted, count = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
 for _, key in ipairs(KEYS) do
   local left = redis.call('TTL', key)
-  if left ~= -2 then there = there + 1 end
-  if left >= 0 and left <= unfinished then redis.call('EXPIRE', key, ttl) end
+  if left ~= -2 then count = count + 1 end
+  if left >= 0 and left <= unaccepted then redis.call('EXPIRE', key, ttl) end
 end
-return there
-"""
-"""Let texts stay for longer, but not those that somebody is done with; return how many there are."""
+return count
+""")
+"""Extend the TTL of texts, except of those that a worker has released; return how many exist."""
 
 
-class Item(NamedTuple):
-    """An event, the texts that wait beside it by their digests, and its id if it came in the retry window before."""
+class IncomingEvent(NamedTuple):
+    """An event, its long texts by digest, and the id it would have had in the last time window.
+
+    An event without an id of its own is identified by its content and the time window in which it
+    came; a retry may come in the next window.
+    """
 
     append: Append
-    blobs: dict[str, bytes]
+    texts: dict[str, bytes]
     earlier: UUID | None = None
 
 
-async def keep(here: Doorway, items: list[Item]) -> None:
-    """Keep every event, once, its long texts first.
+async def store_events(events: list[IncomingEvent], state: AppState) -> None:
+    """Store each event once, its long texts first.
 
-    These travel alone: in one pipeline with the events of others they would hold these up. They stay for minutes until
-    their event is accepted, and only then for as long as it may need them.
+    Texts are written outside the pipeline of the events, which would wait for them. They are kept
+    for minutes until their event is accepted, and then for as long as it may need them.
     """
-    came = await asyncio.gather(
-        *(_came_before(item.earlier, here) for item in items if item.earlier)
-    )
-    if any(came):
-        again = {
-            item.earlier
-            for item, before in zip((i for i in items if i.earlier), came, strict=True)
-            if before
-        }
-        items = [item for item in items if item.earlier not in again]
-    for append, texts, _ in items:
+    known = await _find_accepted({event.earlier for event in events if event.earlier}, state)
+    events = [event for event in events if event.earlier not in known]
+    for append, texts, _ in events:
         for digest, text in texts.items():
-            await _keep_text(here, keys.payload(append.event.id, digest), text)
-    accepted = await here.appends.append_all([item.append for item in items]) if items else []
-    for (append, texts, _), answer in zip(items, accepted, strict=True):
+            await _store_text(keys.payload(append.event.id, digest), text, state)
+    appends = [event.append for event in events]
+    accepted = await state.producer.append_all(appends) if appends else []
+    for (append, texts, _), answer in zip(events, accepted, strict=True):
         if texts and (answer.new or answer.state in {"queued", "claimed"}):
-            await _hold(
-                here,
-                [keys.payload(append.event.id, digest) for digest in texts],
-                here.blob_ttl_s,
-            )
+            names = [keys.payload(append.event.id, digest) for digest in texts]
+            await _extend_ttl(names, state.payload_ttl_s, state)
         texts.clear()
 
 
-async def _came_before(earlier: UUID | None, here: Doorway) -> bool:
-    """Return whether an event that nothing but the hour tells from this one came within the retry window."""
-    accepted_ms: Any = (
-        await here.redis.hget(records.record_key(earlier), "accepted") if earlier else None
+async def _find_accepted(ids: set[UUID], state: AppState) -> set[UUID]:
+    """Return those events that were accepted within the retry window."""
+    times: list[Any] = await asyncio.gather(
+        *(state.redis.hget(keys.event(each), "accepted") for each in ids)
     )
-    return accepted_ms is not None and time.time() * 1000 - int(accepted_ms) < RETRY_WINDOW_S * 1000
+    since_ms = (time.time() - RETRY_WINDOW_S) * 1000
+    return {
+        each
+        for each, accepted_ms in zip(ids, times, strict=True)
+        if accepted_ms is not None and int(accepted_ms) > since_ms
+    }
 
 
-async def _keep_text(here: Doorway, name: str, text: bytes) -> None:
-    """Keep a long text, in pieces: Redis, which syncs each write to its disk, serves others in between.
+async def _store_text(name: str, text: bytes, state: AppState) -> None:
+    """Store a long text in chunks, so that Redis serves other clients in between.
 
-    It appears under its name when it is whole. What is there already (the platform tried before) stays.
+    It gets its name once it is complete. A text that an earlier attempt stored is kept.
+
+    Raises:
+        OverloadedError: Redis has no memory left.
     """
-    if await _hold(here, [name], UNFINISHED_S):
+    if await _extend_ttl([name], UNACCEPTED_TTL_S, state):
         return
-    unfinished = f"{name}:{uuid4().hex}"
+    incomplete = f"{name}:{uuid4().hex}"
     try:
-        await here.redis.set(unfinished, text[:PIECE], ex=UNFINISHED_S)
-        for start in range(PIECE, len(text), PIECE):
-            await here.redis.setrange(unfinished, start, text[start : start + PIECE])
-        await here.redis.rename(unfinished, name)
+        await state.redis.set(incomplete, text[:CHUNK], ex=UNACCEPTED_TTL_S)
+        for start in range(CHUNK, len(text), CHUNK):
+            await state.redis.setrange(incomplete, start, text[start : start + CHUNK])
+        await state.redis.rename(incomplete, name)
     except redis.exceptions.OutOfMemoryError as error:
-        await here.redis.delete(unfinished)
-        msg = "there is no room for files in Redis; try again later"
+        await state.redis.delete(incomplete)
+        msg = "the queue has no memory left for files; try again later"
         raise OverloadedError(msg) from error
 
 
-async def _hold(here: Doorway, names: list[str], ttl_s: int) -> int:
-    there: Any = await here.redis.eval(HOLD, len(names), *names, str(ttl_s), str(UNFINISHED_S))
-    return int(there)
+async def _extend_ttl(names: list[str], ttl_s: int, state: AppState) -> int:
+    count: Any = await EXTEND_TTL.run_async(state.redis, names, (ttl_s, UNACCEPTED_TTL_S))
+    return int(count)

@@ -12,7 +12,7 @@ from shared.lanes.client import Append, Lanes, Settled, Slot
 from shared.settings import EngineSettings
 from tests.workers.ingress.tenants import Tenant
 from workers.dead_letters import Replayer, build_dead_letter
-from workers.ingress.integrations import service as wishes
+from workers.ingress.integrations import service
 
 
 class DyingAtOnce(Lanes):
@@ -53,7 +53,7 @@ def test_a_second_death_is_in_view(tenant: Tenant, redis_client: redis.Redis) ->
     )
     dying.append(item)
     first = dying.die()
-    wishes.try_again(redis_client, dying, tenant.database, item)
+    service.retry_failed(item, redis_client, dying, tenant.database)
     (second,) = deaths(tenant)
     assert second > first
     letters = tenant.database.dead_letters.find(DeadLetterQuery(organization_id=tenant.id))

@@ -13,7 +13,7 @@ import redis
 
 from shared.outbox import Outbox
 from tests.workers.ingress.tenants import Tenant
-from workers.ingress.integrations.waiting import LONGEST_WAIT_S, wait_s
+from workers.ingress.deps import MAX_PREFER_WAIT_S, parse_prefer_wait
 
 RETRY = "retry: 1000"
 
@@ -40,7 +40,7 @@ def test_the_stream_begins_with_how_things_are_and_goes_on_with_changes(tenant: 
     tenant.number("42", "starting")
     with tenant.http.stream("GET", "/v1/integrations/events") as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
-        assert stream.headers["Cache-Control"] == "no-store"
+        assert stream.headers["Cache-Control"] == "no-cache, no-store"
         lines = stream.iter_lines()
         assert next(lines) == RETRY
         assert told(lines) == tenant.http.get("/v1/integrations").json()
@@ -59,7 +59,7 @@ def test_the_stream_begins_with_how_things_are_and_goes_on_with_changes(tenant: 
         ("wait=10", 10),
         ('respond-async, wait="7"', 7),
         ("WAIT = 3; x", 3),
-        ("wait=9999", LONGEST_WAIT_S),
+        ("wait=9999", MAX_PREFER_WAIT_S),
         ("waiting=5", 0),
         ("wait=-1", 0),
         ("wait=soon", 0),
@@ -67,7 +67,7 @@ def test_the_stream_begins_with_how_things_are_and_goes_on_with_changes(tenant: 
 )
 def test_how_long_a_caller_prefers_to_wait(prefer: str | None, seconds: int) -> None:
     """RFC 7240, bounded; what cannot be read is no preference."""
-    assert wait_s(prefer) == seconds
+    assert parse_prefer_wait(prefer) == seconds
 
 
 def test_a_held_answer_comes_when_there_is_something_to_see(tenant: Tenant) -> None:

@@ -17,7 +17,7 @@ from shared.lanes import records
 from shared.redis import keys
 from tests.shared.webhooks.arriving import ACCOUNT
 from tests.workers.ingress.ingress_process import KEY_SECRET, SHARED_SECRET, Door, accepted
-from workers.ingress.webhooks import storage as keeping
+from workers.ingress.webhooks import storage
 
 HELLO = {
     "account": ACCOUNT,
@@ -281,7 +281,7 @@ def test_a_retry_without_an_id_is_known_across_the_minute(
 
 
 def blob_ttls(client: redis.Redis) -> list[int]:
-    return [client.ttl(key) for key in client.scan_iter("wpp:blob:*")]
+    return [client.ttl(key) for key in client.scan_iter(keys.payload("*", "*"))]
 
 
 def test_a_file_whose_event_was_done_long_ago_does_not_stay(
@@ -291,10 +291,10 @@ def test_a_file_whose_event_was_done_long_ago_does_not_stay(
     posted = picture(100_000)
     door.post(posted)
     (event,) = accepted(redis_client)
-    redis_client.delete(*redis_client.scan_iter("wpp:blob:*"))
+    redis_client.delete(*redis_client.scan_iter(keys.payload("*", "*")))
     redis_client.hset(records.record_key(event.id), "state", "done")
     assert door.post(posted).status == 200
-    assert [0 < ttl <= keeping.UNFINISHED_S for ttl in blob_ttls(redis_client)] == [True]
+    assert [0 < ttl <= storage.UNACCEPTED_TTL_S for ttl in blob_ttls(redis_client)] == [True]
 
 
 def test_a_file_that_an_earlier_try_left_stays_once_its_event_is_accepted(
@@ -303,7 +303,7 @@ def test_a_file_that_an_earlier_try_left_stays_once_its_event_is_accepted(
     """And one that a worker is done with is not kept for longer by a retry."""
     posted = picture(100_000)
     door.post(posted)
-    (key,) = redis_client.scan_iter("wpp:blob:*")
+    (key,) = redis_client.scan_iter(keys.payload("*", "*"))
     redis_client.expire(key, 10)
     door.post(posted)
     assert redis_client.ttl(key) > 2 * 86_400

@@ -1,0 +1,153 @@
+"""Messages: choose the sending integration, read the status, resolve messages in doubt."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+
+from shared import routing
+from shared.database.models import StatusChange
+from shared.errors import DatabaseError, IntegrationNotFoundError, NotFoundError, NotUnknownError
+from shared.events import Message
+from shared.lanes import records
+from shared.lanes.client import Append
+from shared.route_cache import IntegrationRoute
+from workers.ingress.deps import AppState
+from workers.ingress.idempotency import hash_key
+from workers.ingress.messages.schemas import MessageResolution, MessageState
+from workers.send import in_doubt
+
+
+async def build_append(
+    message: Message, organization_id: UUID, idempotency_key: str | None, state: AppState
+) -> Append:
+    """Return the append of a message; a retry succeeds even if its integration is gone by now.
+
+    Raises:
+        NotFoundError: no such integration, or the organization has none.
+        RequestValidationError: the recipient is not a phone number of the organization's region.
+    """
+    try:
+        route = await _find_route(message, organization_id, state)
+    except NotFoundError:
+        accepted = idempotency_key and await state.redis.exists(
+            records.record_key(routing.make_event_id(organization_id, idempotency_key))
+        )
+        if not accepted:
+            raise
+        integration_id = message.integration_id or UUID(int=0)
+        return routing.route_send(organization_id, integration_id, message, idempotency_key)
+    try:
+        return routing.route_send(organization_id, route.id, message, idempotency_key, route.region)
+    except ValueError as error:
+        raise RequestValidationError(
+            [{"type": "value_error", "loc": ("body", "to"), "msg": str(error)}]
+        ) from None
+
+
+async def _find_route(message: Message, organization_id: UUID, state: AppState) -> IntegrationRoute:
+    """Return the integration that the message names, or the primary one of the organization."""
+    wanted = message.integration_id
+    if wanted is None:
+        route = await run_in_threadpool(state.route_cache.find_primary_route, organization_id)
+        if route is None:
+            msg = (
+                "this organization has no connected integration: "
+                "connect one with POST /v1/integrations"
+            )
+            raise NotFoundError(msg)
+        return route
+    route = state.route_cache.find_local_route(wanted)
+    route = route or await run_in_threadpool(state.route_cache.find_route, wanted)
+    if route is None or route.organization_id != organization_id:
+        raise IntegrationNotFoundError(wanted)
+    return route
+
+
+async def get_state(message_id: UUID, organization_id: UUID, state: AppState) -> MessageState:
+    """Return the status of a message, from its record in Redis and its row in Supabase.
+
+    Raises:
+        NotFoundError: the organization has no such message.
+        DatabaseError: only Supabase can know the message, and it did not answer.
+    """
+    reply: Any = await state.redis.hmget(records.record_key(message_id), list(records.FIELDS))
+    record = records.parse_record(message_id, reply)
+    if record and (record.kind != "send" or record.tenant != str(organization_id)):
+        record = None
+    found = MessageState.from_record(record) if record else None
+    if record is None or record.settled:
+        found = await _add_stored_status(message_id, organization_id, found, state)
+    if found is None:
+        msg = f"no message {message_id} in this organization"
+        raise NotFoundError(msg)
+    return found
+
+
+async def _add_stored_status(
+    message_id: UUID, organization_id: UUID, found: MessageState | None, state: AppState
+) -> MessageState | None:
+    """Add the status that webhooks have reported since; without Supabase, `found` is the answer."""
+    try:
+        row = await run_in_threadpool(state.database.messages.get, message_id, organization_id)
+    except DatabaseError:
+        if found is None:
+            raise
+        return found
+    if row is None or row.status == "queued":  # the recorder may be a moment behind
+        return found
+    known = found or MessageState(id=message_id, status=row.status)
+    return known.model_copy(update={"status": row.status})
+
+
+async def get_history(
+    message_id: UUID, organization_id: UUID, state: AppState
+) -> list[StatusChange]:
+    """Return the statuses of a message, oldest first; raises what `get_state` raises."""
+    history = await run_in_threadpool(
+        state.database.messages.status_history, message_id, organization_id
+    )
+    if history:
+        return history
+    current = await get_state(message_id, organization_id, state)  # not yet in Supabase
+    at = current.settled_at or current.accepted_at
+    if at is None:
+        return []
+    return [StatusChange(status=current.status, at=at, source="own")]
+
+
+async def resolve(
+    message_id: UUID,
+    resolution: MessageResolution,
+    organization_id: UUID,
+    idempotency_key: str | None,
+    state: AppState,
+) -> tuple[MessageState, bool]:
+    """Resolve a message in doubt; return its status, and whether this repeats an earlier request.
+
+    Raises:
+        NotFoundError: the organization has no such message.
+        NotUnknownError: the status of the message is known.
+        IdempotencyConflictError: the key was used for a different request.
+    """
+    current = await get_state(message_id, organization_id, state)
+    request = {
+        "route": "resolution",
+        "message_id": str(message_id),
+        "outcome": resolution.outcome,
+    }
+    stored = await state.idempotency.claim(organization_id, idempotency_key, request, {})
+    by = hash_key(idempotency_key) if idempotency_key else None
+    resolved = await run_in_threadpool(
+        in_doubt.resolve_unknown,
+        state.sync_redis,
+        state.lanes,
+        message_id,
+        resolution.outcome,
+        by,
+    )
+    if not resolved:
+        msg = f"cannot resolve message {message_id}: its status is {current.status}, not unknown"
+        raise NotUnknownError(msg)
+    return await get_state(message_id, organization_id, state), stored.replayed
