@@ -63,7 +63,7 @@ class World:
         self.platform_settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
         wire = httpx.MockTransport(self.answered)
         self.platform = Platform(self.platform_settings, breaker=self.breaker, transport=wire)
-        self.route_cache = self.database = self
+        self.route_cache = self.database = self.integrations = self
         self.platform_answers = taking
         self.requests = 0
         self.reported: list[str] = []
@@ -76,7 +76,7 @@ class World:
     def as_account(self, account: str) -> PlatformAccount:
         return self.platform.as_account(account, httpx.Auth())
 
-    def find(self, _integration_id: UUID) -> IntegrationRoute:
+    def find_route(self, _integration_id: UUID) -> IntegrationRoute:
         return ROUTE
 
     def find_account_route(self, account: str) -> IntegrationRoute | None:

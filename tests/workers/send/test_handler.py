@@ -64,7 +64,7 @@ class Surroundings:
     def route_cache(self) -> "Surroundings":
         return self
 
-    platform = database = breaker = tokens = route_cache
+    platform = database = integrations = breaker = tokens = route_cache
 
     @property
     def redis(self) -> "redis.Redis":
@@ -73,7 +73,7 @@ class Surroundings:
     def is_refused(self, _account: str) -> bool:
         return isinstance(self.answer, InvalidApiKeyError)
 
-    def find(self, _integration_id: UUID) -> IntegrationRoute | None:
+    def find_route(self, _integration_id: UUID) -> IntegrationRoute | None:
         return self.route
 
     def as_account(self, account: str) -> "Surroundings":
