@@ -1,30 +1,30 @@
-"""Everything that can go wrong, as one tree.
+"""The errors that this package raises, as one tree.
 
 PipelineError
-├── ConfigurationError        a setting is missing, contradicts another, or names something unusable
-├── NotDurableError           this Redis may forget or evict what was accepted
-├── OverloadedError           more is waiting than we may accept: try later
+├── ConfigurationError        a setting is missing, invalid or contradicts another
+│   └── NotDurableError       Redis may lose or evict accepted data
+├── OverloadedError           a limit of waiting events or outcomes is reached: try again later
 ├── IdempotencyConflictError  the same key was used for a different request
-├── AccessError               the caller is not who they say, or not known
+├── AccessError               the credentials are missing or invalid
 ├── LeaseLostError            the claim has passed to another worker: stop working on it
-├── NotUnknownError           what became of this message is known: there is nothing to settle
+├── NotUnknownError           the effect of this message is known, so it cannot be resolved
 ├── NotFoundError             the organization has no message or integration with this id
 │   └── IntegrationNotFoundError
 ├── DatabaseError             Supabase answered with an error
 │   └── DatabaseUnavailableError    Supabase did not answer: try again
-└── PlatformError             the WPP Platform; what is known of the effect of the call:
-    ├── NotSentError          proven not processed: safe to try again
-    │   ├── LimitedError      429, with how long to wait
-    │   ├── NotConnectedError the account's phone is not linked: safe to try again when it is
-    │   └── UnavailableError  could not be reached, or said when to come back
-    │       └── TokenPausedError    nobody asks for a token of this account just now
-    ├── RefusedError          processed and refused: trying again changes nothing
+└── PlatformError             a call to the WPP Platform failed; the subclass tells its effect:
+    ├── NotSentError          not processed for certain: safe to try again
+    │   ├── LimitedError      429, with the time to wait
+    │   ├── NotConnectedError the account's phone is not linked: try again once it is linked
+    │   └── UnavailableError  the platform was not reached, or asked for a later call
+    │       └── TokenPausedError    requests for this account's token are paused
+    ├── RefusedError          processed and refused: the same call fails again
     ├── UnauthorizedError     the token was refused (401)
-    ├── InvalidApiKeyError    the key was refused: only a new key helps
-    └── UnknownEffectError    nobody can know whether it was processed
+    ├── InvalidApiKeyError    the API key was refused: a new key is needed
+    └── UnknownEffectError    the platform may have processed the call
 
-An error's text goes to operators and callers: it says what was wrong, where, and what to do,
-and never holds a key, a token or a message's text.
+The text of an error is shown to operators and API callers. It names the fault, the place and the
+remedy, and contains no key, no token and no message text.
 """
 
 from typing import Self
@@ -32,7 +32,7 @@ from uuid import UUID
 
 
 class PipelineError(Exception):
-    """Any error that this package raises on purpose."""
+    """Base class of all errors that this package raises."""
 
     code = "pipeline_error"
 
@@ -86,7 +86,7 @@ class IntegrationNotFoundError(NotFoundError):
 
 
 class DatabaseError(PipelineError):
-    """Supabase refused. `sqlstate` is Postgres' five-character code where there is one."""
+    """Supabase answered with an error; `sqlstate` is the five-character code of Postgres."""
 
     code = "database"
 
@@ -100,7 +100,7 @@ class DatabaseUnavailableError(DatabaseError):
 
 
 class PlatformError(PipelineError):
-    """The platform call failed. `status` is the HTTP status where there was an answer."""
+    """A call to the platform failed; `status` is the HTTP status of its answer, if any."""
 
     code = "platform"
 
@@ -126,7 +126,7 @@ class NotConnectedError(NotSentError):
 
 
 class UnavailableError(NotSentError):
-    """Not reached. `retry_after_s` is set where somebody knows when to ask again."""
+    """The platform is unavailable; `retry_after_s` is the time to wait, if it is known."""
 
     code = "platform_unavailable"
 

@@ -1,7 +1,7 @@
-"""What comes in: the versioned events that wait in lanes.
+"""Events: the versioned messages of the four queues.
 
-An event is JSON in Redis, written by one process and read by another that may be older or newer:
-unknown fields are ignored, a new meaning gets a new `v`.
+An event is JSON in Redis, and its reader may be older or newer than its writer: unknown fields are
+ignored, and an incompatible change gets a new `v`.
 """
 
 from datetime import UTC, datetime
@@ -25,14 +25,13 @@ QueueName = Literal["send", "provision", "webhook", "media"]
 QUEUE_NAMES: tuple[QueueName, ...] = ("send", "provision", "webhook", "media")
 
 Phone = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{6,14}$")]
-"""International digits without a plus, as the platform wants them: 79990001122."""
+"""International digits without a plus, as the platform expects them: 79990001122."""
 
 MAX_TEXT_CHARS = 65_536
-"""Characters. WhatsApp's own limit for a text message."""
-
+"""WhatsApp's limit for a text message, in characters."""
 
 MAX_EXPIRY_S = 30 * 86_400
-"""Seconds. The server's own limit is usually shorter."""
+"""Upper bound of `expires_in_s`, in seconds. The deployment's limit is usually lower."""
 
 
 def utc_now() -> datetime:
@@ -40,16 +39,16 @@ def utc_now() -> datetime:
 
 
 class StrictModel(BaseModel):
-    """What callers send us: an unknown field is a mistake that they want to hear about."""
+    """Base of request bodies: an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Media(StrictModel):
-    """A file that the platform fetches from `url` by itself.
+    """A file that the platform downloads from `url`.
 
-    It knows images and files. Video, audio and voice go as files, told apart by their names: a voice note arrives as a
-    file to play.
+    The platform distinguishes images and files. Video, audio and voice are sent as files: a voice
+    note arrives as an audio file.
     """
 
     type: Literal["image", "video", "audio", "voice", "document"]
@@ -66,15 +65,15 @@ class Location(StrictModel):
 
 
 class Message(StrictModel):
-    """A message to one recipient: a text, a file with the text as its caption, or a place."""
+    """A message to one recipient: a text, a file with the text as its caption, or a location."""
 
-    to: str = Field(max_length=64, description="Recipient's phone, in any usual spelling.")
+    to: str = Field(max_length=64, description="Recipient's phone number, in any usual form.")
     media: Media | None = None
     location: Location | None = None
     text: str = Field(default="", max_length=MAX_TEXT_CHARS, validate_default=True)
     integration_id: UUID | None = Field(
         default=None,
-        description="The number to send from. Default: the organization's primary one.",
+        description="Integration to send from. Default: the organization's primary integration.",
     )
     client_id: UUID | None = None
     teacher_id: UUID | None = None
@@ -83,20 +82,22 @@ class Message(StrictModel):
         default=None,
         ge=1,
         le=MAX_EXPIRY_S,
-        description="A message that could not go out for this long fails, such as a one-time code. "
-        "Default, and the most: WPP_MAX_AGE_S.",
+        description="The message fails when it could not be sent for this long, in seconds. "
+        "Default and maximum: WPP_MAX_AGE_S.",
     )
 
     @field_validator("to")
     @classmethod
-    def _is_a_phone(cls, value: str) -> str:
+    def _check_phone(cls, value: str) -> str:
         if not may_be_phone(value):
             normalize(value)
         return value
 
     @field_validator("location")
     @classmethod
-    def _is_alone(cls, value: Location | None, info: ValidationInfo) -> Location | None:
+    def _check_single_attachment(
+        cls, value: Location | None, info: ValidationInfo
+    ) -> Location | None:
         if value and info.data.get("media"):
             msg = "give either media or location, not both"
             raise ValueError(msg)
@@ -104,11 +105,10 @@ class Message(StrictModel):
 
     @field_validator("text")
     @classmethod
-    def _is_there_if_nothing_else_is(cls, value: str, info: ValidationInfo) -> str:
-        given = (
-            {"media", "location"} - info.data.keys() or info.data["media"] or info.data["location"]
-        )
-        if not given and not value.strip():
+    def _check_not_empty(cls, value: str, info: ValidationInfo) -> str:
+        invalid = {"media", "location"} - info.data.keys()  # reported by their own validators
+        has_attachment = invalid or info.data["media"] or info.data["location"]
+        if not has_attachment and not value.strip():
             msg = "give a text, a media or a location"
             raise ValueError(msg)
         return value
@@ -123,7 +123,7 @@ class Event(BaseModel):
 
 
 class SendEvent(Event):
-    """One message of one organization, bound to the integration it leaves from."""
+    """One message of an organization, with the integration that sends it."""
 
     kind: Literal["send"] = "send"
     organization_id: UUID
@@ -139,10 +139,10 @@ class SendEvent(Event):
 
 
 class ProvisionEvent(Event):
-    """Something to do to one integration of one organization.
+    """A change of one integration of an organization.
 
-    `connect` creates what is missing and starts the account; `watch` looks at an account that has been started
-    until it is connected; `disconnect` stops it.
+    `connect` creates the account if needed and starts it, `watch` polls a started account until it
+    is connected, `disconnect` stops it.
     """
 
     kind: Literal["provision"] = "provision"
@@ -155,10 +155,10 @@ class ProvisionEvent(Event):
 
 
 class WebhookEvent(Event):
-    """One event as the platform posted it, about one account. `peer` orders it within its conversation.
+    """One event as the platform posted it, of one account. Its conversation is with `peer`.
 
-    `blobs` are the digests of the long texts that wait beside it (shared/payload_store.py), `whole` that of its payload, where
-    even the rest of it is too large for a queue.
+    `blobs` are the digests of its long texts in the payload store. `whole` is the digest of the
+    payload itself, when the rest is still too large for a queue.
     """
 
     kind: Literal["webhook"] = "webhook"
@@ -170,10 +170,11 @@ class WebhookEvent(Event):
 
 
 class MediaEvent(Event):
-    """The file of one message that arrived: where its bytes are, and the row that it belongs to, as it was told.
+    """The file of one incoming message: its source, and the message that it belongs to.
 
-    `blob` is a key in Redis (base64), `base64` a small file itself, `url` the platform's link. Without any of them, or
-    when they fail, the platform is asked for the file by the message's WhatsApp id.
+    `blob` is a Redis key (base64 content), `base64` the content of a small file, `url` the
+    platform's link. If all are absent or fail, the file is requested from the platform by the
+    message's WhatsApp id.
     """
 
     kind: Literal["media"] = "media"

@@ -1,4 +1,4 @@
-"""Structured logs: one line per event, JSON for machines or text for people, secrets and phones masked in one place."""
+"""Structured logs: one line per event, as JSON or text, with secrets and phones masked."""
 
 import logging
 import re
@@ -27,14 +27,18 @@ SECRET_VALUE = re.compile(
 NAMED_VALUE = re.compile(
     r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}"
 )
-"""A secret that says so: in a query, in JSON, in an error's text."""
+"""A value whose name marks it as a secret: in a query, in JSON, in the text of an error."""
 PHONE_IN_CONTEXT = re.compile(
-    r"(\b(?:send|event):[^:\s]+:)(\d{7,15})\b"  # the lane of a conversation: one number with one recipient
+    r"(\b(?:send|event):[^:\s]+:)(\d{7,15})\b"  # the lane of a conversation: kind:account:phone
     r"|(\+)(\d{7,15})\b"
     r"|()\b(\d{7,15})(?=@(?:c\.us|s\.whatsapp\.net))"
 )
-"""A customer's phone, where what stands around it says so: ids and times have as many digits."""
+"""A customer's phone, recognized by its context: ids and times have as many digits."""
 MASK = "•••"
+LOGS_URLS = ("httpx", "httpcore", "hpack", "uvicorn.access")
+"""Loggers of libraries that log whole URLs, which may contain keys."""
+HAS_OWN_HANDLERS = ("uvicorn", "uvicorn.error", "dramatiq")
+"""Loggers whose handlers would bypass the masking."""
 
 
 class LogSettings(SettingsGroup):
@@ -43,31 +47,32 @@ class LogSettings(SettingsGroup):
 
 
 def mask_text(text: str) -> str:
+    """Mask secrets and phones in a text."""
     return PHONE_IN_CONTEXT.sub(
         _mask_phone, NAMED_VALUE.sub(rf"\1{MASK}", SECRET_VALUE.sub(MASK, text))
     )
 
 
-def _mask_phone(found: re.Match[str]) -> str:
-    before, phone = (part for part in found.groups() if part is not None)
+def _mask_phone(match: re.Match[str]) -> str:
+    before, phone = (part for part in match.groups() if part is not None)
     return f"{before}{phones.mask_phone(phone)}"
 
 
 def mask_fields(
     _logger: object, _method: str, fields: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Hide what must not be read in a log: fields by their name, values by their shape."""
+    """Mask secrets and phones: fields by their name, values by their form (structlog processor)."""
     return {name: _mask_field(str(name), value) for name, value in fields.items()}
 
 
 def _mask_field(name: str, value: object) -> object:
-    if name.startswith("_"):  # structlog's own, removed before anything is written
+    if name.startswith("_"):  # structlog's own field, removed before the line is written
         return value
     return MASK if value and SECRET_FIELD.search(name) else _mask_value(value)
 
 
 def _mask_value(value: object) -> object:
-    """Mask a value as it would be written: an exception, a URL or a model may quote a secret, too."""
+    """Mask the text of a value: an exception, a URL or a model may contain a secret."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
@@ -78,7 +83,7 @@ def _mask_value(value: object) -> object:
 
 
 def configure_logging(process: str) -> None:
-    """Send everything that this process logs, its libraries included, to stdout through the mask."""
+    """Write all logs of this process, those of libraries included, to stdout with masking."""
     settings = load_settings(LogSettings)
     text = settings.wpp_log_format == "text"
     shared: list[Any] = [
@@ -108,14 +113,9 @@ def configure_logging(process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.wpp_log_level.upper())
-    for chatty in (
-        "httpx",
-        "httpcore",
-        "hpack",
-        "uvicorn.access",
-    ):  # they log whole URLs, with the keys in them
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    for own in ("uvicorn", "uvicorn.error", "dramatiq"):
-        logging.getLogger(own).handlers[:] = []
-        logging.getLogger(own).propagate = True
+    for name in LOGS_URLS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in HAS_OWN_HANDLERS:
+        logging.getLogger(name).handlers[:] = []
+        logging.getLogger(name).propagate = True
     structlog.contextvars.bind_contextvars(process=process)

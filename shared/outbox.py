@@ -21,7 +21,7 @@ CONSUMER_GROUP = "recorders"
 ABANDONED_MS = 15_000
 BLOCKED_TTL_S = 60
 MAX_BLOCK_S = 3.0
-"""Longest blocking read. redis-py takes 5 s of silence (its socket timeout) for a dead connection."""
+"""Longest blocking read: redis-py takes 5 s of silence, its timeout, for a dead connection."""
 IDLE_CONSUMER_MS = 3_600_000
 
 ACKNOWLEDGE = LuaScript("""
@@ -44,7 +44,7 @@ for _, fields in ipairs(consumers) do
 end
 return pruned
 """)
-"""Check and delete in one step: deleting a consumer discards the entries that are pending for it."""
+"""Check and delete in one step: a consumer's pending entries are discarded with it."""
 
 
 @dataclass(frozen=True)

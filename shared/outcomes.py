@@ -1,7 +1,7 @@
-"""What goes out: the rows of the outbox, applied to Supabase in batches by `wpp_apply(batch jsonb)`.
+"""Outcomes: the rows of the outbox, applied to Supabase in batches by `wpp_apply(batch jsonb)`.
 
-Every outcome carries enough to be applied alone, in any order, any number of times: the SQL finds or creates,
-and moves statuses only forward. The functions in supabase/migrations are the other half of this file.
+An outcome can be applied alone, in any order and any number of times: the SQL finds or creates the
+row, and a status only moves forward. The functions in supabase/migrations implement this.
 """
 
 from datetime import datetime
@@ -30,14 +30,15 @@ class Outcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     v: Literal[1] = 1
-    at: datetime = Field(description="When it happened, by the platform's clock where it tells.")
+    at: datetime = Field(description="Time of the event; the platform's, if it is known.")
 
 
 class MessageOutcome(Outcome):
-    """A message, outgoing or arrived: one `chat_messages` row with this id.
+    """A message, outgoing or incoming: the `chat_messages` row with this id.
 
-    The integration is named by `integration_id` (what we sent) or by `account` (what the platform told).
-    `task_id` is the platform's queue id, `wa_message_id` WhatsApp's own; each may be learned late.
+    The integration is identified by `integration_id` (our sends) or `account` (platform events).
+    `task_id` is the id in the platform's queue, `wa_message_id` is WhatsApp's id. Either may become
+    known only later.
     """
 
     type: Literal["message"] = "message"
@@ -65,7 +66,7 @@ class MessageOutcome(Outcome):
 
 
 class StatusOutcome(Outcome):
-    """A later status of a message that the platform names by any of its ids."""
+    """A later status of a message, which the platform identifies by any of its ids."""
 
     type: Literal["status"] = "status"
     account: str
@@ -77,18 +78,23 @@ class StatusOutcome(Outcome):
 
 
 class ReactionOutcome(Outcome):
-    """Somebody's reaction to a message; a newer one of the same person replaces it, without `emoji` withdraws it."""
+    """A reaction to a message.
+
+    A newer reaction of the same person replaces it; a reaction without `emoji` withdraws it.
+    """
 
     type: Literal["reaction"] = "reaction"
     account: str
     external_ids: list[str]
-    outgoing: bool = Field(description="True: given on our side's phone.")
+    outgoing: bool = Field(
+        description="True if the reaction was given on the organization's phone."
+    )
     phone: str = Field(description="The peer, international digits.")
     emoji: str | None = None
 
 
 class EditOutcome(Outcome):
-    """A message was rewritten; the newest text is shown, the first one kept in its metadata."""
+    """A message was edited: the row has the newest text, its metadata the first text."""
 
     type: Literal["edit"] = "edit"
     account: str
@@ -97,7 +103,7 @@ class EditOutcome(Outcome):
 
 
 class SessionOutcome(Outcome):
-    """The state of one connected number; `at` orders it, an older one never overwrites a newer."""
+    """The session state of an account; `at` decides, so an older state never replaces a newer."""
 
     type: Literal["session"] = "session"
     account: str
@@ -108,7 +114,7 @@ class SessionOutcome(Outcome):
 
 
 class LogOutcome(Outcome):
-    """One webhook as it arrived, without media bodies, and what became of it."""
+    """One webhook as posted, without media bodies, and its result."""
 
     type: Literal["log"] = "log"
     id: UUID
@@ -120,7 +126,7 @@ class LogOutcome(Outcome):
 
 
 class DeadLetterOutcome(Outcome):
-    """An event that ended without success, kept whole so that it can be replayed."""
+    """An event that ended without success, complete, so that it can be replayed."""
 
     type: Literal["dead_letter"] = "dead_letter"
     id: UUID

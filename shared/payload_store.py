@@ -1,8 +1,8 @@
-"""Claim checks: the long texts of an event, files most of all, wait in Redis beside their event and not in it.
+"""Claim check: the long texts of an event (mostly files) are stored beside the event in Redis.
 
-`lift` takes them out of a body before it is parsed, so that neither the parser nor a queue ever sees 20 MB. In a
-text's place stays its beginning followed by its SHA-256: it is still there for whoever asks whether there is a file,
-it is still equal for equal files, and it still looks like what it stands for.
+`extract_long_texts` removes them from a JSON body before it is parsed, so that the parser and the
+queue never handle 20 MB. A reference replaces the text: the beginning of the text, followed by its
+SHA-256 in hex. So equal texts have equal references, and a data URL still begins like one.
 """
 
 import hashlib
@@ -13,43 +13,44 @@ from typing import Any
 import redis
 
 LONG_TEXT_BYTES = 32_768
-"""Bytes. Longer texts are lifted."""
+"""Bytes. Longer texts are extracted."""
 PREFIX_BYTES = 256
-"""Bytes of a lifted text that stay: enough for a data URL's prefix and for seeing that it is base64."""
+"""Bytes of a text in its reference: the prefix of a data URL, and enough to recognize base64."""
 DIGEST_CHARS = 64
 MAX_TEXTS = 200_000
-"""Texts of one body that are looked at: far more than any real one has, and few enough to take less than a second."""
+"""Texts of one body that are examined; it takes less than a second. Real bodies have far fewer."""
 BACKSLASH = ord("\\")
 MAX_BACKSLASHES = 65
-"""In front of one quote. Odd, so that a longer row of them counts as an escape, whatever it is."""
+"""Backslashes before a quote that are counted. Odd: a longer run counts as an escape."""
 CHUNK_BYTES = 1 << 20
 RELEASED_TTL_S = 3600
-"""How long a blob stays once its file is stored: for whoever has to do it again."""
+"""How long a text stays after its event is done, in case the event is processed again."""
 
 
 def extract_long_texts(body: bytes | bytearray) -> tuple[bytes | bytearray, dict[str, bytes]]:
-    """Return a JSON body without its long texts, and these, UTF-8, by their SHA-256 in hex.
+    """Return a JSON body with references, and its long texts (UTF-8) by their SHA-256 in hex.
 
     Raises:
-        ValueError: a long text is no JSON string.
+        ValueError: a long text is not a valid JSON string.
     """
-    blobs: dict[str, bytes] = {}
-    kept, done = bytearray(), 0
-    if 0 in body[:4]:  # UTF-16 or UTF-32, in which a quote is no byte
-        return body, blobs
+    texts: dict[str, bytes] = {}
+    shortened = bytearray()
+    done = 0
+    if 0 in body[:4]:  # UTF-16 or UTF-32, where a quote is more than one byte
+        return body, texts
     for start, end in _find_texts(body):
         if end - start > LONG_TEXT_BYTES:
             text = _decode_text(bytes(memoryview(body)[start:end]))
             digest = hashlib.sha256(text).hexdigest()
-            blobs[digest] = text
-            kept += body[done : start - 1]
-            kept += json.dumps(text[:PREFIX_BYTES].decode(errors="ignore") + digest).encode()
+            texts[digest] = text
+            reference = text[:PREFIX_BYTES].decode(errors="ignore") + digest
+            shortened += body[done : start - 1] + json.dumps(reference).encode()
             done = end + 1
-    return (kept + body[done:], blobs) if blobs else (body, blobs)
+    return (shortened + body[done:], texts) if texts else (body, texts)
 
 
 def referenced_digest(text: Any, digests: Mapping[str, object] | tuple[str, ...]) -> str | None:
-    """Return which of `digests` a text stands for, if it stands for one."""
+    """Return the digest in a text that is a reference to one of `digests`, or None."""
     if (
         isinstance(text, str)
         and DIGEST_CHARS <= len(text) <= PREFIX_BYTES + DIGEST_CHARS
@@ -60,7 +61,7 @@ def referenced_digest(text: Any, digests: Mapping[str, object] | tuple[str, ...]
 
 
 def referenced_digests(value: Any, digests: Mapping[str, object]) -> Iterator[str]:
-    """Yield which of `digests` the texts of an event stand for."""
+    """Yield those of `digests` to which the texts of an event refer."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from referenced_digests(item, digests)
@@ -69,7 +70,7 @@ def referenced_digests(value: Any, digests: Mapping[str, object]) -> Iterator[st
 
 
 def restore_texts(value: Any, texts: Mapping[str, str]) -> Any:
-    """Return an event with `texts`, by digest, back in their places."""
+    """Return an event with its references replaced by `texts`, which are given by digest."""
     if isinstance(value, dict):
         return {name: restore_texts(item, texts) for name, item in value.items()}
     if isinstance(value, list):
@@ -78,40 +79,41 @@ def restore_texts(value: Any, texts: Mapping[str, str]) -> Any:
     return texts[found] if found else value
 
 
-def read_text(client: "redis.Redis", name: str) -> str | None:
-    """Return a blob whole, or None when it is gone."""
-    found: Any = client.get(name)
-    return None if found is None else found.decode(errors="replace")
+def read_text(client: "redis.Redis", key: str) -> str | None:
+    """Return the text stored under a key, or None when it has expired."""
+    stored: Any = client.get(key)
+    return None if stored is None else stored.decode(errors="replace")
 
 
-def read_chunks(client: "redis.Redis", name: str) -> Iterator[bytes]:
-    """Yield a blob piece by piece; nothing at all when it is gone."""
+def read_chunks(client: "redis.Redis", key: str, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """Yield the text stored under a key in chunks; nothing when it has expired."""
     start = 0
-    while piece := client.getrange(name, start, start + CHUNK_BYTES - 1):
-        yield piece  # type: ignore[misc] # bytes, as this client answers
-        start += CHUNK_BYTES
+    while chunk := client.getrange(key, start, start + chunk_bytes - 1):
+        yield chunk  # type: ignore[misc] # this client returns bytes
+        start += chunk_bytes
 
 
-def release(client: "redis.Redis", names: list[str]) -> None:
-    """Let blobs that are no longer needed disappear within the hour."""
+def release(client: "redis.Redis", keys: list[str]) -> None:
+    """Let the texts under these keys expire after `RELEASED_TTL_S`."""
     with client.pipeline(transaction=False) as pipe:
-        for name in names:
-            pipe.expire(name, RELEASED_TTL_S)
+        for key in keys:
+            pipe.expire(key, RELEASED_TTL_S)
         pipe.execute()
 
 
 def _find_texts(body: bytes | bytearray) -> Iterator[tuple[int, int]]:
-    """Yield where the texts of a JSON body begin and end, from quote to quote."""
-    looked, start = 0, body.find(b'"')
-    while start >= 0 and looked < MAX_TEXTS:
+    """Yield the start and end of each JSON string, without its quotes."""
+    examined = 0
+    start = body.find(b'"')
+    while start >= 0 and examined < MAX_TEXTS:
         end = body.find(b'"', start + 1)
-        while end >= 0 and looked < MAX_TEXTS and _is_escaped(body, end):
-            looked += 1
+        while end >= 0 and examined < MAX_TEXTS and _is_escaped(body, end):
+            examined += 1
             end = body.find(b'"', end + 1)
-        if end < 0 or looked >= MAX_TEXTS:
+        if end < 0 or examined >= MAX_TEXTS:
             return
         yield start + 1, end
-        looked += 1
+        examined += 1
         start = body.find(b'"', end + 1)
 
 
@@ -123,10 +125,10 @@ def _is_escaped(body: bytes | bytearray, quote: int) -> bool:
 
 
 def _decode_text(text: bytes) -> bytes:
-    """Return the text that a JSON string stands for, fit to be stored anywhere."""
+    """Return the value of a JSON string as UTF-8, without NUL (Postgres refuses it)."""
     if b"\\" in text:
-        read: str = json.loads(b'"' + text + b'"')
-        return read.replace("\0", "\ufffd").encode(errors="replace")
+        value: str = json.loads(b'"' + text + b'"')
+        return value.replace("\0", "\ufffd").encode(errors="replace")
     if not text.isascii():
-        text.decode()
+        text.decode()  # raises ValueError unless it is UTF-8
     return text

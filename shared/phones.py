@@ -1,6 +1,7 @@
-"""Phone numbers in one spelling: international digits, no plus, as the platform takes them.
+"""Phone numbers in one form: international digits without a plus, as the platform expects them.
 
-`normalize` reads what people and other services write, `from_platform` what the platform says.
+`normalize` reads numbers written by people and other services, `read_platform_address` reads
+WhatsApp addresses from the platform.
 """
 
 import re
@@ -11,26 +12,26 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 DEFAULT_REGION = "RU"
 
 E164_DIGITS = re.compile(r"[1-9][0-9]{6,14}")
-"""E.164 without the plus: the shortest numbers in use have 7 digits, the longest 15."""
+"""E.164 without the plus: the shortest numbers in use have 7 digits, the longest have 15."""
 
 PERSON_SERVERS = ("c.us", "s.whatsapp.net")
-"""WhatsApp's servers of people: an address is phone@server."""
+"""WhatsApp's servers for people: an address is phone@server."""
 _DIALABLE = re.compile(r"[0-9\s().\-/\u2010-\u2015]{6,32}")
-"""What people dial at home: without a plus."""
+"""A number in its national form, without a plus."""
 _CODE_7_REGIONS = ("RU", "KZ")
 _LEGACY_NUMBERS = re.compile(r"521[0-9]{10}|229[0-9]{8}")
-"""Mexico dropped its 1 and Benin went to ten digits, but the ids of accounts opened before that stayed."""
+"""WhatsApp ids that predate a numbering plan: Mexico dropped its 1, Benin went to ten digits."""
 
 
 def normalize(raw: str, region: str = DEFAULT_REGION) -> str:
     """Return `raw` as digits with the country code: "8 (999) 000-11-22" in RU is "79990001122".
 
-    A plus, a leading 00 or the platform's suffix ("79990001122@c.us") says that the country code is there. Without
-    them `raw` is a number of `region` (ISO 3166, two letters) if it can be one, else an international number that
-    lacks its plus ("380501234567").
+    A plus, a leading 00 or the platform's suffix ("79990001122@c.us") means that the country code
+    is present. Otherwise `raw` is read as a number of `region` (ISO 3166, two letters), then as an
+    international number that lacks its plus ("380501234567").
 
     Raises:
-        ValueError: it is no phone number, said in words a caller can act on.
+        ValueError: `raw` is not a phone number; the message is fit for an API caller.
     """
     text = re.sub(r"^\s*00(?=[1-9])", "+", raw).strip()
     if "@" in text:
@@ -45,40 +46,45 @@ def normalize(raw: str, region: str = DEFAULT_REGION) -> str:
         )
     if phone and E164_DIGITS.fullmatch(phone):
         return phone
-    msg = f"not a phone number: {mask_phone(raw)!r}; write it with its country code, such as +79990001122"
+    masked = mask_phone(raw)
+    msg = f"not a phone number: {masked!r}; write it with its country code, such as +79990001122"
     raise ValueError(msg)
 
 
 def may_be_phone(raw: str) -> bool:
-    """Return whether `raw` may be a phone somewhere: which one it is, only a region tells."""
-    return bool(_DIALABLE.fullmatch(raw)) and 6 <= sum(each.isdigit() for each in raw) <= 15
+    """Return whether `raw` is a national phone number of some region."""
+    return bool(_DIALABLE.fullmatch(raw)) and 6 <= sum(char.isdigit() for char in raw) <= 15
 
 
 def read_platform_address(raw: str) -> str | None:
-    """Return the phone in an address of the platform, or None: a group, a list, a hidden number, no number at all.
+    """Return the phone in a WhatsApp address; None for a group, a list, a hidden or invalid number.
 
-    Its digits are international already: "84912345678@c.us" is Vietnam, though in RU an 11-digit number with an 8
-    is a domestic one. They are kept as they are, because they are the account's id, whatever today's plan says.
+    The digits are international: "84912345678@c.us" is a number of Vietnam, although an 11-digit
+    number that begins with 8 is a national one in RU. They are the account's id, so they are
+    returned unchanged even if the numbering plan has changed.
     """
     user, _, server = raw.strip().partition("@")
-    digits = user.split(":")[0].removeprefix("+")  # :12 is one of the account's devices
+    digits = user.split(":")[0].removeprefix("+")  # :12 is a device of the account
     if server not in ("", *PERSON_SERVERS) or not E164_DIGITS.fullmatch(digits):
         return None
     if 9 <= len(digits) <= 13:
         known = any(int(digits[:length]) in COUNTRY_CODE_TO_REGION_CODE for length in (1, 2, 3))
-    else:  # so few or so many are a number in some countries only, and more often somebody's hidden id
+    else:  # numbers of such a length exist in few countries; most are hidden ids
         number = _parse(f"+{digits}")
         known = number is not None and phonenumbers.is_possible_number(number)
     return digits if known else None
 
 
 def mask_phone(phone: str) -> str:
-    """Return `phone` fit for a log line: enough to recognise, not enough to call."""
+    """Return `phone` with its middle hidden, to be recognized in a log and not to be called."""
     return f"{phone[:3]}…{phone[-2:]}" if len(phone) > 6 else "…"
 
 
 def _normalize_code_7(text: str, region: str) -> str | None:
-    """Apply the rules of Russian and Kazakh habit: a leading 8 stands for 7, and a mobile number may lack both."""
+    """Read a number as written in Russia and Kazakhstan, whose country code is 7.
+
+    A leading 8 stands for the 7, and a mobile number (9…) may be written without it.
+    """
     if region not in _CODE_7_REGIONS or re.search(r"[^\d\s().\-\u2010-\u2015]", text):
         return None
     digits = re.sub(r"[^0-9]", "", text)
@@ -93,7 +99,11 @@ def _parse_national(text: str, region: str) -> str | None:
 
 
 def _parse_without_plus(text: str) -> str | None:
-    """Return an international number. A short one must be valid: seven local digits would fit in some country too."""
+    """Read an international number that lacks its plus.
+
+    A number of less than 11 digits must be valid: seven local digits are a possible number of some
+    country.
+    """
     number = _parse(f"+{text}")
     if number and not phonenumbers.is_valid_number(number) and len(_format_e164(number)) < 11:
         return None
@@ -105,11 +115,8 @@ def _parse_international(text: str) -> str | None:
     if number is None:
         return None
     digits = _format_e164(number)
-    return (
-        digits
-        if phonenumbers.is_possible_number(number) or _LEGACY_NUMBERS.fullmatch(digits)
-        else None
-    )
+    is_known = phonenumbers.is_possible_number(number) or _LEGACY_NUMBERS.fullmatch(digits)
+    return digits if is_known else None
 
 
 def _parse(text: str, region: str | None = None) -> phonenumbers.PhoneNumber | None:

@@ -1,4 +1,4 @@
-"""How a request becomes an event in its lane: used by the ingress and by the producer alike."""
+"""Routing: the event of a request, its lane, its tenant and its gates."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -12,43 +12,44 @@ from shared.phones import DEFAULT_REGION, normalize
 from shared.webhooks.attachments import Attachment
 
 MALFORMED = "(malformed)"
-"""In `keys.UNRECOGNIZED_EVENTS`, the name under which bodies are counted that are no event."""
+"""Field of `keys.UNRECOGNIZED_EVENTS` that counts bodies which are not an event."""
 OTHER_TYPES = "(others)"
 MAX_UNRECOGNIZED = 100
-"""Names in that hash; whatever is named otherwise is counted as `OTHERS`."""
+"""Maximum number of types in that hash; further types are counted as `OTHER_TYPES`."""
 PLATFORM_GATE = "platform"
-"""Closed while the platform itself is down: every lane that calls it waits."""
+"""Closed while the platform is down: every lane that calls it waits."""
 
 
 def integration_gate(integration_id: UUID) -> str:
-    """Closed while the key of this integration is refused: its lanes wait for the repair."""
+    """Return the gate of an integration, closed while its key is refused or its phone offline."""
     return f"integration:{integration_id}"
 
 
 def make_event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
-    """Return the id of an event: the same one for the same key of the same tenant, for as long as it is remembered.
+    """Return the id of an event: derived from tenant and key, or random without a key.
 
     Raises:
-        ValueError: the key is empty, which would be the same message for all who forgot to make one, or none.
+        ValueError: the key is empty, most likely by mistake of the caller.
     """
     if idempotency_key is None:
         return uuid4()
     if not idempotency_key:
-        msg = "an idempotency key is not empty; without one, give None"
+        msg = "the idempotency key is empty; pass None for no key"
         raise ValueError(msg)
     return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}")
 
 
 def route_event(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Append:
-    """Return the append of an event: which lane it stands in, and whose turn it takes there.
+    """Return the append of an event, with its lane, tenant and gates.
 
-    Watching an account takes minutes, so it has a lane of its own: the organization's next click doesn't wait for it.
-    So has each file: no conversation waits for a download. Files stand at no gate, for the platform is the last place
-    that is asked for them; nor do arrivals, which ask nobody.
+    Polling for a scan takes minutes, so it has a lane of its own, apart from the organization's
+    other provisioning. So has each file: no conversation waits for a download. Webhooks and files
+    have no gate: a webhook calls nothing, and a file is requested from the platform last of all.
     """
     match event:
         case SendEvent():
-            lane, tenant = send_lane(event.integration_id, event.to), str(event.organization_id)
+            lane = send_lane(event.integration_id, event.to)
+            tenant = str(event.organization_id)
             gates = (PLATFORM_GATE, integration_gate(event.integration_id))
             return Append(
                 event=event,
@@ -78,7 +79,7 @@ def route_event(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -
 
 
 def send_lane(integration_id: UUID, to: str) -> str:
-    """Return the lane of a conversation, one number with one recipient."""
+    """Return the lane of a conversation: one integration with one recipient."""
     return f"send:{integration_id}:{to}"
 
 
@@ -89,13 +90,13 @@ def route_send(
     idempotency_key: str | None = None,
     region: str = DEFAULT_REGION,
 ) -> Append:
-    """Return the append of one message. The row appears in Supabase as `queued` by the same atomic step.
+    """Return the append of one message, whose outcome shows the message as `queued` in Supabase.
 
-    Equal requests are told by what the caller wrote, not by the number that was chosen for them. `region` is the
-    organization's: a recipient without a country's code is one of its numbers.
+    The fingerprint is that of the request and excludes the integration chosen for it. A recipient
+    without country code is a number of `region`, the organization's.
 
     Raises:
-        ValueError: the recipient is no phone there.
+        ValueError: the recipient is not a phone number.
     """
     event = SendEvent(
         id=make_event_id(organization_id, idempotency_key),
@@ -105,14 +106,13 @@ def route_send(
         **message.model_dump(exclude={"to", "integration_id"}),
     )
     queued = build_message_outcome(event, "queued", event.accepted_at)
-    same = fingerprint(
-        message.model_dump(mode="json", exclude_none=True)
-    )  # a field of a newer version changes no key
-    return replace(route_event(event), outcomes=(queued,), fingerprint=same)
+    # Without the fields that are None: a field added by a newer version changes no fingerprint.
+    request = fingerprint(message.model_dump(mode="json", exclude_none=True))
+    return replace(route_event(event), outcomes=(queued,), fingerprint=request)
 
 
 def route_provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
-    """Return the append of one step towards a connected number."""
+    """Return the append of a provisioning event, to be processed after `delay_s`."""
     return replace(route_event(event), delay_s=delay_s)
 
 
@@ -124,9 +124,9 @@ def route_webhook(
     blobs: tuple[str, ...] = (),
     whole: str | None = None,
 ) -> Append:
-    """Return the append of one event that the platform posted: the same event twice is one.
+    """Return the append of one event that the platform posted, deduplicated by `identity`.
 
-    `peer` names its conversation. `whole` is the digest of the payload where that waits beside the event.
+    `peer` is the other side of its conversation. `blobs` and `whole` as in `WebhookEvent`.
     """
     event = WebhookEvent(
         id=make_event_id(account, identity),
@@ -136,15 +136,14 @@ def route_webhook(
         blobs=blobs,
         whole=whole,
     )
-    return replace(
-        route_event(event), fingerprint=identity
-    )  # the platform may word a retry differently
+    # Not the payload: it may differ in a retry of the platform.
+    return replace(route_event(event), fingerprint=identity)
 
 
 def route_media(
     event: WebhookEvent, message: MessageOutcome, file: Attachment | None, blob: str | None
 ) -> Append:
-    """Return the append of the file of a message that `event` brought; `blob` is where its base64 waits, if it does."""
+    """Return the append of the file of an incoming message; `blob` is the key of its content."""
     base64 = file.base64 if file and not blob else None
     return route_event(
         MediaEvent(
@@ -159,9 +158,9 @@ def route_media(
 
 
 def build_message_outcome(
-    event: SendEvent, status: MessageStatus, at: datetime, **learned: str | None
+    event: SendEvent, status: MessageStatus, at: datetime, **fields: str | None
 ) -> MessageOutcome:
-    """Return the row of an outgoing message in `status`, with what has been learned of it."""
+    """Return the outcome of an outgoing message in `status`, with further fields such as ids."""
     return MessageOutcome(
         at=at,
         id=event.id,
@@ -178,7 +177,7 @@ def build_message_outcome(
         file_name=event.media.filename if event.media else None,
         file_type=event.media.mime if event.media else None,
         status=status,
-        **learned,
+        **fields,
     )
 
 
@@ -189,7 +188,7 @@ def _content_type(event: SendEvent) -> ContentType:
 
 
 def _describe(event: SendEvent) -> str:
-    """Return what a list of messages shows for one that has no text."""
-    if place := event.location:
-        return place.name or place.address or f"{place.lat}, {place.lng}"
+    """Return the text to show for a message without one."""
+    if location := event.location:
+        return location.name or location.address or f"{location.lat}, {location.lng}"
     return ""

@@ -1,6 +1,6 @@
-"""Settings from the environment, in groups: each process asks only for what it uses.
+"""Settings from the environment, in groups: each process loads only the groups that it uses.
 
-`.env.example` documents every one of them; `tests/test_consistency.py` holds the two together.
+`.env.example` documents every setting; `tests/test_consistency.py` compares it with this module.
 """
 
 import re
@@ -21,18 +21,20 @@ SettingsT = TypeVar("SettingsT", bound="SettingsGroup")
 
 
 class RedisSettings(SettingsGroup):
-    """The durable Redis that holds lanes, ledger, outbox, wake-ups and tokens."""
+    """The durable Redis that stores lanes, event records, the outbox and tokens."""
 
     redis_url: SecretStr = Field(
-        default=SecretStr("redis://127.0.0.1:6379/0"), description="One primary, 6.2 or newer."
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="URL of Redis: one primary, version 6.2 or newer.",
     )
     wpp_allow_volatile_redis: bool = Field(
-        default=False, description="Accept a Redis that may forget. Experiments only."
+        default=False,
+        description="Accept a Redis that may lose data. For experiments only.",
     )
 
     @field_validator("redis_url")
     @classmethod
-    def _is_one_of_redis(cls, value: SecretStr) -> SecretStr:
+    def _check_scheme(cls, value: SecretStr) -> SecretStr:
         if not re.match(r"(redis|rediss|unix)://.", value.get_secret_value()):
             msg = "give a URL such as redis://127.0.0.1:6379/0, rediss://… or unix://…"
             raise ValueError(msg)
@@ -43,76 +45,91 @@ NESTED_TIMES = (
     (
         "wpp_http_deadline_s",
         "wpp_lease_s",
-        "a call must end before its event is given up, or it could be made twice",
+        "a call must end before the lease of its event does, or it could be made twice",
     ),
     ("wpp_lease_s", "wpp_max_age_s", "an event must be tried more than once before it is too old"),
     (
         "wpp_max_age_s",
         "wpp_record_ttl_s",
-        "a key must be remembered for as long as its event may still be tried",
+        "an idempotency key must be stored for as long as its event may be tried",
     ),
     (
         "wpp_watch_limit_s",
         "wpp_max_age_s",
-        "a scan is awaited until its limit, not until the event is too old",
+        "the wait for a scan must end before its event is too old",
     ),
 )
-"""Which time has to end within which, and why."""
+"""(shorter time, longer time, reason): the first setting must be below the second."""
 
 
 class EngineSettings(SettingsGroup):
-    """How long things may take and how much may wait. Times in seconds."""
+    """Time limits and queue limits of the workers. Times in seconds."""
 
     wpp_http_deadline_s: float = Field(
-        default=20, gt=0, description="Whole call to the platform, connect to last byte."
+        default=20,
+        gt=0,
+        description="Time limit of one call to the platform, from connect to the last byte.",
     )
     wpp_lease_s: float = Field(
-        default=25, gt=0, description="How long a worker may hold an event before it is given up."
+        default=25,
+        gt=0,
+        description="Lease of a claimed event. When it ends, the event is taken from its worker.",
     )
     wpp_max_age_s: float = Field(
-        default=86_400, gt=0, description="A message that could not go out for this long fails."
+        default=86_400,
+        gt=0,
+        description="Age at which an event that was not processed fails.",
     )
     wpp_max_inflight_per_tenant: int = Field(
         default=16,
         gt=0,
-        description="Events of one kind of one organization worked on at once; half a process' threads at most.",
+        description="Events of one organization and queue in progress at the same time. "
+        "At most half of the threads of one worker process.",
     )
     wpp_outbox_limit: int = Field(
-        default=250_000,  # 10 minutes without Supabase at 100 events a second, with twice the room; some 110 MB
+        default=250_000,  # 10 minutes without Supabase at 100 events/s, doubled; about 110 MB
         gt=0,
-        description="Outcomes waiting for Supabase before we refuse more.",
+        description="Outcomes that may wait for Supabase before new events are refused.",
     )
     wpp_waiting_limit: int = Field(
-        default=150_000,  # some 200 MB; a campaign fits, and one organization's does not fill Redis for the others
+        default=150_000,  # about 200 MB: room for a campaign of one tenant and for others
         gt=0,
-        description="Events of one kind of one organization waiting for their turn before we refuse more of them.",
+        description="Events of one organization and queue that may wait before more are refused.",
     )
     wpp_pace_s: float = Field(
         default=0,
         ge=0,
-        description="Pause between two messages of one number, on average. 0: none.",
+        description="Average pause between two messages of one integration. 0: no pacing.",
     )
     wpp_record_ttl_s: int = Field(
-        default=8 * 86_400, gt=0, description="How long a finished event answers its key."
+        default=8 * 86_400,
+        gt=0,
+        description="How long the record of a finished event answers its Idempotency-Key.",
     )
     wpp_watch_limit_s: float = Field(
-        default=600, gt=0, description="How long a started account is watched for a scan."
+        default=600,
+        gt=0,
+        description="How long the QR code of a started integration may be scanned.",
     )
     wpp_check_every_s: float = Field(
-        default=300, gt=0, description="How often a connected number is looked at."
+        default=300,
+        gt=0,
+        description="Interval between two health checks of a connected integration.",
     )
     wpp_checks_per_second: int = Field(
-        default=10, gt=0, description="Looks at connected numbers, over the fleet."
+        default=10,
+        gt=0,
+        description="Health checks per second, over all clock processes.",
     )
     wpp_silence_s: float = Field(
         default=900,
         gt=0,
-        description="A number of which nothing is heard for this long after a message is degraded.",
+        description="Silence after a sent message that marks an integration as degraded.",
     )
 
     @model_validator(mode="after")
-    def _nest(self) -> Self:
-        """Refuse times of which the inner one could outlast the outer one."""
+    def _check_nested_times(self) -> Self:
+        """Refuse a time limit that is not below the one around it."""
         for inner, outer, why in NESTED_TIMES:
             if getattr(self, inner) >= getattr(self, outer):
                 msg = (
@@ -132,21 +149,21 @@ class SupabaseSettings(SettingsGroup):
 class PlatformSettings(SettingsGroup):
     wpp_base_url: HttpUrl
     wpp_secret: SecretStr = Field(
-        description="Server-to-server bearer; used for creating clients only."
+        description="Bearer secret of the platform; used only to create clients."
     )
     wpp_http_transport: Literal["direct", "httpx"] = Field(
         default="direct",
-        description="How requests travel: over a stack of connections, or httpx's own pool.",
+        description="HTTP transport: direct (less CPU) or httpx (its own connection pool).",
     )
 
 
 class KeySettings(SettingsGroup):
-    """Secrets that webhook URLs and service keys are derived from: the first one signs, all of them verify."""
+    """Secrets of webhook URLs and service keys: the first secret signs, every secret verifies."""
 
     wpp_key_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        min_length=1, description="Comma-separated."
+        min_length=1, description="Comma-separated secrets of at least 32 characters."
     )
-    wpp_public_url: HttpUrl = Field(description="Where the platform reaches our ingress.")
+    wpp_public_url: HttpUrl = Field(description="URL at which the platform reaches the ingress.")
 
     @field_validator("wpp_key_secrets", mode="before")
     @classmethod
@@ -159,7 +176,7 @@ class KeySettings(SettingsGroup):
 
     @field_validator("wpp_key_secrets")
     @classmethod
-    def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    def _check_length(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(secret.get_secret_value()) < 32 for secret in value):
             msg = "each secret needs at least 32 characters; make one with: openssl rand -hex 32"
             raise ValueError(msg)
@@ -175,16 +192,16 @@ class PageSettings(SettingsGroup):
 
     wpp_page_parents: str = Field(
         default="",
-        description="Origins that may show the page in a frame and sign it in, separated by spaces.",
+        description="Origins that may embed the page and pass it a session, separated by spaces.",
     )
     wpp_demo_user: SecretStr | None = Field(
         default=None,
-        description="email:password of a user who signs in with one click. Local worlds only.",
+        description="email:password of a user who signs in with one click. Local use only.",
     )
 
     @field_validator("wpp_page_parents")
     @classmethod
-    def _are_origins(cls, value: str) -> str:
+    def _check_origins(cls, value: str) -> str:
         if any(not re.fullmatch(r"https?://[\w.-]+(:\d+)?", origin) for origin in value.split()):
             msg = "give origins such as https://crm.example.com, separated by spaces"
             raise ValueError(msg)
@@ -192,37 +209,39 @@ class PageSettings(SettingsGroup):
 
 
 class IngressSettings(SettingsGroup):
-    """What the ingress takes of the platform."""
+    """Limits and secrets of the ingress."""
 
     wpp_body_limit: int = Field(
         default=25 * 1024 * 1024,
         gt=0,
-        description="Bytes of one webhook; media come within it as base64.",
+        description="Maximum size of a webhook in bytes, with its media as base64.",
     )
     wpp_body_stall_s: float = Field(
-        default=10, gt=0, description="How long a webhook's body may pause before it is given up."
+        default=10,
+        gt=0,
+        description="Longest pause within the body of a webhook, in seconds.",
     )
     wpp_body_rest_limit: int = Field(
         default=4 * 1024 * 1024,
         gt=0,
-        description="Bytes of one webhook beside its long texts: a list's events.",
+        description="Maximum size of a webhook without its long texts, in bytes.",
     )
     wpp_body_deadline_s: float = Field(
-        default=60, gt=0, description="How long a webhook's whole body may take."
+        default=60, gt=0, description="Time limit of a webhook's whole body, in seconds."
     )
     wpp_webhook_secret: SecretStr | None = Field(
         default=None,
-        description="Shared secret of the old webhook URLs (?account=…). Without it they are closed.",
+        description="Shared secret of the old webhook URLs (?account=…). Unset: they are disabled.",
     )
 
     wpp_metrics_token: SecretStr | None = Field(
         default=None,
-        description="Bearer of GET /metrics (Prometheus). Without it there is no such route.",
+        description="Bearer token of GET /metrics (Prometheus). Unset: the route does not exist.",
     )
 
     @field_validator("wpp_webhook_secret", "wpp_metrics_token")
     @classmethod
-    def _set_or_not(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_shared_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value and 0 < len(value.get_secret_value()) < 16:
             msg = (
                 "a shared secret needs at least 16 characters; make one with: openssl rand -hex 16"
@@ -232,22 +251,25 @@ class IngressSettings(SettingsGroup):
 
 
 class MediaSettings(SettingsGroup):
-    """Files that arrive, and where they are kept."""
+    """Incoming files: limits, allowed sources, storage."""
 
-    wpp_media_limit: int = Field(default=50 * 1024 * 1024, gt=0, description="Bytes of one file.")
+    wpp_media_limit: int = Field(
+        default=50 * 1024 * 1024, gt=0, description="Maximum size of a file in bytes."
+    )
     wpp_media_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Hosts beside the platform's that files may be fetched from, comma-separated. *: any public.",
+        description="Hosts besides the platform's from which files may be downloaded, "
+        "comma-separated. *: any public host.",
     )
     wpp_media_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Hosts of our own network (host or host:port) that files may be fetched from.",
+        description="Private hosts from which files may be downloaded (host or host:port).",
     )
     wpp_media_public: bool = Field(
-        default=False, description="Make the bucket public, and its links unsigned."
+        default=False, description="Make the storage bucket public and its links unsigned."
     )
     wpp_media_link_s: int = Field(
-        default=365 * 86_400, gt=0, description="How long a signed link to a file is valid."
+        default=365 * 86_400, gt=0, description="Lifetime of a signed link in seconds."
     )
 
     @field_validator("wpp_media_hosts", "wpp_media_private_hosts", mode="before")
@@ -259,37 +281,35 @@ class MediaSettings(SettingsGroup):
 
 
 class RetentionSettings(SettingsGroup):
-    """How long what is only kept for reference stays."""
+    """How long reference data is stored."""
 
     wpp_log_days: float = Field(
         default=30,
         gt=0,
-        description="How long raw webhooks, replayed dead letters and past session states are kept.",
+        description="Days that logged webhooks, replayed dead letters and past states are stored.",
     )
     wpp_parked_days: float = Field(
         default=7,
         gt=0,
-        description="How long a status waits for its message before it becomes a dead letter.",
+        description="Days that a status waits for its message before it becomes a dead letter.",
     )
 
 
 def load_settings(group: type[SettingsT]) -> SettingsT:
-    """Read one group, or say which variable is wrong.
+    """Load one group of settings.
 
     Raises:
-        ConfigurationError: a variable is missing or unusable, each named with what it needs.
+        ConfigurationError: names each variable that is missing or invalid, with its fault.
     """
     try:
         return group()
     except ValidationError as error:
-        faults = "; ".join(
-            ": ".join(
-                [
-                    *(str(part).upper() for part in fault["loc"][:1]),
-                    fault["msg"].removeprefix("Value error, "),
-                ]
-            )
-            for fault in error.errors()
-        )
+        faults = "; ".join(_describe_fault(fault["loc"], fault["msg"]) for fault in error.errors())
         msg = f"cannot start: {faults}. See .env.example."
         raise ConfigurationError(msg) from None
+
+
+def _describe_fault(location: tuple[int | str, ...], message: str) -> str:
+    """Return "VARIABLE: fault", or the fault alone where it concerns several variables."""
+    variable = f"{location[0]}: ".upper() if location else ""
+    return variable + message.removeprefix("Value error, ")

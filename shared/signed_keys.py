@@ -1,7 +1,7 @@
-"""Keys that prove themselves: derived from what they stand for with a server secret (HMAC-SHA256).
+"""Signed keys: webhook URLs and service keys, derived with HMAC-SHA256 from a server secret.
 
-No door needs a database to refuse a stranger. The first secret signs and all of them verify, so a secret is rotated
-by putting the new one in front, handing out new keys, and dropping the old one later.
+A key is verified without a database. The first secret signs and every secret verifies. To rotate:
+put the new secret first, hand out new keys, remove the old secret later.
 """
 
 import base64
@@ -13,25 +13,29 @@ from uuid import UUID
 
 def make_webhook_key(account: str, secrets: Sequence[bytes]) -> str:
     """Return the last part of the webhook URL of `account`: 43 URL-safe characters."""
-    return _mac("webhook", account, secrets[0])
+    return _sign("webhook", account, secrets[0])
 
 
 def verify_webhook_key(account: str, key: str, secrets: Sequence[bytes]) -> bool:
+    """Return whether `key` is the webhook key of `account`, in constant time per secret."""
     return _verify("webhook", account, key, secrets)
 
 
 def make_webhook_url(public_url: str, account: str, secrets: Sequence[bytes]) -> str:
-    """Return where the platform posts the events of `account`. Whoever has this URL may post them: keep it secret."""
+    """Return the URL to which the platform posts the events of `account`.
+
+    The URL is a credential: it authorizes posting events of this account.
+    """
     return f"{public_url.rstrip('/')}/webhooks/wpp/{account}/{make_webhook_key(account, secrets)}"
 
 
 def make_service_key(organization_id: UUID, secrets: Sequence[bytes]) -> str:
-    """Return the key with which a service acts for one organization, and for no other: wpp_<hex>_<mac>."""
-    return f"wpp_{organization_id.hex}_{_mac('service', organization_id.hex, secrets[0])}"
+    """Return the key with which a service acts for this organization: wpp_<hex>_<mac>."""
+    return f"wpp_{organization_id.hex}_{_sign('service', organization_id.hex, secrets[0])}"
 
 
 def read_service_key(key: str, secrets: Sequence[bytes]) -> UUID | None:
-    """Return the organization that a service key stands for, or None when it is not one of ours."""
+    """Return the organization of a service key, or None for a key that is not valid."""
     prefix, _, rest = key.partition("_")
     organization, _, mac = rest.partition("_")
     if (
@@ -43,7 +47,7 @@ def read_service_key(key: str, secrets: Sequence[bytes]) -> UUID | None:
     return UUID(hex=organization)
 
 
-def _mac(use: str, subject: str, secret: bytes) -> str:
+def _sign(use: str, subject: str, secret: bytes) -> str:
     digest = hmac.digest(secret, f"{use}:{subject}".encode(errors="surrogatepass"), hashlib.sha256)
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -51,5 +55,5 @@ def _mac(use: str, subject: str, secret: bytes) -> str:
 def _verify(use: str, subject: str, mac: str, secrets: Sequence[bytes]) -> bool:
     given = mac.encode(errors="replace")
     return any(
-        hmac.compare_digest(_mac(use, subject, secret).encode(), given) for secret in secrets
+        hmac.compare_digest(_sign(use, subject, secret).encode(), given) for secret in secrets
     )

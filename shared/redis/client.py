@@ -1,4 +1,4 @@
-"""The durable Redis: how to connect to it, when it cannot, and a refusal to work with one that may forget."""
+"""Connections to Redis, the check of its durability, and the classification of its errors."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -24,26 +24,28 @@ ASYNC_TIMEOUT_S = 3
 """Timeout of one attempt of the async client, which serves HTTP callers who wait."""
 ASYNC_RETRIES = 2
 MAX_CONNECTIONS = 512
-"""One for each thread that may ask at the same moment. redis-py's own limit of 100 is an error, not a queue."""
+"""One connection per thread. Above the limit (100 by default) redis-py raises and does not wait."""
 
 CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError)
-"""Not reached, or no answer; LOADING, AUTH and too many connections are among them."""
+"""No connection or no answer. redis-py also uses them for LOADING, AUTH, and MAX_CONNECTIONS."""
 TRANSIENT_REPLY = re.compile(
-    r"(?:^|[\s'\"-])(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b"
+    r"(?:^|[\s'\"-])"
+    r"(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b"
 )
-"""What a Redis says that answers, and cannot do it now: full, a replica after a failover, a disk that fails, busy.
+"""Error replies that may succeed later: full memory, a replica after a failover, a failing disk.
 
-In the words of a command, of a script of 6.2 (`… @user_script: 18: -OOM command not allowed …`) and of 7, and as
-redis-py quotes them of an asynchronous pipeline (`… caused error: ('READONLY …',)`).
+The code stands at the beginning of a command's error, after a minus in an error of a script
+(6.2: `… @user_script: 18: -OOM command not allowed …`), and quoted in an error of redis-py's async
+pipeline (`… caused error: ('READONLY …',)`).
 """
 
 log = structlog.get_logger(__name__)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether Redis cannot do now what may well be done later: away, full, read-only, loading, busy.
+    """Return whether a later attempt may succeed: Redis is down, full, read-only, loading or busy.
 
-    Any other error of Redis is a mistake of ours.
+    Every other error of Redis is a programming error.
     """
     if isinstance(error, (*CONNECTION_ERRORS, redis.OutOfMemoryError, redis.ReadOnlyError)):
         return True
@@ -51,9 +53,9 @@ def is_transient(error: BaseException) -> bool:
 
 
 def connect(url: SecretStr | str) -> "redis.Redis":
-    """Return a client whose commands are tried again when the connection fails: everything we send may be repeated.
+    """Return a client that repeats a command when the connection fails.
 
-    It connects when it is first used.
+    Every command we send may be repeated. The client connects when it is first used.
     """
     return redis.Redis.from_url(
         url.get_secret_value() if isinstance(url, SecretStr) else url,
@@ -106,30 +108,35 @@ class _UvloopErrors:
 
 
 def connect_durable(settings: RedisSettings) -> "redis.Redis":
-    """Return a client of a Redis that keeps what it confirms; raises as `refuse_volatile` does."""
+    """Return a client of a Redis that passes `check_durability`; raises as that function does."""
     client = connect(settings.redis_url)
     check_durability(client, allow=settings.wpp_allow_volatile_redis)
     return client
 
 
 def check_durability(client: "redis.Redis", *, allow: bool = False) -> list[str]:
-    """Make sure that this Redis keeps what it has confirmed; return, and log, what is less than ideal or unknown.
+    """Check that Redis keeps every write it confirms; return and log the warnings.
 
-    A managed Redis may forbid CONFIG: then INFO has to do. With `allow`, a volatile one is only warned about.
+    INFO replaces CONFIG where a managed Redis forbids CONFIG. With `allow`, faults are warnings.
 
     Raises:
-        NotDurableError: it may forget or evict; says why, and what to set.
-        redis.RedisError: it could not be asked.
+        NotDurableError: Redis may lose or evict data; the message names the settings to change.
+        redis.RedisError: Redis did not answer.
     """
     info: dict[str, Any] = client.info()
     config = _read_config(client)
-    faults, doubts = list(_find_faults(info, config)), list(_find_doubts(config))
+    faults = list(_find_faults(info, config))
+    warnings = list(_find_warnings(config))
     if faults and not allow:
-        msg = f"this Redis may lose what was accepted: {'; '.join(faults)}. See the README for its settings."
+        faults_text = "; ".join(faults)
+        msg = (
+            f"this Redis may lose accepted messages: {faults_text}. See its settings in the README."
+        )
         raise NotDurableError(msg)
-    for doubt in [*faults, *doubts]:
-        log.warning("redis.durability", doubt=doubt)
-    return [*faults, *doubts]
+    warnings = [*faults, *warnings]
+    for warning in warnings:
+        log.warning("redis.durability", warning=warning)
+    return warnings
 
 
 def _find_faults(info: dict[str, Any], config: dict[str, str]) -> Iterator[str]:
@@ -137,25 +144,31 @@ def _find_faults(info: dict[str, Any], config: dict[str, str]) -> Iterator[str]:
     if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
         yield f"it is version {version}, and 6.2 is needed"
     if config.get("appendonly", "yes" if info.get("aof_enabled") else "no") != "yes":
-        yield "appendonly is off: a restart forgets (set `appendonly yes`)"
+        yield "appendonly is off: a restart loses all data (set `appendonly yes`)"
     policy = config.get("maxmemory-policy", info.get("maxmemory_policy", "unknown"))
     if policy != "noeviction":
-        yield f"maxmemory-policy is {policy}: a full memory forgets (set `maxmemory-policy noeviction`)"
+        yield (
+            f"maxmemory-policy is {policy}: data is evicted when memory is full "
+            "(set `maxmemory-policy noeviction`)"
+        )
 
 
-def _find_doubts(config: dict[str, str]) -> Iterator[str]:
+def _find_warnings(config: dict[str, str]) -> Iterator[str]:
     if not config:
-        yield "CONFIG is forbidden here, so appendfsync could not be checked: it should be always"
+        yield "CONFIG is forbidden, so appendfsync could not be checked: it should be always"
         return
     fsync = config.get("appendfsync", "unknown")
     if fsync != "always":
-        yield f"appendfsync is {fsync}: a power failure may take the last seconds (set `appendfsync always`)"
+        yield (
+            f"appendfsync is {fsync}: a power failure may lose the last seconds "
+            "(set `appendfsync always`)"
+        )
     if config.get("no-appendfsync-on-rewrite") == "yes":
-        yield "no-appendfsync-on-rewrite is yes: a power failure during a rewrite may take more"
+        yield "no-appendfsync-on-rewrite is yes: a power failure during a rewrite may lose more"
 
 
 def _read_config(client: "redis.Redis") -> dict[str, str]:
-    """Return what CONFIG tells, or nothing where it is forbidden (an ACL, or a renamed command)."""
+    """Return the durability settings, or nothing where CONFIG is forbidden or renamed."""
     config: dict[Any, Any] = {}
     try:
         for pattern in ("append*", "no-append*", "maxmemory-policy"):

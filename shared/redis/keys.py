@@ -22,7 +22,7 @@ LAST_SWEEP = f"{PREFIX}swept"
 
 
 def event(event_id: UUID | str) -> str:
-    """Hash, `WPP_RECORD_TTL_S` once it is settled. The record of an event: its state, body, lane."""
+    """Hash, `WPP_RECORD_TTL_S` once it is settled. The record of an event: state, body, lane."""
     return f"{PREFIX}event:{event_id}"
 
 
@@ -32,7 +32,7 @@ def lane(name: str) -> str:
 
 
 def lane_state(name: str) -> str:
-    """Hash, no TTL. Where a lane is (ready, claimed, delayed, gated), fence, gate, queue, tenant."""
+    """Hash, no TTL. Whether a lane is ready, claimed, delayed or gated; fence, queue, tenant."""
     return f"{PREFIX}lane:{name}:is"
 
 
@@ -92,7 +92,7 @@ def idle_threads(queue: str) -> str:
 
 
 def call(slot: str) -> str:
-    """List, 10 s. One element: a lane became ready for this idle thread, which blocks on the key."""
+    """List, 10 s. One element: a lane became ready for this idle thread, which blocks here."""
     return f"{PREFIX}call:{slot}"
 
 

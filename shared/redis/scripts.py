@@ -46,7 +46,7 @@ class LuaScript:
             return await client.evalsha(self.sha, len(keys), *keys, *args)
 
     def add_to(self, pipe: Any, keys: Sequence[str], args: Sequence[Any] = ()) -> None:
-        """Add a call to a pipeline, sync or async, that `run_pipeline` or its async twin executes."""
+        """Add a call to a pipeline of `run_pipeline` or `run_pipeline_async`."""
         pipe.evalsha(self.sha, len(keys), *keys, *args)
 
 

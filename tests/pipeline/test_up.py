@@ -187,5 +187,5 @@ def test_a_redis_that_would_forget_is_refused(
             command, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == 1
-    assert "appendonly is off: a restart forgets (set `appendonly yes`)" in done.stderr
+    assert "appendonly is off: a restart loses all data (set `appendonly yes`)" in done.stderr
     assert "Traceback" not in done.stderr

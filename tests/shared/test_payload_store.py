@@ -1,4 +1,4 @@
-"""Long texts are taken out of a body without changing what it says."""
+"""Long texts are extracted from a JSON body, and restored, without a change of its value."""
 
 import json
 import time
@@ -9,7 +9,15 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import payload_store
+from shared.payload_store import (
+    LONG_TEXT_BYTES,
+    RELEASED_TTL_S,
+    extract_long_texts,
+    read_chunks,
+    read_text,
+    release,
+    restore_texts,
+)
 
 LONG_TEXT = st.builds(
     lambda text, times: text * times, st.text(min_size=1, max_size=8), st.integers(9000, 12000)
@@ -23,75 +31,75 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def put_back(body: bytes) -> Any:
-    rest, texts = payload_store.extract_long_texts(body)
-    return payload_store.restore_texts(
-        json.loads(rest), {digest: text.decode() for digest, text in texts.items()}
-    )
+def extract_and_restore(body: bytes) -> Any:
+    rest, texts = extract_long_texts(body)
+    decoded = {digest: text.decode() for digest, text in texts.items()}
+    return restore_texts(json.loads(rest), decoded)
 
 
-def storable(value: Any) -> str:
+def without_nul(value: Any) -> str:
     return json.dumps(value).replace("\\u0000", "\\ufffd")
 
 
 @settings(deadline=None)
 @given(JSON, st.booleans())
-def test_what_is_lifted_and_put_back_is_what_it_was(value: Any, ascii_only: bool) -> None:  # noqa: FBT001
-    """Only what cannot be stored (NUL, half surrogates) is replaced, and only in long texts."""
+def test_extracting_and_restoring_keeps_the_value(value: Any, ascii_only: bool) -> None:  # noqa: FBT001
+    """Only NUL and lone surrogates are replaced, because they cannot be stored."""
     body = json.dumps(value, ensure_ascii=ascii_only).encode(errors="surrogatepass")
     try:
         before = json.loads(body)
     except ValueError:
         return
-    assert storable(put_back(body)) == storable(before)
+    assert without_nul(extract_and_restore(body)) == without_nul(before)
 
 
-@pytest.mark.parametrize(
-    "length", [payload_store.LONG_TEXT_BYTES, payload_store.LONG_TEXT_BYTES + 1]
-)
-def test_a_text_is_long_from_one_byte_on(length: int) -> None:
+@pytest.mark.parametrize("length", [LONG_TEXT_BYTES, LONG_TEXT_BYTES + 1])
+def test_a_text_above_the_limit_is_extracted(length: int) -> None:
+    """The limit itself is not above it."""
     body = json.dumps({"a": "x" * length}).encode()
-    assert len(payload_store.extract_long_texts(body)[1]) == (
-        length > payload_store.LONG_TEXT_BYTES
-    )
+    assert len(extract_long_texts(body)[1]) == (length > LONG_TEXT_BYTES)
 
 
-def test_escapes_of_the_json_are_none_of_the_texts() -> None:
-    """PHP writes every slash of base64 with a backslash."""
-    rest, texts = payload_store.extract_long_texts(
-        b'{"a":"' + b"ab\\/d" * 10_000 + b'\\u0041\\\\","b":1}'
-    )
+def test_json_escapes_are_decoded() -> None:
+    """PHP escapes every slash of base64 with a backslash."""
+    rest, texts = extract_long_texts(b'{"a":"' + b"ab\\/d" * 10_000 + b'\\u0041\\\\","b":1}')
     assert list(texts.values()) == [b"ab/d" * 10_000 + b"A\\"]
     assert json.loads(rest)["b"] == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le"])
-def test_other_encodings_are_left_to_the_parser(encoding: str) -> None:
+def test_a_body_in_another_encoding_is_unchanged(encoding: str) -> None:
+    """The parser handles UTF-16 and UTF-32."""
     value = {"a": "x" * 50_000}
-    assert put_back(json.dumps(value).encode(encoding)) == value
+    assert extract_and_restore(json.dumps(value).encode(encoding)) == value
 
 
 @pytest.mark.parametrize(
     "body",
     [b'"\\' * 3_000_000, b'""' * 3_000_000, b"\\" * 6_000_000 + b'"', b'"' + b'\\"' * 3_000_000],
 )
-def test_hostile_bodies_take_no_time(body: bytes) -> None:
+def test_a_hostile_body_is_examined_within_a_second(body: bytes) -> None:
+    """Millions of quotes and backslashes do not make it slow."""
     began = time.perf_counter()
-    payload_store.extract_long_texts(body)
+    extract_long_texts(body)
     assert time.perf_counter() - began < 1
 
 
-def test_a_blob_is_read_piece_by_piece(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(payload_store, "CHUNK_BYTES", 1000)
-    redis_client.set("blob", b"0123456789" * 250)
-    assert [len(piece) for piece in payload_store.read_chunks(redis_client, "blob")] == [
-        1000,
-        1000,
-        500,
-    ]
-    assert list(payload_store.read_chunks(redis_client, "none")) == []
-    assert payload_store.read_text(redis_client, "none") is None
-    payload_store.release(redis_client, ["blob", "none"])
-    assert 0 < redis_client.ttl("blob") <= payload_store.RELEASED_TTL_S
+def test_a_stored_text_is_read_in_chunks(redis_client: redis.Redis) -> None:
+    """A large file is never in memory as a whole."""
+    redis_client.set("text", b"0123456789" * 250)
+    chunks = list(read_chunks(redis_client, "text", chunk_bytes=1000))
+    assert [len(chunk) for chunk in chunks] == [1000, 1000, 500]
+
+
+def test_an_expired_text_is_none(redis_client: redis.Redis) -> None:
+    """The caller falls back to another source of the file."""
+    assert list(read_chunks(redis_client, "expired")) == []
+    assert read_text(redis_client, "expired") is None
+
+
+def test_a_released_text_expires(redis_client: redis.Redis) -> None:
+    """Releasing a text that has expired has no effect."""
+    redis_client.set("text", b"x")
+    release(redis_client, ["text", "expired"])
+    assert 0 < redis_client.ttl("text") <= RELEASED_TTL_S
