@@ -1,6 +1,8 @@
-"""Holding lanes for what is no fault of their events: a refused key, a phone that is away, a platform in trouble.
+"""Gates: hold the lanes of an integration or of the platform while no event in them can succeed.
 
-Held lanes keep their order and cost nothing. Whoever holds them says why, and for how long at most.
+The reasons lie outside the events: a refused key, an unlinked phone, a failing platform. Held lanes
+keep their order and are not claimed. A gate has a reason and a TTL; when it expires, one event
+tries again.
 """
 
 from contextlib import suppress
@@ -18,71 +20,68 @@ from shared.errors import (
 from shared.route_cache import IntegrationRoute
 from workers.context import WorkerContext
 
-REPAIR_S = 60.0
-"""How long the lanes of an integration wait between two looks at a key that was refused."""
-CONNECTION_S = 15.0
-"""How long they wait between two looks at a phone that is not linked."""
+KEY_RETRY_S = 60.0
+"""How long a gate stays closed for a refused key."""
+CONNECTION_RETRY_S = 15.0
+"""How long a gate stays closed for an unlinked phone."""
+MIN_CLOSED_S = 0.1
 
 log = structlog.get_logger()
 
 
-def gate_of_integration(
+def close_integration_gate(
     error: InvalidApiKeyError | NotConnectedError | TokenPausedError,
     route: IntegrationRoute,
     ctx: WorkerContext,
 ) -> None:
-    """Hold an integration's lanes for what keeps all of its messages from going out."""
+    """Close an integration's gate for an error that every message of it would run into."""
+    gate = routing.integration_gate(route.id)
     match error:
         case InvalidApiKeyError():
-            hold_for_key(error, route, ctx)
+            close_gate_for_refused_key(error, route, ctx)
         case NotConnectedError():
-            hold_for_connection(error, route, ctx)
+            ctx.lanes.close_gate(gate, CONNECTION_RETRY_S, str(error))
         case TokenPausedError():
-            hold_for_token(error, route, ctx)
+            ctx.lanes.close_gate(gate, max(MIN_CLOSED_S, error.retry_after_s), str(error))
 
 
-def hold_for_key(error: InvalidApiKeyError, route: IntegrationRoute, ctx: WorkerContext) -> None:
-    """Hold an integration's lanes until its key is repaired, and show there what is wrong.
+def close_gate_for_refused_key(
+    error: InvalidApiKeyError, route: IntegrationRoute, ctx: WorkerContext
+) -> None:
+    """Close an integration's gate until its key is repaired, and show the error on the integration.
 
-    Closed first, looked at afterwards: a repair forgets the refusal and then opens the gate, so that whichever of the
-    two comes second, the gate of a good key ends up open.
+    The gate is closed before the refusal is read. A repair clears the refusal before it opens the
+    gate. So the gate of a good key ends up open, whichever of the two is faster.
     """
     gate = routing.integration_gate(route.id)
-    ctx.lanes.close_gate(gate, REPAIR_S, str(error))
+    ctx.lanes.close_gate(gate, KEY_RETRY_S, str(error))
     if not ctx.tokens.is_refused(route.account):
         ctx.lanes.open_gate(gate)
         return
     try:
         ctx.database.integrations.report_error(route.id, str(error))
-    except DatabaseError as unshown:  # the messages wait all the same
-        log.warning("integration.error_not_shown", integration_id=str(route.id), error=str(unshown))
+    except DatabaseError as database_error:
+        log.warning(
+            "integration.error_not_saved", integration_id=str(route.id), error=str(database_error)
+        )
 
 
-def hold_for_connection(
-    error: NotConnectedError, route: IntegrationRoute, ctx: WorkerContext
-) -> None:
-    """Hold an integration's lanes while its phone is not linked: one of them asks again now and then."""
-    ctx.lanes.close_gate(routing.integration_gate(route.id), CONNECTION_S, str(error))
+def open_account_gate(account: str, ctx: WorkerContext) -> None:
+    """Open the gate of an account whose phone is linked again.
 
-
-def hold_for_token(error: TokenPausedError, route: IntegrationRoute, ctx: WorkerContext) -> None:
-    """Hold an integration's lanes while nobody asks for its token: none was to be had, or none was taken."""
-    ctx.lanes.close_gate(
-        routing.integration_gate(route.id), max(0.1, error.retry_after_s), str(error)
-    )
-
-
-def release_account(account: str, ctx: WorkerContext) -> None:
-    """Let the lanes of a number go on whose phone is linked again; what else held them will do so again."""
-    with suppress(DatabaseUnavailableError):  # then they look by themselves
+    During an outage of Supabase the gate may stay closed until it expires.
+    """
+    with suppress(DatabaseUnavailableError):
         if route := ctx.route_cache.find_account_route(account):
             ctx.lanes.open_gate(routing.integration_gate(route.id))
 
 
-def while_open(ctx: WorkerContext) -> None:
-    """While the breaker is open no lane is asked: their waiting costs nothing, and one probe finds out."""
+def close_platform_gate(ctx: WorkerContext) -> None:
+    """Close the gate of all lanes that call the platform while the circuit breaker is open."""
     state = ctx.breaker.state()
     if state.name == "open":
         ctx.lanes.close_gate(
-            routing.PLATFORM_GATE, max(0.1, state.retry_after_s), "the platform is in trouble"
+            routing.PLATFORM_GATE,
+            max(MIN_CLOSED_S, state.retry_after_s),
+            "circuit breaker open: the platform fails or cannot be reached",
         )

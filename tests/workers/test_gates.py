@@ -1,4 +1,4 @@
-"""Lanes that are held: by a refused key until its repair, by a platform in trouble until one probe gets through."""
+"""Gates hold lanes until a key is repaired, a phone is linked or a probe reaches the platform."""
 
 import time
 from typing import Any, cast
@@ -15,9 +15,10 @@ from shared.errors import (
     DatabaseUnavailableError,
     InvalidApiKeyError,
     NotConnectedError,
+    PlatformError,
 )
 from shared.events import Message, SendEvent
-from shared.lanes.client import Lanes, Postponed, Settled, Slot
+from shared.lanes.client import ClaimResult, Lanes, Postponed, Settled, Slot
 from shared.platform import Platform
 from shared.platform.account import PlatformAccount
 from shared.platform.circuit_breaker import CircuitBreaker
@@ -27,7 +28,7 @@ from shared.settings import EngineSettings, PlatformSettings
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken
 from tests.shared.tokens.stores import MemoryStore
-from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claimed
+from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claim_message
 from workers import gates, runner
 from workers.context import WorkerContext
 from workers.runner import parse_first
@@ -36,41 +37,45 @@ from workers.send import handler as send
 GATE = keys.gate(routing.integration_gate(INTEGRATION))
 
 
-def refusing(_api_key: SecretStr) -> MintedToken:
+def refuse_key(_api_key: SecretStr) -> MintedToken:
     msg = "connect it again with force_recreate"
     raise InvalidApiKeyError(msg)
 
 
-def taking(_request: httpx.Request) -> httpx.Response:
+def accept(_request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json={"taskId": "t"})
 
 
-def lost(_request: httpx.Request) -> httpx.Response:
+def drop(_request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("refused")  # noqa: EM101 - as httpx does
 
 
-class World:
-    """What a send works with: all of it real but for the platform's wire, and a directory and a database as told."""
+class GateContext:
+    """A WorkerContext that is real except for the platform's transport, the routes and Supabase."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.redis, self.engine, url = client, EngineSettings(), HttpUrl("http://platform.test")
+        url = HttpUrl("http://platform.test")
+        self.redis = client
+        self.engine = EngineSettings()
         self.lanes = Lanes(client, self.engine)
-        self.tokens = TokenCache(client, refusing, MemoryStore())
+        self.tokens = TokenCache(client, refuse_key, MemoryStore())
         self.later_s = 0.0
         self.breaker = CircuitBreaker(
             client, str(url), clock=lambda: time.monotonic() + self.later_s
         )
         self.platform_settings = PlatformSettings(wpp_base_url=url, wpp_secret=SecretStr("secret"))
-        wire = httpx.MockTransport(self.answered)
+        wire = httpx.MockTransport(self.handle_request)
         self.platform = Platform(self.platform_settings, breaker=self.breaker, transport=wire)
-        self.route_cache = self.database = self.integrations = self
-        self.platform_answers = taking
+        self.route_cache = self
+        self.database = self
+        self.integrations = self
+        self.answer_request = accept
         self.requests = 0
         self.reported: list[str] = []
         self.database_error: DatabaseError | None = None
 
     @property
-    def services(self) -> WorkerContext:
+    def worker_context(self) -> WorkerContext:
         return cast("WorkerContext", self)
 
     def as_account(self, account: str) -> PlatformAccount:
@@ -82,9 +87,9 @@ class World:
     def find_account_route(self, account: str) -> IntegrationRoute | None:
         return ROUTE if account == ROUTE.account else None
 
-    def answered(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.requests += 1
-        return self.platform_answers(request)
+        return self.answer_request(request)
 
     def report_error(self, _integration_id: object, text: str) -> None:
         if self.database_error:
@@ -92,98 +97,110 @@ class World:
         self.reported.append(text)
 
     def drain(self) -> int:
-        """Handle what is ready; return how many events that were."""
-        slot, handled = Slot(), 0
+        """Handle all ready messages; return their number."""
+        slot = Slot()
+        handled = 0
         while claim := self.lanes.claim("send", slot):
             self.lanes.conclude(
-                claim, parse_first(SendEvent, send.handle_send)(claim, self.services)
+                claim,
+                send.handle_send(
+                    SendEvent.model_validate_json(claim.body), claim, self.worker_context
+                ),
             )
             handled += 1
         return handled
 
     def pass_time(self, seconds: float) -> None:
-        """Let so much time pass for the breaker, the gates and the lanes."""
+        """Move the clocks of the circuit breaker, the gates and the lanes forward."""
         self.later_s += seconds
         client: Any = self.redis
         for key in client.keys(keys.circuit_breaker("*")):
             client.hincrby(key, "open_until", -int(seconds * 1000))
         for key in client.keys(keys.gate("*")):
             client.pexpire(key, max(1, client.pttl(key) - int(seconds * 1000)))
-        if later := client.zrange(keys.delayed("send"), 0, -1, withscores=True):
-            client.zadd(keys.delayed("send"), {lane: due - seconds * 1000 for lane, due in later})
+        if delayed := client.zrange(keys.delayed("send"), 0, -1, withscores=True):
+            due_ms = {lane: due - seconds * 1000 for lane, due in delayed}
+            client.zadd(keys.delayed("send"), due_ms)
         time.sleep(0.01)
         self.lanes.sweep("send")
 
 
 @pytest.fixture
-def world(redis_client: redis.Redis) -> World:
-    return World(redis_client)
+def ctx(redis_client: redis.Redis) -> GateContext:
+    return GateContext(redis_client)
 
 
-def refused(world: World) -> InvalidApiKeyError:
+def get_refusal(ctx: GateContext) -> InvalidApiKeyError:
+    """Return the error of a token request with the refused key."""
     with pytest.raises(InvalidApiKeyError) as caught:
-        world.tokens.get(ROUTE.account)
+        ctx.tokens.get(ROUTE.account)
     return caught.value
 
 
-def test_a_refused_key_closes_its_gate_and_is_shown(world: World) -> None:
-    """Until the repair, or for a minute."""
-    gates.hold_for_key(refused(world), ROUTE, world.services)
-    assert world.reported == ["connect it again with force_recreate"]
-    assert 50_000 < world.redis.pttl(GATE) <= 60_000
+def test_a_refused_key_closes_the_gate_for_a_minute(ctx: GateContext) -> None:
+    """The error is reported on the integration."""
+    gates.close_gate_for_refused_key(get_refusal(ctx), ROUTE, ctx.worker_context)
+    assert ctx.reported == ["connect it again with force_recreate"]
+    assert 50_000 < ctx.redis.pttl(GATE) <= 60_000
 
 
-def test_a_repair_that_came_first_is_not_undone(world: World) -> None:
-    """A send that was told `refused` a moment before the new key was there holds nothing and shows nothing."""
-    error = refused(world)
-    world.tokens.install_first_token(ROUTE.account, lambda: MintedToken(SecretStr("good"), 900))
-    world.lanes.open_gate(routing.integration_gate(INTEGRATION))
-    gates.hold_for_key(error, ROUTE, world.services)
-    assert not world.redis.exists(GATE)
-    assert world.reported == []
+def test_a_gate_stays_open_when_the_key_was_repaired_meanwhile(ctx: GateContext) -> None:
+    """A refusal that is older than the repair closes no gate and reports no error."""
+    error = get_refusal(ctx)
+    ctx.tokens.install_first_token(ROUTE.account, lambda: MintedToken(SecretStr("good"), 900))
+    ctx.lanes.open_gate(routing.integration_gate(INTEGRATION))
+    gates.close_gate_for_refused_key(error, ROUTE, ctx.worker_context)
+    assert not ctx.redis.exists(GATE)
+    assert ctx.reported == []
+
+
+def handle_error(ctx: GateContext, error: PlatformError) -> ClaimResult:
+    """Enqueue and claim a message; return what the error of its call means."""
+    claim = claim_message(ctx.lanes)
+    event = SendEvent.model_validate_json(claim.body)
+    return send.handle_platform_error(event, claim, error, ROUTE, ctx.worker_context)
 
 
 @pytest.mark.parametrize(
-    "trouble", [DatabaseUnavailableError("no answer"), DatabaseError("no such column")]
+    "error", [DatabaseUnavailableError("no answer"), DatabaseError("no such column")]
 )
-def test_lanes_are_held_though_supabase_cannot_show_why(
-    world: World, trouble: DatabaseError
+def test_the_gate_closes_although_supabase_cannot_save_the_error(
+    ctx: GateContext, error: DatabaseError
 ) -> None:
-    """The message waits for its key, and for nothing else."""
-    world.database_error = trouble
-    error = refused(world)
-    verdict = parse_first(SendEvent, send.after)(claimed(world.lanes), error, ROUTE, world.services)
-    assert verdict == Postponed(0, str(error))
-    assert world.redis.exists(GATE)
+    """The message waits for its key only."""
+    ctx.database_error = error
+    refusal = get_refusal(ctx)
+    assert handle_error(ctx, refusal) == Postponed(0, str(refusal))
+    assert ctx.redis.exists(GATE)
 
 
-def test_a_platform_in_trouble_pauses_every_lane_until_a_probe_gets_through(world: World) -> None:
-    """After five lost connects nobody asks; each pause ends in one probe, and the first that succeeds frees all."""
-    world.platform_answers = lost
+def test_an_open_circuit_breaker_pauses_all_lanes_until_a_probe_succeeds(ctx: GateContext) -> None:
+    """Five failed calls open it; each pause ends in one probe, and a successful probe closes it."""
+    ctx.answer_request = drop
     for number in range(20):
         to = f"+7999000{number:04d}"
-        world.lanes.append(
+        ctx.lanes.append(
             routing.route_send(ORGANIZATION, INTEGRATION, Message(to=to, text="Hello"))
         )
-    assert world.drain() == 5
-    assert world.requests == 5
-    assert world.drain() == 0, "a lane went on while the breaker was open"
+    assert ctx.drain() == 5
+    assert ctx.requests == 5
+    assert ctx.drain() == 0, "a message was sent while the breaker was open"
     for probes in (6, 7):
-        world.pass_time(61)
-        world.drain()
-        assert world.requests == probes
-    world.platform_answers = taking
-    world.pass_time(61)
-    world.drain()
-    world.pass_time(61)
-    world.drain()
-    assert world.requests == 7 + 20
-    assert world.lanes.claim("send", Slot()) is None
-    assert not world.redis.keys(keys.lane("*")), "a message still waits"
+        ctx.pass_time(61)
+        ctx.drain()
+        assert ctx.requests == probes
+    ctx.answer_request = accept
+    ctx.pass_time(61)
+    ctx.drain()
+    ctx.pass_time(61)
+    ctx.drain()
+    assert ctx.requests == 7 + 20
+    assert ctx.lanes.claim("send", Slot()) is None
+    assert not ctx.redis.keys(keys.lane("*")), "a message is still queued"
 
 
-def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:
-    """Also where nobody ever tried: the letter of a message that only stood in line names the refused key."""
+def test_a_message_that_expires_at_a_gate_names_its_reason(redis_client: redis.Redis) -> None:
+    """The dead letter names the refused key although the message was never attempted."""
     lanes = Lanes(redis_client, EngineSettings().model_copy(update={"wpp_max_age_s": 0.2}))
     lanes.close_gate(
         routing.integration_gate(INTEGRATION), 60, "connect it again with force_recreate"
@@ -197,22 +214,22 @@ def test_what_expires_at_a_gate_says_which(redis_client: redis.Redis) -> None:
     claim = lanes.claim("send", Slot())
     assert claim
     assert claim.attempts == 1
-    verdict = runner.handle_claim(
+    result = runner.handle_claim(
         claim,
-        lambda _: pytest.fail("it is too late"),
+        lambda _: pytest.fail("an expired message was handled"),
         parse_first(SendEvent, send.dead_letter_send),
     )
-    assert isinstance(verdict, Settled)
-    assert "last reason: connect it again with force_recreate" in verdict.fields["reason"]
+    assert isinstance(result, Settled)
+    assert "last reason: connect it again with force_recreate" in result.fields["reason"]
 
 
-def test_a_phone_that_is_linked_again_lets_its_lanes_go(world: World) -> None:
-    """At once when its webhook says so; a number that nobody knows holds none."""
-    gates.hold_for_connection(
-        NotConnectedError("Account 0000000000042 is not connected"), ROUTE, world.services
+def test_the_gate_of_a_phone_that_is_linked_again_opens(ctx: GateContext) -> None:
+    """An unknown account opens no gate."""
+    gates.close_integration_gate(
+        NotConnectedError("Account 0000000000042 is not connected"), ROUTE, ctx.worker_context
     )
-    assert world.redis.exists(GATE)
-    gates.release_account("0000000000099", world.services)
-    assert world.redis.exists(GATE)
-    gates.release_account(ROUTE.account, world.services)
-    assert not world.redis.exists(GATE)
+    assert ctx.redis.exists(GATE)
+    gates.open_account_gate("0000000000099", ctx.worker_context)
+    assert ctx.redis.exists(GATE)
+    gates.open_account_gate(ROUTE.account, ctx.worker_context)
+    assert not ctx.redis.exists(GATE)

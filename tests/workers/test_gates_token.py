@@ -1,4 +1,4 @@
-"""An account without a token that the platform takes: however many lanes wait, it is asked seldom."""
+"""An account without an accepted token causes few token requests, however many lanes wait."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from shared import routing
 from shared.errors import InvalidApiKeyError, TokenPausedError
-from shared.events import Message, SendEvent
+from shared.events import Message
 from shared.lanes.client import Postponed
 from shared.platform.account import PlatformAccount
 from shared.redis import keys
@@ -20,55 +20,59 @@ from shared.settings import EngineSettings
 from shared.tokens import TokenAuth, TokenCache
 from shared.tokens.store import MintedToken
 from tests.shared.tokens.stores import MemoryStore
-from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claimed
-from tests.workers.test_gates import GATE, World
-from workers.runner import parse_first
-from workers.send import handler as send
+from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE
+from tests.workers.test_gates import GATE, GateContext, handle_error
 
 THREADS = 8
 PAUSES_S = (5, 10, 20, 40, 60, 60)
 
 
-class Played(World):
-    """A platform that hands out tokens and may take none, or refuse the key; its book says when it was asked for one.
+class TokenContext(GateContext):
+    """Two workers with a token cache each, and a platform that may refuse tokens or the key.
 
-    Two workers: each has its own cache. Time passes for the memory of tokens as well.
+    `requested_at` has the time of each token request. `pass_time` also moves the tokens' clocks.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(client)
         self.engine = EngineSettings()
-        self.asked_at: list[float] = []
-        self.takes_tokens = self.takes_key = True
+        self.requested_at: list[float] = []
+        self.accepts_tokens = True
+        self.accepts_key = True
         self.caches = [TokenCache(client, self.mint, MemoryStore()) for _ in range(2)]
-        self.tokens, self._lock = self.caches[0], threading.Lock()
-        self.platform_answers = self.answer
+        self.tokens = self.caches[0]
+        self._lock = threading.Lock()
+        self.answer_request = self.check_token
 
     def as_account(self, account: str) -> PlatformAccount:
-        cache = self.caches[len(self.asked_at) % 2]
+        cache = self.caches[len(self.requested_at) % 2]
         return self.platform.as_account(account, TokenAuth(cache, account))
 
     def mint(self, _api_key: SecretStr) -> MintedToken:
         with self._lock:
-            self.asked_at.append(time.monotonic() + self.later_s)
-        if not self.takes_key:
+            self.requested_at.append(time.monotonic() + self.later_s)
+        if not self.accepts_key:
             msg = "connect it again with force_recreate"
             raise InvalidApiKeyError(msg)
-        return MintedToken(SecretStr(f"token-{len(self.asked_at)}"), 900)
+        return MintedToken(SecretStr(f"token-{len(self.requested_at)}"), 900)
 
-    def answer(self, _request: httpx.Request) -> httpx.Response:
+    def check_token(self, _request: httpx.Request) -> httpx.Response:
         return (
-            httpx.Response(200, json={"taskId": "t"}) if self.takes_tokens else httpx.Response(401)
+            httpx.Response(200, json={"taskId": "t"})
+            if self.accepts_tokens
+            else httpx.Response(401)
         )
 
-    def write(self, lanes: int) -> None:
+    def enqueue(self, lanes: int) -> None:
+        """Enqueue one message in each of so many lanes."""
         for number in range(lanes):
             to = f"+7999{number:07d}"
             self.lanes.append(
                 routing.route_send(ORGANIZATION, INTEGRATION, Message(to=to, text="Hello"))
             )
 
-    def drain_together(self) -> int:
+    def drain_in_threads(self) -> int:
+        """Handle all ready messages in parallel; return their number."""
         handled: list[int] = []
         threads = [
             threading.Thread(target=lambda: handled.append(self.drain())) for _ in range(THREADS)
@@ -81,62 +85,59 @@ class Played(World):
 
     def pass_time(self, seconds: float) -> None:
         client: Any = self.redis
-        key = keys.token(ROUTE.account)
-        if (left_ms := client.pttl(f"{key}:refused")) > 0:
-            client.pexpire(f"{key}:refused", max(1, left_ms - int(seconds * 1000)))
-        if pause := client.get(f"{key}:pause"):
-            failures, _, until = pause.decode().partition(":")
-            client.set(
-                f"{key}:pause", f"{failures}:{int(until) - int(seconds * 1000)}", keepttl=True
-            )
+        refusal = keys.token_refusal(ROUTE.account)
+        if (left_ms := client.pttl(refusal)) > 0:
+            client.pexpire(refusal, max(1, left_ms - int(seconds * 1000)))
+        pause = keys.token_pause(ROUTE.account)
+        if value := client.get(pause):
+            failures, _, until = value.decode().partition(":")
+            client.set(pause, f"{failures}:{int(until) - int(seconds * 1000)}", keepttl=True)
         super().pass_time(seconds)
 
 
 @pytest.fixture
-def played(redis_client: "redis.Redis") -> Played:
-    return Played(redis_client)
+def ctx(redis_client: "redis.Redis") -> TokenContext:
+    return TokenContext(redis_client)
 
 
-def test_a_thousand_lanes_whose_tokens_are_refused_ask_some_times_a_minute(played: Played) -> None:
-    """Two tokens at once, then one after 5 s, 10 s, 20 s, 40 s, and one a minute; what waits goes out in the end."""
-    played.takes_tokens = False
-    played.write(1000)
-    assert played.drain_together() <= 4 * THREADS
-    assert len(played.asked_at) == 2
+def test_refused_tokens_are_renewed_with_growing_pauses(ctx: TokenContext) -> None:
+    """A thousand lanes: two tokens, then one after 5, 10, 20, 40 s and per minute; all are sent."""
+    ctx.accepts_tokens = False
+    ctx.enqueue(1000)
+    assert ctx.drain_in_threads() <= 4 * THREADS
+    assert len(ctx.requested_at) == 2
     for pause_s in PAUSES_S:
         for part in (0.25, 1):
-            played.pass_time(pause_s * part)
-            played.drain_together()
-    gaps = [later - earlier for earlier, later in pairwise(played.asked_at)]
+            ctx.pass_time(pause_s * part)
+            ctx.drain_in_threads()
+    gaps = [later - earlier for earlier, later in pairwise(ctx.requested_at)]
     assert len(gaps) >= len(PAUSES_S)
     assert all(gap > pause_s - 0.1 for gap, pause_s in zip(gaps[1:], PAUSES_S, strict=False))
-    assert played.requests < 20 * THREADS
-    played.takes_tokens = True
-    played.pass_time(61)
+    assert ctx.requests < 20 * THREADS
+    ctx.accepts_tokens = True
+    ctx.pass_time(61)
     for _ in range(60):
-        played.drain_together()
-        played.pass_time(10)  # longer than any of them was put off
-    assert not played.redis.keys(keys.lane("*")), "a message still waits"
+        ctx.drain_in_threads()
+        ctx.pass_time(10)  # longer than any message is postponed
+    assert not ctx.redis.keys(keys.lane("*")), "a message is still queued"
 
 
-def test_a_refused_key_is_asked_with_once_a_minute(played: Played) -> None:
-    """Ten minutes of waiting lanes, and of somebody who asks past their gate: the platform hears of it once in each."""
-    played.takes_key = False
-    played.write(20)
+def test_a_refused_key_is_tried_once_a_minute(ctx: TokenContext) -> None:
+    """Ten minutes of waiting lanes, and of a caller without a gate, cause one request a minute."""
+    ctx.accepts_key = False
+    ctx.enqueue(20)
     for _ in range(60):
-        played.drain()
+        ctx.drain()
         with pytest.raises(InvalidApiKeyError):
-            played.caches[1].get(ROUTE.account)
-        played.pass_time(10)
-    assert len(played.asked_at) >= 9
-    assert min(later - earlier for earlier, later in pairwise(played.asked_at)) >= 60
-    assert played.requests == 0
+            ctx.caches[1].get(ROUTE.account)
+        ctx.pass_time(10)
+    assert len(ctx.requested_at) >= 9
+    assert min(later - earlier for earlier, later in pairwise(ctx.requested_at)) >= 60
+    assert ctx.requests == 0
 
 
-def test_lanes_wait_at_their_gate_while_nobody_asks_for_a_token(played: Played) -> None:
-    """Their waiting costs no attempt, and lengthens no pause."""
+def test_lanes_wait_at_their_gate_while_token_requests_are_paused(ctx: TokenContext) -> None:
+    """The message is postponed without a delay of its own."""
     error = TokenPausedError("none is taken", retry_after_s=7)
-    assert parse_first(SendEvent, send.after)(
-        claimed(played.lanes), error, ROUTE, played.services
-    ) == Postponed(0, str(error))
-    assert played.redis.pttl(GATE) == pytest.approx(7000, abs=2000)
+    assert handle_error(ctx, error) == Postponed(0, str(error))
+    assert ctx.redis.pttl(GATE) == pytest.approx(7000, abs=2000)

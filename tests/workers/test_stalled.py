@@ -81,7 +81,7 @@ def workers(
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    known: Any = type("Known", (), {"find": lambda _self, _id: ROUTE})()
+    known: Any = type("Known", (), {"find_route": lambda _self, _id: ROUTE})()
     return [replace(build_context(redis_client), route_cache=known) for _ in range(2)]
 
 

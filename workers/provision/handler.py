@@ -52,7 +52,7 @@ def handle_provision(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) ->
     except (InvalidApiKeyError, RefusedError) as error:
         return refused(event, claim, error, ctx)
     except PlatformError as error:
-        gates.while_open(ctx)
+        gates.close_platform_gate(ctx)
         return Postponed(
             getattr(error, "retry_after_s", None) or EVENT_BACKOFF.after(claim.attempts), str(error)
         )

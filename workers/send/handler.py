@@ -1,4 +1,4 @@
-"""Sends: one message to the platform, settled as sent, failed or unknown, or tried again when it proved not sent."""
+"""Sends one message: it ends as sent, failed or unknown, or is postponed when it was not sent."""
 
 import structlog
 
@@ -30,60 +30,55 @@ log = structlog.get_logger()
 
 
 def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
-    """Send one message, and say what is known of it."""
+    """Send one message within its lease: after that, another worker may send the next message."""
     route = ctx.route_cache.find_route(event.integration_id)
     if route is None or route.organization_id != event.organization_id:
-        error = IntegrationNotFoundError(event.integration_id)
-        return dead_letter_send(event, claim, error.code, str(error))
+        missing = IntegrationNotFoundError(event.integration_id)
+        return dead_letter_send(event, claim, missing.code, str(missing))
     if not route.is_enabled:
         return dead_letter_send(
-            event, claim, "disabled", f"the integration {route.name!r} is switched off"
+            event, claim, "disabled", f"the integration {route.name!r} is disabled"
         )
-    if wait_s := ctx.engine.wpp_pace_s and pacing.wait_s(ctx.redis, event, ctx.engine.wpp_pace_s):
-        return Postponed(wait_s, "its number pauses between two messages, as WPP_PACE_S says")
+    if wait_s := pacing.take_slot(ctx.redis, event, ctx.engine.wpp_pace_s):
+        return Postponed(wait_s, "paced: waits for the integration's send slot (WPP_PACE_S)")
     try:
-        with within(
-            claim.left_s
-        ):  # later it would be somebody else's turn, and the next message might be out already
+        with within(claim.left_s):
             sent = ctx.as_account(route.account).send(event)
     except PlatformError as error:
-        return after(event, claim, error, route, ctx)
+        return handle_platform_error(event, claim, error, route, ctx)
     except PipelineError:
-        raise  # no token was to be had: nothing has left
+        raise  # no token could be had, so the platform was not called
     except Exception as error:
-        log.exception("send.surprise")
-        return settle_as_unknown(
-            event,
-            claim,
-            f"an error on our side while the platform was asked: {type(error).__name__}",
-            route,
-        )
+        log.exception("send.failed")
+        reason = f"internal error during the call to the platform: {type(error).__name__}"
+        return settle_as_unknown(event, claim, reason, route)
     outcome = routing.build_message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
     return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
 
 
-def after(
+def handle_platform_error(
     event: SendEvent,
     claim: Claim,
     error: PlatformError,
     route: IntegrationRoute,
     ctx: WorkerContext,
 ) -> ClaimResult:
-    """Say what a failed call means for its message.
+    """Return what a failed call means for its message.
 
-    Whatever proves that the platform has not taken it leads to another try; whatever leaves that open ends as
-    `unknown`, which nobody repeats by itself: only proof allows a second attempt.
+    An error that proves that the platform did not take the message leads to another attempt. Any
+    other error but a refusal leaves the delivery unknown.
     """
     match error:
         case InvalidApiKeyError() | NotConnectedError() | TokenPausedError():
-            gates.gate_of_integration(error, route, ctx)
+            gates.close_integration_gate(error, route, ctx)
             return Postponed(0, str(error))
         case LimitedError():
             return Postponed(error.retry_after_s, str(error))
         case NotSentError() | UnauthorizedError():
-            gates.while_open(ctx)
-            told_s = getattr(error, "retry_after_s", None) or 0
-            return Postponed(max(told_s, EVENT_BACKOFF.after(claim.attempts)), str(error))
+            gates.close_platform_gate(ctx)
+            retry_after_s = getattr(error, "retry_after_s", None) or 0
+            wait_s = max(retry_after_s, EVENT_BACKOFF.after(claim.attempts))
+            return Postponed(wait_s, str(error))
         case RefusedError():
             return dead_letter_send(event, claim, "refused", str(error))
         case _:
@@ -91,7 +86,7 @@ def after(
 
 
 def dead_letter_send(event: SendEvent, claim: Claim, reason: str, detail: str) -> ClaimResult:
-    """End a message without success: its row says failed, and a dead letter keeps it for a replay."""
+    """Settle a message as failed, with a dead letter that can be replayed."""
     outcomes = (
         routing.build_message_outcome(event, "failed", utc_now(), error=detail),
         build_dead_letter(event, claim, reason, detail),

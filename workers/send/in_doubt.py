@@ -1,4 +1,8 @@
-"""Messages of which nobody can know whether the platform took them."""
+"""Messages whose delivery is unknown: the call to the platform ended without a usable answer.
+
+Such a message is not sent again without proof, because its recipient may have it already. An echo
+of the phone, an operator, the CRM or the organization's policy resolves it.
+"""
 
 from datetime import timedelta
 from typing import Literal
@@ -9,92 +13,96 @@ from pydantic import ValidationError
 
 from shared import routing
 from shared.events import SendEvent, utc_now
-from shared.lanes import records as ledger
 from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Settled
+from shared.lanes.records import Record, find_record, record_key
 from shared.lanes.wakeups import wake
 from shared.outcomes import MessageOutcome, Outcome
 from shared.route_cache import IntegrationRoute
 from workers.dead_letters import build_dead_letter
 from workers.retry import EVENT_BACKOFF
 
-PROOF_WITHIN = timedelta(minutes=10)
-"""After a message became unknown its echo still proves it. A phone that is linked tells of it in seconds, late webhooks
-tell when it was; what somebody types on the phone tomorrow in the same words is another message."""
+ECHO_WINDOW = timedelta(minutes=10)
+"""How long after a message became unknown an echo still proves it.
 
-SKEW = timedelta(minutes=1)
+A linked phone reports in seconds, and a late webhook carries its time. An echo with the same text
+after that is another message, typed on the phone.
+"""
+
+CLOCK_SKEW = timedelta(minutes=1)
 """How far the platform's clock may be behind ours."""
 
-MOST_RESENDS = 2
-"""How often a message of which nobody knows goes out again by policy: a platform that always drops the reply would
-have it delivered without end."""
+MAX_RESENDS = 2
+"""Resends by policy per message, for a platform that loses every answer."""
+
+Resolution = Literal["sent", "failed", "again"]
+"""What resolves a message: it was sent, it was not, or it is to be sent again."""
 
 
 def settle_as_unknown(
-    event: SendEvent, claim: Claim, why: str, route: IntegrationRoute | None
+    event: SendEvent, claim: Claim, reason: str, route: IntegrationRoute | None
 ) -> ClaimResult:
-    """Show it as such, never blindly send it again; unless its organization would rather have it doubled, or tripled.
-
-    It is settled by a later webhook, by an operator, or by nobody.
-    """
-    if route and route.resends_unknown and claim.resends < MOST_RESENDS:
-        again = f"unknown, and sent again by the organization's policy: {why}"
+    """Settle a message as unknown, or postpone it where the organization's policy is to resend."""
+    if route and route.resends_unknown and claim.resends < MAX_RESENDS:
         return Postponed(
-            EVENT_BACKOFF.after(claim.attempts), again, fields={"resends": str(claim.resends + 1)}
+            EVENT_BACKOFF.after(claim.attempts),
+            f"delivery unknown, sent again by the organization's policy: {reason}",
+            fields={"resends": str(claim.resends + 1)},
         )
     return Settled(
         "unknown",
-        [routing.build_message_outcome(event, "unknown", utc_now(), error=why)],
-        {"reason": why},
+        [routing.build_message_outcome(event, "unknown", utc_now(), error=reason)],
+        {"reason": reason},
     )
 
 
-Resolution = Literal["sent", "failed", "again"]
-
-
 def resolve_unknown(
-    client: "redis.Redis", lanes: Lanes, event_id: UUID, outcome: Resolution, by: str | None = None
+    client: "redis.Redis",
+    lanes: Lanes,
+    event_id: UUID,
+    resolution: Resolution,
+    by: str | None = None,
 ) -> bool:
-    """Settle a message by somebody's word for it. False: its effect is not unknown (any more).
+    """Resolve a message; return False where its delivery is not unknown, or no longer.
 
-    `by` names this very word: said again, it changes nothing, whatever has become of the message since.
+    `by` identifies the request. A repeated request returns True and changes nothing, whatever
+    happened to the message since.
     """
-    said = f"resolution:{by}"
-    if by and client.hexists(ledger.record_key(event_id), said):
+    request_field = f"resolution:{by}"
+    if by and client.hexists(record_key(event_id), request_field):
         return True
-    record = ledger.find_record(client, event_id)
+    record = find_record(client, event_id)
     if record is None or record.state != "unknown" or record.body is None:
         return False
-    fields = {said: outcome} if by else {}
-    if outcome == "again":
-        settled = lanes.resolve(event_id, Settled("queued", fields=fields))
+    fields = {request_field: resolution} if by else {}
+    if resolution == "again":
+        resolved = lanes.resolve(event_id, Settled("queued", fields=fields))
         wake(client, "send")
     else:
-        if (event := _readable(record)) is None:
+        event = _parse_event(record)
+        if event is None:
             return False
-        told: list[Outcome] = [routing.build_message_outcome(event, outcome, utc_now())]
-        if outcome == "failed":
-            told.append(
-                build_dead_letter(
-                    event, record, "settled", "somebody who looked says that it did not go out"
-                )
-            )
-        settled = lanes.resolve(event_id, Settled(outcome, told, fields))
-    return settled or bool(by and client.hexists(ledger.record_key(event_id), said))
+        outcomes: list[Outcome] = [routing.build_message_outcome(event, resolution, utc_now())]
+        if resolution == "failed":
+            detail = "delivery was unknown; settled as failed by an operator or the CRM"
+            outcomes.append(build_dead_letter(event, record, "settled", detail))
+        resolved = lanes.resolve(event_id, Settled(resolution, outcomes, fields))
+    return resolved or bool(by and client.hexists(record_key(event_id), request_field))
 
 
 def settle_proven(
     client: "redis.Redis", lanes: Lanes, lane: str, echo: MessageOutcome
 ) -> UUID | None:
-    """Settle as sent the message that an echo from the phone shows to have gone out; return its id.
+    """Settle as sent the message that an echo of the phone proves; return its id.
 
-    The oldest of those of the same kind and text that were under way just then: each echo proves one. Without a text
-    nothing proves that it is this one: any other picture without a caption looks the same.
+    An echo proves one message: the oldest unknown one with the same text and type of content, at
+    about the same time. It proves no message without a text, as two pictures look the same.
     """
     records = [
-        record for each in lanes.unknown(lane) if (record := ledger.find_record(client, each))
+        record for event_id in lanes.unknown(lane) if (record := find_record(client, event_id))
     ]
     for record in sorted(records, key=lambda record: record.accepted):
-        if (event := _readable(record)) and _is_of(echo, event, record):
+        event = _parse_event(record)
+        if event and _proves(echo, event, record):
             outcome = routing.build_message_outcome(
                 event, "sent", utc_now(), wa_message_id=echo.wa_message_id
             )
@@ -103,15 +111,17 @@ def settle_proven(
     return None
 
 
-def _is_of(echo: MessageOutcome, event: SendEvent, record: ledger.Record) -> bool:
-    was = routing.build_message_outcome(event, "unknown", record.accepted)
-    if not was.text.strip() or (was.text, was.content) != (echo.text, echo.content):
+def _proves(echo: MessageOutcome, event: SendEvent, record: Record) -> bool:
+    message = routing.build_message_outcome(event, "unknown", record.accepted)
+    if not message.text.strip() or (message.text, message.content) != (echo.text, echo.content):
         return False
-    return record.accepted - SKEW <= echo.at <= (record.settled or record.accepted) + PROOF_WITHIN
+    earliest = record.accepted - CLOCK_SKEW
+    latest = (record.settled or record.accepted) + ECHO_WINDOW
+    return earliest <= echo.at <= latest
 
 
-def _readable(record: ledger.Record) -> SendEvent | None:
-    """Return the message of a record, or None where it is gone, or of a version that cannot be read here."""
+def _parse_event(record: Record) -> SendEvent | None:
+    """Return the event of a record; None where its body is gone or of an unknown version."""
     try:
         return SendEvent.model_validate_json(record.body or b"")
     except ValidationError:

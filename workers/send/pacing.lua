@@ -1,18 +1,22 @@
--- Pacing of one number (pacing.py): when an event may leave. TIME is the server's; all times in ms.
+-- Takes the send slot of one message (pacing.py). All times are in ms, of the server's clock.
 --
---   KEYS[1]  pace       when the number's next slot begins; gone when that is past
---   KEYS[2]  pace_slot  when the slot begins that this event has; gone when it has missed it
+--   KEYS[1]  pace       when the integration's next slot begins; expires at that time
+--   KEYS[2]  pace_slot  when the slot of this message begins; expires when the message missed it
 --
--- ARGV: the pause after this slot, how late an event may be for its own. Returns how long to wait.
+--   ARGV[1]  pause until the slot after this one
+--   ARGV[2]  grace: how late the message may come for its slot
+--
+-- Returns how long the message has to wait.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local pause, late = tonumber(ARGV[1]), tonumber(ARGV[2])
+local pause = tonumber(ARGV[1])
+local grace = tonumber(ARGV[2])
 
 local slot = tonumber(redis.call('GET', KEYS[2]))
 if not slot then
   slot = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
   redis.call('SET', KEYS[1], string.format('%.0f', slot + pause), 'PX', slot + pause - now)
-  redis.call('SET', KEYS[2], string.format('%.0f', slot), 'PX', slot + late - now)
+  redis.call('SET', KEYS[2], string.format('%.0f', slot), 'PX', slot + grace - now)
 end
 return math.max(0, slot - now)

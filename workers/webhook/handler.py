@@ -46,7 +46,7 @@ def handle_webhook(event: WebhookEvent, claim: Claim, ctx: WorkerContext) -> Cla
         isinstance(outcome, SessionOutcome) and outcome.status == "connected"
         for outcome in outcomes
     ):
-        gates.release_account(event.account, ctx)
+        gates.open_account_gate(event.account, ctx)
     follow = _files(event, outcomes, file, blob)
     done = [
         digest

@@ -20,7 +20,7 @@ from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
 from workers.clock.__main__ import Sweeper
 from workers.process import EXIT_SOFTWARE
-from workers.send.in_doubt import MOST_RESENDS
+from workers.send.in_doubt import MAX_RESENDS
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
 NOBODY = "http://127.0.0.1:1"
@@ -159,7 +159,7 @@ def test_the_policy_resend_has_a_bound(
     RouteCache(redis_client, database=None).store_routes([route])
     event_id = accept(lanes)
     states = []
-    for _ in range(1 + MOST_RESENDS):
+    for _ in range(1 + MAX_RESENDS):
         postponed: Any = redis_client.zrange(keys.delayed("send"), 0, -1)
         for lane in postponed:
             redis_client.zadd(keys.delayed("send"), {lane: 1})

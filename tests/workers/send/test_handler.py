@@ -1,4 +1,4 @@
-"""Sends: what each failure of the platform means for the message."""
+"""What each result of a call to the platform means for the message that is sent."""
 
 import json
 import time
@@ -37,7 +37,8 @@ from workers.context import WorkerContext
 from workers.runner import drain, parse_first
 from workers.send import handler as send
 
-ORGANIZATION, INTEGRATION = uuid4(), uuid4()
+ORGANIZATION = uuid4()
+INTEGRATION = uuid4()
 ROUTE = IntegrationRoute(
     id=INTEGRATION,
     organization_id=ORGANIZATION,
@@ -49,8 +50,8 @@ ROUTE = IntegrationRoute(
 
 
 @dataclass
-class Surroundings:
-    """What a send works with: a real Redis, and a platform, a directory and a database that answer as told."""
+class FakeContext:
+    """A WorkerContext with a real Redis; platform, route cache and database answer as set."""
 
     lanes: Lanes
     answer: SendResult | Exception = field(default_factory=lambda: SendResult("task_1"))
@@ -58,10 +59,11 @@ class Surroundings:
     breaker_state: BreakerState = field(default_factory=lambda: BreakerState("closed"))
     engine: EngineSettings = field(default_factory=EngineSettings)
     reported: list[str] = field(default_factory=list)
-    left_s: list[float] = field(default_factory=list)
+    deadlines_s: list[float] = field(default_factory=list)
+    """Per call of the platform: the seconds that were left for it."""
 
     @property
-    def route_cache(self) -> "Surroundings":
+    def route_cache(self) -> "FakeContext":
         return self
 
     platform = database = integrations = breaker = tokens = route_cache
@@ -76,12 +78,12 @@ class Surroundings:
     def find_route(self, _integration_id: UUID) -> IntegrationRoute | None:
         return self.route
 
-    def as_account(self, account: str) -> "Surroundings":
+    def as_account(self, account: str) -> "FakeContext":
         assert account == ROUTE.account
         return self
 
     def send(self, _event: SendEvent) -> SendResult:
-        self.left_s.append(remaining())
+        self.deadlines_s.append(remaining())
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -93,24 +95,25 @@ class Surroundings:
         return self.breaker_state
 
 
-@pytest.fixture
-def around(redis_client: redis.Redis) -> Surroundings:
-    return Surroundings(Lanes(redis_client, EngineSettings()))
+def handle(claim: Claim, ctx: FakeContext) -> ClaimResult:
+    """Call the handler with the event that the claim holds."""
+    event = SendEvent.model_validate_json(claim.body)
+    return send.handle_send(event, claim, cast("WorkerContext", ctx))
 
 
 @pytest.fixture
-def handled(around: Surroundings) -> Callable[[], ClaimResult]:
-    """Return a function that sends one message and returns the verdict."""
-
-    def handle() -> ClaimResult:
-        return parse_first(SendEvent, send.handle_send)(
-            claimed(around.lanes), cast("WorkerContext", around)
-        )
-
-    return handle
+def ctx(redis_client: redis.Redis) -> FakeContext:
+    return FakeContext(Lanes(redis_client, EngineSettings()))
 
 
-def claimed(lanes: Lanes) -> Claim:
+@pytest.fixture
+def send_one(ctx: FakeContext) -> Callable[[], ClaimResult]:
+    """Return a function that enqueues a message, handles it and returns the result."""
+    return lambda: handle(claim_message(ctx.lanes), ctx)
+
+
+def claim_message(lanes: Lanes) -> Claim:
+    """Enqueue a message and claim it."""
     lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))
     )
@@ -119,16 +122,18 @@ def claimed(lanes: Lanes) -> Claim:
     return claim
 
 
-def settled(verdict: ClaimResult) -> Settled:
-    assert isinstance(verdict, Settled)
-    return verdict
+def as_settled(result: ClaimResult) -> Settled:
+    assert isinstance(result, Settled)
+    return result
 
 
-def test_what_the_platform_took_is_sent_with_its_id(handled: Callable[[], ClaimResult]) -> None:
-    """The row learns the platform's task id, by which later webhooks name it."""
-    verdict = settled(handled())
-    assert verdict.state == "sent"
-    outcome = cast("MessageOutcome", verdict.outcomes[0])
+def test_a_message_that_the_platform_took_is_settled_as_sent(
+    send_one: Callable[[], ClaimResult],
+) -> None:
+    """The outcome has the platform's task id, which later webhooks refer to."""
+    result = as_settled(send_one())
+    assert result.state == "sent"
+    outcome = cast("MessageOutcome", result.outcomes[0])
     assert (outcome.status, outcome.task_id) == ("sent", "task_1")
 
 
@@ -136,34 +141,34 @@ def test_what_the_platform_took_is_sent_with_its_id(handled: Callable[[], ClaimR
     "error",
     [NotSentError("no"), UnavailableError("away"), UnauthorizedError("stale token", status=401)],
 )
-def test_what_was_proven_not_sent_is_tried_again(
-    around: Surroundings, handled: Callable[[], ClaimResult], error: PlatformError
+def test_a_message_that_was_proven_not_sent_is_postponed(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult], error: PlatformError
 ) -> None:
-    """Proof that the platform has not taken it allows another attempt."""
-    around.answer = error
-    assert isinstance(handled(), Postponed)
+    """Only proof that the platform did not take it allows another attempt."""
+    ctx.answer = error
+    assert isinstance(send_one(), Postponed)
 
 
-def test_a_limit_is_waited_out_as_long_as_the_platform_says(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_a_rate_limit_postpones_for_as_long_as_the_platform_says(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """429 with Retry-After is pacing: the conversation waits just so long."""
-    around.answer = LimitedError("slow down", retry_after_s=7)
-    verdict = handled()
-    assert isinstance(verdict, Postponed)
-    assert verdict.delay_s == 7
+    """The wait is the Retry-After of the 429."""
+    ctx.answer = LimitedError("slow down", retry_after_s=7)
+    result = send_one()
+    assert isinstance(result, Postponed)
+    assert result.delay_s == 7
 
 
-def test_what_was_refused_fails_and_leaves_a_dead_letter(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_a_refused_message_fails_with_a_dead_letter(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """Trying again changes nothing: the row says failed with the reason, a dead letter keeps the event."""
-    around.answer = RefusedError("recipient has no WhatsApp")
-    verdict = settled(handled())
-    message, letter = verdict.outcomes
+    """The outcome has the reason of the refusal; the dead letter has the event."""
+    ctx.answer = RefusedError("recipient has no WhatsApp")
+    result = as_settled(send_one())
+    message, letter = result.outcomes
     assert isinstance(message, MessageOutcome)
     assert isinstance(letter, DeadLetterOutcome)
-    assert (verdict.state, message.status, message.error) == (
+    assert (result.state, message.status, message.error) == (
         "failed",
         "failed",
         "recipient has no WhatsApp",
@@ -171,99 +176,99 @@ def test_what_was_refused_fails_and_leaves_a_dead_letter(
     assert (letter.reason, letter.event["text"]) == ("refused", "Hello")
 
 
-def test_what_nobody_can_know_is_unknown(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_a_lost_answer_is_settled_as_unknown(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """A lost answer is no proof of anything: shown as unknown, not sent again."""
-    around.answer = UnknownEffectError("the connection broke after the request")
-    verdict = settled(handled())
-    assert verdict.state == "unknown"
-    assert [cast("MessageOutcome", outcome).status for outcome in verdict.outcomes] == ["unknown"]
+    """The message may have been delivered, so it is not sent again."""
+    ctx.answer = UnknownEffectError("the connection broke after the request")
+    result = as_settled(send_one())
+    assert result.state == "unknown"
+    assert [cast("MessageOutcome", outcome).status for outcome in result.outcomes] == ["unknown"]
 
 
-def test_an_error_of_our_own_while_the_platform_is_asked_is_unknown(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_an_internal_error_during_the_call_is_settled_as_unknown(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """Nobody knows whether the request had left: what is not proven unsent is not sent again."""
-    around.answer = ValueError("an answer that nobody thought of")
-    assert settled(handled()).state == "unknown"
+    """The request may have left before the error."""
+    ctx.answer = ValueError("unexpected answer")
+    assert as_settled(send_one()).state == "unknown"
 
 
-def test_a_token_that_supabase_cannot_give_is_waited_for(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_an_outage_of_supabase_is_raised(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """Without a token nothing has left; the drain postpones it."""
-    around.answer = DatabaseUnavailableError("no answer")
+    """Without a token the platform was not called; the runner postpones the message."""
+    ctx.answer = DatabaseUnavailableError("no answer")
     with pytest.raises(DatabaseUnavailableError):
-        handled()
+        send_one()
 
 
-def test_the_platform_is_asked_within_the_lease_only(around: Surroundings) -> None:
-    """A worker that was held up finds its time over: its conversation may have gone on without it."""
-    claim = claimed(around.lanes)
-    parse_first(SendEvent, send.handle_send)(claim, cast("WorkerContext", around))
-    assert 0 < around.left_s[0] <= EngineSettings().wpp_lease_s
+def test_the_call_ends_with_the_lease(ctx: FakeContext) -> None:
+    """A worker that was paused too long has no time left: another worker may have taken over."""
+    claim = claim_message(ctx.lanes)
+    handle(claim, ctx)
+    assert 0 < ctx.deadlines_s[0] <= EngineSettings().wpp_lease_s
     late = Claim(**{**vars(claim), "until_s": time.monotonic() - 1})
-    parse_first(SendEvent, send.handle_send)(late, cast("WorkerContext", around))
-    assert around.left_s[1] < 0
+    handle(late, ctx)
+    assert ctx.deadlines_s[1] < 0
 
 
-def test_an_organization_that_prefers_doubles_has_it_sent_again(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_the_resend_policy_postpones_instead_of_unknown(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """The policy `resend` turns unknown into another attempt."""
-    around.answer = UnknownEffectError("the connection broke after the request")
-    around.route = ROUTE.model_copy(update={"resends_unknown": True})
-    assert isinstance(handled(), Postponed)
+    """The organization accepts duplicates."""
+    ctx.answer = UnknownEffectError("the connection broke after the request")
+    ctx.route = ROUTE.model_copy(update={"resends_unknown": True})
+    assert isinstance(send_one(), Postponed)
 
 
-def test_a_refused_key_holds_the_lanes_of_its_integration(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_a_refused_key_closes_the_gate_of_its_integration(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """No message fails for it: they wait in order behind a gate, and the integration shows what is wrong."""
-    around.answer = InvalidApiKeyError("connect it again with force_recreate")
-    verdict = handled()
-    assert isinstance(verdict, Postponed)
-    assert around.reported == ["connect it again with force_recreate"]
-    around.lanes.append(
+    """Messages wait in order, and the integration shows the error."""
+    ctx.answer = InvalidApiKeyError("connect it again with force_recreate")
+    result = send_one()
+    assert isinstance(result, Postponed)
+    assert ctx.reported == ["connect it again with force_recreate"]
+    ctx.lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane"))
     )
-    assert around.lanes.claim("send", Slot()) is None, "a lane of this integration was not held"
-    assert around.lanes.open_gate(routing.integration_gate(INTEGRATION)) == 1
-    assert around.lanes.claim("send", Slot()) is not None
+    assert ctx.lanes.claim("send", Slot()) is None, "a lane of this integration could be claimed"
+    assert ctx.lanes.open_gate(routing.integration_gate(INTEGRATION)) == 1
+    assert ctx.lanes.claim("send", Slot()) is not None
 
 
-def test_a_number_that_is_not_connected_holds_its_lanes(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_an_unlinked_phone_closes_the_gate_of_its_integration(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """Its messages wait in order for the phone, with that reason; those of other numbers go on."""
-    around.answer = NotConnectedError("Account 0000000000042 is not connected")
-    verdict = handled()
-    assert verdict == Postponed(0, "Account 0000000000042 is not connected")
-    around.lanes.append(
+    """Its messages wait with that reason; the lanes of other integrations go on."""
+    ctx.answer = NotConnectedError("Account 0000000000042 is not connected")
+    result = send_one()
+    assert result == Postponed(0, "Account 0000000000042 is not connected")
+    ctx.lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane"))
     )
-    assert around.lanes.claim("send", Slot()) is None
-    around.lanes.append(
+    assert ctx.lanes.claim("send", Slot()) is None
+    ctx.lanes.append(
         routing.route_send(ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other number"))
     )
-    assert around.lanes.claim("send", Slot())
-    assert around.lanes.open_gate(routing.integration_gate(INTEGRATION)) == 1
+    assert ctx.lanes.claim("send", Slot())
+    assert ctx.lanes.open_gate(routing.integration_gate(INTEGRATION)) == 1
 
 
-def test_an_open_breaker_holds_every_lane(
-    around: Surroundings, handled: Callable[[], ClaimResult]
+def test_an_open_circuit_breaker_closes_the_gate_of_the_platform(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """While the platform is down, lanes are parked instead of asked one by one."""
-    around.answer = UnavailableError("the platform is in trouble")
-    around.breaker_state = BreakerState("open", retry_after_s=30)
-    assert isinstance(handled(), Postponed)
-    around.lanes.append(
+    """No lane can be claimed while the platform is down."""
+    ctx.answer = UnavailableError("the platform cannot be reached")
+    ctx.breaker_state = BreakerState("open", retry_after_s=30)
+    assert isinstance(send_one(), Postponed)
+    ctx.lanes.append(
         routing.route_send(
             ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other integration")
         )
     )
-    assert around.lanes.claim("send", Slot()) is None
+    assert ctx.lanes.claim("send", Slot()) is None
 
 
 @pytest.mark.parametrize(
@@ -274,50 +279,48 @@ def test_an_open_breaker_holds_every_lane(
         (ROUTE.model_copy(update={"is_enabled": False}), "disabled"),
     ],
 )
-def test_what_cannot_leave_is_given_up(
-    around: Surroundings,
-    handled: Callable[[], ClaimResult],
+def test_a_message_without_a_usable_integration_is_a_dead_letter(
+    ctx: FakeContext,
+    send_one: Callable[[], ClaimResult],
     route: IntegrationRoute | None,
     reason: str,
 ) -> None:
-    """No such number, another organization's, or one that is switched off: a dead letter that says so."""
-    around.route = route
-    letter: Any = settled(handled()).outcomes[1]
+    """The integration is missing, of another organization, or disabled."""
+    ctx.route = route
+    letter: Any = as_settled(send_one()).outcomes[1]
     assert letter.reason == reason
 
 
-def test_a_message_that_has_expired_is_not_sent(around: Surroundings) -> None:
-    """A code that comes too late is worse than none: failed, `expired`, a dead letter; the next one goes out."""
-    around.lanes.append(
+def test_a_message_that_has_expired_is_not_sent(ctx: FakeContext) -> None:
+    """It becomes a dead letter with the reason `expired`, and the next message goes out."""
+    ctx.lanes.append(
         routing.route_send(
             ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Code 1", expires_in_s=1)
         )
     )
-    around.lanes.append(
+    ctx.lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Code 2"))
     )
     time.sleep(1.1)
 
-    def handle(claim: Claim) -> ClaimResult:
-        return parse_first(SendEvent, send.handle_send)(claim, cast("WorkerContext", around))
-
-    assert not drain(
-        around.lanes, "send", handle, parse_first(SendEvent, send.dead_letter_send), Event()
-    )
-    entries: Any = around.redis.xrange(keys.OUTBOX)
+    dead_letter = parse_first(SendEvent, send.dead_letter_send)
+    assert not drain(ctx.lanes, "send", lambda claim: handle(claim, ctx), dead_letter, Event())
+    entries: Any = ctx.redis.xrange(keys.OUTBOX)
     rows = [json.loads(fields[b"r"]) for _, fields in entries]
-    told = {(row["type"], row.get("text"), row.get("status", row.get("reason"))) for row in rows}
-    assert told >= {
+    recorded = {
+        (row["type"], row.get("text"), row.get("status", row.get("reason"))) for row in rows
+    }
+    assert recorded >= {
         ("message", "Code 1", "failed"),
         ("dead_letter", None, "expired"),
         ("message", "Code 2", "sent"),
     }
-    assert ("message", "Code 1", "sent") not in told
-    assert len(around.left_s) == 1
+    assert ("message", "Code 1", "sent") not in recorded
+    assert len(ctx.deadlines_s) == 1
 
 
-def test_nothing_is_tried_for_longer_than_the_server_allows(redis_client: redis.Redis) -> None:
-    """Whatever the caller asks for."""
+def test_a_message_expires_after_the_maximum_age_at_the_latest(redis_client: redis.Redis) -> None:
+    """WPP_MAX_AGE_S bounds the expiry that the caller asks for."""
     lanes = Lanes(redis_client, EngineSettings(wpp_max_age_s=700, wpp_watch_limit_s=60))
     lanes.append(
         routing.route_send(
