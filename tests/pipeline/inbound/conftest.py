@@ -8,10 +8,10 @@ import redis
 from sandbox.platform.server import PlatformServer
 from sandbox.supabase.project import Supabase
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline, open_pipeline
-from tests.workers.ingress.conftest import _door, door
+from tests.workers.ingress.conftest import _ingress, ingress
 from tests.workers.provision.environment import Shop
 
-__all__ = ["_door", "door", "pipeline"]
+__all__ = ["_ingress", "ingress", "pipeline"]
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.outcomes import MessageOutcome
+from tests.fixtures.ingress_process import IngressProcess
 from tests.pipeline.inbound.corpus import load_cases
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
-from tests.workers.ingress.ingress_process import Door
 
 NAMES = list(load_cases(""))
 OURS, THEIRS = "true_79990001122@c.us_3EB0BB22", "false_79990001122@c.us_3EB0AA11"
@@ -171,13 +171,13 @@ class Case:
 
 
 @pytest.fixture
-def played(pipeline: InboundPipeline, door: Door) -> list[Case]:
+def played(pipeline: InboundPipeline, ingress: IngressProcess) -> list[Case]:
     """Return all cases after each was posted to the door, worked on and recorded."""
     played = [Case(pipeline, number, name) for number, name in enumerate(NAMES)]
     for case in played:
         case.connect()
         case.prepare()
-    answers = [door.post(case.body, door.path(case.account)) for case in played]
+    answers = [ingress.post(case.body, ingress.path(case.account)) for case in played]
     assert {answer.status for answer in answers} == {200}
     pipeline.settle()
     return played

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from shared import routing, webhooks
 from shared.outcomes import MessageOutcome
 from shared.redis import keys
+from tests.fixtures.ingress_process import IngressProcess
 from tests.pipeline.inbound.corpus import iterate_bodies
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline
 from tests.shared.webhooks.arriving import ACCOUNT
-from tests.workers.ingress.ingress_process import Door
 
 NAMES = (
     *(
@@ -118,9 +118,9 @@ def as_json(event: Any) -> bytes:
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_no_body_is_answered_with_500(door: Door, body: bytes) -> None:
+def test_no_body_is_answered_with_500(ingress: IngressProcess, body: bytes) -> None:
     """It is kept, or said to be malformed: 200 or 400."""
-    assert door.post(body).status in {200, 400}
+    assert ingress.post(body).status in {200, 400}
 
 
 @pytest.fixture
@@ -162,7 +162,10 @@ CHANGED = st.builds(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_no_event_hurts_what_comes_behind_it(
-    pipeline: InboundPipeline, door: Door, heard: list[MessageOutcome], events: list[dict[str, Any]]
+    pipeline: InboundPipeline,
+    ingress: IngressProcess,
+    heard: list[MessageOutcome],
+    events: list[dict[str, Any]],
 ) -> None:
     """All of them end: logged, filed or parked, with no dead letter; and no row says what nobody said."""
     last = {
@@ -175,7 +178,7 @@ def test_no_event_hurts_what_comes_behind_it(
         *(json.loads(json.dumps(event).replace(ACCOUNT, pipeline.account)) for event in events),
         last,
     ):
-        answer = door.post(as_json(event), door.path(pipeline.account))
+        answer = ingress.post(as_json(event), ingress.path(pipeline.account))
         assert answer.status in {200, 400}
         if answer.status == 200:
             heard.extend(messages_in(event, pipeline.account))
@@ -235,10 +238,10 @@ HOSTILE: dict[str, Any] = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_pain_23_pain_43_what_should_make_no_row_makes_none(
-    pipeline: InboundPipeline, door: Door, what: str
+    pipeline: InboundPipeline, ingress: IngressProcess, what: str
 ) -> None:
     """Neither contact nor message nor session: the log says that it came."""
-    assert door.post(HOSTILE[what], door.path(pipeline.account)).status == 200
+    assert ingress.post(HOSTILE[what], ingress.path(pipeline.account)).status == 200
     pipeline.settle()
     for table in ("chat_messages", "clients", "wpp_parked_outcomes", "wpp_session_history"):
         assert pipeline.env.sql(f"select * from {table}") == [], table  # noqa: S608 - constants

@@ -11,8 +11,8 @@ import pytest
 from shared import routing, signed_keys
 from shared.events import Message, utc_now
 from shared.lanes.client import Settled, Slot
+from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
-from tests.workers.ingress.ingress_process import KEY_SECRET, Door
 
 FLAT: dict[str, Any] = {"from": f"+{PEER}", "type": "chat", "text": "Hello"}
 OURS, THEIRS = f"true_{PEER}@c.us_3EB0BB22", f"false_{PEER}@c.us_3EB0AA11"
@@ -21,13 +21,13 @@ OURS, THEIRS = f"true_{PEER}@c.us_3EB0BB22", f"false_{PEER}@c.us_3EB0AA11"
 class PlatformPosts:
     """The platform, as it posts to one town's number."""
 
-    def __init__(self, pipeline: InboundPipeline, door: Door) -> None:
-        self.pipeline, self.door = pipeline, door
+    def __init__(self, pipeline: InboundPipeline, ingress: IngressProcess) -> None:
+        self.pipeline, self.ingress = pipeline, ingress
 
     def bring(self, *bodies: Any, account: str | None = None) -> None:
         """Post events, and let them become rows."""
         for body in bodies:
-            answer = self.door.post(body, self.door.path(account or self.pipeline.account))
+            answer = self.ingress.post(body, self.ingress.path(account or self.pipeline.account))
             assert answer.status == 200, answer
         self.pipeline.settle()
 
@@ -68,8 +68,8 @@ class PlatformPosts:
 
 
 @pytest.fixture
-def mail(pipeline: InboundPipeline, door: Door) -> PlatformPosts:
-    return PlatformPosts(pipeline, door)
+def mail(pipeline: InboundPipeline, ingress: IngressProcess) -> PlatformPosts:
+    return PlatformPosts(pipeline, ingress)
 
 
 @contextmanager
@@ -84,7 +84,9 @@ def rule_of_the_crm(pipeline: InboundPipeline, make: str, remove: str) -> Iterat
 
 def test_pain_02_the_url_that_the_platform_is_given_is_this_door(mail: PlatformPosts) -> None:
     """Not another system's, and with a key that opens it."""
-    url = signed_keys.make_webhook_url(mail.door.url, mail.pipeline.account, [KEY_SECRET.encode()])
+    url = signed_keys.make_webhook_url(
+        mail.ingress.url, mail.pipeline.account, [KEY_SECRET.encode()]
+    )
     assert httpx.post(url, json=FLAT, trust_env=False).json() == {"ok": True, "events": 1}
     mail.pipeline.settle()
     assert [row["message_text"] for row in mail.rows] == ["Hello"]
@@ -415,8 +417,8 @@ def test_pain_44_a_video_keeps_its_caption_and_its_type(mail: PlatformPosts) -> 
 def test_pain_47_no_log_of_the_door_quotes_a_body_or_a_key(mail: PlatformPosts) -> None:
     """What is written about an event is its account and what was wrong, never what it says."""
     mail.bring({**FLAT, "text": "a private matter", "apiKey": "k-12345678"})
-    mail.door.post(b'{"text": "another private matter"', mail.door.path())
-    written = mail.door.log.read_text()
+    mail.ingress.post(b'{"text": "another private matter"', mail.ingress.path())
+    written = mail.ingress.log.read_text()
     assert "webhook.malformed" in written
-    for secret in ("private", "k-12345678", mail.door.path().rsplit("/", 1)[1]):
+    for secret in ("private", "k-12345678", mail.ingress.path().rsplit("/", 1)[1]):
         assert secret not in written

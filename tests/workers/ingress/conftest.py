@@ -7,56 +7,62 @@ import redis
 
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
-from tests.workers.ingress.ingress_process import SHARED_SECRET, Door
+from tests.fixtures.ingress_process import SHARED_SECRET, IngressProcess
 from tests.workers.ingress.tenants import Tenant
 
 
 @pytest.fixture(scope="session")
-def _door(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def _ingress(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[IngressProcess]:
     settings = {"WPP_WEBHOOK_SECRET": SHARED_SECRET, "WPP_BODY_STALL_S": "1"}
-    with Door(redis_server.url, tmp_path_factory.mktemp("door"), **settings) as door:
-        yield door
+    with IngressProcess(redis_server.url, tmp_path_factory.mktemp("door"), **settings) as ingress:
+        yield ingress
 
 
 @pytest.fixture
-def door(_door: Door, redis_client: redis.Redis) -> Door:
+def ingress(_ingress: IngressProcess, redis_client: redis.Redis) -> IngressProcess:
     """Return the ingress, on an empty Redis. It gives a body up that pauses for a second."""
     del redis_client  # asked for because it empties Redis
-    return _door
+    return _ingress
 
 
 @pytest.fixture(scope="session")
-def narrow_door(
+def small_ingress(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Door]:
+) -> Iterator[IngressProcess]:
     """Return an ingress that takes 100 kB a body within two seconds, and has no shared secret."""
     settings = {"WPP_BODY_LIMIT": "100000", "WPP_BODY_DEADLINE_S": "2"}
-    with Door(redis_server.url, tmp_path_factory.mktemp("narrow"), **settings) as door:
-        yield door
+    with IngressProcess(redis_server.url, tmp_path_factory.mktemp("narrow"), **settings) as ingress:
+        yield ingress
 
 
 @pytest.fixture(scope="session")
-def _front(
+def _ingress_with_supabase(
     redis_server: RedisServer, supabase_world: Supabase, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Door]:
+) -> Iterator[IngressProcess]:
     settings = {
         "SUPABASE_URL": supabase_world.url,
         "SUPABASE_ANON_KEY": supabase_world.anon_key,
         "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
     }
-    with Door(redis_server.url, tmp_path_factory.mktemp("front"), **settings) as door:
-        yield door
+    with IngressProcess(redis_server.url, tmp_path_factory.mktemp("front"), **settings) as ingress:
+        yield ingress
 
 
 @pytest.fixture
-def front(_front: Door, redis_client: redis.Redis, database_url: str) -> Door:
+def ingress_with_supabase(
+    _ingress_with_supabase: IngressProcess, redis_client: redis.Redis, database_url: str
+) -> IngressProcess:
     """Return an ingress with Supabase behind it, both empty. No worker runs: what is accepted waits."""
     del redis_client, database_url  # asked for because they empty what is there
-    return _front
+    return _ingress_with_supabase
 
 
 @pytest.fixture
-def tenant(front: Door, supabase_world: Supabase, redis_client: redis.Redis) -> Iterator[Tenant]:
+def tenant(
+    ingress_with_supabase: IngressProcess, supabase_world: Supabase, redis_client: redis.Redis
+) -> Iterator[Tenant]:
     """Return an organization at the door that has Supabase behind it."""
-    with Tenant.new(front, supabase_world, redis_client) as tenant:
+    with Tenant.new(ingress_with_supabase, supabase_world, redis_client) as tenant:
         yield tenant

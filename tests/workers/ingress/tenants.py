@@ -19,7 +19,7 @@ from shared.lanes.client import Lanes, Settled, Slot
 from shared.outcomes import SessionOutcome, SessionStatus
 from shared.redis import keys
 from shared.settings import EngineSettings, SupabaseSettings
-from tests.workers.ingress.ingress_process import KEY_SECRET, Door
+from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
 
 
 @contextmanager
@@ -46,7 +46,9 @@ class Tenant:
 
     @classmethod
     @contextmanager
-    def new(cls, door: Door, world: Supabase, client: "redis.Redis") -> Iterator["Tenant"]:
+    def new(
+        cls, ingress: IngressProcess, world: Supabase, client: "redis.Redis"
+    ) -> Iterator["Tenant"]:
         organization_id = uuid4()
         with psycopg.connect(world.database_url) as connection:
             connection.execute(
@@ -57,7 +59,7 @@ class Tenant:
             "Authorization": f"Bearer {signed_keys.make_service_key(organization_id, [KEY_SECRET.encode()])}"
         }
         with (
-            httpx.Client(base_url=door.url, headers=bearer, timeout=10, trust_env=False) as http,
+            httpx.Client(base_url=ingress.url, headers=bearer, timeout=10, trust_env=False) as http,
             database(world) as opened,
         ):
             yield cls(organization_id, http, opened, client)

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.redis import RedisServer
 from shared import signed_keys
-from tests.workers.ingress.ingress_process import KEY_SECRET, Door
+from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
 
 CRM, OTHER_CRM, STRANGER = (
     "https://crm.example.com",
@@ -26,10 +26,10 @@ def http(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
     """Return a client of a door that names two origins."""
-    with Door(
+    with IngressProcess(
         redis_server.url, tmp_path_factory.mktemp("cors"), WPP_PAGE_PARENTS=f"{CRM} {OTHER_CRM}"
-    ) as door:
-        yield door.http
+    ) as ingress:
+        yield ingress.http
 
 
 def allowed(answer: httpx.Response) -> str | None:
@@ -79,5 +79,7 @@ def test_nothing_but_the_api_is_for_other_pages(http: httpx.Client, path: str) -
     assert allowed(http.get(path, headers={"Origin": CRM})) is None
 
 
-def test_without_origins_nobody_may(door: Door) -> None:
-    assert allowed(door.http.options("/v1/messages", headers={"Origin": CRM, **PREFLIGHT})) is None
+def test_without_origins_nobody_may(ingress: IngressProcess) -> None:
+    assert (
+        allowed(ingress.http.options("/v1/messages", headers={"Origin": CRM, **PREFLIGHT})) is None
+    )

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from shared.errors import ConfigurationError
 from shared.settings import PageSettings, SupabaseSettings
-from tests.workers.ingress.ingress_process import Door
+from tests.fixtures.ingress_process import IngressProcess
 from workers.ingress.connect_page import FILES, ConnectPage
 
 DEMO = PageSettings(wpp_demo_user=SecretStr("demo@example.com:password"))
@@ -42,22 +42,22 @@ def test_a_password_is_not_told_to_everybody(url: str) -> None:
     assert ConnectPage(PageSettings(), supabase_at(url)).routes
 
 
-def test_files_come_as_what_they_are(door: Door) -> None:
+def test_files_come_as_what_they_are(ingress: IngressProcess) -> None:
     """Each with a policy that lets nothing else in, and never in an old version."""
     for name in ("", *(f"/{file}" for file in FILES)):
-        answer = door.http.get(f"/connect{name}")
+        answer = ingress.http.get(f"/connect{name}")
         assert answer.status_code == 200
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-cache"
         assert answer.headers["Content-Security-Policy"].startswith(
             "default-src 'none'; script-src 'self';"
         )
-    assert door.http.get("/connect/conftest.py").status_code == 404
+    assert ingress.http.get("/connect/conftest.py").status_code == 404
 
 
-def test_settings_tell_what_is_public_only(door: Door) -> None:
+def test_settings_tell_what_is_public_only(ingress: IngressProcess) -> None:
     """Where to sign in, with the anonymous key; nothing of the service role."""
-    answer: httpx.Response = door.http.get("/connect/settings.json")
+    answer: httpx.Response = ingress.http.get("/connect/settings.json")
     assert answer.json() == {
         "supabase_url": "http://127.0.0.1:9",
         "anon_key": "anon",

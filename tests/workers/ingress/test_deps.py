@@ -9,12 +9,12 @@ import pytest
 from sandbox.supabase.project import Supabase
 from shared import signed_keys
 from tests.conftest import MakeClient
-from tests.workers.ingress.ingress_process import KEY_SECRET, Door
+from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
 from tests.workers.ingress.tenants import Tenant
 
 
-def ask(door: Door, authorization: str) -> httpx.Response:
-    return door.http.get("/v1/integrations", headers={"Authorization": authorization})
+def ask(ingress: IngressProcess, authorization: str) -> httpx.Response:
+    return ingress.http.get("/v1/integrations", headers={"Authorization": authorization})
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def session(make_client: MakeClient) -> str:
     return signed_up.access_token
 
 
-def user_of(token: str, door: Door, world: Supabase) -> str:
-    answer = door.http.get(
+def user_of(token: str, ingress: IngressProcess, world: Supabase) -> str:
+    answer = ingress.http.get(
         f"{world.url.rstrip('/')}/auth/v1/user",
         headers={"Authorization": f"Bearer {token}", "apikey": world.anon_key},
     )
@@ -38,34 +38,38 @@ def user_of(token: str, door: Door, world: Supabase) -> str:
 
 
 def test_a_member_acts_for_the_organization_of_their_profile(
-    front: Door, tenant: Tenant, session: str, supabase_world: Supabase
+    ingress_with_supabase: IngressProcess, tenant: Tenant, session: str, supabase_world: Supabase
 ) -> None:
     """Told by Supabase, whatever the caller says."""
     place = tenant.number("42")
     with psycopg.connect(supabase_world.database_url) as connection:
         connection.execute(
             "insert into profiles (id, organization_id) values (%s, %s)",
-            (user_of(session, front, supabase_world), tenant.id),
+            (user_of(session, ingress_with_supabase, supabase_world), tenant.id),
         )
-    answer = ask(front, f"bearer  {session}")
+    answer = ask(ingress_with_supabase, f"bearer  {session}")
     assert [place.endswith(each["integration_id"]) for each in answer.json()] == [True]
 
 
-def test_a_person_of_no_organization_is_a_stranger(front: Door, session: str) -> None:
+def test_a_person_of_no_organization_is_a_stranger(
+    ingress_with_supabase: IngressProcess, session: str
+) -> None:
     """A sign-up alone opens nothing; nor does a session whose signature is not Supabase's."""
     for bearer in (session, session[:-6] + "AAAAAA"):
-        assert ask(front, f"Bearer {bearer}").status_code == 401
+        assert ask(ingress_with_supabase, f"Bearer {bearer}").status_code == 401
 
 
-def test_keys_of_supabase_are_nobody_s_session(front: Door, supabase_world: Supabase) -> None:
+def test_keys_of_supabase_are_nobody_s_session(
+    ingress_with_supabase: IngressProcess, supabase_world: Supabase
+) -> None:
     """The anonymous key is known to everybody; the service role's stands for no organization."""
     for key in (supabase_world.anon_key, supabase_world.service_role_key):
-        assert ask(front, f"Bearer {key}").status_code == 401
+        assert ask(ingress_with_supabase, f"Bearer {key}").status_code == 401
 
 
-def test_a_service_key_needs_nobody_s_word(door: Door) -> None:
+def test_a_service_key_needs_nobody_s_word(ingress: IngressProcess) -> None:
     """It is known without Supabase, which is away here: 503 is what comes after the caller was let in."""
     good = signed_keys.make_service_key(uuid4(), [KEY_SECRET.encode()])
-    assert ask(door, f"Bearer {good}").status_code == 503
+    assert ask(ingress, f"Bearer {good}").status_code == 503
     for bad in (good[:-1], good + "A", good.replace("wpp_", "wpq_"), good.upper()):
-        assert ask(door, f"Bearer {bad}").status_code == 401
+        assert ask(ingress, f"Bearer {bad}").status_code == 401

@@ -7,7 +7,7 @@ import jwt
 import pytest
 import redis
 
-from tests.workers.ingress.ingress_process import Door
+from tests.fixtures.ingress_process import IngressProcess
 from tests.workers.ingress.tenants import Tenant
 from workers.ingress.errors import to_response
 
@@ -85,19 +85,19 @@ def test_a_mistake_of_ours_is_500() -> None:
     assert to_response(redis.ResponseError("WRONGTYPE Operation against a key")).status_code == 500
 
 
-def test_what_is_not_there_has_the_same_shape(door: Door) -> None:
+def test_what_is_not_there_has_the_same_shape(ingress: IngressProcess) -> None:
     """A path, a method, a body that is none."""
-    assert problem(door.http.get("/v1/nothing")) == (404, "not_found")
-    assert problem(door.http.put("/v1/messages")) == (405, "method_not_allowed")
-    stranger = door.http.post("/v1/messages", json=HELLO)
+    assert problem(ingress.http.get("/v1/nothing")) == (404, "not_found")
+    assert problem(ingress.http.put("/v1/messages")) == (405, "method_not_allowed")
+    stranger = ingress.http.post("/v1/messages", json=HELLO)
     assert problem(stranger) == (401, "access_denied")
     assert stranger.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_supabase_that_is_away_is_503(door: Door) -> None:
+def test_a_supabase_that_is_away_is_503(ingress: IngressProcess) -> None:
     """For whoever needs it; nothing was accepted."""
     a_session = jwt.encode({"sub": "x", "exp": 9_999_999_999}, "k" * 32, algorithm="HS256")
-    answer = door.http.get("/v1/integrations", headers={"Authorization": f"Bearer {a_session}"})
+    answer = ingress.http.get("/v1/integrations", headers={"Authorization": f"Bearer {a_session}"})
     assert problem(answer) == (503, "database_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
 

@@ -43,8 +43,8 @@ def ask(client: redis.Redis, **headers: str) -> httpx.Response:
         app = Starlette(routes=metrics.build_routes(SecretStr(TOKEN), client))
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://door"
-        ) as door:
-            return await door.get("/metrics", headers=headers)
+        ) as ingress:
+            return await ingress.get("/metrics", headers=headers)
 
     return asyncio.run(get())
 
