@@ -1,55 +1,62 @@
-"""The shapes in which events arrive, read as one.
+"""Split a posted body into events, and parse each event, whichever envelope it has, into a Payload.
 
-Flat: the fields are at the root. Enveloped: `id`, `type`, `created` at the root, the fields in `data`. Legacy: `event`
-in place of `type`. Anything may be missing, of another type than it should be, or hostile: nothing here raises but
-`split`.
+Flat: the fields are at the root. Enveloped: `id`, `type`, `created` at the root, the fields in
+`data`. Legacy: `event` in place of `type`. Any field may be missing or of a wrong type.
 """
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.webhooks.fields import (
+    find_value,
+    parse_id,
+    parse_text,
+    parse_timestamp,
+    scrub_number,
+    scrub_text,
+)
 from shared.webhooks.vocabulary import normalize_word
 
 MAX_DEPTH = 64
-MAX_ID = 256
-"""Characters. The longest ids seen have 60."""
 
 _ENVELOPE = frozenset({"id", "type", "event", "created", "data"})
 _EPOCH = datetime(2009, 1, 1, tzinfo=UTC)
 """WhatsApp's first year: an earlier time is a mistake."""
 _CLOCK_SKEW = timedelta(minutes=5)
-_UNFIT = re.compile("[\x00\ud800-\udfff]")
-"""What neither UTF-8 nor Postgres can hold."""
+_EVENT_ID_PREFIX = "evt_"
 
 
 @dataclass(frozen=True)
 class Payload:
-    """One event. `word` is its type as written; `fields` what it says, wherever that stood."""
+    """One event as the platform posted it, parsed."""
 
-    word: str
-    words: tuple[str, ...]
-    flat: bool
+    raw: Mapping[str, Any]
+    type: str
+    """As the platform wrote it; "unknown" where it has none."""
+    types: tuple[str, ...]
+    """Normalized: the type, and in an event of both spellings also the legacy `event`."""
+    is_flat: bool
     event_id: str | None
     created: Any
     fields: Mapping[str, Any]
+    """What the event says, from the root and from the envelope's `data`."""
 
 
 def split_body(body: Any) -> list[dict[str, Any]]:
-    """Return the events of one JSON body: an event, a list of them, or a list in an envelope's `events` or `data`.
+    """Return the events of one JSON body.
 
-    Their texts can be stored anywhere: NUL and half surrogates are replaced.
+    A body is an event, a list of events, or an envelope with a list in `events` or `data`.
+    Characters that Postgres cannot store are replaced.
 
     Raises:
-        ValueError: it is no event, said in words.
+        ValueError: the body holds no event. The text says what it holds instead.
     """
     if isinstance(body, list):
-        strangers = [place for place, item in enumerate(body) if not isinstance(item, dict)]
-        if strangers:
-            msg = f"event {strangers[0]} of the list is not a JSON object"
+        invalid = [index for index, item in enumerate(body) if not isinstance(item, dict)]
+        if invalid:
+            msg = f"event {invalid[0]} of the list is not a JSON object"
             raise ValueError(msg)
         return [_scrub(event, 0) for item in body for event in _unpack(item)]
     if isinstance(body, dict):
@@ -58,135 +65,84 @@ def split_body(body: Any) -> list[dict[str, Any]]:
     raise ValueError(msg)
 
 
-def parse_payload(payload: Mapping[str, Any]) -> Payload:
-    """Return what an event says, whichever shape it has."""
-    data = payload.get("data")
-    flat = _says_something(payload) or not isinstance(data, dict)
-    fields = (
-        payload
-        if flat
-        else {k: v for k, v in payload.items() if k not in _ENVELOPE} | dict(data or {})
-    )
-    words = tuple(
-        word for word in (parse_text(payload.get("type")), parse_text(payload.get("event"))) if word
-    )
-    if not words and not flat and (inner := parse_text(fields.get("type"))):
-        words = (inner,)
-    named = parse_id(payload.get("id"))
+def parse_payload(raw: Mapping[str, Any]) -> Payload:
+    """Parse one event. Never raises."""
+    data = raw.get("data")
+    is_flat = not isinstance(data, dict) or _has_content(raw)
+    fields = raw if is_flat else _merge_envelope(raw, data or {})
+    types = [text for text in (parse_text(raw.get("type")), parse_text(raw.get("event"))) if text]
+    if not types and not is_flat and (inner := parse_text(fields.get("type"))):
+        types = [inner]
+    root_id = parse_id(raw.get("id"))
+    names_event = root_id and (not is_flat or is_event_id(root_id))
     return Payload(
-        word=words[0] if words else "unknown",
-        words=tuple(normalize_word(word) for word in words),
-        flat=flat,
-        event_id=named if named and (not flat or named.startswith("evt_")) else None,
-        created=payload.get("created"),
+        raw=raw,
+        type=types[0] if types else "unknown",
+        types=tuple(map(normalize_word, types)),
+        is_flat=is_flat,
+        event_id=root_id if names_event else None,
+        created=raw.get("created"),
         fields=fields,
     )
 
 
-def find_time(shape: Payload, accepted_at: datetime) -> datetime | None:
-    """Return when it happened by the platform's clock, or None where it says nothing believable."""
+def find_time(payload: Payload, accepted_at: datetime) -> datetime | None:
+    """Return when the event happened by the platform's clock, or None without a plausible time."""
+    fields = payload.fields
     for value in (
-        *(shape.fields.get(name) for name in ("timestamp", "t", "messageTimestamp")),
-        shape.created,
+        fields.get("timestamp"),
+        fields.get("t"),
+        fields.get("messageTimestamp"),
+        payload.created,
     ):
-        at = _time(value)
+        at = parse_timestamp(value) if value is not None else None
         if at and _EPOCH <= at <= accepted_at + _CLOCK_SKEW:
             return at
     return None
 
 
-def find_value(fields: Mapping[str, Any], *names: str) -> Any:
-    """Return the first of the named fields that holds something, or None."""
-    return next(
-        (fields[name] for name in names if fields.get(name) not in (None, "", [], {})), None
-    )
+def is_event_id(name: str) -> bool:
+    """Return whether an id is the platform's id of an event, which identifies no message."""
+    return name.startswith(_EVENT_ID_PREFIX)
 
 
-def parse_text(value: Any) -> str | None:
-    """Return a text or a number as a text that is not blank, or None."""
-    if isinstance(value, str):
-        return scrub_text(value).strip() or None
-    number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
-    return str(value) if number else None
+def _merge_envelope(raw: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in raw.items() if name not in _ENVELOPE} | data
 
 
-def parse_id(value: Any) -> str | None:
-    """Return an id, as a text, a number or WhatsApp's object of its parts, or None."""
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        value = find_value(value, "_serialized", "id")
-    found = parse_text(value)
-    return found if found and len(found) <= MAX_ID else None
-
-
-def parse_flag(value: Any) -> bool:
-    """Return whether a flag is set: true, 1, "true"."""
-    return (
-        value is True
-        or value == 1
-        or (isinstance(value, str) and value.strip().lower() in ("true", "1"))
-    )
-
-
-def find_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the object in a field; an empty one where there is none."""
-    value = fields.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def scrub_text(value: str) -> str:
-    """Return a text without what can't be stored."""
-    return _UNFIT.sub("\ufffd", value) if not value.isascii() or "\x00" in value else value
-
-
-def scrub_number(value: Any) -> Any:
-    """Return a number that JSON and Postgres can hold, or None; other values as they are."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, int) and abs(value) >= 1 << 63:
-        return float(value) if abs(value) < 1 << 1000 else None
-    return value
-
-
-def _says_something(payload: Mapping[str, Any]) -> bool:
-    sender = find_value(payload, "from", "raw_from", "chatId")
-    return sender is not None and any(
-        payload.get(name) is not None for name in ("text", "body", "media")
-    )
+def _has_content(raw: Mapping[str, Any]) -> bool:
+    if find_value(raw, "from", "raw_from", "chatId") is None:
+        return False
+    return any(raw.get(name) is not None for name in ("text", "body", "media"))
 
 
 def _unpack(body: dict[str, Any]) -> list[dict[str, Any]]:
-    if events := _objects(body.get("events")):
-        return [
-            part
-            for event in events
-            for part in _unpack_data({**_common(body, "account", "session"), **event})
-        ]
+    if events := _list_objects(body.get("events")):
+        shared = _copy_small(body, "account", "session")
+        return [part for event in events for part in _unpack_data({**shared, **event})]
     return _unpack_data(body)
 
 
 def _unpack_data(body: dict[str, Any]) -> list[dict[str, Any]]:
-    if not (data := _objects(body.get("data"))):
+    if not (items := _list_objects(body.get("data"))):
         return [body]
-    common = _common(body, "type", "event", "created", "account", "session")
-    named = parse_id(body.get("id"))
+    shared = _copy_small(body, "type", "event", "created", "account", "session")
+    envelope_id = parse_id(body.get("id"))
     return [
-        {**({"id": f"{named}#{place}"} if named else {}), **common, "data": item}
-        for place, item in enumerate(data)
+        {**({"id": f"{envelope_id}#{index}"} if envelope_id else {}), **shared, "data": item}
+        for index, item in enumerate(items)
     ]
 
 
-def _common(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return what is said once for all events of a list, if it is small: every one of them gets a copy."""
+def _copy_small(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return the named fields that are short: every event of a list gets a copy of them."""
     return {name: body[name] for name in names if parse_id(body.get(name))}
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    """Return a list of objects, or an empty one for anything else."""
-    return (
-        value if isinstance(value, list) and all(isinstance(item, dict) for item in value) else []
-    )
+def _list_objects(value: Any) -> list[dict[str, Any]]:
+    """Return a list of objects, or an empty list for any other value."""
+    is_list = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return value if is_list else []
 
 
 def _scrub(value: Any, depth: int) -> Any:
@@ -200,25 +156,3 @@ def _scrub(value: Any, depth: int) -> Any:
     if isinstance(value, list):
         return [_scrub(item, depth + 1) for item in value]
     return scrub_number(value)
-
-
-def _time(value: Any) -> datetime | None:
-    if isinstance(value, str) and not re.fullmatch(r"\s*[0-9.]{1,20}\s*", value):
-        return _iso(value)
-    try:
-        number = float(value) if not isinstance(value, bool) else 0.0
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if number > 1e14:
-        number /= 1e6  # microseconds
-    elif number > 1e11:
-        number /= 1e3
-    return datetime.fromtimestamp(number, UTC) if 0 < number < 1e11 else None
-
-
-def _iso(value: str) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(value.strip())
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

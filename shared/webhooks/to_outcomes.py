@@ -1,23 +1,20 @@
-"""Everything the platform posts, read by pure functions: what arrived, and what Supabase is told of it.
-
-The ingress takes a body apart (`split`) and puts each event in its lane (`describe`); a worker turns it into outcomes.
-"""
+"""Turn one event into its outcomes: the rows that the recorder applies to Supabase."""
 
 from collections.abc import Callable
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from shared.events import WebhookEvent
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome
-from shared.webhooks import message_ids, updates
-from shared.webhooks.classify import ClassifiedEvent
+from shared.webhooks import updates
+from shared.webhooks.classify import MESSAGE_EVENTS, ClassifiedEvent
 from shared.webhooks.content import read_content
+from shared.webhooks.fields import find_value
+from shared.webhooks.message_ids import read_message_ids
 from shared.webhooks.participants import find_sender_name
-from shared.webhooks.payload import Payload, find_value, parse_payload
 from shared.webhooks.redact import redact_payload
 from shared.webhooks.updates import Interpretation
 from shared.webhooks.vocabulary import EventType, parse_status
 
-_REPORTS: dict[EventType, Callable[[ClassifiedEvent, Payload], Interpretation]] = {
+_UPDATES: dict[EventType, Callable[[ClassifiedEvent], Interpretation]] = {
     "status": updates.interpret_status,
     "sent": updates.interpret_sent,
     "dead": updates.interpret_dead,
@@ -30,81 +27,81 @@ _REPORTS: dict[EventType, Callable[[ClassifiedEvent, Payload], Interpretation]] 
 }
 
 
-def build_outcomes(arrival: ClassifiedEvent, event: WebhookEvent) -> list[Outcome]:
-    """Return what Supabase is told of an event, its log entry last; never raises."""
-    made, became, error = _made(arrival, event)
+def build_outcomes(event: ClassifiedEvent, event_id: UUID) -> list[Outcome]:
+    """Return the outcomes of an event, its log entry last. Never raises."""
+    outcomes, became, error = _interpret(event, event_id)
     is_text = any(
-        isinstance(each, EditOutcome) or getattr(each, "content", None) == "text" for each in made
+        isinstance(outcome, EditOutcome)
+        or (isinstance(outcome, MessageOutcome) and outcome.content == "text")
+        for outcome in outcomes
     )
     log = LogOutcome(
         at=event.accepted_at,
-        id=event.id,
-        account=arrival.account,
-        event_type=arrival.event_type,
-        payload=redact_payload(event.payload, is_text=is_text),
+        id=event_id,
+        account=event.account,
+        event_type=event.platform_type,
+        payload=redact_payload(event.payload.raw, is_text=is_text),
         became=became,
         error=error,
     )
-    return [*made, log]
+    return [*outcomes, log]
 
 
 def make_row_id(account: str, wa_message_id: str) -> UUID:
-    """Return the id of an arrived message's row: whatever event brings it, in whatever shape, it is one row."""
+    """Return the id of a message's row: the same for every event that brings the message."""
     return uuid5(NAMESPACE_URL, f"wpp:{account}:message:{wa_message_id}")
 
 
-def _row_id(
-    arrival: ClassifiedEvent, event: WebhookEvent, shape: Payload, wa_message_id: str | None
-) -> UUID:
-    """Return the id of a message's row: by its own id, else by its event's, else that of this very event.
+def _interpret(event: ClassifiedEvent, event_id: UUID) -> Interpretation:
+    if event.foreign_account:
+        error = f"it came to the URL of {event.account} but names {event.foreign_account}"
+        return Interpretation([], "foreign_account", error)
+    if event.type in MESSAGE_EVENTS:
+        return Interpretation([_build_message(event, event_id)], event.type)
+    if interpret := _UPDATES.get(event.type):
+        return interpret(event)
+    return Interpretation([], event.type)
 
-    The time counts beside an event's id: the platform may count from 1 again when it restarts.
+
+def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
+    """Return the row of a message. Its file stays in the event: the row has its name and type.
+
+    A person whose phone WhatsApp hides has no contact: `phone` is empty, the LID is in the
+    metadata.
     """
-    if wa_message_id:
-        return make_row_id(arrival.account, wa_message_id)
-    if shape.event_id:
-        told = find_value(shape.fields, "timestamp", "t", "messageTimestamp") or shape.created
-        return uuid5(NAMESPACE_URL, f"wpp:{arrival.account}:event:{shape.event_id}:{told}")
-    return event.id
-
-
-def _made(arrival: ClassifiedEvent, event: WebhookEvent) -> tuple[list[Outcome], str, str | None]:
-    if arrival.foreign:
-        why = f"it came to the URL of {arrival.account} but names {arrival.foreign}"
-        return [], "foreign_account", why
-    shape = parse_payload(event.payload)
-    if arrival.type in ("message", "echo"):
-        return [_message(arrival, event, shape)], arrival.type, None
-    if report := _REPORTS.get(arrival.type):
-        return *report(arrival, shape), None
-    return [], arrival.type, None
-
-
-def _message(arrival: ClassifiedEvent, event: WebhookEvent, shape: Payload) -> MessageOutcome:
-    """Return the row of a message. Its file, if any, stays in the event: only its name and type are told here.
-
-    Whoever hides their phone has no contact: the row has an empty `phone`, and the hidden id in its metadata.
-    """
-    content, named, own = (
-        read_content(shape),
-        message_ids.read_message_ids(shape),
-        arrival.type == "echo",
-    )
-    hidden = {"chat": arrival.hidden} if arrival.hidden else {}
+    fields = event.payload.fields
+    own = event.type == "echo"
+    content = read_content(event)
+    ids = read_message_ids(event.payload)
+    status = (parse_status(fields.get("ack")) or "sent") if own else "delivered"
     return MessageOutcome(
-        at=arrival.at,
-        id=_row_id(arrival, event, shape, named.whatsapp),
-        account=arrival.account,
+        at=event.at,
+        id=_make_message_id(event, event_id, ids.whatsapp),
+        account=event.account,
         outgoing=own,
-        phone=arrival.peer or "",
-        peer_name=None if own else find_sender_name(shape.fields),
+        phone=event.peer or "",
+        peer_name=None if own else find_sender_name(fields),
         content=content.content,
         text=content.text,
         file_name=content.file_name,
         file_type=content.file_type,
         media_state="pending" if content.file_name else "none",
-        status=(parse_status(shape.fields.get("ack")) or "sent") if own else "delivered",
-        task_id=named.task,
-        wa_message_id=named.whatsapp,
-        metadata={**content.metadata, **hidden},
+        status=status,
+        task_id=ids.task,
+        wa_message_id=ids.whatsapp,
+        metadata=content.metadata | ({"chat": event.lid} if event.lid else {}),
     )
+
+
+def _make_message_id(event: ClassifiedEvent, event_id: UUID, wa_message_id: str | None) -> UUID:
+    """Return the row's id by WhatsApp's id, else by the platform's event id, else `event_id`.
+
+    The time counts beside the platform's event id: it may count from 1 again after a restart.
+    """
+    payload = event.payload
+    if wa_message_id:
+        return make_row_id(event.account, wa_message_id)
+    if payload.event_id:
+        time = find_value(payload.fields, "timestamp", "t", "messageTimestamp") or payload.created
+        return uuid5(NAMESPACE_URL, f"wpp:{event.account}:event:{payload.event_id}:{time}")
+    return event_id

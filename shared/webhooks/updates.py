@@ -1,7 +1,6 @@
-"""What the platform reports of messages and sessions that exist already, as outcomes.
+"""Interpret events about messages and sessions that exist already: statuses, edits, states."""
 
-Each function takes an arrival and its shape, and returns the outcomes and, in a word for the log, what became of it.
-"""
+from typing import NamedTuple
 
 from shared.outcomes import (
     EditOutcome,
@@ -11,136 +10,152 @@ from shared.outcomes import (
     SessionOutcome,
     StatusOutcome,
 )
-from shared.webhooks import message_ids
 from shared.webhooks.classify import ClassifiedEvent
 from shared.webhooks.content import read_edited_text
+from shared.webhooks.fields import find_object, find_value, parse_text
+from shared.webhooks.message_ids import MessageIds, read_listed_ids, read_target_ids
 from shared.webhooks.participants import is_own
-from shared.webhooks.payload import Payload, find_object, find_value, parse_text
-from shared.webhooks.vocabulary import parse_status as known_status
+from shared.webhooks.payload import Payload
+from shared.webhooks.vocabulary import parse_status
 
 MAX_QR = 65_536
-"""Characters. A pairing string has about 240, a picture of one a few thousand."""
-
-Interpretation = tuple[list[Outcome], str]
-
-
-def interpret_status(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
-    """Read a status by its word, its ack's number, or what the event's own type says."""
-    now = known_status(find_value(shape.fields, "status", "ack", "state"))
-    if now is None and not shape.fields.get("status"):
-        now = next((found for word in shape.words if (found := known_status(word))), None)
-    return _now(arrival, shape, now)
+"""Characters. A pairing string has about 240, a picture of a QR code a few thousand."""
+MAX_EMOJI = 32
+MAX_REASON = 500
+_QR_FIELDS = ("qr", "qrCode", "qrcode", "urlcode", "base64", "code")
+_EMOJI_FIELDS = ("emoji", "reactionText", "reaction", "text", "body")
+_REASON_FIELDS = ("reason", "error", "errorMessage", "lastError", "description")
+"""`message` is left out: it may hold the text that was to be sent."""
 
 
-def interpret_sent(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
-    """Read that a task went out; with it WhatsApp's id is learned, where it is told."""
-    return _now(arrival, shape, "sent")
+class Interpretation(NamedTuple):
+    """The outcomes of an event, and the word by which the log says what it became."""
+
+    outcomes: list[Outcome]
+    became: str
+    error: str | None = None
 
 
-def interpret_dead(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
-    """Read that the platform gave a task up."""
-    return _now(arrival, shape, "failed")
+def interpret_status(event: ClassifiedEvent) -> Interpretation:
+    """Read a status from its word, from the number of an ack, or from the event's type."""
+    payload = event.payload
+    status = parse_status(find_value(payload.fields, "status", "ack", "state"))
+    if status is None and not payload.fields.get("status"):
+        status = next(filter(None, map(parse_status, payload.types)), None)
+    return _build_statuses(event, status)
 
 
-def interpret_revocation(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
+def interpret_sent(event: ClassifiedEvent) -> Interpretation:
+    """Read that a task was sent, and WhatsApp's id of the message where it is given."""
+    return _build_statuses(event, "sent")
+
+
+def interpret_dead(event: ClassifiedEvent) -> Interpretation:
+    """Read that the platform's queue ended a task without success."""
+    return _build_statuses(event, "failed")
+
+
+def interpret_revocation(event: ClassifiedEvent) -> Interpretation:
     """Read that a message was deleted for everyone: its row stays, as `deleted`."""
-    named = message_ids.read_target_ids(shape)
-    if not named.every:
-        return [], "no_ids"
-    gone = StatusOutcome(
-        at=arrival.at, account=arrival.account, external_ids=list(named.every), status="deleted"
-    )
-    return [gone], "revoke"
+    target = read_target_ids(event.payload)
+    if not target.all:
+        return Interpretation([], "no_ids")
+    return Interpretation([_build_status(event, target, "deleted")], "revoke")
 
 
-def interpret_edit(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
-    named, new = message_ids.read_target_ids(shape), read_edited_text(shape.fields)
-    if not (named.every and new):
-        return [], "no_ids" if new else "no_text"
-    edited = EditOutcome(
-        at=arrival.at, account=arrival.account, external_ids=list(named.every), text=new
-    )
-    return [edited], "edit"
+def interpret_edit(event: ClassifiedEvent) -> Interpretation:
+    """Read the new text of a message."""
+    target = read_target_ids(event.payload)
+    text = read_edited_text(event.payload.fields)
+    if not text:
+        return Interpretation([], "no_text")
+    if not target.all:
+        return Interpretation([], "no_ids")
+    edit = EditOutcome(at=event.at, account=event.account, external_ids=list(target.all), text=text)
+    return Interpretation([edit], "edit")
 
 
-def interpret_reaction(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
-    """Read a reaction. Without an emoji it is taken back."""
-    named, own = message_ids.read_target_ids(shape), is_own(shape.fields) is True
-    if not named.every:
-        return [], "no_ids"
-    if not (arrival.peer or own):
-        return [], "no_peer"
-    nested = find_value(find_object(shape.fields, "reaction"), "emoji", "text")
-    emoji = parse_text(
-        find_value(shape.fields, "emoji", "reactionText", "reaction", "text", "body")
-    ) or parse_text(nested)
-    reacted = ReactionOutcome(
-        at=arrival.at,
-        account=arrival.account,
-        external_ids=list(named.every),
+def interpret_reaction(event: ClassifiedEvent) -> Interpretation:
+    """Read a reaction. An empty emoji withdraws it."""
+    fields = event.payload.fields
+    target = read_target_ids(event.payload)
+    own = is_own(fields) is True
+    if not target.all:
+        return Interpretation([], "no_ids")
+    if not (event.peer or own):
+        return Interpretation([], "no_peer")
+    nested = find_value(find_object(fields, "reaction"), "emoji", "text")
+    emoji = parse_text(find_value(fields, *_EMOJI_FIELDS)) or parse_text(nested)
+    reaction = ReactionOutcome(
+        at=event.at,
+        account=event.account,
+        external_ids=list(target.all),
         outgoing=own,
-        phone=arrival.peer or "",
-        emoji=emoji[:32] if emoji else None,
+        phone=event.peer or "",
+        emoji=emoji[:MAX_EMOJI] if emoji else None,
     )
-    return [reacted], "reaction"
+    return Interpretation([reaction], "reaction")
 
 
-def interpret_session(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
-    connected = SessionOutcome(
-        at=arrival.at,
-        account=arrival.account,
-        status="connected" if arrival.type == "connected" else "disconnected",
-        reason=_reason(shape) or arrival.event_type,
+def interpret_session(event: ClassifiedEvent) -> Interpretation:
+    """Read that the account's phone is connected or disconnected."""
+    session = SessionOutcome(
+        at=event.at,
+        account=event.account,
+        status="connected" if event.type == "connected" else "disconnected",
+        reason=_find_reason(event.payload) or event.platform_type,
     )
-    return [connected], arrival.type
+    return Interpretation([session], event.type)
 
 
-def interpret_qr(arrival: ClassifiedEvent, shape: Payload) -> Interpretation:
-    code = parse_text(
-        find_value(shape.fields, "qr", "qrCode", "qrcode", "urlcode", "base64", "code")
-    )
+def interpret_qr(event: ClassifiedEvent) -> Interpretation:
+    """Read a pairing code."""
+    code = parse_text(find_value(event.payload.fields, *_QR_FIELDS))
     if not code or len(code) > MAX_QR:
-        return [], "no_qr"
-    issued = SessionOutcome(
-        at=arrival.at,
-        account=arrival.account,
+        return Interpretation([], "no_qr")
+    session = SessionOutcome(
+        at=event.at,
+        account=event.account,
         status="qr_issued",
         qr=code,
-        reason=arrival.event_type,
+        reason=event.platform_type,
     )
-    return [issued], "qr"
+    return Interpretation([session], "qr")
 
 
-def _now(arrival: ClassifiedEvent, shape: Payload, now: MessageStatus | None) -> Interpretation:
-    """Return that each message which the event names is in status `now`."""
-    about = message_ids.read_listed_ids(shape)
-    if now is None or not about:
-        return [], "unknown_status" if now is None else "no_ids"
-    error = (
-        _reason(shape) or f"the platform gave it up ({arrival.event_type})"
-        if now == "failed"
-        else None
+def _build_statuses(event: ClassifiedEvent, status: MessageStatus | None) -> Interpretation:
+    """Return the status of each message that the event lists."""
+    if status is None:
+        return Interpretation([], "unknown_status")
+    messages = read_listed_ids(event.payload)
+    if not messages:
+        return Interpretation([], "no_ids")
+    error = None
+    if status == "failed":
+        fallback = f"the platform gave it up ({event.platform_type})"
+        error = _find_reason(event.payload) or fallback
+    outcomes: list[Outcome] = [_build_status(event, ids, status, error) for ids in messages]
+    return Interpretation(outcomes, f"status:{status}" if event.type == "status" else event.type)
+
+
+def _build_status(
+    event: ClassifiedEvent, ids: MessageIds, status: MessageStatus, error: str | None = None
+) -> StatusOutcome:
+    return StatusOutcome(
+        at=event.at,
+        account=event.account,
+        external_ids=list(ids.all),
+        task_id=ids.task,
+        wa_message_id=ids.whatsapp,
+        status=status,
+        error=error,
     )
-    return [
-        StatusOutcome(
-            at=arrival.at,
-            account=arrival.account,
-            external_ids=list(named.every),
-            task_id=named.task,
-            wa_message_id=named.whatsapp,
-            status=now,
-            error=error,
-        )
-        for named in about
-    ], f"status:{now}" if arrival.type == "status" else arrival.type
 
 
-def _reason(shape: Payload) -> str | None:
-    """Return why, in the platform's words. A field named `message` may hold what was to be sent: it is left alone."""
-    for name in ("reason", "error", "errorMessage", "lastError", "description"):
-        value = shape.fields.get(name)
-        if found := parse_text(value) or parse_text(
-            find_value(find_object(shape.fields, name), "message", "reason", "code")
-        ):
-            return found[:500]
+def _find_reason(payload: Payload) -> str | None:
+    """Return the platform's reason for a failure or a state."""
+    for name in _REASON_FIELDS:
+        nested = find_value(find_object(payload.fields, name), "message", "reason", "code")
+        if reason := parse_text(payload.fields.get(name)) or parse_text(nested):
+            return reason[:MAX_REASON]
     return None

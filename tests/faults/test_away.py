@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from shared import routing, webhooks
-from shared.events import utc_now
 from shared.lanes.client import Append, Lanes
 from shared.lanes.wakeups import wake
 from shared.redis import keys
@@ -18,6 +16,7 @@ from tests.faults.callers import Callers, make_conversations
 from tests.faults.conftest import PrintProgress, StartFleet
 from tests.faults.environment import ConnectedIntegration, FaultEnvironment, short_timeouts
 from tests.fixtures.waiting import wait_until
+from tests.shared.webhooks.webhook_events import route
 
 BACKLOG = int(os.environ.get("FAULTS_BACKLOG", "60000"))
 """Events that come in while Supabase is away: what 10 minutes at 100 a second bring, as fast as Redis takes them.
@@ -162,5 +161,4 @@ def _incoming(integration: ConnectedIntegration, one: int, text: str) -> Append:
         "text": text,
     }
     payload["messageId"] = f"false_{peer}@c.us_{text}"
-    arrival = webhooks.classify_event(payload, integration.account, utc_now())
-    return routing.route_webhook(integration.account, payload, arrival.identity, arrival.peer)
+    return route(payload, integration.account)

@@ -181,8 +181,8 @@ def _replay_webhooks(database: Database, query: LogQuery) -> None:
         raise ValueError(msg)
     count = replay_events(database.webhook_log.iterate(query), database.outcomes.apply)
     typer.echo(
-        f"{count.events} events: {count.applied} outcomes applied, {count.left} skipped, "
-        f"{count.refused} refused, {count.busy} locked (replay these again)"
+        f"{count.events} events: {count.applied} outcomes applied, {count.skipped} skipped, "
+        f"{count.refused} refused, {count.locked} locked (replay these again)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Webhooks: what the platform told, turned into the outcomes that Supabase is given."""
+"""Handle one webhook event: turn what the platform posted into outcomes for Supabase."""
 
 import json
 
@@ -9,8 +9,8 @@ from shared.events import WebhookEvent
 from shared.lanes.client import Append, Claim, ClaimResult, Settled
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome, SessionOutcome
 from shared.redis import keys
-from shared.webhooks import payload
-from shared.webhooks.attachments import Attachment, find_attachment
+from shared.webhooks import ClassifiedEvent, Payload
+from shared.webhooks.attachments import find_attachment
 from shared.webhooks.redact import redact_payload
 from workers import gates
 from workers.context import WorkerContext
@@ -18,54 +18,45 @@ from workers.dead_letters import build_dead_letter
 from workers.send import in_doubt
 
 BECAME_PROOF = "proof"
-"""What became of an echo that proved a message of ours: no row of its own."""
+"""In the log: an echo that proved a message in doubt. It gets no row of its own."""
 BECAME_DEAD_LETTER = "dead"
-"""What became of an event that was given up, until it is replayed: a word that `wpp_keep_records` knows."""
+"""In the log: a dead letter, until it is replayed. The SQL of the log knows this word."""
 
 log = structlog.get_logger()
 
 
 class PayloadExpiredError(Exception):
-    """A part of the event is no longer there."""
+    """A long text of the event has expired in Redis."""
 
 
 def handle_webhook(event: WebhookEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
-    """Turn one event into outcomes; a file that it brings follows by itself, so that nobody waits for it."""
+    """Turn one event into outcomes. Its file is fetched by a media event, in a lane of its own."""
     try:
-        event, file, blob = _opened(event, ctx)
+        payload, file_digest = _load_payload(event, ctx)
     except PayloadExpiredError as error:
-        return dead_letter_webhook(event, claim, "text_gone", str(error))
-    arrival = webhooks.classify_event(event.payload, event.account, event.accepted_at)
-    outcomes = webhooks.build_outcomes(arrival, event)
-    if arrival.type == "echo" and arrival.peer:
-        outcomes = _without_own(outcomes, arrival.peer, ctx)
-    if arrival.type == "unknown":
-        log.warning("webhook.unknown_type", event_type=arrival.event_type, account=arrival.account)
-        _count(arrival.event_type, ctx)
-    if any(
-        isinstance(outcome, SessionOutcome) and outcome.status == "connected"
-        for outcome in outcomes
-    ):
+        return dead_letter_webhook(event, claim, "payload_expired", str(error))
+    classified = webhooks.classify_event(payload, event.account, event.accepted_at)
+    outcomes = webhooks.build_outcomes(classified, event.id)
+    if classified.type == "echo" and classified.peer:
+        outcomes = _settle_proven(outcomes, classified.peer, ctx)
+    if classified.type == "unknown":
+        _report_unrecognized(classified, ctx)
+    if any(isinstance(o, SessionOutcome) and o.status == "connected" for o in outcomes):
         gates.open_account_gate(event.account, ctx)
-    follow = _files(event, outcomes, file, blob)
-    done = [
-        digest
-        for digest in (*event.blobs, event.whole)
-        if digest and not (follow and digest == blob)
-    ]
-    if done:
-        payload_store.release(ctx.redis, [keys.payload(event.id, digest) for digest in done])
+    follow = _route_files(event, classified, outcomes, file_digest)
+    _release_texts(event, file_digest if follow else None, ctx)
     return Settled("done", outcomes, follow=follow)
 
 
 def dead_letter_webhook(event: WebhookEvent, claim: Claim, reason: str, detail: str) -> ClaimResult:
+    """End an event as a dead letter, and mark its log entry."""
+    payload = webhooks.parse_payload(event.payload)
+    classified = webhooks.classify_event(payload, event.account, event.accepted_at)
     logged = LogOutcome(
         at=event.accepted_at,
         id=event.id,
         account=event.account,
-        event_type=webhooks.classify_event(
-            event.payload, event.account, event.accepted_at
-        ).event_type,
+        event_type=classified.platform_type,
         payload=redact_payload(event.payload),
         became=BECAME_DEAD_LETTER,
         error=detail,
@@ -77,66 +68,78 @@ def dead_letter_webhook(event: WebhookEvent, claim: Claim, reason: str, detail: 
     )
 
 
-def _opened(
-    event: WebhookEvent, ctx: WorkerContext
-) -> tuple[WebhookEvent, Attachment | None, str | None]:
-    """Return the event with its long texts back in their places, its file, and the digest where that waits instead.
+def _load_payload(event: WebhookEvent, ctx: WorkerContext) -> tuple[Payload, str | None]:
+    """Return the payload with its long texts restored, and the digest of its file.
+
+    The digest is set only where the file waits in the payload store: it stays there.
 
     Raises:
-        TextGoneError: one of them waited too long.
+        PayloadExpiredError: a text is no longer in the payload store.
     """
-    if event.whole:
-        event = event.model_copy(update={"payload": json.loads(_text(event, event.whole, ctx))})
-    file = find_attachment(payload.parse_payload(event.payload).fields)
-    blob = payload_store.referenced_digest(file.base64, event.blobs) if file else None
-    texts = {digest: _text(event, digest, ctx) for digest in event.blobs if digest != blob}
+    raw = json.loads(_read_text(event, event.whole, ctx)) if event.whole else event.payload
+    payload = webhooks.parse_payload(raw)
+    if not event.blobs:
+        return payload, None
+    file = find_attachment(payload.fields)
+    file_digest = payload_store.referenced_digest(file.base64, event.blobs) if file else None
+    texts = {
+        digest: _read_text(event, digest, ctx) for digest in event.blobs if digest != file_digest
+    }
     if texts:
-        event = event.model_copy(
-            update={"payload": payload_store.restore_texts(event.payload, texts)}
-        )
-    return event, file, blob
+        payload = webhooks.parse_payload(payload_store.restore_texts(raw, texts))
+    return payload, file_digest
 
 
-def _text(event: WebhookEvent, digest: str, ctx: WorkerContext) -> str:
+def _read_text(event: WebhookEvent, digest: str, ctx: WorkerContext) -> str:
     text = payload_store.read_text(ctx.redis, keys.payload(event.id, digest))
     if text is None:
-        msg = "its text was too long for the queue, and is no longer kept beside it"
+        msg = "A long text of the event has expired; the event was replayed too late."
         raise PayloadExpiredError(msg)
     return text
 
 
-def _count(event_type: str, ctx: WorkerContext) -> None:
-    """Count an event of a type that we don't know; whoever names them cannot fill Redis."""
-    known = (
-        ctx.redis.hexists(keys.UNRECOGNIZED_EVENTS, event_type)
+def _report_unrecognized(classified: ClassifiedEvent, ctx: WorkerContext) -> None:
+    """Log and count an unrecognized type. The number of counted types is bounded."""
+    name = classified.platform_type
+    log.warning("webhook.unrecognized_type", event_type=name, account=classified.account)
+    is_counted = (
+        ctx.redis.hexists(keys.UNRECOGNIZED_EVENTS, name)
         or ctx.redis.hlen(keys.UNRECOGNIZED_EVENTS) < routing.MAX_UNRECOGNIZED
     )
-    ctx.redis.hincrby(keys.UNRECOGNIZED_EVENTS, event_type if known else routing.OTHER_TYPES, 1)
+    ctx.redis.hincrby(keys.UNRECOGNIZED_EVENTS, name if is_counted else routing.OTHER_TYPES, 1)
 
 
-def _files(
-    event: WebhookEvent, outcomes: list[Outcome], file: Attachment | None, blob: str | None
+def _route_files(
+    event: WebhookEvent,
+    classified: ClassifiedEvent,
+    outcomes: list[Outcome],
+    file_digest: str | None,
 ) -> list[Append]:
-    """Return the event that brings a message's file into Supabase."""
-    where = keys.payload(event.id, blob) if blob else None
+    """Return the media event that fetches the file of a message."""
+    blob = keys.payload(event.id, file_digest) if file_digest else None
     return [
-        routing.route_media(event, outcome, file, where)
+        routing.route_media(event, outcome, classified.attachment, blob)
         for outcome in outcomes
         if isinstance(outcome, MessageOutcome) and outcome.media_state == "pending"
     ]
 
 
-def _without_own(outcomes: list[Outcome], peer: str, ctx: WorkerContext) -> list[Outcome]:
-    """Leave out the echo of a message of ours whose effect was unknown: it proves that one, and is no second."""
-    proofs = [
-        each for each in outcomes if isinstance(each, MessageOutcome) and _proves(each, peer, ctx)
-    ]
+def _release_texts(event: WebhookEvent, in_use: str | None, ctx: WorkerContext) -> None:
+    """Let the texts of the event expire, but not the file that its media event needs."""
+    digests = [digest for digest in (*event.blobs, event.whole) if digest and digest != in_use]
+    if digests:
+        payload_store.release(ctx.redis, [keys.payload(event.id, digest) for digest in digests])
+
+
+def _settle_proven(outcomes: list[Outcome], peer: str, ctx: WorkerContext) -> list[Outcome]:
+    """Settle the message in doubt that an echo proves, and leave out the echo's own row."""
+    proofs = [o for o in outcomes if isinstance(o, MessageOutcome) and _proves(o, peer, ctx)]
     if not proofs:
         return outcomes
-    left = [outcome for outcome in outcomes if outcome not in proofs]
     return [
-        each.model_copy(update={"became": BECAME_PROOF}) if isinstance(each, LogOutcome) else each
-        for each in left
+        o.model_copy(update={"became": BECAME_PROOF}) if isinstance(o, LogOutcome) else o
+        for o in outcomes
+        if o not in proofs
     ]
 
 

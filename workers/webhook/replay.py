@@ -1,8 +1,8 @@
-"""Applying webhooks once more, from the raw log: after a mistake of ours, or where rows were lost.
+"""Apply logged webhooks again, after a bug fix or where rows were lost.
 
-What was applied already is not applied twice: every outcome says what is so, and not what to do. The raw log keeps
-neither files nor pairing codes, so a replay brings back no file (a row made anew has its name, and no link) and shows
-no code. Texts that the log has shortened are left alone.
+Outcomes state facts, so that applying one twice changes nothing. The log holds neither files nor
+pairing codes: a replay restores no file (a row made anew has its name, and no link) and shows no
+pairing code. Texts that the log cut short are skipped.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,12 +15,11 @@ import structlog
 from shared import webhooks
 from shared.database.models import Applied, LoggedEvent
 from shared.errors import DatabaseError, DatabaseUnavailableError
-from shared.events import WebhookEvent
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome, SessionOutcome
+from shared.webhooks.redact import SHORTENED
 from workers.webhook.handler import BECAME_PROOF
 
 BATCH = 200
-SHORTENED = "characters omitted]"
 
 log = structlog.get_logger()
 Apply = Callable[[Sequence[dict[str, Any]]], Applied]
@@ -28,93 +27,82 @@ Apply = Callable[[Sequence[dict[str, Any]]], Applied]
 
 @dataclass
 class ReplayCount:
-    """How many webhooks were gone through, and what became of their outcomes.
+    """The events of a replay, and what happened to their outcomes.
 
-    `left`: the log has not enough of them. `busy`: somebody's lock was in the way, replay them again.
+    skipped: the log does not hold enough of them. refused: by the database. locked: a lock was in
+    the way; replay these events again.
     """
 
     events: int = 0
     applied: int = 0
-    left: int = 0
+    skipped: int = 0
     refused: int = 0
-    busy: int = 0
+    locked: int = 0
 
 
 def replay_events(events: Iterable[LoggedEvent], apply: Apply) -> ReplayCount:
-    """Apply logged webhooks once more (`WebhookLog.iterate`, `Outcomes.apply`). Twice is as good as once.
+    """Apply logged webhooks again (`WebhookLog.iterate`, `Outcomes.apply`). Idempotent.
 
     Raises:
-        DatabaseUnavailableError: what was applied until then stays; begin again.
+        DatabaseUnavailableError: what was applied before stays; start again.
     """
     count = ReplayCount()
-    rows = _rows(events, count)
+    rows = _build_rows(events, count)
     while batch := list(islice(rows, BATCH)):
         _apply(batch, apply, count)
     return count
 
 
-def _rows(events: Iterable[LoggedEvent], count: ReplayCount) -> Iterator[dict[str, Any]]:
+def _build_rows(events: Iterable[LoggedEvent], count: ReplayCount) -> Iterator[dict[str, Any]]:
+    """Yield the outcomes of the events, as the outbox writes them."""
     for event in events:
         count.events += 1
-        for outcome in _outcomes(event):
-            if fit := _fit(outcome):
-                yield fit.model_dump(mode="json", exclude_none=True)  # as in the outbox
+        for outcome in _build_outcomes(event):
+            if replayable := _reduce_outcome(outcome):
+                yield replayable.model_dump(mode="json", exclude_none=True)
             else:
-                count.left += 1
+                count.skipped += 1
 
 
-def _outcomes(logged: LoggedEvent) -> list[Outcome]:
-    if (
-        logged.became == BECAME_PROOF
-    ):  # an echo that proved a message of ours: that one is sent since then
+def _build_outcomes(logged: LoggedEvent) -> list[Outcome]:
+    if logged.became == BECAME_PROOF:  # the message that the echo proved is settled already
         return []
-    arrival = webhooks.classify_event(logged.payload, logged.account, logged.at)
-    event = WebhookEvent(
-        id=logged.id,
-        accepted_at=logged.at,
-        account=logged.account,
-        peer=arrival.conversation,
-        payload=logged.payload,
-    )
-    return [
-        outcome
-        for outcome in webhooks.build_outcomes(arrival, event)
-        if not isinstance(outcome, LogOutcome)
-    ]
+    payload = webhooks.parse_payload(logged.payload)
+    event = webhooks.classify_event(payload, logged.account, logged.at)
+    outcomes = webhooks.build_outcomes(event, logged.id)
+    return [outcome for outcome in outcomes if not isinstance(outcome, LogOutcome)]
 
 
-def _fit(outcome: Outcome) -> Outcome | None:
-    """Return an outcome without what the log does not have, or None where it would be a false one."""
+def _reduce_outcome(outcome: Outcome) -> Outcome | None:
+    """Return an outcome without what the log does not hold, or None where it would be wrong."""
     if isinstance(outcome, MessageOutcome | EditOutcome) and outcome.text.endswith(SHORTENED):
         return None
     if isinstance(outcome, SessionOutcome) and outcome.status == "qr_issued":
         return None
     if isinstance(outcome, MessageOutcome) and outcome.media_state == "pending":
-        return outcome.model_copy(
-            update={"media_state": "none"}
-        )  # what the row knows of its file stays
+        return outcome.model_copy(update={"media_state": "none"})  # the row's own file stays
     return outcome
 
 
 def _apply(batch: list[dict[str, Any]], apply: Apply, count: ReplayCount) -> None:
-    """Apply a batch, or what of it Supabase takes."""
+    """Apply a batch. Where the database refuses it as a whole, apply its rows singly."""
     try:
         applied = apply(batch)
     except DatabaseUnavailableError:
         raise
     except DatabaseError as error:
         if len(batch) == 1:
-            _refused(batch[0], str(error), count)
+            _report_refused(batch[0], str(error), count)
             return
         for row in batch:
             _apply([row], apply, count)
         return
     for refused in applied.refused:
-        _refused(batch[refused.row], refused.why, count)
-    count.busy += len(applied.busy)
+        _report_refused(batch[refused.row], refused.why, count)
+    count.locked += len(applied.busy)
     count.applied += len(batch) - len(applied.refused) - len(applied.busy)
 
 
-def _refused(row: dict[str, Any], why: str, count: ReplayCount) -> None:
+def _report_refused(row: dict[str, Any], why: str, count: ReplayCount) -> None:
     log.warning("outcome.refused", row=row.get("type"), id=row.get("id"), error=why)
     count.refused += 1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.shared.webhooks.arriving import ACCOUNT
+from tests.shared.webhooks.webhook_events import ACCOUNT
 
 DIRECTORY = Path(__file__).parents[2] / "shared" / "webhooks" / "corpus"
 

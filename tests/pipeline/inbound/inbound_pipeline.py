@@ -13,12 +13,13 @@ from uuid import UUID, uuid4
 import httpx
 import redis
 
-from shared import routing, webhooks
+from shared import webhooks
 from shared.database import Database
 from shared.events import MediaEvent, WebhookEvent
 from shared.outbox import Outbox
 from shared.redis import keys
 from shared.settings import MediaSettings
+from tests.shared.webhooks.webhook_events import route
 from tests.workers.provision.environment import Shop, supabase_settings
 from workers import media
 from workers.context import WorkerContext
@@ -54,12 +55,7 @@ class InboundPipeline:
         """Take events as the door does, but in this process."""
         for body in bodies:
             for payload in webhooks.split_body(json.loads(json.dumps(body))):
-                arrival = webhooks.classify_event(payload, self.account)
-                self.ctx.lanes.append(
-                    routing.route_webhook(
-                        self.account, payload, arrival.identity, arrival.conversation
-                    )
-                )
+                self.ctx.lanes.append(route(payload, self.account))
 
     def settle(self) -> None:
         """Work until nothing is ready, and record it."""

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import routing, webhooks
+from shared import webhooks
+from shared.events import utc_now
 from shared.outcomes import MessageOutcome
 from shared.redis import keys
 from tests.fixtures.ingress_process import IngressProcess
 from tests.pipeline.inbound.corpus import iterate_bodies
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline
-from tests.shared.webhooks.arriving import ACCOUNT
+from tests.shared.webhooks.webhook_events import ACCOUNT, classify, route
 
 NAMES = (
     *(
@@ -132,15 +133,9 @@ def heard() -> list[MessageOutcome]:
 def messages_in(event: dict[str, Any], account: str) -> Iterator[MessageOutcome]:
     """Yield the messages that an accepted body holds, by what reads it without any pipeline."""
     for payload in webhooks.split_body(json.loads(as_json(event))):
-        arrival = webhooks.classify_event(payload, account)
-        posted: Any = routing.route_webhook(
-            account, payload, arrival.identity, arrival.conversation
-        ).event
-        yield from (
-            each
-            for each in webhooks.build_outcomes(arrival, posted)
-            if isinstance(each, MessageOutcome)
-        )
+        classified = classify(payload, account, utc_now())
+        outcomes = webhooks.build_outcomes(classified, route(payload, account).event.id)
+        yield from (outcome for outcome in outcomes if isinstance(outcome, MessageOutcome))
 
 
 REAL = st.sampled_from([body for body in BODIES if isinstance(body, dict)])

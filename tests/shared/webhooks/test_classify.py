@@ -8,8 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import webhooks
-from shared.webhooks.classify import RETRY_WINDOW_S
-from tests.shared.webhooks.arriving import ACCEPTED, ACCOUNT, identity
+from tests.shared.webhooks.webhook_events import ACCEPTED, ACCOUNT, classify, identity
+
+
+def identify(payload: dict[str, Any], accepted_at: datetime) -> webhooks.EventIdentity:
+    return webhooks.identify_event(classify(payload, accepted_at=accepted_at))
+
 
 LATER = ACCEPTED + timedelta(days=1)
 SAID = {"account": ACCOUNT, "from": "+79990001122", "text": "ok", "type": "chat"}
@@ -45,25 +49,23 @@ def test_equal_texts_at_different_times_are_two_messages() -> None:
 
 
 @pytest.mark.parametrize("payload", [SAID, {"type": "novelty", "x": 1}])
-@pytest.mark.parametrize("second", [0, 1, 60, RETRY_WINDOW_S - 1])
+@pytest.mark.parametrize("second", [0, 1, 60, webhooks.RETRY_WINDOW_S - 1])
 def test_without_id_and_time_it_is_the_same_event_only_for_a_while(
     payload: dict[str, Any], second: int
 ) -> None:
     """A retry comes within seconds, whatever the hour; a person says "ok" again much later."""
     began = ACCEPTED + timedelta(seconds=second)
-    once = webhooks.classify_event(payload, ACCOUNT, began)
-    for later in (1, RETRY_WINDOW_S - 1):
-        again = webhooks.classify_event(payload, ACCOUNT, began + timedelta(seconds=later))
-        assert once.identity in {again.identity, again.earlier}
-    much_later = webhooks.classify_event(
-        payload, ACCOUNT, began + timedelta(seconds=2 * RETRY_WINDOW_S)
-    )
-    assert once.identity not in {much_later.identity, much_later.earlier}
+    once = identify(payload, began)
+    for later in (1, webhooks.RETRY_WINDOW_S - 1):
+        again = identify(payload, began + timedelta(seconds=later))
+        assert once.value in {again.value, again.previous}
+    much_later = identify(payload, began + timedelta(seconds=2 * webhooks.RETRY_WINDOW_S))
+    assert once.value not in {much_later.value, much_later.previous}
 
 
 @pytest.mark.parametrize("payload", [ENVELOPED, TIMED, SAID | {"messageId": "M1"}])
 def test_what_has_an_id_or_a_time_has_no_earlier_identity(payload: dict[str, Any]) -> None:
-    assert webhooks.classify_event(payload, ACCOUNT, ACCEPTED).earlier is None
+    assert identify(payload, ACCEPTED).previous is None
 
 
 @pytest.mark.parametrize(
@@ -86,21 +88,16 @@ def test_what_has_an_id_or_a_time_has_no_earlier_identity(payload: dict[str, Any
 )
 def test_what_may_return_to_what_it_was_is_new_each_time(payload: dict[str, Any]) -> None:
     """Connected, offline, connected within a minute: three events. So is a reaction that was taken back meanwhile."""
-    once, again = (
-        webhooks.classify_event(payload, ACCOUNT, ACCEPTED + timedelta(seconds=s)) for s in (0, 1)
-    )
-    assert once.identity != again.identity
-    assert again.earlier is None
+    once, again = (identify(payload, ACCEPTED + timedelta(seconds=s)) for s in (0, 1))
+    assert once.value != again.value
+    assert again.previous is None
 
 
 def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> None:
     """The platform's time has no fractions: each message gets one, the later the later it came."""
     told = datetime.fromtimestamp(TOLD, UTC)
     came = [0.01, 0.5, 0.51, 2, 2.1, 30]
-    times = [
-        webhooks.classify_event(TIMED, ACCOUNT, told + timedelta(seconds=second)).at
-        for second in came
-    ]
+    times = [classify(TIMED, accepted_at=told + timedelta(seconds=second)).at for second in came]
     assert times == sorted(set(times))
     assert {at.replace(microsecond=0) for at in times} == {told}
 
@@ -147,7 +144,7 @@ def test_different_events_have_different_identities(
     ],
 )
 def test_the_platforms_time_is_read_in_any_unit(told: object, at: str) -> None:
-    found = webhooks.classify_event(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at
+    found = classify(SAID | {"timestamp": told}, accepted_at=ACCEPTED).at
     assert found.replace(microsecond=found.microsecond if "." in at else 0).isoformat() == at
 
 
@@ -155,25 +152,30 @@ def test_the_platforms_time_is_read_in_any_unit(told: object, at: str) -> None:
     "told", [0, -1, 17, "soon", True, None, [], 4102444800, "1e999", 10**400, "0001-01-01"]
 )
 def test_a_time_that_cannot_be_is_not_believed(told: object) -> None:
-    assert webhooks.classify_event(SAID | {"timestamp": told}, ACCOUNT, ACCEPTED).at == ACCEPTED
+    assert classify(SAID | {"timestamp": told}, accepted_at=ACCEPTED).at == ACCEPTED
 
 
 def test_another_account_in_the_payload_is_named_and_not_taken_over() -> None:
-    arrival = webhooks.classify_event(SAID | {"account": "0000000000043"}, ACCOUNT, ACCEPTED)
-    assert (arrival.account, arrival.foreign) == (ACCOUNT, "0000000000043")
+    arrival = classify(SAID | {"account": "0000000000043"}, accepted_at=ACCEPTED)
+    assert (arrival.account, arrival.foreign_account) == (ACCOUNT, "0000000000043")
 
 
 @pytest.mark.parametrize("account", [ACCOUNT, f"wpp_{ACCOUNT}"])
 def test_the_accounts_own_names_are_no_other_account(account: str) -> None:
-    assert webhooks.classify_event(SAID | {"account": account}, ACCOUNT, ACCEPTED).foreign is None
-    assert webhooks.find_claimed_account({"type": "qr", "data": {"account": account}}) == ACCOUNT
+    assert classify(SAID | {"account": account}, accepted_at=ACCEPTED).foreign_account is None
+    assert (
+        webhooks.find_claimed_account(
+            webhooks.parse_payload({"type": "qr", "data": {"account": account}})
+        )
+        == ACCOUNT
+    )
 
 
 def test_a_status_goes_to_the_lane_of_its_conversation_where_its_id_tells_which() -> None:
     """So it can't overtake its message; where nothing tells, it waits in Supabase until the message is known."""
     known = STATUS | {"messageId": "true_79990001122@c.us_3EB0BB22"}
-    assert webhooks.classify_event(known, ACCOUNT, ACCEPTED).peer == "79990001122"
-    assert webhooks.classify_event(STATUS, ACCOUNT, ACCEPTED).peer is None
+    assert classify(known, accepted_at=ACCEPTED).peer == "79990001122"
+    assert classify(STATUS, accepted_at=ACCEPTED).peer is None
 
 
 @settings(deadline=None)

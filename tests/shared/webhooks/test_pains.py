@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from shared import webhooks
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, SessionOutcome, StatusOutcome
 from shared.webhooks.attachments import find_attachment
 from shared.webhooks.payload import parse_payload
-from tests.shared.webhooks.arriving import ACCOUNT, arrive, identity
+from tests.shared.webhooks.webhook_events import ACCOUNT, classify, identity, interpret
 
 FLAT = {"account": ACCOUNT, "from": "+79990001122", "type": "chat"}
 PHOTO = {"mimetype": "image/jpeg", "filename": "file", "base64": "/9j/4AAQ" + "A" * 5000}
@@ -20,19 +19,19 @@ WHATSAPP_ID = "true_79990001122@c.us_3EB0BB22"
 
 
 def message(payload: dict[str, Any]) -> MessageOutcome:
-    found, _ = arrive(payload)[1]
+    found, _ = interpret(payload)[1]
     assert isinstance(found, MessageOutcome)
     return found
 
 
 def status(payload: dict[str, Any]) -> StatusOutcome:
-    found, _ = arrive(payload)[1]
+    found, _ = interpret(payload)[1]
     assert isinstance(found, StatusOutcome)
     return found
 
 
 def log(payload: dict[str, Any]) -> LogOutcome:
-    found = arrive(payload)[1][-1]
+    found = interpret(payload)[1][-1]
     assert isinstance(found, LogOutcome)
     return found
 
@@ -45,7 +44,7 @@ def test_pain_03_a_qr_code_is_found_under_each_of_its_names(key: str, nested: bo
         if nested
         else {"type": "qr", key: "2@A"}
     )
-    session = arrive(payload)[1][0]
+    session = interpret(payload)[1][0]
     assert isinstance(session, SessionOutcome)
     assert (session.status, session.qr) == ("qr_issued", "2@A")
 
@@ -95,7 +94,7 @@ def test_pain_10_what_somebody_wrote_is_never_taken_for_a_file(field: str, text:
         "type": "message.edited",
         "data": {"messageId": WHATSAPP_ID, "from": "+79990001122", field: text},
     }
-    found, kept = arrive(edit)[1]
+    found, kept = interpret(edit)[1]
     assert isinstance(found, EditOutcome)
     assert isinstance(kept, LogOutcome)
     assert found.text == kept.payload["data"][field] == text
@@ -143,7 +142,7 @@ def test_a_sender_is_called_by_their_own_name() -> None:
 )
 def test_pain_23_an_event_for_another_account_changes_nothing(event: dict[str, Any]) -> None:
     """The URL's key proves one account; the payload may not speak for another."""
-    _, outcomes = arrive(event | {"account": "0000000000043"})
+    _, outcomes = interpret(event | {"account": "0000000000043"})
     assert [type(outcome) for outcome in outcomes] == [LogOutcome]
     assert log(event | {"account": "0000000000043"}).became == "foreign_account"
 
@@ -259,7 +258,7 @@ def test_pain_42_a_message_has_the_platforms_time() -> None:
     ],
 )
 def test_pain_43_groups_stories_and_services_become_no_contacts(fields: dict[str, Any]) -> None:
-    arrival, outcomes = arrive(FLAT | {"text": "x"} | fields)
+    arrival, outcomes = interpret(FLAT | {"text": "x"} | fields)
     assert (arrival.type, arrival.peer) == ("ignored_chat", None)
     assert [type(outcome) for outcome in outcomes] == [LogOutcome]
 
@@ -285,7 +284,7 @@ def test_pain_43_what_a_hidden_number_writes_is_kept_and_makes_no_contact(
         own,
         {"chat": "123456789012345@lid"},
     )
-    arrival = webhooks.classify_event(FLAT | {"text": "x"} | fields, ACCOUNT)
+    arrival = classify(FLAT | {"text": "x"} | fields)
     assert (arrival.peer, arrival.conversation) == (None, "123456789012345@lid")
 
 
@@ -311,7 +310,7 @@ def test_pain_47_the_log_keeps_no_secret() -> None:
 
 
 def test_pain_47_a_pairing_code_is_told_once_and_not_logged() -> None:
-    session, kept = arrive({"type": "qr", "data": {"qr": "2@PairingSecret"}})[1]
+    session, kept = interpret({"type": "qr", "data": {"qr": "2@PairingSecret"}})[1]
     assert isinstance(session, SessionOutcome)
     assert session.qr == "2@PairingSecret"
     assert "PairingSecret" not in kept.model_dump_json()
@@ -327,4 +326,4 @@ def test_an_echo_is_filed_under_whom_it_went_to() -> None:
         "type": "chat",
     }
     assert (message(own).phone, message(own).outgoing) == ("79990001122", True)
-    assert webhooks.classify_event(own, ACCOUNT).peer == "79990001122"
+    assert classify(own).peer == "79990001122"

@@ -87,5 +87,5 @@ def test_a_list_does_not_multiply_what_is_large() -> None:
 def test_an_events_word_and_id_are_told_from_its_messages(
     payload: dict[str, Any], word: str, event_id: str | None
 ) -> None:
-    shape = parse_payload(payload)
-    assert (shape.word, shape.event_id) == (word, event_id)
+    parsed = parse_payload(payload)
+    assert (parsed.type, parsed.event_id) == (word, event_id)

@@ -16,7 +16,7 @@ from shared.webhooks.attachments import find_attachment
 from shared.webhooks.payload import parse_payload
 from shared.webhooks.redact import MAX_BYTES
 from shared.webhooks.vocabulary import EVENT_TYPES
-from tests.shared.webhooks.arriving import arrive, identity
+from tests.shared.webhooks.webhook_events import identity, interpret
 
 UNHURRIED = settings(deadline=None)
 """A machine that is busy with something else is no fault of what is tested."""
@@ -151,7 +151,7 @@ PAYLOADS = st.builds(
 @example({"type": "location", "from": "+79990001122", "lat": float("nan"), "lng": 1})
 def test_any_object_is_read_and_its_outcomes_travel_as_json(payload: dict[str, Any]) -> None:
     for event in webhooks.split_body(payload):
-        arrival, outcomes = arrive(event)
+        arrival, outcomes = interpret(event)
         assert isinstance(outcomes[-1], LogOutcome)
         assert arrival.peer is None or E164_DIGITS.fullmatch(arrival.peer)
         for outcome in outcomes:
@@ -165,7 +165,7 @@ def test_any_object_is_read_and_its_outcomes_travel_as_json(payload: dict[str, A
 def test_an_object_of_no_known_kind_is_unknown(payload: dict[str, Any]) -> None:
     nobody = dict.fromkeys(("event", "from", "raw_from", "chatId", "data", "events"))
     for event in webhooks.split_body(payload | nobody | {"type": "novelty"}):
-        assert arrive(event)[0].type == "unknown"
+        assert interpret(event)[0].type == "unknown"
 
 
 @UNHURRIED
@@ -173,7 +173,7 @@ def test_an_object_of_no_known_kind_is_unknown(payload: dict[str, Any]) -> None:
 def test_a_message_always_has_a_peer_and_shows_something(payload: dict[str, Any]) -> None:
     message = {"type": "chat", "from": "+79990001122", "text": ""} | payload
     for event in webhooks.split_body(message):
-        for outcome in arrive(event)[1]:
+        for outcome in interpret(event)[1]:
             if isinstance(outcome, MessageOutcome):
                 assert E164_DIGITS.fullmatch(outcome.phone) or outcome.metadata["chat"].endswith(
                     "@lid"
@@ -208,6 +208,6 @@ def test_the_log_is_bounded(depth: int, width: int, length: int) -> None:
     payload: Any = {f"field{place}": "жизнь " * (length // 6) for place in range(width)}
     for _ in range(depth):
         payload = {"inner": [payload, payload]}
-    log = arrive(payload)[1][-1]
+    log = interpret(payload)[1][-1]
     assert isinstance(log, LogOutcome)
     assert len(json.dumps(log.payload)) <= MAX_BYTES

@@ -8,7 +8,7 @@ import pytest
 
 from shared import webhooks
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome
-from tests.shared.webhooks.arriving import ACCEPTED, ACCOUNT, arrive
+from tests.shared.webhooks.webhook_events import ACCEPTED, ACCOUNT, interpret
 
 CORPUS = Path(__file__).parent / "corpus"
 CASES = [
@@ -32,11 +32,11 @@ def shown(outcome: Outcome) -> dict[str, Any]:
 def test_a_body_becomes_what_the_corpus_says(case: dict[str, Any]) -> None:
     became = []
     for payload in webhooks.split_body(case["body"]):
-        arrival, outcomes = arrive(payload)
+        arrival, outcomes = interpret(payload)
         *made, log = outcomes
         assert isinstance(log, LogOutcome), "the last outcome is the log's"
         seen = {"type": arrival.type, "peer": arrival.peer, "became": log.became}
-        seen |= {"foreign": arrival.foreign} if arrival.foreign else {}
+        seen |= {"foreign": arrival.foreign_account} if arrival.foreign_account else {}
         became.append(seen | {"outcomes": [shown(outcome) for outcome in made]})
     assert became == case["becomes"]
 
@@ -60,7 +60,7 @@ def test_a_message_is_one_row_in_whatever_shape_its_id_comes() -> None:
         {"type": "chat", **fields},
         {"id": "evt_1", "type": "message.incoming", "data": fields},
     ):
-        _, (message, _) = arrive(payload)
+        _, (message, _) = interpret(payload)
         assert isinstance(message, MessageOutcome)
         rows.add(message.id)
     assert rows == {webhooks.make_row_id(ACCOUNT, "false_79990001122@c.us_3EB0AA11")}
@@ -68,7 +68,7 @@ def test_a_message_is_one_row_in_whatever_shape_its_id_comes() -> None:
 
 def test_a_message_without_an_id_has_its_events_id() -> None:
     """So that a replay of the event, whose id stays, ends in the same row."""
-    arrival, (message, log) = arrive({"type": "chat", "from": "+79990001122", "text": "Hello"})
+    arrival, (message, log) = interpret({"type": "chat", "from": "+79990001122", "text": "Hello"})
     assert isinstance(message, MessageOutcome)
     assert isinstance(log, LogOutcome)
     assert message.id == log.id

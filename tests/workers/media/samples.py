@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.outcomes import MessageOutcome
-from tests.shared.webhooks.arriving import ACCEPTED, ACCOUNT
+from tests.shared.webhooks.webhook_events import ACCEPTED, ACCOUNT
 
 
 def png(width: int = 1, height: int = 1) -> bytes:

@@ -11,7 +11,7 @@ import redis
 import structlog
 from pydantic import HttpUrl
 
-from shared import payload_store, routing, webhooks
+from shared import payload_store, routing
 from shared.events import Media, MediaEvent, Message, SendEvent, WebhookEvent, utc_now
 from shared.lanes.client import Claim, Settled, Slot
 from shared.lanes.records import find_record
@@ -19,6 +19,7 @@ from shared.outcomes import DeadLetterOutcome, LogOutcome, MessageOutcome
 from shared.redis import keys
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
+from tests.shared.webhooks.webhook_events import route
 from tests.workers.media.samples import base64_of, jpeg
 from workers.runner import parse_first
 from workers.send import in_doubt
@@ -33,10 +34,7 @@ PHOTO = {"mimetype": "image/jpeg", "filename": "file"}
 def claimed(
     pipeline: InboundPipeline, payload: dict[str, Any], blobs_: tuple[str, ...] = ()
 ) -> Claim:
-    arrival = webhooks.classify_event(payload, pipeline.account)
-    pipeline.ctx.lanes.append(
-        routing.route_webhook(pipeline.account, payload, arrival.identity, arrival.peer, blobs_)
-    )
+    pipeline.ctx.lanes.append(route(payload, pipeline.account, blobs_))
     claim = pipeline.ctx.lanes.claim("webhook", Slot())
     assert claim
     return claim
@@ -133,7 +131,7 @@ def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
         pipeline.settle()
     assert redis_client.hgetall(keys.UNRECOGNIZED_EVENTS) == {b"poll.created": b"3"}
     assert [row["became"] for row in pipeline.logged()] == ["unknown"] * 3
-    assert "webhook.unknown_type" in {line["event"] for line in logs}
+    assert "webhook.unrecognized_type" in {line["event"] for line in logs}
 
 
 def test_whoever_names_types_does_not_fill_redis(
@@ -152,10 +150,7 @@ def test_whoever_names_types_does_not_fill_redis(
 def test_an_event_that_waits_beside_the_queue_is_read_whole(pipeline: InboundPipeline) -> None:
     whole = json.dumps({**FLAT, "texts": ["x" * 10_000] * 10})
     digest = hashlib.sha256(whole.encode()).hexdigest()
-    arrival = webhooks.classify_event(FLAT, pipeline.account)
-    append = routing.route_webhook(
-        pipeline.account, FLAT, arrival.identity, arrival.conversation, (), digest
-    )
+    append = route(FLAT, pipeline.account, whole=digest)
     pipeline.ctx.lanes.append(append)
     key = keys.payload(append.event.id, digest)
     pipeline.redis.set(key, whole, ex=100_000)
@@ -175,7 +170,7 @@ def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(
     verdict = handled(pipeline, {**FLAT, "text": f"long long{digest}"}, (digest,))
     letter, log = verdict.outcomes
     assert isinstance(letter, DeadLetterOutcome)
-    assert (letter.reason, verdict.state) == ("text_gone", "failed")
+    assert (letter.reason, verdict.state) == ("payload_expired", "failed")
     assert cast("LogOutcome", log).became == webhook.BECAME_DEAD_LETTER
 
 

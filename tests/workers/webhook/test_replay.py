@@ -117,7 +117,7 @@ def test_what_the_log_shortened_is_left_alone(pipeline: InboundPipeline) -> None
     pipeline.post({**FLAT, "text": "я" * 60_000})
     pipeline.settle()
     before = everything(pipeline)
-    assert replayed(pipeline) == ReplayCount(events=1, left=1)
+    assert replayed(pipeline) == ReplayCount(events=1, skipped=1)
     assert everything(pipeline) == before
 
 
@@ -125,7 +125,7 @@ def test_a_pairing_code_is_not_shown_again(pipeline: InboundPipeline) -> None:
     """The log has none, and what it has instead is none."""
     pipeline.post({"type": "qr", "qr": "2@AbCdEf"})
     pipeline.settle()
-    assert replayed(pipeline) == ReplayCount(events=1, left=1)
+    assert replayed(pipeline) == ReplayCount(events=1, skipped=1)
     assert pipeline.env.sql("select last_qr_b64 from whatsapp_sessions") == [
         {"last_qr_b64": "2@AbCdEf"}
     ]
@@ -157,7 +157,7 @@ def test_what_is_refused_or_locked_is_told(pipeline: InboundPipeline) -> None:
         return Applied(changed=[], refused=[Refused(row=0, why="no")], busy=[2])
 
     events = pipeline.ctx.database.webhook_log.iterate(LogQuery())
-    assert replay_events(events, apply) == ReplayCount(events=3, applied=1, refused=1, busy=1)
+    assert replay_events(events, apply) == ReplayCount(events=3, applied=1, refused=1, locked=1)
 
 
 def test_an_outage_ends_a_replay(pipeline: InboundPipeline) -> None:

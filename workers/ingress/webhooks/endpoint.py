@@ -166,17 +166,19 @@ def _build_event(
     account: str | None, payload: dict[str, Any], texts: dict[str, bytes], *, large: bool
 ) -> IncomingEvent:
     """Return one event. `large`: its size has to be checked, and it may be stored as a whole."""
-    account = account or webhooks.find_claimed_account(payload)
+    parsed = webhooks.parse_payload(payload)
+    account = account or webhooks.find_claimed_account(parsed)
     if not account:
         msg = "it names no account"
         raise ValueError(msg)
-    arrival = webhooks.classify_event(payload, account, utc_now())
+    event = webhooks.classify_event(parsed, account, utc_now())
+    identity = webhooks.identify_event(event)
     referenced = payload_store.referenced_digests(payload, texts) if texts else ()
     stored = {digest: texts[digest] for digest in referenced}
     whole = json.dumps(payload, separators=(",", ":")).encode() if large else b""
     digest = hashlib.sha256(whole).hexdigest() if len(whole) > LARGE_EVENT else None
     append = routing.route_webhook(
-        account, payload, arrival.identity, arrival.conversation, tuple(stored), digest
+        account, payload, identity.value, event.conversation, tuple(stored), digest
     )
-    earlier = routing.make_event_id(account, arrival.earlier) if arrival.earlier else None
+    earlier = routing.make_event_id(account, identity.previous) if identity.previous else None
     return IncomingEvent(append, stored | ({digest: whole} if digest else {}), earlier)

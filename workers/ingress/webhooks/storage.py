@@ -11,7 +11,7 @@ from shared.errors import OverloadedError
 from shared.lanes.client import Append
 from shared.redis import keys
 from shared.redis.scripts import LuaScript
-from shared.webhooks.classify import RETRY_WINDOW_S
+from shared.webhooks import RETRY_WINDOW_S
 from workers.ingress.deps import AppState
 
 CHUNK = 1 << 18

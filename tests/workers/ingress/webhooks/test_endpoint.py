@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from shared import payload_store, routing, signed_keys, webhooks
+from shared.events import utc_now
 from shared.lanes import records
 from shared.redis import keys
 from tests.fixtures.ingress_process import (
@@ -21,7 +22,7 @@ from tests.fixtures.ingress_process import (
     IngressProcess,
     list_accepted_events,
 )
-from tests.shared.webhooks.arriving import ACCOUNT
+from tests.shared.webhooks.webhook_events import ACCOUNT, classify
 from workers.ingress.webhooks import storage
 
 HELLO = {
@@ -289,7 +290,7 @@ def test_a_retry_without_an_id_is_known_across_the_minute(
 ) -> None:
     """Whatever the clock showed when it came first: one event within two minutes, two after that."""
     said = {"from": "+79990001122", "type": "chat", "text": "ok"}
-    earlier = webhooks.classify_event(said, ACCOUNT).earlier
+    earlier = webhooks.identify_event(classify(said, accepted_at=utc_now())).previous
     assert earlier
     first = records.record_key(routing.make_event_id(ACCOUNT, earlier))
     redis_client.hset(first, "accepted", str(int((time.time() - seconds) * 1000)))
