@@ -21,7 +21,7 @@ from shared.database.storage import Storage
 from shared.database.tokens import StoredTokens
 from shared.database.users import Users
 from shared.database.webhook_log import WebhookLog
-from shared.settings import MediaSettings, SupabaseSettings
+from shared.settings import MediaSettings, SupabaseSettings, load_settings
 
 __all__ = ["Database", "DeadLetter", "DeadLetterQuery", "Integration"]
 
@@ -43,9 +43,12 @@ class Database:
         Args:
             settings: the project's address and keys.
             http: the HTTP client to use instead of an own one, for tests.
-            media: how `storage` links files; the defaults when it is left out.
+            media: how `storage` links files; default: from the environment.
             page_size: rows read at a time where all are read.
             prune_size: rows that one call of `maintenance` removes at most.
+
+        Raises:
+            ConfigurationError: without `media`, a setting of media is invalid.
         """
         self._connection = Connection(settings, http, page_size)
         self.outcomes = Outcomes(self._connection)
@@ -57,7 +60,7 @@ class Database:
         self.tokens = StoredTokens(self._connection)
         self.users = Users(self._connection)
         self.maintenance = Maintenance(self._connection, prune_size)
-        self.storage = Storage(self._connection, media or MediaSettings())
+        self.storage = Storage(self._connection, media or load_settings(MediaSettings))
 
     def __enter__(self) -> Self:
         return self
