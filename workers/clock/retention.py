@@ -1,4 +1,4 @@
-"""Keeping house: what was kept for reference goes when its time is over, what waited too long becomes a dead letter."""
+"""Retention: deletes old logs, and ends outcomes that were parked for too long as dead letters."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,45 +11,51 @@ from shared.errors import DatabaseError
 from shared.events import utc_now
 from shared.settings import RetentionSettings
 
-EVERY_S = 60.0
+INTERVAL_S = 60.0
 
 log = structlog.get_logger()
 
 
-def run_retention(database: Database, settings: RetentionSettings, stopping: Flag) -> None:
-    """Keep house every minute. Any number of processes may."""
+def run_retention(
+    database: Database,
+    settings: RetentionSettings,
+    stopping: Flag,
+    interval_s: float = INTERVAL_S,
+) -> None:
+    """Apply the retention until the process stops; any number of processes may do so."""
     while True:
         done = prune(database, settings, utc_now(), stopping)
         if any(done.values()):
-            log.info("house.kept", **done)
-        if stopping.wait(EVERY_S):
+            log.info("retention.done", **done)
+        if stopping.wait(interval_s):
             return
 
 
 def prune(
     database: Database, settings: RetentionSettings, now: datetime, stopping: Flag
 ) -> dict[str, int]:
-    """Keep house as of `now`; return how many outcomes were `unparked` or `expired`, and rows `pruned`.
+    """Apply the retention as of `now`.
 
-    Each chore by itself: one that fails is tried again the next time, and is in nobody's way.
+    Returns the number of parked outcomes that were applied (`unparked`) or ended as dead letters
+    (`expired`), and of rows that were deleted (`pruned`). A task that fails counts 0, stops no
+    other task, and runs again the next time.
     """
     parked_before = now - timedelta(days=settings.wpp_parked_days)
-    kept_before = now - timedelta(days=settings.wpp_log_days)
+    logged_before = now - timedelta(days=settings.wpp_log_days)
+    maintenance = database.maintenance
     return {
-        "unparked": _all_of("unparked", database.maintenance.apply_parked, stopping),
-        "expired": _all_of(
-            "expired", lambda: database.maintenance.expire_parked(parked_before), stopping
-        ),
-        "pruned": _all_of("pruned", lambda: database.maintenance.prune(kept_before), stopping),
+        "unparked": _repeat("unparked", maintenance.apply_parked, stopping),
+        "expired": _repeat("expired", lambda: maintenance.expire_parked(parked_before), stopping),
+        "pruned": _repeat("pruned", lambda: maintenance.prune(logged_before), stopping),
     }
 
 
-def _all_of(chore: str, part: Callable[[], int], stopping: Flag) -> int:
-    """Do one part after another until nothing is left of it."""
+def _repeat(task: str, run_part: Callable[[], int], stopping: Flag) -> int:
+    """Run a task in parts until a part finds no more rows; return the number of rows."""
     total = 0
     try:
-        while (done := part()) and not stopping.is_set():
-            total += done
+        while (count := run_part()) and not stopping.is_set():
+            total += count
     except DatabaseError as error:
-        log.warning("house.not_kept", chore=chore, error=str(error))
+        log.warning("retention.failed", task=task, error=str(error))
     return total

@@ -1,96 +1,94 @@
-"""Watching a started account until somebody has scanned its code: by looks that are spread over time.
+"""Pairing: polls a started account until its QR code is scanned.
 
-The watch is one event that is postponed from look to look: no thread waits. Webhooks tell the same sooner; the looks
-find what a webhook that never came would have said, and get rarer while webhooks do come.
+The polling is one event that is postponed from poll to poll, so no thread waits. Webhooks report
+the same changes sooner. Polls find what a lost webhook would have reported, and become rare while
+webhooks arrive.
 """
 
-import contextlib
+from contextlib import suppress
 from datetime import datetime
 
 from shared.database import Integration
 from shared.errors import PlatformError
 from shared.events import ProvisionEvent, utc_now
 from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
-from shared.outcomes import SessionOutcome, SessionStatus
+from shared.outcomes import Outcome, SessionOutcome, SessionStatus
 from shared.redis import keys
 from workers.context import WorkerContext
 
-FIRST_LOOK_S = 1.0
-"""How long after a start the account is looked at, in case its webhook does not come."""
-LONGEST_PAUSE_S = 10.0
-GRACE_S = 10.0
-"""How long a started account may still call itself offline."""
-STARTED, LOOKED = "started", "looked at"
-"""Why a state is what it is, when we found out ourselves."""
+FIRST_POLL_S = 1.0
+"""How long after the start the first poll comes."""
+MAX_PAUSE_S = 10.0
+OFFLINE_GRACE_S = 10.0
+"""How long a started account may still report itself offline."""
+
+STARTED = "started"
+POLLED = "status polled"
+"""Reasons of a status that did not come from a webhook."""
 
 
 def poll_pairing(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
-    """Look once at an account that has been started; look again later, for as long as somebody may still scan."""
+    """Poll a started account once; poll again later while its code may still be scanned."""
     integration = ctx.database.integrations.get(event.integration_id)
-    if integration is None or _superseded(event, ctx):
-        return Settled("done", fields={"reason": "nobody awaits it any more"})
-    if integration.status == "connected" and _told_since(event, integration):
+    if integration is None or _is_superseded(event, ctx):
+        return Settled("done", fields={"reason": "removed, or a newer connect polls it"})
+    if integration.status == "connected" and _changed_since_start(event, integration):
         return Settled("done")
     age_s = (claim.now_ms - claim.accepted_ms) / 1000
-    asked = utc_now()
-    status = ctx.as_account(integration.account).get_status()
+    requested_at = utc_now()
+    client = ctx.as_account(integration.account)
+    status = client.get_status()
+    outcomes: list[Outcome] = []
     if status == "connected":
-        return Settled(
-            "done",
-            []
-            if integration.status == "connected"
-            else [session_outcome(integration, status, asked)],
-        )
+        if integration.status != "connected":
+            outcomes.append(build_session_outcome(integration, status, requested_at))
+        return Settled("done", outcomes)
     if age_s > ctx.engine.wpp_watch_limit_s:
-        return _ended(integration, "nobody scanned the code", ctx)
-    if status == "offline" and age_s > GRACE_S:
-        return _ended(
-            integration, "the platform took the account offline before its code was scanned", ctx
-        )
-    qr = ctx.as_account(integration.account).get_qr()
-    news = (
-        [session_outcome(integration, "qr_issued", asked, qr=qr)]
-        if qr and qr != integration.qr
-        else []
+        return _end_pairing(integration, "the code was not scanned in time", ctx)
+    if status == "offline" and age_s > OFFLINE_GRACE_S:
+        return _end_pairing(integration, "the platform took the account offline", ctx)
+    qr = client.get_qr()
+    if qr and qr != integration.qr:
+        outcomes.append(build_session_outcome(integration, "qr_issued", requested_at, qr=qr))
+    pause_s = _choose_pause_s(age_s, event, integration)
+    return Postponed(pause_s, "waiting for the scan of the QR code", outcomes)
+
+
+def build_session_outcome(
+    integration: Integration,
+    status: SessionStatus,
+    requested_at: datetime,
+    reason: str = POLLED,
+    **fields: str | None,
+) -> SessionOutcome:
+    """Return the status as of `requested_at`, a time before the platform was called.
+
+    A webhook that arrives during the call is thus newer than this outcome.
+    """
+    return SessionOutcome(
+        at=requested_at, account=integration.account, status=status, reason=reason, **fields
     )
-    return Postponed(_pause_s(age_s, event, integration), "waiting for the scan", news)
 
 
-def _superseded(event: ProvisionEvent, ctx: WorkerContext) -> bool:
+def _is_superseded(event: ProvisionEvent, ctx: WorkerContext) -> bool:
     latest = ctx.redis.get(keys.pairing(event.integration_id))
     return isinstance(latest, bytes) and latest.decode() != str(event.id)
 
 
-def _told_since(event: ProvisionEvent, integration: Integration) -> bool:
+def _changed_since_start(event: ProvisionEvent, integration: Integration) -> bool:
     return bool(integration.status_at and integration.status_at >= event.accepted_at)
 
 
-def session_outcome(
-    integration: Integration,
-    status: SessionStatus,
-    asked: datetime,
-    reason: str = LOOKED,
-    **more: str | None,
-) -> SessionOutcome:
-    """Return the state as of `asked`, before the platform was: what its webhooks told meanwhile is newer."""
-    return SessionOutcome(
-        at=asked, account=integration.account, status=status, reason=reason, **more
-    )
-
-
-def _ended(integration: Integration, reason: str, ctx: WorkerContext) -> ClaimResult:
-    """Give up on a scan: the account stops making codes, and nobody asks for it any more."""
-    with contextlib.suppress(
-        PlatformError
-    ):  # then it makes codes that nobody sees, until the next connect
+def _end_pairing(integration: Integration, reason: str, ctx: WorkerContext) -> ClaimResult:
+    """Stop the account, so that it issues no more codes; a failure to stop it is ignored."""
+    with suppress(PlatformError):
         ctx.as_account(integration.account).stop()
-    return Settled("done", [session_outcome(integration, "disconnected", utc_now(), reason)])
+    outcome = build_session_outcome(integration, "disconnected", utc_now(), reason)
+    return Settled("done", [outcome])
 
 
-def _pause_s(age_s: float, event: ProvisionEvent, integration: Integration) -> float:
-    if _told_since(event, integration) and integration.status_reason not in (
-        STARTED,
-        LOOKED,
-    ):  # webhooks arrive
-        return LONGEST_PAUSE_S
-    return min(FIRST_LOOK_S + age_s / 10, LONGEST_PAUSE_S)
+def _choose_pause_s(age_s: float, event: ProvisionEvent, integration: Integration) -> float:
+    has_webhooks = integration.status_reason not in {STARTED, POLLED}
+    if has_webhooks and _changed_since_start(event, integration):
+        return MAX_PAUSE_S
+    return min(FIRST_POLL_S + age_s / 10, MAX_PAUSE_S)

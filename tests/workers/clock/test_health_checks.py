@@ -57,7 +57,7 @@ def test_what_is_made_of_what_is_seen(
     before: dict[str, Any], seen: AccountStatus, after: str | None
 ) -> None:
     """A change is told with its reason, everything else is silence."""
-    news = health_checks.judge_session(number(**before), seen, NOW, EngineSettings())
+    news = health_checks.detect_change(number(**before), seen, NOW, EngineSettings())
     assert (news.status if news else None) == after
     assert news is None or news.reason
 
@@ -106,7 +106,10 @@ def test_a_phone_that_left_without_a_word_is_found(
     shop.faults(mute=True)
     httpx.post(f"{shop.platform.url}/phone/{account}/unlink").raise_for_status()
     assert walk(shop, ctx) == 1
-    assert status(ctx, organization_id) == ("disconnected", "the platform says it is offline")
+    assert status(ctx, organization_id) == (
+        "disconnected",
+        "the platform reports the account offline",
+    )
     assert walk(shop, ctx) == 0
 
 
@@ -130,7 +133,7 @@ def test_silence_while_messages_go_out_is_doubted(
         "update wpp_signs_of_life set ack_at = now() + interval '1 hour', awaited_since = null"
     )
     assert walk(shop, ctx) == 0
-    assert status(ctx, organization_id) == ("connected", health_checks.HEARD)
+    assert status(ctx, organization_id) == ("connected", health_checks.ACTIVE)
     history = shop.sql(
         "select status from wpp_session_history where organization_id = %s order by at",
         organization_id,
@@ -190,7 +193,7 @@ def test_a_key_that_was_repaired_elsewhere_is_found_to_be_good(
     shop.faults()
     shop.client.delete(*shop.client.keys(keys.token(account) + "*"))  # as after a minute
     assert walk(shop, ctx) == 1
-    assert status(ctx, organization_id) == ("connected", "looked at")
+    assert status(ctx, organization_id) == ("connected", "status polled")
 
 
 def test_one_account_without_an_answer_keeps_no_other_from_its_look(

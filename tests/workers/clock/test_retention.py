@@ -164,14 +164,13 @@ def absent_database(supabase_world: Supabase) -> Iterator[Database]:
 
 
 def test_an_hour_without_supabase_is_no_reason_to_stop(
-    absent_database: Database, untidy: InboundPipeline, monkeypatch: pytest.MonkeyPatch
+    absent_database: Database, untidy: InboundPipeline
 ) -> None:
     """The keeper goes on until it is told to stop, whatever it meets."""
-    monkeypatch.setattr(retention, "EVERY_S", 0.01)
     stopping = Flag()
     old = RetentionSettings(wpp_log_days=1e-9, wpp_parked_days=1e-9)
     for database in (absent_database, untidy.ctx.database):
-        keeper = Thread(target=retention.run_retention, args=(database, old, stopping))
+        keeper = Thread(target=retention.run_retention, args=(database, old, stopping, 0.01))
         keeper.start()
         time.sleep(0.1)
         assert keeper.is_alive()
