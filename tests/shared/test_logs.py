@@ -1,4 +1,4 @@
-"""Logs: whoever writes a line, and however, no secret is in it."""
+"""No secret and no customer's phone is in a log line, whatever writes the line."""
 
 import base64
 import io
@@ -21,10 +21,14 @@ SECRETS = (b"a secret of at least 32 characters",)
 ORGANIZATION = UUID("6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b")
 KEY = make_service_key(ORGANIZATION, SECRETS)
 URL = make_webhook_url("https://wpp.example", "acc_1", SECRETS)
-JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+JWT = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+    ".eyJzdWIiOiIxMjM0NTY3ODkwIn0"
+    ".dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+)
 QR = base64.b64encode(bytes(range(64))).decode()
 
-TOLD = [
+SECRETS_IN_TEXT = [
     (KEY, KEY),
     (URL, URL.rsplit("/", 1)[1]),
     (JWT, JWT),
@@ -46,13 +50,15 @@ TOLD = [
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """Return what the process writes to stdout; logging is as before afterwards."""
-    root, out = logging.getLogger(), io.StringIO()
-    before = root.handlers[:], root.level
+    """Return the logs that the process writes to stdout; restore logging after the test."""
+    root = logging.getLogger()
+    out = io.StringIO()
+    handlers = root.handlers[:]
+    level = root.level
     monkeypatch.setattr("sys.stdout", out)
     logs.configure_logging("test")
     yield out
-    root.handlers[:], level = before
+    root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
@@ -66,26 +72,28 @@ def lines(written: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written.getvalue().splitlines()]
 
 
-@pytest.mark.parametrize(("text", "secret"), TOLD)
-def test_every_shape_of_a_secret_is_masked(text: str, secret: str) -> None:
+@pytest.mark.parametrize(("text", "secret"), SECRETS_IN_TEXT)
+def test_every_form_of_a_secret_is_masked(text: str, secret: str) -> None:
+    """Keys, tokens, passwords in URLs, webhook URLs and QR codes are replaced by `MASK`."""
     assert secret not in logs.mask_text(text)
     assert logs.MASK in logs.mask_text(text)
 
 
 @given(before=st.text(max_size=40), after=st.text(max_size=40), secret=st.sampled_from([KEY, JWT]))
-def test_a_key_never_survives_whatever_stands_around_it(
-    before: str, after: str, secret: str
-) -> None:
+def test_a_key_is_masked_in_any_context(before: str, after: str, secret: str) -> None:
+    """Whatever precedes or follows it."""
     assert secret not in logs.mask_text(before + secret + after)
 
 
 @given(before=st.text(max_size=40), after=st.text(max_size=40))
-def test_a_webhook_key_never_survives_in_its_url(before: str, after: str) -> None:
+def test_a_webhook_key_is_masked_in_its_url(before: str, after: str) -> None:
+    """Whatever precedes or follows the URL."""
     assert URL.rsplit("/", 1)[1] not in logs.mask_text(f"{before}{URL}{after}")
 
 
 @given(organization=st.uuids(), secret=st.binary(min_size=32, max_size=64))
-def test_no_key_that_we_hand_out_survives(organization: UUID, secret: bytes) -> None:
+def test_every_service_key_is_masked(organization: UUID, secret: bytes) -> None:
+    """The pattern covers all keys that `make_service_key` returns."""
     key = make_service_key(organization, (secret,))
     assert logs.mask_text(f"refused {key}.") == f"refused {logs.MASK}."
 
@@ -102,7 +110,8 @@ def test_no_key_that_we_hand_out_survives(organization: UUID, secret: bytes) -> 
         "2026-11-21T06:15:06.123456+00:00",
     ],
 )
-def test_what_is_no_secret_stays_readable(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
+    """Times, ids, URLs and lanes stay readable."""
     assert logs.mask_text(text) == text
 
 
@@ -118,8 +127,8 @@ def test_what_is_no_secret_stays_readable(text: str) -> None:
         ("from 79990001122@c.us", "from 799…22@c.us"),
     ],
 )
-def test_customers_phones_are_masked_where_they_are_told_as_such(text: str, shown: str) -> None:
-    """Enough to recognise, not enough to call."""
+def test_a_phone_is_masked_where_its_context_identifies_it(text: str, shown: str) -> None:
+    """It can be recognized and not be called."""
     assert logs.mask_text(text) == shown
     assert logs.mask_fields(None, "", {"lane": text}) == {"lane": shown}
 
@@ -127,7 +136,8 @@ def test_customers_phones_are_masked_where_they_are_told_as_such(text: str, show
 @pytest.mark.parametrize(
     "name", ["token", "wpp_secret", "apiKey", "api_key", "Authorization", "password", "qr", "jwt"]
 )
-def test_fields_are_masked_by_their_name_at_any_depth(name: str) -> None:
+def test_a_field_is_masked_by_its_name_at_any_depth(name: str) -> None:
+    """Its value is masked even if its form is not that of a secret."""
     fields = {"outer": [{name: "short"}], name: 12345, "other": "seen"}
     assert logs.mask_fields(None, "", fields) == {
         "outer": [{name: logs.MASK}],
@@ -136,23 +146,25 @@ def test_fields_are_masked_by_their_name_at_any_depth(name: str) -> None:
     }
 
 
-def test_a_field_that_is_empty_says_so() -> None:
-    """That there is no token is worth knowing."""
+def test_an_empty_field_is_not_masked() -> None:
+    """The absence of a token is useful and no secret."""
     assert logs.mask_fields(None, "", {"token": None, "qr": ""}) == {"token": None, "qr": ""}
 
 
 @pytest.mark.parametrize("value", [ValueError(URL), URL.encode(), (URL,), {URL}, {1: URL}, [[URL]]])
 def test_values_of_any_type_are_masked(value: object) -> None:
-    """As they would be written: the text of an exception, the bytes of an answer, what stands in a list."""
+    """Their text is: that of exceptions, bytes and the items of collections."""
     assert URL.rsplit("/", 1)[1] not in str(logs.mask_fields(None, "", {"value": value}))
 
 
-def test_plain_values_keep_their_type() -> None:
+def test_numbers_and_booleans_keep_their_type() -> None:
+    """They are JSON numbers and booleans in the log."""
     fields = {"count": 3, "pause_s": 0.5, "new": True, "reason": None}
     assert logs.mask_fields(None, "", dict(fields)) == fields
 
 
 def test_a_line_is_one_json_object(written: io.StringIO) -> None:
+    """With the event, its fields, level, logger, process and time."""
     structlog.get_logger("wpp").info("message.sent", account="acc_1", took_ms=12)
     [line] = lines(written)
     assert line.pop("timestamp")
@@ -166,8 +178,8 @@ def test_a_line_is_one_json_object(written: io.StringIO) -> None:
     }
 
 
-def test_the_loggers_of_libraries_pass_through_the_mask(written: io.StringIO) -> None:
-    """Their format arguments, their exceptions and the context that we bound, too."""
+def test_logs_of_libraries_are_masked(written: io.StringIO) -> None:
+    """Including format arguments, exceptions and the bound context."""
     library = logging.getLogger("some.library")
     library.warning("POST %s took %d ms", URL, 12)
     try:
@@ -184,38 +196,40 @@ def test_the_loggers_of_libraries_pass_through_the_mask(written: io.StringIO) ->
     assert (third["lane"], third["token"]) == ("x", logs.MASK)
 
 
-def test_exceptions_of_our_own_are_masked(written: io.StringIO) -> None:
+def test_our_own_exceptions_are_masked(written: io.StringIO) -> None:
+    """In the traceback and in a field."""
     try:
         fail(KEY)
     except RuntimeError:
-        structlog.get_logger().exception("event.surprise", error=RuntimeError(KEY))
+        structlog.get_logger().exception("event.handler_failed", error=RuntimeError(KEY))
     assert KEY not in written.getvalue()
     assert "RuntimeError" in lines(written)[0]["exception"]
 
 
 def test_libraries_that_log_urls_are_silent(written: io.StringIO) -> None:
+    """Their URLs may contain keys."""
     for name in ("httpx", "httpcore", "uvicorn.access"):
         logging.getLogger(name).info("GET %s", URL)
     assert written.getvalue() == ""
 
 
-def test_text_for_people_is_masked_as_well(
-    monkeypatch: pytest.MonkeyPatch, written: io.StringIO
-) -> None:
+def test_the_text_format_is_masked(monkeypatch: pytest.MonkeyPatch, written: io.StringIO) -> None:
+    """Including tracebacks and fields."""
     monkeypatch.setenv("WPP_LOG_FORMAT", "text")
     monkeypatch.setattr("sys.stdout", written)
     logs.configure_logging("test")
     try:
         fail(KEY)
     except RuntimeError:
-        structlog.get_logger("text").exception("event.surprise", url=URL)
-    assert "event.surprise" in written.getvalue()
+        structlog.get_logger("text").exception("event.handler_failed", url=URL)
+    assert "event.handler_failed" in written.getvalue()
     assert "Traceback" in written.getvalue()
     assert KEY not in written.getvalue()
     assert URL.rsplit("/", 1)[1] not in written.getvalue()
 
 
-def test_an_unknown_level_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable."""
     monkeypatch.setenv("WPP_LOG_LEVEL", "loud")
     with pytest.raises(ConfigurationError, match="WPP_LOG_LEVEL"):
         logs.configure_logging("test")

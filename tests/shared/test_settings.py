@@ -1,4 +1,4 @@
-"""Settings that cannot work are refused at start, in words that say what to change."""
+"""Invalid settings are refused at start, with a message that says what to change."""
 
 import pytest
 
@@ -6,16 +6,16 @@ from shared.errors import ConfigurationError
 from shared.settings import NESTED_TIMES, EngineSettings, KeySettings, load_settings
 
 
-def test_the_defaults_nest() -> None:
-    """Nobody has to set anything for the times to fit into each other."""
+def test_the_default_times_are_consistent() -> None:
+    """The engine starts without any setting."""
     assert isinstance(load_settings(EngineSettings), EngineSettings)
 
 
 @pytest.mark.parametrize(("inner", "outer", "why"), NESTED_TIMES)
-def test_times_that_do_not_nest_are_refused(
+def test_inconsistent_times_are_refused(
     inner: str, outer: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message names both variables with their values, and why they must nest."""
+    """The message names both variables, their values and the reason."""
     monkeypatch.setenv(inner.upper(), "999")
     monkeypatch.setenv(outer.upper(), "999")
     with pytest.raises(ConfigurationError) as refused:
@@ -24,7 +24,7 @@ def test_times_that_do_not_nest_are_refused(
 
 
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing is said by the name under which it is set."""
+    """The message contains the name of the environment variable."""
     monkeypatch.delenv("WPP_KEY_SECRETS", raising=False)
     monkeypatch.setenv("WPP_PUBLIC_URL", "http://127.0.0.1")
     with pytest.raises(ConfigurationError, match="WPP_KEY_SECRETS: Field required"):
@@ -32,7 +32,7 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_short_secret_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that can be guessed is none; the message says how to make one, not what it was."""
+    """The message says how to generate a secret."""
     monkeypatch.setenv("WPP_KEY_SECRETS", "tooshort")
     monkeypatch.setenv("WPP_PUBLIC_URL", "http://127.0.0.1")
     with pytest.raises(ConfigurationError, match="openssl rand -hex 32") as refused:

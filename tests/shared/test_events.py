@@ -1,4 +1,4 @@
-"""What is written of messages, rows and outcomes that cannot be read holds nothing of them."""
+"""A validation error of an event, an outcome or a row quotes none of its content."""
 
 from uuid import uuid4
 
@@ -18,8 +18,8 @@ MODELS = [
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_an_error_does_not_quote_what_it_is_about(model: type[BaseModel]) -> None:
-    """It may end in a log or in a dead letter: neither JSON that is cut short nor a wrong field shows in it."""
+def test_a_validation_error_quotes_no_content(model: type[BaseModel]) -> None:
+    """The error may be logged or stored: truncated JSON and wrong values are left out of it."""
     with pytest.raises(ValidationError) as cut:
         model.model_validate_json(f'{{"text": "{PRIVATE}')
     with pytest.raises(ValidationError) as wrong:
@@ -27,8 +27,8 @@ def test_an_error_does_not_quote_what_it_is_about(model: type[BaseModel]) -> Non
     assert PRIVATE not in str(cut.value) + repr(wrong.value)
 
 
-def test_a_wrong_field_is_named_and_not_quoted() -> None:
-    """Whoever reads the error learns where to look."""
+def test_a_wrong_field_is_named_without_its_value() -> None:
+    """The name of the field is enough to find the fault."""
     given = {"id": str(uuid4()), "organization_id": str(uuid4()), "integration_id": str(uuid4())}
     with pytest.raises(ValidationError, match="to") as caught:
         events.SendEvent.model_validate(given | {"to": PRIVATE, "text": PRIVATE})
