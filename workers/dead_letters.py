@@ -1,4 +1,4 @@
-"""Dead letters: whatever ends without success, kept whole with its reason; and how it is put back."""
+"""Dead letters: events and outcomes that ended without success, with the reason; their replay."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared import routing
 from shared.database import Database, DeadLetter
-from shared.events import AnyEvent, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.events import AnyEvent, utc_now
 from shared.lanes import records
 from shared.lanes.client import Claim, Lanes, Settled, State
 from shared.lanes.wakeups import wake
@@ -20,14 +20,13 @@ from shared.outbox import Outbox
 from shared.outcomes import DeadLetterOutcome
 from shared.webhooks.redact import MAX_BYTES, redact_payload
 
-Waiting = SendEvent | ProvisionEvent | WebhookEvent | MediaEvent
-EVENT: TypeAdapter[Waiting] = TypeAdapter(AnyEvent)
+EVENT_ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 def build_dead_letter(
-    event: Waiting, claim: Claim | records.Record, reason: str, detail: str
+    event: AnyEvent, claim: Claim | records.Record, reason: str, detail: str
 ) -> DeadLetterOutcome:
-    """Return the dead letter of an event: `reason` is one word to search by, `detail` a sentence to act on."""
+    """Return the dead letter of an event: `reason` is a code, `detail` a sentence for people."""
     return DeadLetterOutcome(
         at=utc_now(),
         id=event.id,
@@ -43,16 +42,17 @@ def build_dead_letter(
     )
 
 
-def refused_outcome(row: dict[str, Any], why: str) -> DeadLetterOutcome:
-    """Return the dead letter of a row of the outbox: whole, or shortened where it is too large to be kept."""
-    text, now = json.dumps(row, sort_keys=True), utc_now()
+def build_outcome_dead_letter(row: dict[str, Any], detail: str) -> DeadLetterOutcome:
+    """Return the dead letter of an outcome that Supabase refuses; a large row is shortened."""
+    text = json.dumps(row, sort_keys=True)
+    now = utc_now()
     return DeadLetterOutcome(
         at=now,
         id=uuid5(NAMESPACE_URL, text),
         kind="outcome",
         lane="outbox",
         reason="refused",
-        detail=why,
+        detail=detail,
         attempts=1,
         accepted_at=now,
         event=row if len(text) <= MAX_BYTES else redact_payload(row),
@@ -60,29 +60,29 @@ def refused_outcome(row: dict[str, Any], why: str) -> DeadLetterOutcome:
 
 
 def describe_error(error: Exception) -> str:
-    """Return what an error says, without what was written where that could not be read."""
+    """Return the text of an error; of a validation error, without the input, which is private."""
     if isinstance(error, ValidationError):
         faults = error.errors(include_input=False, include_url=False, include_context=False)
         return "cannot be read: " + "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in faults
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults
         )
     return f"{type(error).__name__}: {error}"
 
 
 def dead_letter_raw(claim: Claim, reason: str, detail: str, state: State = "failed") -> Settled:
-    """End an event that cannot be read here with a dead letter of its raw JSON."""
+    """Settle an event that this version cannot parse, with a dead letter of its raw JSON."""
     raw = claim.body.decode(errors="replace")
     try:
         event = json.loads(raw)
         json.dumps(event, ensure_ascii=False).encode()
-    except ValueError:  # no JSON, or half of a surrogate pair in it
+    except ValueError:  # not JSON, or it has a lone surrogate
         event = None
     if not isinstance(event, dict):
         event = {"raw": raw}
     letter = DeadLetterOutcome(
         at=utc_now(),
         id=claim.id,
-        organization_id=_uuid(event.get("organization_id")),
+        organization_id=_parse_uuid(event.get("organization_id")),
         account=account if isinstance(account := event.get("account"), str) else None,
         kind=claim.kind,
         lane=claim.lane,
@@ -96,9 +96,9 @@ def dead_letter_raw(claim: Claim, reason: str, detail: str, state: State = "fail
 
 
 class Replayer:
-    """Puts dead letters back, `per_second` of them: events into their lanes, refused outcomes into the outbox.
+    """Replays dead letters: events go back into their lanes, outcomes into the outbox.
 
-    Twice is as good as once.
+    Replaying a dead letter twice has no second effect.
     """
 
     def __init__(
@@ -117,39 +117,42 @@ class Replayer:
         self._sleep = sleep
 
     def replay(self, letters: Iterable[DeadLetter]) -> tuple[int, int]:
-        """Return how many were put back, and how many are on their way, done or unreadable.
+        """Replay in the given order; return how many were replayed and how many skipped.
 
-        In the order given: `Database.dead_letters.iterate` gives the oldest first, so that those of one conversation
-        keep their order.
+        Skipped are dead letters whose event is queued, done or of an unknown version. The order of
+        `Database.dead_letters.iterate`, oldest first, keeps the order within a conversation.
         """
-        back = left = 0
+        replayed = 0
+        skipped = 0
         for letter in letters:
             before = utc_now()
             try:
-                new = self._put_back(letter)
-            except ValidationError:  # written by a newer version
-                left += 1
+                is_new = self._enqueue(letter)
+            except ValidationError:
+                skipped += 1
                 continue
             self._database.dead_letters.mark_replayed([letter.id], before)
-            back, left = back + new, left + (not new)
-            if new:
+            if is_new:
+                replayed += 1
                 self._sleep(self._pause_s)
-        return back, left
+            else:
+                skipped += 1
+        return replayed, skipped
 
-    def _put_back(self, letter: DeadLetter) -> bool:
+    def _enqueue(self, letter: DeadLetter) -> bool:
         if letter.kind == "outcome":
             self._outbox.add_rows([letter.event])
             return True
-        event = EVENT.validate_python(letter.event)
+        event = EVENT_ADAPTER.validate_python(letter.event)
         if letter.replayed_at and records.find_record(self._client, event.id) is None:
-            return False  # what became of it is forgotten: it may have been done
-        new = self._lanes.replay(routing.route_event(event))
-        if new:
+            return False  # its record has expired, so the replay may have succeeded
+        is_new = self._lanes.replay(routing.route_event(event))
+        if is_new:
             wake(self._client, event.kind)
-        return new
+        return is_new
 
 
-def _uuid(value: Any) -> UUID | None:
+def _parse_uuid(value: Any) -> UUID | None:
     try:
         return UUID(value)
     except (AttributeError, TypeError, ValueError):

@@ -27,7 +27,7 @@ from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Outbox, OutboxEntry
 from shared.redis import connect_durable, is_transient
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
-from workers.dead_letters import refused_outcome
+from workers.dead_letters import build_outcome_dead_letter
 from workers.process import exit_on_startup_error, on_stop_signal
 from workers.retry import Backoff
 
@@ -148,7 +148,7 @@ class Recorder:
     def _dead_letter(self, entry: OutboxEntry, error: DatabaseError) -> None:
         """Record a dead letter in place of an outcome that Supabase refuses."""
         _warn("outcome.refused", entry, str(error))
-        letter = refused_outcome(entry.row, str(error))
+        letter = build_outcome_dead_letter(entry.row, str(error))
         try:
             recorded = self._apply_with_retry([letter.model_dump(mode="json", exclude_none=True)])
         except DatabaseError as letter_error:
