@@ -1,10 +1,10 @@
-"""What can go wrong while the local world is started. Each text says which part, why, and what to do."""
+"""Errors while the local world is started. Each text names the part, the reason and the remedy."""
 
 from shared.errors import PipelineError
 
 
 class SandboxError(PipelineError):
-    """A local part could not be had, started, or used."""
+    """A part of the local world could not be installed, started or used."""
 
     code = "sandbox"
 

@@ -1,145 +1,221 @@
-"""`make up`: the local world and the pipeline, until Ctrl-C."""
+"""The local world: Redis, Supabase and the platform's sandbox, each started unless its address is set.
 
+A part whose variable is set (REDIS_URL, SUPABASE_URL, WPP_BASE_URL) is a real one and stays as
+it is.
+"""
+
+import contextlib
 import os
-import shlex
-import sys
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
-import typer
+from dotenv import dotenv_values
 
-from sandbox.pipeline import Pipeline
-from sandbox.services import World
-from sandbox.supabase.seed import ORGANIZATION
-from shared import logs, signed_keys
-from shared.redis import connect_durable
-from shared.settings import RedisSettings
+from sandbox.errors import PortTakenError, SandboxError
+from sandbox.lock import exit_on_stop_signals, ignore_stop_signals, lock_directory
+from sandbox.platform.process import PlatformProcess
+from sandbox.ports import LOCALHOST, claim_port, free_port
+from sandbox.processes import Progress
+from sandbox.redis import RedisServer
+from sandbox.secrets import Secrets
+from sandbox.services import Service
+from sandbox.supabase import project
+from sandbox.supabase.project import MIGRATIONS, Supabase
+from sandbox.supabase.seed import EMAIL, PASSWORD, seed
 
-PLACES = """
-Ready after {seconds:.0f} s.
-
-  the door      {door}  (what it understands: {door}/openapi.json)
-  the page      {door}/connect  (connect a number)
-  the platform  {platform}
-  Supabase      {supabase}
-  Postgres      {postgres}
-  Redis         {redis}
-  logs          {logs}
-
-For another terminal (`wpp`, the operator's command, and the key of the demo organization as $KEY):
-
-  . {exports}
-"""
-FLOWS = """
-A command for each flow:
-
-  1. connect a number:
-     curl -s -X POST {door}/v1/integrations -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
-          -d '{{}}'
-  2. see its status and its QR code, then scan it{scan}:
-     curl -s {door}/v1/integrations -H "Authorization: Bearer $KEY"
-  3. send a message:
-     curl -s -X POST {door}/v1/messages -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
-          -d '{{"to": "+79990001122", "text": "Hello"}}'
-  4. see where it is (with the id from the answer):
-     curl -s {door}/v1/messages/ID -H "Authorization: Bearer $KEY"
-
-Answer from the phone: the message appears in the table chat_messages.
-"""
-OWN_KEY = """
-Your own Supabase has your own organizations: KEY=$(wpp key ORGANIZATION_ID)
-"""
-END = "Ctrl-C stops everything."
+FIRST_PORT = 8000
+REQUIRED_WITH = {
+    "SUPABASE_URL": ("SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
+    "WPP_BASE_URL": ("WPP_SECRET", "WPP_PUBLIC_URL"),  # a real platform cannot reach 127.0.0.1
+}
+"""Which variables must be set together with the address of a real part."""
 
 
-def run(directory: Path) -> None:
-    """Start everything, say where it is, and keep it until Ctrl-C or until a part dies; data stays in `directory`.
+class Part(Protocol):
+    """A started part of the world."""
 
-    Raises:
-        SandboxError: a part could not be started, or has stopped; everything else is stopped as well.
+    def check(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports on 127.0.0.1. `ingress` is reserved for the process that runs the Procfile."""
+
+    ingress: int
+    supabase: int
+    platform: int
+    redis: int
+    postgres: int
+    postgrest: int
+
+    @classmethod
+    def from_first(cls, first: int) -> Self:
+        """Return six consecutive ports."""
+        return cls(*range(first, first + 6))
+
+    @classmethod
+    def free(cls) -> Self:
+        return cls(*(free_port() for _ in range(6)))
+
+
+class LocalWorld:
+    """Everything that the pipeline needs, inside a `with` block; its end stops what was started.
+
+    `with LocalWorld(directory) as environment` gives the variables for child processes:
+    REDIS_URL, SUPABASE_URL, SUPABASE_ANON_KEY, SUPABASE_SERVICE_ROLE_KEY, WPP_BASE_URL,
+    WPP_SECRET, WPP_KEY_SECRETS, WPP_PUBLIC_URL, PORT (of the ingress). Data, logs, tools and
+    secrets are in `directory`. SIGTERM ends the block as Ctrl-C does.
+
+    Raises on entering:
+        SandboxError: a part could not be installed or started; what was started is stopped.
+        PortTakenError: another program listens on one of the ports.
     """
-    started = time.monotonic()
-    world = World(directory)
-    with world as environment:
-        _make_sure_of_redis(environment)
-        typer.echo("starting the pipeline")
-        with Pipeline(
-            environment | {"WPP_LOG_FORMAT": "text"}, directory / "pipeline.log"
-        ) as pipeline:
-            exports = _exports(environment, world)
-            typer.echo(_summary(environment, world, exports, time.monotonic() - started))
-            try:
-                while True:
-                    time.sleep(1)
-                    world.check()
-                    pipeline.check()
-            except KeyboardInterrupt:
-                typer.echo("\nstopping …")
-            finally:
-                exports.unlink(missing_ok=True)
 
+    def __init__(  # noqa: PLR0913 - each has its default
+        self,
+        directory: Path,
+        *,
+        ports: Ports | None = None,
+        environment: Mapping[str, str] | None = None,
+        durable: bool = True,
+        tools: Path | None = None,
+        migrations: Path = MIGRATIONS,
+        report: Progress = print,
+    ) -> None:
+        self.directory = directory.resolve()
+        self._given = _load_environment() if environment is None else environment
+        self.ports = ports or Ports.from_first(int(self._given.get("WPP_FIRST_PORT") or FIRST_PORT))
+        self.database_url: str | None = None
+        """The local Postgres; None with a real Supabase."""
+        self._durable = durable
+        self._tools = tools or self.directory / "tools"
+        self._migrations = migrations
+        self._report = report
+        self._undo = contextlib.ExitStack()
+        self._parts: list[Part] = []
 
-def _make_sure_of_redis(environment: Mapping[str, str]) -> None:
-    """Say in one sentence what every process would say in its log."""
-    allow = (
-        environment.get("WPP_ALLOW_VOLATILE_REDIS")
-        or os.environ.get("WPP_ALLOW_VOLATILE_REDIS")
-        or "false"
-    )
-    settings = RedisSettings.model_validate(
-        {"redis_url": environment["REDIS_URL"], "wpp_allow_volatile_redis": allow}
-    )
-    connect_durable(settings).close()
+    def __enter__(self) -> dict[str, str]:
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(exit_on_stop_signals())
+            undo.enter_context(lock_directory(self.directory))
+            environment = self._start(undo)
+            self._undo = undo.pop_all()
+        return environment
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        with ignore_stop_signals():
+            self._undo.close()
 
-def _exports(environment: Mapping[str, str], world: World) -> Path:
-    """Write what another terminal needs, for nobody but this user, for as long as the world runs."""
-    variables = dict(environment)
-    if world.database_url:
-        variables["KEY"] = _key(environment)
-    lines = [
-        f"export {name}={shlex.quote(value)}" for name, value in variables.items() if name != "PORT"
-    ]
-    path = world.directory / "env"
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(
-        "\n".join(
-            [*lines, f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH", ""]
+    @property
+    def has_platform_sandbox(self) -> bool:
+        return not self._given.get("WPP_BASE_URL")
+
+    def check(self) -> None:
+        """Raise SandboxError, with the end of its log, if a started part has ended by itself."""
+        for part in self._parts:
+            part.check()
+
+    def _start(self, undo: contextlib.ExitStack) -> dict[str, str]:
+        self._require_variables()
+        secrets = Secrets.load_or_create(self.directory / "secrets.json")
+        defaults = {
+            "WPP_KEY_SECRETS": secrets.keys,
+            "WPP_PUBLIC_URL": f"http://{LOCALHOST}:{self.ports.ingress}",
+            "PORT": str(self.ports.ingress),
+            # the platform's sandbox serves media from a private address
+            "WPP_MEDIA_PRIVATE_HOSTS": f"{LOCALHOST}:{self.ports.platform}",
+        }
+        environment = {name: self._given.get(name) or value for name, value in defaults.items()}
+        try:
+            claim_port("the ingress", int(environment["PORT"]))
+            return environment | self._start_parts(secrets, undo)
+        except PortTakenError as error:
+            first = self.ports.ingress + 100
+            msg = f"{error} (WPP_FIRST_PORT={first} moves the whole local world)"
+            raise PortTakenError(msg) from None
+
+    def _require_variables(self) -> None:
+        for address, names in REQUIRED_WITH.items():
+            if not self._given.get(address):
+                continue
+            missing = [name for name in names if not self._given.get(name)]
+            if missing:
+                msg = f"{address} is set, so {' and '.join(missing)} must be set too. See .env.example."
+                raise SandboxError(msg)
+
+    def _start_parts(self, secrets: Secrets, undo: contextlib.ExitStack) -> dict[str, str]:
+        """Launch Redis and the platform, start Supabase, which takes longest, then wait for both."""
+        environment: dict[str, str] = {}
+        launched: list[Service] = []
+        redis = RedisServer(self.directory / "redis", self.ports.redis)
+        platform = PlatformProcess(
+            self.directory / "platform", self.ports.platform, secrets.platform
         )
-    )
-    return path
+        services: tuple[tuple[Service, str, dict[str, str]], ...] = (
+            (redis, "Redis", {"REDIS_URL": redis.url}),
+            (
+                platform,
+                "the platform's sandbox",
+                {"WPP_BASE_URL": platform.url, "WPP_SECRET": secrets.platform},
+            ),
+        )
+        for service, name, variables in services:
+            address = next(iter(variables))
+            if self._given.get(address):
+                environment |= self._use_real_part(address)
+                continue
+            self._report(f"starting {name}")
+            self._parts.append(service)
+            undo.callback(service.stop)
+            service.launch()
+            launched.append(service)
+            environment |= variables
+        if self._given.get("SUPABASE_URL"):
+            environment |= self._use_real_part("SUPABASE_URL")
+        else:
+            environment |= self._start_supabase(secrets, undo)
+        for service in launched:
+            service.wait()
+        return environment
+
+    def _start_supabase(self, secrets: Secrets, undo: contextlib.ExitStack) -> dict[str, str]:
+        self._report("starting Supabase: Postgres, PostgREST and the gateway")
+        supabase = Supabase(
+            self.directory,
+            tools=self._tools,
+            ports=project.Ports(self.ports.supabase, self.ports.postgres, self.ports.postgrest),
+            secrets=secrets.supabase,
+            migrations=self._migrations,
+            durable=self._durable,
+            report=self._report,
+        )
+        self._parts.append(supabase)
+        undo.callback(supabase.stop)
+        supabase.start()
+        seed(supabase.postgres.admin_url)
+        self.database_url = supabase.database_url
+        return {
+            "SUPABASE_URL": supabase.url,
+            "SUPABASE_ANON_KEY": supabase.anon_key,
+            "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key,
+            "WPP_DEMO_USER": f"{EMAIL}:{PASSWORD}",
+        }
+
+    def _use_real_part(self, address: str) -> dict[str, str]:
+        """Return the variables of a real part."""
+        self._report(f"{address} is set: using that")
+        return {name: self._given[name] for name in (address, *REQUIRED_WITH.get(address, ()))}
 
 
-def _key(environment: Mapping[str, str]) -> str:
-    return signed_keys.make_service_key(
-        ORGANIZATION, tuple(each.encode() for each in environment["WPP_KEY_SECRETS"].split(","))
-    )
-
-
-def _summary(environment: Mapping[str, str], world: World, exports: Path, seconds: float) -> str:
-    """Tell where everything is. What is real is told without its password; what is played, with how to play."""
-    door, platform = (
-        f"http://127.0.0.1:{environment['PORT']}",
-        environment["WPP_BASE_URL"].rstrip("/"),
-    )
-    phone = f"{platform}/phone" if world.plays_platform else ""
-    places = PLACES.format(
-        seconds=seconds,
-        door=door,
-        platform=f"{platform}  (played; its phones: {phone} - scan here, read, answer)"
-        if phone
-        else platform,
-        supabase=environment["SUPABASE_URL"],
-        postgres=world.database_url or "(your own)",
-        redis=logs.mask_text(environment["REDIS_URL"]),
-        logs=f"{world.directory}/*.log",
-        exports=_shortest(exports),
-    )
-    key = f"\n  KEY={_key(environment)}\n" if world.database_url else OWN_KEY
-    return places + key + FLOWS.format(door=door, scan=f" on {phone}" if phone else "") + END
-
-
-def _shortest(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def _load_environment() -> dict[str, str]:
+    """Return the environment and what `.env` adds to it, as the settings read them."""
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value}
+    return from_file | dict(os.environ)

@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1: find a free one, or make sure of one, and say who is in the way."""
+"""Ports on 127.0.0.1: find a free one, or make sure that one is free and name its holder."""
 
 import random
 import socket
@@ -10,42 +10,47 @@ from itertools import cycle
 from sandbox.errors import PortTakenError, SandboxError
 
 LOCALHOST = "127.0.0.1"
-FIRST, END = 18_000, 32_000  # from 32768 on, an outgoing connection may hold a port
-GIVEN_UP_AFTER_S = 1.5  # what a killed launcher left behind needs a moment to end
+FIRST = 18_000
+END = 32_000  # from 32768 on, an outgoing connection may hold a port
+CLAIM_WITHIN_S = 1.5  # servers of a killed parent need a moment to end
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, another one each time."""
+    """Return a port without a listener, another one at each call."""
     for _ in range(END - FIRST):
         port = next(_candidates())
-        if _bindable(port):
+        if _can_bind(port):
             return port
     msg = f"no free port on {LOCALHOST} between {FIRST} and {END}"
     raise SandboxError(msg)
 
 
-def claim(name: str, port: int) -> None:
+def claim_port(name: str, port: int) -> None:
     """Make sure that `port` is free for the program `name`.
 
     Raises:
-        PortTakenError: it is not; names who holds it, where that can be known.
+        PortTakenError: it is not; names the holder where the system tells it.
     """
-    give_up = time.monotonic() + GIVEN_UP_AFTER_S
-    while not _bindable(port):
-        if time.monotonic() > give_up:
-            msg = f"port {port}, needed by {name}, is taken by {_holder(port)}: stop that, or choose another port"
+    deadline = time.monotonic() + CLAIM_WITHIN_S
+    while not _can_bind(port):
+        if time.monotonic() > deadline:
+            msg = (
+                f"port {port}, needed by {name}, is taken by {_find_holder(port)}: "
+                "stop that, or choose another port"
+            )
             raise PortTakenError(msg)
         time.sleep(0.05)
 
 
 @cache
 def _candidates() -> Iterator[int]:
+    """Return all ports in a random order: two test processes rarely choose the same one."""
     ports = list(range(FIRST, END))
-    random.shuffle(ports)  # two test sessions at once rarely meet
+    random.SystemRandom().shuffle(ports)  # not seeded: pytest plugins seed `random` alike
     return cycle(ports)
 
 
-def _bindable(port: int) -> bool:
+def _can_bind(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -55,16 +60,16 @@ def _bindable(port: int) -> bool:
         return True
 
 
-def _holder(port: int) -> str:
-    import psutil  # noqa: PLC0415 - slow to load, and seldom needed
+def _find_holder(port: int) -> str:
+    import psutil  # noqa: PLC0415 - slow to load, rarely needed
 
     try:
-        held = [
-            one
-            for one in psutil.net_connections("tcp")
-            if one.status == "LISTEN" and one.laddr.port == port
+        listeners = [
+            connection
+            for connection in psutil.net_connections("tcp")
+            if connection.status == "LISTEN" and connection.laddr.port == port
         ]
-        process = psutil.Process(next(one.pid for one in held if one.pid))
+        process = psutil.Process(next(found.pid for found in listeners if found.pid))
         return f"{process.name()} (pid {process.pid})"
     except (psutil.Error, StopIteration):
         return "another program"

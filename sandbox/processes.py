@@ -1,7 +1,9 @@
-"""Start a program, wait until it serves, stop it: the one place in the sandbox that knows how.
+"""Start a program, wait until it is ready, stop it.
 
-A child has its own session (Ctrl-C reaches us alone, we stop it in order), writes to a log file,
-and dies with us even when we are killed (Linux).
+A child has its own session, so that Ctrl-C reaches only the parent, which stops its children in
+order. It writes to a log file and, on Linux, dies with its parent even when that is killed.
+`mirakuru` was considered: it knows neither the tie to the parent nor a change of user, and it
+waits for a port or a URL only, so most of this module would remain beside it.
 """
 
 import os
@@ -21,18 +23,19 @@ import httpx
 
 from sandbox import parent_death
 from sandbox.errors import SandboxError
-from sandbox.ports import claim
+from sandbox.ports import claim_port
 
 POLL_S = 0.01
 LOG_LINES = 15
+STOP_WITHIN_S = 10.0
 Progress = Callable[[str], None]
 Running = subprocess.Popen[bytes]
-Order = tuple[Callable[[], Running], Future[Running]]
+SpawnRequest = tuple[Callable[[], Running], Future[Running]]
 
 
 @dataclass(frozen=True)
 class User:
-    """Whom a program runs as, when we may choose (root)."""
+    """The user that a program runs as; only root can choose it."""
 
     uid: int
     gid: int
@@ -40,7 +43,11 @@ class User:
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `environment` is the whole of it; None inherits ours. `port` is the one it will listen on."""
+    """What to run.
+
+    `environment` replaces the whole environment; None inherits it. `port` is the port that the
+    program will listen on.
+    """
 
     name: str
     command: Sequence[str]
@@ -49,21 +56,22 @@ class Program:
     environment: Mapping[str, str] | None = None
     user: User | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    stop_within_s: float = STOP_WITHIN_S
 
 
 class Process:
     """A running program.
 
     Raises:
-        PortTakenError: somebody else listens on its port.
+        PortTakenError: another program listens on its port.
     """
 
     def __init__(self, program: Program) -> None:
         if program.port is not None:
-            claim(program.name, program.port)
+            claim_port(program.name, program.port)
         self.program = program
         program.log.parent.mkdir(parents=True, exist_ok=True)
-        self._popen = _in_lasting_thread(lambda: _spawn(program))
+        self._popen = _call_in_spawner_thread(lambda: _spawn(program))
 
     @property
     def pid(self) -> int:
@@ -74,10 +82,10 @@ class Process:
         return self._popen.poll() is None
 
     def wait_until(self, ready: Callable[[], bool], *, within_s: float) -> None:
-        """Return once `ready()`.
+        """Return once `ready()` is true.
 
         Raises:
-            SandboxError: it died first, or was not ready in time; with the last lines of its log.
+            SandboxError: it ended first, or was not ready in time; holds the end of its log.
         """
         deadline = time.monotonic() + within_s
         while True:
@@ -89,21 +97,21 @@ class Process:
             time.sleep(POLL_S)
 
     def check(self) -> None:
-        """Raises SandboxError if it has stopped by itself, with the last lines of its log."""
+        """Raise SandboxError, with the end of the log, if the program has ended by itself."""
         if not self.alive:
             self._fail(f"stopped with status {self._popen.returncode}")
 
-    def stop(self, *, within_s: float = 10) -> None:
-        """Ask it to end, and end it when it does not."""
+    def stop(self) -> None:
+        """Send the stop signal; kill the program when it does not end in time."""
         if self.alive:
             self._popen.send_signal(self.program.stop_signal)
             try:
-                self._popen.wait(within_s)
+                self._popen.wait(self.program.stop_within_s)
             except subprocess.TimeoutExpired:
                 self.kill()
 
     def kill(self) -> None:
-        """End it and what it started, at once (SIGKILL)."""
+        """Kill the program and what it started (SIGKILL to its process group)."""
         if self.alive:
             os.killpg(self._popen.pid, signal.SIGKILL)
             self._popen.wait()
@@ -115,16 +123,12 @@ class Process:
         raise SandboxError(msg)
 
 
-def serves(url: str) -> Callable[[], bool]:
-    """Return a check: does `url` answer 200?"""
-
-    def check() -> bool:
-        try:
-            return httpx.get(url, timeout=2, trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    return check
+def responds_ok(url: str) -> bool:
+    """Return whether a GET of `url` is answered 200."""
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _spawn(program: Program) -> Running:
@@ -143,24 +147,24 @@ def _spawn(program: Program) -> Running:
         )
 
 
-def _in_lasting_thread(spawn: Callable[[], Running]) -> Running:
-    """Spawn from a thread that outlives every caller: a child dies with the *thread* that started it (prctl(2))."""
+def _call_in_spawner_thread(spawn: Callable[[], Running]) -> Running:
+    """Call `spawn` in a thread that never ends: a child dies with the thread that started it."""
     answer: Future[Running] = Future()
-    _spawner().put((spawn, answer))
+    _spawner_queue().put((spawn, answer))
     return answer.result()
 
 
 @cache
-def _spawner() -> queue.SimpleQueue[Order]:
-    orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+def _spawner_queue() -> queue.SimpleQueue[SpawnRequest]:
+    requests: queue.SimpleQueue[SpawnRequest] = queue.SimpleQueue()
 
     def serve() -> None:
         while True:
-            spawn, answer = orders.get()
+            spawn, answer = requests.get()
             try:
                 answer.set_result(spawn())
             except OSError as error:
                 answer.set_exception(error)
 
     threading.Thread(target=serve, name="spawner", daemon=True).start()
-    return orders
+    return requests

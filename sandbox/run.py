@@ -1,60 +1,142 @@
-"""The platform's sandbox as a process of its own."""
+"""`make up`: the local world and the pipeline, until Ctrl-C."""
 
 import os
+import shlex
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import typer
+
+from sandbox.local_world import LocalWorld
+from sandbox.pipeline import Pipeline
 from sandbox.ports import LOCALHOST
-from sandbox.processes import Process, Program, serves
+from sandbox.supabase.seed import ORGANIZATION
+from shared import logs, signed_keys
+from shared.redis.client import connect_durable
+from shared.settings import RedisSettings
 
-READY_WITHIN_S = 20.0
+ADDRESSES = """
+Ready after {seconds:.0f} s.
+
+  the API       {api}  (its description: {api}/openapi.json)
+  the page      {api}/connect  (connect a number)
+  the platform  {platform}
+  Supabase      {supabase}
+  Postgres      {postgres}
+  Redis         {redis}
+  logs          {logs}
+
+For another terminal (the command `wpp`, and the demo organization's service key as $KEY):
+
+  . {exports}
+"""
+COMMANDS = """
+A command for each flow:
+
+  1. connect a number:
+     curl -s -X POST {api}/v1/integrations \\
+          -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{{}}'
+  2. see its status and its QR code, then scan it{scan}:
+     curl -s {api}/v1/integrations -H "Authorization: Bearer $KEY"
+  3. send a message:
+     curl -s -X POST {api}/v1/messages \\
+          -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
+          -d '{{"to": "+79990001122", "text": "Hello"}}'
+  4. follow it (with the id from the answer):
+     curl -s {api}/v1/messages/ID -H "Authorization: Bearer $KEY"
+
+Answer from the phone: the message appears in the table chat_messages.
+"""
+OWN_KEY = """
+Your own Supabase has your own organizations: KEY=$(wpp key ORGANIZATION_ID)
+"""
+HOW_TO_STOP = "Ctrl-C stops everything."
 
 
-class PlayedPlatform:
-    """`python -m sandbox.platform` on `port`, its state and log in `directory`; `secret` is what WPP_SECRET must be."""
+def run(directory: Path) -> None:
+    """Start everything, print the addresses, and run until Ctrl-C or until a part ends.
 
-    def __init__(self, directory: Path, port: int, secret: str) -> None:
-        self.url = f"http://{LOCALHOST}:{port}"
-        self._directory = directory
-        self._port = port
-        self._secret = secret
-        self._process: Process | None = None
+    Data stays in `directory`.
 
-    def launch(self) -> None:
-        """Start it without waiting."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        command = (
-            sys.executable,
-            "-m",
-            "sandbox.platform",
-            "--port",
-            str(self._port),
-            "--state",
-            str(self._directory),
-        )
-        settings = {
-            **os.environ,
-            "WPP_SANDBOX_SECRET": self._secret,
-        }  # not an option: those are shown to everybody
-        log = self._directory.parent / "platform.log"
-        self._process = Process(
-            Program("the platform's sandbox", command, log, self._port, environment=settings)
-        )
+    Raises:
+        SandboxError: a part could not be started, or has ended; everything else is stopped.
+    """
+    started = time.monotonic()
+    world = LocalWorld(directory)
+    with world as environment:
+        _require_durable_redis(environment)
+        typer.echo("starting the pipeline")
+        log = directory / "pipeline.log"
+        with Pipeline(environment | {"WPP_LOG_FORMAT": "text"}, log) as pipeline:
+            exports = _write_exports(environment, world)
+            typer.echo(_summarize(environment, world, exports, time.monotonic() - started))
+            try:
+                while True:
+                    time.sleep(1)
+                    world.check()
+                    pipeline.check()
+            except KeyboardInterrupt:
+                typer.echo("\nstopping …")
+            finally:
+                exports.unlink(missing_ok=True)
 
-    def wait(self) -> None:
-        """Return once it answers.
 
-        Raises:
-            SandboxError: it stopped, with the end of its log.
-        """
-        if self._process:
-            self._process.wait_until(serves(f"{self.url}/health"), within_s=READY_WITHIN_S)
+def _require_durable_redis(environment: Mapping[str, str]) -> None:
+    """Fail with one sentence instead of the same error in the log of every process."""
+    name = "WPP_ALLOW_VOLATILE_REDIS"
+    allow = environment.get(name) or os.environ.get(name) or "false"
+    settings = RedisSettings.model_validate(
+        {"redis_url": environment["REDIS_URL"], name.lower(): allow}
+    )
+    connect_durable(settings).close()
 
-    def check(self) -> None:
-        """Raises SandboxError if it has stopped by itself."""
-        if self._process:
-            self._process.check()
 
-    def stop(self) -> None:
-        if self._process:
-            self._process.stop()
+def _write_exports(environment: Mapping[str, str], world: LocalWorld) -> Path:
+    """Write the variables for another terminal to `env`, readable by this user only."""
+    variables = dict(environment)
+    if world.database_url:
+        variables["KEY"] = _make_demo_key(environment)
+    lines = [
+        f"export {name}={shlex.quote(value)}" for name, value in variables.items() if name != "PORT"
+    ]
+    lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+    path = world.directory / "env"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text("\n".join([*lines, ""]))
+    return path
+
+
+def _make_demo_key(environment: Mapping[str, str]) -> str:
+    secrets = tuple(secret.encode() for secret in environment["WPP_KEY_SECRETS"].split(","))
+    return signed_keys.make_service_key(ORGANIZATION, secrets)
+
+
+def _summarize(
+    environment: Mapping[str, str], world: LocalWorld, exports: Path, seconds: float
+) -> str:
+    """Return the addresses and a command for each flow; a real Redis URL without its password."""
+    api = f"http://{LOCALHOST}:{environment['PORT']}"
+    platform = environment["WPP_BASE_URL"].rstrip("/")
+    phones = f"{platform}/phone"
+    if world.has_platform_sandbox:
+        platform += f"  (a sandbox; its phones: {phones} - scan here, read, answer)"
+    addresses = ADDRESSES.format(
+        seconds=seconds,
+        api=api,
+        platform=platform,
+        supabase=environment["SUPABASE_URL"],
+        postgres=world.database_url or "(your own)",
+        redis=logs.mask_text(environment["REDIS_URL"]),
+        logs=f"{world.directory}/*.log",
+        exports=_shorten(exports),
+    )
+    key = f"\n  KEY={_make_demo_key(environment)}\n" if world.database_url else OWN_KEY
+    scan = f" on {phones}" if world.has_platform_sandbox else ""
+    return addresses + key + COMMANDS.format(api=api, scan=scan) + HOW_TO_STOP
+
+
+def _shorten(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

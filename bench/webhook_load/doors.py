@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.engine_sides.place import MADE_UP, Place
 from sandbox.ports import LOCALHOST, free_port
-from sandbox.processes import serves
+from sandbox.processes import responds_ok
 from shared import signed_keys
 
 ACCOUNT = "0000000000042"
@@ -35,7 +35,9 @@ class Door:
         port = free_port()
         self.url = f"http://{LOCALHOST}:{port}{path}"
         process = place.start(f"{command} --port {port}", REDIS_URL=place.server.url)
-        process.wait_until(serves(f"http://{LOCALHOST}:{port}/health"), within_s=READY_S)
+        process.wait_until(
+            lambda: responds_ok(f"http://{LOCALHOST}:{port}/health"), within_s=READY_S
+        )
 
     def load(self, events: int, *, large_every: int = 0, rate: float | None = None) -> Answered:
         """Post so many events over 64 connections, onto an empty Redis."""

@@ -1,1 +1,1 @@
-"""A Supabase of one's own: real Postgres, real PostgREST, and a gateway that gives both the address of a project."""
+"""A local Supabase: real Postgres and PostgREST behind a gateway with the address of a project."""

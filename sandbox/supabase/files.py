@@ -1,4 +1,4 @@
-"""Files over HTTP: what an upload holds, and how a file is served."""
+"""Files over HTTP: read an upload, answer with a file."""
 
 from urllib.parse import quote
 
@@ -9,35 +9,34 @@ from starlette.responses import Response
 from sandbox.supabase.objects import File
 
 
-class RefusedError(Exception):
-    """An error answer of storage: its status, kind and text."""
+class StorageApiError(Exception):
+    """An error answer of storage: its status, error code and message."""
 
     def __init__(self, status: int, error: str, message: str) -> None:
         super().__init__(message)
         self.body = {"statusCode": str(status), "error": error, "message": message}
 
 
-async def uploaded(request: Request) -> File:
-    """Return the file of a multipart form, or else the whole body."""
+async def read_upload(request: Request) -> File:
+    """Return the file of a multipart form, or the whole body of another request."""
     mime_type = request.headers.get("content-type", "application/octet-stream")
     if not mime_type.startswith("multipart/form-data"):
         return File(await request.body(), mime_type)
     async with request.form() as form:
         found = next((part for part in form.values() if isinstance(part, UploadFile)), None)
         if found is None:
-            raise RefusedError(400, "InvalidRequest", "the form holds no file")
+            raise StorageApiError(400, "InvalidRequest", "the form has no file")
         cache = str(form.get("cacheControl") or "3600")
-        return File(
-            await found.read(), found.content_type or "application/octet-stream", _seconds(cache)
-        )
+        mime_type = found.content_type or "application/octet-stream"
+        return File(await found.read(), mime_type, _parse_max_age(cache))
 
 
-def _seconds(cache_control: str) -> int:
+def _parse_max_age(cache_control: str) -> int:
     digits = cache_control.removeprefix("max-age=")
     return int(digits) if digits.isdigit() else 3600
 
 
-def served(file: File, request: Request) -> Response:
+def make_file_response(file: File, request: Request) -> Response:
     headers = {"cache-control": f"max-age={file.cache_s}", "x-content-type-options": "nosniff"}
     if "download" in request.query_params:
         name = request.query_params["download"] or request.path_params["name"].rpartition("/")[2]

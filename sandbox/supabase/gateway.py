@@ -1,6 +1,7 @@
-"""One address for a whole project: /rest/v1, /auth/v1 and /storage/v1, behind the project's API keys.
+"""The address of a whole project: /rest/v1, /auth/v1 and /storage/v1 behind its API keys.
 
-`python -m sandbox.supabase.gateway PORT POSTGREST_PORT`, its secrets in the environment (`GatewaySettings`).
+`python -m sandbox.supabase.gateway PORT POSTGREST_PORT` reads `GatewaySettings` from the
+environment.
 """
 
 import os
@@ -17,12 +18,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.ports import LOCALHOST
 from sandbox.supabase import auth, storage
-from sandbox.supabase.tokens import same
+from sandbox.supabase.tokens import is_same
 from sandbox.supabase.upstream import RawHeaders, Upstream
 
 REST = "/rest/v1"
-OPEN = ("/health", "/storage/v1/object/public/", "/storage/v1/object/sign/", "/auth/v1/health")
-UNTOUCHED = {b"apikey", b"host", b"origin"}  # PostgREST has no use for them; CORS is answered here
+PUBLIC_PATHS = (
+    "/health",
+    "/storage/v1/object/public/",
+    "/storage/v1/object/sign/",
+    "/auth/v1/health",
+)
+NOT_FORWARDED = {b"apikey", b"host", b"origin"}  # the gateway answers CORS itself
 NO_KEY = {
     "message": "No API key found in request",
     "hint": "No `apikey` request header or url param was found.",
@@ -32,10 +38,12 @@ WRONG_KEY = {
     "hint": "Double check your Supabase `anon` or `service_role` API key.",
 }
 
+UNAVAILABLE = {"code": "PGRST000", "message": "PostgREST does not answer", "details": None}
+
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """What the gateway works with. A plain class: importing pydantic would take a fifth of its start."""
+    """Settings of the gateway, a plain class: to import pydantic takes a fifth of its start."""
 
     database_url: str = field(repr=False)
     jwt_secret: str = field(repr=False)
@@ -45,39 +53,37 @@ class GatewaySettings:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read GATEWAY_DATABASE_URL, GATEWAY_JWT_SECRET and the others."""
+        """Read GATEWAY_DATABASE_URL, GATEWAY_JWT_SECRET and so on."""
         return cls(
             **{each.name: os.environ[f"GATEWAY_{each.name.upper()}"] for each in fields(cls)}
         )
 
 
 class KeyCheck:
-    """Let through what carries one of the project's keys, as the hosted gateway does."""
+    """Let requests with one of the project's API keys through, as the hosted gateway does."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, str]) -> None:
         self._app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = None if scope["type"] != "http" else self._refusal(scope)
-        await (refusal or self._app)(scope, receive, send)
+        error = self._check_key(scope) if scope["type"] == "http" else None
+        await (error or self._app)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        if scope["method"] in {"GET", "HEAD"} and scope["path"].startswith(OPEN):
+    def _check_key(self, scope: Scope) -> Response | None:
+        if scope["method"] in {"GET", "HEAD"} and scope["path"].startswith(PUBLIC_PATHS):
             return None
-        given = Headers(scope=scope).get("apikey") or QueryParams(scope["query_string"]).get(
-            "apikey"
-        )
+        in_query = QueryParams(scope["query_string"])
+        given = Headers(scope=scope).get("apikey") or in_query.get("apikey")
         if not given:
             return JSONResponse(NO_KEY, 401)
-        known = [
-            same(given, key) for key in self._keys
-        ]  # all of them: the time taken tells nothing
-        return None if any(known) else JSONResponse(WRONG_KEY, 401)
+        # compares with every key: the time taken must not depend on which one matches
+        matches = [is_same(given, key) for key in self._keys]
+        return None if any(matches) else JSONResponse(WRONG_KEY, 401)
 
 
 class Rest:
-    """Forward to PostgREST, query string, headers and body as they are."""
+    """Forwards to PostgREST with unchanged query string, headers and body."""
 
     def __init__(self, port: int) -> None:
         self._upstream = Upstream(LOCALHOST, port)
@@ -86,15 +92,11 @@ class Rest:
         path = scope["raw_path"].removeprefix(REST.encode()) or b"/"
         target = path + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         try:
-            body = await _body(receive)
-            answer = await self._upstream.request(
-                scope["method"], target, _forwarded(scope["headers"]), body
-            )
+            body = await _read_body(receive)
+            headers = _select_headers(scope["headers"])
+            answer = await self._upstream.request(scope["method"], target, headers, body)
         except OSError:
-            away = JSONResponse(
-                {"code": "PGRST000", "message": "PostgREST does not answer", "details": None}, 503
-            )
-            await away(scope, receive, send)
+            await JSONResponse(UNAVAILABLE, 503)(scope, receive, send)
             return
         await send(
             {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
@@ -102,17 +104,17 @@ class Rest:
         await send({"type": "http.response.body", "body": bytes(answer.body)})
 
 
-def _forwarded(headers: RawHeaders) -> RawHeaders:
-    """Return the headers for PostgREST; who sends no token acts with what the API key says."""
-    kept = [(name, value) for name, value in headers if name not in UNTOUCHED]
-    if not any(name == b"authorization" for name, _ in kept):
-        kept += [
+def _select_headers(headers: RawHeaders) -> RawHeaders:
+    """Return the headers for PostgREST; without a token, the API key is the token."""
+    forwarded = [(name, value) for name, value in headers if name not in NOT_FORWARDED]
+    if not any(name == b"authorization" for name, _ in forwarded):
+        forwarded += [
             (b"authorization", b"Bearer " + value) for name, value in headers if name == b"apikey"
         ]
-    return [*kept, (b"host", b"postgrest")]
+    return [*forwarded, (b"host", b"postgrest")]
 
 
-async def _body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
     parts: list[bytes] = []
     more = True
     while more:
@@ -123,27 +125,27 @@ async def _body(receive: Receive) -> bytes:
 
 
 def build(settings: GatewaySettings, postgrest_port: int) -> ASGIApp:
-    """Return the gateway as an ASGI app: CORS, then the key, then one of the three; no more layers than that."""
-    database_url, jwt_secret = settings.database_url, settings.jwt_secret
+    """Return the gateway as an ASGI app: CORS, then the API key, then one of the three services."""
+    auth_app = auth.build(settings.database_url, settings.jwt_secret)
+    storage_app = storage.build(settings.database_url, settings.jwt_secret, settings.storage_secret)
     routes = [
         Mount(REST, app=Rest(postgrest_port)),
-        Mount("/auth/v1", app=auth.build(database_url, jwt_secret)),
-        Mount("/storage/v1", app=storage.build(database_url, jwt_secret, settings.storage_secret)),
+        Mount("/auth/v1", app=auth_app),
+        Mount("/storage/v1", app=storage_app),
         Route("/health", lambda _: Response("ok")),
     ]
     guarded = KeyCheck(Router(routes), (settings.anon_key, settings.service_role_key))
-    every = ["*"]
     return CORSMiddleware(
         guarded,
-        allow_origins=every,
-        allow_methods=every,
-        allow_headers=every,
+        allow_origins=["*"],
+        allow_methods=["*"],
+        allow_headers=["*"],
         expose_headers=["content-range"],
     )
 
 
 def main() -> None:
-    port, postgrest_port = int(sys.argv[1]), int(sys.argv[2])
+    port, postgrest_port = map(int, sys.argv[1:3])
     app = build(GatewaySettings.from_environment(), postgrest_port)
     uvicorn.run(
         app,

@@ -1,4 +1,7 @@
-"""Buckets and objects, in the tables of schema `storage`. Every function works in the caller's transaction and role."""
+"""Buckets and objects in the schema `storage`.
+
+Every function works in the caller's transaction and role.
+"""
 
 import json
 import mimetypes
@@ -13,12 +16,15 @@ from psycopg.types.json import Jsonb
 
 Row = dict[str, Any]
 Database = AsyncConnection[Row]
-BUCKET = "id, name, coalesce(owner::text, '') as owner, public, created_at, updated_at, file_size_limit, allowed_mime_types"
+BUCKET = """
+    id, name, coalesce(owner::text, '') as owner, public, created_at, updated_at,
+    file_size_limit, allowed_mime_types
+"""
 
 
 @dataclass(frozen=True)
 class File:
-    """What is stored under a name: its bytes, MIME type and how long a browser may keep it, in seconds."""
+    """A stored file: its bytes, MIME type, and how long a browser may cache it, in seconds."""
 
     content: bytes
     mime_type: str
@@ -26,27 +32,27 @@ class File:
 
 
 @asynccontextmanager
-async def acting(database_url: str, claims: Row) -> AsyncIterator[Database]:
-    """Connect, and act as a token's holder until the end of the block, which is one transaction."""
+async def connect_as(database_url: str, claims: Row) -> AsyncIterator[Database]:
+    """Connect with the role of a token until the end of the block, which is one transaction."""
     async with await AsyncConnection[Row].connect(database_url, row_factory=dict_row) as db:
         await db.execute("select set_config('request.jwt.claims', %s, true)", (json.dumps(claims),))
         await db.execute(sql.SQL("set local role {}").format(sql.Identifier(claims["role"])))
         yield db
 
 
-async def buckets(db: Database) -> list[Row]:
+async def list_buckets(db: Database) -> list[Row]:
     return await (
         await db.execute(f"select {BUCKET} from storage.buckets order by id".encode())  # noqa: S608
     ).fetchall()
 
 
-async def bucket(db: Database, bucket_id: str) -> Row | None:
+async def load_bucket(db: Database, bucket_id: str) -> Row | None:
     query = f"select {BUCKET} from storage.buckets where id = %s"  # noqa: S608 - a constant
     return await (await db.execute(query.encode(), (bucket_id,))).fetchone()
 
 
 async def add_bucket(db: Database, given: Row) -> None:
-    """Raises psycopg.errors.UniqueViolation where it exists."""
+    """Raise psycopg.errors.UniqueViolation if it exists."""
     await db.execute(
         """
         insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
@@ -65,7 +71,8 @@ async def add_bucket(db: Database, given: Row) -> None:
 async def change_bucket(db: Database, bucket_id: str, given: Row) -> bool:
     statement = """
         update storage.buckets set updated_at = now(), public = coalesce(%s, public),
-            file_size_limit = coalesce(%s, file_size_limit), allowed_mime_types = coalesce(%s, allowed_mime_types)
+            file_size_limit = coalesce(%s, file_size_limit),
+            allowed_mime_types = coalesce(%s, allowed_mime_types)
         where id = %s
     """
     values = (
@@ -82,7 +89,7 @@ async def empty_bucket(db: Database, bucket_id: str) -> None:
 
 
 async def delete_bucket(db: Database, bucket_id: str) -> bool:
-    """Raises psycopg.errors.ForeignKeyViolation while it holds objects."""
+    """Raise psycopg.errors.ForeignKeyViolation while it has objects."""
     return (
         await db.execute("delete from storage.buckets where id = %s", (bucket_id,))
     ).rowcount == 1
@@ -92,20 +99,26 @@ async def save(db: Database, bucket_id: str, name: str, file: File, *, replace: 
     """Store `file`; return its object's id.
 
     Raises:
-        psycopg.errors.UniqueViolation: there is one, and it may not be replaced.
+        psycopg.errors.UniqueViolation: the name is taken and `replace` is false.
     """
     metadata = {
         "mimetype": file.mime_type,
         "size": len(file.content),
         "cacheControl": f"max-age={file.cache_s}",
     }
-    insert = "insert into storage.objects (bucket_id, name, owner, metadata) values (%s, %s, auth.uid(), %s)"
-    conflict = "on conflict (bucket_id, name) do update set metadata = excluded.metadata, updated_at = now()"
+    insert = """
+        insert into storage.objects (bucket_id, name, owner, metadata)
+        values (%s, %s, auth.uid(), %s)
+    """
+    conflict = """
+        on conflict (bucket_id, name)
+        do update set metadata = excluded.metadata, updated_at = now()
+    """
     statement = f"{insert} {conflict if replace else ''} returning id".encode()
     answer = await db.execute(statement, (bucket_id, name, Jsonb(metadata)))
     row = await answer.fetchone()
     object_id = row["id"] if row else None
-    await db.execute("reset role")  # the row was allowed: its bytes are ours to keep
+    await db.execute("reset role")  # the role may insert the row; the bytes belong to the admin
     await db.execute(
         """
         insert into storage.contents (object_id, bytes) values (%s, %s)
@@ -116,14 +129,14 @@ async def save(db: Database, bucket_id: str, name: str, file: File, *, replace: 
     return str(object_id)
 
 
-async def info(db: Database, bucket_id: str, name: str) -> Row | None:
+async def load_info(db: Database, bucket_id: str, name: str) -> Row | None:
     columns = "id, name, bucket_id, metadata, created_at, updated_at"
-    query = f"select {columns} from storage.objects where bucket_id = %s and name = %s".encode()  # noqa: S608 - constants
-    return await (await db.execute(query, (bucket_id, name))).fetchone()
+    query = f"select {columns} from storage.objects where bucket_id = %s and name = %s"  # noqa: S608 - constants
+    return await (await db.execute(query.encode(), (bucket_id, name))).fetchone()
 
 
 async def load(db: Database, bucket_id: str, name: str) -> File | None:
-    row = await info(db, bucket_id, name)
+    row = await load_info(db, bucket_id, name)
     if row is None:
         return None
     await db.execute("reset role")
@@ -139,24 +152,28 @@ async def load(db: Database, bucket_id: str, name: str) -> File | None:
 
 
 async def remove(db: Database, bucket_id: str, names: list[str]) -> list[Row]:
-    statement = "delete from storage.objects where bucket_id = %s and name = any(%s) returning id, name, bucket_id, metadata"
+    statement = """
+        delete from storage.objects where bucket_id = %s and name = any(%s)
+        returning id, name, bucket_id, metadata
+    """
     return await (await db.execute(statement, (bucket_id, names))).fetchall()
 
 
-async def listed(db: Database, bucket_id: str, given: Row) -> list[Row]:
-    """Return what lies in the folder `prefix`: its files, and its folders, which have no id."""
+async def list_folder(db: Database, bucket_id: str, given: Row) -> list[Row]:
+    """Return the files and folders in the folder `prefix`; a folder has no id."""
     folder = (given.get("prefix") or "").strip("/")
     start = f"{folder}/" if folder else ""
     query = """
         with below as (
-            select *, substr(name, length(%(start)s) + 1) as rest from storage.objects
+            select *, substr(name, length(%(start)s) + 1) as rest
+            from storage.objects
             where bucket_id = %(bucket)s and starts_with(name, %(start)s)
         )
         select rest as name, id, metadata, created_at, updated_at, last_accessed_at
             from below where rest not like '%%/%%' and starts_with(rest, %(search)s)
         union all
-        select distinct split_part(rest, '/', 1), null::uuid, null::jsonb, null::timestamptz, null::timestamptz,
-            null::timestamptz from below where rest like '%%/%%' and starts_with(rest, %(search)s)
+        select distinct split_part(rest, '/', 1), null::uuid, null::jsonb,
+            null::timestamptz, null::timestamptz, null::timestamptz from below where rest like '%%/%%' and starts_with(rest, %(search)s)
         order by {column} {order} limit %(limit)s offset %(offset)s
     """
     by = given.get("sortBy") or {}

@@ -1,4 +1,4 @@
-"""A real Postgres: initialised, started, stopped, killed, and found again after a crash of ours."""
+"""A real Postgres: initialised, started, stopped, killed, and found again after a crash."""
 
 import contextlib
 import os
@@ -13,14 +13,14 @@ import psycopg
 
 from sandbox.errors import SandboxError
 from sandbox.ports import LOCALHOST
-from sandbox.processes import Process, Program, User
+from sandbox.processes import Program, User
+from sandbox.services import Service
 from sandbox.supabase import home
 
 ADMIN = "supabase_admin"
-READY_WITHIN_S = 30.0
 SETTINGS = {
     "listen_addresses": LOCALHOST,
-    "unix_socket_directories": "",  # a socket's path may be no longer than 107 bytes: nobody can promise that
+    "unix_socket_directories": "",  # the path of a socket may have 107 bytes at most
     "shared_buffers": "64MB",
     "max_connections": "60",
     "log_min_messages": "warning",
@@ -29,10 +29,10 @@ SETTINGS = {
 }
 
 
-class Postgres:
-    """One Postgres on 127.0.0.1. Its data lives in `directory` (see `home` for root) and survives stop and kill.
+class Postgres(Service):
+    """One Postgres on 127.0.0.1 with its data in `directory` (see `home` for root).
 
-    `durable=False` skips fsync: for tests, which lose nothing when the machine stops.
+    `durable=False` skips fsync, for tests: their data need not survive the machine.
     """
 
     def __init__(self, directory: Path, port: int, password: str, *, durable: bool = True) -> None:
@@ -40,8 +40,7 @@ class Postgres:
         self.port = port
         self._password = password
         self._durable = durable
-        self._user = home.runner()
-        self._process: Process | None = None
+        self._user = home.find_user()
 
     @property
     def admin_url(self) -> str:
@@ -50,88 +49,49 @@ class Postgres:
     def url_for(self, role: str, password: str) -> str:
         return f"postgresql://{role}:{password}@{LOCALHOST}:{self.port}/postgres"
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    def launch(self) -> None:
-        """Start it without waiting; a new directory is initialised first (about 0.5 s).
-
-        Raises:
-            SandboxError: its binaries or directory cannot be used, each with the reason.
-        """
+    def _make_program(self) -> Program:
+        """Initialise a new directory (about 0.5 s) and end what a killed parent left running."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        place = home.place(self.directory, self._user)
-        binaries = home.binaries(place, self._user)
-        data = place / "data"
+        data_home = home.find_directory(self.directory, self._user)
+        binaries = home.find_binaries(data_home, self._user)
+        data = data_home / "data"
         if not (data / "PG_VERSION").exists():
             self._initialise(binaries, data)
         _stop_leftover(data)
-        settings = {**SETTINGS, "port": str(self.port)} | (
-            {} if self._durable else {"fsync": "off"}
-        )
+        settings = {**SETTINGS, "port": str(self.port)}
+        if not self._durable:
+            settings["fsync"] = "off"
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._process = Process(
-            Program(
-                "Postgres",
-                (str(binaries / "postgres"), "-D", str(data), *options),
-                self.directory / "postgres.log",
-                self.port,
-                user=self._user,
-                stop_signal=signal.SIGINT,  # its "fast" shutdown: closes the connections instead of waiting for them
-            )
+        return Program(
+            "Postgres",
+            (str(binaries / "postgres"), "-D", str(data), *options),
+            self.directory / "postgres.log",
+            self.port,
+            user=self._user,
+            stop_signal=signal.SIGINT,  # "fast" shutdown: it closes connections itself
         )
-
-    def start(self) -> None:
-        self.launch()
-        self.wait()
-
-    def wait(self) -> None:
-        """Return once it accepts connections.
-
-        Raises:
-            SandboxError: it stopped, with the end of its log.
-        """
-        if self._process:
-            self._process.wait_until(self._answers, within_s=READY_WITHIN_S)
-
-    def check(self) -> None:
-        """Raises SandboxError if it has stopped by itself."""
-        if self._process:
-            self._process.check()
-
-    def stop(self) -> None:
-        if self._process:
-            self._process.stop()
-
-    def kill(self) -> None:
-        """End it as a crash would (SIGKILL)."""
-        if self._process:
-            self._process.kill()
-
-    def restart(self) -> None:
-        """Kill it and start it again on the same port and data."""
-        self.kill()
-        self.start()
 
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.admin_url, connect_timeout=2).close()
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
-                msg = f"the data in {self.directory} was made with another password: restore it, or delete that folder"
+                msg = (
+                    f"the data in {self.directory} was made with another password: "
+                    "restore it, or delete that folder"
+                )
                 raise SandboxError(msg) from None
             return False
         return True
 
     def _initialise(self, binaries: Path, data: Path) -> None:
-        shutil.rmtree(data, ignore_errors=True)  # what an interrupted attempt left
+        shutil.rmtree(data, ignore_errors=True)  # left by an interrupted attempt
         data.mkdir(mode=0o700)
         with tempfile.NamedTemporaryFile("w", dir=data.parent, suffix=".password") as password:
             password.write(self._password)
             password.flush()
             for path in (data, Path(password.name)):
-                _give(path, self._user)
+                _change_owner(path, self._user)
             flags = [
                 "--encoding=UTF8",
                 "--locale=C.UTF-8",
@@ -139,41 +99,41 @@ class Postgres:
                 "--no-instructions",
                 "--no-sync",
             ]
-            whom = ["-U", ADMIN, f"--pwfile={password.name}"]
-            _run_as(self._user, [str(binaries / "initdb"), "-D", str(data), *whom, *flags])
+            admin = ["-U", ADMIN, f"--pwfile={password.name}"]
+            _run_as(self._user, [str(binaries / "initdb"), "-D", str(data), *admin, *flags])
 
 
-def _give(path: Path, user: User | None) -> None:
+def _change_owner(path: Path, user: User | None) -> None:
     if user:
         os.chown(path, user.uid, user.gid)
 
 
 def _run_as(user: User | None, command: list[str]) -> None:
-    uid, gid, groups = (user.uid, user.gid, ()) if user else (None, None, None)
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
         cwd="/",
-        user=uid,
-        group=gid,
-        extra_groups=groups,
+        user=user.uid if user else None,
+        group=user.gid if user else None,
+        extra_groups=() if user else None,
     )
     if done.returncode:
-        msg = f"{Path(command[0]).name} failed with status {done.returncode}: {done.stderr.strip()[-800:]}"
+        name = Path(command[0]).name
+        msg = f"{name} failed with status {done.returncode}: {done.stderr.strip()[-800:]}"
         raise SandboxError(msg)
 
 
 def _stop_leftover(data: Path) -> None:
-    """End the Postgres that a killed launcher left on `data`."""
+    """End the Postgres that a killed parent left running on `data`."""
     with contextlib.suppress(FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
         pid = int((data / "postmaster.pid").read_text().splitlines()[0])
         postmaster = psutil.Process(pid)
         if str(data) not in postmaster.cmdline():
             return
-        for ending in (signal.SIGINT, signal.SIGKILL):
-            postmaster.send_signal(ending)
+        for stop_signal in (signal.SIGINT, signal.SIGKILL):
+            postmaster.send_signal(stop_signal)
             with contextlib.suppress(psutil.TimeoutExpired):
                 postmaster.wait(10)
                 return

@@ -1,4 +1,4 @@
-"""A whole Supabase project on this machine: Postgres, PostgREST and the gateway, started together."""
+"""A whole Supabase project on this machine: Postgres, PostgREST and the gateway."""
 
 import contextlib
 import os
@@ -13,7 +13,8 @@ import psycopg
 from psycopg import sql
 
 from sandbox.ports import LOCALHOST, free_port
-from sandbox.processes import Process, Program, Progress, serves
+from sandbox.processes import Program, Progress, responds_ok
+from sandbox.services import Service
 from sandbox.supabase import binary, migrate
 from sandbox.supabase.postgres import Postgres
 from sandbox.supabase.tokens import SERVICE_ROLE, Secrets
@@ -21,22 +22,35 @@ from sandbox.supabase.tokens import SERVICE_ROLE, Secrets
 MIGRATIONS = Path(__file__).parents[2] / "supabase" / "migrations"
 BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
 MAX_ROWS = 1000  # a hosted project's default for one answer
-READY_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the three listen on 127.0.0.1; `gateway` is the project's address."""
+    """The ports on 127.0.0.1; `gateway` is the project's address."""
 
     gateway: int = field(default_factory=free_port)
     postgres: int = field(default_factory=free_port)
     postgrest: int = field(default_factory=free_port)
 
 
-class Supabase:
-    """A project whose data lives in `directory`, whose programs are installed in `tools`.
+class HttpService(Service):
+    """A program with its settings in the environment; `path` answers 200 once it is ready."""
 
-    Use as a context manager, or start and stop it. `durable=False` skips fsync, for tests.
+    def __init__(self, program: Program, path: str) -> None:
+        self._program = program
+        self._path = path
+
+    def _make_program(self) -> Program:
+        return self._program
+
+    def _answers(self) -> bool:
+        return responds_ok(f"http://{LOCALHOST}:{self._program.port}{self._path}")
+
+
+class Supabase:
+    """A project with its data in `directory` and its installed programs in `tools`.
+
+    Use it as a context manager, or start and stop it. `durable=False` skips fsync, for tests.
     """
 
     def __init__(  # noqa: PLR0913 - each has its default
@@ -48,7 +62,7 @@ class Supabase:
         secrets: Secrets | None = None,
         migrations: Path = MIGRATIONS,
         durable: bool = True,
-        say: Progress = lambda _: None,
+        report: Progress = lambda _: None,
     ) -> None:
         self.ports = ports or Ports()
         self.secrets = secrets or Secrets()
@@ -58,8 +72,8 @@ class Supabase:
         self._directory = directory
         self._tools = tools
         self._migrations = migrations
-        self._say = say
-        self._running: list[Process] = []
+        self._report = report
+        self._services: list[Service] = [self.postgres]
 
     @property
     def url(self) -> str:
@@ -67,50 +81,53 @@ class Supabase:
 
     @property
     def anon_key(self) -> str:
-        return self.secrets.key("anon")
+        return self.secrets.make_api_key("anon")
 
     @property
     def service_role_key(self) -> str:
-        return self.secrets.key(SERVICE_ROLE)
+        return self.secrets.make_api_key(SERVICE_ROLE)
 
     @property
     def database_url(self) -> str:
-        """Postgres itself, as the role `postgres`: the owner of what migrations make, no superuser."""
+        """Postgres itself, as the role `postgres`: owner of what migrations make, no superuser."""
         return self.postgres.url_for("postgres", self.secrets.postgres)
 
     def start(self) -> None:
-        """Start everything, bring the schema up to date, wait until it all answers.
+        """Start everything, apply the migrations, wait until everything answers.
 
         Raises:
-            SandboxError: a part could not be had or started, or a migration failed; nothing is left running.
+            SandboxError: a part could not be installed or started, or a migration failed; what
+                was started is stopped.
         """
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
-            with ThreadPoolExecutor(1) as aside:
-                postgrest = aside.submit(binary.postgrest, self._tools, self._say)
-                gateway = self._launch_gateway()
+            with ThreadPoolExecutor(1) as executor:
+                postgrest = executor.submit(binary.find_postgrest, self._tools, self._report)
+                gateway = self._launch(self._make_gateway())
                 self.postgres.start()
-                self._prepare()
-                rest = self._launch_postgrest(postgrest.result())
-            rest.wait_until(
-                serves(f"http://{LOCALHOST}:{self.ports.postgrest}/"), within_s=READY_WITHIN_S
-            )
-            gateway.wait_until(serves(f"{self.url}/health"), within_s=READY_WITHIN_S)
+                self._prepare_database()
+                rest = self._launch(self._make_postgrest(postgrest.result()))
+            rest.wait()
+            gateway.wait()
             undo.pop_all()
 
     def check(self) -> None:
-        """Raises SandboxError if one of the three has stopped by itself."""
-        self.postgres.check()
-        for process in self._running:
-            process.check()
+        """Raise SandboxError if a part has ended by itself."""
+        for service in self._services:
+            service.check()
 
     def stop(self) -> None:
-        while self._running:
-            self._running.pop().stop()
-        self.postgres.stop()
+        for service in reversed(self._services):
+            service.stop()
+        self._services = [self.postgres]
 
-    def _prepare(self) -> None:
-        """Give the database what hosted Supabase brings, then apply the migrations."""
+    def _launch(self, service: Service) -> Service:
+        service.launch()
+        self._services.append(service)
+        return service
+
+    def _prepare_database(self) -> None:
+        """Create what hosted Supabase brings, then apply the migrations."""
         with psycopg.connect(self.postgres.admin_url, autocommit=True) as connection:
             connection.execute(BOOTSTRAP.read_bytes())
             for role, password in (
@@ -122,9 +139,9 @@ class Supabase:
                 )
                 connection.execute(alter)
         for name in migrate.migrate(self.database_url, self._migrations):
-            self._say(f"migrated: {name}")
+            self._report(f"migrated: {name}")
 
-    def _launch_postgrest(self, path: Path) -> Process:
+    def _make_postgrest(self, executable: Path) -> HttpService:
         settings = {
             "PGRST_DB_URI": self.postgres.url_for("authenticator", self.secrets.authenticator),
             "PGRST_DB_SCHEMAS": "public",
@@ -135,9 +152,16 @@ class Supabase:
             "PGRST_SERVER_HOST": LOCALHOST,
             "PGRST_SERVER_PORT": str(self.ports.postgrest),
         }
-        return self._launch("PostgREST", (str(path),), self.ports.postgrest, settings)
+        program = Program(
+            "PostgREST",
+            (str(executable),),
+            self._directory / "postgrest.log",
+            self.ports.postgrest,
+            environment={**os.environ, **settings},
+        )
+        return HttpService(program, "/")
 
-    def _launch_gateway(self) -> Process:
+    def _make_gateway(self) -> HttpService:
         settings = {
             "GATEWAY_DATABASE_URL": self.postgres.admin_url,
             "GATEWAY_JWT_SECRET": self.secrets.jwt,
@@ -145,22 +169,15 @@ class Supabase:
             "GATEWAY_ANON_KEY": self.anon_key,
             "GATEWAY_SERVICE_ROLE_KEY": self.service_role_key,
         }
-        module = (
-            sys.executable,
-            "-m",
-            "sandbox.supabase.gateway",
-            str(self.ports.gateway),
-            str(self.ports.postgrest),
+        ports = (str(self.ports.gateway), str(self.ports.postgrest))
+        program = Program(
+            "the Supabase gateway",
+            (sys.executable, "-m", "sandbox.supabase.gateway", *ports),
+            self._directory / "gateway.log",
+            self.ports.gateway,
+            environment={**os.environ, **settings},
         )
-        return self._launch("the Supabase gateway", module, self.ports.gateway, settings)
-
-    def _launch(
-        self, name: str, command: tuple[str, ...], port: int, settings: dict[str, str]
-    ) -> Process:
-        log = self._directory / f"{name.rpartition(' ')[2].lower()}.log"
-        process = Process(Program(name, command, log, port, environment={**os.environ, **settings}))
-        self._running.append(process)
-        return process
+        return HttpService(program, "/health")
 
     def __enter__(self) -> Self:
         self.start()

@@ -1,10 +1,10 @@
-"""What the local world starts with: an organization, and a person of it who can sign in."""
+"""The demo rows of the local world: an organization, and a user of it who can sign in."""
 
 from uuid import UUID
 
 import psycopg
 
-from sandbox.supabase.users import hashed
+from sandbox.supabase.users import hash_password
 
 ORGANIZATION = UUID("00000000-0000-4000-8000-000000000001")
 USER = UUID("00000000-0000-4000-8000-000000000002")
@@ -14,7 +14,7 @@ PASSWORD = "password"
 
 
 def seed(admin_url: str) -> None:
-    """Insert the demo rows where they are missing; what somebody changed stays."""
+    """Insert the demo rows that are missing; existing rows stay as they are."""
     with psycopg.connect(admin_url) as connection:
         connection.execute(
             "insert into public.organizations (id, name) values (%s, %s) on conflict do nothing",
@@ -22,12 +22,15 @@ def seed(admin_url: str) -> None:
         )
         connection.execute(
             """
-            insert into auth.users (id, email, encrypted_password, email_confirmed_at) values (%s, %s, %s, now())
-            on conflict do nothing
+            insert into auth.users (id, email, encrypted_password, email_confirmed_at)
+            values (%s, %s, %s, now()) on conflict do nothing
             """,
-            (USER, EMAIL, hashed(PASSWORD)),
+            (USER, EMAIL, hash_password(PASSWORD)),
         )
         connection.execute(
-            "insert into public.profiles (id, organization_id, email) values (%s, %s, %s) on conflict do nothing",
+            """
+            insert into public.profiles (id, organization_id, email) values (%s, %s, %s)
+            on conflict do nothing
+            """,
             (USER, ORGANIZATION, EMAIL),
         )

@@ -1,8 +1,9 @@
 """/storage/v1: buckets and objects over HTTP, as the `supabase` client calls them.
 
-Each call works as the role of its token, so row level security decides: the service role may do everything, a user
-what a migration's policies on `storage.objects` allow (nothing, without one). A public bucket and a signed URL may
-be read by anybody. Errors are {statusCode, error, message} with HTTP status 400, as hosted storage answers.
+Each call runs with the role of its token, so row level security decides: the service role may do
+everything, a user what the policies on `storage.objects` allow (nothing without a policy). Public
+buckets and signed URLs need no token. Errors are {statusCode, error, message} with HTTP status
+400, as hosted storage answers.
 """
 
 import json
@@ -19,17 +20,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.supabase import files, objects
-from sandbox.supabase.files import RefusedError
+from sandbox.supabase.files import StorageApiError
 from sandbox.supabase.objects import Database, File
-from sandbox.supabase.tokens import SERVICE_ROLE, issue, verify
+from sandbox.supabase.tokens import SERVICE_ROLE, sign, verify
 
 ROLES = {"anon", "authenticated", SERVICE_ROLE}
-LONGEST_S = 7 * 86_400
-
-
+MAX_SIGNED_S = 7 * 86_400
 NO_BUCKET = (404, "Bucket not found", "Bucket not found")
 NO_OBJECT = (404, "not_found", "Object not found")
-DATABASE_REFUSALS: tuple[tuple[type[psycopg.Error], tuple[int, str, str]], ...] = (
+DATABASE_ERRORS: tuple[tuple[type[psycopg.Error], tuple[int, str, str]], ...] = (
     (psycopg.errors.UniqueViolation, (409, "Duplicate", "The resource already exists")),
     (
         psycopg.errors.InsufficientPrivilege,
@@ -41,7 +40,7 @@ DATABASE_REFUSALS: tuple[tuple[type[psycopg.Error], tuple[int, str, str]], ...] 
 
 
 class Storage:
-    """The routes. Each works in one transaction, as the role of the caller's token."""
+    """The endpoints. Each works in one transaction, with the role of the caller's token."""
 
     def __init__(self, database_url: str, jwt_secret: str, secret: str) -> None:
         self._database_url = database_url
@@ -49,7 +48,7 @@ class Storage:
         self._secret = secret
 
     async def list_buckets(self, _: Request, db: Database) -> Any:
-        return await objects.buckets(db)
+        return await objects.list_buckets(db)
 
     async def add_bucket(self, request: Request, db: Database) -> Any:
         given = await request.json()
@@ -57,10 +56,10 @@ class Storage:
         return {"name": given["id"]}
 
     async def get_bucket(self, request: Request, db: Database) -> Any:
-        return _required(await objects.bucket(db, request.path_params["bucket"]), NO_BUCKET)
+        return _require(await objects.load_bucket(db, request.path_params["bucket"]), NO_BUCKET)
 
     async def change_bucket(self, request: Request, db: Database) -> Any:
-        _required(
+        _require(
             await objects.change_bucket(db, request.path_params["bucket"], await request.json()),
             NO_BUCKET,
         )
@@ -71,26 +70,24 @@ class Storage:
         return {"message": "Successfully emptied"}
 
     async def delete_bucket(self, request: Request, db: Database) -> Any:
-        _required(await objects.delete_bucket(db, request.path_params["bucket"]), NO_BUCKET)
+        _require(await objects.delete_bucket(db, request.path_params["bucket"]), NO_BUCKET)
         return {"message": "Successfully deleted"}
 
     async def upload(self, request: Request, db: Database) -> Any:
-        bucket_id, name = request.path_params["bucket"], request.path_params["name"]
+        bucket_id, name = _read_path(request)
         replace = request.method == "PUT" or request.headers.get("x-upsert") == "true"
-        file = await files.uploaded(request)
+        file = await files.read_upload(request)
         object_id = await objects.save(db, bucket_id, name, file, replace=replace)
-        _check_limits(_required(await objects.bucket(db, bucket_id), NO_BUCKET), file)
+        _check_limits(_require(await objects.load_bucket(db, bucket_id), NO_BUCKET), file)
         return {"Id": object_id, "Key": f"{bucket_id}/{name}"}
 
     async def download(self, request: Request, db: Database) -> Any:
-        bucket_id, name = request.path_params["bucket"], request.path_params["name"]
-        return files.served(_required(await objects.load(db, bucket_id, name), NO_OBJECT), request)
+        bucket_id, name = _read_path(request)
+        file = _require(await objects.load(db, bucket_id, name), NO_OBJECT)
+        return files.make_file_response(file, request)
 
     async def info(self, request: Request, db: Database) -> Any:
-        row = _required(
-            await objects.info(db, request.path_params["bucket"], request.path_params["name"]),
-            NO_OBJECT,
-        )
+        row = _require(await objects.load_info(db, *_read_path(request)), NO_OBJECT)
         metadata = row.pop("metadata")
         return {
             **row,
@@ -100,7 +97,7 @@ class Storage:
         }
 
     async def list(self, request: Request, db: Database) -> Any:
-        return await objects.listed(db, request.path_params["bucket"], await request.json())
+        return await objects.list_folder(db, request.path_params["bucket"], await request.json())
 
     async def remove(self, request: Request, db: Database) -> Any:
         return await objects.remove(
@@ -108,113 +105,125 @@ class Storage:
         )
 
     async def sign(self, request: Request, db: Database) -> Any:
-        bucket_id, name, given = (
-            request.path_params["bucket"],
-            request.path_params["name"],
-            await request.json(),
-        )
-        _required(await objects.info(db, bucket_id, name), NO_OBJECT)
-        return {"signedURL": self._signed(bucket_id, name, given)}
+        bucket_id, name = _read_path(request)
+        given = await request.json()
+        _require(await objects.load_info(db, bucket_id, name), NO_OBJECT)
+        return {"signedURL": self._make_signed_url(bucket_id, name, given)}
 
     async def sign_many(self, request: Request, db: Database) -> Any:
-        bucket_id, given = request.path_params["bucket"], await request.json()
-        return [await self._sign_known(db, bucket_id, name, given) for name in given["paths"]]
+        bucket_id = request.path_params["bucket"]
+        given = await request.json()
+        return [await self._sign_existing(db, bucket_id, name, given) for name in given["paths"]]
 
     async def read_signed(self, request: Request) -> Response:
-        bucket_id, name = request.path_params["bucket"], request.path_params["name"]
+        bucket_id, name = _read_path(request)
         claims = verify(request.query_params.get("token", ""), self._secret)
         if claims is None or claims.get("url") != f"{bucket_id}/{name}":
-            return _refusal(
-                RefusedError(400, "InvalidJWT", "the URL's token is not valid, or no longer")
+            return _make_error_response(
+                StorageApiError(400, "InvalidJWT", "the URL's token is invalid or has expired")
             )
         return await self.route(self.download, SERVICE_ROLE)(request)
 
     async def read_public(self, request: Request, db: Database) -> Any:
-        bucket = await objects.bucket(db, request.path_params["bucket"])
-        _required(bucket and bucket["public"], NO_BUCKET)
+        bucket = await objects.load_bucket(db, request.path_params["bucket"])
+        _require(bucket and bucket["public"], NO_BUCKET)
         return await self.download(request, db)
 
     def route(
         self, act: Callable[[Request, Database], Awaitable[Any]], role: str | None = None
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Return `act` as an endpoint, in the role of the caller's token, or in `role`."""
+        """Return `act` as an endpoint with the role of the caller's token, or with `role`."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                claims = {"role": role} if role else self._claims(request)
-                async with objects.acting(self._database_url, claims) as db:
+                claims = {"role": role} if role else self._read_claims(request)
+                async with objects.connect_as(self._database_url, claims) as db:
                     answer = await act(request, db)
-            except RefusedError as error:
-                return _refusal(error)
+            except StorageApiError as error:
+                return _make_error_response(error)
             except psycopg.Error as error:
-                return _refusal(_translated(error))
-            return answer if isinstance(answer, Response) else _json(answer)
+                return _make_error_response(_map_error(error))
+            return answer if isinstance(answer, Response) else _make_json_response(answer)
 
         return endpoint
 
-    def _claims(self, request: Request) -> dict[str, Any]:
+    def _read_claims(self, request: Request) -> dict[str, Any]:
         _, _, token = request.headers.get("authorization", "").partition(" ")
         claims = verify(token, self._jwt_secret)
         if claims is None or claims.get("role") not in ROLES:
-            raise RefusedError(403, "Unauthorized", "Invalid Compact JWS")
+            raise StorageApiError(403, "Unauthorized", "Invalid Compact JWS")
         return claims
 
-    async def _sign_known(
+    async def _sign_existing(
         self, db: Database, bucket_id: str, name: str, given: dict[str, Any]
     ) -> dict[str, Any]:
-        if await objects.info(db, bucket_id, name) is None:
+        if await objects.load_info(db, bucket_id, name) is None:
             return {
                 "path": name,
                 "error": "Either the object does not exist or you do not have access",
                 "signedURL": None,
             }
-        return {"path": name, "error": None, "signedURL": self._signed(bucket_id, name, given)}
+        return {
+            "path": name,
+            "error": None,
+            "signedURL": self._make_signed_url(bucket_id, name, given),
+        }
 
-    def _signed(self, bucket_id: str, name: str, given: dict[str, Any]) -> str:
-        valid_s = min(max(int(given.get("expiresIn") or 0), 1), LONGEST_S)
-        token = issue({"url": f"{bucket_id}/{name}"}, self._secret, valid_s=valid_s)
+    def _make_signed_url(self, bucket_id: str, name: str, given: dict[str, Any]) -> str:
+        valid_s = min(max(int(given.get("expiresIn") or 0), 1), MAX_SIGNED_S)
+        token = sign({"url": f"{bucket_id}/{name}"}, self._secret, valid_s=valid_s)
         return f"/object/sign/{quote(bucket_id)}/{quote(name)}?token={token}"
 
 
 def _check_limits(bucket: dict[str, Any], file: File) -> None:
-    """Refuse, and so undo, what its bucket does not take."""
+    """Raise, and so undo the upload, if the bucket does not accept the file."""
     if bucket["file_size_limit"] and len(file.content) > bucket["file_size_limit"]:
-        raise RefusedError(413, "Payload too large", "The object exceeded the maximum allowed size")
+        raise StorageApiError(
+            413, "Payload too large", "The object exceeded the maximum allowed size"
+        )
     if (
         bucket["allowed_mime_types"]
         and file.mime_type.partition(";")[0] not in bucket["allowed_mime_types"]
     ):
-        raise RefusedError(415, "invalid_mime_type", f"mime type {file.mime_type} is not supported")
+        raise StorageApiError(
+            415, "invalid_mime_type", f"mime type {file.mime_type} is not supported"
+        )
 
 
-def _required(found: Any, refusal: tuple[int, str, str]) -> Any:
+def _read_path(request: Request) -> tuple[str, str]:
+    """Return bucket and object name."""
+    return request.path_params["bucket"], request.path_params["name"]
+
+
+def _require(found: Any, error: tuple[int, str, str]) -> Any:
     if not found:
-        raise RefusedError(*refusal)
+        raise StorageApiError(*error)
     return found
 
 
-def _translated(error: psycopg.Error) -> RefusedError:
-    for kind, refusal in DATABASE_REFUSALS:
+def _map_error(error: psycopg.Error) -> StorageApiError:
+    for kind, answer in DATABASE_ERRORS:
         if isinstance(error, kind):
-            return RefusedError(*refusal)
+            return StorageApiError(*answer)
     raise error
 
 
-def _refusal(error: RefusedError) -> Response:
+def _make_error_response(error: StorageApiError) -> Response:
     return JSONResponse(error.body, 400)
 
 
-def _json(answer: Any) -> Response:
-    return Response(json.dumps(answer, default=_plain), media_type="application/json")
+def _make_json_response(answer: Any) -> Response:
+    return Response(json.dumps(answer, default=_to_json), media_type="application/json")
 
 
-def _plain(value: datetime | UUID) -> str:
+def _to_json(value: datetime | UUID) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def build(database_url: str, jwt_secret: str, secret: str) -> Starlette:
     storage = Storage(database_url, jwt_secret, secret)
-    act, one = storage.route, "/object/{bucket}/{name:path}"
+    act = storage.route
+    path = "/object/{bucket}/{name:path}"
     return Starlette(
         routes=[
             Route("/bucket", act(storage.list_buckets), methods=["GET"]),
@@ -237,7 +246,7 @@ def build(database_url: str, jwt_secret: str, secret: str) -> Starlette:
             Route(
                 "/object/authenticated/{bucket}/{name:path}", act(storage.download), methods=["GET"]
             ),
-            Route(one, act(storage.download), methods=["GET"]),
-            Route(one, act(storage.upload), methods=["POST", "PUT"]),
+            Route(path, act(storage.download), methods=["GET"]),
+            Route(path, act(storage.upload), methods=["POST", "PUT"]),
         ]
     )

@@ -12,9 +12,9 @@ import httpx
 import psycopg
 import redis
 
+from sandbox.platform.process import PlatformProcess
 from sandbox.ports import LOCALHOST, free_port
 from sandbox.redis import RedisServer
-from sandbox.run import PlayedPlatform
 from sandbox.supabase.project import Supabase
 from shared import signed_keys
 from tests.conftest import TOOLS
@@ -47,7 +47,7 @@ class FaultEnvironment:
         self.redis = RedisServer(directory / "redis")
         self.supabase = Supabase(directory / "supabase", tools=TOOLS, durable=False)
         self.platform_port = free_port()
-        self.platform = PlayedPlatform(directory / "platform", self.platform_port, PLATFORM_SECRET)
+        self.platform = PlatformProcess(directory / "platform", self.platform_port, PLATFORM_SECRET)
         self.gateway = FaultyGateway(self.supabase.ports.gateway)
         self.web_port = free_port()
         self.url = f"http://{LOCALHOST}:{self.web_port}"

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from sandbox.ports import free_port
-from sandbox.processes import serves
+from sandbox.processes import responds_ok
 from tests.fixtures.fleet import Fleet, SupervisedProcess, procfile_commands
 from tests.fixtures.system import System
 from tests.fixtures.waiting import wait_until
@@ -29,7 +29,7 @@ def exits(
     fleet = Fleet({**system.environment, "PORT": port}, logs, dict.fromkeys(PROCESSES, 1))
     redis_port = urlsplit(system.environment["REDIS_URL"]).port
     with fleet:
-        wait_until(serves(f"http://127.0.0.1:{port}/ready"), "the door", within_s=60)
+        wait_until(lambda: responds_ok(f"http://127.0.0.1:{port}/ready"), "the door", within_s=60)
         for service in fleet.processes:
             wait_until(lambda: _works(service, redis_port), f"{service.name} at work", within_s=60)  # noqa: B023 - used at once
         time.sleep(1)

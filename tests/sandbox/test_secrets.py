@@ -1,24 +1,26 @@
+"""The secrets of a local world stay the same and are readable by their owner only."""
+
 import stat
 from pathlib import Path
 
 from sandbox.secrets import Secrets
 
 
-def test_stay_the_same_and_are_nobody_elses_to_read(tmp_path: Path) -> None:
+def test_secrets_are_stored_for_the_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "new" / "secrets.json"
-    made = Secrets.kept_in(file)
-    assert Secrets.kept_in(file) == made
+    created = Secrets.load_or_create(file)
+    assert Secrets.load_or_create(file) == created
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_are_never_shown_and_never_alike() -> None:
-    made = Secrets()
+def test_secrets_differ_and_are_absent_from_repr() -> None:
+    created = Secrets()
     values = {
-        made.platform,
-        made.keys,
-        made.supabase.jwt,
-        made.supabase.storage,
-        made.supabase.postgres,
+        created.platform,
+        created.keys,
+        created.supabase.jwt,
+        created.supabase.storage,
+        created.supabase.postgres,
     }
     assert len(values) == 5
-    assert not any(value in repr(made) for value in values)
+    assert not any(value in repr(created) for value in values)

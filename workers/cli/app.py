@@ -189,7 +189,7 @@ def run_local_world(
     Starts every process of the Procfile, and a local Redis, Supabase and WhatsApp platform in place
     of those that the settings do not name.
     """
-    from sandbox.local_world import run  # noqa: PLC0415 - only a source checkout has the sandbox
+    from sandbox.run import run  # noqa: PLC0415 - only a source checkout has the sandbox
 
     with print_errors():
         run(directory)

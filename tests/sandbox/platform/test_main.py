@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from sandbox.ports import free_port
-from sandbox.processes import Process, Program, serves
+from sandbox.processes import Process, Program, responds_ok
 from tests.fixtures.waiting import wait_until
 from tests.sandbox.platform.conftest import SECRET, Number
 
@@ -37,7 +37,7 @@ def running(folder: Path, port: int) -> Iterator[Process]:
     )
     process = Process(Program("platform", command, folder / "platform.log", port))
     try:
-        process.wait_until(serves(f"http://127.0.0.1:{port}/health"), within_s=20)
+        process.wait_until(lambda: responds_ok(f"http://127.0.0.1:{port}/health"), within_s=20)
         yield process
     finally:
         process.kill()

@@ -1,3 +1,5 @@
+"""PostgREST is the pinned version, and each failure to install it is named."""
+
 import os
 import subprocess
 from pathlib import Path
@@ -20,8 +22,8 @@ exit 3
 """
 
 
-def npm(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program of ours before the real npm."""
+def put_npm_on_path(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a fake npm before the real one."""
     program = folder / "bin" / "npm"
     program.parent.mkdir()
     program.write_text(script)
@@ -29,33 +31,33 @@ def npm(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
 
 
-def test_is_the_version_that_it_says() -> None:
-    path = binary.postgrest(TOOLS, lambda _: None)
-    shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-    assert shown.strip() == "PostgREST 12.0.2"
+def test_the_version_is_the_pinned_one() -> None:
+    path = binary.find_postgrest(TOOLS, lambda _: None)
+    output = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "PostgREST 12.0.2"
 
 
-def test_refuses_a_binary_that_it_does_not_know(
+def test_a_binary_with_another_checksum_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is installed then, so the next start tries again."""
-    npm(tmp_path, NPM, monkeypatch)
+    """No file is left, so the next start tries again."""
+    put_npm_on_path(tmp_path, NPM, monkeypatch)
     for _ in range(2):
-        with pytest.raises(SandboxError, match=r"another PostgREST .* than the one we know"):
-            binary.postgrest(tmp_path / "tools", lambda _: None)
+        with pytest.raises(SandboxError, match=r"SHA-256 of PostgREST .* instead of"):
+            binary.find_postgrest(tmp_path / "tools", lambda _: None)
     assert list((tmp_path / "tools").iterdir()) == []
 
 
-def test_says_what_npm_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    npm(tmp_path, FAILING, monkeypatch)
+def test_the_error_has_the_output_of_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_npm_on_path(tmp_path, FAILING, monkeypatch)
     with pytest.raises(SandboxError, match="npm failed with status 3: registry on fire"):
-        binary.postgrest(tmp_path / "tools", lambda _: None)
+        binary.find_postgrest(tmp_path / "tools", lambda _: None)
 
 
-def test_names_the_system_that_it_has_none_for(
+def test_a_system_without_a_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError, match="no PostgREST package is known for Linux riscv64"):
-        binary.postgrest(tmp_path, lambda _: None)
+        binary.find_postgrest(tmp_path, lambda _: None)

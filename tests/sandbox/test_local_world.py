@@ -1,4 +1,4 @@
-"""The local world as one thing: it starts, gives its addresses, and leaves nothing behind."""
+"""The local world starts, returns its addresses, and leaves no process running."""
 
 import json
 import signal
@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -19,9 +20,9 @@ import redis
 import supabase
 
 from sandbox.errors import PortTakenError, SandboxError
+from sandbox.local_world import LocalWorld, Ports
 from sandbox.ports import LOCALHOST
 from sandbox.secrets import Secrets
-from sandbox.services import Ports, World
 from sandbox.supabase import seed
 from shared.settings import (
     KeySettings,
@@ -35,8 +36,11 @@ from tests.conftest import TOOLS
 SCRIPT = """
     import json, sys
     from pathlib import Path
-    from sandbox.services import Ports, World
-    world = World(Path({directory!r}), ports=Ports.free(), environment={{}}, durable=False, tools=Path({tools!r}))
+    from sandbox.local_world import LocalWorld, Ports
+    world = LocalWorld(
+        Path({directory!r}), tools=Path({tools!r}),
+        ports=Ports.free(), environment={{}}, durable=False
+    )
     with world as environment:
         print("up", json.dumps(environment), flush=True)
         input()
@@ -51,22 +55,21 @@ def directory() -> Iterator[Path]:
         yield Path(name) / "local"
 
 
-def world(
-    directory: Path, given: dict[str, str] | None = None, said: list[str] | None = None
-) -> World:
-    """Return a world on free ports; what is `given` is its environment, what it says goes to `said`."""
-    say = [] if said is None else said
-    return World(
+def make_world(
+    directory: Path, environment: dict[str, str] | None = None, **options: Any
+) -> LocalWorld:
+    """Return a world on free ports, without the settings of this machine."""
+    defaults: dict[str, Any] = {"ports": Ports.free(), "report": lambda _: None}
+    return LocalWorld(
         directory,
-        ports=Ports.free(),
-        environment=given or {},
+        environment=environment or {},
         durable=False,
         tools=TOOLS,
-        say=say.append,
+        **(defaults | options),
     )
 
 
-def launched(directory: Path) -> subprocess.Popen[bytes]:
+def start_in_process(directory: Path) -> subprocess.Popen[bytes]:
     """Start a world in another process; it prints "up" and its environment, and waits."""
     script = textwrap.dedent(SCRIPT).format(directory=str(directory), tools=str(TOOLS))
     return subprocess.Popen(
@@ -74,14 +77,14 @@ def launched(directory: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def check_for_a_while(local: World) -> None:
+def check_for_two_seconds(world: LocalWorld) -> None:
     for _ in range(200):
-        local.check()
+        world.check()
         time.sleep(0.01)
 
 
-def parts() -> set[psutil.Process]:
-    """Return what we have started ourselves, without what those start in turn: the session's own Postgres does so."""
+def child_processes() -> set[psutil.Process]:
+    """Return the direct children: the session's own Postgres forks children at any time."""
     return {
         process
         for process in psutil.Process().children()
@@ -89,11 +92,11 @@ def parts() -> set[psutil.Process]:
     }
 
 
-def test_gives_every_process_what_it_needs(
+def test_the_environment_serves_every_process(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each address answers, the settings accept the values, and the demo user can sign in."""
-    with world(directory) as environment:
+    with make_world(directory) as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         for group in (RedisSettings, SupabaseSettings, PlatformSettings, KeySettings):
@@ -115,29 +118,29 @@ def test_gives_every_process_what_it_needs(
         assert rows == [{"organization_id": str(seed.ORGANIZATION)}]
 
 
-def test_keeps_data_and_secrets_and_leaves_no_process(directory: Path) -> None:
-    before = parts()
+def test_data_and_secrets_survive_a_restart(directory: Path) -> None:
+    before = child_processes()
     for _ in range(2):
-        said: list[str] = []
-        local = world(directory, {}, said)
-        with local as environment:
-            assert local.database_url
-            with psycopg.connect(local.database_url) as connection:
+        reports: list[str] = []
+        world = make_world(directory, report=reports.append)
+        with world as environment:
+            assert world.database_url
+            with psycopg.connect(world.database_url) as connection:
                 connection.execute("insert into public.organizations (name) values ('another')")
                 organizations = connection.execute(
                     "select name from public.organizations order by name"
                 ).fetchall()
             with redis.Redis.from_url(environment["REDIS_URL"]) as client:
                 starts = client.incr("wpp:starts")
-        assert parts() == before
+        assert child_processes() == before
     assert organizations == [(seed.NAME,), ("another",), ("another",)]
     assert starts == 2
-    assert not any(line.startswith("migrated") for line in said)
+    assert not any(line.startswith("migrated") for line in reports)
 
 
-def test_leaves_real_parts_alone(directory: Path) -> None:
-    """All three set: nothing is started, their values are passed on."""
-    before = parts()
+def test_real_parts_are_used(directory: Path) -> None:
+    """With all three addresses set no process starts, and their values are passed on."""
+    before = child_processes()
     given = {
         "REDIS_URL": "redis://elsewhere:6379/0",
         "SUPABASE_URL": "https://abc.supabase.co",
@@ -148,9 +151,9 @@ def test_leaves_real_parts_alone(directory: Path) -> None:
         "WPP_KEY_SECRETS": "k" * 32,
         "WPP_PUBLIC_URL": "https://us.example.com",
     }
-    with world(directory, given) as environment:
+    with make_world(directory, given) as environment:
         assert given.items() <= environment.items()
-        assert parts() == before
+        assert child_processes() == before
 
 
 @pytest.mark.parametrize(
@@ -162,80 +165,74 @@ def test_leaves_real_parts_alone(directory: Path) -> None:
     ],
 )
 def test_a_real_part_needs_its_keys(directory: Path, given: dict[str, str], missing: str) -> None:
-    with pytest.raises(SandboxError, match=missing), world(directory, given):
+    with pytest.raises(SandboxError, match=missing), make_world(directory, given):
         pass
 
 
 def test_a_taken_port_is_named_and_nothing_is_left_running(directory: Path) -> None:
-    before = parts()
+    before = child_processes()
     ports = Ports.free()
-    local = World(
-        directory, ports=ports, environment={}, durable=False, tools=TOOLS, say=lambda _: None
-    )
+    expected = rf"port {ports.platform}, needed by the platform.*WPP_FIRST_PORT="
     with (
         socket.create_server((LOCALHOST, ports.platform)),
-        pytest.raises(
-            PortTakenError, match=rf"port {ports.platform}, needed by the platform.*WPP_FIRST_PORT="
-        ),
-        local,
+        pytest.raises(PortTakenError, match=expected),
+        make_world(directory, ports=ports),
     ):
         pass
-    assert parts() == before
+    assert child_processes() == before
 
 
-def test_a_failing_migration_leaves_nothing_running(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = parts()
+def test_a_failing_migration_leaves_nothing_running(directory: Path) -> None:
+    before = child_processes()
     folder = directory.parent / "migrations"
     folder.mkdir()
     (folder / "1_broken.sql").write_text("select 1;\nselect nothing from nowhere;")
-    monkeypatch.setattr("sandbox.services.MIGRATIONS", folder)
-    with pytest.raises(SandboxError, match=r"1_broken.sql, line 2"), world(directory):
+    world = make_world(directory, migrations=folder)
+    with pytest.raises(SandboxError, match=r"1_broken.sql, line 2"), world:
         pass
-    assert parts() == before
+    assert child_processes() == before
 
 
-def test_runs_once_in_a_folder(directory: Path) -> None:
-    everything = {
+def test_a_second_world_in_the_same_folder_is_refused(directory: Path) -> None:
+    addresses = {
         "REDIS_URL": "r",
         "SUPABASE_URL": "s",
         "SUPABASE_ANON_KEY": "a",
         "SUPABASE_SERVICE_ROLE_KEY": "s",
     }
-    given = {**everything, "WPP_BASE_URL": "p", "WPP_SECRET": "s", "WPP_PUBLIC_URL": "u"}
+    given = {**addresses, "WPP_BASE_URL": "p", "WPP_SECRET": "s", "WPP_PUBLIC_URL": "u"}
     with (
-        world(directory, given),
+        make_world(directory, given),
         pytest.raises(SandboxError, match="already running"),
-        world(directory, given),
+        make_world(directory, given),
     ):
         pass
 
 
-def test_notices_a_part_that_died(directory: Path) -> None:
-    before = parts()
-    local = world(directory)
-    with local:
-        local.check()
-        own = [process for process in parts() if process not in before]
+def test_check_finds_a_part_that_died(directory: Path) -> None:
+    before = child_processes()
+    world = make_world(directory)
+    with world:
+        world.check()
+        own = [process for process in child_processes() if process not in before]
         next(process for process in own if process.name() == "postgres").kill()
         with pytest.raises(SandboxError, match=r"stopped with status -9"):
-            check_for_a_while(local)
+            check_for_two_seconds(world)
 
 
 @pytest.mark.parametrize(
-    "ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name
 )
-def test_ends_whole_however_it_is_ended(directory: Path, ending: signal.Signals) -> None:
-    """Nothing is left running; and the next start finds the same data."""
-    with launched(directory) as launcher:
+def test_a_signal_ends_every_process(directory: Path, number: signal.Signals) -> None:
+    """Also SIGKILL, which no handler sees; the data stays."""
+    with start_in_process(directory) as launcher:
         assert launcher.stdout
         line = next(line for line in launcher.stdout if line.startswith(b"up "))
         started = psutil.Process(launcher.pid).children(recursive=True)
         assert len(started) > 5
-        launcher.send_signal(ending)
+        launcher.send_signal(number)
     _, left = psutil.wait_procs(started, timeout=10)
     assert left == []
     assert (directory / "postgres" / "data" / "PG_VERSION").exists()
-    kept = Secrets.kept_in(directory / "secrets.json")
-    assert json.loads(line.removeprefix(b"up "))["WPP_SECRET"] == kept.platform
+    stored = Secrets.load_or_create(directory / "secrets.json")
+    assert json.loads(line.removeprefix(b"up "))["WPP_SECRET"] == stored.platform
