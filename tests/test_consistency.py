@@ -1,4 +1,4 @@
-"""What is said in two places is the same in both."""
+"""Facts that stand in two files agree: settings, processes, queues, Python versions."""
 
 import re
 import tomllib
@@ -39,19 +39,19 @@ def example() -> set[str]:
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
 def test_every_setting_is_in_the_example(group: type[BaseSettings]) -> None:
-    """A setting that `.env.example` does not explain is one that nobody finds."""
+    """`.env.example` is the reference of all settings."""
     assert {name.upper() for name in group.model_fields} <= example()
 
 
-def test_the_example_names_no_setting_that_does_not_exist() -> None:
-    """A line that nothing reads misleads whoever edits it."""
+def test_the_example_contains_no_unknown_setting() -> None:
+    """A line that no process reads is misleading."""
     assert example() <= {name.upper() for group in GROUPS for name in group.model_fields}
 
 
-def test_the_example_writes_defaults_and_no_value_that_must_be_chosen(
+def test_the_example_contains_defaults_and_no_required_value(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever copies it and changes nothing gets what they had without it: above all no secret that everybody knows."""
+    """A copy of the file without changes has no effect, and sets no well-known secret."""
     example = (ROOT / ".env.example").read_text()
     active = dict(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
     for group in GROUPS:
@@ -66,7 +66,7 @@ def test_the_example_writes_defaults_and_no_value_that_must_be_chosen(
 
 
 def test_compose_runs_every_process_of_the_procfile() -> None:
-    """What runs here and what runs there are the same programs."""
+    """Local and container deployments start the same commands."""
     services = compose()["services"]
     assert set(services) == {*procfile(), "redis"}
     for name, command in procfile().items():
@@ -75,7 +75,7 @@ def test_compose_runs_every_process_of_the_procfile() -> None:
 
 
 def test_every_queue_is_served_by_a_process() -> None:
-    """An event of a kind that no process drains would wait for ever."""
+    """An event in a queue without a worker would wait forever."""
     served = {
         queue for command in procfile().values() for queue in re.findall(r"--queues (\w+)", command)
     }
@@ -83,14 +83,14 @@ def test_every_queue_is_served_by_a_process() -> None:
 
 
 def test_compose_keeps_redis_durable() -> None:
-    """The Redis of the compose file passes the check that every process makes at start."""
+    """The Redis of the compose file passes `check_durability`."""
     command = compose()["services"]["redis"]["command"]
     for option in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
         assert option in command
 
 
 def test_python_versions_agree() -> None:
-    """The linter, the lock and the package name the same oldest Python."""
+    """Linter, lock files and package name the same minimum version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     oldest = project["project"]["requires-python"].removeprefix(">=")
     assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"

@@ -89,7 +89,7 @@ def test_supabase_is_queried_once_for_all_processes(redis_client: redis.Redis) -
 
 
 def test_a_cache_without_a_database_reads_redis(redis_client: redis.Redis) -> None:
-    """A route is found by id, by account and as its organization's primary; absent ones are None."""
+    """A route is found by id, by account and as its organization's primary; else None."""
     primary = make_route()
     secondary = make_route(account="43", is_primary=False)
     make_cache(redis_client, FakeDatabase([])).store_routes([primary, secondary])

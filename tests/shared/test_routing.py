@@ -1,4 +1,4 @@
-"""Intake: which event a request is, which lane it waits in, and what Supabase is told at once."""
+"""Routing decides the event of a request, its lane, tenant, gates and first outcome."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,20 +32,22 @@ def row(item: Append) -> MessageOutcome:
 
 
 def test_a_message_waits_in_the_lane_of_its_conversation() -> None:
-    """However the number is spelled, it is one conversation."""
+    """Every form of a phone number is the same conversation."""
     lanes = {
         send(to=to).lane for to in ("+7 999 000-11-22", "8 (999) 000-11-22", "79990001122@c.us")
     }
     assert lanes == {f"send:{INTEGRATION}:79990001122"}
 
 
-def test_a_message_counts_for_its_organization_and_waits_at_both_gates() -> None:
+def test_a_message_has_its_organization_as_tenant_and_two_gates() -> None:
+    """It waits while the platform is down or its integration cannot send."""
     item = send()
     assert (item.kind, item.tenant) == ("send", str(ORGANIZATION))
     assert item.gates == (routing.PLATFORM_GATE, routing.integration_gate(INTEGRATION))
 
 
-def test_a_message_is_shown_as_queued_at_once() -> None:
+def test_a_message_is_shown_as_queued() -> None:
+    """Its first outcome has the same id and all that the request contains."""
     item = send(client_id=str(OTHER), sender_name="Anna")
     shown = row(item)
     assert (shown.id, shown.at) == (item.event.id, item.event.accepted_at)
@@ -63,8 +65,8 @@ def test_a_message_is_shown_as_queued_at_once() -> None:
     assert (shown.client_id, shown.sender_name) == (OTHER, "Anna")
 
 
-def test_a_message_may_expire_sooner_than_others() -> None:
-    """Also when it is put back from its dead letter: it then has as long as it had at first."""
+def test_a_message_may_have_its_own_maximum_age() -> None:
+    """A replayed dead letter has the same maximum age again."""
     item = send(expires_in_s=60)
     assert item.max_age_s == 60
     assert routing.route_event(item.event).max_age_s == 60  # type: ignore[arg-type]
@@ -72,12 +74,14 @@ def test_a_message_may_expire_sooner_than_others() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.5, 10**9, "soon"])
-def test_a_time_to_live_is_whole_seconds(seconds: object) -> None:
+def test_a_maximum_age_is_a_number_of_whole_seconds(seconds: object) -> None:
+    """It is at least one second and at most 30 days."""
     with pytest.raises(ValueError, match="expires_in_s"):
         message(expires_in_s=seconds)
 
 
-def test_the_same_key_with_another_time_to_live_is_another_request(bench: Bench) -> None:
+def test_the_maximum_age_is_part_of_the_request(bench: Bench) -> None:
+    """The same key with another one is a conflict; without one it equals the default."""
     bench.lanes.append(send("k"))
     bench.lanes.append(send("k", expires_in_s=None))
     with pytest.raises(IdempotencyConflictError):
@@ -85,6 +89,7 @@ def test_the_same_key_with_another_time_to_live_is_another_request(bench: Bench)
 
 
 def test_a_file_is_shown_with_its_caption() -> None:
+    """The outcome has the link, the name and the MIME type of the file."""
     media = Media.model_validate(
         {"type": "document", "url": "https://x.example/a.pdf", "filename": "a.pdf", "mime": "m/t"}
     )
@@ -105,41 +110,43 @@ def test_a_file_is_shown_with_its_caption() -> None:
         ({"name": "Office", "address": "Main St 1"}, "Office"),
     ],
 )
-def test_a_place_is_shown_in_words(fields: dict[str, str], text: str) -> None:
+def test_a_location_is_shown_as_text(fields: dict[str, str], text: str) -> None:
+    """Its name, else its address, else its coordinates."""
     shown = row(
         send(text="", location=Location.model_validate({"lat": 55.75, "lng": 37.5} | fields))
     )
     assert (shown.content, shown.text) == ("location", text)
 
 
-def test_a_later_row_tells_what_has_been_learned() -> None:
+def test_a_later_outcome_has_the_ids_of_the_platform() -> None:
+    """It belongs to the same row."""
     event = send().event
     assert isinstance(event, SendEvent)
-    told = routing.build_message_outcome(event, "sent", utc_now(), task_id="queue-1")
-    assert (told.status, told.task_id, told.id) == ("sent", "queue-1", event.id)
+    sent = routing.build_message_outcome(event, "sent", utc_now(), task_id="queue-1")
+    assert (sent.status, sent.task_id, sent.id) == ("sent", "queue-1", event.id)
 
 
 def test_without_a_key_every_request_is_new() -> None:
+    """Two equal messages are two events."""
     assert send().event.id != send().event.id
 
 
 def test_the_same_key_is_the_same_event_of_that_organization_only() -> None:
-    assert send("order-17").event.id == send("order-17").event.id
-    assert (
-        len(
-            {send("order-17").event.id, send("order-18").event.id, send("order-17", OTHER).event.id}
-        )
-        == 3
-    )
+    """Another key, or the same key of another organization, is another event."""
+    event_id = send("order-17").event.id
+    assert event_id == send("order-17").event.id
+    assert event_id != send("order-18").event.id
+    assert event_id != send("order-17", OTHER).event.id
 
 
 @given(first=st.text(min_size=1), second=st.text(min_size=1))
 def test_different_keys_are_different_events(first: str, second: str) -> None:
+    """Whatever characters they contain."""
     assert (send(first).event.id == send(second).event.id) == (first == second)
 
 
-def test_a_request_is_the_same_whatever_number_was_chosen_for_it(bench: Bench) -> None:
-    """The default number changed between two tries: still one message, from the first number."""
+def test_the_chosen_integration_is_not_part_of_the_request(bench: Bench) -> None:
+    """A retry after the primary integration changed is the same message."""
     first = bench.lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, message(), "key"))
     again = bench.lanes.append(routing.route_send(ORGANIZATION, OTHER, message(), "key"))
     assert (again.id, again.new) == (first.id, False)
@@ -149,19 +156,21 @@ def test_a_request_is_the_same_whatever_number_was_chosen_for_it(bench: Bench) -
     "other", [{"text": "Bye"}, {"to": "+7 999 000-11-23"}, {"integration_id": str(OTHER)}]
 )
 def test_the_same_key_for_another_message_is_refused(bench: Bench, other: dict[str, Any]) -> None:
+    """Text, recipient and requested integration are part of the request."""
     bench.lanes.append(send("key"))
     with pytest.raises(IdempotencyConflictError):
         bench.lanes.append(send("key", **other))
 
 
-def test_a_message_arrives_as_it_was_accepted(bench: Bench) -> None:
+def test_a_worker_reads_the_event_that_was_accepted(bench: Bench) -> None:
+    """No field is lost on the way through Redis."""
     item = send(media={"type": "image", "url": "https://x.example/a.png"}, teacher_id=str(OTHER))
     bench.lanes.append(item)
     assert SendEvent.model_validate_json(bench.claim().body) == item.event
 
 
 def test_provisioning_waits_in_the_lane_of_its_organization() -> None:
-    """Two clicks come one after the other; watching has a lane of its own, the next click does not wait for it."""
+    """Requests are processed in order; polling has a lane of its own and delays no request."""
     event = ProvisionEvent(id=uuid4(), organization_id=ORGANIZATION, integration_id=INTEGRATION)
     assert routing.route_provision(event).lane == f"provision:{ORGANIZATION}"
     watch = routing.route_provision(event.model_copy(update={"action": "watch"}), delay_s=5)
@@ -173,6 +182,7 @@ def test_provisioning_waits_in_the_lane_of_its_organization() -> None:
 
 
 def test_a_webhook_waits_in_the_lane_of_its_conversation_or_account() -> None:
+    """An event without a peer, such as a QR code, belongs to the account."""
     item = routing.route_webhook("acc", {"type": "message"}, "m1", "79990001122")
     assert (item.lane, item.tenant, item.kind) == ("event:acc:79990001122", "acc", "webhook")
     assert routing.route_webhook("acc", {"type": "qr"}, "q1", None).lane == "event:acc"
@@ -184,8 +194,8 @@ def test_a_webhook_waits_in_the_lane_of_its_conversation_or_account() -> None:
     )
 
 
-def test_a_webhook_told_twice_is_one_even_when_worded_otherwise(bench: Bench) -> None:
-    """A retry may carry another time or a fresher URL: its identity decides, and the first wording counts."""
+def test_a_repeated_webhook_is_the_same_event_despite_another_payload(bench: Bench) -> None:
+    """A retry may contain another time or URL; the identity decides, the first payload stays."""
     answers = [
         bench.lanes.append(routing.route_webhook("acc", {"at": at}, "m1", None)) for at in (1, 2)
     ]
@@ -193,15 +203,16 @@ def test_a_webhook_told_twice_is_one_even_when_worded_otherwise(bench: Bench) ->
     assert WebhookEvent.model_validate_json(bench.claim("webhook").body).payload == {"at": 1}
 
 
-def test_webhooks_of_two_accounts_never_meet() -> None:
+def test_equal_webhooks_of_two_accounts_are_two_events() -> None:
+    """Identities are unique within an account only."""
     assert (
         routing.route_webhook("a", {}, "m1", None).event.id
         != routing.route_webhook("b", {}, "m1", None).event.id
     )
 
 
-def test_a_recipient_is_read_as_people_write_in_the_organization_s_region() -> None:
-    """And a message may be written before anybody knows which that is."""
+def test_a_national_recipient_belongs_to_the_organizations_region() -> None:
+    """A message is created before its region is known."""
     wanted = Message(to="0912 345 678", text="Hello")
     item = routing.route_send(uuid4(), uuid4(), wanted, region="VN")
     assert getattr(item.event, "to") == "84912345678"  # noqa: B009 - one kind of event has it

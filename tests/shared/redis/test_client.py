@@ -1,4 +1,4 @@
-"""Which Redis is refused, asked of real ones."""
+"""A Redis that may lose data is refused; tests use real servers with changed settings."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from shared.redis.client import check_durability, connect, is_transient
 
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Return a server of these tests' own: its durability is switched off and on."""
+    """Return a server of this module, whose durability settings the tests change."""
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
 @pytest.fixture
 def configured(redis_client: redis.Redis) -> Iterator[Any]:
-    """Return a function that changes a setting of the server for this test."""
+    """Return a function that changes a setting of the server until the end of the test."""
     before: dict[str, str] = {}
 
     def configure(name: str, value: str) -> None:
@@ -38,7 +38,8 @@ def configured(redis_client: redis.Redis) -> Iterator[Any]:
         redis_client.config_set(name, value)
 
 
-def test_the_local_redis_is_durable(redis_client: redis.Redis) -> None:
+def test_the_local_redis_passes_the_check(redis_client: redis.Redis) -> None:
+    """`sandbox.redis` starts it with production settings."""
     assert check_durability(redis_client) == []
 
 
@@ -50,26 +51,27 @@ def test_the_local_redis_is_durable(redis_client: redis.Redis) -> None:
         ("maxmemory-policy", "volatile-ttl", "maxmemory-policy is volatile-ttl"),
     ],
 )
-def test_one_that_forgets_is_refused_with_the_reason(
+def test_a_volatile_redis_is_refused_with_the_reason(
     name: str, value: str, reason: str, configured: Any, redis_client: redis.Redis
 ) -> None:
-    """And used all the same when that is allowed."""
+    """With `allow` it is accepted, and the reason is a warning."""
     configured(name, value)
     with pytest.raises(NotDurableError, match=reason):
         check_durability(redis_client)
     assert reason in check_durability(redis_client, allow=True)[0]
 
 
-def test_one_that_may_lose_seconds_is_warned_about(
+def test_a_redis_that_may_lose_seconds_is_a_warning(
     configured: Any, redis_client: redis.Redis
 ) -> None:
+    """`appendfsync everysec` is accepted."""
     configured("appendfsync", "everysec")
     assert "appendfsync is everysec" in check_durability(redis_client)[0]
 
 
 @pytest.fixture
 def without_config(redis_server: RedisServer, redis_client: redis.Redis) -> Iterator["redis.Redis"]:
-    """Return a client that may not use CONFIG, as with managed Redis."""
+    """Return a client that may not use CONFIG, as on a managed Redis."""
     redis_client.acl_setuser(
         "managed",
         enabled=True,
@@ -84,10 +86,10 @@ def without_config(redis_server: RedisServer, redis_client: redis.Redis) -> Iter
     redis_client.acl_deluser("managed")
 
 
-def test_where_config_is_forbidden_info_has_to_do(
+def test_info_is_used_where_config_is_forbidden(
     without_config: "redis.Redis", configured: Any
 ) -> None:
-    """It says what could not be checked."""
+    """A warning names the setting that could not be checked."""
     assert "appendfsync could not be checked" in check_durability(without_config)[0]
     configured("maxmemory-policy", "allkeys-random")
     with pytest.raises(NotDurableError, match="maxmemory-policy is allkeys-random"):
@@ -99,9 +101,9 @@ def test_where_config_is_forbidden_info_has_to_do(
 
 
 def test_an_old_redis_is_refused() -> None:
-    """It lacks commands that the scripts use."""
+    """The scripts use commands of version 6.2."""
 
-    class Old(redis.Redis):
+    class OldRedis(redis.Redis):
         def info(self, *_: Any, **__: Any) -> Any:
             return {"redis_version": "6.0.16", "aof_enabled": 1, "maxmemory_policy": "noeviction"}
 
@@ -109,25 +111,26 @@ def test_an_old_redis_is_refused() -> None:
             return {}
 
     with pytest.raises(NotDurableError, match=r"version 6\.0\.16"):
-        check_durability(Old())
+        check_durability(OldRedis())
 
 
-def test_a_client_outlives_a_restart_of_redis(tmp_path: Path) -> None:
+def test_a_client_survives_a_restart_of_redis(tmp_path: Path) -> None:
+    """It connects again and repeats the command."""
     with RedisServer(tmp_path) as server, connect(server.url) as client:
         client.set("x", 1)
         server.restart()
         assert client.get("x") == b"1"
 
 
-def full(client: redis.Redis, _directory: Path) -> None:
+def fill_memory(client: redis.Redis, _directory: Path) -> None:
     client.config_set("maxmemory", 1)
 
 
-def a_replica(client: redis.Redis, _directory: Path) -> None:
+def make_replica(client: redis.Redis, _directory: Path) -> None:
     client.replicaof("127.0.0.1", 1)
 
 
-def on_a_disk_that_fails(client: redis.Redis, directory: Path) -> None:
+def break_disk(client: redis.Redis, directory: Path) -> None:
     (directory / "dump.rdb").mkdir()
     client.config_set("save", "3600 1")
     client.bgsave()
@@ -135,21 +138,21 @@ def on_a_disk_that_fails(client: redis.Redis, directory: Path) -> None:
         time.sleep(0.01)
 
 
-def gone(client: redis.Redis, _directory: Path) -> None:
+def shut_down(client: redis.Redis, _directory: Path) -> None:
     client.shutdown(nosave=True)
 
 
-@pytest.mark.parametrize("becomes", [full, a_replica, on_a_disk_that_fails, gone])
-def test_one_that_cannot_write_now_is_told_from_a_mistake(
-    becomes: Callable[..., None], tmp_path: Path
+@pytest.mark.parametrize("fail", [fill_memory, make_replica, break_disk, shut_down])
+def test_a_redis_that_cannot_write_now_is_a_transient_error(
+    fail: Callable[..., None], tmp_path: Path
 ) -> None:
-    """In the words of a command, of a script and of a pipeline alike."""
+    """In a command, in a script and in a pipeline; a programming error is not transient."""
     with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         client.set("text", "x")
         with pytest.raises(redis.ResponseError) as mistake:
             client.lpush("text", 1)
         assert not is_transient(mistake.value)
-        becomes(client, tmp_path)
+        fail(client, tmp_path)
         pipe = client.pipeline(transaction=False)
         pipe.set("a", 1)
         script: Any = client.register_script("return redis.call('SET', KEYS[1], 1)")
@@ -157,4 +160,4 @@ def test_one_that_cannot_write_now_is_told_from_a_mistake(
             with pytest.raises(redis.RedisError) as error:
                 write()
             assert is_transient(error.value), error.value
-        server.kill()  # with a disk that fails it would not end in order
+        server.kill()  # a server with a broken disk refuses to shut down

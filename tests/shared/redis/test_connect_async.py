@@ -1,4 +1,4 @@
-"""Every way to lose Redis is a redis.RedisError of the async client."""
+"""Every failure of the connection is a redis.RedisError of the async client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -16,57 +16,59 @@ from tests.fixtures.tcp_proxy import TcpProxy
 
 
 @pytest.fixture
-def wire(redis_server: RedisServer) -> Iterator[TcpProxy]:
-    """Return a wire to Redis that can be cut."""
+def proxy(redis_server: RedisServer) -> Iterator[TcpProxy]:
+    """Return a proxy to Redis whose connections can be cut."""
     with TcpProxy(redis_server.port) as proxy:
         yield proxy
 
 
 @asynccontextmanager
-async def connected(wire: TcpProxy) -> AsyncIterator[Any]:
-    client = connect_async(SecretStr(wire.url))
+async def connected(proxy: TcpProxy) -> AsyncIterator[Any]:
+    client = connect_async(SecretStr(proxy.url))
     try:
         yield client
     finally:
         await client.aclose()
 
 
-def test_a_connection_reset_while_it_is_written_to_is_a_redis_error(wire: TcpProxy) -> None:
-    """uvloop, which uvicorn runs on, raises a RuntimeError of its own there."""
+def test_a_reset_during_a_write_is_a_redis_error(proxy: TcpProxy) -> None:
+    """uvloop, the event loop of uvicorn, raises a RuntimeError for it."""
 
-    async def ask() -> None:
-        async with connected(wire) as client:
+    async def run() -> None:
+        async with connected(proxy) as client:
             assert await client.ping()
             connection = await client.connection_pool.get_connection()
             connection._writer.transport.abort()  # noqa: SLF001 - as when a reset was just noticed
             with pytest.raises(redis.ConnectionError):
                 await connection.send_command("PING")
             await client.connection_pool.release(connection)
-            assert await client.ping(), "the next command has a connection again"
+            assert await client.ping(), "the next command has a new connection"
 
-    uvloop.run(ask())
+    uvloop.run(run())
 
 
-def test_a_redis_that_resets_every_connection_is_a_redis_error(wire: TcpProxy) -> None:
-    async def ask() -> None:
-        async with connected(wire) as client:
+def test_a_refused_connection_is_a_redis_error(proxy: TcpProxy) -> None:
+    """The client works again once Redis accepts connections."""
+
+    async def run() -> None:
+        async with connected(proxy) as client:
             assert await client.ping()
-            wire.refuse()
+            proxy.refuse()
             for _ in range(3):
                 with pytest.raises(redis.ConnectionError):
                     await client.ping()
-            wire.accept()
+            proxy.accept()
             assert await client.ping()
 
-    uvloop.run(ask())
+    uvloop.run(run())
 
 
-def test_connections_that_were_closed_while_idle_cost_no_request(
+def test_a_connection_closed_while_idle_is_replaced(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """After a restart of Redis, or its idle limit: each command and each pipeline goes out over a new one."""
+    """Commands and pipelines succeed after a restart of Redis or its idle limit."""
 
-    async def ask() -> None:
+    async def run() -> None:
         client = connect_async(SecretStr(redis_server.url))
 
         async def pipelined(*, transaction: bool) -> Any:
@@ -85,4 +87,4 @@ def test_connections_that_were_closed_while_idle_cost_no_request(
         finally:
             await client.aclose()
 
-    uvloop.run(ask())
+    uvloop.run(run())
