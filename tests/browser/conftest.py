@@ -1,4 +1,4 @@
-"""A person in front of the page: a real Chromium, and the whole system behind it."""
+"""Fixtures of the browser tests: a real Chromium in front of the whole system."""
 
 import io
 import os
@@ -32,7 +32,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="package")
 def system(open_directory: Path) -> Iterator[System]:
-    """Return the whole system, with one origin that may show the page in a frame."""
+    """Return the whole system, with one origin that may embed the page in a frame."""
     settings = {**SHORT_DELAYS, "WPP_PAGE_PARENTS": PARENT}
     with run_system(open_directory / "pages", settings) as running:
         yield running
@@ -40,9 +40,10 @@ def system(open_directory: Path) -> Iterator[System]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Return Debian's Chromium. Where there is none the test is skipped, except in CI.
+    """Return Debian's Chromium. Without it the tests are skipped, except in CI, where they fail.
 
-    Playwright runs an event loop in this thread for as long as it is open: not beyond the tests of this folder.
+    Playwright runs an event loop in this thread while it is open, so it is closed after the tests
+    of this folder.
     """
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if found is None:
@@ -58,9 +59,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, system: System) -> Iterator[Open]:
-    """Return a function that opens the page as a person would: `open_page(DESKTOP, "en-US")`.
+    """Return a function that opens the page: `open_page(DESKTOP, "en-US")`.
 
-    Whatever the browser complains of in its console fails the test.
+    An error in the browser's console fails the test.
     """
     contexts, complaints = [], []
 
@@ -86,14 +87,14 @@ def open_page(browser: Browser, system: System) -> Iterator[Open]:
     assert complaints == []
 
 
-def picture(page: Page, name: str) -> bytes:
-    """Take a picture of the page and keep it among the artefacts."""
+def take_screenshot(page: Page, name: str) -> bytes:
+    """Take a screenshot of the page and save it among the artefacts."""
     ARTEFACTS.mkdir(exist_ok=True)
     return page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
 
 
-def decoded(png: bytes) -> str:
-    """Return what a phone's camera would read from a picture."""
+def decode_qr(png: bytes) -> str:
+    """Return the text of the one QR code in a picture."""
     found = zxingcpp.read_barcodes(Image.open(io.BytesIO(png)))
     assert len(found) == 1, f"{len(found)} codes in the picture"
     text: str = found[0].text

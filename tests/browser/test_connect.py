@@ -1,4 +1,4 @@
-"""The page at /connect, as a person uses it: seen in a real browser, kept as pictures in artefacts/."""
+"""The page at /connect in a real browser; screenshots are saved in artefacts/."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from sandbox.supabase.seed import EMAIL, ORGANIZATION, PASSWORD
-from tests.browser.conftest import DESKTOP, PARENT, PHONE, Open, decoded, picture
+from tests.browser.conftest import DESKTOP, PARENT, PHONE, Open, decode_qr, take_screenshot
 from tests.fixtures.system import System
 from tests.fixtures.waiting import wait_until
 
@@ -23,8 +23,8 @@ CODE = ".code img:visible"
 
 
 @pytest.fixture(autouse=True)
-def no_numbers(system: System) -> Iterator[None]:
-    """Let each test begin, and leave, without numbers and without faults."""
+def remove_numbers(system: System) -> Iterator[None]:
+    """Start and end each test without numbers and without faults."""
     clear(system)
     yield
     clear(system)
@@ -48,7 +48,7 @@ def card(page: Page, status: str) -> Any:
 
 
 def scan(page: Page, system: System, account: str) -> None:
-    """Take the phone: the sandbox's own page, in a tab of its own."""
+    """Scan the QR code with the phone of the sandbox, in a separate tab."""
     phone = page.context.new_page()
     phone.goto(f"{system.environment['WPP_BASE_URL'].rstrip('/')}/phone/{account}")
     phone.get_by_role("button", name="Scan").click()
@@ -56,8 +56,8 @@ def scan(page: Page, system: System, account: str) -> None:
     page.bring_to_front()
 
 
-def connected(page: Page, system: System) -> str:
-    """Press Connect, scan, and return the account when the page says that it is connected."""
+def connect_number(page: Page, system: System) -> str:
+    """Connect a number on the page and return its account."""
     page.locator("#add-first:visible, #add:visible").first.click()
     page.wait_for_selector(CODE)
     account = page.locator("li.new code").inner_text()
@@ -66,42 +66,42 @@ def connected(page: Page, system: System) -> str:
     return account
 
 
-def test_from_one_click_to_the_last(open_page: Open, system: System) -> None:
-    """Connect, scan, a second number, a broken one mended, disconnected: all on one page that is never reloaded."""
+def test_connect_repair_and_disconnect_without_a_reload(open_page: Open, system: System) -> None:
+    """Two numbers are connected, one is repaired and disconnected; the page is never reloaded."""
     page = open_page(DESKTOP)
-    picture(page, "1-sign-in")
+    take_screenshot(page, "1-sign-in")
     sign_in(page)
-    picture(page, "2-no-number")
+    take_screenshot(page, "2-no-number")
     page.evaluate("window.sameAsBefore = true")
     page.get_by_role("button", name="Connect WhatsApp").click()
     expect(page.get_by_role("heading", name="Scan this code")).to_be_visible()
     page.wait_for_selector(CODE)
     with system.service_client(ORGANIZATION) as crm:
         shown = crm.get("/v1/integrations").json()[0]
-    assert decoded(picture(page, "3-code")) == shown["qrcode"]
+    assert decode_qr(take_screenshot(page, "3-code")) == shown["qrcode"]
     scan(page, system, shown["account_number"])
     expect(page.get_by_text("WhatsApp is connected")).to_be_visible()
     expect(card(page, "connected")).to_have_count(1)
-    picture(page, "4-connected")
-    second = connected(page, system)
+    take_screenshot(page, "4-connected")
+    second = connect_number(page, system)
     expect(card(page, "connected")).to_have_count(2)
     expect(page.locator(".star:visible")).to_have_count(1)
-    picture(page, "5-second-number")
-    mend(page, system, second)
+    take_screenshot(page, "5-second-number")
+    repair(page, system, second)
     disconnect(page, second)
     expect(page.locator("#numbers > li")).to_have_count(1)
     assert page.evaluate("window.sameAsBefore") is True
 
 
-def mend(page: Page, system: System, account: str) -> None:
-    """Lose the phone, find the key refused, and repair it with what the page offers."""
+def repair(page: Page, system: System, account: str) -> None:
+    """Unlink the phone, revoke the key, and repair the number with the buttons of the page."""
     broken = page.locator("li", has_text=account)
     with system.phone() as phone:
         phone.post("/admin/faults", json={"revoked_keys": [account]}).raise_for_status()
         phone.post(f"/phone/{account}/unlink").raise_for_status()
     broken.get_by_role("button", name="Connect again").click()
     expect(broken.get_by_text("The key of this number is no longer valid")).to_be_visible()
-    picture(page, "6-error")
+    take_screenshot(page, "6-error")
     broken.get_by_role("button", name="Repair with a new key").click()
     page.wait_for_selector(CODE)
     scan(page, system, account)
@@ -109,25 +109,25 @@ def mend(page: Page, system: System, account: str) -> None:
 
 
 def disconnect(page: Page, account: str) -> None:
-    """Be asked, keep it; be asked again, and let it go."""
+    """Decline the question once, then confirm it."""
     number = page.locator("li", has_text=account)
     for answer, left in (("Keep it", 1), ("Disconnect", 0)):
         number.get_by_role("button", name="Disconnect").click()
         question = page.get_by_role("dialog")
         expect(question).to_contain_text("Its messages stay")
-        picture(page, "7-question")
+        take_screenshot(page, "7-question")
         question.get_by_role("button", name=answer).click()
         expect(number).to_have_count(left)
 
 
 def test_on_a_phone_in_russian_and_cancelled(open_page: Open, system: System) -> None:
-    """At 390 px nothing is cut off, the code is read from the picture, and Cancel leaves nothing behind."""
+    """At 390 px nothing is cut off, the QR code can be scanned, and Cancel removes the number."""
     page = open_page(PHONE, "ru-RU")
     page.get_by_role("button", name="Войти как демо-пользователь").click()
     page.get_by_role("button", name="Подключить WhatsApp").click()
     page.wait_for_selector(CODE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert decoded(picture(page, "8-phone")).startswith("2@")
+    assert decode_qr(take_screenshot(page, "8-phone")).startswith("2@")
     account = page.locator("li.new code").inner_text()
     page.get_by_role("button", name="Отмена").click()
     expect(page.get_by_text("Номеров пока нет")).to_be_visible()
@@ -137,37 +137,33 @@ def test_on_a_phone_in_russian_and_cancelled(open_page: Open, system: System) ->
     assert system.rows("messenger_integrations", organization_id=str(ORGANIZATION)) == []
 
 
-def test_the_code_is_there_after_a_reload_and_renews_itself(
-    open_page: Open, system: System
-) -> None:
-    """What the page shows comes from the server: nothing is lost with the tab, a new code takes the old one's place."""
+def test_the_qr_code_survives_a_reload_and_is_renewed(open_page: Open, system: System) -> None:
+    """The state comes from the server; a new QR code replaces the old one."""
     page = open_page()
     sign_in(page)
     page.get_by_role("button", name="Connect WhatsApp").click()
     page.wait_for_selector(CODE)
     page.reload()
     page.wait_for_selector(CODE)
-    first = decoded(page.locator(".code").screenshot())
+    first = decode_qr(page.locator(".code").screenshot())
     account = page.locator("li.new code").inner_text()
     with system.phone() as phone:  # the platform shows another one, as it does every 20 s
         phone.post(f"/phone/{account}/offline").raise_for_status()
     card(page, "disconnected").get_by_role("button", name="Connect again").click()
     page.wait_for_selector(CODE)
-    assert decoded(page.locator(".code").screenshot()) != first
+    assert decode_qr(page.locator(".code").screenshot()) != first
 
 
-def test_without_the_stream_the_page_asks_every_three_seconds(
-    open_page: Open, system: System
-) -> None:
-    """A proxy that lets no stream through costs seconds, not the state."""
+def test_without_the_stream_the_page_polls(open_page: Open, system: System) -> None:
+    """A proxy that blocks the stream delays changes by three seconds."""
     page = open_page()
     page.route("**/v1/integrations/events", lambda route: route.fulfill(status=204))
     sign_in(page)
-    connected(page, system)
+    connect_number(page, system)
 
 
-def test_nothing_is_asked_while_nobody_looks(open_page: Open) -> None:
-    """A hidden tab is quiet, and is up to date at once when it is seen again."""
+def test_a_hidden_page_sends_no_requests(open_page: Open) -> None:
+    """It is up to date again as soon as it is visible."""
     page = open_page()
     sign_in(page)
     asked: list[str] = []
@@ -186,8 +182,8 @@ def test_nothing_is_asked_while_nobody_looks(open_page: Open) -> None:
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def test_the_keyboard_and_a_screen_reader_find_their_way(open_page: Open, system: System) -> None:
-    """Every control has a name, the focus goes where the work is, and what changes is said."""
+def test_keyboard_and_screen_reader(open_page: Open, system: System) -> None:
+    """Every control has a name, the focus follows the task, and changes are announced."""
     page = open_page()
     page.get_by_label("E-mail").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
@@ -198,7 +194,10 @@ def test_the_keyboard_and_a_screen_reader_find_their_way(open_page: Open, system
     assert page.evaluate(FOCUSED) == "Cancel"
     expect(page.get_by_role("img", name="QR code that connects")).to_be_visible()
     expect(page.locator("#told")).to_contain_text("ready to be scanned")
-    nameless = "[...document.querySelectorAll('button')].filter(b => b.offsetParent && !(b.ariaLabel || b.innerText.trim()))"
+    nameless = (
+        "[...document.querySelectorAll('button')]"
+        ".filter(b => b.offsetParent && !(b.ariaLabel || b.innerText.trim()))"
+    )
     assert page.evaluate(f"{nameless}.length") == 0
     scan(page, system, page.locator("li.new code").inner_text())
     page.get_by_role("button", name="Disconnect").focus()
@@ -208,11 +207,11 @@ def test_the_keyboard_and_a_screen_reader_find_their_way(open_page: Open, system
     expect(card(page, "connected")).to_have_count(1)
 
 
-def test_a_wrong_password_is_said(open_page: Open) -> None:
-    """And nothing of the page behind it is shown."""
+def test_a_wrong_password_shows_an_error(open_page: Open) -> None:
+    """The panel behind the sign-in stays hidden."""
     page = open_page()
     page.route("**/auth/v1/token*", refuse)
-    page.get_by_label("E-mail").fill("nobody@example.com")
+    page.get_by_label("E-mail").fill("unknown@example.com")
     page.get_by_label("Password").fill("guessed wrongly")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("do not fit")
@@ -227,11 +226,11 @@ def refuse(route: Route) -> None:
     )  # the console's own complaint about a 400 is no fault of the page
 
 
-def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, system: System) -> None:
-    """What somebody types is not lost to an update, and is saved."""
+def test_typing_a_name_survives_an_update(open_page: Open, system: System) -> None:
+    """The text in the field is kept while the page updates, and is saved."""
     page = open_page()
     sign_in(page)
-    connected(page, system)
+    connect_number(page, system)
     page.get_by_role("button", name="Rename").click()
     page.get_by_label("Name of this number").fill("Front desk")
     with system.service_client(ORGANIZATION) as crm:
@@ -242,12 +241,10 @@ def test_a_name_can_be_changed_while_the_page_lives_on(open_page: Open, system: 
     expect(page.get_by_role("heading", name="Front desk")).to_be_visible()
 
 
-def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(
-    open_page: Open, system: System
-) -> None:
-    """No second sign-in, with the lines that the documentation gives; only an origin that is named may do so.
+def test_an_application_embeds_the_page_with_its_session(open_page: Open, system: System) -> None:
+    """The documented code works without a second sign-in, from an allowed origin only.
 
-    The session is not kept: who comes next in this tab is nobody until the application says who.
+    The session is not stored: the next page in this tab starts without one.
     """
     page = open_page()
     signed_in = httpx.post(
@@ -268,23 +265,23 @@ def test_an_application_shows_the_page_in_a_frame_and_hands_over_its_session(
     assert f"frame-ancestors 'self' {PARENT}" in policy
     page.route(
         f"{PARENT}/other",
-        lambda route: route.fulfill(body=shown_to_nobody(system), content_type="text/html"),
+        lambda route: route.fulfill(body=embed_without_session(system), content_type="text/html"),
     )
     page.goto(f"{PARENT}/other")
     expect(page.frame_locator("iframe").locator("#handed")).to_be_visible()
     expect(page.frame_locator("iframe").locator("#panel")).to_be_hidden()
 
 
-def shown_to_nobody(system: System) -> str:
-    """Return a page of the application that hands over no session: somebody has signed out there."""
+def embed_without_session(system: System) -> str:
+    """Return a page of the application that hands over no session, as after a sign-out."""
     return f'<iframe title="WhatsApp" src="{system.url}/connect"></iframe>'
 
 
-def test_the_page_holds_no_secret(open_page: Open, system: System) -> None:
-    """Neither what is served to everybody, nor what a signed-in person's page shows, has a key or a token."""
+def test_the_page_contains_no_secret(open_page: Open, system: System) -> None:
+    """Neither the public files nor the page of a signed-in user contain a key or a token."""
     page = open_page()
     sign_in(page)
-    connected(page, system)
+    connect_number(page, system)
     page.get_by_role("button", name="History").click()
     with psycopg.connect(system.database_url) as connection:
         ((settings,),) = connection.execute(

@@ -1,4 +1,4 @@
-"""Who may come in, and how the door says no."""
+"""Access to the HTTP API and its error responses, through the whole system."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,8 +17,8 @@ HELLO = {"to": "+79990001122", "text": "Hello"}
 @pytest.mark.parametrize(
     "bearer", ["", "Bearer", "Bearer nonsense", "Basic dXNlcjpwYXNz", "Bearer a.b.c"]
 )
-def test_a_stranger_gets_401(system: System, bearer: str) -> None:
-    """No route answers anything else to somebody unknown."""
+def test_missing_or_invalid_credentials_are_401(system: System, bearer: str) -> None:
+    """Every route answers with a problem."""
     for method, path in [
         ("POST", "/v1/messages"),
         ("GET", "/v1/integrations"),
@@ -32,7 +32,7 @@ def test_a_stranger_gets_401(system: System, bearer: str) -> None:
 
 
 def test_a_key_of_another_server_gets_401(system: System) -> None:
-    """A well-formed key that another secret made opens nothing."""
+    """A well-formed key that was signed with another secret is invalid."""
     key = signed_keys.make_service_key(uuid4(), [b"x" * 32])
     assert (
         httpx.get(
@@ -43,7 +43,7 @@ def test_a_key_of_another_server_gets_401(system: System) -> None:
 
 
 def test_a_signed_in_member_acts_for_their_organization(system: System) -> None:
-    """A person's Supabase session is enough; the organization comes from their profile."""
+    """A Supabase session is enough; the organization comes from the user's profile."""
     signed_in = httpx.post(
         f"{system.environment['SUPABASE_URL'].rstrip('/')}/auth/v1/token?grant_type=password",
         json={"email": "demo@example.com", "password": "password"},
@@ -54,21 +54,21 @@ def test_a_signed_in_member_acts_for_their_organization(system: System) -> None:
     assert (answer.status_code, answer.json()) == (200, [])
 
 
-def test_what_belongs_to_another_organization_is_not_found(system: System, number: Number) -> None:
-    """Ids of others are unknown ids: to read, to send from, to connect, to disconnect."""
+def test_ids_of_another_organization_are_not_found(system: System, number: Number) -> None:
+    """For reading, sending, connecting and disconnecting."""
     organization_id, integration = number
     theirs = integration["integration_id"]
     with system.service_client(organization_id) as crm:
         sent = crm.post("/v1/messages", json=HELLO).headers["Location"]
-    with system.service_client(system.add_organization()) as stranger:
+    with system.service_client(system.add_organization()) as other:
         answers = [
-            stranger.get(sent),
-            stranger.get(f"{sent}/history"),
-            stranger.post(f"{sent}/resolution", json={"outcome": "sent"}),
-            stranger.get(f"/v1/integrations/{theirs}"),
-            stranger.delete(f"/v1/integrations/{theirs}"),
-            stranger.post("/v1/messages", json={**HELLO, "integration_id": theirs}),
-            stranger.post("/v1/integrations", json={"integration_id": theirs}),
+            other.get(sent),
+            other.get(f"{sent}/history"),
+            other.post(f"{sent}/resolution", json={"outcome": "sent"}),
+            other.get(f"/v1/integrations/{theirs}"),
+            other.delete(f"/v1/integrations/{theirs}"),
+            other.post("/v1/messages", json={**HELLO, "integration_id": theirs}),
+            other.post("/v1/integrations", json={"integration_id": theirs}),
         ]
     assert [answer.status_code for answer in answers] == [404] * len(answers)
 
@@ -84,10 +84,10 @@ def test_what_belongs_to_another_organization_is_not_found(system: System, numbe
         ({"to": "+79990001122"}, "text"),
     ],
 )
-def test_a_wrong_request_names_its_field(
+def test_an_invalid_field_is_named(
     system: System, number: Number, wrong: dict[str, Any], field: str
 ) -> None:
-    """422 with the field and what is wrong with it; nothing is enqueued."""
+    """The response is 422 with the field and its error; nothing is enqueued."""
     with system.service_client(number[0]) as crm:
         answer = crm.post("/v1/messages", json=wrong)
     assert answer.status_code == 422
@@ -95,7 +95,7 @@ def test_a_wrong_request_names_its_field(
 
 
 def test_the_same_key_is_the_same_message(system: System, number: Number) -> None:
-    """Same key and body: the same answer, one message. Same key, other body: 422."""
+    """With the same body: one message. With another body: 422."""
     organization_id, integration = number
     body = {"to": "+79990007788", "text": "Once"}
     with system.service_client(organization_id) as crm:
@@ -114,7 +114,7 @@ def test_the_same_key_is_the_same_message(system: System, number: Number) -> Non
 
 
 def test_a_webhook_needs_its_key(system: System, number: Number) -> None:
-    """A wrong key, or the key of another account, is 404 and tells nothing."""
+    """A wrong key and the key of another account are 404."""
     account = number[1]["account_number"]
     other = signed_keys.make_webhook_key("0000000009999", system.secrets)
     for key in ("wrong", other):
@@ -126,14 +126,14 @@ def test_a_webhook_needs_its_key(system: System, number: Number) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"[" * 100_000])
 def test_a_malformed_webhook_is_400(system: System, number: Number, body: bytes) -> None:
-    """What is no event in JSON is said so, never a 500."""
+    """A body that is not JSON, or not an event, is never a 500."""
     account = number[1]["account_number"]
     url = signed_keys.make_webhook_url(system.url, account, system.secrets)
     assert httpx.post(url, content=body).status_code == 400
 
 
-def test_the_api_describes_itself(system: System) -> None:
-    """OpenAPI names every route that a caller may use."""
+def test_openapi_lists_the_routes(system: System) -> None:
+    """The OpenAPI document has the routes of messages and integrations."""
     paths = httpx.get(f"{system.url}/openapi.json").json()["paths"]
     assert {
         "/v1/messages",

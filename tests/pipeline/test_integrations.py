@@ -1,4 +1,4 @@
-"""Numbers over HTTP, through every process: one click, many clicks, second thoughts, other people's ids."""
+"""Integrations over HTTP through the whole system: connect, cancel, repair, disconnect."""
 
 import json
 import time
@@ -18,8 +18,8 @@ Number = tuple[UUID, dict[str, Any]]
 WAIT = {"Prefer": "wait=20"}
 
 
-def created(system: System, organization_id: UUID) -> int:
-    """Return how many clients the platform has made for an organization, by its own ledger."""
+def count_created_clients(system: System, organization_id: UUID) -> int:
+    """Return how many clients the platform has created for an organization, by its ledger."""
     with system.phone() as phone:
         clients = phone.get("/admin/ledger").json()["clients"]
     return sum(
@@ -29,7 +29,7 @@ def created(system: System, organization_id: UUID) -> int:
     )
 
 
-def of_platform(system: System, organization_id: UUID) -> list[dict[str, Any]]:
+def list_accounts(system: System, organization_id: UUID) -> list[dict[str, Any]]:
     with system.phone() as phone:
         accounts = phone.get("/phone", headers={"Accept": "application/json"}).json()["accounts"]
     return [each for each in accounts if each["organization_id"].startswith(str(organization_id))]
@@ -37,14 +37,14 @@ def of_platform(system: System, organization_id: UUID) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def faults(system: System) -> Iterator[Any]:
-    """Return a function that sets the platform's faults; they end with the test."""
+    """Return a function that sets the faults of the platform until the test ends."""
     with system.phone() as phone:
         yield lambda **plan: phone.post("/admin/faults", json=plan).raise_for_status()
         phone.delete("/admin/faults").raise_for_status()
 
 
-def test_one_request_is_answered_with_the_code(system: System) -> None:
-    """`Prefer: wait`: the answer has what is to be scanned, in the documented shape."""
+def test_a_held_request_is_answered_with_the_qr_code(system: System) -> None:
+    """`Prefer: wait` returns the QR code in the documented shape."""
     organization_id = system.add_organization()
     with system.service_client(organization_id) as crm, system.phone() as phone:
         asked = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25)
@@ -60,13 +60,15 @@ def test_one_request_is_answered_with_the_code(system: System) -> None:
         assert answer["qr_issued_at"] < answer["qr_expires_at"]
         code = {"qr": answer["qrcode"]}
         phone.post(f"/phone/{answer['account_number']}/scan", json=code).raise_for_status()
-        wait_until(lambda: _in(crm.get(asked.headers["Location"]).json(), "connected"), "connected")
+        wait_until(
+            lambda: _if_status(crm.get(asked.headers["Location"]).json(), "connected"), "connected"
+        )
         again = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25)
         assert (again.status_code, again.json()["status"]) == (200, "connected")
 
 
-def test_a_held_answer_holds_nobody_up(system: System, faults: Any) -> None:
-    """Sixty answers are held (there are forty threads); others are served in between."""
+def test_held_requests_do_not_block_others(system: System, faults: Any) -> None:
+    """60 requests are held, more than there are threads (40); another is answered meanwhile."""
     faults(paths="^/api/integrations", rate_5xx=1.0, status_5xx=503)
     organization_id = system.add_organization()
     wait = {"Prefer": "wait=3"}
@@ -84,7 +86,7 @@ def test_a_held_answer_holds_nobody_up(system: System, faults: Any) -> None:
 
 
 def test_a_hundred_clicks_are_one_client(system: System) -> None:
-    """At the same moment, by a hundred callers: one number, one row, one account, and no two answers differ."""
+    """100 concurrent clicks create one integration, one row and one account."""
     organization_id = system.add_organization()
 
     with ThreadPoolExecutor(100) as pool, system.service_client(organization_id) as crm:
@@ -95,13 +97,13 @@ def test_a_hundred_clicks_are_one_client(system: System) -> None:
     assert len({answer.json()["integration_id"] for answer in answers}) == 1
     with system.service_client(organization_id) as crm:
         wait_until(lambda: crm.get("/v1/integrations").json()[0]["qrcode"], "a code")
-    assert created(system, organization_id) == 1
+    assert count_created_clients(system, organization_id) == 1
     assert len(system.rows("messenger_integrations", organization_id=str(organization_id))) == 1
-    assert len(of_platform(system, organization_id)) == 1
+    assert len(list_accounts(system, organization_id)) == 1
 
 
-def test_a_click_during_an_outage_is_the_click_before_it(system: System, faults: Any) -> None:
-    """The platform is away, minutes pass, somebody clicks again: the same number, and one client in the end."""
+def test_a_repeated_click_during_an_outage_is_the_same_request(system: System, faults: Any) -> None:
+    """The platform is down for minutes; both clicks create one client in the end."""
     faults(paths="^/api/integrations", rate_5xx=1.0, status_5xx=503)
     organization_id = system.add_organization()
     with system.service_client(organization_id) as crm:
@@ -117,11 +119,11 @@ def test_a_click_during_an_outage_is_the_click_before_it(system: System, faults:
         )
         faults()
         wait_until(lambda: crm.get("/v1/integrations").json()[0]["qrcode"], "a code")
-    assert created(system, organization_id) == 1
+    assert count_created_clients(system, organization_id) == 1
 
 
-def test_the_same_key_is_the_same_further_number(system: System, number: Number) -> None:
-    """An Idempotency-Key makes `add_new` safe to repeat, and refuses another request."""
+def test_an_idempotency_key_makes_add_new_repeatable(system: System, number: Number) -> None:
+    """The same key with another body is refused."""
     organization_id = system.add_organization()
     connect_integration(system, organization_id)
     key = {"Idempotency-Key": "second"}
@@ -138,7 +140,7 @@ def test_the_same_key_is_the_same_further_number(system: System, number: Number)
             ).status_code
             == 422
         )
-    assert created(system, organization_id) == 2
+    assert count_created_clients(system, organization_id) == 2
     with system.service_client(number[0]) as other:  # a key belongs to its organization
         assert other.post(
             "/v1/integrations", json={"integration_id": number[1]["integration_id"]}, headers=key
@@ -146,41 +148,39 @@ def test_the_same_key_is_the_same_further_number(system: System, number: Number)
 
 
 def test_refresh_and_reconnect(system: System) -> None:
-    """A phone that logged out: disconnected, and a reconnect shows a code; refresh shows how things are."""
+    """After a log-out on the phone, reconnect returns a QR code; refresh returns the state."""
     organization_id = system.add_organization()
     connected = connect_integration(system, organization_id)
-    place = f"/v1/integrations/{connected['integration_id']}"
+    path = f"/v1/integrations/{connected['integration_id']}"
     with system.service_client(organization_id) as crm, system.phone() as phone:
-        looked = crm.post(f"{place}/refresh", headers=WAIT, timeout=25)
+        looked = crm.post(f"{path}/refresh", headers=WAIT, timeout=25)
         assert (looked.status_code, looked.json()["status"]) == (202, "connected")
         phone.post(f"/phone/{connected['account_number']}/unlink").raise_for_status()
-        lost = wait_until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
+        lost = wait_until(lambda: _if_status(crm.get(path).json(), "disconnected"), "disconnected")
         assert lost["next_step"] == "reconnect"
-        assert crm.post(f"{place}/reconnect").json()["status"] in {
+        assert crm.post(f"{path}/reconnect").json()["status"] in {
             "starting",
             "qr_issued",
         }  # not what it was
-        again = crm.post(f"{place}/reconnect", headers=WAIT, timeout=25).json()
+        again = crm.post(f"{path}/reconnect", headers=WAIT, timeout=25).json()
         assert (again["status"], again["integration_id"]) == (
             "qr_issued",
             connected["integration_id"],
         )
         phone.post(f"/phone/{connected['account_number']}/offline").raise_for_status()
-        wait_until(lambda: _in(crm.get(place).json(), "disconnected"), "disconnected")
-        assert (
-            crm.post(f"{place}/refresh", headers=WAIT, timeout=25).json()["status"] == "qr_issued"
-        )
+        wait_until(lambda: _if_status(crm.get(path).json(), "disconnected"), "disconnected")
+        assert crm.post(f"{path}/refresh", headers=WAIT, timeout=25).json()["status"] == "qr_issued"
 
 
-def test_a_new_key_repairs_a_number(system: System, faults: Any) -> None:
-    """The key was revoked: the number says so and what helps, `force_recreate` helps, and nothing is doubled."""
+def test_force_recreate_repairs_a_revoked_key(system: System, faults: Any) -> None:
+    """The state names force_recreate as the next step; no second client is created."""
     organization_id = system.add_organization()
     connected = connect_integration(system, organization_id)
-    place = f"/v1/integrations/{connected['integration_id']}"
+    path = f"/v1/integrations/{connected['integration_id']}"
     faults(revoked_keys=[connected["account_number"]])
     with system.service_client(organization_id) as crm:
-        crm.post(f"{place}/reconnect")
-        broken = wait_until(lambda: _in(crm.get(place).json(), "error"), "the error")
+        crm.post(f"{path}/reconnect")
+        broken = wait_until(lambda: _if_status(crm.get(path).json(), "error"), "the error")
         assert (broken["success"], broken["next_step"], broken["reason"]) == (
             False,
             "force_recreate",
@@ -189,33 +189,33 @@ def test_a_new_key_repairs_a_number(system: System, faults: Any) -> None:
         wanted = {"integration_id": connected["integration_id"], "force_recreate": True}
         mended = crm.post("/v1/integrations", json=wanted, headers=WAIT, timeout=25).json()
         assert (mended["status"], mended["error"]) == ("connected", None)
-        assert [each["status"] for each in crm.get(f"{place}/history").json()][:2] == [
+        assert [each["status"] for each in crm.get(f"{path}/history").json()][:2] == [
             "connected",
             "error",
         ]
-    assert created(system, organization_id) == 1
+    assert count_created_clients(system, organization_id) == 1
 
 
-def test_what_is_half_made_can_be_removed(system: System, faults: Any) -> None:
-    """While the platform is away: it is gone at once, and nothing of it comes when the platform is back."""
+def test_a_pending_integration_can_be_removed(system: System, faults: Any) -> None:
+    """It disappears at once, and nothing of it appears when the platform is back."""
     faults(paths="^/api/integrations", rate_5xx=1.0, status_5xx=503)
     organization_id = system.add_organization()
     with system.service_client(organization_id) as crm:
-        place = crm.post("/v1/integrations", json={}).headers["Location"]
-        assert crm.delete(place).json()["closing"] is True
+        path = crm.post("/v1/integrations", json={}).headers["Location"]
+        assert crm.delete(path).json()["closing"] is True
         assert crm.get("/v1/integrations").json() == []
-        assert crm.get(place).status_code == 404
+        assert crm.get(path).status_code == 404
         faults()
         fresh = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25)
-        assert fresh.headers["Location"] != place
+        assert fresh.headers["Location"] != path
         assert [each["integration_id"] for each in crm.get("/v1/integrations").json()] == [
             fresh.json()["integration_id"]
         ]
-    assert created(system, organization_id) == 1
+    assert count_created_clients(system, organization_id) == 1
 
 
-def test_what_could_not_be_made_can_be_tried_again(system: System, faults: Any) -> None:
-    """A platform that refuses: an error with its reason; the next click tries the same number again."""
+def test_a_failed_integration_can_be_retried(system: System, faults: Any) -> None:
+    """The error names its reason; the next click retries the same integration."""
     faults(new_key_refused_s=30)
     organization_id = system.add_organization()
     with system.service_client(organization_id) as crm:
@@ -229,7 +229,7 @@ def test_what_could_not_be_made_can_be_tried_again(system: System, faults: Any) 
 
 
 def test_primary_name_and_switch(system: System) -> None:
-    """Exactly one is primary; a removed one hands that on; a name or a switch changes nothing else."""
+    """Exactly one integration is primary; name and is_enabled change nothing else."""
     organization_id = system.add_organization()
     first = connect_integration(system, organization_id)["integration_id"]
     with system.service_client(organization_id) as crm:
@@ -252,36 +252,38 @@ def test_primary_name_and_switch(system: System) -> None:
         )
         message = {"to": "+79990001122", "text": "Hello", "integration_id": first}
         sent = crm.post("/v1/messages", json=message).headers["Location"]
-        assert wait_until(lambda: _in(crm.get(sent).json(), "failed"), "the message to be refused")
+        assert wait_until(
+            lambda: _if_status(crm.get(sent).json(), "failed"), "the message to be refused"
+        )
         crm.delete(f"/v1/integrations/{second}")
         wait_until(lambda: len(crm.get("/v1/integrations").json()) == 1, "one number left")
         assert crm.get("/v1/integrations").json()[0]["is_primary"] is True
 
 
-def test_signs_of_life(system: System) -> None:
-    """What was last written to a number, and what was last confirmed of it."""
+def test_last_inbound_and_last_ack(system: System) -> None:
+    """The state has the times of the last message received and of the last confirmation."""
     organization_id = system.add_organization()
     connected = connect_integration(system, organization_id)
-    place = f"/v1/integrations/{connected['integration_id']}"
+    path = f"/v1/integrations/{connected['integration_id']}"
     assert connected["last_inbound_at"] is connected["last_ack_at"] is None
     with system.service_client(organization_id) as crm, system.phone() as phone:
         crm.post("/v1/messages", json={"to": "+79990001122", "text": "Hello"})
-        assert wait_until(lambda: crm.get(place).json()["last_ack_at"], "an ack")
-        assert crm.get(place).json()["last_inbound_at"] is None
+        assert wait_until(lambda: crm.get(path).json()["last_ack_at"], "an ack")
+        assert crm.get(path).json()["last_inbound_at"] is None
         phone.post(
             f"/phone/{connected['account_number']}/messages",
             json={"from": "+79990001122", "text": "Hi"},
         )
-        assert wait_until(lambda: crm.get(place).json()["last_inbound_at"], "what was written")
+        assert wait_until(lambda: crm.get(path).json()["last_inbound_at"], "what was written")
 
 
-def test_the_code_is_drawn(system: System) -> None:
-    """As SVG and PNG while there is one to scan; 404 that says so when there is none."""
+def test_the_qr_code_as_an_image(system: System) -> None:
+    """As SVG and PNG while there is a QR code; 404 with the reason otherwise."""
     organization_id = system.add_organization()
     with system.service_client(organization_id) as crm, system.phone() as phone:
         shown = crm.post("/v1/integrations", json={}, headers=WAIT, timeout=25).json()
-        place = f"/v1/integrations/{shown['integration_id']}"
-        svg, png = crm.get(f"{place}/qr.svg"), crm.get(f"{place}/qr.png")
+        path = f"/v1/integrations/{shown['integration_id']}"
+        svg, png = crm.get(f"{path}/qr.svg"), crm.get(f"{path}/qr.png")
         assert (svg.headers["Content-Type"], svg.headers["Cache-Control"]) == (
             "image/svg+xml",
             "no-store",
@@ -289,13 +291,13 @@ def test_the_code_is_drawn(system: System) -> None:
         assert svg.content.startswith(b"<?xml")
         assert (png.headers["Content-Type"], png.content[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
         phone.post(f"/phone/{shown['account_number']}/scan").raise_for_status()
-        wait_until(lambda: _in(crm.get(place).json(), "connected"), "connected")
-        assert crm.get(f"{place}/qr.png").status_code == 404
-        assert "connected" in crm.get(f"{place}/qr.svg").json()["detail"]
+        wait_until(lambda: _if_status(crm.get(path).json(), "connected"), "connected")
+        assert crm.get(f"{path}/qr.png").status_code == 404
+        assert "connected" in crm.get(f"{path}/qr.svg").json()["detail"]
 
 
-def test_changes_are_told_as_they_happen(system: System, number: Number) -> None:
-    """The stream has the numbers at once and at each change, and nothing of another organization's."""
+def test_the_stream_sends_changes_at_once(system: System, number: Number) -> None:
+    """It sends the list at once and at each change, and nothing of another organization."""
     organization_id = system.add_organization()
     connected = connect_integration(system, organization_id)
     name = str(uuid4())
@@ -304,54 +306,52 @@ def test_changes_are_told_as_they_happen(system: System, number: Number) -> None
         crm.stream("GET", "/v1/integrations/events") as stream,
     ):
         assert stream.headers["Content-Type"].startswith("text/event-stream")
-        told = _told(stream)
-        assert [each["integration_id"] for each in next(told)] == [connected["integration_id"]]
+        found = _read_stream(stream)
+        assert [each["integration_id"] for each in next(found)] == [connected["integration_id"]]
         with system.service_client(number[0]) as other:
             other.patch(f"/v1/integrations/{number[1]['integration_id']}", json={"name": name})
         with system.phone() as phone:
             began = time.monotonic()
             phone.post(f"/phone/{connected['account_number']}/offline").raise_for_status()
-        assert [each["status"] for each in next(told)] == ["disconnected"]
+        assert [each["status"] for each in next(found)] == ["disconnected"]
         assert time.monotonic() - began < 5
     with system.service_client(number[0]) as other:
         other.patch(f"/v1/integrations/{number[1]['integration_id']}", json={"name": "WhatsApp"})
 
 
-def test_each_door_refuses_the_other_s_ids(system: System, number: Number) -> None:
-    """A stranger's id is an unknown id, whatever is asked of it; nothing of it changes."""
+def test_ids_of_another_organization_are_not_found(system: System, number: Number) -> None:
+    """On every route; the integration does not change."""
     organization_id, integration = number
-    place = f"/v1/integrations/{integration['integration_id']}"
+    path = f"/v1/integrations/{integration['integration_id']}"
     with (
         system.service_client(organization_id) as crm,
-        system.service_client(system.add_organization()) as stranger,
+        system.service_client(system.add_organization()) as other,
     ):
-        before = crm.get(place).json()
+        before = crm.get(path).json()
         answers = [
-            stranger.get(place),
-            stranger.get(f"{place}/history"),
-            stranger.get(f"{place}/qr.png"),
-            stranger.get(f"{place}/qr.svg"),
-            stranger.delete(place),
-            stranger.patch(place, json={"name": "Mine"}),
-            stranger.post(f"{place}/primary"),
-            stranger.post(f"{place}/refresh"),
-            stranger.post(f"{place}/reconnect"),
-            stranger.post(
-                "/v1/integrations", json={"integration_id": integration["integration_id"]}
-            ),
-            stranger.post("/v1/integrations", json={**_named(integration), "force_recreate": True}),
+            other.get(path),
+            other.get(f"{path}/history"),
+            other.get(f"{path}/qr.png"),
+            other.get(f"{path}/qr.svg"),
+            other.delete(path),
+            other.patch(path, json={"name": "Mine"}),
+            other.post(f"{path}/primary"),
+            other.post(f"{path}/refresh"),
+            other.post(f"{path}/reconnect"),
+            other.post("/v1/integrations", json={"integration_id": integration["integration_id"]}),
+            other.post("/v1/integrations", json={**_named(integration), "force_recreate": True}),
         ]
         assert [answer.status_code for answer in answers] == [404] * len(answers)
-        assert stranger.get("/v1/integrations").json() == []
-        assert crm.get(place).json() == before
+        assert other.get("/v1/integrations").json() == []
+        assert crm.get(path).json() == before
 
 
 @pytest.mark.parametrize("method", ["get", "delete", "patch"])
-def test_nobody_comes_in_without_saying_who(system: System, number: Number, method: str) -> None:
-    """401 on every route, before anything is looked up."""
-    place = f"{system.url}/v1/integrations/{number[1]['integration_id']}"
+def test_every_route_requires_credentials(system: System, number: Number, method: str) -> None:
+    """401 comes before any look-up."""
+    path = f"{system.url}/v1/integrations/{number[1]['integration_id']}"
     for path in ("", "/history", "/qr.svg") if method == "get" else ("",):
-        assert getattr(httpx, method)(place + path).status_code == 401
+        assert getattr(httpx, method)(path + path).status_code == 401
     assert httpx.get(f"{system.url}/v1/integrations/events").status_code == 401
 
 
@@ -366,38 +366,39 @@ def test_nobody_comes_in_without_saying_who(system: System, number: Number, meth
         ({"integration_id": "first"}, "integration_id"),
     ],
 )
-def test_a_wrong_wish_names_its_field(
+def test_an_invalid_field_is_named(
     system: System, number: Number, wrong: dict[str, Any], field: str
 ) -> None:
-    """422, and nothing was done."""
+    """The response is 422, and nothing is enqueued."""
     with system.service_client(number[0]) as crm:
         answer = crm.post("/v1/integrations", json=wrong)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-def test_history_outlives_its_number(system: System) -> None:
-    """Each change is one row with its reason; also when the number is gone."""
+def test_the_history_outlives_its_integration(system: System) -> None:
+    """Each change is one row with its reason, also after the integration is removed."""
     organization_id = system.add_organization()
     connected = connect_integration(system, organization_id)
-    place = f"/v1/integrations/{connected['integration_id']}"
+    path = f"/v1/integrations/{connected['integration_id']}"
     with system.service_client(organization_id) as crm:
-        crm.delete(place)
+        crm.delete(path)
         wait_until(lambda: crm.get("/v1/integrations").json() == [], "no number left")
-        rows = crm.get(f"{place}/history").json()
+        rows = crm.get(f"{path}/history").json()
     assert rows[-1]["status"] == "starting"
     assert {"connected", "disconnected"} <= {row["status"] for row in rows}
     assert all(row["reason"] for row in rows)
     with psycopg.connect(system.database_url) as connection:
-        told = connection.execute(
-            "select count(*), count(distinct (at, status, reason)) from wpp_session_history where organization_id = %s",
+        found = connection.execute(
+            "select count(*), count(distinct (at, status, reason)) from wpp_session_history"
+            " where organization_id = %s",
             (organization_id,),
         ).fetchone()
-    assert told
-    assert told[0] == told[1]
+    assert found
+    assert found[0] == found[1]
 
 
-def _in(state: dict[str, Any], status: str) -> dict[str, Any] | None:
+def _if_status(state: dict[str, Any], status: str) -> dict[str, Any] | None:
     return state if state["status"] == status else None
 
 
@@ -405,7 +406,7 @@ def _named(integration: dict[str, Any]) -> dict[str, Any]:
     return {"integration_id": integration["integration_id"]}
 
 
-def _told(stream: httpx.Response) -> Iterator[list[dict[str, Any]]]:
+def _read_stream(stream: httpx.Response) -> Iterator[list[dict[str, Any]]]:
     for line in stream.iter_lines():
         if line.startswith("data: "):
             yield json.loads(line.removeprefix("data: "))

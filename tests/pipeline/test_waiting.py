@@ -1,4 +1,4 @@
-"""What only lasts for a while fails no message and marks no number: they wait, in order, and then go out."""
+"""Temporary failures fail no message and mark no integration: messages wait, in order."""
 
 from typing import Any
 from uuid import UUID
@@ -35,7 +35,7 @@ def shown(system: System, organization_id: UUID, number: dict[str, Any]) -> str:
 
 
 def test_a_platform_that_is_being_deployed_loses_nothing(system: System) -> None:
-    """Its proxy answers 404 to everything: no message fails, and no number is marked."""
+    """404 for every path, as from a proxy, fails no message and marks no integration."""
     organization_id = system.add_organization()
     number = connect_integration(system, organization_id)
     with system.phone() as phone, redis.Redis.from_url(system.environment["REDIS_URL"]) as client:
@@ -55,8 +55,8 @@ def test_a_platform_that_is_being_deployed_loses_nothing(system: System) -> None
     ]
 
 
-def test_a_phone_that_is_not_linked_is_waited_for(system: System) -> None:
-    """The platform refuses its messages; linked again, they go out in order."""
+def test_messages_wait_until_the_phone_is_linked_again(system: System) -> None:
+    """The platform refuses them meanwhile; then they are sent in order."""
     organization_id = system.add_organization()
     number = connect_integration(system, organization_id)
     account = number["account_number"]

@@ -177,7 +177,7 @@ def played(pipeline: InboundPipeline, ingress: IngressProcess) -> list[Case]:
     for case in played:
         case.connect()
         case.prepare()
-    answers = [ingress.post(case.body, ingress.path(case.account)) for case in played]
+    answers = [ingress.post(case.body, ingress.webhook_path(case.account)) for case in played]
     assert {answer.status for answer in answers} == {200}
     pipeline.settle()
     return played

@@ -173,7 +173,7 @@ def test_no_event_hurts_what_comes_behind_it(
         *(json.loads(json.dumps(event).replace(ACCOUNT, pipeline.account)) for event in events),
         last,
     ):
-        answer = ingress.post(as_json(event), ingress.path(pipeline.account))
+        answer = ingress.post(as_json(event), ingress.webhook_path(pipeline.account))
         assert answer.status in {200, 400}
         if answer.status == 200:
             heard.extend(messages_in(event, pipeline.account))
@@ -236,7 +236,7 @@ def test_pain_23_pain_43_what_should_make_no_row_makes_none(
     pipeline: InboundPipeline, ingress: IngressProcess, what: str
 ) -> None:
     """Neither contact nor message nor session: the log says that it came."""
-    assert ingress.post(HOSTILE[what], ingress.path(pipeline.account)).status == 200
+    assert ingress.post(HOSTILE[what], ingress.webhook_path(pipeline.account)).status == 200
     pipeline.settle()
     for table in ("chat_messages", "clients", "wpp_parked_outcomes", "wpp_session_history"):
         assert pipeline.env.sql(f"select * from {table}") == [], table  # noqa: S608 - constants

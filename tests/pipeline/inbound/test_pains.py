@@ -27,7 +27,9 @@ class PlatformPosts:
     def bring(self, *bodies: Any, account: str | None = None) -> None:
         """Post events, and let them become rows."""
         for body in bodies:
-            answer = self.ingress.post(body, self.ingress.path(account or self.pipeline.account))
+            answer = self.ingress.post(
+                body, self.ingress.webhook_path(account or self.pipeline.account)
+            )
             assert answer.status == 200, answer
         self.pipeline.settle()
 
@@ -417,8 +419,8 @@ def test_pain_44_a_video_keeps_its_caption_and_its_type(mail: PlatformPosts) -> 
 def test_pain_47_no_log_of_the_door_quotes_a_body_or_a_key(mail: PlatformPosts) -> None:
     """What is written about an event is its account and what was wrong, never what it says."""
     mail.bring({**FLAT, "text": "a private matter", "apiKey": "k-12345678"})
-    mail.ingress.post(b'{"text": "another private matter"', mail.ingress.path())
+    mail.ingress.post(b'{"text": "another private matter"', mail.ingress.webhook_path())
     written = mail.ingress.log.read_text()
     assert "webhook.malformed" in written
-    for secret in ("private", "k-12345678", mail.ingress.path().rsplit("/", 1)[1]):
+    for secret in ("private", "k-12345678", mail.ingress.webhook_path().rsplit("/", 1)[1]):
         assert secret not in written

@@ -1,4 +1,4 @@
-"""The door, started once for the session."""
+"""The ingress processes of these tests, each started once per session."""
 
 from collections.abc import Iterator
 
@@ -16,13 +16,15 @@ def _ingress(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[IngressProcess]:
     settings = {"WPP_WEBHOOK_SECRET": SHARED_SECRET, "WPP_BODY_STALL_S": "1"}
-    with IngressProcess(redis_server.url, tmp_path_factory.mktemp("door"), **settings) as ingress:
+    with IngressProcess(
+        redis_server.url, tmp_path_factory.mktemp("ingress"), **settings
+    ) as ingress:
         yield ingress
 
 
 @pytest.fixture
 def ingress(_ingress: IngressProcess, redis_client: redis.Redis) -> IngressProcess:
-    """Return the ingress, on an empty Redis. It gives a body up that pauses for a second."""
+    """Return the ingress, with an empty Redis. It rejects a body that pauses for a second."""
     del redis_client  # asked for because it empties Redis
     return _ingress
 
@@ -31,9 +33,9 @@ def ingress(_ingress: IngressProcess, redis_client: redis.Redis) -> IngressProce
 def small_ingress(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[IngressProcess]:
-    """Return an ingress that takes 100 kB a body within two seconds, and has no shared secret."""
+    """Return an ingress with a body limit of 100 kB and 2 s, and without a shared secret."""
     settings = {"WPP_BODY_LIMIT": "100000", "WPP_BODY_DEADLINE_S": "2"}
-    with IngressProcess(redis_server.url, tmp_path_factory.mktemp("narrow"), **settings) as ingress:
+    with IngressProcess(redis_server.url, tmp_path_factory.mktemp("small"), **settings) as ingress:
         yield ingress
 
 
@@ -46,7 +48,9 @@ def _ingress_with_supabase(
         "SUPABASE_ANON_KEY": supabase_world.anon_key,
         "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
     }
-    with IngressProcess(redis_server.url, tmp_path_factory.mktemp("front"), **settings) as ingress:
+    with IngressProcess(
+        redis_server.url, tmp_path_factory.mktemp("supabase"), **settings
+    ) as ingress:
         yield ingress
 
 
@@ -54,7 +58,7 @@ def _ingress_with_supabase(
 def ingress_with_supabase(
     _ingress_with_supabase: IngressProcess, redis_client: redis.Redis, database_url: str
 ) -> IngressProcess:
-    """Return an ingress with Supabase behind it, both empty. No worker runs: what is accepted waits."""
+    """Return an ingress with Supabase, both empty. No worker runs, so accepted events wait."""
     del redis_client, database_url  # asked for because they empty what is there
     return _ingress_with_supabase
 
@@ -63,6 +67,6 @@ def ingress_with_supabase(
 def tenant(
     ingress_with_supabase: IngressProcess, supabase_world: Supabase, redis_client: redis.Redis
 ) -> Iterator[Tenant]:
-    """Return an organization at the door that has Supabase behind it."""
+    """Return an organization of the ingress with Supabase."""
     with Tenant.new(ingress_with_supabase, supabase_world, redis_client) as tenant:
         yield tenant

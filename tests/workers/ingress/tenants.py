@@ -1,4 +1,4 @@
-"""An organization at the door, with numbers made straight in Supabase, and workers that do as they are told."""
+"""An organization with integrations in Supabase and an HTTP client of the ingress."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def database(world: Supabase) -> Iterator[Database]:
 
 @dataclass(frozen=True)
 class Tenant:
-    """One organization. `http` calls the door as its service."""
+    """One organization. `http` calls the ingress as its service."""
 
     id: UUID
     http: httpx.Client
@@ -55,17 +55,16 @@ class Tenant:
                 "insert into public.organizations (id, name) values (%s, 'Test')",
                 (organization_id,),
             )
-        bearer = {
-            "Authorization": f"Bearer {signed_keys.make_service_key(organization_id, [KEY_SECRET.encode()])}"
-        }
+        key = signed_keys.make_service_key(organization_id, [KEY_SECRET.encode()])
+        bearer = {"Authorization": f"Bearer {key}"}
         with (
             httpx.Client(base_url=ingress.url, headers=bearer, timeout=10, trust_env=False) as http,
             database(world) as opened,
         ):
             yield cls(organization_id, http, opened, client)
 
-    def number(self, account: str, status: SessionStatus = "connected") -> str:
-        """Save a number of this organization, in `status`; return its path at the door."""
+    def add_integration(self, account: str, status: SessionStatus = "connected") -> str:
+        """Save an integration of this organization in `status`; return its path."""
         integration_id = uuid4()
         self.database.integrations.save(
             integration_id=integration_id,
@@ -73,10 +72,10 @@ class Tenant:
             account=account,
             api_key=SecretStr("key"),
         )
-        self.become(account, status)
+        self.set_status(account, status)
         return f"/v1/integrations/{integration_id}"
 
-    def become(
+    def set_status(
         self, account: str, status: SessionStatus, reason: str = "the test says so", **more: str
     ) -> None:
         outcome = SessionOutcome(
@@ -89,20 +88,20 @@ class Tenant:
             path, json=body, headers={} if key is None else {"Idempotency-Key": key}
         )
 
-    def settle(self, kind: QueueName, settled: Settled) -> UUID:
-        """End the next event that waits; return its id."""
+    def settle_next(self, kind: QueueName, settled: Settled) -> UUID:
+        """Settle the next waiting event of a kind; return its id."""
         lanes = Lanes(self.client, EngineSettings())
         claim = lanes.claim(kind, Slot())
         assert claim, f"no {kind} waits"
         assert lanes.conclude(claim, settled)[0]
         return claim.id
 
-    def waiting(self, kind: QueueName) -> int:
-        """Return how many events of a kind wait, or run."""
+    def count_waiting(self, kind: QueueName) -> int:
+        """Return how many events of a kind are not settled."""
         counts: Any = self.client.hvals(keys.waiting(kind))
         return sum(map(int, counts))
 
-    def watched(self, path: str) -> str:
-        """Return the id of the event that watches over a number."""
+    def find_pairing_event(self, path: str) -> str:
+        """Return the id of the event that polls for the scan of an integration."""
         found: Any = self.client.get(keys.pairing(UUID(path.rsplit("/", 1)[-1])))
         return str(found.decode())

@@ -1,4 +1,4 @@
-"""The CRM's own pages call the API from their browser; nobody else's do."""
+"""The application as a whole: CORS for the configured origins only, a complete OpenAPI document."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -10,7 +10,7 @@ from sandbox.redis import RedisServer
 from shared import signed_keys
 from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
 
-CRM, OTHER_CRM, STRANGER = (
+CRM, OTHER_CRM, LOOKALIKE = (
     "https://crm.example.com",
     "http://localhost:3000",
     "https://crm.example.com.evil.example",
@@ -25,7 +25,7 @@ PREFLIGHT = {
 def http(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """Return a client of a door that names two origins."""
+    """Return a client of an ingress with two allowed origins."""
     with IngressProcess(
         redis_server.url, tmp_path_factory.mktemp("cors"), WPP_PAGE_PARENTS=f"{CRM} {OTHER_CRM}"
     ) as ingress:
@@ -41,8 +41,8 @@ def allowed(answer: httpx.Response) -> str | None:
 @pytest.mark.parametrize(
     "path", ["/v1/messages", "/v1/integrations", f"/v1/integrations/{uuid4()}/primary"]
 )
-def test_a_page_of_a_named_origin_may_ask(http: httpx.Client, origin: str, path: str) -> None:
-    """With its bearer and a key, and without cookies."""
+def test_an_allowed_origin_may_call_the_api(http: httpx.Client, origin: str, path: str) -> None:
+    """With a bearer token and an idempotency key, without cookies."""
     answer = http.options(path, headers={"Origin": origin, **PREFLIGHT})
     assert (answer.status_code, allowed(answer)) == (200, origin)
     assert {"authorization", "idempotency-key", "prefer", "content-type"} <= {
@@ -51,10 +51,10 @@ def test_a_page_of_a_named_origin_may_ask(http: httpx.Client, origin: str, path:
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-def test_it_reads_every_answer(http: httpx.Client) -> None:
-    """Also that it is not signed in, and where to look and when to come again."""
+def test_an_allowed_origin_reads_every_response(http: httpx.Client) -> None:
+    """Also errors, with their headers."""
     key = signed_keys.make_service_key(uuid4(), [KEY_SECRET.encode()])
-    for bearer, status in (("Bearer nobody", 401), (f"Bearer {key}", 503)):
+    for bearer, status in (("Bearer invalid", 401), (f"Bearer {key}", 503)):
         answer = http.get("/v1/integrations", headers={"Origin": CRM, "Authorization": bearer})
         assert (answer.status_code, allowed(answer)) == (status, CRM)
         assert {"Location", "Retry-After"} <= set(
@@ -64,10 +64,10 @@ def test_it_reads_every_answer(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", [STRANGER, "null", "https://crm.example.com:8443", "http://crm.example.com"]
+    "origin", [LOOKALIKE, "null", "https://crm.example.com:8443", "http://crm.example.com"]
 )
-def test_any_other_page_may_not(http: httpx.Client, origin: str) -> None:
-    """Its browser is told nothing that would let it."""
+def test_other_origins_are_refused(http: httpx.Client, origin: str) -> None:
+    """The response has no CORS header."""
     assert allowed(http.options("/v1/messages", headers={"Origin": origin, **PREFLIGHT})) is None
     assert allowed(http.get("/v1/integrations", headers={"Origin": origin})) is None
 
@@ -75,11 +75,31 @@ def test_any_other_page_may_not(http: httpx.Client, origin: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/health", "/connect", "/connect/settings.json", "/openapi.json", "/webhooks/wpp/1/2"]
 )
-def test_nothing_but_the_api_is_for_other_pages(http: httpx.Client, path: str) -> None:
+def test_cors_covers_the_api_only(http: httpx.Client, path: str) -> None:
+    """Health, the page, OpenAPI and webhooks have no CORS header."""
     assert allowed(http.get(path, headers={"Origin": CRM})) is None
 
 
-def test_without_origins_nobody_may(ingress: IngressProcess) -> None:
+def test_no_origin_is_allowed_by_default(ingress: IngressProcess) -> None:
+    """Without WPP_PAGE_PARENTS every origin is refused."""
     assert (
         allowed(ingress.http.options("/v1/messages", headers={"Origin": CRM, **PREFLIGHT})) is None
     )
+
+
+def test_every_route_is_documented(ingress: IngressProcess) -> None:
+    """Summary, operation id, description, problems and security scheme, in the OpenAPI document."""
+    document = ingress.http.get("/openapi.json").json()
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    assert len({each["operationId"] for each in operations}) == len(operations) > 10
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["description"]
+        assert operation["security"] == [{"bearer": []}]
+        problems = {code: each for code, each in operation["responses"].items() if code >= "400"}
+        assert {"400", "401", "404", "422", "503"} <= set(problems)
+        assert {tuple(each["content"]) for each in problems.values()} == {
+            ("application/problem+json",)
+        }
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert "Problem" in document["components"]["schemas"]

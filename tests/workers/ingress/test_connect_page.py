@@ -1,4 +1,4 @@
-"""What the page's server tells everybody, and refuses to tell."""
+"""The static files and settings of the connect page."""
 
 import httpx
 import pytest
@@ -21,8 +21,8 @@ def supabase_at(url: str) -> SupabaseSettings:
 @pytest.mark.parametrize(
     "url", ["http://localhost:1", "http://127.0.0.1:1", "http://127.1.2.3:1", "http://[::1]:1"]
 )
-def test_a_local_world_has_a_demo_user(url: str) -> None:
-    """Nobody else reaches it."""
+def test_a_local_supabase_may_have_a_demo_user(url: str) -> None:
+    """It cannot be reached from other machines."""
     assert ConnectPage(DEMO, supabase_at(url)).routes
 
 
@@ -35,15 +35,15 @@ def test_a_local_world_has_a_demo_user(url: str) -> None:
         "http://0.0.0.0:1",
     ],
 )
-def test_a_password_is_not_told_to_everybody(url: str) -> None:
-    """A demo user of a real project would open it to whoever reads /connect/settings.json."""
+def test_a_remote_supabase_must_not_have_a_demo_user(url: str) -> None:
+    """Its password would be public in /connect/settings.json."""
     with pytest.raises(ConfigurationError, match="WPP_DEMO_USER"):
         ConnectPage(DEMO, supabase_at(url))
     assert ConnectPage(PageSettings(), supabase_at(url)).routes
 
 
-def test_files_come_as_what_they_are(ingress: IngressProcess) -> None:
-    """Each with a policy that lets nothing else in, and never in an old version."""
+def test_files_have_strict_headers(ingress: IngressProcess) -> None:
+    """Each has a content security policy, and is revalidated."""
     for name in ("", *(f"/{file}" for file in FILES)):
         answer = ingress.http.get(f"/connect{name}")
         assert answer.status_code == 200
@@ -55,8 +55,8 @@ def test_files_come_as_what_they_are(ingress: IngressProcess) -> None:
     assert ingress.http.get("/connect/conftest.py").status_code == 404
 
 
-def test_settings_tell_what_is_public_only(ingress: IngressProcess) -> None:
-    """Where to sign in, with the anonymous key; nothing of the service role."""
+def test_settings_are_public_only(ingress: IngressProcess) -> None:
+    """Where to sign in, with the anonymous key and without the service role's."""
     answer: httpx.Response = ingress.http.get("/connect/settings.json")
     assert answer.json() == {
         "supabase_url": "http://127.0.0.1:9",

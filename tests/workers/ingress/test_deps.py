@@ -1,4 +1,4 @@
-"""Who may call: a service with its organization's key, or a person with a Supabase session."""
+"""Credentials: service keys, and Supabase sessions of members."""
 
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ def ask(ingress: IngressProcess, authorization: str) -> httpx.Response:
 
 @pytest.fixture
 def session(make_client: MakeClient) -> str:
-    """Return the session of a person who has just signed up."""
+    """Return the session of a user who has just signed up."""
     signed_up = (
         make_client()
         .auth.sign_up({"email": "anna@example.com", "password": "correct horse"})
@@ -40,35 +40,35 @@ def user_of(token: str, ingress: IngressProcess, world: Supabase) -> str:
 def test_a_member_acts_for_the_organization_of_their_profile(
     ingress_with_supabase: IngressProcess, tenant: Tenant, session: str, supabase_world: Supabase
 ) -> None:
-    """Told by Supabase, whatever the caller says."""
-    place = tenant.number("42")
+    """The organization comes from Supabase, not from the request."""
+    path = tenant.add_integration("42")
     with psycopg.connect(supabase_world.database_url) as connection:
         connection.execute(
             "insert into profiles (id, organization_id) values (%s, %s)",
             (user_of(session, ingress_with_supabase, supabase_world), tenant.id),
         )
     answer = ask(ingress_with_supabase, f"bearer  {session}")
-    assert [place.endswith(each["integration_id"]) for each in answer.json()] == [True]
+    assert [path.endswith(each["integration_id"]) for each in answer.json()] == [True]
 
 
-def test_a_person_of_no_organization_is_a_stranger(
+def test_a_user_without_an_organization_is_refused(
     ingress_with_supabase: IngressProcess, session: str
 ) -> None:
-    """A sign-up alone opens nothing; nor does a session whose signature is not Supabase's."""
+    """So is a session whose signature is wrong."""
     for bearer in (session, session[:-6] + "AAAAAA"):
         assert ask(ingress_with_supabase, f"Bearer {bearer}").status_code == 401
 
 
-def test_keys_of_supabase_are_nobody_s_session(
+def test_keys_of_supabase_are_not_credentials(
     ingress_with_supabase: IngressProcess, supabase_world: Supabase
 ) -> None:
-    """The anonymous key is known to everybody; the service role's stands for no organization."""
+    """Neither the anonymous key nor the service role's key stands for an organization."""
     for key in (supabase_world.anon_key, supabase_world.service_role_key):
         assert ask(ingress_with_supabase, f"Bearer {key}").status_code == 401
 
 
-def test_a_service_key_needs_nobody_s_word(ingress: IngressProcess) -> None:
-    """It is known without Supabase, which is away here: 503 is what comes after the caller was let in."""
+def test_a_service_key_is_verified_without_supabase(ingress: IngressProcess) -> None:
+    """Supabase is down here: 503 comes after the key was accepted."""
     good = signed_keys.make_service_key(uuid4(), [KEY_SECRET.encode()])
     assert ask(ingress, f"Bearer {good}").status_code == 503
     for bad in (good[:-1], good + "A", good.replace("wpp_", "wpq_"), good.upper()):

@@ -1,4 +1,4 @@
-"""Requests in flight at the same moment share a round trip, and each gets the answer to its own."""
+"""Concurrent appends share a round trip, and each gets its own answer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ def message(text: str, key: str | None = None) -> Append:
 
 
 @asynccontextmanager
-async def grouping(client: "redis.Redis", url: str) -> AsyncIterator[BatchingProducer]:
+async def open_producer(client: "redis.Redis", url: str) -> AsyncIterator[BatchingProducer]:
     own = connect_async(SecretStr(url))
     try:
         yield BatchingProducer(own, Lanes(client, EngineSettings()))
@@ -38,15 +38,15 @@ async def grouping(client: "redis.Redis", url: str) -> AsyncIterator[BatchingPro
         await own.aclose()
 
 
-def test_each_of_many_is_kept_in_order(
+def test_events_keep_their_order_across_batches(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """More than one group's worth, in one lane: in the order in which they came."""
+    """More than one batch in one lane."""
 
     async def append() -> None:
-        async with grouping(redis_client, redis_server.url) as appends:
+        async with open_producer(redis_client, redis_server.url) as producer:
             items = [message(str(number)) for number in range(3 * MAX_BATCH)]
-            accepted = await asyncio.gather(*(appends.append(item) for item in items))
+            accepted = await asyncio.gather(*(producer.append(item) for item in items))
             assert [each.id for each in accepted] == [item.event.id for item in items]
             kept = redis_client.lrange(keys.lane(items[0].lane), 0, -1)
             assert kept == [str(item.event.id).encode() for item in items]
@@ -54,11 +54,13 @@ def test_each_of_many_is_kept_in_order(
     uvloop.run(append())
 
 
-def test_each_hears_its_own_answer(redis_server: RedisServer, redis_client: redis.Redis) -> None:
-    """New, known, and a key that stands for something else: in one group, without harm to the others."""
+def test_each_append_gets_its_own_answer(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """New, known and conflicting events in one batch."""
 
     async def append() -> None:
-        async with grouping(redis_client, redis_server.url) as appends:
+        async with open_producer(redis_client, redis_server.url) as producer:
             items = [
                 message("one", "a"),
                 message("one", "a"),
@@ -66,7 +68,7 @@ def test_each_hears_its_own_answer(redis_server: RedisServer, redis_client: redi
                 message("three", "b"),
             ]
             first, again, conflict, other = await asyncio.gather(
-                *(appends.append(item) for item in items), return_exceptions=True
+                *(producer.append(item) for item in items), return_exceptions=True
             )
             assert [getattr(each, "new", None) for each in (first, again, other)] == [
                 True,
@@ -78,36 +80,42 @@ def test_each_hears_its_own_answer(redis_server: RedisServer, redis_client: redi
     uvloop.run(append())
 
 
-def test_a_full_outbox_refuses(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_a_full_outbox_refuses_appends(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """The error is OverloadedError."""
+
     async def append() -> None:
-        async with grouping(redis_client, redis_server.url) as appends:
-            appends._lanes = Lanes(redis_client, EngineSettings(wpp_outbox_limit=1))  # noqa: SLF001 - as a setting has it
+        async with open_producer(redis_client, redis_server.url) as producer:
+            producer._lanes = Lanes(redis_client, EngineSettings(wpp_outbox_limit=1))  # noqa: SLF001 - as a setting has it
             with pytest.raises(OverloadedError):
-                await appends.append_all([message("one"), message("two")])
+                await producer.append_all([message("one"), message("two")])
 
     uvloop.run(append())
 
 
-def test_a_redis_that_forgot_its_scripts_is_taught_again(
+def test_scripts_are_loaded_again_after_a_restart_of_redis(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
+    """The append succeeds."""
+
     async def append() -> None:
-        async with grouping(redis_client, redis_server.url) as appends:
+        async with open_producer(redis_client, redis_server.url) as producer:
             redis_client.script_flush()
-            assert (await appends.append(message("one"))).new
+            assert (await producer.append(message("one"))).new
 
     uvloop.run(append())
 
 
-def test_a_group_wakes_no_more_than_can_work(
+def test_wake_ups_of_a_batch_are_limited(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """One for each event, up to a handful: each goes on until nothing is ready."""
+    """One per event, up to MAX_WAKEUPS."""
 
     async def append(count: int) -> None:
-        async with grouping(redis_client, redis_server.url) as appends:
+        async with open_producer(redis_client, redis_server.url) as producer:
             items = [replace(message(str(number)), lane=f"lane{number}") for number in range(count)]
-            await appends.append_all(items)
+            await producer.append_all(items)
 
     uvloop.run(append(3))
     assert redis_client.llen("wpp:dramatiq:send") == 3
@@ -116,34 +124,36 @@ def test_a_group_wakes_no_more_than_can_work(
     assert redis_client.llen("wpp:dramatiq:send") == MAX_WAKEUPS
 
 
-def test_nobody_is_told_that_it_was_kept_when_redis_is_gone(
+def test_an_outage_of_redis_fails_the_whole_batch(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """Everybody in the group hears of it; the next group is none the worse."""
+    """The next batch succeeds."""
 
     async def append() -> None:
         with TcpProxy(redis_server.port) as wire:
-            async with grouping(redis_client, wire.url) as appends:
-                assert (await appends.append(message("one"))).new
+            async with open_producer(redis_client, wire.url) as producer:
+                assert (await producer.append(message("one"))).new
                 wire.refuse()
                 lost = await asyncio.gather(
-                    *(appends.append(message("x")) for _ in range(5)), return_exceptions=True
+                    *(producer.append(message("x")) for _ in range(5)), return_exceptions=True
                 )
                 assert all(isinstance(each, redis.ConnectionError) for each in lost)
                 wire.accept()
-                assert (await appends.append(message("two"))).new
+                assert (await producer.append(message("two"))).new
 
     uvloop.run(append())
 
 
-def test_who_went_away_holds_nobody_up(
+def test_a_cancelled_request_does_not_affect_its_batch(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
+    """The other append succeeds."""
+
     async def append() -> None:
-        async with grouping(redis_client, redis_server.url) as appends:
-            gone = asyncio.create_task(appends.append(message("gone")))
+        async with open_producer(redis_client, redis_server.url) as producer:
+            gone = asyncio.create_task(producer.append(message("gone")))
             await asyncio.sleep(0)
             gone.cancel()
-            assert (await appends.append(message("one"))).new
+            assert (await producer.append(message("one"))).new
 
     uvloop.run(append())

@@ -1,4 +1,4 @@
-"""What Prometheus learns, and who may ask."""
+"""GET /metrics."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ TOKEN = "t" * 16
 
 @pytest.fixture
 def busy(redis_client: redis.Redis) -> redis.Redis:
-    """Return a Redis with three messages of two tenants, one of them in hand, and something odd that arrived."""
+    """Return a Redis with three messages of two tenants, one in flight, and unrecognized events."""
     lanes = Lanes(redis_client, EngineSettings())
     for organization_id in (ONE, ONE, OTHER):
         lanes.append(
@@ -42,14 +42,15 @@ def ask(client: redis.Redis, **headers: str) -> httpx.Response:
     async def get() -> httpx.Response:
         app = Starlette(routes=metrics.build_routes(SecretStr(TOKEN), client))
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://door"
+            transport=httpx.ASGITransport(app), base_url="http://ingress"
         ) as ingress:
             return await ingress.get("/metrics", headers=headers)
 
     return asyncio.run(get())
 
 
-def test_it_counts_what_waits_and_says_what_is_in_the_way(busy: redis.Redis) -> None:
+def test_metrics_of_a_busy_system(busy: redis.Redis) -> None:
+    """Backlog, work in flight, outbox, unrecognized events, clock and Redis."""
     registry = CollectorRegistry()
     registry.register(metrics.PipelineCollector(busy))
     value = registry.get_sample_value
@@ -65,7 +66,8 @@ def test_it_counts_what_waits_and_says_what_is_in_the_way(busy: redis.Redis) -> 
     assert (value("wpp_redis_bytes") or 0) > 0
 
 
-def test_a_system_that_has_never_run_has_nothing_to_tell(redis_client: redis.Redis) -> None:
+def test_metrics_of_a_new_system(redis_client: redis.Redis) -> None:
+    """Counts are 0; the age of the clock is absent."""
     registry = CollectorRegistry()
     registry.register(metrics.PipelineCollector(redis_client))
     assert registry.get_sample_value("wpp_events_waiting", {"kind": "send"}) == 0
@@ -73,20 +75,23 @@ def test_a_system_that_has_never_run_has_nothing_to_tell(redis_client: redis.Red
     assert registry.get_sample_value("wpp_clock_age_seconds") is None
 
 
-def test_who_has_the_token_reads_them_and_no_tenant(busy: redis.Redis) -> None:
-    told = ask(busy, Authorization=f"Bearer {TOKEN}")
-    assert told.status_code == 200
-    assert 'wpp_events_waiting{kind="send"} 3.0' in told.text
-    assert str(ONE) not in told.text
+def test_the_token_gives_access(busy: redis.Redis) -> None:
+    """The metrics name no tenant."""
+    found = ask(busy, Authorization=f"Bearer {TOKEN}")
+    assert found.status_code == 200
+    assert 'wpp_events_waiting{kind="send"} 3.0' in found.text
+    assert str(ONE) not in found.text
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}]
 )
-def test_nobody_else_is_told(busy: redis.Redis, headers: dict[str, str]) -> None:
+def test_other_credentials_are_refused(busy: redis.Redis, headers: dict[str, str]) -> None:
+    """The response is 401."""
     refused = ask(busy, **headers)
     assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
 
 
-def test_without_a_token_there_is_no_such_route(redis_client: redis.Redis) -> None:
+def test_without_a_token_there_is_no_route(redis_client: redis.Redis) -> None:
+    """WPP_METRICS_TOKEN enables it."""
     assert metrics.build_routes(None, redis_client) == []

@@ -1,4 +1,4 @@
-"""Changes on their way from Redis to whoever waits for them."""
+"""Changes from Redis pub/sub to waiting requests."""
 
 import asyncio
 import json
@@ -39,13 +39,15 @@ def run(redis_server: RedisServer, story: Callable[[Notifications], Awaitable[No
     asyncio.run(whole())
 
 
-def record(redis_client: redis.Redis, organization_id: UUID, what: str = "session") -> None:
+def announce_change(
+    redis_client: redis.Redis, organization_id: UUID, what: str = "session"
+) -> None:
     """Announce a change as the recorder does."""
     change = {"organization_id": str(organization_id), "integration_id": str(uuid4()), "what": what}
     Outbox(redis_client, "test").publish_changes([change])
 
 
-async def listened(redis_client: redis.Redis, channels: int) -> None:
+async def wait_for_channels(redis_client: redis.Redis, channels: int) -> None:
     """Wait until so many channels are subscribed to."""
     for _ in range(200):
         if len(redis_client.pubsub_channels()) == channels:
@@ -54,10 +56,10 @@ async def listened(redis_client: redis.Redis, channels: int) -> None:
     pytest.fail(f"there are not {channels} channels: {redis_client.pubsub_channels()}")
 
 
-def test_who_watches_an_organization_is_told_of_its_numbers_only(
+def test_a_subscription_receives_changes_of_its_integrations_only(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """Neither of another organization's, nor of messages, which come by the thousand."""
+    """Not those of another organization, and not those of messages."""
     mine, other = uuid4(), uuid4()
 
     async def story(notifications: Notifications) -> None:
@@ -66,9 +68,9 @@ def test_who_watches_an_organization_is_told_of_its_numbers_only(
             notifications.subscribe(mine) as two,
             notifications.subscribe(other) as third,
         ):
-            await listened(redis_client, 2)
-            record(redis_client, mine, "message")
-            record(redis_client, mine)
+            await wait_for_channels(redis_client, 2)
+            announce_change(redis_client, mine, "message")
+            announce_change(redis_client, mine)
             assert await one.wait(5)
             assert await two.wait(5)
             assert not await third.wait(0.1)
@@ -79,44 +81,44 @@ def test_who_watches_an_organization_is_told_of_its_numbers_only(
     run(redis_server, story)
 
 
-def test_nobody_is_listened_to_when_nobody_watches(
+def test_the_last_subscription_ends_the_channel(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """A watch that ends takes its subscription along; the next one brings it back."""
+    """The next subscription opens it again."""
     organization_id = uuid4()
 
     async def story(notifications: Notifications) -> None:
         for _ in range(3):
             async with notifications.subscribe(organization_id) as watch:
-                await listened(redis_client, 1)
-                record(redis_client, organization_id)
+                await wait_for_channels(redis_client, 1)
+                announce_change(redis_client, organization_id)
                 assert await watch.wait(5)
-            await listened(redis_client, 0)
+            await wait_for_channels(redis_client, 0)
 
     run(redis_server, story)
 
 
-def test_a_lost_connection_is_made_anew_and_everybody_looks(
+def test_a_lost_connection_is_replaced(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """What was said meanwhile was not heard, so each watcher is told; from then on it hears again."""
+    """Every subscription is notified, since messages were lost; later ones arrive again."""
     organization_id = uuid4()
 
     async def story(notifications: Notifications) -> None:
         async with notifications.subscribe(organization_id) as watch:
-            await listened(redis_client, 1)
+            await wait_for_channels(redis_client, 1)
             redis_client.client_kill_filter(_type="pubsub")
             await watch.wait(5)
-            await listened(redis_client, 1)
+            await wait_for_channels(redis_client, 1)
             await watch.wait(0.1)
-            record(redis_client, organization_id)
+            announce_change(redis_client, organization_id)
             assert await watch.wait(5)
 
     run(redis_server, story)
 
 
-def test_a_stop_lets_everybody_go(redis_server: RedisServer) -> None:
-    """At once, whatever they were waiting for."""
+def test_stop_ends_every_wait(redis_server: RedisServer) -> None:
+    """At once."""
 
     async def story(notifications: Notifications) -> None:
         async with notifications.subscribe(uuid4()) as watch:
@@ -129,14 +131,14 @@ def test_a_stop_lets_everybody_go(redis_server: RedisServer) -> None:
     run(redis_server, story)
 
 
-def test_a_process_ends_although_a_page_is_open(
+def test_an_open_stream_does_not_delay_the_stop_of_the_process(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     supabase_world: Supabase,
     database_url: str,
     tmp_path: Path,
 ) -> None:
-    """An open stream does not keep the ingress from stopping."""
+    """The stream ends at SIGTERM."""
     del redis_client, database_url
     port, organization_id = free_port(), uuid4()
     environment = {
@@ -148,9 +150,8 @@ def test_a_process_ends_although_a_page_is_open(
         "WPP_PUBLIC_URL": f"http://127.0.0.1:{port}",
     }
     command = [sys.executable, "-m", "workers.ingress", "--port", str(port)]
-    bearer = {
-        "Authorization": f"Bearer {signed_keys.make_service_key(organization_id, [SECRET.encode()])}"
-    }
+    key = signed_keys.make_service_key(organization_id, [SECRET.encode()])
+    bearer = {"Authorization": f"Bearer {key}"}
     with (
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(
@@ -164,8 +165,8 @@ def test_a_process_ends_although_a_page_is_open(
                 until_ready(client)
                 with client.stream("GET", "/v1/integrations/events") as stream:
                     lines = stream.iter_lines()
-                    told = next(line for line in lines if line.startswith("data: "))
-                    assert json.loads(told.removeprefix("data: ")) == []
+                    found = next(line for line in lines if line.startswith("data: "))
+                    assert json.loads(found.removeprefix("data: ")) == []
                     process.terminate()
                     assert [line for line in lines if line.startswith("data: ")] == []
             assert process.wait(5) == 0

@@ -1,4 +1,4 @@
-"""The code to scan, as the door draws it or hands it on."""
+"""GET …/qr.png and …/qr.svg."""
 
 import base64
 
@@ -13,16 +13,16 @@ ENCODED = base64.b64encode(PIXEL).decode()
 
 
 def number_with(tenant: Tenant, code: str) -> str:
-    place = tenant.number("42", "starting")
-    tenant.become("42", "qr_issued", qr=code)
-    return place
+    path = tenant.add_integration("42", "starting")
+    tenant.set_status("42", "qr_issued", qr=code)
+    return path
 
 
 def test_a_pairing_string_is_drawn(tenant: Tenant) -> None:
-    """As a PNG and as an SVG that keep their type, whatever a browser thinks that they are."""
-    place = number_with(tenant, "2@abc,def==")
+    """As PNG and SVG, with headers that forbid sniffing and caching."""
+    path = number_with(tenant, "2@abc,def==")
     for kind, begins in (("png", b"\x89PNG"), ("svg", b"<?xml")):
-        answer = tenant.http.get(f"{place}/qr.{kind}")
+        answer = tenant.http.get(f"{path}/qr.{kind}")
         assert answer.content.startswith(begins)
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
@@ -38,13 +38,13 @@ def test_a_pairing_string_is_drawn(tenant: Tenant) -> None:
         (ENCODED, "image/png"),
     ],
 )
-def test_a_picture_is_handed_on(tenant: Tenant, given: str, kind: str) -> None:
-    """As what it is: PNG, JPEG or WebP; and inside a drawing."""
-    place = number_with(tenant, given)
-    answer = tenant.http.get(f"{place}/qr.png")
+def test_an_image_of_the_platform_is_passed_on(tenant: Tenant, given: str, kind: str) -> None:
+    """As PNG, JPEG or WebP, and inside an SVG."""
+    path = number_with(tenant, given)
+    answer = tenant.http.get(f"{path}/qr.png")
     assert (answer.content, answer.headers["Content-Type"]) == (PIXEL, kind)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert f'href="data:{kind};base64,{ENCODED}"' in tenant.http.get(f"{place}/qr.svg").text
+    assert f'href="data:{kind};base64,{ENCODED}"' in tenant.http.get(f"{path}/qr.svg").text
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_a_picture_is_handed_on(tenant: Tenant, given: str, kind: str) -> None:
         "x" * 5000,
     ],
 )
-def test_what_nobody_could_scan_is_said_so(tenant: Tenant, given: str) -> None:
-    """A problem that says what to do; never a page of somebody else's making, never a 500."""
-    place = number_with(tenant, given)
+def test_an_unusable_qr_code_is_404(tenant: Tenant, given: str) -> None:
+    """The problem says how to get a new one; content other than images is not passed on."""
+    path = number_with(tenant, given)
     for kind in ("png", "svg"):
-        answer = tenant.http.get(f"{place}/qr.{kind}")
+        answer = tenant.http.get(f"{path}/qr.{kind}")
         assert (answer.status_code, answer.headers["Content-Type"]) == (
             404,
             "application/problem+json",

@@ -1,4 +1,4 @@
-"""What an organization is told of its numbers, at each state that they can be in."""
+"""The state of an integration in each status."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.workers.ingress.tenants import Tenant
 
 
 def failed(code: str, detail: str) -> Settled:
-    """Return how a provisioning event fails."""
+    """Return the settlement of a provisioning event that failed."""
     return Settled("failed", fields={"reason": detail, "code": code})
 
 
@@ -22,13 +22,13 @@ def failed(code: str, detail: str) -> Settled:
         ("expired", "reconnect"),
     ],
 )
-def test_a_number_that_could_not_be_made_says_why_and_what_helps(
+def test_a_failed_integration_has_reason_error_and_next_step(
     tenant: Tenant, code: str, step: str
 ) -> None:
-    """The code in `reason`, the sentence in `error`, and the step that mends just that."""
-    place = tenant.post("/v1/integrations", {}).headers["Location"]
-    tenant.settle("provision", failed(code, "403: no"))
-    found = tenant.http.get(place).json()
+    """The code is in `reason`, the sentence in `error`, the remedy in `next_step`."""
+    path = tenant.post("/v1/integrations", {}).headers["Location"]
+    tenant.settle_next("provision", failed(code, "403: no"))
+    found = tenant.http.get(path).json()
     assert (found["success"], found["status"], found["reason"], found["error"]) == (
         False,
         "error",
@@ -52,9 +52,9 @@ def test_a_number_that_could_not_be_made_says_why_and_what_helps(
         ("error", "reconnect"),
     ],
 )
-def test_each_state_names_the_next_step(tenant: Tenant, status: Any, step: str | None) -> None:
-    """With advice in words, unless there is nothing to do."""
-    found = tenant.http.get(tenant.number("42", status)).json()
+def test_each_status_has_its_next_step(tenant: Tenant, status: Any, step: str | None) -> None:
+    """With advice, unless there is nothing to do."""
+    found = tenant.http.get(tenant.add_integration("42", status)).json()
     assert (found["status"], found["next_step"], found["success"]) == (
         status,
         step,
@@ -63,32 +63,32 @@ def test_each_state_names_the_next_step(tenant: Tenant, status: Any, step: str |
     assert bool(found["advice"]) is bool(step)
 
 
-def test_a_number_of_the_platform_that_refuses_its_key_says_so(tenant: Tenant) -> None:
-    """As one that is saved, too."""
-    place = tenant.number("42")
-    tenant.become("42", "error", reason=InvalidApiKeyError.code, error="401: key revoked")
-    found = tenant.http.get(place).json()
+def test_a_refused_key_is_the_reason_of_the_error(tenant: Tenant) -> None:
+    """Also for an integration that has a row."""
+    path = tenant.add_integration("42")
+    tenant.set_status("42", "error", reason=InvalidApiKeyError.code, error="401: key revoked")
+    found = tenant.http.get(path).json()
     assert (found["reason"], found["error"]) == (InvalidApiKeyError.code, "401: key revoked")
     assert found["next_step"] == "force_recreate"
 
 
-def test_what_is_being_connected_is_not_what_it_was(tenant: Tenant) -> None:
-    """From the click on: starting, without the error or the code of before; and then what was found out."""
-    place = tenant.number("42")
-    tenant.become("42", "error", reason="refused", error="no")
-    assert tenant.post(f"{place}/reconnect").json()["status"] == "starting"
-    shown = tenant.http.get(place).json()
+def test_a_connect_in_progress_makes_the_old_status_obsolete(tenant: Tenant) -> None:
+    """It is starting, without the earlier error, until the result is recorded."""
+    path = tenant.add_integration("42")
+    tenant.set_status("42", "error", reason="refused", error="no")
+    assert tenant.post(f"{path}/reconnect").json()["status"] == "starting"
+    shown = tenant.http.get(path).json()
     assert (shown["status"], shown["error"], shown["qrcode"]) == ("starting", None, None)
-    tenant.settle("provision", Settled("done"))
-    tenant.become("42", "connected")
-    assert tenant.http.get(place).json()["status"] == "connected"
+    tenant.settle_next("provision", Settled("done"))
+    tenant.set_status("42", "connected")
+    assert tenant.http.get(path).json()["status"] == "connected"
 
 
-def test_a_number_that_is_not_wanted_is_closing_at_once(tenant: Tenant) -> None:
-    """Although its worker has not come to it; one that was never made is gone."""
-    place = tenant.number("42")
-    assert tenant.http.delete(place).json()["closing"] is True
-    assert tenant.http.get(place).json()["closing"] is True
+def test_a_disconnected_integration_is_closing_at_once(tenant: Tenant) -> None:
+    """Before a worker handles it; a pending integration is gone."""
+    path = tenant.add_integration("42")
+    assert tenant.http.delete(path).json()["closing"] is True
+    assert tenant.http.get(path).json()["closing"] is True
     coming = tenant.post("/v1/integrations", {"add_new": True}).headers["Location"]
     tenant.http.delete(coming)
     assert tenant.http.get(coming).status_code == 404

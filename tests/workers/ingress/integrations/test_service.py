@@ -1,4 +1,4 @@
-"""Clicks that mean the same, and what has failed and is wanted once more."""
+"""Clicks that share an event, and failed events that are retried."""
 
 from datetime import datetime
 from uuid import uuid4
@@ -15,14 +15,14 @@ from workers.dead_letters import Replayer, build_dead_letter
 from workers.ingress.integrations import service
 
 
-class DyingAtOnce(Lanes):
-    """Lanes whose events die again as soon as they are put back, and are recorded before anybody does anything else."""
+class FailingLanes(Lanes):
+    """Lanes whose events fail, and are recorded as dead, as soon as they are put back."""
 
     def __init__(self, client: "redis.Redis", database: Database) -> None:
         super().__init__(client, EngineSettings())
         self._database = database
 
-    def die(self) -> datetime:
+    def fail_next(self) -> datetime:
         claim = self.claim("provision", Slot())
         assert claim
         letter = build_dead_letter(
@@ -34,42 +34,44 @@ class DyingAtOnce(Lanes):
 
     def replay(self, item: Append) -> bool:
         put_back = super().replay(item)
-        self.die()
+        self.fail_next()
         return put_back
 
 
-def deaths(tenant: Tenant) -> list[datetime]:
+def dead_letter_times(tenant: Tenant) -> list[datetime]:
     return [
         letter.at
         for letter in tenant.database.dead_letters.find(DeadLetterQuery(organization_id=tenant.id))
     ]
 
 
-def test_a_second_death_is_in_view(tenant: Tenant, redis_client: redis.Redis) -> None:
-    """However soon it comes after the event was put back, by a click or by an operator."""
-    dying = DyingAtOnce(redis_client, tenant.database)
+def test_a_second_failure_is_a_visible_dead_letter(
+    tenant: Tenant, redis_client: redis.Redis
+) -> None:
+    """However soon it follows the retry, by a click or by an operator."""
+    lanes = FailingLanes(redis_client, tenant.database)
     item = routing.route_provision(
         ProvisionEvent(id=uuid4(), organization_id=tenant.id, integration_id=uuid4())
     )
-    dying.append(item)
-    first = dying.die()
-    service.retry_failed(item, redis_client, dying, tenant.database)
-    (second,) = deaths(tenant)
+    lanes.append(item)
+    first = lanes.fail_next()
+    service.retry_failed(item, redis_client, lanes, tenant.database)
+    (second,) = dead_letter_times(tenant)
     assert second > first
     letters = tenant.database.dead_letters.find(DeadLetterQuery(organization_id=tenant.id))
-    Replayer(redis_client, dying, tenant.database, 1000).replay(letters)
-    (third,) = deaths(tenant)
+    Replayer(redis_client, lanes, tenant.database, 1000).replay(letters)
+    (third,) = dead_letter_times(tenant)
     assert third > second
 
 
-def test_clicks_within_half_a_minute_are_one(tenant: Tenant) -> None:
-    """One event, whichever path they took; when it is done, the next click is another one."""
-    place = tenant.number("42", "disconnected")
+def test_clicks_within_30_seconds_share_an_event(tenant: Tenant) -> None:
+    """After the event has ended, the next click starts a new one."""
+    path = tenant.add_integration("42", "disconnected")
     for _ in range(3):
-        assert tenant.post(f"{place}/reconnect").status_code == 202
-    first = tenant.settle("provision", Settled("done"))
-    assert tenant.waiting("provision") == 0
+        assert tenant.post(f"{path}/reconnect").status_code == 202
+    first = tenant.settle_next("provision", Settled("done"))
+    assert tenant.count_waiting("provision") == 0
     for _ in range(3):
-        tenant.post(f"{place}/reconnect")
-    assert tenant.settle("provision", Settled("done")) != first
-    assert tenant.waiting("provision") == 0
+        tenant.post(f"{path}/reconnect")
+    assert tenant.settle_next("provision", Settled("done")) != first
+    assert tenant.count_waiting("provision") == 0

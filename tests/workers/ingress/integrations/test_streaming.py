@@ -1,4 +1,4 @@
-"""The stream of an organization's numbers, and answers that are held until there is something to see."""
+"""The stream of integrations, and held responses."""
 
 import json
 import threading
@@ -18,14 +18,14 @@ from workers.ingress.deps import MAX_PREFER_WAIT_S, parse_prefer_wait
 RETRY = "retry: 1000"
 
 
-def told(lines: Iterator[str]) -> list[dict[str, Any]]:
-    """Return the next list of numbers that the stream tells."""
+def next_list(lines: Iterator[str]) -> list[dict[str, Any]]:
+    """Return the next list of integrations in the stream."""
     line = next(line for line in lines if line.startswith("data: "))
     found: list[dict[str, Any]] = json.loads(line.removeprefix("data: "))
     return found
 
 
-def recorded(client: redis.Redis, organization_id: UUID) -> None:
+def announce_change(client: redis.Redis, organization_id: UUID) -> None:
     """Announce a change as the recorder does."""
     change = {
         "organization_id": str(organization_id),
@@ -35,19 +35,19 @@ def recorded(client: redis.Redis, organization_id: UUID) -> None:
     Outbox(client, "test").publish_changes([change])
 
 
-def test_the_stream_begins_with_how_things_are_and_goes_on_with_changes(tenant: Tenant) -> None:
-    """As the same list that GET gives; a change that is recorded is told at once."""
-    tenant.number("42", "starting")
+def test_the_stream_sends_the_list_and_then_changes(tenant: Tenant) -> None:
+    """The list is that of GET; a recorded change is sent at once."""
+    tenant.add_integration("42", "starting")
     with tenant.http.stream("GET", "/v1/integrations/events") as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         assert stream.headers["Cache-Control"] == "no-cache, no-store"
         lines = stream.iter_lines()
         assert next(lines) == RETRY
-        assert told(lines) == tenant.http.get("/v1/integrations").json()
+        assert next_list(lines) == tenant.http.get("/v1/integrations").json()
         began = time.monotonic()
-        tenant.become("42", "connected")
-        recorded(tenant.client, tenant.id)
-        assert [each["status"] for each in told(lines)] == ["connected"]
+        tenant.set_status("42", "connected")
+        announce_change(tenant.client, tenant.id)
+        assert [each["status"] for each in next_list(lines)] == ["connected"]
         assert time.monotonic() - began < 3
 
 
@@ -65,26 +65,26 @@ def test_the_stream_begins_with_how_things_are_and_goes_on_with_changes(tenant: 
         ("wait=soon", 0),
     ],
 )
-def test_how_long_a_caller_prefers_to_wait(prefer: str | None, seconds: int) -> None:
-    """RFC 7240, bounded; what cannot be read is no preference."""
+def test_prefer_wait_is_parsed(prefer: str | None, seconds: int) -> None:
+    """RFC 7240, bounded; an unreadable preference is ignored."""
     assert parse_prefer_wait(prefer) == seconds
 
 
-def test_a_held_answer_comes_when_there_is_something_to_see(tenant: Tenant) -> None:
-    """Long before its time is over, because it is told."""
-    place = tenant.number("42", "disconnected")
+def test_a_held_response_ends_with_the_qr_code(tenant: Tenant) -> None:
+    """Long before its time is over, by a notification."""
+    path = tenant.add_integration("42", "disconnected")
     answers: list[httpx.Response] = []
 
     def ask() -> None:
-        answers.append(tenant.http.post(f"{place}/reconnect", headers={"Prefer": "wait=9"}))
+        answers.append(tenant.http.post(f"{path}/reconnect", headers={"Prefer": "wait=9"}))
 
     asking, began = threading.Thread(target=ask), time.monotonic()
     asking.start()
-    while not tenant.waiting("provision") or not tenant.client.pubsub_channels():
+    while not tenant.count_waiting("provision") or not tenant.client.pubsub_channels():
         assert time.monotonic() - began < 5
         time.sleep(0.02)
-    tenant.become("42", "qr_issued", qr="2@code")
-    recorded(tenant.client, tenant.id)
+    tenant.set_status("42", "qr_issued", qr="2@code")
+    announce_change(tenant.client, tenant.id)
     asking.join(5)
     (answer,) = answers
     assert time.monotonic() - began < 5
@@ -92,9 +92,9 @@ def test_a_held_answer_comes_when_there_is_something_to_see(tenant: Tenant) -> N
     assert (answer.json()["status"], answer.json()["qrcode"]) == ("qr_issued", "2@code")
 
 
-def test_a_held_answer_ends_with_its_time(tenant: Tenant) -> None:
-    """With how things are by then."""
-    place, began = tenant.number("42", "disconnected"), time.monotonic()
-    answer = tenant.http.post(f"{place}/reconnect", headers={"Prefer": "wait=1"})
+def test_a_held_response_ends_with_its_time(tenant: Tenant) -> None:
+    """It has the current state."""
+    path, began = tenant.add_integration("42", "disconnected"), time.monotonic()
+    answer = tenant.http.post(f"{path}/reconnect", headers={"Prefer": "wait=1"})
     assert 1 <= time.monotonic() - began < 4
     assert (answer.status_code, answer.json()["status"]) == (202, "starting")

@@ -1,4 +1,4 @@
-"""Messages at the door: accepted, told of, settled."""
+"""/v1/messages: accepted, read, resolved."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -14,7 +14,7 @@ from tests.workers.ingress.tenants import Tenant
 HELLO = {"to": "+7 999 000-11-22", "text": "Hello"}
 
 
-def sent(tenant: Tenant, **more: object) -> str:
+def send_message(tenant: Tenant, **more: object) -> str:
     """Return the path of a message that was just accepted."""
     answer = tenant.post("/v1/messages", {**HELLO, **more})
     assert answer.status_code == 202, answer.text
@@ -22,44 +22,44 @@ def sent(tenant: Tenant, **more: object) -> str:
     return str(answer.headers["Location"])
 
 
-def test_an_accepted_message_is_kept_and_told_of(tenant: Tenant) -> None:
-    """It stands in its conversation's lane, and its path answers at once."""
-    number = tenant.number("42").rsplit("/", 1)[-1]
-    path = sent(tenant)
+def test_an_accepted_message_has_a_status(tenant: Tenant) -> None:
+    """It waits in the lane of its conversation, and its path answers at once."""
+    number = tenant.add_integration("42").rsplit("/", 1)[-1]
+    path = send_message(tenant)
     record = find_record(tenant.client, UUID(path.rsplit("/", 1)[-1]))
     assert record
     assert record.lane == f"send:{number}:79990001122"
-    told = tenant.http.get(path).json()
-    assert (told["status"], told["attempts"], told["reason"], told["code"]) == (
+    found = tenant.http.get(path).json()
+    assert (found["status"], found["attempts"], found["reason"], found["code"]) == (
         "queued",
         0,
         None,
         None,
     )
-    accepted_at = datetime.fromisoformat(told["accepted_at"])
+    accepted_at = datetime.fromisoformat(found["accepted_at"])
     assert datetime.now(UTC) - accepted_at < timedelta(seconds=10)
 
 
-def test_a_failed_message_says_why_in_a_word_and_a_sentence(tenant: Tenant) -> None:
-    """The word is the one of its dead letter."""
-    tenant.number("42")
-    path = sent(tenant)
-    tenant.settle(
+def test_a_failed_message_has_code_and_reason(tenant: Tenant) -> None:
+    """The code is that of its dead letter."""
+    tenant.add_integration("42")
+    path = send_message(tenant)
+    tenant.settle_next(
         "send", Settled("failed", fields={"reason": "400: no such recipient", "code": "refused"})
     )
-    told = tenant.http.get(path).json()
-    assert (told["status"], told["code"], told["reason"]) == (
+    found = tenant.http.get(path).json()
+    assert (found["status"], found["code"], found["reason"]) == (
         "failed",
         "refused",
         "400: no such recipient",
     )
 
 
-def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
-    """The ledger knows that it went out; Supabase, that it was read."""
-    tenant.number("42")
-    path = sent(tenant)
-    event_id = tenant.settle("send", Settled("sent", fields={"task_id": "t1"}))
+def test_the_status_includes_later_webhooks(tenant: Tenant) -> None:
+    """Redis has `sent`, Supabase has `read`."""
+    tenant.add_integration("42")
+    path = send_message(tenant)
+    event_id = tenant.settle_next("send", Settled("sent", fields={"task_id": "t1"}))
     assert tenant.http.get(path).json()["status"] == "sent"
     number = UUID(tenant.http.get("/v1/integrations").json()[0]["integration_id"])
     event = SendEvent(
@@ -71,14 +71,14 @@ def test_what_webhooks_told_since_is_the_status(tenant: Tenant) -> None:
     )
     read = build_message_outcome(event, "read", datetime.now(UTC))
     tenant.database.outcomes.apply([read.model_dump(mode="json", exclude_none=True)])
-    told = tenant.http.get(path).json()
-    assert (told["status"], told["task_id"]) == ("read", "t1")
+    found = tenant.http.get(path).json()
+    assert (found["status"], found["task_id"]) == ("read", "t1")
 
 
-def test_the_history_tells_what_happened(tenant: Tenant) -> None:
-    """From the moment at which it was accepted, each status with its time and who said so."""
-    tenant.number("42")
-    path = sent(tenant)
+def test_the_history_lists_every_status(tenant: Tenant) -> None:
+    """From its acceptance on, each status with its time and source."""
+    tenant.add_integration("42")
+    path = send_message(tenant)
     (queued,) = tenant.http.get(f"{path}/history").json()
     assert (queued["status"], queued["source"], queued["error"]) == ("queued", "own", None)
     number = UUID(tenant.http.get("/v1/integrations").json()[0]["integration_id"])
@@ -105,24 +105,24 @@ def test_the_history_tells_what_happened(tenant: Tenant) -> None:
     tenant.database.outcomes.apply(
         [outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes]
     )
-    told = tenant.http.get(f"{path}/history").json()
-    assert [(each["status"], each["source"]) for each in told] == [
+    found = tenant.http.get(f"{path}/history").json()
+    assert [(each["status"], each["source"]) for each in found] == [
         ("queued", "own"),
         ("sent", "own"),
         ("read", "platform"),
     ]
-    assert [each["at"] for each in told] == sorted(each["at"] for each in told)
+    assert [each["at"] for each in found] == sorted(each["at"] for each in found)
 
 
-def test_the_history_of_nobody_s_message_is_not_found(tenant: Tenant) -> None:
-    """An unknown id has none."""
+def test_the_history_of_an_unknown_message_is_404(tenant: Tenant) -> None:
+    """An unknown id has no history."""
     assert tenant.http.get(f"/v1/messages/{uuid4()}/history").status_code == 404
 
 
-def test_a_message_may_be_given_little_time(tenant: Tenant) -> None:
-    """In whole seconds; what is no time is refused by its field."""
-    tenant.number("42")
-    sent(tenant, expires_in_s=60)
+def test_expires_in_s_limits_the_wait(tenant: Tenant) -> None:
+    """In whole seconds; an invalid value is refused with its field."""
+    tenant.add_integration("42")
+    send_message(tenant, expires_in_s=60)
     claim = Lanes(tenant.client, EngineSettings()).claim("send", Slot())
     assert claim
     assert claim.expires_ms - claim.accepted_ms == 60_000
@@ -130,8 +130,8 @@ def test_a_message_may_be_given_little_time(tenant: Tenant) -> None:
     assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "expires_in_s")
 
 
-def test_without_a_number_there_is_nothing_to_send_from(tenant: Tenant) -> None:
-    """404 that says what to do; an id of nobody's is a different one."""
+def test_sending_needs_an_integration(tenant: Tenant) -> None:
+    """404 says how to connect one; an unknown integration is a different 404."""
     assert "POST /v1/integrations" in tenant.post("/v1/messages", HELLO).json()["detail"]
     other = str(uuid4())
     answer = tenant.post("/v1/messages", {**HELLO, "integration_id": other})
@@ -139,7 +139,7 @@ def test_without_a_number_there_is_nothing_to_send_from(tenant: Tenant) -> None:
     assert other in answer.json()["detail"]
 
 
-def test_provisioning_events_are_no_messages(tenant: Tenant) -> None:
-    """An id of the same organization that stands for something else is not found."""
+def test_a_provisioning_event_is_not_a_message(tenant: Tenant) -> None:
+    """Its id is not found under /v1/messages."""
     number = tenant.post("/v1/integrations", {}).json()["integration_id"]
     assert tenant.http.get(f"/v1/messages/{number}").status_code == 404
