@@ -1,4 +1,4 @@
-"""The errors that this package raises, as one tree.
+"""The errors that this package raises, as a tree.
 
 PipelineError
 ├── ConfigurationError        a setting is missing, invalid or contradicts another

@@ -65,7 +65,7 @@ class Location(StrictModel):
 
 
 class Message(StrictModel):
-    """A message to one recipient: a text, a file with the text as its caption, or a location."""
+    """A message to a recipient: a text, a file with the text as its caption, or a location."""
 
     to: str = Field(max_length=64, description="Recipient's phone number, in any usual form.")
     media: Media | None = None
@@ -123,7 +123,7 @@ class Event(BaseModel):
 
 
 class SendEvent(Event):
-    """One message of an organization, with the integration that sends it."""
+    """A message of an organization, with the integration that sends it."""
 
     kind: Literal["send"] = "send"
     organization_id: UUID
@@ -139,7 +139,7 @@ class SendEvent(Event):
 
 
 class ProvisionEvent(Event):
-    """A change of one integration of an organization.
+    """A change of an integration of an organization.
 
     `connect` creates the account if needed and starts it, `watch` polls a started account until it
     is connected, `disconnect` stops it.
@@ -155,7 +155,7 @@ class ProvisionEvent(Event):
 
 
 class WebhookEvent(Event):
-    """One event as the platform posted it, of one account. Its conversation is with `peer`.
+    """An event of an account as the platform posted it. Its conversation is with `peer`.
 
     `blobs` are the digests of its long texts in the payload store. `whole` is the digest of the
     payload itself, when the rest is still too large for a queue.
@@ -170,7 +170,7 @@ class WebhookEvent(Event):
 
 
 class MediaEvent(Event):
-    """The file of one incoming message: its source, and the message that it belongs to.
+    """The file of an incoming message: its source, and the message that it belongs to.
 
     `blob` is a Redis key (base64 content), `base64` the content of a small file, `url` the
     platform's link. If all are absent or fail, the file is requested from the platform by the

@@ -1,4 +1,4 @@
-"""Structured logs: one line per event, as JSON or text, with secrets and phones masked."""
+"""Structured logs: a line per event, as JSON or text, with secrets and phones masked."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ SECRET_VALUE = re.compile(
 NAMED_VALUE = re.compile(
     r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}"
 )
-"""A value whose name marks it as a secret: in a query, in JSON, in the text of an error."""
+"""A value that its name marks as a secret: in a query, in JSON, in the text of an error."""
 PHONE_IN_CONTEXT = re.compile(
     r"(\b(?:send|event):[^:\s]+:)(\d{7,15})\b"  # the lane of a conversation: kind:account:phone
     r"|(\+)(\d{7,15})\b"
@@ -38,7 +38,7 @@ MASK = "•••"
 LOGS_URLS = ("httpx", "httpcore", "hpack", "uvicorn.access")
 """Loggers of libraries that log whole URLs, which may contain keys."""
 HAS_OWN_HANDLERS = ("uvicorn", "uvicorn.error", "dramatiq")
-"""Loggers whose handlers would bypass the masking."""
+"""Loggers with handlers that would bypass the masking."""
 
 
 class LogSettings(SettingsGroup):

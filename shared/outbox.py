@@ -1,8 +1,8 @@
 """The outbox: outcomes on their way to Supabase, in a Redis stream that recorders share.
 
-The stream has one consumer group, so each entry is delivered to one recorder and stays pending
-until it is acknowledged. Entries that a dead recorder left pending go to another recorder after
-`ABANDONED_MS`. Delivery is at least once: the SQL that applies an outcome is idempotent.
+The recorders are a consumer group, so each entry is delivered to a single recorder and stays
+pending until it is acknowledged. Entries that a dead recorder left pending go to another recorder
+after `ABANDONED_MS`. Delivery is at least once: the SQL that applies an outcome is idempotent.
 """
 
 import json
@@ -28,7 +28,7 @@ ACKNOWLEDGE = LuaScript("""
 redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
 return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
 """)
-"""One atomic step. A script and no MULTI: a Redis whose memory is full refuses transactions, and
+"""An atomic step. A script and no MULTI: a Redis without free memory refuses transactions, and
 acknowledging is what frees memory."""
 PRUNE_CONSUMERS = LuaScript("""
 local pruned = 0
@@ -44,7 +44,7 @@ for _, fields in ipairs(consumers) do
 end
 return pruned
 """)
-"""Check and delete in one step: a consumer's pending entries are discarded with it."""
+"""Check and delete in a single step: a consumer's pending entries are discarded with it."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class Outbox:
         return batch
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Append outcomes that belong to no event, such as the result of a health check."""
+        """Append outcomes that belong to no event, for example results of health checks."""
         self.add_rows([outcome.model_dump(mode="json", exclude_none=True) for outcome in outcomes])
 
     def add_rows(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Append outcomes in their JSON form, such as those that Supabase refused before."""
+        """Append outcomes in their JSON form, for example those that Supabase refused before."""
         pipe = self.client.pipeline(transaction=True)
         for row in rows:
             pipe.xadd(keys.OUTBOX, {"r": json.dumps(row)})

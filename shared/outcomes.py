@@ -114,7 +114,7 @@ class SessionOutcome(Outcome):
 
 
 class LogOutcome(Outcome):
-    """One webhook as posted, without media bodies, and its result."""
+    """A webhook as posted, without media bodies, and its result."""
 
     type: Literal["log"] = "log"
     id: UUID

@@ -18,7 +18,7 @@ PREFIX_BYTES = 256
 """Bytes of a text in its reference: the prefix of a data URL, and enough to recognize base64."""
 DIGEST_CHARS = 64
 MAX_TEXTS = 200_000
-"""Texts of one body that are examined; it takes less than a second. Real bodies have far fewer."""
+"""Texts of a body that are examined; it takes less than a second. Real bodies have far fewer."""
 BACKSLASH = ord("\\")
 MAX_BACKSLASHES = 65
 """Backslashes before a quote that are counted. Odd: a longer run counts as an escape."""
@@ -36,7 +36,7 @@ def extract_long_texts(body: bytes | bytearray) -> tuple[bytes | bytearray, dict
     texts: dict[str, bytes] = {}
     shortened = bytearray()
     done = 0
-    if 0 in body[:4]:  # UTF-16 or UTF-32, where a quote is more than one byte
+    if 0 in body[:4]:  # UTF-16 or UTF-32, where a quote is several bytes
         return body, texts
     for start, end in _find_texts(body):
         if end - start > LONG_TEXT_BYTES:
@@ -50,7 +50,7 @@ def extract_long_texts(body: bytes | bytearray) -> tuple[bytes | bytearray, dict
 
 
 def referenced_digest(text: Any, digests: Mapping[str, object] | tuple[str, ...]) -> str | None:
-    """Return the digest in a text that is a reference to one of `digests`, or None."""
+    """Return the digest in a text that is a reference to any of `digests`, or None."""
     if (
         isinstance(text, str)
         and DIGEST_CHARS <= len(text) <= PREFIX_BYTES + DIGEST_CHARS

@@ -1,6 +1,6 @@
-"""Phone numbers in one form: international digits without a plus, as the platform expects them.
+"""Phone numbers in a single form: international digits without a plus, as the platform expects.
 
-`normalize` reads numbers written by people and other services, `read_platform_address` reads
+`normalize` reads numbers written by people and services, `read_platform_address` reads
 WhatsApp addresses from the platform.
 """
 
@@ -60,7 +60,7 @@ def read_platform_address(raw: str) -> str | None:
     """Return the phone in a WhatsApp address; None for a group, a list, a hidden or invalid number.
 
     The digits are international: "84912345678@c.us" is a number of Vietnam, although an 11-digit
-    number that begins with 8 is a national one in RU. They are the account's id, so they are
+    number that begins with 8 is a national number in RU. They are the account's id, so they are
     returned unchanged even if the numbering plan has changed.
     """
     user, _, server = raw.strip().partition("@")
@@ -69,7 +69,7 @@ def read_platform_address(raw: str) -> str | None:
         return None
     if 9 <= len(digits) <= 13:
         known = any(int(digits[:length]) in COUNTRY_CODE_TO_REGION_CODE for length in (1, 2, 3))
-    else:  # numbers of such a length exist in few countries; most are hidden ids
+    else:  # numbers of this length exist in few countries; most are hidden ids
         number = _parse(f"+{digits}")
         known = number is not None and phonenumbers.is_possible_number(number)
     return digits if known else None
@@ -81,7 +81,7 @@ def mask_phone(phone: str) -> str:
 
 
 def _normalize_code_7(text: str, region: str) -> str | None:
-    """Read a number as written in Russia and Kazakhstan, whose country code is 7.
+    """Read a number as written in Russia and Kazakhstan, with country code 7.
 
     A leading 8 stands for the 7, and a mobile number (9…) may be written without it.
     """

@@ -20,9 +20,9 @@ if TYPE_CHECKING:  # the producer uses this module in services that have no Supa
     from shared.database import Database
 
 LOCAL_TTL_S = 10.0
-"""An integration that was disabled through the API may send in other processes for this long."""
+"""After an integration was disabled through the API, further processes may send for this long."""
 REDIS_TTL_S = 180
-"""The clock refreshes every route each minute. An integration whose row was deleted directly in
+"""The clock refreshes every route each minute. An integration that was deleted directly in
 Supabase may send for this long."""
 
 
@@ -54,7 +54,7 @@ class RouteCache:
         database: "Database | None",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without a `database` the cache contains only what other processes put into Redis."""
+        """Without a `database` the cache contains only what further processes put into Redis."""
         self._client = client
         self._database = database
         self._clock = clock
@@ -66,7 +66,7 @@ class RouteCache:
         return route if self._clock() < expires_s else None
 
     def find_route(self, integration_id: UUID) -> IntegrationRoute | None:
-        """Return the route of an integration, or None when there is no such integration.
+        """Return the route of an integration, or None when it does not exist.
 
         Without a database, None also means that Redis does not contain the route.
 
@@ -121,7 +121,7 @@ class RouteCache:
     def refresh(self, integration_id: UUID, organization_id: UUID) -> None:
         """Reload an organization's routes because `integration_id` has changed.
 
-        Other processes use the old route for `LOCAL_TTL_S` at most.
+        Further processes use the old route for `LOCAL_TTL_S` at most.
         """
         self._local.pop(integration_id, None)
         self._client.delete(keys.route(integration_id), keys.primary_route(organization_id))

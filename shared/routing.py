@@ -43,7 +43,7 @@ def route_event(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -
     """Return the append of an event, with its lane, tenant and gates.
 
     Polling for a scan takes minutes, so it has a lane of its own, apart from the organization's
-    other provisioning. So has each file: no conversation waits for a download. Webhooks and files
+    provisioning. So has each file: no conversation waits for a download. Webhooks and files
     have no gate: a webhook calls nothing, and a file is requested from the platform last of all.
     """
     match event:
@@ -60,12 +60,14 @@ def route_event(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -
                 max_age_s=event.expires_in_s,
             )
         case ProvisionEvent(action="watch"):
-            lane, tenant = f"watch:{event.integration_id}", str(event.organization_id)
+            lane = f"watch:{event.integration_id}"
+            tenant = str(event.organization_id)
             return Append(
                 event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,)
             )
         case ProvisionEvent():
-            lane, tenant = f"provision:{event.organization_id}", str(event.organization_id)
+            lane = f"provision:{event.organization_id}"
+            tenant = str(event.organization_id)
             return Append(
                 event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,)
             )
@@ -79,7 +81,7 @@ def route_event(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -
 
 
 def send_lane(integration_id: UUID, to: str) -> str:
-    """Return the lane of a conversation: one integration with one recipient."""
+    """Return the lane of a conversation: an integration and a recipient."""
     return f"send:{integration_id}:{to}"
 
 
@@ -90,7 +92,7 @@ def route_send(
     idempotency_key: str | None = None,
     region: str = DEFAULT_REGION,
 ) -> Append:
-    """Return the append of one message, whose outcome shows the message as `queued` in Supabase.
+    """Return the append of a message, with the outcome that shows it as `queued` in Supabase.
 
     The fingerprint is that of the request and excludes the integration chosen for it. A recipient
     without country code is a number of `region`, the organization's.
@@ -124,9 +126,9 @@ def route_webhook(
     blobs: tuple[str, ...] = (),
     whole: str | None = None,
 ) -> Append:
-    """Return the append of one event that the platform posted, deduplicated by `identity`.
+    """Return the append of an event that the platform posted, deduplicated by `identity`.
 
-    `peer` is the other side of its conversation. `blobs` and `whole` as in `WebhookEvent`.
+    `peer` is the customer in its conversation. `blobs` and `whole` as in `WebhookEvent`.
     """
     event = WebhookEvent(
         id=make_event_id(account, identity),
@@ -160,7 +162,7 @@ def route_media(
 def build_message_outcome(
     event: SendEvent, status: MessageStatus, at: datetime, **fields: str | None
 ) -> MessageOutcome:
-    """Return the outcome of an outgoing message in `status`, with further fields such as ids."""
+    """Return the outcome of an outgoing message in `status`, with the given fields."""
     return MessageOutcome(
         at=at,
         id=event.id,
@@ -188,7 +190,7 @@ def _content_type(event: SendEvent) -> ContentType:
 
 
 def _describe(event: SendEvent) -> str:
-    """Return the text to show for a message without one."""
+    """Return the text to show for a message without text."""
     if location := event.location:
         return location.name or location.address or f"{location.lat}, {location.lng}"
     return ""

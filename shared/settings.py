@@ -92,7 +92,7 @@ class EngineSettings(SettingsGroup):
         description="Outcomes that may wait for Supabase before new events are refused.",
     )
     wpp_waiting_limit: int = Field(
-        default=150_000,  # about 200 MB: room for a campaign of one tenant and for others
+        default=150_000,  # about 200 MB: room for the campaigns of several tenants
         gt=0,
         description="Events of one organization and queue that may wait before more are refused.",
     )
@@ -129,7 +129,7 @@ class EngineSettings(SettingsGroup):
 
     @model_validator(mode="after")
     def _check_nested_times(self) -> Self:
-        """Refuse a time limit that is not below the one around it."""
+        """Refuse a time limit that reaches the limit around it."""
         for inner, outer, why in NESTED_TIMES:
             if getattr(self, inner) >= getattr(self, outer):
                 msg = (
@@ -296,7 +296,7 @@ class RetentionSettings(SettingsGroup):
 
 
 def load_settings(group: type[SettingsT]) -> SettingsT:
-    """Load one group of settings.
+    """Load a group of settings.
 
     Raises:
         ConfigurationError: names each variable that is missing or invalid, with its fault.

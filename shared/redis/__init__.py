@@ -1,4 +1,4 @@
-"""Redis: connecting to one that keeps what it confirms, names of keys, Lua scripts."""
+"""Redis: connections, the durability check, names of keys, Lua scripts."""
 
 from shared.redis.client import (
     CONNECTION_ERRORS,

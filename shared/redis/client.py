@@ -21,10 +21,10 @@ CONNECT_TIMEOUT_S = 2
 CHECK_IDLE_AFTER_S = 30
 RETRIES = 3
 ASYNC_TIMEOUT_S = 3
-"""Timeout of one attempt of the async client, which serves HTTP callers who wait."""
+"""Timeout of an attempt of the async client, which serves HTTP callers who wait."""
 ASYNC_RETRIES = 2
 MAX_CONNECTIONS = 512
-"""One connection per thread. Above the limit (100 by default) redis-py raises and does not wait."""
+"""A connection per thread. Above the limit (100 by default) redis-py raises and does not wait."""
 
 CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError)
 """No connection or no answer. redis-py also uses them for LOADING, AUTH, and MAX_CONNECTIONS."""
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 def is_transient(error: BaseException) -> bool:
     """Return whether a later attempt may succeed: Redis is down, full, read-only, loading or busy.
 
-    Every other error of Redis is a programming error.
+    Any further error of Redis is a programming error.
     """
     if isinstance(error, (*CONNECTION_ERRORS, redis.OutOfMemoryError, redis.ReadOnlyError)):
         return True
@@ -69,7 +69,7 @@ def connect(url: SecretStr | str) -> "redis.Redis":
 
 
 def connect_async(url: SecretStr) -> "redis.asyncio.Redis":
-    """Return an async client whose every failure to reach Redis is a redis.RedisError.
+    """Return an async client that raises redis.RedisError for every failure to reach Redis.
 
     A connection that was closed while idle (a restart of Redis, its idle limit) fails on its next
     command; the command is sent again over a new connection. Every command we send may be repeated.

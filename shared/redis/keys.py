@@ -37,12 +37,12 @@ def lane_state(name: str) -> str:
 
 
 def ready_lanes(queue: str, tenant: str) -> str:
-    """List, no TTL. Lanes of a tenant that can be claimed, next one first."""
+    """List, no TTL. Lanes of a tenant that can be claimed, the next lane first."""
     return f"{PREFIX}ready:{queue}:{tenant}"
 
 
 def tenant_ring(queue: str) -> str:
-    """List, no TTL. Tenants with ready lanes and room for one more claim, in round-robin order."""
+    """List, no TTL. Tenants with ready lanes and room for another claim, in round-robin order."""
     return f"{PREFIX}ring:{queue}"
 
 
@@ -72,7 +72,7 @@ def delayed(queue: str) -> str:
 
 
 def gate(name: str) -> str:
-    """String, TTL chosen by whoever closes the gate. Why the gate is closed; no key: it is open."""
+    """String, TTL chosen when it is closed. Why the gate is closed; no key: it is open."""
     return f"{PREFIX}gate:{name}"
 
 
@@ -82,7 +82,7 @@ def gated_lanes(name: str) -> str:
 
 
 def claim_slot(slot: str) -> str:
-    """Hash, 1 h. The last claim of one worker thread, to be repeated when its reply was lost."""
+    """Hash, 1 h. The last claim of a worker thread, to be repeated when its reply was lost."""
     return f"{PREFIX}slot:{slot}"
 
 
@@ -92,7 +92,7 @@ def idle_threads(queue: str) -> str:
 
 
 def call(slot: str) -> str:
-    """List, 10 s. One element: a lane became ready for this idle thread, which blocks here."""
+    """List, 10 s. An element: a lane became ready for this idle thread, which blocks here."""
     return f"{PREFIX}call:{slot}"
 
 
@@ -102,7 +102,7 @@ def pending_wakeups(queue: str) -> str:
 
 
 def unknown_events(lane_name: str) -> str:
-    """Set, no TTL. Ids of the events of a lane whose effect is unknown."""
+    """Set, no TTL. Ids of the events of a lane that have an unknown effect."""
     return f"{PREFIX}unknown:{lane_name}"
 
 
@@ -128,7 +128,7 @@ def changes(organization_id: UUID | str) -> str:
 
 
 def route(integration_id: UUID | str) -> str:
-    """String, 180 s. JSON of one `IntegrationRoute`."""
+    """String, 180 s. JSON of an `IntegrationRoute`."""
     return f"{PREFIX}route:integration:{integration_id}"
 
 
@@ -146,11 +146,14 @@ def primary_route(organization_id: UUID | str) -> str:
 
 
 def payload(event_id: UUID | str, digest: str) -> str:
-    """String, none until its event is settled, then 1 h. One long text of an event, by SHA-256."""
+    """String, 5 min until its event is accepted, then days, 1 h once it is processed. A long text.
+
+    `digest` is its SHA-256. While the text is being written, the key has a random suffix.
+    """
     return f"{PREFIX}payload:{event_id}:{digest}"
 
 
-# Access tokens: shared/tokens (single_flight.lua). Braces keep an account's keys in one hash slot.
+# Access tokens: shared/tokens (single_flight.lua). Braces: one hash slot per account.
 
 
 def token(account: str) -> str:
@@ -159,7 +162,7 @@ def token(account: str) -> str:
 
 
 def token_lease(account: str) -> str:
-    """String, longer than one request. Which process fetches the token now: owner:fence:request."""
+    """String, longer than a request. Which process fetches the token now: owner:fence:request."""
     return f"{token(account)}:lease"
 
 
@@ -179,7 +182,7 @@ def token_pause(account: str) -> str:
 
 
 def token_bell(account: str, fence: int | str) -> str:
-    """List, 30 s. One element once the flight with this fence has finished; waiters block on it."""
+    """List, 30 s. An element after the flight with this fence has finished; waiters block here."""
     return f"{token(account)}:bell:{fence}"
 
 
@@ -192,7 +195,7 @@ def circuit_breaker(host: str) -> str:
 
 
 def circuit_breaker_probe(host: str) -> str:
-    """String, 60 s. Which process makes the one call that tests an open breaker."""
+    """String, 60 s. Which process makes the call that tests an open breaker."""
     return f"{circuit_breaker(host)}:probe"
 
 
@@ -205,7 +208,7 @@ def pace(integration_id: UUID | str) -> str:
 
 
 def pace_slot(event_id: UUID | str) -> str:
-    """String, until 5 s after that time. When the send slot of one message begins, in ms."""
+    """String, until 5 s after that time. When the send slot of a message begins, in ms."""
     return f"{PREFIX}pace_slot:{event_id}"
 
 
@@ -228,7 +231,7 @@ def removed(integration_id: UUID | str) -> str:
 
 
 def pairing(integration_id: UUID | str) -> str:
-    """String, 1 day. Id of the newest event that polls for the scan; an older one ends."""
+    """String, 1 day. Id of the newest event that polls for the scan; an older event ends."""
     return f"{PREFIX}pairing:{integration_id}"
 
 
@@ -246,7 +249,7 @@ def idempotency_key(organization_id: UUID | str, digest: str) -> str:
 
 
 UNRECOGNIZED_EVENTS = f"{PREFIX}unrecognized_events"
-"""Hash, no TTL. Webhook event type outside the known ones → how often it came."""
+"""Hash, no TTL. Unknown type of a webhook event → number of events."""
 
 # Health checks: workers/clock/health_checks.py
 

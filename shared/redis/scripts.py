@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError
 
 
 class LuaScript:
-    """One script. `run` calls it, `run_async` awaits it, `add_to` puts a call into a pipeline."""
+    """A script. `run` calls it, `run_async` awaits it, `add_to` puts a call into a pipeline."""
 
     def __init__(self, source: str) -> None:
         self.source = source

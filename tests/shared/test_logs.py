@@ -1,4 +1,4 @@
-"""No secret and no customer's phone is in a log line, whatever writes the line."""
+"""No secret and no customer's phone is in a log line, from any logger."""
 
 import base64
 import io
@@ -81,13 +81,13 @@ def test_every_form_of_a_secret_is_masked(text: str, secret: str) -> None:
 
 @given(before=st.text(max_size=40), after=st.text(max_size=40), secret=st.sampled_from([KEY, JWT]))
 def test_a_key_is_masked_in_any_context(before: str, after: str, secret: str) -> None:
-    """Whatever precedes or follows it."""
+    """Any text may precede or follow it."""
     assert secret not in logs.mask_text(before + secret + after)
 
 
 @given(before=st.text(max_size=40), after=st.text(max_size=40))
 def test_a_webhook_key_is_masked_in_its_url(before: str, after: str) -> None:
-    """Whatever precedes or follows the URL."""
+    """Any text may precede or follow the URL."""
     assert URL.rsplit("/", 1)[1] not in logs.mask_text(f"{before}{URL}{after}")
 
 

@@ -1,4 +1,4 @@
-"""The outbox delivers each outcome to one recorder, in batches, at least once."""
+"""The outbox delivers each outcome to a single recorder, in batches, at least once."""
 
 import json
 import threading
@@ -56,7 +56,7 @@ def test_a_full_batch_is_returned_at_once(recorder: Outbox) -> None:
 
 
 def test_a_batch_gathers_what_arrives_soon_after_the_first(recorder: Outbox) -> None:
-    """Two outcomes within `gather_s` are one batch."""
+    """Two outcomes within `gather_s` are a single batch."""
     add(recorder.client, "first")
     later = threading.Timer(0.1, add, (recorder.client, "second"))
     later.start()
@@ -65,7 +65,7 @@ def test_a_batch_gathers_what_arrives_soon_after_the_first(recorder: Outbox) -> 
 
 
 def test_gathering_ends_after_its_time(recorder: Outbox) -> None:
-    """A batch of one entry is returned when nothing else arrives."""
+    """A batch of a single entry is returned when nothing else arrives."""
     add(recorder.client, "only")
     begin = time.monotonic()
     assert values(recorder.read(gather_s=0.1)) == ["only"]
@@ -92,7 +92,7 @@ def test_a_blocked_read_returns_with_the_first_outcome(recorder: Outbox) -> None
 
 
 def test_a_blocked_read_ends_before_the_socket_timeout(recorder: Outbox) -> None:
-    """redis-py takes 5 s of silence for a dead connection, whatever `idle_s` is."""
+    """redis-py takes 5 s of silence for a dead connection, even with a long `idle_s`."""
     begin = time.monotonic()
     assert recorder.read(idle_s=60) == []
     assert 2.5 < time.monotonic() - begin < 5
@@ -118,7 +118,7 @@ def test_acknowledged_entries_are_deleted(recorder: Outbox) -> None:
 
 
 def test_entries_of_a_dead_recorder_go_to_another(recorder: Outbox) -> None:
-    """They come before new ones and in order; a recorder also gets its own unacknowledged ones."""
+    """They come before new entries and in order; a recorder also gets its own entries again."""
     add(recorder.client, 1, 2)
     assert values(recorder.read(gather_s=0)) == [1, 2]
     add(recorder.client, 3)
@@ -152,7 +152,7 @@ def test_an_abandoned_entry_that_was_deleted_is_skipped(recorder: Outbox) -> Non
 
 
 def test_a_lost_consumer_group_is_created_again(recorder: Outbox) -> None:
-    """The new group begins with the oldest entry, so that unacknowledged ones are read again."""
+    """The new group begins with the oldest entry, so that unacknowledged entries are read again."""
     add(recorder.client, 1, 2)
     recorder.read(rows=1)
     recorder.client.xgroup_destroy(keys.OUTBOX, CONSUMER_GROUP)
@@ -194,7 +194,7 @@ def consumers(recorder: Outbox) -> list[str]:
 
 
 def test_idle_consumers_without_pending_entries_are_pruned(recorder: Outbox) -> None:
-    """A consumer with pending entries stays, and so does one that was active lately."""
+    """A consumer with pending entries stays, and so does a recently active consumer."""
     add(recorder.client, 1, 2)
     Outbox(recorder.client, "gone").read(idle_s=0.01)
     holder = Outbox(recorder.client, "holder")
@@ -241,7 +241,7 @@ def read_messages(listener: Any) -> dict[str, Any]:
 
 
 def test_changes_are_published_to_their_own_organization(recorder: Outbox, listener: Any) -> None:
-    """Each organization gets one message with all of its changes."""
+    """Each organization gets a single message with all of its changes."""
     changes = [
         {"organization_id": name, "id": number} for number, name in enumerate(["a", "b", "a"])
     ]

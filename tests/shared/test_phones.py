@@ -100,7 +100,7 @@ def test_an_unknown_region_accepts_international_numbers_only() -> None:
 @settings(deadline=None)
 @given(st.text(max_size=30), st.sampled_from(["RU", "KZ", "BR", "MX", "US", "XX"]))
 def test_any_text_is_a_phone_or_a_value_error(text: str, region: str) -> None:
-    """`normalize` raises no other error."""
+    """`normalize` raises no further error."""
     try:
         phone = normalize(text, region)
     except ValueError:
@@ -127,7 +127,7 @@ def test_normalizing_twice_changes_nothing(phone: str) -> None:
     ],
 )
 def test_the_digits_of_an_address_are_unchanged(address: str, phone: str) -> None:
-    """They are an id, whatever the numbering plan is now."""
+    """They are an id, even if the numbering plan has changed."""
     assert read_platform_address(address) == phone
 
 

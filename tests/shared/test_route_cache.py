@@ -77,7 +77,7 @@ def make_cache(
 
 
 def test_supabase_is_queried_once_for_all_processes(redis_client: redis.Redis) -> None:
-    """A second process finds the route in Redis, and the first one in its own memory."""
+    """A second process finds the route in Redis, and the first process in its own memory."""
     route = make_route()
     database = FakeDatabase([route])
     first = make_cache(redis_client, database)
@@ -119,7 +119,7 @@ def test_refresh_is_immediate_locally_and_bounded_elsewhere(redis_client: redis.
 
 
 def test_a_removed_primary_is_replaced_by_the_next(redis_client: redis.Redis) -> None:
-    """The removed integration has no route, and the promoted one is the primary."""
+    """The removed integration has no route, and the promoted integration is the primary."""
     removed = make_route()
     promoted = make_route(account="43", is_primary=False)
     database = FakeDatabase([removed, promoted])

@@ -75,13 +75,13 @@ def test_a_message_may_have_its_own_maximum_age() -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.5, 10**9, "soon"])
 def test_a_maximum_age_is_a_number_of_whole_seconds(seconds: object) -> None:
-    """It is at least one second and at most 30 days."""
+    """It is between 1 second and 30 days."""
     with pytest.raises(ValueError, match="expires_in_s"):
         message(expires_in_s=seconds)
 
 
 def test_the_maximum_age_is_part_of_the_request(bench: Bench) -> None:
-    """The same key with another one is a conflict; without one it equals the default."""
+    """The same key with another age is a conflict; None equals the default."""
     bench.lanes.append(send("k"))
     bench.lanes.append(send("k", expires_in_s=None))
     with pytest.raises(IdempotencyConflictError):
@@ -141,7 +141,7 @@ def test_the_same_key_is_the_same_event_of_that_organization_only() -> None:
 
 @given(first=st.text(min_size=1), second=st.text(min_size=1))
 def test_different_keys_are_different_events(first: str, second: str) -> None:
-    """Whatever characters they contain."""
+    """They may contain any characters."""
     assert (send(first).event.id == send(second).event.id) == (first == second)
 
 
@@ -182,7 +182,7 @@ def test_provisioning_waits_in_the_lane_of_its_organization() -> None:
 
 
 def test_a_webhook_waits_in_the_lane_of_its_conversation_or_account() -> None:
-    """An event without a peer, such as a QR code, belongs to the account."""
+    """An event without a peer, for example a QR code, belongs to the account."""
     item = routing.route_webhook("acc", {"type": "message"}, "m1", "79990001122")
     assert (item.lane, item.tenant, item.kind) == ("event:acc:79990001122", "acc", "webhook")
     assert routing.route_webhook("acc", {"type": "qr"}, "q1", None).lane == "event:acc"

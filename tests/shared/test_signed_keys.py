@@ -1,4 +1,4 @@
-"""A signed key is valid for one account or one organization only."""
+"""A signed key is valid for its account or its organization only."""
 
 from uuid import UUID, uuid4
 
@@ -42,7 +42,7 @@ def test_secrets_rotate() -> None:
 
 
 def test_a_webhook_key_is_valid_for_its_account_only() -> None:
-    """Neither another account nor an empty one."""
+    """Another account is refused, and so is an empty name."""
     key = make_webhook_key("acc", (NEW,))
     assert verify_webhook_key("acc", key, (NEW,))
     assert not verify_webhook_key("acc2", key, (NEW,))

@@ -16,7 +16,7 @@ from shared.redis.client import check_durability, connect, is_transient
 
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Return a server of this module, whose durability settings the tests change."""
+    """Return a server of this module; the tests change its durability settings."""
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
 

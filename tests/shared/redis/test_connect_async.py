@@ -17,7 +17,7 @@ from tests.fixtures.tcp_proxy import TcpProxy
 
 @pytest.fixture
 def proxy(redis_server: RedisServer) -> Iterator[TcpProxy]:
-    """Return a proxy to Redis whose connections can be cut."""
+    """Return a proxy to Redis that can cut its connections."""
     with TcpProxy(redis_server.port) as proxy:
         yield proxy
 

@@ -36,7 +36,7 @@ def fill(pipe: Any) -> None:
 
 
 def test_a_file_of_a_package_is_loaded() -> None:
-    """The source is the file's text, and the hash is the one that Redis uses."""
+    """The source is the file's text, and its SHA-1 is the name that Redis uses."""
     script = LuaScript.from_package("workers.send", "pacing.lua")
     assert "redis.call" in script.source
     assert len(script.sha) == 40
