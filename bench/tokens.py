@@ -1,9 +1,10 @@
 """One token for a cold fleet: our single flight beside redis-py's Lock, in turns within one run.
 
-`python -m bench.tokens [--no-fail] [--processes 8 --threads 16 --rounds 5]`. All threads of all processes need the
-token of the same account at the same moment; the mint takes 300 ms. What counts: how many mints there were, and how
-long after the mint has landed each thread holds the token. Beside it, what a token costs when it is there. Exits with
-1 when a target was missed: one mint, half of the threads within 10 ms, and nothing slower than the Lock.
+`python -m bench.tokens [--no-fail] [--processes 8 --threads 16 --rounds 5]`. All threads of all
+processes request the token of the same account at the same moment; a mint takes 300 ms. Figures:
+the number of mints, the time from the end of the mint until each thread has the token, and the
+cost of a token that is cached. Exits with 1 when a target was missed: one mint, half of the threads
+within 10 ms, and no figure slower than the Lock's.
 """
 
 import argparse
@@ -35,28 +36,28 @@ Note = Callable[[str], None]
 fork = multiprocessing.get_context("fork")
 
 
-class Keys:
-    """A store that has keys, and no tokens."""
+class KeyStore:
+    """A token store with API keys and no tokens."""
 
     def load(self, account: str) -> StoredCredentials:
         return StoredCredentials(SecretStr(account))
 
     def save(self, account: str, token: Token) -> None:
-        """Keep nothing."""
+        """Discard the token."""
 
 
-def ours(client: "redis.Redis", note: Note) -> Get:
+def open_token_cache(client: "redis.Redis", note: Note) -> Get:
     def mint(_api_key: SecretStr) -> MintedToken:
         note("minting")
         time.sleep(MINT_S)
         note("minted")
         return MintedToken(SecretStr("token"), 900)
 
-    return TokenCache(client, mint, Keys()).get
+    return TokenCache(client, mint, KeyStore()).get
 
 
-def locked(client: "redis.Redis", note: Note) -> Get:
-    """Return the usual way: look, take the lock, look again, mint, store."""
+def open_locked_cache(client: "redis.Redis", note: Note) -> Get:
+    """Return the usual pattern: read, take the lock, read again, mint, store."""
 
     def get(account: str) -> object:
         if found := client.get(f"locked:{account}"):
@@ -73,7 +74,7 @@ def locked(client: "redis.Redis", note: Note) -> Get:
     return get
 
 
-def process(
+def run_process(
     url: str, way: Callable[..., Get], account: str, threads: int, together: Barrier, found: Any
 ) -> None:
     client = redis.Redis.from_url(url, max_connections=threads + 8)
@@ -96,21 +97,21 @@ def process(
 def cold_start(
     url: str, way: Callable[..., Get], account: str, processes: int, threads: int
 ) -> tuple[int, list[float]]:
-    """Return how many mints there were, and for each thread the ms from the first mint's end to its token."""
+    """Return the number of mints, and per thread the ms from the first mint's end to its token."""
     together, found = fork.Barrier(processes * threads), fork.SimpleQueue()
     arguments = (url, way, account, threads, together, found)
-    running = [fork.Process(target=process, args=arguments) for _ in range(processes)]
-    for one in running:
-        one.start()
+    running = [fork.Process(target=run_process, args=arguments) for _ in range(processes)]
+    for process in running:
+        process.start()
     notes = [note for _ in running for note in found.get()]
-    for one in running:
-        one.join()
-    landed = min(at for what, at in notes if what == "minted")
-    waits = [(at - landed) * 1000 for what, at in notes if what == "got"]
+    for process in running:
+        process.join()
+    minted = min(at for what, at in notes if what == "minted")
+    waits = [(at - minted) * 1000 for what, at in notes if what == "got"]
     return sum(what == "minting" for what, _ in notes), sorted(waits)
 
 
-def hit_us(get: Get, times: int) -> float:
+def measure_hit_us(get: Get, times: int) -> float:
     get("hit")
     began = time.perf_counter()
     for _ in range(times):
@@ -120,7 +121,7 @@ def hit_us(get: Get, times: int) -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """Of all rounds: the most mints, the median of their quantiles in ms, and a hit in µs."""
+    """Over all rounds: the most mints, the medians of the quantiles in ms, and a hit in µs."""
 
     mints: int
     p50: float
@@ -129,12 +130,12 @@ class Result:
     hit: float
 
     @classmethod
-    def of(cls, rounds: list[tuple[int, list[float]]], hit: float) -> "Result":
-        places = [
+    def summarize(cls, rounds: list[tuple[int, list[float]]], hit: float) -> "Result":
+        quantiles = [
             (waits[len(waits) // 2], waits[int(len(waits) * 0.99)], waits[-1])
             for _, waits in rounds
         ]
-        p50, p99, last = (statistics.median(place) for place in zip(*places, strict=True))
+        p50, p99, last = (statistics.median(column) for column in zip(*quantiles, strict=True))
         return cls(max(mints for mints, _ in rounds), p50, p99, last, hit)
 
     @property
@@ -143,26 +144,28 @@ class Result:
 
 
 def measure(url: str, processes: int, threads: int, rounds: int) -> tuple[Result, Result]:
-    """Return ours and the Lock's, measured in turns."""
-    ways = (ours, locked)
+    """Return the results of single flight and of the Lock, measured in turns."""
+    ways = (open_token_cache, open_locked_cache)
     found: tuple[list[tuple[int, list[float]]], ...] = ([], [])
     for turn in range(rounds):
         for results, way in zip(found, ways, strict=True):
             results.append(cold_start(url, way, f"account-{turn}", processes, threads))
-    hits = [hit_us(way(redis.Redis.from_url(url), lambda _: None), 5000) for way in ways]
-    flight, lock = (Result.of(results, hit) for results, hit in zip(found, hits, strict=True))
+    hits = [measure_hit_us(way(redis.Redis.from_url(url), lambda _: None), 5000) for way in ways]
+    flight, lock = (
+        Result.summarize(results, hit) for results, hit in zip(found, hits, strict=True)
+    )
     return flight, lock
 
 
-def missed(flight: Result, lock: Result) -> list[str]:
-    """Return the targets that were missed, in words."""
+def find_missed(flight: Result, lock: Result) -> list[str]:
+    """Return the missed targets as text."""
     targets = {
         f"one mint, not {flight.mints}": flight.mints == 1,
         f"p50 ≤ {P50_MS:.0f} ms, not {flight.p50:.1f}": flight.p50 <= P50_MS,
-        "quicker than the Lock in the middle": flight.p50 < lock.p50,
-        "quicker than the Lock at the 99th percentile": flight.p99 < lock.p99,
-        "quicker than the Lock to the last": flight.last < lock.last,
-        "quicker than the Lock when the token is there": flight.hit < lock.hit,
+        "faster than the Lock in the middle": flight.p50 < lock.p50,
+        "faster than the Lock at the 99th percentile": flight.p99 < lock.p99,
+        "faster than the Lock for the last thread": flight.last < lock.last,
+        "faster than the Lock for a cached token": flight.hit < lock.hit,
     }
     return [target for target, is_met in targets.items() if not is_met]
 
@@ -189,10 +192,10 @@ def main() -> None:
         lock.hit / flight.hit,
     )
     print("Lock / flight         {:10.0f}x {:8.0f}x {:9.0f}x {:11.0f}x".format(*ratios))
-    for target in missed(flight, lock):
+    for target in find_missed(flight, lock):
         print(f"MISSED: {target}")
     if not arguments.no_fail:
-        sys.exit(bool(missed(flight, lock)))
+        sys.exit(bool(find_missed(flight, lock)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The deadline of the current call, by the wall clock, for every function it calls in its thread."""
+"""The deadline of the current call, for every function that it calls in its thread."""
 
 import math
 import time

@@ -1,19 +1,19 @@
 """Maps a failed call to the error that says what is known of its effect.
 
-| what happened                                                    | idempotent call | a send        |
-| ---------------------------------------------------------------- | --------------- | ------------- |
-| no connection, no free connection, breaker open, 425             | Unavailable     | Unavailable   |
-| no variant of the route is known, or a proxy has no upstream     | Unavailable     | Unavailable   |
-| 301, 302, 307, 308: redirected before processing                 | Unavailable     | Unavailable   |
-| 429                                                              | Limited         | Limited       |
-| 503 with Retry-After: rejected on purpose                        | Unavailable     | Unavailable   |
-| 503 without: may come from a proxy that lost the answer          | Unavailable     | UnknownEffect |
-| no answer in time, connection lost, 408, any other 5xx           | Unavailable     | UnknownEffect |
-| a 2xx whose body is cut short or cannot be read                  | Unavailable     | UnknownEffect |
-| 401                                                              | Unauthorized    | Unauthorized  |
-| 401 to an API key, or any 4xx that calls the key invalid         | InvalidApiKey   |               |
-| a 4xx, or `error` in a 2xx: the account is not connected         | Refused         | NotConnected  |
-| any other 4xx, also 404 with JSON; a 2xx that says `error`       | Refused         | Refused       |
+| what happened                                                | idempotent call | a send        |
+| ------------------------------------------------------------ | --------------- | ------------- |
+| no connection, no free connection, breaker open, 425         | Unavailable     | Unavailable   |
+| no variant of the route is known, or a proxy has no upstream | Unavailable     | Unavailable   |
+| 301, 302, 307, 308: redirected before processing             | Unavailable     | Unavailable   |
+| 429                                                          | Limited         | Limited       |
+| 503 with Retry-After: rejected on purpose                    | Unavailable     | Unavailable   |
+| 503 without: may come from a proxy that lost the answer      | Unavailable     | UnknownEffect |
+| no answer in time, connection lost, 408, any other 5xx       | Unavailable     | UnknownEffect |
+| a 2xx whose body is cut short or cannot be read              | Unavailable     | UnknownEffect |
+| 401                                                          | Unauthorized    | Unauthorized  |
+| 401 to an API key, or any 4xx that calls the key invalid     | InvalidApiKey   |               |
+| a 4xx, or `error` in a 2xx: the account is not connected     | Refused         | NotConnected  |
+| any other 4xx, also 404 with JSON; a 2xx that says `error`   | Refused         | Refused       |
 
 Where the status alone says that a call failed, an unreadable body costs only the reason.
 """

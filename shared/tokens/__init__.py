@@ -1,4 +1,4 @@
-"""Tokens: however many workers need the token of an account, one of them asks the platform."""
+"""Access tokens of accounts, shared by all workers through Redis."""
 
 from shared.tokens.auth import TokenAuth
 from shared.tokens.cache import TokenCache

@@ -1,4 +1,4 @@
-"""TokenAuth: carries an account's token on each of its calls."""
+"""TokenAuth: adds an account's token to each of its calls."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -16,41 +16,44 @@ log = structlog.get_logger(__name__)
 
 
 class TokenAuth(httpx.Auth):
-    """Carries the account's token. One that is refused (401) is dropped and the call repeated with another, once.
+    """Adds the account's token. After a 401 it drops the token and repeats the call once.
 
-    Whatever goes wrong over the token is raised as a PipelineError that says that nothing was sent.
+    Any failure to get a token is raised as a PipelineError of an unsent call.
     """
 
     def __init__(self, cache: TokenCache, account: str) -> None:
-        self._cache, self._account = cache, account
+        self._cache = cache
+        self._account = account
 
     def sync_auth_flow(
         self, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response, None]:
         token: Token | None = None
         for _ in range(2):
-            with self._nothing_sent():
-                token = self._other_than(token)
+            with self._map_errors():
+                token = self._get_other_token(token)
             request.headers["Authorization"] = f"Bearer {token.value.get_secret_value()}"
             response = yield request
             if response.status_code != httpx.codes.UNAUTHORIZED:
                 return
-            with self._nothing_sent():
+            with self._map_errors():
                 self._cache.invalidate(self._account, token.generation)
 
-    def _other_than(self, refused: Token | None) -> Token:
-        left_s = min(TOKEN_TIMEOUT_S, remaining())
+    def _get_other_token(self, rejected: Token | None) -> Token:
         return self._cache.get(
-            self._account, timeout_s=left_s, not_generation=refused.generation if refused else None
+            self._account,
+            timeout_s=min(TOKEN_TIMEOUT_S, remaining()),
+            not_generation=rejected.generation if rejected else None,
         )
 
     @contextmanager
-    def _nothing_sent(self) -> Iterator[None]:
+    def _map_errors(self) -> Iterator[None]:
+        """Raise an unexpected error as one that says that nothing was sent."""
         try:
             yield
         except PipelineError:
             raise
         except Exception as error:
-            log.exception("token.surprise", account=self._account)
-            msg = f"no token for account {self._account}: an error on our side ({type(error).__name__})"
+            log.exception("token.unexpected_error", account=self._account)
+            msg = f"No token for account {self._account}: internal error ({type(error).__name__})"
             raise UnavailableError(msg) from None

@@ -1,32 +1,30 @@
-"""How long a token of the platform lives, whatever its answer tells and however far the clocks are apart."""
+"""Computes how long a token of the platform is valid, independent of clock differences."""
 
-import base64
-import binascii
-import json
 import math
 import re
 import time
 from typing import Any
 
+import jwt
+
 DEFAULT_LIFETIME_S = 15 * 60
-"""What the platform's tokens live when nothing says otherwise."""
+"""Lifetime of the platform's tokens when neither token nor answer states one."""
 MAX_LIFETIME_S = 24 * 3600
 
 
 def read_claims(token: str) -> dict[str, Any]:
-    """Return the claims of a JWT unverified (we only carry it), or nothing when it is not one."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
+    """Return the unverified claims of a JWT; empty for a token in another format.
+
+    The platform verifies its tokens; this process only sends them.
+    """
     try:
-        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
+        return jwt.decode(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def parse_number(value: object) -> float | None:
-    """Return a finite number given as one or as its text; anything else is None."""
+    """Return a finite number given as a number or as text, None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and not re.fullmatch(r"\s*-?\d{1,18}(\.\d{1,9})?\s*", value):
@@ -36,52 +34,53 @@ def parse_number(value: object) -> float | None:
 
 
 def read_expiry_s(token: str) -> float | None:
-    """Return the JWT's `exp` in seconds since 1970 by the platform's clock (read as ms where it must be)."""
-    return _epoch_s(read_claims(token).get("exp"))
+    """Return the JWT's `exp` in seconds since 1970 by the platform's clock; accepts ms too."""
+    return _parse_timestamp_s(read_claims(token).get("exp"))
 
 
 def read_full_lifetime_s(token: str) -> float | None:
-    """Return the seconds from the JWT's issue to its end, where it tells both; a day at most."""
-    found = read_claims(token)
-    exp, iat = _epoch_s(found.get("exp")), _epoch_s(found.get("iat"))
-    return (
-        min(exp - iat, MAX_LIFETIME_S)
-        if exp is not None and iat is not None and exp > iat
-        else None
-    )
+    """Return the seconds from the JWT's `iat` to its `exp`, at most a day; None without both."""
+    claims = read_claims(token)
+    exp = _parse_timestamp_s(claims.get("exp"))
+    iat = _parse_timestamp_s(claims.get("iat"))
+    if exp is None or iat is None or exp <= iat:
+        return None
+    return min(exp - iat, MAX_LIFETIME_S)
 
 
 def compute_lifetime_s(
     token: str, *, platform_now_s: float | None = None, expires_in: object = None
 ) -> float:
-    """Return the seconds that a token lives from its answer on.
+    """Return the seconds that a token is valid, counted from its answer.
 
-    From `exp`, seen from the platform's own clock: the answer's Date where it has one (a token that the platform
-    issued earlier and hands out again has less left), else `iat`. Our clock may be wrong and is asked only where there
-    is neither; it then adds nothing to `expires_in`, a number of seconds or its text, which counts where there is no
-    usable `exp`. Else 15 minutes.
+    The lifetime is `exp` minus the platform's time: the answer's Date header if present, else
+    `iat`. The platform may hand out an older token again, which the Date header accounts for. The
+    local clock may be wrong; it is the last resort, and `expires_in` then limits the result.
+    Without a usable `exp` the lifetime is `expires_in` (seconds, as number or text), else
+    15 minutes.
     """
-    found = read_claims(token)
-    exp, iat = _epoch_s(found.get("exp")), _epoch_s(found.get("iat"))
-    told = parse_number(expires_in)
-    told = min(told, MAX_LIFETIME_S) if told is not None and told > 0 else None
-    whole = read_full_lifetime_s(token) or MAX_LIFETIME_S
-    for issued, longest in (
+    claims = read_claims(token)
+    exp = _parse_timestamp_s(claims.get("exp"))
+    iat = _parse_timestamp_s(claims.get("iat"))
+    stated_s = parse_number(expires_in)
+    stated_s = min(stated_s, MAX_LIFETIME_S) if stated_s is not None and stated_s > 0 else None
+    full_s = read_full_lifetime_s(token) or MAX_LIFETIME_S
+    for now_s, limit_s in (
         (platform_now_s, MAX_LIFETIME_S),
         (iat, MAX_LIFETIME_S),
-        (time.time(), told or MAX_LIFETIME_S),
+        (time.time(), stated_s or MAX_LIFETIME_S),
     ):
-        if exp is not None and issued is not None and exp > issued:
-            return _whole_seconds(min(exp - issued, whole, longest))
-    return told or DEFAULT_LIFETIME_S
+        if exp is not None and now_s is not None and exp > now_s:
+            return _subtract_rounding(min(exp - now_s, full_s, limit_s))
+    return stated_s or DEFAULT_LIFETIME_S
 
 
-def _whole_seconds(seconds: float) -> float:
-    """Return less by a second (by half at most): dates and `iat` are cut to whole ones, so up to one is gone."""
+def _subtract_rounding(seconds: float) -> float:
+    """Return up to a second less: Date and `iat` are truncated to whole seconds."""
     return max(seconds - 1, seconds / 2)
 
 
-def _epoch_s(value: object) -> float | None:
+def _parse_timestamp_s(value: object) -> float | None:
     seconds = parse_number(value)
     if seconds is None or seconds <= 0:
         return None

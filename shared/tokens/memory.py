@@ -1,4 +1,4 @@
-"""The nearest layer: the tokens that this process knows."""
+"""The nearest layer of the token cache: the tokens in this process's memory."""
 
 import threading
 from collections.abc import Callable
@@ -13,41 +13,50 @@ from shared.tokens.store import Token
 
 
 @dataclass
-class AccountEntry:
-    """One account: its token, until when it may be used unasked, and who may ask Redis."""
+class TokenEntry:
+    """The token of one account. `use_until` is by the process's clock; `lock` guards requests."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     token: Token | None = None
-    until: float = 0.0
+    use_until: float = 0.0
 
-    def usable(self, now: float, unwanted: int | None) -> Token | None:
+    def find_usable(self, now: float, unwanted: int | None) -> Token | None:
+        """Return the token if it is usable at `now` and not of the generation `unwanted`."""
         token = self.token
-        return token if token and now < self.until and token.generation != unwanted else None
+        is_usable = token and now < self.use_until and token.generation != unwanted
+        return token if is_usable else None
 
 
 class TokenMemory:
-    """Slots by account. What is in one may be replaced at any moment; nobody waits to read it."""
+    """Entries by account. An entry may be replaced at any moment; reading it takes no lock."""
 
-    def __init__(self, times: RefreshPolicy, clock: Callable[[], float]) -> None:
-        self._times, self._clock = times, clock
-        self._slots: dict[str, AccountEntry] = {}
+    def __init__(self, policy: RefreshPolicy, clock: Callable[[], float]) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._entries: dict[str, TokenEntry] = {}
 
-    def slot(self, account: str) -> AccountEntry:
-        return self._slots.get(account) or self._slots.setdefault(account, AccountEntry())
+    def entry(self, account: str) -> TokenEntry:
+        return self._entries.get(account) or self._entries.setdefault(account, TokenEntry())
 
-    def keep(
-        self, account: str, value: SecretStr, generation: int, life: TokenLifetime, at: float
+    def put(
+        self, account: str, value: SecretStr, generation: int, lifetime: TokenLifetime, at: float
     ) -> Token:
-        """Remember a token, whose life counts from `at`, until one may refresh it; a moment while another does."""
-        left_s = life.left_s - (self._clock() - at)
+        """Store a token whose lifetime counts from `at`, and return it.
+
+        The process uses the token until its earliest refresh, or for a moment while another
+        process refreshes it.
+        """
+        left_s = lifetime.left_s - (self._clock() - at)
         token = Token(value, generation, datetime.now(UTC) + timedelta(seconds=left_s))
-        slot = self.slot(account)
-        if slot.token is None or slot.token.generation <= generation:
-            slot.token = token
-            slot.until = at + min(self._times.local_s, max(0.25, life.fresh_s), life.usable_s)
+        entry = self.entry(account)
+        if entry.token is None or entry.token.generation <= generation:
+            entry.token = token
+            fresh_s = max(0.25, lifetime.fresh_s)
+            entry.use_until = at + min(self._policy.local_ttl_s, fresh_s, lifetime.usable_s)
         return token
 
-    def drop(self, account: str, generation: int) -> None:
-        slot = self.slot(account)
-        if slot.token and slot.token.generation == generation:
-            slot.until = 0.0
+    def expire(self, account: str, generation: int) -> None:
+        """Stop using the token of this generation."""
+        entry = self.entry(account)
+        if entry.token and entry.token.generation == generation:
+            entry.use_until = 0.0

@@ -1,26 +1,28 @@
-"""Single flight on Redis: of all who need the token of an account, one is elected to get it, the others wait for it.
+"""Single flight on Redis: of all requests for an account's token, one fetches it, the rest wait.
 
-The protocol and its keys are described in `single_flight.lua`. A flight has a fence: a number that only rises. Whoever is
-elected must `land` it; one who does not is replaced when the lease ends.
+`single_flight.lua` describes the protocol and its keys. A flight has a fence, a number that only
+rises. The elected process must finish its flight with `finish`, `fail` or `refuse`; when its lease
+ends first, another process is elected.
 """
 
 from dataclasses import dataclass, field
-from importlib.resources import files
 from itertools import count
 from typing import Any
 from uuid import uuid4
 
 import redis
 
-SCRIPT = files("shared.tokens").joinpath("single_flight.lua").read_text()
-PREFIX = "wpp:token:"
+from shared.redis import keys
+from shared.redis.scripts import LuaScript
+
+SCRIPT = LuaScript.from_package("shared.tokens", "single_flight.lua")
 MAX_BLOCK_S = 2.0
-"""How long one blocking read of a bell may last; must stay below any client's socket timeout."""
+"""Longest blocking read of a bell; must stay below the socket timeout of every client."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLifetime:
-    """A token's times from now on, in seconds: to its end, to when it no longer counts, to when one may refresh it."""
+    """Seconds from now: to the token's end, to its last use, and to its earliest refresh."""
 
     left_s: float
     usable_s: float
@@ -28,143 +30,153 @@ class TokenLifetime:
 
     @property
     def in_ms(self) -> tuple[int, int, int]:
-        """As `publish` in single_flight.lua takes them: life, soft, hard."""
-        return max(1, _ms(self.left_s)), _ms(self.fresh_s), _ms(self.usable_s)
+        """The arguments of `publish` in single_flight.lua: lifetime, refresh_in, usable_for."""
+        return max(1, _to_ms(self.left_s)), _to_ms(self.fresh_s), _to_ms(self.usable_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """There is a token. With a `fence`, the asker is elected to refresh it ahead."""
+    """A usable token. With a `fence`, the caller is elected to refresh the token early."""
 
     value: str = field(repr=False)
     generation: int
-    life: TokenLifetime
+    lifetime: TokenLifetime
     fence: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Elected:
-    """There is none, and the asker is to get one. `after_refusal`: the last one was refused."""
+    """No token; the caller must fetch it. `after_rejection`: the last token was rejected."""
 
     fence: int
-    after_refusal: bool
+    after_rejection: bool
 
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
+    """No token; the flight with this fence fetches it."""
+
     fence: int
     lease_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRefused:
+    """The platform refused the account's API key."""
+
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
+    """No token; requests pause after failures or rejections."""
+
     for_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """There is no token, nobody is getting one, and the asker said that it may not."""
+    """No token, no flight, and the caller may not start one."""
 
 
 TokenState = Cached | Elected | InProgress | KeyRefused | Paused | Unavailable
 
 
 class SingleFlight:
-    """`lease_s` is how long an elected asker is waited for."""
+    """The flights of one process. `lease_s` is how long an elected process may take."""
 
     def __init__(self, client: "redis.Redis", lease_s: float) -> None:
         self.owner = uuid4().hex
-        self._redis, self._lease_ms = client, _ms(lease_s)
-        self._asks = count(1)
-        self._script = client.register_script(SCRIPT)
+        self._redis = client
+        self._lease_ms = _to_ms(lease_s)
+        self._requests = count(1)
 
-    def ask(
-        self, account: str, *, unwanted: int | None, may_mint: bool, may_ahead: bool
+    def request(
+        self, account: str, *, unwanted: int | None, may_mint: bool, may_refresh: bool
     ) -> TokenState:
-        """Ask for a token of another generation than `unwanted`, or for what to do to get one. One round trip.
+        """Return a token of another generation than `unwanted`, or how to get one.
 
-        Each ask has a number: where the reply is lost, and the client repeats the command, an election is told again.
+        One round trip. Each request has a number: the client repeats the command when its reply is
+        lost, and the repetition returns the same election.
         """
         unwanted = -1 if unwanted is None else unwanted
-        who = (self.owner, next(self._asks), self._lease_ms)
-        word, *rest = self._run(account, "get", *who, unwanted, int(may_mint), int(may_ahead))
-        match _text(word):
-            case "use":
+        identity = (self.owner, next(self._requests), self._lease_ms)
+        permissions = (int(may_mint), int(may_refresh))
+        word, *rest = self._run(account, "request", *identity, unwanted, *permissions)
+        match _to_text(word):
+            case "cached":
                 value, generation, left, usable, fresh, fence = rest
-                life = TokenLifetime(left / 1000, usable / 1000, fresh / 1000)
-                return Cached(_text(value), generation, life, fence or None)
-            case "mint":
+                lifetime = TokenLifetime(left / 1000, usable / 1000, fresh / 1000)
+                return Cached(_to_text(value), generation, lifetime, fence or None)
+            case "elected":
                 return Elected(rest[0], bool(rest[1]))
-            case "wait":
+            case "in_progress":
                 return InProgress(int(rest[0]), max(0.0, rest[1] / 1000))
             case "refused":
-                return KeyRefused(_text(rest[0]))
-            case "pause":
+                return KeyRefused(_to_text(rest[0]))
+            case "paused":
                 return Paused(rest[0] / 1000)
             case _:
                 return Unavailable()
 
     def wait(self, account: str, fence: int, seconds: float) -> None:
-        """Return when the flight has landed, or after `seconds`, or sooner: then ask again."""
-        bell = f"{_key(account)}:bell:{fence}"
-        self._redis.blmove(bell, bell, max(0.01, min(seconds, MAX_BLOCK_S)))  # type: ignore[arg-type] # Redis 6 takes fractions
+        """Return when the flight has finished, after `seconds`, or earlier; then request again."""
+        bell = keys.token_bell(account, fence)
+        timeout_s = max(0.01, min(seconds, MAX_BLOCK_S))
+        self._redis.blmove(bell, bell, timeout_s)  # type: ignore[arg-type] # may be a fraction
 
-    def begin(self, account: str) -> int:
-        """Take over an account that has a new key; return the fence of the flight that is to land with its token."""
-        return int(self._run(account, "begin", self.owner, next(self._asks), self._lease_ms))
+    def take_over(self, account: str) -> int:
+        """Start the flight for the first token of a new API key, and return its fence.
 
-    def land(self, account: str, fence: int, value: str, life: TokenLifetime) -> bool:
-        """Publish. False: a younger flight has, or the token ended on the way; ask again."""
-        return bool(
-            self._run(account, "land", self.owner, fence, "ok", value, self._lease_ms, *life.in_ms)
-        )
+        Earlier flights are fenced off.
+        """
+        arguments = (self.owner, next(self._requests), self._lease_ms)
+        return int(self._run(account, "take_over", *arguments))
 
-    def fail(self, account: str, fence: int, pause_s: float, longest_s: float) -> None:
-        """Let nobody ask for `pause_s`, doubled with each failure in a row up to `longest_s`."""
-        self._run(account, "land", self.owner, fence, "fail", _ms(pause_s), _ms(longest_s))
+    def finish(self, account: str, fence: int, value: str, lifetime: TokenLifetime) -> bool:
+        """Publish a token. False: a later flight has published, or the token has ended."""
+        arguments = (value, self._lease_ms, *lifetime.in_ms)
+        return bool(self._run(account, "finish", self.owner, fence, "token", *arguments))
 
-    def refuse(self, account: str, fence: int, reason: str, for_s: float) -> None:
-        """Remember that the account's key was refused."""
-        self._run(account, "land", self.owner, fence, "refuse", reason, _ms(for_s))
+    def fail(self, account: str, fence: int, pause_s: float, max_pause_s: float) -> None:
+        """Pause the account for `pause_s`, doubled per failure in a row up to `max_pause_s`."""
+        pauses = (_to_ms(pause_s), _to_ms(max_pause_s))
+        self._run(account, "finish", self.owner, fence, "failure", *pauses)
+
+    def refuse(self, account: str, fence: int, reason: str, ttl_s: float) -> None:
+        """Store for `ttl_s` that the platform refused the account's API key."""
+        self._run(account, "finish", self.owner, fence, "refusal", reason, _to_ms(ttl_s))
 
     def is_refused(self, account: str) -> bool:
-        return bool(self._redis.exists(f"{_key(account)}:refused"))
+        return bool(self._redis.exists(keys.token_refusal(account)))
 
     def clear_refusal(self, account: str) -> None:
-        """Forget that the account's key was refused."""
-        self._redis.delete(f"{_key(account)}:refused")
+        """Delete the stored refusal of the account's API key."""
+        self._redis.delete(keys.token_refusal(account))
 
-    def drop(
-        self, account: str, generation: int, young_s: float, pause_s: float, longest_s: float
+    def reject(
+        self, account: str, generation: int, min_age_s: float, pause_s: float, max_pause_s: float
     ) -> bool:
-        """Remove a token that was refused, if it is the stored one.
+        """Remove a token that the platform rejected; False: another generation is stored.
 
-        The second one in a row that was younger than `young_s` pauses the account for `pause_s`, and each further one
-        for twice as long, up to `longest_s`.
+        The second token in a row that was rejected before `min_age_s` pauses the account for
+        `pause_s`. Each further one doubles the pause, up to `max_pause_s`.
         """
-        return bool(
-            self._run(account, "drop", generation, _ms(young_s), _ms(pause_s), _ms(longest_s))
-        )
+        limits = (_to_ms(min_age_s), _to_ms(pause_s), _to_ms(max_pause_s))
+        return bool(self._run(account, "reject", generation, *limits))
 
     def is_newest(self, account: str, generation: int) -> bool:
-        return int(self._redis.hget(_key(account), "gen") or 0) == generation
+        """Return whether no later generation has been published."""
+        newest = self._redis.hget(keys.token(account), "generation")
+        return int(newest or 0) == generation
 
     def _run(self, account: str, operation: str, *arguments: str | float) -> Any:
-        return self._script(keys=[_key(account)], args=[operation, *arguments])
+        return SCRIPT.run(self._redis, [keys.token(account)], [operation, *arguments])
 
 
-def _key(account: str) -> str:
-    return f"{PREFIX}{{{account}}}"
-
-
-def _ms(seconds: float) -> int:
+def _to_ms(seconds: float) -> int:
     return max(0, round(seconds * 1000))
 
 
-def _text(value: bytes | str) -> str:
+def _to_text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value

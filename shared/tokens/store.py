@@ -1,4 +1,4 @@
-"""Where tokens outlive Redis: the integration's settings in Supabase, which the CRM reads and writes as well."""
+"""The layer behind Redis: tokens in the integration's settings, which the CRM uses as well."""
 
 import threading
 import time
@@ -18,19 +18,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MintedToken:
-    """What the platform gave: a token, and the seconds that it lives from the answer on.
+    """A token from the platform, valid for `lifetime_s` from the answer.
 
-    `whole_s`: what it lives from its issue on, where that is known to be more.
+    `full_lifetime_s`: its lifetime from the issue, where that is known to be longer.
     """
 
     value: SecretStr
-    life_s: float
-    whole_s: float = 0.0
+    lifetime_s: float
+    full_lifetime_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token in use. A higher generation is younger; `expires_at` is by this machine's clock."""
+    """A token in use. A later token has a higher generation; `expires_at` is by local clock."""
 
     value: SecretStr
     generation: int
@@ -39,27 +39,31 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class StoredCredentials:
-    """What a store has of an account; None for what it has not. Its token has generation 0."""
+    """The stored API key and token of an account, None if absent. The token has generation 0."""
 
     api_key: SecretStr | None = None
     token: Token | None = None
 
 
 class TokenStore(Protocol):
-    """`wppApiKey`, `wppJwtToken` and `wppJwtExpiresAt` (ms since 1970) of the integration with this account number.
+    """What the cache needs of the database, which lies in a layer above.
 
-    Both raise a PipelineError when the store cannot be asked, at the latest when the surrounding deadline ends.
+    The store holds `wppApiKey`, `wppJwtToken` and `wppJwtExpiresAt` (ms since 1970) in the settings
+    of the integration with this account. Both methods keep to the surrounding deadline.
+
+    Raises:
+        PipelineError: the store did not answer.
     """
 
     def load(self, account: str) -> StoredCredentials:
-        """Return the key, and the token that was saved last, however old."""
+        """Return the API key and the token that was saved last, however old."""
 
     def save(self, account: str, token: Token) -> None:
-        """Merge the token and its end into the settings, leaving every other key as it is."""
+        """Merge the token and its end into the settings; the rest of the settings stays."""
 
 
 def is_header_safe(value: object) -> TypeGuard[str]:
-    """Return whether a token can be sent at all: one with a line break, say, breaks the call before it leaves."""
+    """Return whether a token fits into an HTTP header; for example, a line break does not."""
     return (
         isinstance(value, str)
         and value.isascii()
@@ -70,34 +74,35 @@ def is_header_safe(value: object) -> TypeGuard[str]:
 
 
 def compute_seconds_left(token: Token) -> float:
-    """Return how long a stored token lives: what was written, or its own `exp` where that is sooner.
+    """Return the seconds left of a stored token, by its stored end or its earlier `exp`.
 
-    The CRM writes an hour where the platform did not say; the platform's tokens live a quarter of one.
+    The CRM stores an hour when the platform states no lifetime, while the platform's tokens are
+    valid for 15 minutes.
     """
     stored = token.expires_at.timestamp()
-    return min(stored, expiry.read_expiry_s(token.value.get_secret_value()) or stored) - time.time()
+    exp = expiry.read_expiry_s(token.value.get_secret_value()) or stored
+    return min(stored, exp) - time.time()
 
 
 def read_usable_token(token: Token | None) -> MintedToken | None:
-    """Return a stored token and what it has left, if it counts."""
+    """Return a stored token with its remaining lifetime, or None if it is not usable."""
     if token is None or not is_header_safe(value := token.value.get_secret_value()):
         return None
     left_s = compute_seconds_left(token)
-    whole_s = expiry.read_full_lifetime_s(value) or expiry.DEFAULT_LIFETIME_S
-    return (
-        MintedToken(token.value, left_s, whole_s) if left_s > required_margin_s(whole_s) else None
-    )
+    full_s = expiry.read_full_lifetime_s(value) or expiry.DEFAULT_LIFETIME_S
+    return MintedToken(token.value, left_s, full_s) if left_s > required_margin_s(full_s) else None
 
 
 class TokenSaver:
-    """Saves tokens behind the back of whoever got them: Supabase may be slow, a message must not wait for it.
+    """Saves tokens in the background, because a message must not wait for the store.
 
-    One thread while there is something to save, the newest token of each account, and none that `is_newest` no longer
-    holds true for. A save that fails is left to the next refresh: the store is the last layer but one.
+    One thread runs while there are tokens to save. It saves the newest token of each account, and
+    skips a token for which `is_newest` is false. A failed save is left to the next refresh.
     """
 
     def __init__(self, store: TokenStore, is_newest: Callable[[str, int], bool]) -> None:
-        self._store, self._is_newest = store, is_newest
+        self._store = store
+        self._is_newest = is_newest
         self._waiting: dict[str, Token] = {}
         self._changed = threading.Condition()
         self._running = False
@@ -112,7 +117,7 @@ class TokenSaver:
                 self._running = True
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to save; False if that took longer than `timeout_s`."""
+        """Wait until every token is saved; False if that takes longer than `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, timeout_s)
 
@@ -131,5 +136,5 @@ class TokenSaver:
         try:
             if self._is_newest(account, token.generation):
                 self._store.save(account, token)
-        except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a store raises
+        except Exception as error:  # noqa: BLE001 - the thread must survive any error of a store
             log.warning("token.save_failed", account=account, error=type(error).__name__)

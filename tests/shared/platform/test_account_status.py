@@ -1,4 +1,4 @@
-"""Starting an account, its status and QR code: every answer the platform has given, and bad ones."""
+"""Start, status and QR code of an account: every answer the platform has given, and bad ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from shared.errors import UnavailableError
-from shared.platform.models import StartResult
+from shared.platform.models import QrCode, StartResult
 from tests.shared.platform.recording_transport import (
     PNG,
     account_answering,
@@ -19,8 +19,8 @@ from tests.shared.platform.recording_transport import (
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"qr": "2@abc"}, StartResult("qr", "2@abc")),  # type: ignore[arg-type] # a QrCode is a str
-        ({"qrCode": "2@abc", "status": "connected"}, StartResult("qr", "2@abc")),  # type: ignore[arg-type] # a QrCode is a str
+        ({"qr": "2@abc"}, StartResult("qr", QrCode("2@abc"))),
+        ({"qrCode": "2@abc", "status": "connected"}, StartResult("qr", QrCode("2@abc"))),
         ({"status": "connected"}, StartResult("connected", None)),
         ({"state": "READY"}, StartResult("connected", None)),
         ({"status": "starting"}, StartResult("starting", None)),

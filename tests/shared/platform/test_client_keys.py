@@ -87,7 +87,7 @@ def test_create_after_a_gateway_timeout_can_be_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "life_s"),
+    ("fields", "lifetime_s"),
     [
         ({"token": "opaque"}, 900),
         ({"token": "opaque", "expiresIn": 600}, 600),
@@ -96,10 +96,10 @@ def test_create_after_a_gateway_timeout_can_be_repeated() -> None:
         ({"token": "opaque", "expiresIn": "soon"}, 900),
     ],
 )
-def test_a_minted_token_and_its_lifetime(fields: dict[str, Any], life_s: float) -> None:
+def test_a_minted_token_and_its_lifetime(fields: dict[str, Any], lifetime_s: float) -> None:
     transport = RecordingTransport(json_response(fields))
     minted = open_platform(transport).mint_token(KEY)
-    assert (minted.value.get_secret_value(), minted.life_s) == ("opaque", life_s)
+    assert (minted.value.get_secret_value(), minted.lifetime_s) == ("opaque", lifetime_s)
     assert (transport.lines, transport.body) == (
         ["POST /auth/token"],
         {"apiKey": KEY.get_secret_value()},
@@ -108,19 +108,19 @@ def test_a_minted_token_and_its_lifetime(fields: dict[str, Any], life_s: float) 
 
 
 def test_the_lifetime_of_a_jwt_counts_from_the_date_header() -> None:
-    """Lifetime: `exp` minus Date, less the second that Date truncates; the local clock is unused."""
+    """`exp` minus Date, less the second that Date truncates; the local clock is unused."""
     platform_now = time.time() + 5000
     jwt = "e30.eyJpYXQiOiAxMDAwLCAiZXhwIjogMTkwMH0.c2ln"  # {"iat": 1000, "exp": 1900}
     minted = platform_answering(
         json_response({"token": jwt}, Date=formatdate(1300, usegmt=True))
     ).mint_token(KEY)
-    assert minted.life_s == 599
+    assert minted.lifetime_s == 599
     assert (
         platform_answering(
             json_response({"token": jwt}, Date=formatdate(platform_now, usegmt=True))
         )
         .mint_token(KEY)
-        .life_s
+        .lifetime_s
         == 899
     )
 

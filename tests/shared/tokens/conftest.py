@@ -1,4 +1,4 @@
-"""No test of tokens leaves a thread behind that refreshes or saves one."""
+"""Joins the refresh and save threads after each test of tokens."""
 
 import threading
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def threads_end() -> Iterator[None]:
+def join_token_threads() -> Iterator[None]:
     yield
     for thread in threading.enumerate():
         if thread.name.startswith("token-"):

@@ -1,4 +1,4 @@
-"""A platform that hands out tokens in memory, and what tests of the cache in front of it have in common."""
+"""A fake mint for tokens, and helpers for tests of the token cache."""
 
 import threading
 import time
@@ -7,58 +7,62 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
 
+from shared.redis import keys
 from shared.tokens.policy import RefreshPolicy
 from shared.tokens.store import MintedToken, Token
 
 ACCOUNT = "0000000000042"
-KEY = f"wpp:token:{{{ACCOUNT}}}"
-QUICK = RefreshPolicy(store_s=0.5, mint_s=1, spare_s=0.5, pause_s=0.1, refused_s=0.3)
+KEY = keys.token(ACCOUNT)
+QUICK_POLICY = RefreshPolicy(
+    store_timeout_s=0.5, mint_timeout_s=1, lease_margin_s=0.5, pause_s=0.1, refusal_ttl_s=0.3
+)
 
 
-class Mint:
-    """The platform: hands out tokens that live `life_s`, and keeps book of its calls."""
+class FakeMint:
+    """Mints tokens that are valid for `lifetime_s`, and counts its calls."""
 
-    def __init__(self, life_s: float = 900, takes_s: float = 0.0) -> None:
-        self.life_s, self.takes_s = life_s, takes_s
+    def __init__(self, lifetime_s: float = 900, takes_s: float = 0.0) -> None:
+        self.lifetime_s = lifetime_s
+        self.takes_s = takes_s
         self.calls = 0
-        self.most_at_once = 0
+        self.max_concurrent = 0
         self.ends: dict[str, float] = {}
         self.failure: Exception | None = None
-        self._at_once = 0
+        self._concurrent = 0
         self._lock = threading.Lock()
 
     def __call__(self, api_key: SecretStr) -> MintedToken:
         with self._lock:
             self.calls += 1
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self._concurrent += 1
+            self.max_concurrent = max(self.max_concurrent, self._concurrent)
             value = f"{api_key.get_secret_value()}-{self.calls}"
         time.sleep(self.takes_s)
         with self._lock:
-            self._at_once -= 1
-            self.ends[value] = time.monotonic() + self.life_s
+            self._concurrent -= 1
+            self.ends[value] = time.monotonic() + self.lifetime_s
         if self.failure:
             raise self.failure
-        return MintedToken(SecretStr(value), self.life_s)
+        return MintedToken(SecretStr(value), self.lifetime_s)
 
 
-def stored(value: str, left_s: float) -> tuple[str, Token]:
+def stored_token(value: str, left_s: float) -> tuple[str, Token]:
     return ACCOUNT, Token(SecretStr(value), 0, datetime.now(UTC) + timedelta(seconds=left_s))
 
 
-def value(token: Token | None) -> str | None:
+def token_value(token: Token | None) -> str | None:
     return token.value.get_secret_value() if token else None
 
 
-def together(count: int, work: Callable[[], object]) -> list[object]:
-    """Run `work` in `count` threads that begin at once; return what each gave, or raised."""
+def run_together(count: int, work: Callable[[], object]) -> list[object]:
+    """Run `work` in `count` threads at once; return what each returned or raised."""
     barrier, found = threading.Barrier(count), []
 
     def run() -> None:
         barrier.wait()
         try:
             found.append(work())
-        except Exception as error:  # noqa: BLE001 - it is the finding
+        except Exception as error:  # noqa: BLE001 - the error is the result
             found.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(count)]
@@ -69,7 +73,8 @@ def together(count: int, work: Callable[[], object]) -> list[object]:
     return found
 
 
-def refreshes_end() -> None:
+def join_refreshes() -> None:
+    """Wait for all refresh and save threads."""
     for thread in threading.enumerate():
         if thread.name.startswith("token-"):
             thread.join()

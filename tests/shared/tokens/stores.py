@@ -1,4 +1,4 @@
-"""A store in memory: what Supabase has of accounts, for tests of what is in front of it."""
+"""A token store in memory, in place of Supabase."""
 
 from pydantic import SecretStr
 
@@ -6,7 +6,7 @@ from shared.tokens.store import StoredCredentials, Token
 
 
 class MemoryStore:
-    """Keeps tokens by account. Who is not in `keys` has its own account number as its key."""
+    """Tokens by account. An account without an entry in `keys` has its own id as API key."""
 
     def __init__(self, *tokens: tuple[str, Token]) -> None:
         self.tokens = dict(tokens)

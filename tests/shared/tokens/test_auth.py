@@ -1,4 +1,4 @@
-"""Calls that carry a token, on a real Redis."""
+"""Calls with a token, on a real Redis."""
 
 import httpx
 import pytest
@@ -10,89 +10,90 @@ from shared.errors import UnavailableError
 from shared.http.deadline import within
 from shared.tokens import TokenAuth, TokenCache
 from shared.tokens.policy import RefreshPolicy
-from tests.shared.tokens.minting import ACCOUNT, Mint
+from tests.shared.tokens.minting import ACCOUNT, FakeMint
 from tests.shared.tokens.stores import MemoryStore
 
 
-class Door:
-    """An API that takes some tokens and notes what it was shown."""
+class FakeApi:
+    """Accepts the tokens in `valid`, and records the headers and bodies it gets."""
 
-    def __init__(self, *good: str) -> None:
-        self.good = good
+    def __init__(self, *valid: str) -> None:
+        self.valid = valid
         self.seen: list[tuple[str, bytes]] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.seen.append((request.headers["authorization"], request.read()))
         token = request.headers["authorization"].removeprefix("Bearer ")
-        return httpx.Response(200 if token in self.good else 401)
+        return httpx.Response(200 if token in self.valid else 401)
 
 
-def test_auth_repeats_a_refused_call_once_with_another_token(redis_client: "redis.Redis") -> None:
-    """401: the token is dropped, and the whole call is made again with a new one."""
-    cache, door = TokenCache(redis_client, Mint(), MemoryStore()), Door(f"{ACCOUNT}-2")
-    with httpx.Client(
-        transport=httpx.MockTransport(door), auth=TokenAuth(cache, ACCOUNT)
-    ) as client:
+def test_auth_repeats_a_rejected_call_once_with_a_new_token(redis_client: "redis.Redis") -> None:
+    """A 401 drops the token and repeats the whole call with a new one."""
+    cache, api = TokenCache(redis_client, FakeMint(), MemoryStore()), FakeApi(f"{ACCOUNT}-2")
+    with httpx.Client(transport=httpx.MockTransport(api), auth=TokenAuth(cache, ACCOUNT)) as client:
         assert client.post("http://platform.test/", json={"to": "1"}).status_code == 200
         assert client.post("http://platform.test/", json={"to": "1"}).status_code == 200
-    assert [token for token, _ in door.seen] == [
+    assert [token for token, _ in api.seen] == [
         f"Bearer {ACCOUNT}-{number}" for number in (1, 2, 2)
     ]
-    assert {body for _, body in door.seen} == {b'{"to":"1"}'}
+    assert {body for _, body in api.seen} == {b'{"to":"1"}'}
 
 
 def test_auth_never_loops(redis_client: "redis.Redis") -> None:
-    """A platform that takes no token at all is asked twice, its 401 is handed on, and nobody asks for some seconds."""
-    mint = Mint()
-    door = Door()
+    """A platform that rejects every token gets two calls; then the account pauses for 5 s."""
+    mint = FakeMint()
+    api = FakeApi()
     auth = TokenAuth(TokenCache(redis_client, mint, MemoryStore()), ACCOUNT)
-    with httpx.Client(transport=httpx.MockTransport(door), auth=auth) as client:
+    with httpx.Client(transport=httpx.MockTransport(api), auth=auth) as client:
         assert client.get("http://platform.test/").status_code == 401
         with pytest.raises(UnavailableError) as caught:
             client.get("http://platform.test/")
     assert caught.value.retry_after_s == pytest.approx(5, abs=0.5)
-    assert len(door.seen) == 2
+    assert len(api.seen) == 2
     assert mint.calls == 2
 
 
 @pytest.mark.parametrize(
-    "fault", [AttributeError("'NoneType' object"), KeyError("wppApiKey"), ValueError("no time")]
+    "error", [AttributeError("'NoneType' object"), KeyError("wppApiKey"), ValueError("no time")]
 )
-def test_a_fault_of_our_own_over_a_token_is_told_as_not_sent(
-    redis_client: "redis.Redis", fault: Exception
+def test_an_internal_error_raises_unavailable(
+    redis_client: "redis.Redis", error: Exception
 ) -> None:
-    """Only what happens to the call itself may leave open whether it arrived."""
-    store, door = MemoryStore(), Door()
-    store.failure = fault
-    times = RefreshPolicy(pause_s=10, longest_pause_s=10)
-    auth = TokenAuth(TokenCache(redis_client, Mint(), store, times), ACCOUNT)
-    with httpx.Client(transport=httpx.MockTransport(door), auth=auth) as client:
+    """An error before the call proves that nothing was sent."""
+    store, api = MemoryStore(), FakeApi()
+    store.failure = error
+    policy = RefreshPolicy(pause_s=10, max_pause_s=10)
+    auth = TokenAuth(TokenCache(redis_client, FakeMint(), store, policy), ACCOUNT)
+    with httpx.Client(transport=httpx.MockTransport(api), auth=auth) as client:
         for _ in range(2):
             with pytest.raises(UnavailableError):
                 client.get("http://platform.test/")
-    assert door.seen == []
-    assert store.loads == 1, "the account is left alone for a moment"
+    assert api.seen == []
+    assert store.loads == 1, "the account pauses after the first error"
 
 
-def test_a_401_that_cannot_be_noted_is_told_as_not_sent(redis_client: "redis.Redis") -> None:
-    """Redis goes away between the call and its answer: the platform has refused it all the same."""
+def test_a_401_without_redis_raises_unavailable(redis_client: "redis.Redis") -> None:
+    """Redis stops between the call and its answer; the platform rejected the call all the same."""
     with redis.Redis(port=1, retry=Retry(NoBackoff(), 0)) as away:
-        cache = TokenCache(redis_client, Mint(), MemoryStore())
+        cache = TokenCache(redis_client, FakeMint(), MemoryStore())
         auth = TokenAuth(cache, ACCOUNT)
         cache.get(ACCOUNT)
-        cache._flights._script.registered_client = away  # noqa: SLF001 - its Redis is away from now on
+        cache._flights._redis = away  # noqa: SLF001 - its Redis is away now
         with (
-            httpx.Client(transport=httpx.MockTransport(Door()), auth=auth) as client,
+            httpx.Client(transport=httpx.MockTransport(FakeApi()), auth=auth) as client,
             pytest.raises(UnavailableError),
         ):
             client.get("http://platform.test/")
 
 
-def test_auth_keeps_to_the_deadline_of_its_call(redis_client: "redis.Redis") -> None:
-    """A call without time for a token fails before anything is sent."""
-    door = Door()
-    auth = TokenAuth(TokenCache(redis_client, Mint(), MemoryStore()), ACCOUNT)
-    with httpx.Client(transport=httpx.MockTransport(door), auth=auth) as client:  # noqa: SIM117 - the call is what fails
-        with within(0.5), pytest.raises(UnavailableError):
-            client.get("http://platform.test/")
-    assert door.seen == []
+def test_auth_respects_the_deadline_of_its_call(redis_client: "redis.Redis") -> None:
+    """A call without time to get a token fails before it is sent."""
+    api = FakeApi()
+    auth = TokenAuth(TokenCache(redis_client, FakeMint(), MemoryStore()), ACCOUNT)
+    with (
+        httpx.Client(transport=httpx.MockTransport(api), auth=auth) as client,
+        within(0.5),
+        pytest.raises(UnavailableError),
+    ):
+        client.get("http://platform.test/")
+    assert api.seen == []

@@ -1,7 +1,8 @@
-"""A fleet that needs one token: `token_program <redis url> <account> <processes> <threads> <first mint s> <lease s>`.
+"""Many processes that need one token at the same moment.
 
-All threads of all processes ask at once. Prints one JSON line per mint and per token, with the process's id and `at`,
-in seconds by the clock that all processes of a machine share. The first mint of all takes its time, the others 0.1 s.
+Usage: `token_program <redis url> <account> <processes> <threads> <first mint s> <lease s>`. Prints
+one JSON line per mint and per token, with the process id and `at`, in seconds by the monotonic
+clock of the machine. The first mint takes `<first mint s>`, each later one 0.1 s.
 """
 
 import json
@@ -21,15 +22,12 @@ from shared.tokens.store import MintedToken
 from tests.shared.tokens.stores import MemoryStore
 
 
-def say(what: str, value: str) -> None:
-    line = (
-        json.dumps({"what": what, "value": value, "at": time.monotonic(), "pid": os.getpid()})
-        + "\n"
-    )
-    os.write(1, line.encode())
+def print_event(what: str, value: str) -> None:
+    event = {"what": what, "value": value, "at": time.monotonic(), "pid": os.getpid()}
+    os.write(1, f"{json.dumps(event)}\n".encode())
 
 
-def one_process(
+def run_process(
     url: str, account: str, threads: int, times: tuple[float, float], start: float
 ) -> None:
     first_mint_s, lease_s = times
@@ -37,19 +35,22 @@ def one_process(
 
     def mint(_api_key: SecretStr) -> MintedToken:
         is_first = client.incr("mints") == 1
-        say("minting", "")
+        print_event("minting", "")
         time.sleep(first_mint_s if is_first else 0.1)
         value = f"token of {os.getpid()}"
-        say("minted", value)
+        print_event("minted", value)
         return MintedToken(SecretStr(value), 900)
 
     cache = TokenCache(
-        client, mint, MemoryStore(), RefreshPolicy(mint_s=lease_s - 1, store_s=0.5, spare_s=0.5)
+        client,
+        mint,
+        MemoryStore(),
+        RefreshPolicy(mint_timeout_s=lease_s - 1, store_timeout_s=0.5, lease_margin_s=0.5),
     )
 
     def get() -> None:
         time.sleep(max(0.0, start - time.monotonic()))
-        say("got", cache.get(account, timeout_s=30).value.get_secret_value())
+        print_event("got", cache.get(account, timeout_s=30).value.get_secret_value())
 
     running = [threading.Thread(target=get) for _ in range(threads)]
     for thread in running:
@@ -59,13 +60,11 @@ def one_process(
 
 
 def main(url: str, account: str, processes: int, threads: int, times: tuple[float, float]) -> None:
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )  # its lines end in a write of their own
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     fork = multiprocessing.get_context("fork")
-    start = time.monotonic() + 1  # no barrier: who is killed in one keeps the others there
+    start = time.monotonic() + 1  # a killed process would block a barrier
     running = [
-        fork.Process(target=one_process, args=(url, account, threads, times, start))
+        fork.Process(target=run_process, args=(url, account, threads, times, start))
         for _ in range(processes)
     ]
     for process in running:

@@ -12,23 +12,24 @@ from redis.retry import Retry
 
 from sandbox.redis import RedisServer
 from shared.errors import InvalidApiKeyError, LimitedError, RefusedError, UnavailableError
+from shared.redis import keys
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken, Token
 from tests.fixtures.tcp_proxy import TcpProxy
-from tests.shared.tokens.minting import ACCOUNT, KEY, QUICK, Mint, value
+from tests.shared.tokens.minting import ACCOUNT, QUICK_POLICY, FakeMint, token_value
 from tests.shared.tokens.stores import MemoryStore
 
 
-def test_a_refused_key_is_asked_with_once_a_while(redis_client: "redis.Redis") -> None:
-    """All are told at once; the platform hears of it again only when the memory has ended."""
-    mint = Mint()
+def test_a_refused_key_is_tried_once_per_refusal_ttl(redis_client: "redis.Redis") -> None:
+    """All callers get the stored refusal; the platform is called again after its TTL."""
+    mint = FakeMint()
     mint.failure = InvalidApiKeyError("refused; use force_recreate")
-    caches = [TokenCache(redis_client, mint, MemoryStore(), times=QUICK) for _ in range(2)]
+    caches = [TokenCache(redis_client, mint, MemoryStore(), policy=QUICK_POLICY) for _ in range(2)]
     for cache in caches * 10:
         with pytest.raises(InvalidApiKeyError, match="force_recreate"):
             cache.get(ACCOUNT)
     assert mint.calls == 1
-    time.sleep(QUICK.refused_s + 0.05)
+    time.sleep(QUICK_POLICY.refusal_ttl_s + 0.05)
     with pytest.raises(InvalidApiKeyError):
         caches[0].get(ACCOUNT)
     assert mint.calls == 2
@@ -37,11 +38,11 @@ def test_a_refused_key_is_asked_with_once_a_while(redis_client: "redis.Redis") -
 @pytest.mark.parametrize(
     "failure", [UnavailableError("away"), RefusedError("a proxy says no", status=403)]
 )
-def test_a_platform_that_cannot_be_asked_is_left_alone(
+def test_a_platform_outage_pauses_the_account(
     redis_client: "redis.Redis", failure: Exception
 ) -> None:
-    """Whatever keeps a token from us never counts as an answer about the message: it is tried again later."""
-    mint = Mint()
+    """A failure to get a token is temporary for the message, which is tried again later."""
+    mint = FakeMint()
     mint.failure = failure
     cache = TokenCache(redis_client, mint, MemoryStore())
     for _ in range(3):
@@ -52,9 +53,9 @@ def test_a_platform_that_cannot_be_asked_is_left_alone(
     assert mint.calls == 1
 
 
-def test_a_limit_is_kept_to(redis_client: "redis.Redis") -> None:
-    """A 429 from /auth/token holds back everybody for as long as it says."""
-    mint = Mint()
+def test_a_rate_limit_pauses_the_account(redis_client: "redis.Redis") -> None:
+    """A 429 of /auth/token pauses all callers for its Retry-After."""
+    mint = FakeMint()
     mint.failure = LimitedError("slow down", retry_after_s=30)
     cache = TokenCache(redis_client, mint, MemoryStore())
     with pytest.raises(LimitedError):
@@ -64,19 +65,19 @@ def test_a_limit_is_kept_to(redis_client: "redis.Redis") -> None:
     assert caught.value.retry_after_s == pytest.approx(30, abs=2)
 
 
-def test_a_fault_of_our_own_ends_its_flight(redis_client: "redis.Redis") -> None:
-    """An error that nobody foresaw is raised as it is, and does not hold the lease."""
-    mint = Mint()
+def test_an_unexpected_error_ends_its_flight(redis_client: "redis.Redis") -> None:
+    """The error is raised unchanged, and the lease is released."""
+    mint = FakeMint()
     mint.failure = KeyError("no such account")
     cache = TokenCache(redis_client, mint, MemoryStore())
     with pytest.raises(KeyError):
         cache.get(ACCOUNT)
-    assert redis_client.get(f"{KEY}:lease") is None
+    assert redis_client.get(keys.token_lease(ACCOUNT)) is None
 
 
-def test_waiting_ends_in_time(redis_client: "redis.Redis") -> None:
-    """Who waits for another's answer gives up after its own time, and is told that nothing was sent."""
-    mint = Mint(takes_s=1.5)
+def test_waiting_ends_at_its_timeout(redis_client: "redis.Redis") -> None:
+    """A caller that waits for another flight leaves at its own timeout with UnavailableError."""
+    mint = FakeMint(takes_s=1.5)
     caches = [TokenCache(redis_client, mint, MemoryStore()) for _ in range(2)]
     minting = threading.Thread(target=caches[0].get, args=(ACCOUNT,))
     minting.start()
@@ -89,49 +90,49 @@ def test_waiting_ends_in_time(redis_client: "redis.Redis") -> None:
     minting.join()
 
 
-def test_a_late_answer_does_not_replace_a_younger_token(redis_client: "redis.Redis") -> None:
-    """A holder that was paused past its lease gets the younger token, not its own."""
-    slow, quick = Mint(takes_s=0.5), Mint()
+def test_a_late_answer_does_not_replace_a_later_token(redis_client: "redis.Redis") -> None:
+    """A holder that was paused past its lease gets the later token instead of its own."""
+    slow, quick = FakeMint(takes_s=0.5), FakeMint()
     paused = TokenCache(
         redis_client,
         slow,
         MemoryStore(),
-        times=replace(QUICK, store_s=0.05, mint_s=0.05, spare_s=0),
+        policy=replace(QUICK_POLICY, store_timeout_s=0.05, mint_timeout_s=0.05, lease_margin_s=0),
     )
     found: list[Token] = []
     thread = threading.Thread(target=lambda: found.append(paused.get(ACCOUNT)))
     thread.start()
     time.sleep(0.2)
-    younger = TokenCache(redis_client, quick, MemoryStore()).get(ACCOUNT)
+    later = TokenCache(redis_client, quick, MemoryStore()).get(ACCOUNT)
     thread.join()
-    assert found[0].generation == younger.generation
+    assert found[0].generation == later.generation
     assert slow.calls == quick.calls == 1
 
 
-@pytest.mark.parametrize("operation", [b"get", b"land"])
-def test_a_reply_that_is_lost_costs_no_lease(
+@pytest.mark.parametrize("operation", [b"request", b"finish"])
+def test_a_lost_reply_costs_no_lease(
     redis_server: RedisServer, redis_client: "redis.Redis", operation: bytes
 ) -> None:
-    """The client repeats the command by itself: who was elected still knows it, and what has landed is saved."""
-    mint, store = Mint(), MemoryStore()
+    """The client repeats the command: the election stands, and the token is saved."""
+    mint, store = FakeMint(), MemoryStore()
     with TcpProxy(redis_server.port) as proxy, redis.Redis(port=proxy.port) as client:
         cache = TokenCache(client, mint, store)
         assert client.ping()
         proxy.cut_after(b"\r\n%b\r\n" % operation)
         began = time.monotonic()
-        assert value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"
+        assert token_value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"
         assert time.monotonic() - began < 2
         assert cache.flush()
     assert proxy.hits == 1
     assert mint.calls == 1
-    assert value(store.tokens[ACCOUNT]) == f"{ACCOUNT}-1"
-    assert redis_client.get(f"{KEY}:lease") is None
+    assert token_value(store.tokens[ACCOUNT]) == f"{ACCOUNT}-1"
+    assert redis_client.get(keys.token_lease(ACCOUNT)) is None
 
 
-def test_redis_away_is_told_as_unavailable() -> None:
-    """Without Redis there is no token; nothing was sent."""
+def test_without_redis_every_call_raises_unavailable() -> None:
+    """Without Redis there is no token, so nothing was sent."""
     with redis.Redis(port=1, retry=Retry(NoBackoff(), 0)) as client:
-        cache = TokenCache(client, Mint(), MemoryStore())
+        cache = TokenCache(client, FakeMint(), MemoryStore())
         for call in (
             cache.get,
             lambda account: cache.install_first_token(

@@ -8,15 +8,16 @@ import redis
 from pydantic import SecretStr
 
 from shared.errors import InvalidApiKeyError, RefusedError
+from shared.redis import keys
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken
-from tests.shared.tokens.minting import ACCOUNT, KEY, Mint, together, value
+from tests.shared.tokens.minting import ACCOUNT, FakeMint, run_together, token_value
 from tests.shared.tokens.stores import MemoryStore
 
 
-def test_an_adopted_token_needs_no_mint(redis_client: "redis.Redis") -> None:
-    """The first token of a repaired key is published at once, over an older one and a refusal of the old key."""
-    mint, store = Mint(), MemoryStore()
+def test_an_installed_token_needs_no_mint(redis_client: "redis.Redis") -> None:
+    """The first token of a new key replaces the old token and clears the refusal of the old key."""
+    mint, store = FakeMint(), MemoryStore()
     mint.failure = InvalidApiKeyError("refused")
     cache = TokenCache(redis_client, mint, store)
     with pytest.raises(InvalidApiKeyError):
@@ -25,41 +26,43 @@ def test_an_adopted_token_needs_no_mint(redis_client: "redis.Redis") -> None:
     cache.install_first_token(ACCOUNT, lambda: MintedToken(SecretStr("first"), 900))
     assert not cache.is_refused(ACCOUNT)
     assert (
-        value(cache.get(ACCOUNT))
-        == value(TokenCache(redis_client, mint, store).get(ACCOUNT))
+        token_value(cache.get(ACCOUNT))
+        == token_value(TokenCache(redis_client, mint, store).get(ACCOUNT))
         == "first"
     )
     assert cache.flush()
-    assert value(store.tokens[ACCOUNT]) == "first"
+    assert token_value(store.tokens[ACCOUNT]) == "first"
     assert mint.calls == 1
 
 
-def test_an_adopted_token_that_comes_late_leaves_a_younger_one(redis_client: "redis.Redis") -> None:
-    """Its place is where its question was asked, not where the answer came in."""
-    cache, store = TokenCache(redis_client, Mint(), MemoryStore()), MemoryStore()
+def test_a_late_first_token_does_not_replace_a_later_one(redis_client: "redis.Redis") -> None:
+    """The order is that of the requests, not that of the answers."""
+    cache, store = TokenCache(redis_client, FakeMint(), MemoryStore()), MemoryStore()
 
     def slow() -> MintedToken:
-        redis_client.delete(f"{KEY}:lease")  # it took too long, and somebody else was elected
+        redis_client.delete(
+            keys.token_lease(ACCOUNT)
+        )  # its lease ended, and another flight is elected
         cache.get(ACCOUNT)
         return MintedToken(SecretStr("older"), 900)
 
-    other = TokenCache(redis_client, Mint(), store)
+    other = TokenCache(redis_client, FakeMint(), store)
     other.install_first_token(ACCOUNT, slow)
-    assert value(other.get(ACCOUNT)) == f"{ACCOUNT}-1"
+    assert token_value(other.get(ACCOUNT)) == f"{ACCOUNT}-1"
     assert cache.flush()
     assert other.flush()
     assert store.tokens == {}
 
 
-def test_nobody_asks_with_a_new_key_while_its_first_token_is_got(
+def test_other_callers_wait_for_the_first_token_of_a_new_key(
     redis_client: "redis.Redis",
 ) -> None:
-    """A new key may be refused at first: others wait for who knows that, and are not told `refused` meanwhile."""
-    mint = Mint()
+    """The platform may refuse a new key at first; other callers wait and see no refusal."""
+    mint = FakeMint()
     mint.failure = InvalidApiKeyError("too new")
     cache, found = TokenCache(redis_client, mint, MemoryStore()), list[object]()
     waiting = threading.Thread(
-        target=lambda: found.extend(together(4, lambda: value(cache.get(ACCOUNT))))
+        target=lambda: found.extend(run_together(4, lambda: token_value(cache.get(ACCOUNT))))
     )
 
     def first() -> MintedToken:
@@ -73,13 +76,13 @@ def test_nobody_asks_with_a_new_key_while_its_first_token_is_got(
     assert mint.calls == 0
 
 
-def test_a_first_token_that_does_not_come_ends_its_flight(redis_client: "redis.Redis") -> None:
-    """What kept it away is raised as it is, and nobody waits for it any longer."""
+def test_a_failed_first_token_ends_its_flight(redis_client: "redis.Redis") -> None:
+    """The error is raised unchanged, and the lease is released."""
 
     def refused() -> MintedToken:
         msg = "a proxy says no"
         raise RefusedError(msg, status=403)
 
     with pytest.raises(RefusedError, match="a proxy says no"):
-        TokenCache(redis_client, Mint(), MemoryStore()).install_first_token(ACCOUNT, refused)
-    assert redis_client.get(f"{KEY}:lease") is None
+        TokenCache(redis_client, FakeMint(), MemoryStore()).install_first_token(ACCOUNT, refused)
+    assert redis_client.get(keys.token_lease(ACCOUNT)) is None

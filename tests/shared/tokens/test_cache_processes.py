@@ -1,4 +1,4 @@
-"""The token cache across processes: one mint for all of them, and another one only when its holder dies."""
+"""The token cache across processes: one mint, and a second only when the holder dies."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from sandbox.redis import RedisServer
 
 
-def fleet(
+def start_fleet(
     url: str, processes: int, threads: int, first_mint_s: float, lease_s: float
 ) -> subprocess.Popen[str]:
     numbers = [str(number) for number in (processes, threads, first_mint_s, lease_s)]
@@ -29,8 +29,8 @@ def fleet(
 
 @pytest.mark.usefixtures("redis_client")
 def test_a_cold_fleet_mints_once(redis_server: RedisServer) -> None:
-    """8 processes of 16 threads without a token: exactly one mint, and 128 times the same token."""
-    with fleet(redis_server.url, 8, 16, first_mint_s=0.3, lease_s=9) as running:
+    """8 processes of 16 threads without a token: one mint, and the same token 128 times."""
+    with start_fleet(redis_server.url, 8, 16, first_mint_s=0.3, lease_s=9) as running:
         assert running.stdout
         lines = [json.loads(line) for line in running.stdout]
     got = [line["value"] for line in lines if line["what"] == "got"]
@@ -41,9 +41,9 @@ def test_a_cold_fleet_mints_once(redis_server: RedisServer) -> None:
 
 @pytest.mark.usefixtures("redis_client")
 def test_a_killed_holder_is_replaced_after_its_lease(redis_server: RedisServer) -> None:
-    """The one who asks is killed with -9: one more mint, and everybody else is served within lease + 1 s."""
+    """After kill -9 of the holder: one more mint, and all callers are served within lease + 1 s."""
     lease_s, killed_at, lines = 2.0, 0.0, []
-    with fleet(redis_server.url, 4, 8, first_mint_s=60, lease_s=lease_s) as running:
+    with start_fleet(redis_server.url, 4, 8, first_mint_s=60, lease_s=lease_s) as running:
         assert running.stdout
         for line in running.stdout:
             lines.append(json.loads(line))
