@@ -63,7 +63,7 @@ def drain_webhook() -> None:
 def drain_media() -> None:
     _drain(
         "media",
-        partial(parse_first(MediaEvent, media.handle_media), files=media.media_context()),
+        partial(parse_first(MediaEvent, media.handle_media), media=media.media_context()),
         parse_first(MediaEvent, media.dead_letter_media),
     )
 

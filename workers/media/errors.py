@@ -1,19 +1,24 @@
-"""Why a file is not kept."""
+"""Why a file is refused, or cannot be fetched."""
 
 from enum import StrEnum
 
 
 class RefusalReason(StrEnum):
+    """As the message's metadata holds it, in `media_refused`."""
+
     BOMB = "bomb"
+    """It decodes or unpacks to far more than its size."""
     EMPTY = "empty"
     GONE = "gone"
     HOSTILE = "hostile"
+    """It is a program, or a page or drawing that may hold scripts."""
     TOO_LARGE = "too_large"
     WRONG = "wrong"
+    """Its bytes are not what the message says."""
 
 
 class FileRefusedError(Exception):
-    """Nobody should keep this file: `reason` in a word, the text says it in full."""
+    """The file is not stored. The text says why, for the person who looks at the message."""
 
     def __init__(self, reason: RefusalReason, text: str) -> None:
         super().__init__(text)
@@ -21,8 +26,8 @@ class FileRefusedError(Exception):
 
 
 class FileGoneError(Exception):
-    """It is not to be had from here, now or later; another place may have it."""
+    """This source does not have the file, now or later. The next source may have it."""
 
 
 class FileUnreachableError(Exception):
-    """It is not to be had at the moment."""
+    """This source does not answer now: try again later."""

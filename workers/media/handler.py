@@ -1,12 +1,12 @@
-"""The file of one message: fetched from where it is, looked at, kept in Supabase Storage, and shown in the row.
+"""Handle one media event: fetch the file of a message, check it, store it, and update its row.
 
-The row is there already, with `media_state` pending. What became of the file is told as the same row once more,
-`stored` with a link to it or `refused` with the reason in its metadata: the SQL brings both together in any order.
+The row exists already, with `media_state` pending. The outcome is the same row with `stored` and a
+link, or with `refused` and the reason in its metadata. The SQL merges both in any order.
 """
 
 import hashlib
 import tempfile
-from typing import IO, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import structlog
@@ -19,99 +19,107 @@ from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import MessageOutcome
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
-from workers.media import content_type
-from workers.media.content_type import FileType
+from workers.media.content_type import rename_file
+from workers.media.context import MediaContext
 from workers.media.errors import FileRefusedError, FileUnreachableError, RefusalReason
 from workers.media.lease import Lease, hold_lease
-from workers.media.sources import MediaContext, fetch_file
+from workers.media.sources import FetchedFile, FileWriter, fetch_file, list_sources
 from workers.retry import Backoff
 
-MAX_ATTEMPTS = 10
-"""Tries at a link that does not answer, some twenty minutes, before the platform is asked instead."""
+MAX_LINK_ATTEMPTS = 10
+"""Attempts at a link that does not answer, in about 20 minutes, before the platform is asked."""
 BACKOFF = Backoff(base_s=1, cap_s=600)
 """Between two attempts at a file."""
+MAX_ERROR = 500
+
 log = structlog.get_logger()
 
 
 def handle_media(
-    event: MediaEvent, claim: Claim, ctx: WorkerContext, files: MediaContext
+    event: MediaEvent, claim: Claim, ctx: WorkerContext, media: MediaContext
 ) -> ClaimResult:
-    """Bring one file into Supabase."""
+    """Fetch one file and store it in Supabase."""
     route = ctx.route_cache.find_account_route(event.account)
     organization_id = (
         route.organization_id if route else ctx.database.integrations.find_owner(event.account)
     )
     if organization_id is None:
-        return _later(claim, "no integration has this account yet")
+        return _postpone(claim, "no integration has this account yet")
+    sources = list_sources(event, ctx, media, ask_platform=route is not None)
+    retry_links = claim.attempts < MAX_LINK_ATTEMPTS
     try:
         with (
-            hold_lease(claim, ctx.lanes) as lease,
-            tempfile.TemporaryFile(prefix="wpp-media-") as file,
+            hold_lease(claim, ctx.lanes, media.renew_every_s) as lease,
+            tempfile.TemporaryFile(prefix="wpp-media-") as content,
         ):
-            patient = claim.attempts < MAX_ATTEMPTS
-            size, kind = fetch_file(
-                event, file, lease, ctx, files, patient=patient, connected=bool(route)
-            )
-            kept = _kept(
-                event, _path(organization_id, event, file, kind), (file, size, kind), lease, files
-            )
+            writer = FileWriter(content, media.max_bytes, lease)
+            file = fetch_file(sources, writer, event.message, retry_links=retry_links)
+            row = _store(event, _build_path(organization_id, event, file), file, lease, media)
     except FileRefusedError as error:
         log.info("media.refused", message_id=str(event.message.id), reason=error.reason)
-        kept = _refused(event, error.reason, str(error))
+        row = _build_refused_row(event, error.reason, str(error))
     except LeaseLostError:
-        return Postponed(0, "another worker does it")
+        return Postponed(0, "another worker has the event")
     except DatabaseUnavailableError:
         raise
     except (FileUnreachableError, PlatformError, DatabaseError) as error:
-        return _later(claim, str(error), getattr(error, "retry_after_s", None))
+        return _postpone(claim, str(error), getattr(error, "retry_after_s", None))
     if event.blob:
         payload_store.release(ctx.redis, [event.blob])
-    return Settled("done", [kept], {"media": kept.media_state})
+    return Settled("done", [row], {"media": row.media_state})
 
 
 def dead_letter_media(event: MediaEvent, claim: Claim, reason: str, detail: str) -> ClaimResult:
-    outcomes = [_refused(event, reason, detail), build_dead_letter(event, claim, reason, detail)]
-    return Settled("failed", outcomes, {"reason": detail, "code": reason})
+    """End an event as a dead letter, and show the file as refused."""
+    row = _build_refused_row(event, reason, detail)
+    letter = build_dead_letter(event, claim, reason, detail)
+    return Settled("failed", [row, letter], {"reason": detail, "code": reason})
 
 
-def _path(organization_id: UUID, event: MediaEvent, file: IO[bytes], kind: FileType) -> str:
-    """Return the file's key: the same file twice is one object, another one of the same message a second one."""
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # it reads any
-    return f"wpp/{organization_id}/{event.message.id}-{digest[:16]}.{kind.extension}"
+def _build_path(organization_id: UUID, event: MediaEvent, file: FetchedFile) -> str:
+    """Return the key in storage. The same file has the same key, so that a retry replaces it."""
+    file.content.seek(0)
+    digest = hashlib.file_digest(file.content, "sha256").hexdigest()  # type: ignore[arg-type]
+    return f"wpp/{organization_id}/{event.message.id}-{digest[:16]}.{file.type.extension}"
 
 
-def _kept(
-    event: MediaEvent,
-    path: str,
-    found: tuple[IO[bytes], int, FileType],
-    lease: Lease,
-    files: MediaContext,
+def _store(
+    event: MediaEvent, path: str, file: FetchedFile, lease: Lease, media: MediaContext
 ) -> MessageOutcome:
-    """Store the file; return the row that shows it."""
-    file, size, kind = found
+    """Upload the file; return the row that shows it.
+
+    Raises:
+        FileRefusedError: it is larger than the Supabase project allows.
+        LeaseLostError: the claim has passed to another worker.
+    """
     lease.renew()
     try:
-        link = files.storage.upload(path, file, kind.mime)
+        link = media.storage.upload(path, file.content, file.type.mime)
     except FileTooLargeError as error:
         raise FileRefusedError(RefusalReason.TOO_LARGE, str(error)) from None
     lease.check()
-    name = content_type.rename_file(event.message.file_name or event.message.content, kind)
-    known = {"media_path": path, "media_size": size}
-    return _shown(event, "stored", known, file_url=link, file_name=name, file_type=kind.mime)
+    return _build_row(
+        event,
+        "stored",
+        {"media_path": path, "media_size": file.size},
+        file_url=link,
+        file_name=rename_file(event.message.file_name or event.message.content, file.type),
+        file_type=file.type.mime,
+    )
 
 
-def _later(claim: Claim, why: str, after_s: float | None = None) -> Postponed:
+def _postpone(claim: Claim, why: str, after_s: float | None = None) -> Postponed:
     return Postponed(after_s or BACKOFF.after(claim.attempts), why)
 
 
-def _refused(event: MediaEvent, reason: str, why: str) -> MessageOutcome:
-    return _shown(event, "refused", {"media_refused": reason, "media_error": why[:500]})
+def _build_refused_row(event: MediaEvent, reason: str, text: str) -> MessageOutcome:
+    metadata = {"media_refused": reason, "media_error": text[:MAX_ERROR]}
+    return _build_row(event, "refused", metadata)
 
 
-def _shown(
-    event: MediaEvent, state: Literal["stored", "refused"], known: dict[str, Any], **file: str
+def _build_row(
+    event: MediaEvent, state: Literal["stored", "refused"], metadata: dict[str, Any], **file: str
 ) -> MessageOutcome:
-    """Return the message's row once more, with what became of its file."""
-    metadata = {**event.message.metadata, **known}
-    return event.message.model_copy(update={"media_state": state, "metadata": metadata, **file})
+    """Return the message's row with the state of its file."""
+    merged = {**event.message.metadata, **metadata}
+    return event.message.model_copy(update={"media_state": state, "metadata": merged, **file})

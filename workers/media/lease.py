@@ -1,4 +1,4 @@
-"""A file may take longer than a lease: it is renewed while somebody waits for the file, whatever they wait for."""
+"""Renew the lease of a claim while its file is fetched, which may take longer than a lease."""
 
 import threading
 from collections.abc import Iterator
@@ -16,45 +16,61 @@ log = structlog.get_logger()
 
 
 class Lease:
-    """A claim that stays ours until `lost`."""
+    """The lease of one claim. It ends when the claim passes to another worker."""
 
     def __init__(self, claim: Claim, lanes: Lanes) -> None:
-        self._claim, self._lanes = claim, lanes
-        self._lost, self._done = threading.Event(), threading.Event()
+        self._claim = claim
+        self._lanes = lanes
+        self._lost = threading.Event()
+        self._released = threading.Event()
 
     def check(self) -> None:
-        """Stop here when it is lost, with TakenOverError."""
+        """Return while the lease is held.
+
+        Raises:
+            LeaseLostError: the claim has passed to another worker.
+        """
         if self._lost.is_set():
             raise LeaseLostError
 
     def renew(self) -> None:
-        """Make sure of it now, before something that takes time; raises as `check` does."""
+        """Renew the lease now.
+
+        Raises:
+            LeaseLostError: the claim has passed to another worker.
+        """
         if not self._lanes.extend(self._claim):
             self._lost.set()
         self.check()
 
-    def keep(self) -> None:
-        """Renew it until it is lost or let go. A Redis that is away may be back before it has ended."""
-        while not self._done.wait(RENEW_EVERY_S) and not self._lost.is_set():
+    def run_renewals(self, every_s: float) -> None:
+        """Renew the lease periodically until it is lost or released.
+
+        After an error of Redis it tries again: Redis may be back before the lease ends.
+        """
+        while not self._released.wait(every_s) and not self._lost.is_set():
             try:
                 self.renew()
             except LeaseLostError:
                 return
             except redis.RedisError as error:
-                log.warning("lease.not_renewed", error=type(error).__name__)
+                log.warning("lease.renewal_failed", error=type(error).__name__)
 
-    def let_go(self) -> None:
-        self._done.set()
+    def release(self) -> None:
+        """End the renewals."""
+        self._released.set()
 
 
 @contextmanager
-def hold_lease(claim: Claim, lanes: Lanes) -> Iterator[Lease]:
-    """Hold a claim for as long as it takes."""
+def hold_lease(claim: Claim, lanes: Lanes, renew_every_s: float = RENEW_EVERY_S) -> Iterator[Lease]:
+    """Renew the lease of a claim, in a thread of its own, until the block ends."""
     lease = Lease(claim, lanes)
-    keeping = threading.Thread(target=lease.keep, name="lease", daemon=True)
-    keeping.start()
+    thread = threading.Thread(
+        target=lease.run_renewals, args=(renew_every_s,), name="lease", daemon=True
+    )
+    thread.start()
     try:
         yield lease
     finally:
-        lease.let_go()
-        keeping.join()
+        lease.release()
+        thread.join()

@@ -1,4 +1,4 @@
-"""A town where things arrive, and the door that they come through."""
+"""Fixtures: an inbound pipeline, and the ingress process."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ __all__ = ["_ingress", "ingress", "pipeline"]
 def pipeline(
     redis_client: redis.Redis, supabase_world: Supabase, database_url: str, platform: PlatformServer
 ) -> Iterator[InboundPipeline]:
-    """Return an organisation with one connected number; empty Redis, empty tables, a new platform."""
-    del database_url  # asked for because it empties the tables
+    """Return a pipeline with empty Redis, empty tables and a new sandbox platform."""
+    del database_url  # the fixture empties the tables
     with open_pipeline(Shop(redis_client, supabase_world, platform)) as opened:
         yield opened

@@ -1,4 +1,7 @@
-"""What arrives, from the door to the rows: the workers and the recorder of this process, everything else real."""
+"""InboundPipeline: webhook events become rows, with workers and recorder in this process.
+
+Redis, Supabase and the platform are real servers.
+"""
 
 import json
 import time
@@ -23,8 +26,8 @@ from tests.shared.webhooks.webhook_events import route
 from tests.workers.provision.environment import Shop, supabase_settings
 from workers import media
 from workers.context import WorkerContext
+from workers.media.context import MediaContext
 from workers.media.download import LinkFetcher
-from workers.media.sources import MediaContext
 from workers.recorder import Recorder
 from workers.runner import drain, parse_first
 from workers.webhook import handler as webhook
@@ -34,11 +37,14 @@ PEER = "79990001122"
 
 @dataclass
 class InboundPipeline:
-    """One organisation with one connected number. `post` brings an event in, `settle` brings all into rows."""
+    """One organization with one connected integration.
+
+    `post` appends events to their lanes, `settle` handles them and applies their outcomes.
+    """
 
     env: Shop
     ctx: WorkerContext
-    files: MediaContext
+    media: MediaContext
     organization: UUID
     account: str
     integration: UUID = field(default_factory=uuid4)
@@ -52,25 +58,26 @@ class InboundPipeline:
         return self.env.client
 
     def post(self, *bodies: Any) -> None:
-        """Take events as the door does, but in this process."""
+        """Accept bodies as the ingress does, but in this process."""
         for body in bodies:
             for payload in webhooks.split_body(json.loads(json.dumps(body))):
                 self.ctx.lanes.append(route(payload, self.account))
 
     def settle(self) -> None:
-        """Work until nothing is ready, and record it."""
+        """Handle events until no lane is ready, and apply their outcomes."""
         for kind, flow in (("webhook", webhook), ("media", media)):
             self.ctx.lanes.sweep(kind)  # type: ignore[arg-type]
             self.drain(kind, flow)
         self.record()
 
     def record(self) -> None:
+        """Apply the outcomes in the outbox."""
         recorder = Recorder(self.outbox, self.ctx.database.outcomes.apply, Flag())
         while len(self.outbox):
             recorder.step(idle_s=0.01)
 
-    def settle_at_last(self, within_s: float = 20) -> None:
-        """Work until nothing waits, not even for a second try."""
+    def settle_all(self, within_s: float = 20) -> None:
+        """Settle until no event waits, neither for a worker nor for its next attempt."""
         deadline = time.monotonic() + within_s
         while True:
             self.settle()
@@ -78,19 +85,21 @@ class InboundPipeline:
                 self.redis.hlen(keys.waiting("webhook")) or self.redis.hlen(keys.waiting("media"))
             ):
                 return
-            assert time.monotonic() < deadline, "something still waits"
+            assert time.monotonic() < deadline, "an event still waits"
             time.sleep(0.05)
 
     def messages(self, **equal: Any) -> list[dict[str, Any]]:
-        """Return the rows of this organisation's messages, the oldest first."""
+        """Return the message rows of the organization that match, the oldest first."""
         rows = self.env.sql(
             "select m.*, c.name as client_name, c.phone as client_phone from chat_messages m "
-            "left join clients c on c.id = m.client_id where m.organization_id = %s order by m.created_at, m.id",
+            "left join clients c on c.id = m.client_id where m.organization_id = %s "
+            "order by m.created_at, m.id",
             self.organization,
         )
         return [row for row in rows if all(row[name] == value for name, value in equal.items())]
 
     def logged(self) -> list[dict[str, Any]]:
+        """Return the webhook log of the account, the oldest first."""
         return self.env.sql(
             "select * from wpp_webhook_log where account = %s order by recorded_at, at",
             self.account,
@@ -102,7 +111,8 @@ class InboundPipeline:
         return {row["name"]: row["mime"] for row in found}
 
     def drain(self, kind: Any, flow: Any) -> None:
-        extra = (self.files,) if kind == "media" else ()
+        """Handle the events of one kind until no lane is ready."""
+        extra = (self.media,) if kind == "media" else ()
         event = MediaEvent if kind == "media" else WebhookEvent
         drain(
             self.ctx.lanes,
@@ -117,17 +127,17 @@ class InboundPipeline:
 
 @contextmanager
 def open_pipeline(env: Shop, **media_settings: Any) -> Iterator[InboundPipeline]:
-    """Connect a number on the played platform, and open shop for what arrives."""
+    """Connect an integration on the sandbox platform, and yield its pipeline."""
     settings = MediaSettings(**media_settings)
     with env.worker() as ctx, httpx.Client(timeout=15, trust_env=False) as http:
         organization = env.organization()
         client = ctx.platform.create_client(str(organization))
-        files = MediaContext(
+        media_context = MediaContext(
             LinkFetcher(settings, env.platform.url),
             Database(supabase_settings(env.supabase), http, media=settings).storage,
             settings.wpp_media_limit,
         )
-        pipeline = InboundPipeline(env, ctx, files, organization, client.account)
+        pipeline = InboundPipeline(env, ctx, media_context, organization, client.account)
         ctx.database.integrations.save(
             integration_id=pipeline.integration,
             organization_id=organization,
@@ -135,4 +145,4 @@ def open_pipeline(env: Shop, **media_settings: Any) -> Iterator[InboundPipeline]
             api_key=client.api_key,
         )
         yield pipeline
-        files.fetcher.close()
+        media_context.fetcher.close()

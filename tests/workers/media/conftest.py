@@ -1,4 +1,4 @@
-"""A town whose files come from a server of the test's own."""
+"""The pipeline fixture, for media tests."""
 
 from tests.pipeline.inbound.conftest import pipeline
 

@@ -9,8 +9,9 @@ import pytest
 from shared.settings import MediaSettings
 from tests.workers.media.servers import FileServer, answer
 from workers.media import download
-from workers.media.download import LinkFetcher, Resolver, is_public
+from workers.media.download import WEB_PORTS, LinkFetcher
 from workers.media.errors import FileGoneError, FileUnreachableError
+from workers.media.public_network import Resolver, is_public
 
 FILE = b"\xff\xd8\xff" + bytes(200_000)
 
@@ -20,11 +21,19 @@ PLATFORM = "https://wpp.example"
 
 @contextmanager
 def fetching(
-    resolve: Resolver | None = None, ports: tuple[int, ...] = (), **settings: Any
+    resolve: Resolver | None = None,
+    ports: tuple[int, ...] = (),
+    timeout_s: float = download.DOWNLOAD_TIMEOUT_S,
+    **settings: Any,
 ) -> Iterator[LinkFetcher]:
-    """Open a fetcher: of any host, and from `ports` beside those of the web, where the test says no other."""
-    fetcher = LinkFetcher(MediaSettings(**{"wpp_media_hosts": "*"} | settings), PLATFORM, resolve)
-    fetcher._ports |= set(ports)  # noqa: SLF001 - nobody but root may serve the web's
+    """Open a fetcher for any host, and for `ports` beside the web's, which only root may serve."""
+    fetcher = LinkFetcher(
+        MediaSettings(**{"wpp_media_hosts": "*"} | settings),
+        PLATFORM,
+        resolve=resolve,
+        ports=WEB_PORTS | set(ports),
+        timeout_s=timeout_s,
+    )
     try:
         yield fetcher
     finally:
@@ -283,12 +292,16 @@ def test_no_credentials_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(not {"Cookie", "Authorization"} & headers.keys() for _, headers in server.asked)
 
 
-def test_an_answer_that_trickles_in_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "DOWNLOAD_TIMEOUT_S", 0.3)
+def test_a_slow_response_ends_with_the_timeout() -> None:
+    """The timeout limits the whole download, not a single read."""
     with FileServer(file=answer(200, FILE, Content_Length="900000")) as server:
         server.paths["file"] = lambda request: (
             answer(200, b"", Content_Length="9")(request),
             request.rfile.read(1),
         )[0]
-        with pytest.raises(FileUnreachableError):
-            fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
+        with (
+            pytest.raises(FileUnreachableError),
+            fetching(timeout_s=0.3, wpp_media_private_hosts=server.host) as fetcher,
+            fetcher.open(f"{server.url}/file") as chunks,
+        ):
+            b"".join(chunks)

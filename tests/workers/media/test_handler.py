@@ -27,7 +27,6 @@ from tests.workers.media.samples import MP4, base64_of, jpeg, message, png
 from tests.workers.media.servers import FileServer, answer
 from workers import media
 from workers.dead_letters import Replayer
-from workers.media import lease
 from workers.runner import parse_first
 from workers.webhook import handler as webhook
 
@@ -45,7 +44,7 @@ def photo(**file: Any) -> dict[str, Any]:
 
 def serve(pipeline: InboundPipeline, server: FileServer) -> None:
     """Let files come from this server."""
-    pipeline.files.fetcher._private = (server.host,)  # noqa: SLF001 - its port is known only now
+    pipeline.media.fetcher._private_hosts = (server.host,)  # noqa: SLF001 - its port is known only now
 
 
 @pytest.fixture
@@ -125,7 +124,7 @@ def test_the_same_file_again_is_one_object(pipeline: InboundPipeline) -> None:
     claim = pipeline.ctx.lanes.claim("media", Slot())
     assert claim
     parse_first(MediaEvent, media.handle_media)(
-        claim, pipeline.ctx, pipeline.files
+        claim, pipeline.ctx, pipeline.media
     )  # and its verdict is lost
     pipeline.ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
     pipeline.settle()
@@ -231,7 +230,7 @@ def test_a_server_that_is_down_is_asked_again(
     pipeline.settle()
     assert pipeline.messages()[0]["metadata"]["media_state"] == "pending"
     files.paths["file"] = answer(200, jpeg())
-    pipeline.settle_at_last()
+    pipeline.settle_all()
     assert pipeline.messages()[0]["metadata"]["media_state"] == "stored"
     assert redis_client.hgetall(keys.waiting("media")) == {}
 
@@ -279,7 +278,7 @@ def test_a_file_that_is_nowhere_is_refused(pipeline: InboundPipeline) -> None:
     metadata = pipeline.messages()[0]["metadata"]
     assert (metadata["media_refused"], metadata["media_error"]) == (
         "gone",
-        "its link leads to a host that is not in WPP_MEDIA_HOSTS",
+        "The link leads to a host that is not in WPP_MEDIA_HOSTS",
     )
 
 
@@ -318,7 +317,7 @@ def test_a_file_that_came_before_its_number_waits_for_it(pipeline: InboundPipeli
         organization_id=pipeline.organization,
         account=pipeline.account,
     )
-    pipeline.settle_at_last()
+    pipeline.settle_all()
     (row,) = pipeline.messages()
     assert row["metadata"]["media_state"] == "stored"
 
@@ -362,7 +361,7 @@ def test_a_blob_lasts_an_hour_after_it_was_stored(
 ) -> None:
     redis_client.set(keys.payload("x", "digest"), base64_of(jpeg()), ex=100_000)
     verdict = parse_first(MediaEvent, media.handle_media)(
-        claimed(pipeline, blob=keys.payload("x", "digest")), pipeline.ctx, pipeline.files
+        claimed(pipeline, blob=keys.payload("x", "digest")), pipeline.ctx, pipeline.media
     )
     assert isinstance(verdict, Settled)
     assert redis_client.ttl(keys.payload("x", "digest")) <= payload_store.RELEASED_TTL_S
@@ -383,26 +382,25 @@ def test_a_blob_that_is_gone_is_asked_of_the_platform(
 
 
 def test_another_worker_that_has_the_claim_now_is_left_alone(
-    pipeline: InboundPipeline, files: FileServer, monkeypatch: pytest.MonkeyPatch
+    pipeline: InboundPipeline, files: FileServer
 ) -> None:
     """Before the file is stored at the latest; while it is awaited, after some seconds."""
     files.paths["file"] = answer(200, jpeg() + bytes(300_000))
     claim = claimed(pipeline, url=f"{files.url}/file")
     pipeline.redis.hset(keys.lane_state(claim.lane), "fence", "999")
     for renew_every_s in (60.0, 0.001):
-        monkeypatch.setattr(lease, "RENEW_EVERY_S", renew_every_s)
+        ctx = dataclasses.replace(pipeline.media, renew_every_s=renew_every_s)
         assert isinstance(
-            parse_first(MediaEvent, media.handle_media)(claim, pipeline.ctx, pipeline.files),
+            parse_first(MediaEvent, media.handle_media)(claim, pipeline.ctx, ctx),
             Postponed,
         )
         assert pipeline.stored() == {}
 
 
 def test_a_claim_lasts_for_as_long_as_its_file_takes(
-    pipeline: InboundPipeline, files: FileServer, monkeypatch: pytest.MonkeyPatch
+    pipeline: InboundPipeline, files: FileServer
 ) -> None:
     """A server that thinks for longer than a lease before it says anything: nobody else begins with the file."""
-    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.1)
     short = Lanes(pipeline.redis, pipeline.env.engine.model_copy(update={"wpp_lease_s": 0.5}))
     ctx = dataclasses.replace(pipeline.ctx, lanes=short)
 
@@ -432,7 +430,9 @@ def test_a_claim_lasts_for_as_long_as_its_file_takes(
 
     sweeping = threading.Thread(target=sweep)
     sweeping.start()
-    verdict = parse_first(MediaEvent, media.handle_media)(claim, ctx, pipeline.files)
+    verdict = parse_first(MediaEvent, media.handle_media)(
+        claim, ctx, dataclasses.replace(pipeline.media, renew_every_s=0.1)
+    )
     over.set()
     sweeping.join()
     assert isinstance(verdict, Settled)
@@ -483,7 +483,7 @@ def test_memory_does_not_grow_with_the_file(
     claim = claimed(pipeline, blob=keys.payload("big", "digest"))
     tracemalloc.start()
     try:
-        verdict = parse_first(MediaEvent, media.handle_media)(claim, pipeline.ctx, pipeline.files)
+        verdict = parse_first(MediaEvent, media.handle_media)(claim, pipeline.ctx, pipeline.media)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
