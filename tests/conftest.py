@@ -45,7 +45,8 @@ EMPTY_ALL = """
     begin
       for held in
         select format('%I.%I', schemaname, tablename) from pg_tables
-        where schemaname in ('public', 'auth', 'storage') and tablename <> 'buckets'
+        where schemaname in ('public', 'wpp', 'auth', 'storage')
+          and tablename not in ('buckets', 'dialing_rules')
       loop
         execute format('select exists (select from %s)', held) into has_rows;
         if has_rows then execute format('delete from %s', held); end if;

@@ -36,7 +36,7 @@ class Integrations:
     def iterate(self) -> Iterator[Integration]:
         """Return the integrations of all organizations, read one page at a time."""
         return _readable(
-            self._connection.iterate(lambda: self._connection.table("wpp_numbers").select("*"))
+            self._connection.iterate(lambda: self._connection.table("wpp_integrations").select("*"))
         )
 
     def find_owner(self, account: str) -> UUID | None:
@@ -108,7 +108,7 @@ class Integrations:
         return [SessionChange.model_validate(row) for row in self._connection.rows(query)]
 
     def _find(self, column: str, value: str) -> list[Integration]:
-        query = self._connection.table("wpp_numbers").select("*").eq(column, value)
+        query = self._connection.table("wpp_integrations").select("*").eq(column, value)
         query = query.order("is_primary", desc=True).order("created_at").order("id")
         return list(_readable(self._connection.rows(query)))
 

@@ -1,11 +1,12 @@
--- The two enums of chat_messages, made where missing and widened where they exist.
--- A file of its own: a value added to an enum can't be used in the transaction that adds it.
+-- The two enums of chat_messages, created where missing and extended where they exist.
+-- They have a file of their own: the transaction that adds a value to an enum cannot use it.
 
 do $$
 begin
   if to_regtype('public.messenger_type') is null then
-    create type public.messenger_type as enum
-      ('telegram', 'whatsapp', 'wpp_connect', 'salebot', 'sms', 'email', 'call', 'internal', 'max', 'system');
+    create type public.messenger_type as enum (
+      'telegram', 'whatsapp', 'wpp_connect', 'salebot', 'sms', 'email', 'call', 'internal', 'max',
+      'system');
   end if;
   if to_regtype('public.message_status') is null then
     create type public.message_status as enum ('queued', 'sent', 'delivered', 'read', 'failed');

@@ -1,6 +1,6 @@
--- The CRM's tables that the pipeline reads and writes: made where missing, in the form its self-hosted database has;
--- where they exist (in the self-hosted form, or in that of its cloud version, which calls the same columns otherwise),
--- missing columns are added. Nothing is dropped, no row is changed.
+-- The CRM's tables that the pipeline reads and writes. Missing tables are created in the form of the
+-- CRM's self-hosted database. Existing tables get the missing columns; the CRM's cloud version has
+-- different names for the same columns. No column is dropped, no row is changed.
 
 create table if not exists public.organizations (
   id uuid primary key default gen_random_uuid(),
@@ -80,7 +80,7 @@ alter table public.whatsapp_sessions
   add column if not exists last_qr_at timestamptz,
   add column if not exists created_at timestamptz default now(),
   add column if not exists updated_at timestamptz default now(),
-  add column if not exists status_at timestamptz, -- when the status came about: an older one never overwrites it
+  add column if not exists status_at timestamptz, -- an older status never overwrites a newer one
   add column if not exists status_reason text,
   add column if not exists last_error text;
 
@@ -95,7 +95,8 @@ alter table public.chat_messages
   add column if not exists message_text text,
   add column if not exists message_type text,
   add column if not exists teacher_id uuid,
-  add column if not exists phone_number_id uuid references public.client_phone_numbers (id) on delete set null,
+  add column if not exists phone_number_id uuid
+    references public.client_phone_numbers (id) on delete set null,
   add column if not exists messenger_type public.messenger_type,
   add column if not exists is_outgoing boolean default false,
   add column if not exists is_read boolean default false,
@@ -109,7 +110,8 @@ alter table public.chat_messages
   add column if not exists sender_name text,
   add column if not exists created_at timestamptz default now();
 
--- A teacher's messages have no client, and columns that we don't know (`content`, `direction`) stay empty in our rows.
+-- A teacher's messages have no client, and unknown columns (`content`, `direction`) stay empty in the
+-- pipeline's rows.
 do $$
 declare
   needed name;
@@ -135,7 +137,7 @@ alter table public.message_reactions
   add column if not exists client_id uuid references public.clients (id) on delete cascade,
   add column if not exists created_at timestamptz default now();
 
--- The CRM's CHECK knows neither `starting` nor `error`: it is replaced by a wider one.
+-- The CRM's CHECK lacks `starting`, `degraded` and `error`: a wider one replaces it.
 do $$
 declare
   narrow name;
@@ -148,16 +150,18 @@ begin
     execute format('alter table public.whatsapp_sessions drop constraint %I', narrow);
   end loop;
   alter table public.whatsapp_sessions add constraint whatsapp_sessions_status_check
-    check (status in ('starting', 'qr_issued', 'pairing', 'connected', 'disconnected', 'error')) not valid;
+    check (status in (
+      'starting', 'qr_issued', 'pairing', 'connected', 'degraded', 'disconnected', 'error')) not valid;
 end
 $$;
 
--- Unique indexes are aids here, not arbiters: where old duplicates forbid one, the pipeline works without it.
-create or replace function pg_temp.try_unique_index(statement text) returns void language plpgsql as $$
+-- The pipeline works without these unique indexes where old duplicates forbid them.
+create or replace function pg_temp.try_unique_index(statement text) returns void
+language plpgsql as $$
 begin
   execute statement;
 exception when unique_violation then
-  raise notice 'left out, because of duplicates: %', statement;
+  raise notice 'left out because of duplicates: %', statement;
 end
 $$;
 
@@ -169,7 +173,11 @@ select pg_temp.try_unique_index(statement) from unnest(array[
    on public.message_reactions (message_id, client_id) where client_id is not null'
 ]) as statement;
 
-create index if not exists wpp_messages_of_client on public.chat_messages (client_id, created_at desc);
-create index if not exists wpp_messages_of_teacher on public.chat_messages (teacher_id, created_at desc)
-  where teacher_id is not null;
-create index if not exists wpp_messages_of_organization on public.chat_messages (organization_id, created_at desc);
+create index if not exists wpp_messages_of_client
+  on public.chat_messages (client_id, created_at desc);
+create index if not exists wpp_messages_of_teacher
+  on public.chat_messages (teacher_id, created_at desc) where teacher_id is not null;
+create index if not exists wpp_messages_of_organization
+  on public.chat_messages (organization_id, created_at desc);
+create index if not exists wpp_messages_by_external_id
+  on public.chat_messages (external_message_id) where external_message_id is not null;

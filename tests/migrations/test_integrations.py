@@ -302,9 +302,9 @@ def test_what_waited_for_a_number_keeps_nobody_from_connecting_it(tenant: Tenant
     with tenant.db.transaction(force_rollback=True):
         tenant.db.execute("alter table chat_messages rename column file_type to mime")
         late.connect()
-        assert len(late.rows("select id from wpp_parked_outcomes")) == 2
+        assert len(late.rows("select id from wpp.parked_outcomes")) == 2
     late.connect()
-    assert late.rows("select id from wpp_parked_outcomes") == []
+    assert late.rows("select id from wpp.parked_outcomes") == []
     assert len(late.messages()) == 1
     assert late.rows("select organization_id, kind, reason from wpp_dead_letters") == [
         {"organization_id": late.id, "kind": "outcome", "reason": "refused"}
@@ -320,11 +320,11 @@ def test_what_is_locked_while_it_is_unparked_goes_on_waiting(
     tenant.db.execute(
         "insert into wpp_accounts values (%s, %s, %s)", (late.account, late.id, late.integration)
     )
-    unpark = "select wpp_unpark(10) as done"
+    unpark = "select wpp_apply_parked(10) as done"
     with psycopg.connect(database_url) as crm:
         crm.execute("select from clients where id = %s for update", (held,))
         assert tenant.rows(unpark) == [{"done": 1}]
         crm.rollback()
     assert tenant.rows(unpark) == [{"done": 1}]
     assert len(tenant.messages()) == 2
-    assert tenant.rows("select id from wpp_parked_outcomes") == []
+    assert tenant.rows("select id from wpp.parked_outcomes") == []

@@ -135,7 +135,7 @@ def test_an_echo_of_our_own_message_becomes_part_of_it(tenant: Tenant) -> None:
     echo = tenant.arrived(1, wa_message_id="W1", outgoing=True, text="Hello")
     bind = tenant.status("delivered", 2, task_id="T1", wa_message_id="W1")
     for order in permutations([sent, echo, bind]):
-        tenant.db.execute("truncate chat_messages, wpp_parked_outcomes cascade")
+        tenant.db.execute("truncate chat_messages, wpp.parked_outcomes cascade")
         for each in order:
             tenant.apply(each)
         row = tenant.message()
@@ -161,7 +161,7 @@ def test_what_an_unknown_account_says_waits_until_somebody_connects_it(tenant: T
     assert late.rows(
         "select status from whatsapp_sessions where organization_id = %s", late.id
     ) == [{"status": "connected"}]
-    assert late.rows("select * from wpp_parked_outcomes") == []
+    assert late.rows("select * from wpp.parked_outcomes") == []
 
 
 def test_an_account_that_was_removed_still_receives(tenant: Tenant) -> None:
@@ -223,11 +223,11 @@ def test_every_order_of_a_life_ends_in_the_same_rows(
     tenant: Tenant, order: list[str], again: list[str], cut: int
 ) -> None:
     """Whatever order, repetition and division into batches: the same rows, and nothing left parked."""
-    tenant.db.execute("truncate chat_messages, clients, wpp_parked_outcomes cascade")
+    tenant.db.execute("truncate chat_messages, clients, wpp.parked_outcomes cascade")
     told = [*order, *again]
     for start in range(0, len(told), cut):
         tenant.apply(*(life(tenant)[name] for name in told[start : start + cut]))
-    assert tenant.rows("select * from wpp_parked_outcomes") == []
+    assert tenant.rows("select * from wpp.parked_outcomes") == []
     incoming, sent = tenant.messages()
     assert (incoming["message_text"], incoming["file_url"]) == ("Photo", "https://x/1.jpg")
     reactions = sent["metadata"].pop("reactions")

@@ -134,5 +134,5 @@ def test_two_spellings_of_one_further_number_are_one_client(tenant: Tenant) -> N
 
 
 def test_a_region_that_does_not_exist_is_refused(tenant: Tenant) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation, match="wpp_policies_region"):
+    with pytest.raises(psycopg.errors.ForeignKeyViolation, match="wpp_policies_region"):
         live_in(tenant, "XX")

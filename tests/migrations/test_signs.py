@@ -16,7 +16,7 @@ def signs(tenant: Tenant) -> dict[str, bool]:
     """Return which signs of a number there are."""
     columns = "inbound_at is not null as inbound, ack_at is not null as ack, awaited_since is not null as awaited"
     found = tenant.rows(
-        f"select {columns} from wpp_signs_of_life where integration_id = %s",  # noqa: S608
+        f"select {columns} from wpp_integration_activity where integration_id = %s",  # noqa: S608
         tenant.integration,
     )
     return found[0] if found else {}
@@ -31,9 +31,9 @@ def test_a_message_that_went_out_awaits_a_sign(tenant: Tenant) -> None:
 
 def test_the_first_message_that_nothing_was_heard_of_counts(tenant: Tenant) -> None:
     tenant.apply(tenant.sent("sent", task_id="T1"))
-    first = tenant.rows("select awaited_since from wpp_signs_of_life")
+    first = tenant.rows("select awaited_since from wpp_integration_activity")
     tenant.apply(tenant.sent("sent", task_id="T2"))
-    assert tenant.rows("select awaited_since from wpp_signs_of_life") == first
+    assert tenant.rows("select awaited_since from wpp_integration_activity") == first
 
 
 def test_whatever_is_heard_ends_the_waiting(tenant: Tenant) -> None:
@@ -85,16 +85,16 @@ def test_users_read_their_own_numbers_signs_only(
         sign_in(tenant, make_client, "a@example.org"),
         sign_in(other, make_client, "b@example.org"),
     )
-    for table in ("wpp_signs_of_life", "wpp_numbers"):
+    for table in ("wpp_integration_activity", "wpp_integrations"):
         seen: list[list[dict[str, Any]]] = [read(client, table) or [] for client in (anna, boris)]
         assert [[row["organization_id"] for row in rows] for rows in seen] == [
             [str(tenant.id)],
             [str(other.id)],
         ]
         assert not read(make_client(), table)
-    assert anna.table("wpp_numbers").select("last_inbound_at").execute().data != [
+    assert anna.table("wpp_integrations").select("last_inbound_at").execute().data != [
         {"last_inbound_at": None}
     ]
-    assert read(anna, "wpp_signs_of_life", "integration_id") == [
+    assert read(anna, "wpp_integration_activity", "integration_id") == [
         {"integration_id": str(tenant.integration)}
     ]

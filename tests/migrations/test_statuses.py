@@ -115,10 +115,10 @@ def test_every_word_is_kept_in_the_history_once(tenant: Tenant) -> None:
 def test_a_status_waits_for_its_message(tenant: Tenant) -> None:
     answer = tenant.apply(tenant.status("read", 3, "T1"))
     assert answer["changed"] == []
-    assert len(tenant.rows("select * from wpp_parked_outcomes")) == 1
+    assert len(tenant.rows("select * from wpp.parked_outcomes")) == 1
     tenant.apply(tenant.sent(task_id="T1"))
     assert tenant.message()["message_status"] == "read"
-    assert tenant.rows("select * from wpp_parked_outcomes") == []
+    assert tenant.rows("select * from wpp.parked_outcomes") == []
 
 
 def test_one_parked_status_can_free_another(tenant: Tenant) -> None:
@@ -128,7 +128,7 @@ def test_one_parked_status_can_free_another(tenant: Tenant) -> None:
     tenant.apply(tenant.sent(task_id="T1"))
     row = tenant.message()
     assert (row["message_status"], row["metadata"]["waMessageId"]) == ("read", "W2")
-    assert tenant.rows("select * from wpp_parked_outcomes") == []
+    assert tenant.rows("select * from wpp.parked_outcomes") == []
 
 
 def test_ids_are_learned_and_the_external_id_is_never_overwritten(tenant: Tenant) -> None:
@@ -163,7 +163,7 @@ def test_the_newest_edit_counts_and_the_first_text_is_kept(tenant: Tenant) -> No
     message = tenant.arrived(wa_message_id="W1", text="one")
     edits = [tenant.edit("two", 1, "W1"), tenant.edit("three", 2, "W1")]
     for order in permutations([message, message, *edits]):
-        tenant.db.execute("truncate chat_messages, wpp_parked_outcomes cascade")
+        tenant.db.execute("truncate chat_messages, wpp.parked_outcomes cascade")
         for each in order:
             tenant.apply(each)
         row = tenant.message()
@@ -179,7 +179,7 @@ def test_the_newest_reaction_of_each_person_counts(tenant: Tenant) -> None:
         tenant.reaction("😂", 1, "T1", outgoing=True),
     ]
     for order in permutations([message, *reactions]):
-        tenant.db.execute("truncate chat_messages, wpp_parked_outcomes cascade")
+        tenant.db.execute("truncate chat_messages, wpp.parked_outcomes cascade")
         for each in order:
             tenant.apply(each)
         kept = tenant.message()["metadata"]["reactions"]
@@ -200,7 +200,7 @@ def test_what_waited_too_long_becomes_a_dead_letter(tenant: Tenant) -> None:
     tenant.apply(tenant.status("read", 3, "T1", "W1"), stranger.arrived())
     keep = "select wpp_expire_parked(now() - interval '1 hour', 10) as expired"
     assert tenant.rows(keep) == [{"expired": 0}]
-    tenant.db.execute("update wpp_parked_outcomes set parked_at = parked_at - interval '2 hours'")
+    tenant.db.execute("update wpp.parked_outcomes set parked_at = parked_at - interval '2 hours'")
     assert tenant.rows(keep) == [{"expired": 2}]
     dead = tenant.rows(
         "select account, organization_id, reason, detail, event from wpp_dead_letters order by account"
@@ -211,7 +211,7 @@ def test_what_waited_too_long_becomes_a_dead_letter(tenant: Tenant) -> None:
     ]
     assert dead[0]["detail"] == "no message with id T1, W1"
     assert dead[0]["event"]["status"] == "read"
-    assert tenant.rows("select * from wpp_parked_outcomes") == []
+    assert tenant.rows("select * from wpp.parked_outcomes") == []
 
 
 def test_a_status_of_another_number_of_the_organization_is_not_ours(tenant: Tenant) -> None:

@@ -185,11 +185,13 @@ def test_an_account_in_two_organizations_belongs_to_the_one_that_had_it_first(
 
 def test_only_the_number_that_has_an_account_speaks_through_it(crm: Db) -> None:
     """Whoever looks an account up, or copies all of them, finds one organization's: no file lands under another's."""
-    rows = crm.execute("select name, account, region from wpp_numbers order by name").fetchall()
+    rows = crm.execute(
+        "select name, account, region from wpp_integrations order by name"
+    ).fetchall()
     assert rows == []  # nobody's, without a user
     crm.execute("set local role service_role")
     rows = crm.execute(
-        "select name, account, region from wpp_numbers where name in ('Old', 'Thief') order by 1"
+        "select name, account, region from wpp_integrations where name in ('Old', 'Thief') order by 1"
     ).fetchall()
     assert [(row["name"], row["account"], row["region"]) for row in rows] == [
         ("Old", ACCOUNT, "RU"),

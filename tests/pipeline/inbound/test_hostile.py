@@ -238,6 +238,6 @@ def test_pain_23_pain_43_what_should_make_no_row_makes_none(
     """Neither contact nor message nor session: the log says that it came."""
     assert ingress.post(HOSTILE[what], ingress.webhook_path(pipeline.account)).status == 200
     pipeline.settle()
-    for table in ("chat_messages", "clients", "wpp_parked_outcomes", "wpp_session_history"):
+    for table in ("chat_messages", "clients", "wpp.parked_outcomes", "wpp_session_history"):
         assert pipeline.env.sql(f"select * from {table}") == [], table  # noqa: S608 - constants
     assert len(pipeline.logged()) == 1

@@ -468,7 +468,7 @@ def test_one_odd_number_hides_no_other(
             "values (%s, 'wpp_0000000000077', 'weird')",
             (organization,),
         )
-        db.execute("alter table messenger_integrations disable trigger wpp_keep_in_step")
+        db.execute("alter table messenger_integrations disable trigger wpp_sync_enabled_flags")
         db.execute(
             "update messenger_integrations set is_enabled = null, is_primary = null where id = %s",
             (ids[0],),
@@ -485,7 +485,7 @@ def test_one_odd_number_hides_no_other(
                 )
         finally:
             db.execute("delete from whatsapp_sessions")
-            db.execute("alter table messenger_integrations enable trigger wpp_keep_in_step")
+            db.execute("alter table messenger_integrations enable trigger wpp_sync_enabled_flags")
             db.execute(CHECK)
     assert set(found) == {ids[0], ids[2]}
     assert (found[ids[0]].status, found[ids[0]].is_primary, found[ids[0]].is_enabled) == (

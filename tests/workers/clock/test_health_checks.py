@@ -120,7 +120,7 @@ def test_silence_while_messages_go_out_is_doubted(
     ctx, organization_id, _ = connected
     number_id = ctx.database.integrations.list_for(organization_id)[0].id
     shop.sql(
-        "insert into wpp_signs_of_life (integration_id, organization_id, awaited_since) "
+        "insert into wpp_integration_activity (integration_id, organization_id, awaited_since) "
         "values (%s, %s, now() - interval '1 hour')",
         number_id,
         organization_id,
@@ -130,7 +130,7 @@ def test_silence_while_messages_go_out_is_doubted(
     assert walk(shop, ctx) == 1
     assert status(ctx, organization_id)[0] == "degraded"
     shop.sql(
-        "update wpp_signs_of_life set ack_at = now() + interval '1 hour', awaited_since = null"
+        "update wpp_integration_activity set ack_at = now() + interval '1 hour', awaited_since = null"
     )
     assert walk(shop, ctx) == 0
     assert status(ctx, organization_id) == ("connected", health_checks.ACTIVE)
@@ -229,7 +229,7 @@ def test_an_error_that_is_over_is_no_longer_shown(
     (number,) = ctx.database.integrations.list_for(organization_id)
     ctx.database.integrations.report_error(number.id, "connect it again with force_recreate")
     shop.sql(
-        "insert into wpp_signs_of_life (integration_id, organization_id, ack_at) values (%s, %s, now())",
+        "insert into wpp_integration_activity (integration_id, organization_id, ack_at) values (%s, %s, now())",
         number.id,
         organization_id,
     )

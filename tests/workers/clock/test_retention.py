@@ -28,7 +28,7 @@ SETTINGS = RetentionSettings(wpp_log_days=30, wpp_parked_days=7)
 
 def counts(pipeline: InboundPipeline) -> tuple[int, int, int]:
     """Return how many raw logs, parked outcomes and dead letters there are."""
-    tables = ("wpp_webhook_log", "wpp_parked_outcomes", "wpp_dead_letters")
+    tables = ("wpp_webhook_log", "wpp.parked_outcomes", "wpp_dead_letters")
     logs, parked, dead = (
         pipeline.env.sql(f"select count(*) from {table}")[0]["count"]  # noqa: S608
         for table in tables

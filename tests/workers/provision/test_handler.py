@@ -319,7 +319,7 @@ def test_a_save_waits_for_supabase(shop: Shop) -> None:
     organization_id = shop.organization()
     shop.ask(organization_id)
     with psycopg.connect(shop.supabase.database_url) as blocker:
-        blocker.execute("select public.wpp_lock_organization(%s)", (organization_id,))
+        blocker.execute("select wpp.lock_organization(%s)", (organization_id,))
         with shop.worker(Scissors(2, after=False)) as ctx:
             assert killed(ctx)
     with shop.worker() as ctx:

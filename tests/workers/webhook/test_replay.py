@@ -33,7 +33,7 @@ TABLES = (
         "wpp_message_ids",
         "wpp_message_history",
         "wpp_session_history",
-        "wpp_parked_outcomes",
+        "wpp.parked_outcomes",
         "wpp_webhook_log",
     ),
 )

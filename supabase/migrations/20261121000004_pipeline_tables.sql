@@ -1,15 +1,17 @@
--- The pipeline's own tables, all named wpp_*. Uniqueness that the CRM's tables can't promise stands here.
+-- The pipeline's own tables. They hold the uniqueness that the CRM's tables cannot promise.
+-- Clients of PostgREST read the tables in `public`; the tables in `wpp` are internal.
 
--- Whose an account is, also after its integration was removed: late webhooks still find their messages.
+-- The owner of an account, also after its integration was removed: late webhooks need it.
 create table if not exists public.wpp_accounts (
   account text primary key,
   organization_id uuid not null references public.organizations (id) on delete cascade,
   integration_id uuid not null,
   claimed_at timestamptz not null default now()
 );
-create index if not exists wpp_accounts_of_integration on public.wpp_accounts (integration_id, claimed_at desc);
+create index if not exists wpp_accounts_of_integration
+  on public.wpp_accounts (integration_id, claimed_at desc);
 
--- Every id by which the platform (taskId) or WhatsApp (waMessageId) has named a message.
+-- Every id of a message: the platform's (taskId) and WhatsApp's (waMessageId).
 create table if not exists public.wpp_message_ids (
   organization_id uuid not null references public.organizations (id) on delete cascade,
   account text not null,
@@ -19,8 +21,8 @@ create table if not exists public.wpp_message_ids (
 );
 create index if not exists wpp_message_ids_of_message on public.wpp_message_ids (message_id);
 
--- Everything that was ever said of a message's status: its current status is computed from this set,
--- so that neither order nor duplicates matter. `source` is `own` (we concluded it) or `platform` (it told).
+-- Every status report of a message. Its current status is computed from this set, so that order and
+-- duplicates do not matter. `source` is `own` (the pipeline's conclusion) or `platform`.
 create table if not exists public.wpp_message_history (
   message_id uuid not null references public.chat_messages (id) on delete cascade,
   organization_id uuid not null,
@@ -31,9 +33,9 @@ create table if not exists public.wpp_message_history (
   primary key (message_id, status, source, at)
 );
 
--- What can't be applied yet: it awaits its message, or the integration that its account belongs to.
-create table if not exists public.wpp_parked_outcomes (
-  id uuid primary key, -- of its content: parking the same twice is once
+-- Outcomes that wait: for their message, or for the integration of their account.
+create table if not exists wpp.parked_outcomes (
+  id uuid primary key, -- a hash of the content: parking an outcome twice is the same as once
   awaits text not null check (awaits in ('message', 'account')),
   account text not null,
   organization_id uuid references public.organizations (id) on delete cascade,
@@ -41,12 +43,13 @@ create table if not exists public.wpp_parked_outcomes (
   outcome jsonb not null,
   parked_at timestamptz not null default now()
 );
-create index if not exists wpp_parked_by_id on public.wpp_parked_outcomes using gin (external_ids)
-  where awaits = 'message';
-create index if not exists wpp_parked_by_account on public.wpp_parked_outcomes (account) where awaits = 'account';
-create index if not exists wpp_parked_by_age on public.wpp_parked_outcomes (parked_at);
+create index if not exists parked_outcomes_by_external_id
+  on wpp.parked_outcomes using gin (external_ids) where awaits = 'message';
+create index if not exists parked_outcomes_by_account
+  on wpp.parked_outcomes (account) where awaits = 'account';
+create index if not exists parked_outcomes_by_age on wpp.parked_outcomes (parked_at);
 
--- Events that ended without success, whole. No foreign key: a dead letter is never refused.
+-- Events that ended without success. No foreign key: a dead letter is always accepted.
 create table if not exists public.wpp_dead_letters (
   id uuid primary key, -- the event's id
   organization_id uuid,
@@ -61,13 +64,14 @@ create table if not exists public.wpp_dead_letters (
   event jsonb not null,
   replayed_at timestamptz
 );
-create index if not exists wpp_dead_letters_of_organization on public.wpp_dead_letters (organization_id, at desc);
+create index if not exists wpp_dead_letters_of_organization
+  on public.wpp_dead_letters (organization_id, at desc);
 create index if not exists wpp_dead_letters_by_time on public.wpp_dead_letters (at desc);
 create index if not exists wpp_dead_letters_in_order on public.wpp_dead_letters (accepted_at, id);
-create index if not exists wpp_dead_letters_by_replay on public.wpp_dead_letters (replayed_at)
-  where replayed_at is not null;
+create index if not exists wpp_dead_letters_by_replay
+  on public.wpp_dead_letters (replayed_at) where replayed_at is not null;
 
--- One row per change of a connected number's state.
+-- Changes of the state of connected numbers.
 create table if not exists public.wpp_session_history (
   id bigint generated always as identity primary key,
   organization_id uuid not null references public.organizations (id) on delete cascade,
@@ -79,10 +83,11 @@ create table if not exists public.wpp_session_history (
   at timestamptz not null,
   unique (account, at, status, reason)
 );
-create index if not exists wpp_session_history_of_integration on public.wpp_session_history (integration_id, at desc);
+create index if not exists wpp_session_history_of_integration
+  on public.wpp_session_history (integration_id, at desc);
 create index if not exists wpp_session_history_by_time on public.wpp_session_history (at);
 
--- Each webhook as it arrived, without media bodies. The CRM's webhook_logs has two shapes and neither an account.
+-- Webhooks without media bodies. The CRM's own table webhook_logs has two forms and no account.
 create table if not exists public.wpp_webhook_log (
   id uuid primary key, -- the event's id
   organization_id uuid,
@@ -97,3 +102,15 @@ create table if not exists public.wpp_webhook_log (
 create index if not exists wpp_webhook_log_of_account on public.wpp_webhook_log (account, at desc);
 create index if not exists wpp_webhook_log_by_time on public.wpp_webhook_log (at);
 create index if not exists wpp_webhook_log_by_age on public.wpp_webhook_log (recorded_at);
+
+-- The last signs of life of each number, by the database's clock: the platform's clock may be wrong
+-- and counts whole seconds. No foreign key to the integration: late messages of a removed integration
+-- are recorded as well.
+create table if not exists public.wpp_integration_activity (
+  organization_id uuid not null references public.organizations (id) on delete cascade,
+  integration_id uuid not null,
+  inbound_at timestamptz, -- a message to this number arrived
+  ack_at timestamptz, -- the platform reported on a message from this number
+  awaited_since timestamptz, -- a message went out, without a report since then
+  primary key (organization_id, integration_id)
+);

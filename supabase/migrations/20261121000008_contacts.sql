@@ -1,0 +1,161 @@
+-- The person that a phone belongs to: a teacher, else a client, else a client by a further number.
+-- Unknown phones become new clients, deleted clients are revived.
+--
+-- Functions that write to the CRM's tables have the search path `pg_catalog, public, pg_temp`, and not
+-- the empty one: the CRM's triggers name tables and functions without a schema.
+
+-- All people whom a phone may mean, except deleted teachers: they stay deleted when they write.
+-- `kind` is 1 for a teacher, 2 for a client, 3 for a client by a further number; `is_unnamed` says
+-- that a client has its phone for a name.
+--
+-- Postgres inlines this function because it sets no search path. It compares organizations as text so
+-- that Postgres looks up phones and does not walk an organization.
+create or replace function wpp.contact_candidates(organization uuid, digits text, variants text[])
+returns table (client_id uuid, teacher_id uuid, is_active boolean, kind integer,
+               is_unnamed boolean, since timestamptz)
+language sql stable as $$
+  select null::uuid, t.id, true, 1, false, t.created_at
+  from public.teachers t
+  where wpp.digits(t.phone) = any (variants) and wpp.phone_matches(t.phone, digits)
+    and t.organization_id::text = organization::text and coalesce(t.is_active, true)
+  union all
+  select c.id, null, coalesce(c.is_active, true), 2, c.name = digits, c.created_at
+  from public.clients c
+  where wpp.digits(c.phone) = any (variants) and wpp.phone_matches(c.phone, digits)
+    and c.organization_id::text = organization::text
+  union all
+  select distinct c.id, null::uuid, coalesce(c.is_active, true), 3, c.name = digits, c.created_at
+  from public.client_phone_numbers n join public.clients c on c.id = n.client_id
+  where wpp.digits(n.phone) = any (variants) and wpp.phone_matches(n.phone, digits)
+    and c.organization_id::text = organization::text
+$$;
+
+-- The contacts of phones, in the order of organization and phone; each phone is given once. Missing
+-- clients are created, deleted ones revived, unnamed ones named. The best candidate counts: active before deleted, teacher
+-- before client before further number, newest first.
+create or replace function wpp.resolve_contacts(wanted wpp.contact[]) returns wpp.contact[]
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+declare
+  contacts wpp.contact[] := array(
+    select row(
+      w.organization_id, w.phone, w.name,
+      -- Another country's number keeps its plus, so that it is not read as one of this country.
+      case when starts_with(w.phone, w.country_code) then w.phone else '+' || w.phone end,
+      case when best.kind is null then gen_random_uuid() else best.client_id end, best.teacher_id,
+      case when best.rivals > 1 then 'ambiguous' end,
+      best.kind is null,
+      not best.is_active or (best.is_unnamed and w.name is not null)
+    )::wpp.contact
+    from (
+      select c.organization_id, c.phone, nullif(trim(c.name), '') as name, r.country_code,
+             wpp.phone_variants(c.phone, r.country_code, r.trunk_prefix) as variants
+      from unnest(wanted) as c
+      left join public.wpp_policies p on p.organization_id = c.organization_id
+      join wpp.dialing_rules r on r.region = coalesce(p.region, 'RU')
+      offset 0
+    ) w
+    left join lateral (
+      select c.*, count(*) filter (where c.is_active) over (partition by c.kind) as rivals
+      from wpp.contact_candidates(w.organization_id, w.phone, w.variants) c
+      order by c.is_active desc, c.kind, c.since desc nulls last, c.client_id, c.teacher_id limit 1
+    ) best on true
+    order by w.organization_id, w.phone);
+begin
+  if exists (select from unnest(contacts) as c where c.is_new) then
+    begin
+      perform wpp.create_clients(contacts);
+    exception when unique_violation or check_violation or foreign_key_violation
+        or exclusion_violation then -- one by one, then: a rule of the CRM forbids one of them
+      contacts := array(
+        select case when c.is_new then wpp.create_client(c) else c end from unnest(contacts) as c);
+    end;
+  end if;
+  if exists (select from unnest(contacts) as c where c.needs_change) then
+    contacts := array(
+      select case when c.needs_change then wpp.change_client(c) else c end
+      from unnest(contacts) as c);
+  end if;
+  return contacts;
+end
+$$;
+
+-- Create the clients of all new contacts. Raises unique_violation, too, where a trigger of the CRM
+-- stored another phone or no row.
+create or replace function wpp.create_clients(contacts wpp.contact[]) returns void
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+declare
+  stored text[];
+begin
+  with created as (
+    insert into public.clients (id, organization_id, name, phone, is_active)
+    select c.client_id, c.organization_id, coalesce(c.name, c.phone), c.stored_phone, true
+    from unnest(contacts) as c where c.is_new
+    returning phone
+  )
+  select array_agg(wpp.digits(c.phone) order by wpp.digits(c.phone)) into stored from created c;
+  if stored is distinct from array(
+      select c.phone from unnest(contacts) as c where c.is_new order by 1) then
+    raise exception 'a trigger changed a new client' using errcode = 'unique_violation';
+  end if;
+end
+$$;
+
+-- Create one client as far as the CRM's rules allow it. The CRM allows a phone once among all
+-- organizations: where another organization has it, the client carries it as a further number. Where
+-- even that is forbidden, the contact has no client and the flag `conflict`.
+create or replace function wpp.create_client(contact wpp.contact) returns wpp.contact
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+declare
+  organization uuid := contact.organization_id;
+  digits text := contact.phone;
+  client_name text := coalesce(contact.name, contact.phone);
+begin
+  begin
+    insert into public.clients (organization_id, name, phone, is_active)
+    values (organization, client_name, contact.stored_phone, true) returning id into contact.client_id;
+  exception when unique_violation then
+    -- The CRM compares the last ten digits only: it may mean a client of this organization whose phone
+    -- is unreadable. A complete number of another country is a different person.
+    contact.client_id := null;
+    select c.id into contact.client_id from public.clients c
+    where c.organization_id = organization
+      and right(wpp.digits(c.phone), 10) = right(digits, 10)
+      and wpp.digits(c.phone) !~ '^[1-9]\d{10,14}$'
+    order by coalesce(c.is_active, true) desc, c.created_at desc nulls last limit 1;
+    if contact.client_id is null then
+      insert into public.clients (organization_id, name, is_active)
+      values (organization, client_name, true) returning id into contact.client_id;
+      insert into public.client_phone_numbers (client_id, phone, is_primary, is_whatsapp_enabled)
+      values (contact.client_id, contact.stored_phone, true, true);
+    end if;
+  end;
+  if contact.client_id is null then -- a trigger of the CRM kept the row out
+    contact.flag := 'conflict';
+  elsif exists (select from public.clients c
+                where c.id = contact.client_id and wpp.digits(c.phone) <> digits) then
+    contact.flag := 'ambiguous';
+  end if;
+  return contact;
+exception when unique_violation or check_violation or foreign_key_violation
+    or exclusion_violation then -- not for a NOT NULL: an operator has to mend an unknown column
+  contact.client_id := null;
+  contact.flag := 'conflict';
+  return contact;
+end
+$$;
+
+-- Revive a client, and name it where it has no name yet. Where the CRM refuses the update because of
+-- another organization's client, the client stays as it is, with the flag `conflict`.
+create or replace function wpp.change_client(contact wpp.contact) returns wpp.contact
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
+  update public.clients c
+  set is_active = true,
+      name = case when c.name = contact.phone then coalesce(contact.name, c.name) else c.name end
+  where c.id = contact.client_id;
+  return contact;
+exception when unique_violation then
+  contact.flag := 'conflict';
+  return contact;
+end
+$$;
