@@ -25,6 +25,7 @@ from bench.engine_sides.place import Place, procfile, wait_until
 from bench.engine_sides.played import Played, playing
 from shared.events import Message
 from shared.producer import Producer
+from shared.redis import keys
 from shared.route_cache import IntegrationRoute, RouteCache
 
 ROUNDS = 4
@@ -84,7 +85,7 @@ class Ours:
 
     def waiting(self) -> bool:
         return bool(
-            self.place.redis.exists("wpp:waiting:send") or self.place.redis.xlen("wpp:outbox")
+            self.place.redis.exists(keys.waiting("send")) or self.place.redis.xlen(keys.OUTBOX)
         )
 
     @cached_property

@@ -16,6 +16,7 @@ from shared import routing
 from shared.lanes.client import Lanes
 from shared.lanes.wakeups import AT_MOST, wake
 from shared.producer import Producer
+from shared.redis import keys
 from shared.settings import EngineSettings
 
 THREADS = 8
@@ -72,7 +73,7 @@ class Ours:
         wake(self.place.redis, "webhook", AT_MOST)
 
     def waiting(self) -> bool:
-        return bool(self.place.redis.exists("wpp:waiting:webhook"))
+        return bool(self.place.redis.exists(keys.waiting("webhook")))
 
     @cached_property
     def _producer(self) -> Producer:

@@ -16,7 +16,6 @@ TO_CONVERT = {
     "shared/lanes/client.py",
     "shared/lanes/records.py",
     "shared/lanes/wakeups.py",
-    "shared/tokens/single_flight.py",
 }
 """Files that still spell keys. Remove a file when it is converted; the list ends empty."""
 TYPES = ("String", "Hash", "List", "Set", "Sorted set", "Stream", "Channel (pub/sub)")
