@@ -1,17 +1,17 @@
-"""What several tests of the workers share."""
+"""Fixtures for the tests of workers."""
 
 import pytest
 import redis
 
 from sandbox.platform.server import PlatformServer
 from sandbox.supabase.project import Supabase
-from tests.workers.provision.environment import Shop
+from tests.fixtures.provision_env import ProvisionEnv
 
 
 @pytest.fixture
-def shop(
+def env(
     redis_client: redis.Redis, supabase_world: Supabase, database_url: str, platform: PlatformServer
-) -> Shop:
-    """Return a place to provision in: empty Redis, empty tables, a new platform."""
-    del database_url  # asked for because it empties the tables
-    return Shop(redis_client, supabase_world, platform)
+) -> ProvisionEnv:
+    """Return an environment with an empty Redis, empty tables and a new platform."""
+    del database_url  # this fixture empties the tables
+    return ProvisionEnv(redis_client, supabase_world, platform)

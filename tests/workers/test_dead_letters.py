@@ -12,9 +12,9 @@ from shared.events import Message, SendEvent, WebhookEvent, utc_now
 from shared.lanes import records
 from shared.lanes.client import Claim, Settled, Slot
 from shared.redis import keys
+from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
-from tests.workers.provision.environment import supabase_settings
 from workers.dead_letters import Replayer, build_dead_letter
 from workers.runner import handle_claim, parse_first
 from workers.send import in_doubt

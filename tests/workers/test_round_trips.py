@@ -45,7 +45,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[Count]:
 def test_a_send_takes_two_round_trips_at_most(pipeline: InboundPipeline, count: Count) -> None:
     """With its token and its route known, all of the breaker's and the lanes' commands counted."""
     pipeline.ctx.as_account(pipeline.account).start()
-    pipeline.env.scan(pipeline.account)
+    pipeline.env.scan_qr(pipeline.account)
 
     def accept(number: int) -> Any:
         message = Message(to=f"+7999000{number % 25:04}", text=f"Hello {number}")

@@ -7,9 +7,9 @@ import redis
 
 from sandbox.platform.server import PlatformServer
 from sandbox.supabase.project import Supabase
+from tests.fixtures.provision_env import ProvisionEnv
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline, open_pipeline
 from tests.workers.ingress.conftest import _ingress, ingress
-from tests.workers.provision.environment import Shop
 
 __all__ = ["_ingress", "ingress", "pipeline"]
 
@@ -20,5 +20,5 @@ def pipeline(
 ) -> Iterator[InboundPipeline]:
     """Return a pipeline with empty Redis, empty tables and a new sandbox platform."""
     del database_url  # the fixture empties the tables
-    with open_pipeline(Shop(redis_client, supabase_world, platform)) as opened:
+    with open_pipeline(ProvisionEnv(redis_client, supabase_world, platform)) as opened:
         yield opened

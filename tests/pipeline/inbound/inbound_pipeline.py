@@ -22,8 +22,8 @@ from shared.events import MediaEvent, WebhookEvent
 from shared.outbox import Outbox
 from shared.redis import keys
 from shared.settings import MediaSettings
+from tests.fixtures.provision_env import ProvisionEnv, supabase_settings
 from tests.shared.webhooks.webhook_events import route
-from tests.workers.provision.environment import Shop, supabase_settings
 from workers import media
 from workers.context import WorkerContext
 from workers.media.context import MediaContext
@@ -42,7 +42,7 @@ class InboundPipeline:
     `post` appends events to their lanes, `settle` handles them and applies their outcomes.
     """
 
-    env: Shop
+    env: ProvisionEnv
     ctx: WorkerContext
     media: MediaContext
     organization: UUID
@@ -126,11 +126,11 @@ class InboundPipeline:
 
 
 @contextmanager
-def open_pipeline(env: Shop, **media_settings: Any) -> Iterator[InboundPipeline]:
+def open_pipeline(env: ProvisionEnv, **media_settings: Any) -> Iterator[InboundPipeline]:
     """Connect an integration on the sandbox platform, and yield its pipeline."""
     settings = MediaSettings(**media_settings)
     with env.worker() as ctx, httpx.Client(timeout=15, trust_env=False) as http:
-        organization = env.organization()
+        organization = env.create_organization()
         client = ctx.platform.create_client(str(organization))
         media_context = MediaContext(
             LinkFetcher(settings, env.platform.url),

@@ -206,7 +206,7 @@ def test_pain_21_the_manager_who_wrote_is_still_named_after_all_that_is_told(
 
 def test_pain_24_pain_32_a_status_stays_within_its_organisation(mail: PlatformPosts) -> None:
     """Two organisations may have messages of the same id."""
-    other, account = mail.pipeline.env.organization(), "0000000000888"
+    other, account = mail.pipeline.env.create_organization(), "0000000000888"
     mail.pipeline.ctx.database.integrations.save(
         integration_id=uuid4(), organization_id=other, account=account
     )
@@ -255,7 +255,7 @@ def test_pain_27_two_clients_with_one_phone_lose_no_message(mail: PlatformPosts)
 
 def test_pain_28_a_parent_of_two_schools_writes_to_both(mail: PlatformPosts) -> None:
     """The CRM allows a phone once among all organisations."""
-    other = mail.pipeline.env.organization()
+    other = mail.pipeline.env.create_organization()
     index = "create unique index one_phone on clients (phone) where phone <> '-'"
     with rule_of_the_crm(mail.pipeline, index, "drop index one_phone"):
         mail.client(PEER, organization_id=other)

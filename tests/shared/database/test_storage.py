@@ -15,7 +15,7 @@ from shared.database import Database
 from shared.database.storage import BUCKET, FileTooLargeError, Storage
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.settings import MediaSettings
-from tests.workers.provision.environment import supabase_settings
+from tests.fixtures.provision_env import supabase_settings
 
 Open = Callable[..., Storage]
 

@@ -17,7 +17,7 @@ from sandbox.supabase.project import Supabase
 from shared.database import Database
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken
-from tests.workers.provision.environment import supabase_settings
+from tests.fixtures.provision_env import supabase_settings
 
 ACCOUNT = "0000000000041"
 OpenDatabase = Callable[[httpx.BaseTransport], Database]

@@ -19,7 +19,7 @@ from shared.lanes.client import Lanes, Settled, Slot
 from shared.lanes.records import find_record
 from shared.producer import Producer
 from shared.settings import EngineSettings
-from tests.workers.provision.environment import Shop, one
+from tests.fixtures.provision_env import ProvisionEnv, handle_next
 from workers.cli.app import app, enqueue_reconnects
 
 ROOT = Path(__file__).parents[3]
@@ -134,38 +134,38 @@ def test_reconnect_needs_either_ids_or_all(wpp: CliRunner) -> None:
         assert "give the ids of integrations, or --all" in refused.output
 
 
-def count_registrations(shop: Shop) -> int:
+def count_registrations(env: ProvisionEnv) -> int:
     """Return how many webhook registrations the platform has counted."""
-    requests: dict[str, dict[str, int]] = httpx.get(f"{shop.platform.url}/admin/ledger").json()[
+    requests: dict[str, dict[str, int]] = httpx.get(f"{env.platform.url}/admin/ledger").json()[
         "requests"
     ]
     return sum(sum(results.values()) for name, results in requests.items() if "webhook" in name)
 
 
-def test_reconnect_registers_the_webhook_of_each_enabled_integration(shop: Shop) -> None:
+def test_reconnect_registers_the_webhook_of_each_enabled_integration(env: ProvisionEnv) -> None:
     """A connected integration stays connected; a disabled integration is skipped."""
-    on = shop.organization()
-    off = shop.organization()
+    on = env.create_organization()
+    off = env.create_organization()
     pauses: list[float] = []
-    with shop.worker() as ctx, Producer(shop.client) as producer:
+    with env.worker() as ctx, Producer(env.client) as producer:
         for organization_id in (on, off):
-            shop.ask(organization_id)
-            assert one(ctx)
-        (connected,) = shop.rows(on)
-        (disabled,) = shop.rows(off)
-        shop.scan(connected["account"])
-        shop.sql(
+            env.enqueue(organization_id)
+            assert handle_next(ctx)
+        (connected,) = env.find_integrations(on)
+        (disabled,) = env.find_integrations(off)
+        env.scan_qr(connected["account"])
+        env.sql(
             "update messenger_integrations set is_enabled = false where id = %s", disabled["id"]
         )
-        before = count_registrations(shop)
+        before = count_registrations(env)
 
         integrations = list(ctx.database.integrations.iterate())
         assert enqueue_reconnects(integrations, producer, per_second=4, sleep=pauses.append) == 1
-        while one(ctx):
+        while handle_next(ctx):
             pass
-        shop.record(ctx)
-        assert count_registrations(shop) == before + 1
-        assert [each["status"] for each in shop.accounts(on)] == ["connected"]
+        env.record_outcomes()
+        assert count_registrations(env) == before + 1
+        assert [each["status"] for each in env.find_accounts(on)] == ["connected"]
         assert ctx.database.integrations.list_for(on)[0].status == "connected"
     assert pauses == [0.25]
 

@@ -18,9 +18,9 @@ from shared.lanes.records import find_record
 from shared.outcomes import DeadLetterOutcome
 from shared.redis import keys
 from shared.settings import EngineSettings
+from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
-from tests.workers.provision.environment import supabase_settings
 from workers.cli.app import app
 from workers.runner import parse_first
 from workers.send import in_doubt

@@ -15,9 +15,9 @@ from shared.database import Database, DeadLetterQuery
 from shared.events import utc_now
 from shared.outcomes import MessageOutcome
 from shared.settings import RetentionSettings
+from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
-from tests.workers.provision.environment import supabase_settings
 from workers.clock import retention
 from workers.dead_letters import Replayer
 

@@ -174,7 +174,7 @@ def test_a_file_comes_from_its_link(pipeline: InboundPipeline, files: FileServer
 
 def platform_photo(pipeline: InboundPipeline, **file: Any) -> str:
     """Let the played platform hold a picture; return its message's id."""
-    pipeline.env.scan(pipeline.account)
+    pipeline.env.scan_qr(pipeline.account)
     phone = f"{pipeline.env.platform.url}/phone/{pipeline.account}"
     given = {
         "from": "+79990001122",

@@ -1,8 +1,8 @@
-"""A provisioning worker as a process of its own, which stops at one call and waits there to be killed.
+"""A provisioning worker as a process, which pauses at one call and waits to be killed.
 
-`python -m tests.workers.provision_program` with one line of JSON on stdin: {"redis", "supabase": {…}, "platform",
-"engine": {…}, "at": number of the call, "after": whether the other side has it by then}. It writes "here" when it
-stands there.
+`python -m tests.workers.provision.worker_program` with one line of JSON on stdin: {"redis",
+"supabase": {…}, "platform", "engine": {…}, "at": number of the call, "after": whether the other
+side gets it before the pause}. It prints "paused" at that call.
 """
 
 import json
@@ -13,36 +13,37 @@ import httpx
 import redis
 
 from shared.settings import EngineSettings, SupabaseSettings
-from tests.workers.provision.environment import Scissors, Wire, open_worker, work
+from tests.fixtures.provision_env import CutAtCall, CuttingTransport, open_worker, work_until
 
 
-class Stop(Wire):
-    """Stands still where scissors would cut."""
+class PausingTransport(CuttingTransport):
+    """Pauses at the call that would be cut."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if (
-            request.url.path.endswith("/wpp_save_token")
-            or len(self._scissors.calls) != self._scissors.at
-        ):
+        if request.url.path.endswith("/wpp_save_token") or len(self._cut.calls) != self._cut.at:
             return super().handle_request(request)
-        if self._scissors.after:
-            self._wire.handle_request(request).read()
-        sys.stdout.write("here\n")
+        if self._cut.after:
+            self._transport.handle_request(request).read()
+        sys.stdout.write("paused\n")
         sys.stdout.flush()
         time.sleep(60)
         raise AssertionError
 
 
 def main() -> None:
-    given = json.loads(sys.stdin.readline())
-    scissors = Scissors(given["at"], given["after"])
-    client = redis.Redis.from_url(given["redis"])
-    supabase = SupabaseSettings.model_validate(given["supabase"])
-    engine = EngineSettings.model_validate(given["engine"])
+    options = json.loads(sys.stdin.readline())
+    cut = CutAtCall(options["at"], options["after"])
+    client = redis.Redis.from_url(options["redis"])
+    supabase = SupabaseSettings.model_validate(options["supabase"])
+    engine = EngineSettings.model_validate(options["engine"])
     with open_worker(
-        client, supabase, given["platform"], engine, lambda wire: Stop(wire, scissors)
+        client,
+        supabase,
+        options["platform"],
+        engine,
+        lambda transport: PausingTransport(transport, cut),
     ) as ctx:
-        work(ctx, lambda: False)
+        work_until(ctx, lambda: False)
 
 
 if __name__ == "__main__":

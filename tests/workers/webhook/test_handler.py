@@ -197,7 +197,7 @@ def test_an_echo_that_proves_a_message_is_no_second_one(pipeline: InboundPipelin
     assert record.state == "sent"
 
 
-PICTURE = Media(type="image", url=HttpUrl("https://shop.example/a.jpg"))
+PICTURE = Media(type="image", url=HttpUrl("https://env.example/a.jpg"))
 NO_PROOFS: list[tuple[Message, dict[str, Any], timedelta]] = [
     (Message(to=PEER, text="Perhaps"), {"text": "Surely"}, timedelta()),
     (

@@ -11,11 +11,11 @@ from shared.database import Database
 from shared.database.models import Applied, LogQuery, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import utc_now
+from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.corpus import iterate_bodies
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from tests.workers.media.samples import base64_of, jpeg
-from tests.workers.provision.environment import supabase_settings
 from workers.webhook.replay import ReplayCount, replay_events
 
 __all__ = ["pipeline"]
