@@ -27,6 +27,7 @@ _GIF = FileType("image/gif", "gif")
 _TIFF = FileType("image/tiff", "tif")
 _MP3 = FileType("audio/mpeg", "mp3")
 _AAC = FileType("audio/aac", "aac")
+_AVI = FileType("video/x-msvideo", "avi")
 _ZIP = FileType("application/zip", "zip")
 _HEIC = FileType("image/heic", "heic")
 _AVIF = FileType("image/avif", "avif")
@@ -64,7 +65,6 @@ _MAGIC: dict[bytes, FileType] = {
 _RIFF = {
     b"WEBP": FileType("image/webp", "webp"),
     b"WAVE": FileType("audio/wav", "wav"),
-    **dict.fromkeys((b"AVI ", b"AVIX", b"AVI\x19"), FileType("video/x-msvideo", "avi")),
 }
 _BRANDS = {
     b"M4A ": _M4A,
@@ -147,7 +147,7 @@ def rename_file(name: str, file_type: FileType) -> str:
 
 def _match_magic(head: bytes, declared: str) -> FileType | None:
     if head[:4] == b"RIFF":
-        return _RIFF.get(head[8:12])
+        return _AVI if head[8:11] == b"AVI" else _RIFF.get(head[8:12])
     if head[4:8] == b"ftyp":
         return _match_brand(head[8:12], declared)
     if head[:2] == b"BM" and head[6:10] != bytes(4):  # reserved bytes of a bitmap: else it is text
