@@ -1,20 +1,28 @@
-"""Real parts that every test may use, started once for the session and only when asked for.
+"""Fixtures for every test: real servers, started once per test process when a test asks for them.
 
-`redis_server`     the redis-server process (`RedisServer`: url, port, stop, kill, start); leave it running
-`redis_client`     a `redis.Redis` (bytes in, bytes out) on it, empty at the start of each test
-`supabase_world`   the Supabase project (`Supabase`: url, anon_key, service_role_key, postgres), our migrations applied
-`database_url`     its Postgres, as role `postgres`; every table empty at the start of the test
-`service_client`   a `supabase.Client` with the service role's key, on empty tables
-`platform`         the played platform, quick and forgetful (`PlatformServer`: url); its WPP_SECRET is `PLATFORM_SECRET`
-`make_client`      makes further clients, for signing users in: `make_client()` is anonymous, `make_client(key)` is not
+`redis_server`    the redis-server process (`RedisServer`); leave it running
+`redis_client`    a `redis.Redis` (bytes in, bytes out) on it, empty at the start of each test
+`supabase_world`  the Supabase project (`Supabase`) with the migrations applied
+`database_url`    its Postgres, as role `postgres`; every table is empty at the start of the test
+`service_client`  a `supabase.Client` with the service role's key, on empty tables
+`make_client`     makes more clients: `make_client()` is anonymous, `make_client(key)` has a key
+`platform`        a new platform's sandbox (`PlatformServer`) with short delays; its WPP_SECRET is
+                  `PLATFORM_SECRET`
+
+With `pytest -n`, each process has its own servers on ports of its own. Helpers that several test
+packages use are in `tests/fixtures`.
 """
 
 import shutil
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import psycopg
 import pytest
@@ -37,19 +45,18 @@ SHORT_DELAYS: dict[str, Any] = {
 }
 TIMEOUT = httpx.Timeout(20, connect=5)
 EMPTY_ALL = """
-    set session_replication_role = replica;  -- no foreign keys, no triggers: a tenth of the time of truncate
+    set session_replication_role = replica;  -- without foreign keys and triggers: a tenth of the time
     do $$
     declare
-      held regclass;
+      name regclass;
       has_rows boolean;
     begin
-      for held in
+      for name in
         select format('%I.%I', schemaname, tablename) from pg_tables
-        where schemaname in ('public', 'wpp', 'auth', 'storage')
-          and tablename not in ('buckets', 'dialing_rules')
+        where schemaname in ('public', 'auth', 'storage') and tablename <> 'buckets'
       loop
-        execute format('select exists (select from %s)', held) into has_rows;
-        if has_rows then execute format('delete from %s', held); end if;
+        execute format('select exists (select from %s)', name) into has_rows;
+        if has_rows then execute format('delete from %s', name); end if;
       end loop;
     end $$
 """
@@ -66,24 +73,47 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_tls_context() -> Iterator[None]:
+    """Load the certificate authorities once per process.
+
+    Each httpx client loads them otherwise: 50 ms of CPU, most of the time of many tests.
+    """
+    create = ssl.create_default_context
+
+    @cache
+    def shared_context() -> ssl.SSLContext:
+        return create(cafile=certifi.where())
+
+    def create_default_context(*args: Any, **options: Any) -> ssl.SSLContext:
+        if args or options != {"cafile": certifi.where()}:
+            return create(*args, **options)
+        return shared_context()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ssl, "create_default_context", create_default_context)
+        yield
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Return the session's durable redis-server. A test that stops or kills it starts it again."""
+    """Return the durable redis-server. A test that stops or kills it starts it again."""
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
 @pytest.fixture
 def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    """Return a client of the session's Redis, which is empty."""
+    """Return a client of the empty Redis."""
     with redis.Redis.from_url(redis_server.url) as client:
-        client.flushall()
+        if client.dbsize():
+            client.flushall()
         yield client
 
 
 @pytest.fixture(scope="session")
 def open_directory() -> Iterator[Path]:
-    """Return a folder that Postgres may enter when root runs the tests: pytest's own is closed to others."""
+    """Return a folder that Postgres can enter when root runs the tests, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="wpp-tests-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -93,31 +123,48 @@ def open_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def supabase_world(open_directory: Path) -> Iterator[Supabase]:
-    """Return the session's Supabase project. A test that kills its Postgres starts it again."""
+    """Return the Supabase project. A test that kills its Postgres starts it again."""
     with Supabase(open_directory, tools=TOOLS, durable=False) as project:
         yield project
 
 
 @pytest.fixture(scope="session")
-def own_buckets(supabase_world: Supabase) -> list[str]:
-    """Return the buckets that the migrations made: they stay."""
-    with psycopg.connect(supabase_world.database_url) as connection:
-        return [name for (name,) in connection.execute("select id from storage.buckets")]
+def _empty_tables(supabase_world: Supabase) -> Iterator[Callable[[], None]]:
+    """Return a function that empties every table; buckets that the migrations made stay."""
+    url = supabase_world.postgres.admin_url
+    connection = psycopg.connect(url, autocommit=True)
+    buckets = [name for (name,) in connection.execute("select id from storage.buckets")]
+
+    def empty() -> None:
+        nonlocal connection
+        for attempt in range(2):
+            try:
+                connection.execute(EMPTY_ALL)
+                connection.execute("delete from storage.buckets where id <> all(%s)", (buckets,))
+            except psycopg.OperationalError:  # a test has killed Postgres
+                if attempt:
+                    raise
+                connection.close()
+                connection = psycopg.connect(url, autocommit=True)
+            else:
+                return
+
+    yield empty
+    with suppress(psycopg.OperationalError):
+        connection.close()
 
 
 @pytest.fixture
-def database_url(supabase_world: Supabase, own_buckets: list[str]) -> str:
-    """Return the address of the session's Postgres (role `postgres`), all tables empty."""
-    with psycopg.connect(supabase_world.postgres.admin_url, autocommit=True) as connection:
-        connection.execute(EMPTY_ALL)
-        connection.execute("delete from storage.buckets where id <> all(%s)", (own_buckets,))
+def database_url(supabase_world: Supabase, _empty_tables: Callable[[], None]) -> str:
+    """Return the address of Postgres (role `postgres`), all tables empty."""
+    _empty_tables()
     return supabase_world.database_url
 
 
 @pytest.fixture
 def make_client(supabase_world: Supabase, database_url: str) -> Iterator[MakeClient]:
-    """Return a function that makes a client of the project: anonymous, or with the key given."""
-    del database_url  # asked for because it empties the tables
+    """Return a function that makes a client of the project: anonymous, or with a given key."""
+    del database_url  # requested because it empties the tables
     opened: list[httpx.Client] = []
 
     def make(key: str | None = None) -> supabase.Client:
@@ -137,12 +184,12 @@ def make_client(supabase_world: Supabase, database_url: str) -> Iterator[MakeCli
 
 @pytest.fixture
 def service_client(supabase_world: Supabase, make_client: MakeClient) -> supabase.Client:
-    """Return a client that may do everything, on empty tables."""
+    """Return a client with the service role's key, on empty tables."""
     return make_client(supabase_world.service_role_key)
 
 
 @pytest.fixture
 def platform() -> Iterator[PlatformServer]:
-    """Return a platform of the test's own, new: in a thread, on a port of its own."""
+    """Return a new platform's sandbox in a thread, on a port of its own."""
     with PlatformServer(secret=PLATFORM_SECRET, **SHORT_DELAYS) as server:
         yield server

@@ -1,9 +1,10 @@
-"""The platform running in a thread of this process, for tests."""
+"""The platform's sandbox in a thread of this process, for tests."""
 
 import asyncio
 import socket
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,16 +18,33 @@ READY_WITHIN_S = 10.0
 
 
 class _Server(uvicorn.Server):
+    """uvicorn without the pauses of 0.1 s at its end: tests start and stop many servers."""
+
     async def main_loop(self) -> None:
-        """Look ten times as often as uvicorn whether it is time to go: tests start and stop many."""
         counter = 0
         while not await self.on_tick(counter // 10):
             counter += 1
             await asyncio.sleep(0.01)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(0.005)  # idle connections close
+        with suppress(TimeoutError):
+            await asyncio.wait_for(
+                self._wait_tasks_to_complete(), self.config.timeout_graceful_shutdown
+            )
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self.lifespan.shutdown()
+
 
 class ThreadedServer:
-    """Any ASGI app on 127.0.0.1, on a port of its own, inside a `with` block."""
+    """Any ASGI app on 127.0.0.1 inside a `with` block; without `port` on a free one."""
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._socket = socket.create_server(("127.0.0.1", port))
@@ -42,10 +60,10 @@ class ThreadedServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        give_up = time.monotonic() + READY_WITHIN_S
+        deadline = time.monotonic() + READY_WITHIN_S
         while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > give_up:
-                msg = "the server did not start; its log says why"
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                msg = "the server did not start; its log has the reason"
                 raise RuntimeError(msg)
             time.sleep(0.005)
         return self
@@ -62,7 +80,10 @@ class ThreadedServer:
 
 
 class PlatformServer(ThreadedServer):
-    """The played platform; `options` are those of `Settings`. To restart it, enter another one on the same port."""
+    """The platform's sandbox with `options` of `Settings`.
+
+    To restart it, enter another instance on the same port.
+    """
 
     def __init__(self, port: int = 0, **options: Any) -> None:
         super().__init__(create_app(Settings(**options)), port)
