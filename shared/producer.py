@@ -5,21 +5,19 @@ accepted = producer.send(organization_id, Message(to="+79990001122", text="Hello
 producer.find(accepted.id)  # where it is
 """
 
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
 import redis
 from pydantic import SecretStr
-from redis.exceptions import NoScriptError
 
 from shared import routing
-from shared.broker import load_scripts
 from shared.errors import IntegrationNotFoundError, NotFoundError
 from shared.events import Message
 from shared.lanes import records
-from shared.lanes.client import Accepted, Append, Lanes
+from shared.lanes.client import Lanes
 from shared.lanes.records import Record
-from shared.lanes.wakeups import wake_on
+from shared.lanes.types import Accepted, Append
 from shared.phones import DEFAULT_REGION
 from shared.redis import connect
 from shared.route_cache import RouteCache
@@ -71,20 +69,8 @@ class Producer:
         return records.find_record(self._client, event_id)
 
     def append(self, item: Append) -> Accepted:
-        """Put an event in its lane and wake a worker, in one round trip."""
-        try:
-            reply = self._append(item)
-        except NoScriptError:  # Redis has been restarted: it knows scripts only by heart
-            Lanes.load(self._client)
-            load_scripts(self._client)
-            reply = self._append(item)
-        return Lanes.accepted(item, reply)
-
-    def _append(self, item: Append) -> Any:
-        pipe = self._client.pipeline(transaction=True)
-        self._lanes.append_on(pipe, item)
-        wake_on(pipe, item.kind)
-        return pipe.execute()[0]
+        """Put an event into its lane, which wakes a worker, in one round trip."""
+        return self._lanes.append(item)
 
     def _number(self, organization_id: UUID, message: Message) -> tuple[UUID, str]:
         """Return the integration to send from, and its organization's region."""

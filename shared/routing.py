@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from shared.events import MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent
-from shared.lanes.client import Append, fingerprint
+from shared.events import AnyEvent, MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent
+from shared.lanes.types import Append
+from shared.lanes.wire import dump_model, fingerprint
 from shared.outcomes import ContentType, MessageOutcome, MessageStatus
 from shared.phones import DEFAULT_REGION, normalize
 from shared.webhooks.attachments import Attachment
@@ -39,45 +40,47 @@ def make_event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
     return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}")
 
 
-def route_event(event: SendEvent | ProvisionEvent | WebhookEvent | MediaEvent) -> Append:
+def route_event(event: AnyEvent, request: str | None = None) -> Append:
     """Return the append of an event, with its lane, tenant and gates.
 
     Polling for a scan takes minutes, so it has a lane of its own, apart from the organization's
     provisioning. So has each file: no conversation waits for a download. Webhooks and files
     have no gate: a webhook calls nothing, and a file is requested from the platform last of all.
+    `request` is the fingerprint of the request; by default that of the event without id and time.
     """
     match event:
         case SendEvent():
             lane = send_lane(event.integration_id, event.to)
-            tenant = str(event.organization_id)
             gates = (PLATFORM_GATE, integration_gate(event.integration_id))
-            return Append(
-                event=event,
-                kind="send",
-                lane=lane,
-                tenant=tenant,
-                gates=gates,
-                max_age_s=event.expires_in_s,
-            )
+            item = _append(event, lane, str(event.organization_id), gates, request)
+            return replace(item, max_age_s=event.expires_in_s) if event.expires_in_s else item
         case ProvisionEvent(action="watch"):
             lane = f"watch:{event.integration_id}"
-            tenant = str(event.organization_id)
-            return Append(
-                event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,)
-            )
+            return _append(event, lane, str(event.organization_id), (PLATFORM_GATE,), request)
         case ProvisionEvent():
             lane = f"provision:{event.organization_id}"
-            tenant = str(event.organization_id)
-            return Append(
-                event=event, kind="provision", lane=lane, tenant=tenant, gates=(PLATFORM_GATE,)
-            )
+            return _append(event, lane, str(event.organization_id), (PLATFORM_GATE,), request)
         case MediaEvent():
-            return Append(
-                event=event, kind="media", lane=f"media:{event.message.id}", tenant=event.account
-            )
+            return _append(event, f"media:{event.message.id}", event.account, (), request)
         case _:
             lane = f"event:{event.account}:{event.peer}" if event.peer else f"event:{event.account}"
-            return Append(event=event, kind="webhook", lane=lane, tenant=event.account)
+            return _append(event, lane, event.account, (), request)
+
+
+def _append(
+    event: AnyEvent, lane: str, tenant: str, gates: tuple[str, ...], request: str | None
+) -> Append:
+    if request is None:
+        request = fingerprint(event.model_dump(mode="json", exclude={"id", "accepted_at"}))
+    return Append(
+        id=event.id,
+        queue=event.kind,
+        lane=lane,
+        tenant=tenant,
+        body=dump_model(event),
+        gates=gates,
+        fingerprint=request,
+    )
 
 
 def send_lane(integration_id: UUID, to: str) -> str:
@@ -110,7 +113,7 @@ def route_send(
     queued = build_message_outcome(event, "queued", event.accepted_at)
     # Without the fields that are None: a field added by a newer version changes no fingerprint.
     request = fingerprint(message.model_dump(mode="json", exclude_none=True))
-    return replace(route_event(event), outcomes=(queued,), fingerprint=request)
+    return replace(route_event(event, request), outcomes=(queued,))
 
 
 def route_provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
@@ -139,7 +142,7 @@ def route_webhook(
         whole=whole,
     )
     # Not the payload: it may differ in a retry of the platform.
-    return replace(route_event(event), fingerprint=identity)
+    return route_event(event, identity)
 
 
 def route_media(

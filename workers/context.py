@@ -1,13 +1,12 @@
 """What the flows work with, built once per process, after the fork and not at import."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import redis
 
 from shared.database import Database
-from shared.lanes.client import Claim, ClaimResult, Lanes
+from shared.lanes.client import Lanes
 from shared.platform import Platform
 from shared.platform.account import PlatformAccount
 from shared.platform.circuit_breaker import CircuitBreaker
@@ -38,9 +37,6 @@ class WorkerContext:
     def as_account(self, account: str) -> PlatformAccount:
         """Return the platform's calls for `account`, each with the account's token."""
         return self.platform.as_account(account, TokenAuth(self.tokens, account))
-
-
-Handle = Callable[[Claim, WorkerContext], ClaimResult]
 
 
 @cache

@@ -14,8 +14,8 @@ from shared import routing
 from shared.database import Database, DeadLetter
 from shared.events import AnyEvent, utc_now
 from shared.lanes import records
-from shared.lanes.client import Claim, Lanes, Settled, State
-from shared.lanes.wakeups import wake
+from shared.lanes.client import Lanes
+from shared.lanes.types import Claim, Settled, State
 from shared.outbox import Outbox
 from shared.outcomes import DeadLetterOutcome
 from shared.webhooks.redact import MAX_BYTES, redact_payload
@@ -84,7 +84,7 @@ def dead_letter_raw(claim: Claim, reason: str, detail: str, state: State = "fail
         id=claim.id,
         organization_id=_parse_uuid(event.get("organization_id")),
         account=account if isinstance(account := event.get("account"), str) else None,
-        kind=claim.kind,
+        kind=claim.queue,
         lane=claim.lane,
         reason=reason,
         detail=detail,
@@ -146,10 +146,7 @@ class Replayer:
         event = EVENT_ADAPTER.validate_python(letter.event)
         if letter.replayed_at and records.find_record(self._client, event.id) is None:
             return False  # its record has expired, so the replay may have succeeded
-        is_new = self._lanes.replay(routing.route_event(event))
-        if is_new:
-            wake(self._client, event.kind)
-        return is_new
+        return self._lanes.replay(routing.route_event(event))
 
 
 def _parse_uuid(value: Any) -> UUID | None:

@@ -1,156 +1,115 @@
-"""The loop that all Dramatiq actors share: take the next ready lane of a kind, handle its head, conclude, go on.
+"""What every actor does with its event: handle it, and say how its claim ends.
 
-A wake-up says only that some lane of a kind is ready. One drain works on until nothing is ready, its time is over or
-the process shuts down; it never holds a claim while it is not working on it. Before it ends it stays for a moment:
-while events keep coming, the next one calls it directly, which costs half of what a wake-up does.
+Errors that a handler does not expect postpone its event, and dead-letter it after a while.
 """
 
-import random
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from threading import Event as Flag
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
-import redis
 import structlog
+from dramatiq.middleware import CurrentMessage
 from pydantic import ValidationError
 
 from shared.errors import DatabaseUnavailableError
-from shared.events import Event, QueueName
-from shared.lanes.client import (
-    Claim,
-    ClaimResult,
-    Lanes,
-    Postponed,
-    Settled,
-    Slot,
-    SlotOfThread,
-    State,
-)
-from shared.lanes.wakeups import wake
+from shared.events import Event
+from shared.lanes.message import LaneMessage
+from shared.lanes.types import Claim, ClaimResult, Postponed, State
 from shared.redis import is_transient
+from workers.context import WorkerContext, worker_context
 from workers.dead_letters import dead_letter_raw, describe_error
 from workers.retry import EVENT_BACKOFF
 
-STAY_S = 1.0
-"""How long a thread that finds nothing stays: what calls one that was killed meanwhile waits for the clock, as long."""
-
-DRAIN_S = 10.0
-"""How long one wake-up is followed: short beside Dramatiq's time limit, long beside one event."""
-
-CONCLUDE_RETRY_S = 120.0
-"""How long a verdict is offered to a Redis that is away: it may hold the only knowledge of a message sent."""
-
 MAX_UNEXPECTED_ERRORS = 8
-"""How often an event may raise what nobody expected, before it becomes a dead letter. Other attempts don't count."""
+"""How often an event may raise an unexpected error before it is dead-lettered."""
 
+AnEvent = TypeVar("AnEvent", bound=Event)
+EventHandler = Callable[[AnEvent, Claim, WorkerContext], ClaimResult]
+EventDeadLetter = Callable[[AnEvent, Claim, str, str], ClaimResult]
 Handler = Callable[[Claim], ClaimResult]
 DeadLetterHandler = Callable[[Claim, str, str], ClaimResult]
-Answer = TypeVar("Answer")
-AnEvent = TypeVar("AnEvent", bound=Event)
-P = ParamSpec("P")
 
 log = structlog.get_logger()
-_here = SlotOfThread()
 
 
-def parse_first(
-    event_type: type[AnEvent], call: Callable[Concatenate[AnEvent, Claim, P], Answer]
-) -> Callable[Concatenate[Claim, P], Answer]:
-    """Return `call` without its first parameter: it gets the event that its claim holds."""
-
-    def parsed(claim: Claim, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-        return call(event_type.model_validate_json(claim.body), claim, *args, **kwargs)
-
-    return parsed
-
-
-def drain(
-    lanes: Lanes,
-    kind: QueueName,
-    handler: Handler,
-    give_up: DeadLetterHandler,
-    stopping: Flag,
-    stay_s: float = 0,
-) -> bool:
-    """Handle ready events of `kind` until none has become ready for `stay_s`. Return whether more may be waiting."""
-    slot = _here.slot
-    until = time.monotonic() + DRAIN_S
-    claim = lanes.claim(kind, slot, stay_s)
-    while claim or _called(lanes, slot, stay_s):
-        if claim is None:
-            if stopping.is_set():
-                return True
-            claim = lanes.claim(kind, slot, stay_s)
-            continue
-        verdict = handle_claim(claim, handler, give_up)
-        go_on = time.monotonic() < until and not stopping.is_set()
-        counted, following = _conclude(lanes, claim, verdict, slot if go_on else None, stay_s)
-        if not counted:
-            log.warning(
-                "claim.lost",
-                event_id=str(claim.id),
-                lane=claim.lane,
-                verdict=type(verdict).__name__,
-            )
-        _wake_followers(lanes, kind, verdict)
-        if not go_on:
-            return True
-        claim = following
-    return False
+def run_event(
+    event: AnEvent, handle: EventHandler[AnEvent], dead_letter: EventDeadLetter[AnEvent]
+) -> None:
+    """Handle the event of the current message; acknowledging the message concludes its claim."""
+    message = CurrentMessage.get_current_message()
+    if not isinstance(message, LaneMessage):
+        msg = "an event is handled by a worker: enqueue it with .send(event)"
+        raise TypeError(msg)
+    ctx = worker_context()
+    conclude_message(message, lambda claim: handle(event, claim, ctx), partial(dead_letter, event))
 
 
-def _called(lanes: Lanes, slot: Slot, stay_s: float) -> bool:
-    """Stay, and return whether a lane became ready. A Redis that is away calls nobody: the clock wakes later."""
+def conclude_message(
+    message: LaneMessage, handler: Handler, dead_letter: DeadLetterHandler
+) -> None:
+    """Handle a claim and set its result. Outcomes that are no JSON end as a dead letter."""
+    claim = message.claim
+    result = handle_claim(claim, handler, dead_letter)
     try:
-        return stay_s > 0 and lanes.called(slot, stay_s)
-    except redis.RedisError as error:
-        if not is_transient(error):
-            raise
-        return False
+        message.conclude_with(result)
+    except ValueError as error:
+        log.error("event.unwritable", exc_info=error, event_id=str(claim.id))  # noqa: TRY400
+        state: State = "unknown" if claim.queue == "send" else "failed"
+        message.conclude_with(
+            dead_letter_raw(claim, "internal_error", describe_error(error), state)
+        )
 
 
-def _wake_followers(lanes: Lanes, kind: QueueName, verdict: ClaimResult) -> None:
-    """Wake the workers of another kind for what follows now; the clock does it if this fails."""
-    follow = verdict.follow if isinstance(verdict, Settled) else ()
-    for other in {item.kind for item in follow if item.kind != kind and not item.delay_s}:
-        with suppress(redis.RedisError):
-            wake(lanes.client, other)
-
-
-def handle_claim(claim: Claim, handler: Handler, give_up: DeadLetterHandler) -> ClaimResult:
-    """Return the handler's verdict; what it did not expect is tried again, and given up after a while."""
+def handle_claim(claim: Claim, handler: Handler, dead_letter: DeadLetterHandler) -> ClaimResult:
+    """Return the handler's result; an unexpected error postpones, and dead-letters in the end."""
     with structlog.contextvars.bound_contextvars(
         event_id=str(claim.id), lane=claim.lane, attempt=claim.attempts
     ):
         try:
             if claim.expired:
-                detail = f"could not be done in time; last reason: {claim.reason or 'none'}"
-                return _given_up(claim, give_up, "expired", detail)
+                return _dead_letter_expired(claim, dead_letter)
             return handler(claim)
         except DatabaseUnavailableError as error:
             return Postponed(EVENT_BACKOFF.after(claim.attempts), f"{error.code}: {error}")
-        except Exception as error:  # noqa: BLE001 - told of, and tried again or given up
-            if is_transient(error):  # no surprise, however often it was tried before
+        except Exception as error:  # noqa: BLE001 - logged, and tried again or dead-lettered
+            if is_transient(error):  # Redis is away: no error of the handler
                 return Postponed(
                     EVENT_BACKOFF.after(claim.attempts),
                     f"redis_unavailable: {type(error).__name__}",
                 )
-            return _surprised(claim, error, give_up)
+            return _handle_unexpected(claim, error, dead_letter)
 
 
-def _surprised(claim: Claim, error: Exception, give_up: DeadLetterHandler) -> ClaimResult:
+def conclude_failed(claim: Claim, error: BaseException | None) -> ClaimResult | None:
+    """Return the end of a claim whose event cannot be read, after as many tries as any other.
+
+    An actor that was interrupted (by its time limit) has an unknown effect: the claim is left to
+    its lease, and to the sweeper.
+    """
+    if not isinstance(error, Exception):
+        return None
+    if claim.expired:
+        return _dead_letter_expired(claim, dead_letter_raw)
+    return _handle_unexpected(claim, error, dead_letter_raw)
+
+
+def _dead_letter_expired(claim: Claim, dead_letter: DeadLetterHandler) -> ClaimResult:
+    detail = f"could not be done in time; last reason: {claim.reason or 'none'}"
+    return _dead_letter(claim, dead_letter, "expired", detail)
+
+
+def _handle_unexpected(
+    claim: Claim, error: Exception, dead_letter: DeadLetterHandler
+) -> ClaimResult:
     unexpected_errors = claim.unexpected_errors + 1
     if isinstance(error, ValidationError):  # its text and its traceback hold what was written
         log.error(
             "event.unreadable", detail=describe_error(error), unexpected_errors=unexpected_errors
         )
     else:
-        log.error("event.surprise", exc_info=error, unexpected_errors=unexpected_errors)
+        log.error("event.handler_failed", exc_info=error, unexpected_errors=unexpected_errors)
     if unexpected_errors >= MAX_UNEXPECTED_ERRORS:
-        return _given_up(claim, give_up, "internal_error", describe_error(error))
+        return _dead_letter(claim, dead_letter, "internal_error", describe_error(error))
     reason = f"internal_error: {type(error).__name__}"
     return Postponed(
         EVENT_BACKOFF.after(unexpected_errors),
@@ -159,33 +118,10 @@ def _surprised(claim: Claim, error: Exception, give_up: DeadLetterHandler) -> Cl
     )
 
 
-def _given_up(claim: Claim, give_up: DeadLetterHandler, reason: str, detail: str) -> ClaimResult:
+def _dead_letter(
+    claim: Claim, dead_letter: DeadLetterHandler, reason: str, detail: str
+) -> ClaimResult:
     try:
-        return give_up(claim, reason, detail)
+        return dead_letter(claim, reason, detail)
     except ValidationError:
         return dead_letter_raw(claim, reason, detail)
-
-
-def _conclude(
-    lanes: Lanes, claim: Claim, verdict: ClaimResult, slot: Slot | None, stay_s: float
-) -> tuple[bool, Claim | None]:
-    """Conclude, however long it takes. Outcomes that cannot be written down end as a dead letter, once and for all."""
-    try:
-        return _persistently(partial(lanes.conclude, claim, verdict, slot, stay_s))
-    except ValueError as error:
-        log.error("event.unwritable", exc_info=error, event_id=str(claim.id))  # noqa: TRY400 - told in full
-        state: State = "unknown" if claim.kind == "send" else "failed"
-        instead = dead_letter_raw(claim, "internal_error", describe_error(error), state)
-        return _persistently(partial(lanes.conclude, claim, instead, slot, stay_s))
-
-
-def _persistently(call: Callable[[], Answer]) -> Answer:
-    until = time.monotonic() + CONCLUDE_RETRY_S
-    while True:
-        try:
-            return call()
-        except redis.RedisError as error:
-            if time.monotonic() > until or not is_transient(error):
-                raise
-            log.warning("redis.away", error=str(error))
-            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311

@@ -14,6 +14,7 @@ import redis
 from bench.engine_sides.figures import Figure
 from bench.engine_sides.place import Place, procfile, wait_until
 from bench.engine_sides.played import playing
+from bench.engine_sides.sides import blocked_consumers
 from sandbox.ports import LOCALHOST, free_port
 
 SETTLES_S = 4.0
@@ -48,7 +49,7 @@ def start_ours(place: Place) -> None:
     lines, port = procfile(), str(free_port())
     for name in ("send", "provision", "webhook", "record", "clock", "web"):
         place.start(lines[name], SEND_PROCESSES="4", WEBHOOK_PROCESSES="2", PORT=port)
-    assert wait_until(lambda: place.redis.zcard("wpp:dramatiq:alive:workers") >= 7 and serves(port))
+    assert wait_until(lambda: blocked_consumers(place) >= 7 and serves(port))
     place.check()
 
 

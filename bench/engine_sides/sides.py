@@ -1,6 +1,6 @@
 """The two brokers, to be asked the same things."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -13,8 +13,7 @@ from dramatiq.message import Message
 from bench.engine_sides.place import Place, wait_until
 from sandbox.processes import Process
 from shared import routing
-from shared.lanes.client import Lanes
-from shared.lanes.wakeups import AT_MOST, wake
+from shared.lanes.client import APPEND, Lanes
 from shared.producer import Producer
 from shared.redis import keys
 from shared.settings import EngineSettings
@@ -46,7 +45,7 @@ class Ours:
 
     def workers(self, processes: int = 1) -> Process:
         command = "dramatiq bench.engine_sides.ours_worker --queues webhook"
-        return _start(self.place, command, processes, "wpp:dramatiq:alive:workers")
+        return _start(self.place, command, processes, blocked_consumers)
 
     def put(self, payload: dict[str, Any], tenant: str = "one") -> None:
         self._producer.append(
@@ -55,11 +54,10 @@ class Ours:
 
     def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
         """Each event is a copy of one, under an id, a tenant and a lane of its own."""
-        item, once = routing.route_webhook("TENANT", {}, "any", "LANE"), _Once()
-        Lanes(self.place.redis, EngineSettings()).append_on(once, item)
-        Lanes.load(self.place.redis)
-        *head, text = once.arguments
-        text = text.replace(str(item.event.id), "IDENTITY")
+        item = routing.route_webhook("TENANT", {}, "any", "LANE")
+        [text] = Lanes(self.place.redis, EngineSettings()).append_arguments([item])
+        text = text.replace(str(item.id), "IDENTITY")
+        self.place.redis.script_load(APPEND.source)
         for some in _batches(lanes):
             pipe = self.place.redis.pipeline(transaction=False)
             for tenant, lane in some:
@@ -68,9 +66,8 @@ class Ours:
                     .replace("TENANT", tenant)
                     .replace("LANE", lane)
                 )
-                pipe.evalsha(*head, named)
+                APPEND.add_to(pipe, [keys.PREFIX], [named])
             pipe.execute()
-        wake(self.place.redis, "webhook", AT_MOST)
 
     def waiting(self) -> bool:
         return bool(self.place.redis.exists(keys.waiting("webhook")))
@@ -86,7 +83,7 @@ class Stock:
 
     def workers(self, processes: int = 1) -> Process:
         command = "dramatiq bench.engine_sides.stock_worker --queues default"
-        return _start(self.place, command, processes, "dramatiq:__heartbeats__")
+        return _start(self.place, command, processes, heartbeats)
 
     def put(self, payload: dict[str, Any], tenant: str = "one") -> None:  # noqa: ARG002 - it knows no tenants
         self._broker.enqueue(_message(payload))
@@ -111,24 +108,26 @@ class Stock:
         return broker
 
 
-class _Once:
-    """Takes the place of a pipeline, to see what would be sent."""
-
-    arguments: tuple[Any, ...] = ()
-
-    def evalsha(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-
 def _message(payload: dict[str, Any]) -> "Message[None]":
     return Message(queue_name="default", actor_name="take", args=(payload,), kwargs={}, options={})
 
 
-def _start(place: Place, command: str, processes: int, alive: str) -> Process:
-    """Start workers, and wait until their heartbeats are seen in `alive`."""
-    before = place.redis.zcard(alive)
+def blocked_consumers(place: Place) -> int:
+    """Return how many consumers of ours wait for a bell."""
+    return sum(each["cmd"] == "blpop" for each in place.redis.client_list())
+
+
+def heartbeats(place: Place) -> int:
+    return int(place.redis.zcard("dramatiq:__heartbeats__"))
+
+
+def _start(
+    place: Place, command: str, processes: int, count_ready: Callable[[Place], int]
+) -> Process:
+    """Start workers, and wait until so many more are ready."""
+    before = count_ready(place)
     started = place.start(f"{command} --processes {processes} --threads {THREADS} --skip-logging")
-    assert wait_until(lambda: place.redis.zcard(alive) >= before + processes), (
+    assert wait_until(lambda: count_ready(place) >= before + processes), (
         f"{command}: see {started.program.log}"
     )
     place.check()

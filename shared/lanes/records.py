@@ -1,6 +1,6 @@
 """The ledger: what became of every accepted event, for as long as its idempotency key is remembered.
 
-queued → claimed → sent | done | failed | unknown. The record is written by the lanes' script alone (`lanes.lua`);
+queued → claimed → sent | done | failed | unknown. The record is written by the lanes' script alone (`lua/`);
 this is how everybody else reads it.
 """
 
@@ -11,11 +11,12 @@ from uuid import UUID
 import redis
 from pydantic import BaseModel, ConfigDict
 
-from shared.lanes.client import PREFIX, State
+from shared.lanes.types import State
+from shared.redis import keys
 
 FIELDS = (
     "state",
-    "kind",
+    "queue",
     "tenant",
     "lane",
     "attempts",
@@ -35,7 +36,7 @@ class Record(BaseModel):
 
     id: UUID
     state: State
-    kind: str
+    queue: str
     tenant: str
     lane: str
     attempts: int
@@ -50,8 +51,8 @@ class Record(BaseModel):
     """The event itself, until it is settled."""
 
 
-def record_key(event_id: UUID, prefix: str = PREFIX) -> str:
-    return f"{prefix}event:{event_id}"
+def record_key(event_id: UUID) -> str:
+    return keys.event(event_id)
 
 
 def parse_record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
@@ -68,7 +69,7 @@ def parse_record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
     return Record(id=event_id, **values)
 
 
-def find_record(client: "redis.Redis", event_id: UUID, prefix: str = PREFIX) -> Record | None:
+def find_record(client: "redis.Redis", event_id: UUID) -> Record | None:
     """Return the record of an event, or None when there is none (any more)."""
-    reply: Any = client.hmget(record_key(event_id, prefix), FIELDS)
+    reply: Any = client.hmget(keys.event(event_id), FIELDS)
     return parse_record(event_id, reply)

@@ -13,11 +13,11 @@ from uuid import UUID
 PREFIX = "wpp:"
 """The beginning of every key."""
 
-# Lanes: shared/lanes, in lanes.lua
+# Lanes: shared/lanes, in lanes/lua
 
 FENCE = f"{PREFIX}fence"
 """String, no TTL. Counter of claims: a later claim has a higher fencing token."""
-LAST_SWEEP = f"{PREFIX}swept"
+LAST_SWEEP = f"{PREFIX}last_sweep"
 """String, no TTL. When a clock swept last, in ms since 1970."""
 
 
@@ -33,7 +33,7 @@ def lane(name: str) -> str:
 
 def lane_state(name: str) -> str:
     """Hash, no TTL. Whether a lane is ready, claimed, delayed or gated; fence, queue, tenant."""
-    return f"{PREFIX}lane:{name}:is"
+    return f"{PREFIX}lane:{name}:state"
 
 
 def ready_lanes(queue: str, tenant: str) -> str:
@@ -43,12 +43,12 @@ def ready_lanes(queue: str, tenant: str) -> str:
 
 def tenant_ring(queue: str) -> str:
     """List, no TTL. Tenants with ready lanes and room for another claim, in round-robin order."""
-    return f"{PREFIX}ring:{queue}"
+    return f"{PREFIX}rr:tenants:{queue}"
 
 
 def tenant_ring_members(queue: str) -> str:
     """Set, no TTL. The members of `tenant_ring`."""
-    return f"{PREFIX}ringed:{queue}"
+    return f"{PREFIX}rr:tenants:set:{queue}"
 
 
 def in_flight(queue: str) -> str:
@@ -68,7 +68,7 @@ def leases(queue: str) -> str:
 
 def delayed(queue: str) -> str:
     """Sorted set, no TTL. Postponed or gated lane → when it is due, in ms since 1970."""
-    return f"{PREFIX}later:{queue}"
+    return f"{PREFIX}delayed:{queue}"
 
 
 def gate(name: str) -> str:
@@ -81,24 +81,14 @@ def gated_lanes(name: str) -> str:
     return f"{PREFIX}gated:{name}"
 
 
-def claim_slot(slot: str) -> str:
-    """Hash, 1 h. The last claim of a worker thread, to be repeated when its reply was lost."""
-    return f"{PREFIX}slot:{slot}"
+def claim_reply(sequence: str) -> str:
+    """String, 1 h. The last claims of a claim sequence, to be repeated when a reply was lost."""
+    return f"{PREFIX}reply:{sequence}"
 
 
-def idle_threads(queue: str) -> str:
-    """Sorted set, as long as its members. Slot without work → until when it waits for a call."""
-    return f"{PREFIX}awake:{queue}"
-
-
-def call(slot: str) -> str:
-    """List, 10 s. An element: a lane became ready for this idle thread, which blocks here."""
-    return f"{PREFIX}call:{slot}"
-
-
-def pending_wakeups(queue: str) -> str:
-    """String, 10 s. Counter of lanes that became ready while no thread was idle."""
-    return f"{PREFIX}wanted:{queue}"
+def bell(queue: str) -> str:
+    """List, no TTL. One token for each lane that became ready, at most 64; consumers block on it."""
+    return f"{PREFIX}bell:{queue}"
 
 
 def unknown_events(lane_name: str) -> str:
@@ -106,12 +96,7 @@ def unknown_events(lane_name: str) -> str:
     return f"{PREFIX}unknown:{lane_name}"
 
 
-# Dramatiq broker: shared/broker (queues.lua)
-
-BROKER_NAMESPACE = f"{PREFIX}dramatiq"
-"""The beginning of the broker's keys; queues.lua describes them."""
-
-# Outbox: shared/outbox.py, and lanes.lua, which appends in the step that settles an event
+# Outbox: shared/outbox.py, and shared/lanes/lua, which appends in the step that settles an event
 
 OUTBOX = f"{PREFIX}outbox"
 """Stream, no TTL. Outcomes on their way to Supabase; consumer group `recorders`."""

@@ -24,12 +24,12 @@ ROW_STATUS = {
 TRANSIENT_KEYS = (
     "lane:",
     "ready:",
-    "ring:",
-    "ringed:",
+    "rr:",
     "busy:",
     "waiting:",
     "leases:",
-    "later:",
+    "delayed:",
+    "bell:",
     "gated:",
     "gate:",
 )
@@ -59,7 +59,7 @@ class Audit:
 
 
 def leftovers(env: FaultEnvironment) -> dict[str, Any]:
-    """Return what is unfinished: lanes, outcomes in the outbox, wake-ups, what workers hold."""
+    """Return what is unfinished: lanes, outcomes in the outbox, bells."""
     client = env.client
     names = [
         key.decode().removeprefix(keys.PREFIX)
@@ -72,12 +72,6 @@ def leftovers(env: FaultEnvironment) -> dict[str, Any]:
     if counts["outbox"] or "outbox" in names:
         groups: Any = client.xinfo_groups(keys.OUTBOX)
         counts["pending outcomes"] = sum(group["pending"] for group in groups)
-    counts["held by workers"] = sum(name.startswith("dramatiq:held:") for name in names)
-    counts["wake-ups"] = sum(
-        client.hlen(keys.PREFIX + name)
-        for name in names
-        if name.startswith("dramatiq:") and name.endswith(".msgs")
-    )
     return {name: count for name, count in counts.items() if count}
 
 

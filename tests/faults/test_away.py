@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.lanes.client import Append, Lanes
-from shared.lanes.wakeups import wake
+from shared.lanes.client import APPEND, Lanes
+from shared.lanes.types import Append
 from shared.redis import keys
 from shared.settings import EngineSettings
 from tests.faults.audit import assert_guarantees, collect_audit, leftovers, wait_until_drained
@@ -137,17 +137,15 @@ def test_sends_wait_for_a_platform_that_is_away(
 def _customers_write(env: FaultEnvironment, tag: str, count: int) -> list[str]:
     """Append what customers wrote, as the door does, as fast as Redis takes it; return the texts."""
     lanes = Lanes(env.client, EngineSettings())
-    lanes.load(env.client)
+    env.client.script_load(APPEND.source)
     texts = [f"{tag} in {one}" for one in range(count)]
     for start in range(0, count, AT_ONCE):
         pipe = env.client.pipeline(transaction=False)
         for one, text in enumerate(texts[start : start + AT_ONCE], start):
-            lanes.append_on(
-                pipe, _incoming(env.integrations[one % len(env.integrations)], one, text)
-            )
+            item = _incoming(env.integrations[one % len(env.integrations)], one, text)
+            APPEND.add_to(pipe, [keys.PREFIX], lanes.append_arguments([item]))
         replies: list[Any] = pipe.execute()
-        assert {bytes(reply[0]) for reply in replies} == {b"new"}
-        wake(env.client, "webhook", 8)
+        assert {bytes(reply[0][0]) for reply in replies} == {b"new"}
     return texts
 
 

@@ -9,11 +9,9 @@ import redis
 from sandbox.redis import RedisServer
 from shared.errors import IdempotencyConflictError, NotFoundError
 from shared.events import Message
-from shared.lanes.client import Lanes, Slot
 from shared.producer import Producer
 from shared.redis import keys
 from shared.route_cache import IntegrationRoute, RouteCache
-from shared.settings import EngineSettings
 
 ORGANIZATION = uuid4()
 
@@ -50,7 +48,7 @@ def test_a_message_is_kept_and_a_worker_woken(
     assert record
     assert (record.state, record.lane) == ("queued", f"send:{route.id}:79990001122")
     assert redis_client.xlen(keys.OUTBOX) == 1
-    assert redis_client.llen("wpp:dramatiq:send") == 1
+    assert redis_client.llen(keys.bell("send")) == 1
 
 
 def test_a_worker_is_woken_for_what_it_could_begin(
@@ -60,21 +58,7 @@ def test_a_worker_is_woken_for_what_it_could_begin(
     known(redis_client)
     for to in ("+79990001122", "+79990001122", "+79990003344"):
         producer.send(ORGANIZATION, hello(to=to))
-    assert redis_client.llen("wpp:dramatiq:send") == 2
-
-
-def test_a_thread_that_stays_is_called_instead_of_waking_another(
-    producer: Producer, redis_client: redis.Redis
-) -> None:
-    known(redis_client)
-    lanes, slot = Lanes(redis_client, EngineSettings()), Slot()
-    assert lanes.claim("send", slot, stay_s=60) is None
-    producer.send(ORGANIZATION, hello())
-    assert lanes.called(slot, 0)
-    assert redis_client.llen("wpp:dramatiq:send") == 0
-    assert lanes.claim("send", slot)
-    producer.send(ORGANIZATION, hello(to="+79990003344"))
-    assert redis_client.llen("wpp:dramatiq:send") == 1, "nobody stays any more"
+    assert redis_client.llen(keys.bell("send")) == 2
 
 
 def test_the_same_key_is_the_same_message_for_any_number_of_threads(

@@ -10,13 +10,14 @@ from shared import routing
 from shared.database import Database, DeadLetter, DeadLetterQuery
 from shared.events import Message, SendEvent, WebhookEvent, utc_now
 from shared.lanes import records
-from shared.lanes.client import Claim, Settled, Slot
+from shared.lanes.types import Claim, ClaimSequence, Settled
 from shared.redis import keys
+from tests.draining import parse_first
 from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from workers.dead_letters import Replayer, build_dead_letter
-from workers.runner import handle_claim, parse_first
+from workers.runner import handle_claim
 from workers.send import in_doubt
 from workers.webhook import handler as webhook
 
@@ -32,7 +33,7 @@ def build_replayer(pipeline: InboundPipeline, per_second: float = 1000) -> Repla
 
 
 def claim_send(pipeline: InboundPipeline) -> Claim:
-    claim = pipeline.ctx.lanes.claim("send", Slot())
+    claim = pipeline.ctx.lanes.claim("send", ClaimSequence())
     assert claim
     return claim
 
@@ -117,7 +118,7 @@ def test_a_second_replay_is_skipped_when_the_record_has_expired(
     pipeline.redis.delete(records.record_key(event_id))
     assert find_letters(pipeline) == []
     assert build_replayer(pipeline).replay(find_letters(pipeline, replayed=True)) == (0, 1)
-    assert pipeline.ctx.lanes.claim("send", Slot()) is None
+    assert pipeline.ctx.lanes.claim("send", ClaimSequence()) is None
 
 
 def test_a_first_replay_works_after_the_record_has_expired(pipeline: InboundPipeline) -> None:
@@ -186,7 +187,7 @@ def test_a_dead_webhook_is_logged_as_dead_until_it_is_replayed(
 ) -> None:
     """The webhook log shows the result of each webhook."""
     pipeline.post({"from": f"+{PEER}", "type": "chat", "text": "Hello", "messageId": "M1"})
-    claim = pipeline.ctx.lanes.claim("webhook", Slot())
+    claim = pipeline.ctx.lanes.claim("webhook", ClaimSequence())
     assert claim
     late = WebhookEvent.model_validate_json(claim.body)
     expired = Claim(**(vars(claim) | {"expires_ms": claim.now_ms}))

@@ -1,7 +1,6 @@
-"""A Redis without any memory left: nothing new is accepted, and what was accepted is worked off, which makes room."""
+"""A Redis without memory left: new events are refused, accepted ones are worked off, which makes room."""
 
 from collections.abc import Iterator
-from threading import Event as Flag
 from uuid import uuid4
 
 import dramatiq
@@ -9,36 +8,27 @@ import pytest
 import redis
 
 from shared import routing
-from shared.broker import DurableRedisBroker
 from shared.errors import OverloadedError
-from shared.events import Message
-from shared.lanes.client import Lanes, Settled
+from shared.events import Message, SendEvent
+from shared.lanes.broker import LaneBroker
 from shared.outbox import Outbox
 from shared.redis import keys
 from shared.route_cache import RouteCache
-from shared.settings import EngineSettings
-from tests.shared.broker.workshop import eventually, working
-from workers.clock.__main__ import Sweeper
-from workers.runner import drain
+from tests.shared.lanes.workers import eventually, working
+from workers.clock.sweeper import event_sweeper
+from workers.event_codec import EventCodec
 
 EVENTS = 20
 
 
 @pytest.fixture
-def lanes(redis_client: redis.Redis) -> Lanes:
-    return Lanes(redis_client, EngineSettings())
+def broker(redis_client: redis.Redis) -> LaneBroker:
+    """Return a broker whose workers handle every event at once."""
+    broker = LaneBroker(redis_client, codec=EventCodec())
 
-
-@pytest.fixture
-def broker(redis_client: redis.Redis, lanes: Lanes) -> DurableRedisBroker:
-    """Return a broker whose workers settle sends as sent."""
-    broker = DurableRedisBroker(client=redis_client, heartbeat_timeout=1_500, tick_interval=200)
-
-    @dramatiq.actor(broker=broker, queue_name="send", actor_name="drain_send")
-    def drain_send() -> None:
-        drain(
-            lanes, "send", lambda _claim: Settled("sent"), lambda *_: Settled("failed"), Flag(), 0.1
-        )
+    @dramatiq.actor(broker=broker, queue_name="send")
+    def send_message(event: SendEvent) -> None:
+        assert event.text
 
     return broker
 
@@ -50,22 +40,19 @@ def full(redis_client: redis.Redis) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("full")
-def test_what_was_accepted_is_worked_off(
-    redis_client: redis.Redis, lanes: Lanes, broker: DurableRedisBroker
-) -> None:
-    """The clock wakes, workers fetch, settle and acknowledge, the recorder empties the outbox."""
+def test_what_was_accepted_is_worked_off(redis_client: redis.Redis, broker: LaneBroker) -> None:
+    """The clock sweeps, workers claim and settle, the recorder empties the outbox."""
     for number in range(EVENTS):
-        lanes.append(
-            routing.route_send(uuid4(), uuid4(), Message(to=f"+7999000{number:04}", text="Hello"))
-        )
+        message = Message(to=f"+7999000{number:04}", text="Hello")
+        broker.lanes.append(routing.route_send(uuid4(), uuid4(), message))
     outbox = Outbox(redis_client, "recorder")
     outbox.read(idle_s=0.01)
     redis_client.config_set("maxmemory", 1)
+    item = routing.route_send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello"))
     with pytest.raises(OverloadedError):
-        lanes.append(routing.route_send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello")))
-    Sweeper(redis_client, lanes, RouteCache(redis_client, database=None)).tick()
+        broker.lanes.append(item)
+    event_sweeper(broker.lanes, RouteCache(redis_client, database=None)).tick()
     with working(broker):
         eventually(lambda: not redis_client.exists(keys.waiting("send")))
-        eventually(lambda: not broker.desk.queues.size("send"))
     outbox.acknowledge(outbox.read(idle_s=0.01))
     assert len(outbox) == 0

@@ -18,7 +18,8 @@ from shared.errors import (
     PlatformError,
 )
 from shared.events import Message, SendEvent
-from shared.lanes.client import ClaimResult, Lanes, Postponed, Settled, Slot
+from shared.lanes.client import Lanes
+from shared.lanes.types import ClaimResult, ClaimSequence, Postponed, Settled
 from shared.platform import Platform
 from shared.platform.account import PlatformAccount
 from shared.platform.circuit_breaker import CircuitBreaker
@@ -27,11 +28,11 @@ from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings, PlatformSettings
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken
+from tests.draining import parse_first
 from tests.shared.tokens.stores import MemoryStore
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, claim_message
 from workers import gates, runner
 from workers.context import WorkerContext
-from workers.runner import parse_first
 from workers.send import handler as send
 
 GATE = keys.gate(routing.integration_gate(INTEGRATION))
@@ -98,7 +99,7 @@ class GateContext:
 
     def drain(self) -> int:
         """Handle all ready messages; return their number."""
-        slot = Slot()
+        slot = ClaimSequence()
         handled = 0
         while claim := self.lanes.claim("send", slot):
             self.lanes.conclude(
@@ -195,7 +196,7 @@ def test_an_open_circuit_breaker_pauses_all_lanes_until_a_probe_succeeds(ctx: Ga
     ctx.pass_time(61)
     ctx.drain()
     assert ctx.requests == 7 + 20
-    assert ctx.lanes.claim("send", Slot()) is None
+    assert ctx.lanes.claim("send", ClaimSequence()) is None
     assert not ctx.redis.keys(keys.lane("*")), "a message is still queued"
 
 
@@ -208,10 +209,10 @@ def test_a_message_that_expires_at_a_gate_names_its_reason(redis_client: redis.R
     lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))
     )
-    assert lanes.claim("send", Slot()) is None
+    assert lanes.claim("send", ClaimSequence()) is None
     time.sleep(0.25)
     lanes.sweep("send")
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     assert claim.attempts == 1
     result = runner.handle_claim(

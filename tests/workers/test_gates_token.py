@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from shared import routing
 from shared.errors import InvalidApiKeyError, TokenPausedError
 from shared.events import Message
-from shared.lanes.client import Postponed
+from shared.lanes.types import Postponed
 from shared.platform.account import PlatformAccount
 from shared.redis import keys
 from shared.settings import EngineSettings

@@ -1,7 +1,6 @@
 """What an event costs a worker in Redis: its threads share one server with the door, the clock and each other."""
 
 from collections.abc import Iterator
-from threading import Event as Flag
 from typing import Any
 
 import pytest
@@ -10,9 +9,9 @@ from redis.connection import Connection
 from shared import routing
 from shared.events import Message, SendEvent, WebhookEvent
 from shared.lanes.records import find_record
+from tests.draining import drain, parse_first
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline
-from workers.runner import drain, parse_first
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
@@ -59,7 +58,6 @@ def test_a_send_takes_two_round_trips_at_most(pipeline: InboundPipeline, count: 
             "send",
             lambda claim: parse_first(SendEvent, send.handle_send)(claim, pipeline.ctx),
             parse_first(SendEvent, send.dead_letter_send),
-            Flag(),
         )
 
     accept(0)
@@ -91,7 +89,6 @@ def test_a_webhook_takes_two_round_trips_at_most(pipeline: InboundPipeline, coun
         "webhook",
         lambda claim: parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx),
         parse_first(WebhookEvent, webhook.dead_letter_webhook),
-        Flag(),
     )
     trips = count.trips
     pipeline.record()

@@ -1,20 +1,14 @@
-"""The drain loop: what becomes of what a handler says, or does not."""
+"""What becomes of a claim: what its handler returns, or raises."""
 
 import json
 from collections.abc import Callable
-from threading import Event as Flag
-from threading import Timer
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from sandbox.redis import RedisServer
 from shared import routing
-from shared.broker import watchdog
 from shared.errors import DatabaseUnavailableError
 from shared.events import (
     QUEUE_NAMES,
@@ -27,17 +21,22 @@ from shared.events import (
     WebhookEvent,
     utc_now,
 )
-from shared.lanes.client import Append, Claim, ClaimResult, Lanes, Postponed, Settled, Slot
+from shared.lanes import watchdog
+from shared.lanes.client import Lanes
+from shared.lanes.exchange import CONCLUDE_RETRY_S
 from shared.lanes.records import find_record
+from shared.lanes.types import Append, Claim, ClaimResult, ClaimSequence, Postponed, Settled
+from shared.lanes.wire import dump_model
 from shared.outcomes import DeadLetterOutcome, SessionOutcome
 from shared.redis import keys
 from shared.redis.client import RETRIES, SOCKET_TIMEOUT_S
 from shared.settings import EngineSettings
+from tests.draining import drain, parse_first
 from workers import media
 from workers import runner as draining
-from workers.broker import STOP_MS
+from workers.broker import TIME_LIMIT_MS
 from workers.provision import handler as provision
-from workers.runner import drain, handle_claim, parse_first
+from workers.runner import handle_claim
 from workers.send import handler as send
 from workers.webhook import handler as webhook
 
@@ -61,75 +60,6 @@ def done(_claim: Claim) -> ClaimResult:
     return Settled("sent")
 
 
-def test_a_drain_goes_on_until_nothing_is_ready(lanes: Lanes, redis_client: redis.Redis) -> None:
-    """One wake-up is enough for any number of lanes and events."""
-    ids = [accept(lanes, str(i), f"+7999000{i % 3:04d}") for i in range(30)]
-    assert drain(lanes, "send", done, give_up, Flag()) is False
-    assert {record.state for each in ids if (record := find_record(redis_client, each))} == {"sent"}
-
-
-def test_a_drain_ends_after_the_event_in_hand_when_told_to_stop(lanes: Lanes) -> None:
-    """A process that shuts down holds no claim; the rest is left to others."""
-    for i in range(5):
-        accept(lanes, str(i), f"+7999000{i:04d}")
-    stopping = Flag()
-
-    def stop_here(_claim: Claim) -> ClaimResult:
-        stopping.set()
-        return Settled("sent")
-
-    assert drain(lanes, "send", stop_here, give_up, stopping) is True
-    assert drain(lanes, "send", done, give_up, Flag()) is False
-    assert lanes.client.zcard(keys.leases("send")) == 0
-
-
-def test_a_drain_ends_when_its_time_is_over(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full queue does not keep one thread from its broker for ever; it says that more is waiting."""
-    accept(lanes, "one")
-    accept(lanes, "two")
-    monkeypatch.setattr(draining, "DRAIN_S", 0.0)
-    assert drain(lanes, "send", done, give_up, Flag()) is True
-
-
-def test_a_drain_stays_for_what_comes_next(lanes: Lanes, redis_client: redis.Redis) -> None:
-    """An event that comes while it stays is handled by the same drain, which ends when none has come for a while."""
-    first = accept(lanes, "one")
-    ids = [first]
-    later = Timer(0.1, lambda: ids.append(accept(lanes, "two")))
-    later.start()
-    assert drain(lanes, "send", done, give_up, Flag(), 0.5) is False
-    later.join()
-    assert [record.state for each in ids if (record := find_record(redis_client, each))] == [
-        "sent",
-        "sent",
-    ]
-
-
-def test_a_drain_that_is_called_while_the_process_stops_leaves_it_to_others(lanes: Lanes) -> None:
-    """It says that more is waiting, and holds nothing."""
-    stopping = Flag()
-
-    def stop_then_accept() -> None:
-        stopping.set()
-        accept(lanes, "Hello")
-
-    later = Timer(0.1, stop_then_accept)
-    later.start()
-    assert drain(lanes, "send", done, give_up, stopping, 5) is True
-    later.join()
-    assert lanes.sweep("send").ready == 1
-    assert lanes.client.zcard(keys.leases("send")) == 0
-
-
-def test_a_redis_that_goes_away_ends_a_stay(redis_server: RedisServer) -> None:
-    """A drain with nothing in hand ends quietly; the clock wakes the next one."""
-    client = redis.Redis.from_url(redis_server.url, retry=Retry(NoBackoff(), 0))
-    later = Timer(0.1, redis_server.restart)
-    later.start()
-    assert drain(Lanes(client, EngineSettings()), "send", done, give_up, Flag(), 5) is False
-    later.join()
-
-
 def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis) -> None:
     """What needs Supabase waits for it, for as long as the event may wait."""
     event_id = accept(lanes, "Hello")
@@ -138,7 +68,7 @@ def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis
         msg = "no answer"
         raise DatabaseUnavailableError(msg)
 
-    drain(lanes, "send", away, give_up, Flag())
+    drain(lanes, "send", away, give_up)
     record = find_record(redis_client, event_id)
     assert record
     assert (record.state, record.reason) == ("queued", "database_unavailable: no answer")
@@ -163,30 +93,11 @@ def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: 
     def away(_claim: Claim) -> ClaimResult:
         raise error
 
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     assert isinstance(
         handle_claim(Claim(**{**vars(claim), "attempts": 1000}), away, give_up), Postponed
     )
-
-
-def test_a_verdict_is_offered_to_a_redis_that_cannot_write_until_it_can(
-    lanes: Lanes, redis_client: redis.Redis
-) -> None:
-    """After a failover the old primary is a replica for a while: what was sent meanwhile is not forgotten."""
-    event_id = accept(lanes, "Hello")
-    later = Timer(0.5, redis_client.replicaof, ["NO", "ONE"])
-
-    def send(_claim: Claim) -> ClaimResult:
-        redis_client.replicaof("127.0.0.1", "1")
-        later.start()
-        return Settled("sent")
-
-    drain(lanes, "send", send, give_up, Flag())
-    later.join()
-    record = find_record(redis_client, event_id)
-    assert record
-    assert record.state == "sent"
 
 
 def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
@@ -197,7 +108,7 @@ def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
         msg = "surprise"
         raise RuntimeError(msg)
 
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     assert isinstance(handle_claim(claim, broken, give_up), Postponed)
     last = Claim(**{**vars(claim), "unexpected_errors": draining.MAX_UNEXPECTED_ERRORS - 1})
@@ -219,7 +130,7 @@ def test_only_surprises_count_as_such(lanes: Lanes, redis_client: redis.Redis) -
         for lane in postponed:
             redis_client.zadd(keys.delayed("send"), {lane: 1})
         lanes.sweep("send")
-        claim = lanes.claim("send", Slot())
+        claim = lanes.claim("send", ClaimSequence())
         assert claim
         lanes.conclude(claim, handle_claim(claim, handler, give_up))
         return claim
@@ -259,7 +170,7 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
     """After as many tries as any surprise has: a newer worker might be able to. The next in its lane goes on."""
     event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     for each in (event, event.model_copy(update={"id": uuid4()})):
-        lanes.append(Append(event=each, kind=kind, lane="x", tenant="one"))
+        lanes.append(Append(each.id, kind, "x", "one", dump_model(each)))
     redis_client.hset(
         keys.event(event.id),
         mapping={"body": body, "unexpected_errors": draining.MAX_UNEXPECTED_ERRORS - 1},
@@ -274,7 +185,6 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
         kind,
         lambda claim: read(claim) if claim.id == event.id else Settled("done"),
         GIVE_UP[kind],
-        Flag(),
     )
     told: Any = redis_client.xrange(keys.OUTBOX)
     [[_, fields]] = told
@@ -298,7 +208,7 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
 def test_what_cannot_be_read_ends_when_it_is_too_old(lanes: Lanes) -> None:
     """As everything that could not be done in time; not one attempt later."""
     accept(lanes, "Hello")
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "body": b"no JSON"})
     verdict = handle_claim(late, done, parse_first(SendEvent, send.dead_letter_send))
@@ -316,7 +226,7 @@ def test_a_verdict_that_cannot_be_written_down_ends_as_a_dead_letter(
     odd = SessionOutcome(
         at=utc_now(), account="a", status="connected", reason="half of a pair: \ud800"
     )
-    assert drain(lanes, "send", lambda _claim: Settled("sent", [odd]), give_up, Flag()) is False
+    drain(lanes, "send", lambda _claim: Settled("sent", [odd]), give_up)
     record = find_record(redis_client, event_id)
     assert record
     assert record.state == "unknown"
@@ -327,7 +237,7 @@ def test_a_verdict_that_cannot_be_written_down_ends_as_a_dead_letter(
 def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None:
     """What could not be done in time is not done late; the reason is the one that it waited for."""
     accept(lanes, "Hello")
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     late = Claim(**{**vars(claim), "now_ms": claim.expires_ms, "reason": "limited"})
     verdict = handle_claim(late, done, give_up)
@@ -338,6 +248,6 @@ def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None
 def test_times_nest() -> None:
     """A verdict is offered for as long as it may be before the watchdog ends the process, or Dramatiq the drain."""
     longest_call_s = (SOCKET_TIMEOUT_S + 0.5) * (RETRIES + 1)
-    offered_s = draining.CONCLUDE_RETRY_S + longest_call_s
+    offered_s = CONCLUDE_RETRY_S + longest_call_s
     assert offered_s < watchdog.LIMIT_S
-    assert draining.DRAIN_S + EngineSettings().wpp_lease_s + offered_s < STOP_MS / 1000
+    assert EngineSettings().wpp_lease_s + offered_s < TIME_LIMIT_MS / 1000

@@ -5,10 +5,10 @@ import time
 import redis
 from pydantic import SecretStr
 
-from shared.broker import DurableRedisBroker
+from shared.lanes.broker import LaneBroker
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken, Token
-from tests.shared.broker.workshop import working
+from tests.shared.lanes.workers import working
 from tests.shared.tokens.stores import MemoryStore
 from workers.broker import SaveTokens
 
@@ -25,9 +25,7 @@ def test_a_worker_ends_after_its_tokens_are_saved(redis_client: redis.Redis) -> 
     """A process that ends takes its threads with it, the one that saves included."""
     store = Slow()
     tokens = TokenCache(redis_client, lambda _key: MintedToken(SecretStr("last"), 900), store)
-    with working(
-        DurableRedisBroker(client=redis_client, middleware=[SaveTokens(lambda: tokens)]), threads=1
-    ):
+    with working(LaneBroker(redis_client, middleware=[SaveTokens(lambda: tokens)]), threads=1):
         tokens.get(ACCOUNT)
         assert store.tokens == {}
     assert store.tokens[ACCOUNT].value.get_secret_value() == "last"
@@ -36,7 +34,7 @@ def test_a_worker_ends_after_its_tokens_are_saved(redis_client: redis.Redis) -> 
 def test_a_store_that_is_away_holds_no_worker_up(redis_client: redis.Redis) -> None:
     store = Slow()
     tokens = TokenCache(redis_client, lambda _key: MintedToken(SecretStr("last"), 900), store)
-    broker = DurableRedisBroker(client=redis_client, middleware=[SaveTokens(lambda: tokens)])
+    broker = LaneBroker(redis_client, middleware=[SaveTokens(lambda: tokens)])
     began = time.monotonic()
     with working(broker, threads=1):
         tokens.get(ACCOUNT)

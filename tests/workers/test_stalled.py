@@ -13,12 +13,12 @@ import redis
 
 from shared import routing
 from shared.events import Message, SendEvent
-from shared.lanes.client import ClaimResult, Postponed, Slot
+from shared.lanes.types import ClaimResult, ClaimSequence, Postponed
 from shared.redis import keys
 from shared.tokens.policy import MINT_TIMEOUT_S, STORE_TIMEOUT_S
+from tests.draining import parse_first
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE
 from workers.context import WorkerContext, build_context
-from workers.runner import parse_first
 from workers.send import handler as send
 
 THREADS = 6
@@ -95,7 +95,7 @@ def test_sends_are_postponed_in_time_and_one_asks(
     verdicts: list[ClaimResult] = []
 
     def work(ctx: WorkerContext) -> None:
-        claim = ctx.lanes.claim("send", Slot())
+        claim = ctx.lanes.claim("send", ClaimSequence())
         assert claim
         verdicts.append(parse_first(SendEvent, send.handle_send)(claim, ctx))
 

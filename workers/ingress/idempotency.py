@@ -14,7 +14,7 @@ import redis.asyncio
 from fastapi import Response
 
 from shared.errors import IdempotencyConflictError
-from shared.lanes.client import fingerprint
+from shared.lanes.wire import fingerprint
 from shared.redis import keys
 
 TTL_S = 8 * 86_400

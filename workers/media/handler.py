@@ -15,7 +15,7 @@ from shared import payload_store
 from shared.database.storage import FileTooLargeError
 from shared.errors import DatabaseError, DatabaseUnavailableError, LeaseLostError, PlatformError
 from shared.events import MediaEvent
-from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
+from shared.lanes.types import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import MessageOutcome
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter

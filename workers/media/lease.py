@@ -8,7 +8,8 @@ import redis
 import structlog
 
 from shared.errors import LeaseLostError
-from shared.lanes.client import Claim, Lanes
+from shared.lanes.client import Lanes
+from shared.lanes.types import Claim
 
 RENEW_EVERY_S = 5.0
 

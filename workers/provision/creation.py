@@ -15,7 +15,7 @@ from shared.errors import (
     RefusedError,
 )
 from shared.events import ProvisionEvent
-from shared.lanes.client import Claim
+from shared.lanes.types import Claim
 from shared.outbox import Outbox
 from shared.platform.models import CreatedClient
 from workers.context import WorkerContext

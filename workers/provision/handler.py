@@ -15,7 +15,7 @@ from shared import routing, signed_keys
 from shared.database import Integration
 from shared.errors import InvalidApiKeyError, LeaseLostError, PlatformError, RefusedError
 from shared.events import ProvisionEvent, utc_now
-from shared.lanes.client import Append, Claim, ClaimResult, Postponed, Settled
+from shared.lanes.types import Append, Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import SessionStatus
 from shared.platform.models import StartResult
 from shared.redis import keys

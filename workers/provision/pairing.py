@@ -11,7 +11,7 @@ from datetime import datetime
 from shared.database import Integration
 from shared.errors import PlatformError
 from shared.events import ProvisionEvent, utc_now
-from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
+from shared.lanes.types import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import Outcome, SessionOutcome, SessionStatus
 from shared.redis import keys
 from workers.context import WorkerContext

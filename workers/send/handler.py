@@ -17,7 +17,7 @@ from shared.errors import (
 )
 from shared.events import SendEvent, utc_now
 from shared.http.deadline import within
-from shared.lanes.client import Claim, ClaimResult, Postponed, Settled
+from shared.lanes.types import Claim, ClaimResult, Postponed, Settled
 from shared.route_cache import IntegrationRoute
 from workers import gates
 from workers.context import WorkerContext

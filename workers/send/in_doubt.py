@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from shared import routing
 from shared.events import SendEvent, utc_now
-from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Settled
+from shared.lanes.client import Lanes
 from shared.lanes.records import Record, find_record, record_key
-from shared.lanes.wakeups import wake
+from shared.lanes.types import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import MessageOutcome, Outcome
 from shared.route_cache import IntegrationRoute
 from workers.dead_letters import build_dead_letter
@@ -76,7 +76,6 @@ def resolve_unknown(
     fields = {request_field: resolution} if by else {}
     if resolution == "again":
         resolved = lanes.resolve(event_id, Settled("queued", fields=fields))
-        wake(client, "send")
     else:
         event = _parse_event(record)
         if event is None:
@@ -98,7 +97,9 @@ def settle_proven(
     about the same time. It proves no message without a text, as two pictures look the same.
     """
     records = [
-        record for event_id in lanes.unknown(lane) if (record := find_record(client, event_id))
+        record
+        for event_id in lanes.unknown_events(lane)
+        if (record := find_record(client, event_id))
     ]
     for record in sorted(records, key=lambda record: record.accepted):
         event = _parse_event(record)

@@ -6,7 +6,7 @@ import structlog
 
 from shared import payload_store, routing, webhooks
 from shared.events import WebhookEvent
-from shared.lanes.client import Append, Claim, ClaimResult, Settled
+from shared.lanes.types import Append, Claim, ClaimResult, Settled
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome, SessionOutcome
 from shared.redis import keys
 from shared.webhooks import ClassifiedEvent, Payload

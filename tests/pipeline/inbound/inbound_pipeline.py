@@ -22,6 +22,7 @@ from shared.events import MediaEvent, WebhookEvent
 from shared.outbox import Outbox
 from shared.redis import keys
 from shared.settings import MediaSettings
+from tests.draining import drain, parse_first
 from tests.fixtures.provision_env import ProvisionEnv, supabase_settings
 from tests.shared.webhooks.webhook_events import route
 from workers import media
@@ -29,7 +30,6 @@ from workers.context import WorkerContext
 from workers.media.context import MediaContext
 from workers.media.download import LinkFetcher
 from workers.recorder import Recorder
-from workers.runner import drain, parse_first
 from workers.webhook import handler as webhook
 
 PEER = "79990001122"
@@ -66,7 +66,7 @@ class InboundPipeline:
     def settle(self) -> None:
         """Handle events until no lane is ready, and apply their outcomes."""
         for kind, flow in (("webhook", webhook), ("media", media)):
-            self.ctx.lanes.sweep(kind)  # type: ignore[arg-type]
+            self.ctx.lanes.sweep(kind)
             self.drain(kind, flow)
         self.record()
 
@@ -121,7 +121,6 @@ class InboundPipeline:
                 claim, self.ctx, *extra
             ),
             parse_first(event, getattr(flow, f"dead_letter_{kind}")),
-            Flag(),
         )
 
 

@@ -134,7 +134,7 @@ def messages_in(event: dict[str, Any], account: str) -> Iterator[MessageOutcome]
     """Yield the messages that an accepted body holds, by what reads it without any pipeline."""
     for payload in webhooks.split_body(json.loads(as_json(event))):
         classified = classify(payload, account, utc_now())
-        outcomes = webhooks.build_outcomes(classified, route(payload, account).event.id)
+        outcomes = webhooks.build_outcomes(classified, route(payload, account).id)
         yield from (outcome for outcome in outcomes if isinstance(outcome, MessageOutcome))
 
 

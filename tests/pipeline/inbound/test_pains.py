@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from shared import routing, signed_keys
-from shared.events import Message, utc_now
-from shared.lanes.client import Settled, Slot
+from shared.events import Message, SendEvent, utc_now
+from shared.lanes.types import ClaimSequence, Settled
 from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 
@@ -60,13 +60,13 @@ class PlatformPosts:
             Message(to=PEER, text=text, **given),
         )
         lanes.append(message)
-        claim = lanes.claim("send", Slot())
+        claim = lanes.claim("send", ClaimSequence())
         assert claim
-        event: Any = message.event
+        event = SendEvent.model_validate_json(message.body)
         outcome = routing.build_message_outcome(event, "sent", utc_now(), task_id=task_id)
         lanes.conclude(claim, Settled("sent", [outcome], {"task_id": task_id}))
         self.pipeline.record()
-        return event.id  # type: ignore[no-any-return]
+        return event.id
 
 
 @pytest.fixture

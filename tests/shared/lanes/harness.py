@@ -7,10 +7,13 @@ from uuid import UUID, uuid4
 
 import redis
 
-from shared.events import QueueName, WebhookEvent
+from shared.events import WebhookEvent
 from shared.lanes import records
-from shared.lanes.client import Append, Claim, Lanes, Settled, Slot, State
+from shared.lanes.client import MAX_SCANS, Lanes
+from shared.lanes.types import Append, Claim, ClaimSequence, Settled, State
+from shared.lanes.wire import dump_model, fingerprint
 from shared.outcomes import SessionOutcome
+from shared.redis import keys
 from shared.settings import EngineSettings
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -26,20 +29,23 @@ def settled(state: State, told: object | None = None) -> Settled:
 
 
 class Bench:
-    def __init__(self, client: "redis.Redis", **engine: Any) -> None:
+    def __init__(self, client: "redis.Redis", max_scans: int = MAX_SCANS, **engine: Any) -> None:
         self.client: Any = client
-        self.lanes = Lanes(client, EngineSettings(**engine))
-        self.slot = Slot()
+        self.lanes = Lanes(client, EngineSettings(**engine), max_scans)
+        self.sequence = ClaimSequence()
 
     def item(self, lane: str, told: object = "", **more: Any) -> Append:
-        """Return an append to `lane` of a new event that tells `told`; `id`, `tenant`, `kind`, … may be given."""
+        """Return an append to `lane` of a new event that tells `told`; `id`, `tenant`, `queue`, … may be given."""
         event = WebhookEvent(
             id=more.pop("id", None) or uuid4(), account="a", payload={"told": told}
         )
         return Append(
-            event=event,
+            id=event.id,
+            body=dump_model(event),
+            fingerprint=more.pop("fingerprint", None)
+            or fingerprint(event.model_dump(mode="json", exclude={"id", "accepted_at"})),
             lane=lane,
-            kind=more.pop("kind", "send"),
+            queue=more.pop("queue", "send"),
             tenant=more.pop("tenant", "one"),
             **more,
         )
@@ -47,40 +53,44 @@ class Bench:
     def append(self, lane: str, told: object = "", **more: Any) -> UUID:
         return self.lanes.append(self.item(lane, told, **more)).id
 
-    def claim(self, kind: QueueName = "send", slot: Slot | None = None) -> Claim:
+    def claim(self, queue: str = "send", sequence: ClaimSequence | None = None) -> Claim:
         """Claim what is ready; it is an error of the test if nothing is."""
-        found = self.lanes.claim(kind, slot or self.slot)
+        found = self.lanes.claim(queue, sequence or self.sequence)
         assert found, "nothing is ready"
         return found
 
-    def nothing_ready(self, kind: QueueName = "send") -> bool:
-        return self.lanes.claim(kind, Slot()) is None
+    def nothing_ready(self, queue: str = "send") -> bool:
+        return self.lanes.claim(queue, ClaimSequence()) is None
 
-    def claims(self, kind: QueueName = "send") -> Iterator[Claim]:
+    def claims(self, queue: str = "send") -> Iterator[Claim]:
         """Claim on until nothing is ready. What is claimed is left to the caller."""
-        while found := self.lanes.claim(kind, self.slot):
+        while found := self.lanes.claim(queue, self.sequence):
             yield found
 
     def conclude(self, claim: Claim, state: State = "sent", told: object | None = None) -> bool:
         return self.lanes.conclude(claim, settled(state, told))[0]
 
-    def take_over(self, kind: QueueName = "send") -> Claim:
+    def take_over(self, queue: str = "send") -> Claim:
         """End every lease now and sweep: return the one claim that is given up."""
-        self.end(f"leases:{kind}")
-        [claim] = self.lanes.sweep(kind).given_up
+        self.end(f"leases:{queue}")
+        [claim] = self.lanes.sweep(queue).expired_claims
         return claim
 
     def end(self, zset: str) -> None:
-        """Let everything in `leases:{kind}` or `later:{kind}` be over now."""
+        """Let everything in `leases:{queue}` or `delayed:{queue}` be over now."""
         for lane in self.client.zrange(f"wpp:{zset}", 0, -1):
             self.client.zadd(f"wpp:{zset}", {lane: 1})
 
-    def due(self, kind: QueueName = "send") -> None:
+    def due(self, queue: str = "send") -> None:
         """Let everything that is delayed or postponed be due now."""
-        for lane in self.client.zrange(f"wpp:later:{kind}", 0, -1):
+        for lane in self.client.zrange(f"wpp:delayed:{queue}", 0, -1):
             head: Any = self.client.lindex(f"wpp:lane:{lane.decode()}", 0)
             self.client.hdel(f"wpp:event:{head.decode()}", "due")
-        self.end(f"later:{kind}")
+        self.end(f"delayed:{queue}")
+
+    def bell(self, queue: str = "send") -> int:
+        """Return how many tokens the bell of `queue` has."""
+        return int(self.client.llen(keys.bell(queue)))
 
     def state(self, event_id: UUID) -> State | None:
         found = records.find_record(self.client, event_id)

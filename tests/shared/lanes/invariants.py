@@ -10,8 +10,8 @@ from shared.events import QUEUE_NAMES
 
 READ = {
     "ready": "lrange",
-    "ring": "lrange",
-    "ringed": "smembers",
+    "rr:tenants": "lrange",
+    "rr:tenants:set": "smembers",
     "gated": "smembers",
     "unknown": "smembers",
 }
@@ -19,7 +19,7 @@ READ |= {
     "busy": "hgetall",
     "waiting": "hgetall",
     "leases": "zrange",
-    "later": "zrange",
+    "delayed": "zrange",
     "event": "hgetall",
 }
 
@@ -42,11 +42,15 @@ class Truth:
         found = []
         for name in names:
             family, _, rest = name.partition(":")
+            if name.startswith("rr:tenants:"):
+                family, rest = name.rsplit(":", 1)
             if family == "lane":
                 family, rest = (
-                    ("is", rest.removesuffix(":is")) if rest.endswith(":is") else ("lane", rest)
+                    ("state", rest.removesuffix(":state"))
+                    if rest.endswith(":state")
+                    else ("lane", rest)
                 )
-            how = {"lane": "lrange", "is": "hgetall"}.get(family) or READ.get(family)
+            how = {"lane": "lrange", "state": "hgetall"}.get(family) or READ.get(family)
             if how:
                 found.append((family, rest))
                 arguments = {"lrange": (0, -1), "zrange": (0, -1)}.get(how, ())
@@ -66,16 +70,16 @@ class Truth:
         for family, word in (
             ("ready", "ready"),
             ("leases", "claimed"),
-            ("later", "later"),
+            ("delayed", "delayed"),
             ("gated", "gated"),
         ):
             for lanes in self.at[family].values():
                 for lane in lanes:
                     places[lane].append(word)
-        for lane in {*places, *self.at["lane"], *self.at["is"]}:
+        for lane in {*places, *self.at["lane"], *self.at["state"]}:
             says, gate = self._is(lane, "where"), self._is(lane, "gate")
             self.must(
-                places[lane] == (["later", "gated"] if says == "gated" else [says]),
+                places[lane] == (["delayed", "gated"] if says == "gated" else [says]),
                 f"{lane}: {says}, {places}",
             )
             self.must(lane in self.at["lane"] or says == "ready", f"{lane} is empty and {says}")
@@ -86,44 +90,44 @@ class Truth:
                 gate is None or lane in self.at["gated"].get(gate, ()),
                 f"{lane} does not stand at {gate}",
             )
-            turn = f"{self._is(lane, 'kind')}:{self._is(lane, 'tenant')}"
+            turn = f"{self._is(lane, 'queue')}:{self._is(lane, 'tenant')}"
             self.must(
                 says != "ready" or lane in self.at["ready"].get(turn, ()),
                 f"{lane} is not ready at {turn}",
             )
 
     def _is(self, lane: str, name: str) -> str | None:
-        found: dict[str, str] = self.at["is"].get(lane, {})
+        found: dict[str, str] = self.at["state"].get(lane, {})
         return found.get(name)
 
     def _tenants(self) -> None:
         """Every tenant with ready lanes has its turn, or as much in work as it may; the counters are right."""
-        for kind in QUEUE_NAMES:
-            busy = Counter(self._is(lane, "tenant") for lane in self.at["leases"].get(kind, ()))
-            ring = self.at["ring"].get(kind, [])
+        for queue in QUEUE_NAMES:
+            busy = Counter(self._is(lane, "tenant") for lane in self.at["leases"].get(queue, ()))
+            ring = self.at["rr:tenants"].get(queue, [])
             self.must(
-                sorted(ring) == sorted(self.at["ringed"].get(kind, ())),
-                f"{kind}: ring and its set differ",
+                sorted(ring) == sorted(self.at["rr:tenants:set"].get(queue, ())),
+                f"{queue}: ring and its set differ",
             )
-            self.must(counts(self.at["busy"].get(kind)) == busy, f"{kind}: busy is not {busy}")
+            self.must(counts(self.at["busy"].get(queue)) == busy, f"{queue}: busy is not {busy}")
             ready = {
-                name.partition(":")[2] for name in self.at["ready"] if name.startswith(f"{kind}:")
+                name.partition(":")[2] for name in self.at["ready"] if name.startswith(f"{queue}:")
             }
             for tenant in ready - set(ring):
                 self.must(
-                    busy[tenant] >= self.room, f"{kind}: nobody would ever look at {tenant} again"
+                    busy[tenant] >= self.room, f"{queue}: nobody would ever look at {tenant} again"
                 )
             self.must(
-                set(ring) <= ready, f"{kind}: in the ring without ready lanes: {set(ring) - ready}"
+                set(ring) <= ready, f"{queue}: in the ring without ready lanes: {set(ring) - ready}"
             )
             inside = [
                 self.at["event"][e]["tenant"]
                 for e in self._inside()
-                if self.at["event"][e]["kind"] == kind
+                if self.at["event"][e]["queue"] == queue
             ]
             self.must(
-                counts(self.at["waiting"].get(kind)) == Counter(inside),
-                f"{kind}: waiting is not the truth",
+                counts(self.at["waiting"].get(queue)) == Counter(inside),
+                f"{queue}: waiting is not the truth",
             )
 
     def _inside(self) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """The stage of the state machine over lanes: a real Redis, the model beside it, and the comparison of the two."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from shared.events import QUEUE_NAMES, QueueName
-from shared.lanes.client import Append, Claim, ClaimResult, Postponed, Settled, Slot, State
+from shared.events import QUEUE_NAMES
+from shared.lanes.types import Append, Claim, ClaimResult, ClaimSequence, Postponed, Settled, State
 from tests.shared.lanes.harness import Bench, outcome
 from tests.shared.lanes.invariants import Truth
 from tests.shared.lanes.model import ENDS, Lane, Model
@@ -38,10 +38,9 @@ class Held:
 
 class Worker:
     def __init__(self) -> None:
-        self.slot = Slot()
+        self.sequence = ClaimSequence()
         self.unheard: Claim | None = None
         """What its last claim got, if the reply was lost."""
-        self.stays_for: QueueName = "send"
 
 
 class Play(RuleBasedStateMachine):
@@ -50,8 +49,12 @@ class Play(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.client.flushall()
-        self.bench = Bench(self.client, wpp_lease_s=HOUR_S, wpp_max_inflight_per_tenant=ROOM)
-        self.bench.lanes.looks = 2  # so that lanes which have to wait stand in front now and then
+        # Few scans, so that lanes which have to wait stand in front now and then.
+        self.bench = Bench(
+            self.client, max_scans=2, wpp_lease_s=HOUR_S, wpp_max_inflight_per_tenant=ROOM
+        )
+        self.told_more: set[str] = set()
+        """Queues of which a claimer was told that more may be ready: it asks again unasked."""
         self.model = Model(ROOM)
         self.workers = [Worker() for _ in range(2)]
         self.held: list[Held] = []
@@ -61,7 +64,12 @@ class Play(RuleBasedStateMachine):
         lane = self.model.lanes[name]
         delay_s = HOUR_S if delayed else 0
         return self.bench.item(
-            name, id=event_id, kind=lane.kind, tenant=lane.tenant, gates=lane.gates, delay_s=delay_s
+            name,
+            id=event_id,
+            queue=lane.queue,
+            tenant=lane.tenant,
+            gates=lane.gates,
+            delay_s=delay_s,
         )
 
     def verdict(self, claim: Claim, say: Say) -> ClaimResult:
@@ -71,11 +79,11 @@ class Play(RuleBasedStateMachine):
         follow = [self.item(say.follow, event_id=uuid4(), delayed=say.later)] if say.follow else []
         return Settled(say.state, told, {}, follow)
 
-    def say(self, held: Held, say: Say, slot: Slot | None) -> Claim | None:
+    def say(self, held: Held, say: Say, sequence: ClaimSequence | None) -> Claim | None:
         """Conclude, the same way as before if the answer was not heard; it counts exactly when the model says so."""
         held.said = held.said or self.verdict(held.claim, say)
         counts = self.expect(held.claim, held.said)
-        counted, following = self.bench.lanes.conclude(held.claim, held.said, slot)
+        counted, following = self.bench.lanes.conclude(held.claim, held.said, sequence)
         assert counted == counts
         return following
 
@@ -87,72 +95,49 @@ class Play(RuleBasedStateMachine):
         counts, changes = self.model.conclude(record, claim.fence, state, postponed=postponed)
         if changes and isinstance(verdict, Settled):
             for item in verdict.follow:
-                self.model.append(
-                    item.event.id, self.model.lanes[item.lane], early=item.delay_s > 0
-                )
+                self.model.append(item.id, self.model.lanes[item.lane], early=item.delay_s > 0)
         return counts
 
-    def take(
-        self, worker: Worker, kind: QueueName, *, lost: bool, stays: bool = False
-    ) -> Claim | None:
-        found = self.bench.lanes.claim(kind, worker.slot, HOUR_S if stays else 0)
-        self.received(worker, kind, found, lost=lost)
-        if stays and not found:
-            worker.stays_for = kind
-            assert self.client.zscore(f"wpp:awake:{kind}", worker.slot.name), "it may be called"
+    def take(self, worker: Worker, queue: str, *, lost: bool) -> Claim | None:
+        found = self.bench.lanes.claim(queue, worker.sequence)
+        self.received(worker, queue, found, lost=lost)
         return found
 
     @contextmanager
-    def calling(self, behind: Collection[str] = ()) -> Iterator[None]:
-        """Each lane that becomes ready meanwhile calls a thread that is awake, or else wants a wake-up.
-
-        But for the lanes in `behind`: whoever has just concluded an event of theirs goes on with them.
-        """
-        ready, signals = self._ready(), {kind: self.signals(kind) for kind in QUEUE_NAMES}
+    def ringing(self) -> Iterator[None]:
+        """Each lane that becomes ready meanwhile rings the bell of its queue."""
+        ready = self._ready()
+        bells = {queue: self.bench.bell(queue) for queue in QUEUE_NAMES}
         yield
-        for kind in QUEUE_NAMES:
-            new = [
-                name
-                for name in self._ready() - ready - set(behind)
-                if self.model.lanes[name].kind == kind
-            ]
-            assert self.signals(kind) - signals[kind] == len(new), (
-                f"{new} became ready, and nobody comes for them"
-            )
+        for queue in QUEUE_NAMES:
+            new = [name for name in self._ready() - ready if self.model.lanes[name].queue == queue]
+            assert self.bench.bell(queue) - bells[queue] >= len(new), f"{new}: no bell was rung"
 
     def _ready(self) -> set[str]:
         return {
             name
             for name in self.model.lanes
-            if self.client.hget(f"wpp:lane:{name}:is", "where") == b"ready"
+            if self.client.hget(f"wpp:lane:{name}:state", "where") == b"ready"
         }
 
-    def signals(self, kind: QueueName) -> int:
-        """Return how many are called, or wanted, for lanes of `kind`."""
-        called = [self.calls(worker) for worker in self.workers if worker.stays_for == kind]
-        return sum(called) + int(self.client.get(f"wpp:wanted:{kind}") or 0)
-
-    def calls(self, worker: Worker) -> int:
-        return int(self.client.llen(f"wpp:call:{worker.slot.name}"))
-
-    def workable(self, kind: QueueName) -> int:
+    def workable(self, queue: str) -> int:
         """Return how many threads would find something to do, were they woken now."""
         ready = Counter(
             lane.tenant
             for lane in self.model.lanes.values()
-            if lane.kind == kind and lane.name in self._ready()
+            if lane.queue == queue and lane.name in self._ready()
         )
         return sum(
-            max(0, min(count, ROOM - self.model.busy(kind, tenant)))
+            max(0, min(count, ROOM - self.model.busy(queue, tenant)))
             for tenant, count in ready.items()
         )
 
-    def received(self, worker: Worker, kind: QueueName, found: Claim | None, *, lost: bool) -> None:
+    def received(self, worker: Worker, queue: str, found: Claim | None, *, lost: bool) -> None:
         """Check what a claim got. If its reply is lost, the worker will ask for the same again."""
         unheard, worker.unheard = worker.unheard, None
         if (
             unheard
-            and unheard.kind == kind
+            and unheard.queue == queue
             and self.model.lanes[unheard.lane].holder == unheard.fence
         ):
             assert found, "a claim whose reply was lost is given again"
@@ -161,9 +146,14 @@ class Play(RuleBasedStateMachine):
         elif found:
             self.validate(found)
         else:
-            assert self.ready(kind) == [], "somebody waits and nobody is woken"
+            assert self.ready(queue) == [], "a ready lane was passed by"
+            assert not self.bench.bell(queue), "a token is left though nothing is ready"
+        if found:
+            self.told_more.add(queue)
+        else:
+            self.told_more.discard(queue)
         if lost:
-            worker.slot.seq -= 1
+            worker.sequence.number -= 1
             worker.unheard = found or unheard
         elif found:
             self.held.append(Held(found))
@@ -175,17 +165,17 @@ class Play(RuleBasedStateMachine):
         assert lane.ids[0] == claim.id
         self.model.claimed(self.model.records[claim.id], claim.fence)
 
-    def ready(self, kind: QueueName) -> list[str]:
+    def ready(self, queue: str) -> list[str]:
         """Return lanes that stand ready, with a head that may be claimed."""
         found = [
             lane
             for lane in self.model.lanes.values()
-            if lane.kind == kind and self.model.may_be_claimed(lane)
+            if lane.queue == queue and self.model.may_be_claimed(lane)
         ]
         return [
             lane.name
             for lane in found
-            if self.client.hget(f"wpp:lane:{lane.name}:is", "where") == b"ready"
+            if self.client.hget(f"wpp:lane:{lane.name}:state", "where") == b"ready"
         ]
 
     def compare(self) -> None:
@@ -200,17 +190,22 @@ class Play(RuleBasedStateMachine):
         assert self.bench.outbox() == self.model.outbox
         for lane in self.model.lanes.values():
             self._stands_where_it_should(truth, lane)
+        for queue in QUEUE_NAMES:
+            awaited = queue in self.told_more or self.bench.bell(queue)
+            assert awaited or not self.workable(queue), (
+                f"{queue}: no bell was rung for what is ready"
+            )
 
     def _stands_where_it_should(self, truth: Truth, lane: Lane) -> None:
-        where = truth.at["is"].get(lane.name, {}).get("where")
-        due = truth.at["later"].get(lane.kind, {}).get(lane.name, 0) <= 1
+        where = truth.at["state"].get(lane.name, {}).get("where")
+        due = truth.at["delayed"].get(lane.queue, {}).get(lane.name, 0) <= 1
         head = self.model.records[lane.ids[0]] if lane.ids else None
         if where == "ready":
             assert not lane.postponed
-        elif where == "later":
+        elif where == "delayed":
             assert lane.postponed or (head and head.early) or due
         elif where == "gated":
-            gate = truth.at["is"][lane.name]["gate"]
+            gate = truth.at["state"][lane.name]["gate"]
             assert gate in lane.gates
             assert due or (gate in self.model.closed and head and not head.expired)
         assert (where == "claimed") == bool(lane.holder)
@@ -219,9 +214,8 @@ class Play(RuleBasedStateMachine):
         """Every event has exactly one end (or is unknown), one more each time it is put back; nothing else is kept."""
         self.compare()
         families = {key.split(b":")[1] for key in self.client.keys("wpp:*")}
-        families -= {b"awake", b"call"}  # who stays, for as long as that
         known = {record.id: record.state != "unknown" for record in self.model.records.values()}
-        assert families <= {b"event", b"slot", b"fence", b"outbox", b"swept"} | (
+        assert families <= {b"event", b"reply", b"fence", b"outbox", b"last_sweep"} | (
             set() if all(known.values()) else {b"unknown"}
         )
         told = [line.split(":") for line in self.model.outbox]

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared.events import QueueName
-from shared.lanes.client import State
+from shared.lanes.types import State
 
 ENDS: tuple[State, ...] = ("sent", "failed", "done")
 
@@ -12,7 +11,7 @@ ENDS: tuple[State, ...] = ("sent", "failed", "done")
 @dataclass
 class Lane:
     name: str
-    kind: QueueName
+    queue: str
     tenant: str
     gates: tuple[str, ...]
     ids: list[UUID] = field(default_factory=list)
@@ -58,11 +57,11 @@ class Model:
         self.records[event_id] = Record(event_id, lane, early=early)
         lane.ids.append(event_id)
 
-    def busy(self, kind: QueueName, tenant: str) -> int:
+    def busy(self, queue: str, tenant: str) -> int:
         return sum(
             1
             for lane in self.lanes.values()
-            if lane.holder and (lane.kind, lane.tenant) == (kind, tenant)
+            if lane.holder and (lane.queue, lane.tenant) == (queue, tenant)
         )
 
     def may_be_claimed(self, lane: Lane) -> bool:
@@ -71,7 +70,7 @@ class Model:
             return False
         head = self.records[lane.ids[0]]
         free = head.expired or not self.closed.intersection(lane.gates)
-        return free and not head.early and self.busy(lane.kind, lane.tenant) < self.room
+        return free and not head.early and self.busy(lane.queue, lane.tenant) < self.room
 
     def claimed(self, record: Record, fence: str) -> None:
         assert int(fence) > self.fence, "a later claim has a higher fence"

@@ -1,16 +1,24 @@
 """Appending: once per key, refused when too much waits, each with what Supabase is told at that moment."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis
+from pydantic import SecretStr
 
+from sandbox.redis import RedisServer
 from shared.errors import IdempotencyConflictError, OverloadedError
-from shared.lanes.client import Postponed, Settled, fingerprint, total_waiting
+from shared.lanes.client import total_waiting
+from shared.lanes.types import Postponed, Settled
+from shared.lanes.wire import fingerprint, read_accepted
+from shared.redis.client import connect_async
 from tests.shared.lanes.harness import Bench, outcome, settled
 
 
@@ -84,9 +92,9 @@ def test_a_full_outbox_refuses_new_events_and_pauses_claims(redis_client: "redis
     first, _ = bench.append("x"), bench.append("y")
     claim = bench.claim()
     assert bench.lanes.conclude(
-        claim, Settled("sent", [outcome(n) for n in range(3)]), bench.slot
+        claim, Settled("sent", [outcome(n) for n in range(3)]), bench.sequence
     ) == (True, None)
-    assert bench.lanes.claim("send", bench.slot) is None
+    assert bench.lanes.claim("send", bench.sequence) is None
     with pytest.raises(OverloadedError, match="waiting to be written"):
         bench.append("z")
     assert bench.lanes.append(bench.item("x", id=first)).state == "sent"
@@ -101,7 +109,7 @@ def test_a_full_outbox_does_not_lose_what_follows(redis_client: "redis.Redis") -
     follow = bench.item("watch")
     bench.lanes.conclude(bench.claim(), Settled("done", [outcome(1), outcome(2)], follow=[follow]))
     redis_client.xtrim("wpp:outbox", maxlen=0)
-    assert bench.claim().id == follow.event.id
+    assert bench.claim().id == follow.id
 
 
 @contextmanager
@@ -128,7 +136,7 @@ def test_a_full_memory_refuses_new_events_and_lets_the_others_end(bench: Bench) 
         assert bench.lanes.extend(slow)
     bench.end("leases:send")
     with full_memory(bench.client):
-        [taken] = bench.lanes.sweep("send").given_up
+        [taken] = bench.lanes.sweep("send").expired_claims
         assert bench.conclude(taken, "unknown", "unknown")
         assert bench.lanes.resolve(slow.id, settled("sent", "known"))
     assert bench.outbox() == ["sent", "unknown", "known"]
@@ -143,9 +151,9 @@ def test_one_tenant_cannot_fill_redis_for_the_others(redis_client: "redis.Redis"
         bench.append("z")
     assert not bench.lanes.append(bench.item("x", id=first)).new
     bench.append("z", tenant="two")
-    bench.append("z2", kind="webhook")
+    bench.append("z2", queue="webhook")
     claim = next(claim for claim in bench.claims() if claim.id == first)
-    follow = [bench.item("v", kind="webhook"), bench.item("w", kind="webhook")]
+    follow = [bench.item("v", queue="webhook"), bench.item("w", queue="webhook")]
     assert bench.lanes.conclude(claim, Settled("sent", follow=follow))[0]
     bench.append("z")
 
@@ -165,7 +173,7 @@ def test_a_finished_event_is_remembered_for_the_record_ttl(redis_client: "redis.
 
 
 def test_nothing_is_left_behind_when_everything_is_settled(bench: Bench) -> None:
-    """What stays: records for a while, the counter of claims, one slot per thread, the outbox."""
+    """What stays: records for a while, the counter of claims, one sequence per thread, the outbox."""
     for number in range(30):
         bench.append(f"lane{number % 7}", tenant=f"tenant{number % 3}", gates=("g",))
     bench.lanes.close_gate("g", 60, "closed")
@@ -173,12 +181,12 @@ def test_nothing_is_left_behind_when_everything_is_settled(bench: Bench) -> None
     bench.lanes.open_gate("g")
     postponed = bench.claim()
     bench.lanes.conclude(postponed, Postponed(60, "later"))
-    bench.end("later:send")
+    bench.end("delayed:send")
     bench.lanes.sweep("send")
     for claim in bench.claims():
         bench.conclude(claim)
     kept = {key.decode().split(":")[1] for key in bench.client.keys("wpp:*")}
-    assert kept == {"event", "fence", "slot", "swept"}
+    assert kept == {"event", "fence", "reply", "last_sweep"}
 
 
 def test_equal_requests_have_equal_fingerprints() -> None:
@@ -186,32 +194,30 @@ def test_equal_requests_have_equal_fingerprints() -> None:
     assert fingerprint({"a": 1, "b": [2]}) != fingerprint({"a": 1, "b": [3]})
 
 
-def test_appends_share_a_pipeline(bench: Bench) -> None:
-    """Many appends take one round trip, and each has its own answer, once the script is known."""
-    bench.lanes.load(bench.client)
+def test_appends_share_a_round_trip(redis_server: RedisServer, bench: Bench) -> None:
+    """Many appends are one atomic step, and each has its own reply."""
     items = [bench.item("x", number) for number in range(3)]
-    pipe = bench.client.pipeline(transaction=False)
-    for item in items:
-        bench.lanes.append_on(pipe, item)
-    answers = [
-        bench.lanes.accepted(item, reply) for item, reply in zip(items, pipe.execute(), strict=True)
-    ]
-    assert [answer.id for answer in answers] == [item.event.id for item in items]
+    items.append(replace(items[0], fingerprint="another request"))
 
+    async def append() -> list[Any]:
+        client = connect_async(SecretStr(redis_server.url))
+        try:
+            return await bench.lanes.append_async(client, items)
+        finally:
+            await client.aclose()
 
-def test_a_pipeline_says_when_the_script_is_not_known(bench: Bench) -> None:
-    pipe = bench.client.pipeline(transaction=False)
-    bench.client.script_flush()
-    bench.lanes.append_on(pipe, bench.item("x"))
-    with pytest.raises(redis.exceptions.NoScriptError):
-        pipe.execute()
+    *replies, last = asyncio.run(append())
+    accepted = [read_accepted(item, reply) for item, reply in zip(items, replies, strict=False)]
+    assert [each.id for each in accepted] == [item.id for item in items[:3]]
+    with pytest.raises(IdempotencyConflictError):
+        read_accepted(items[3], last)
 
 
 def test_a_delayed_event_waits_its_time_also_behind_others(bench: Bench) -> None:
     bench.append("x", "now")
     bench.append("x", "later", delay_s=60)
     claim = bench.claim()
-    assert bench.lanes.conclude(claim, settled("sent"), bench.slot) == (True, None)
+    assert bench.lanes.conclude(claim, settled("sent"), bench.sequence) == (True, None)
     bench.due()
     bench.lanes.sweep("send")
     assert bench.told(bench.claim().body) == "later"

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.lanes.client import Claim, Postponed, Settled, Slot
+from shared.lanes.types import Claim, ClaimSequence, Postponed, Settled
 from tests.shared.lanes.harness import Bench, outcome, settled
 
 
 def test_a_claim_tells_all_that_is_known_of_the_event(bench: Bench) -> None:
     event_id = bench.append("x", "hello")
     claim = bench.claim()
-    assert (claim.id, claim.lane, claim.kind, claim.attempts, claim.reason) == (
+    assert (claim.id, claim.lane, claim.queue, claim.attempts, claim.reason) == (
         event_id,
         "x",
         "send",
@@ -26,7 +26,7 @@ def test_a_claim_tells_all_that_is_known_of_the_event(bench: Bench) -> None:
 def test_a_lease_that_runs_is_not_taken_over(bench: Bench) -> None:
     bench.append("x")
     bench.claim()
-    assert bench.lanes.sweep("send").given_up == []
+    assert bench.lanes.sweep("send").expired_claims == []
 
 
 def test_an_ended_lease_is_taken_over_once(bench: Bench) -> None:
@@ -36,7 +36,7 @@ def test_an_ended_lease_is_taken_over_once(bench: Bench) -> None:
     taken = bench.take_over()
     assert int(taken.fence) > int(first.fence)
     assert (taken.id, taken.body, taken.attempts) == (first.id, first.body, 1)
-    assert bench.lanes.sweep("send").given_up == []
+    assert bench.lanes.sweep("send").expired_claims == []
 
 
 def test_a_clock_that_dies_after_taking_over_is_taken_over_itself(bench: Bench) -> None:
@@ -53,7 +53,7 @@ def test_a_worker_extends_its_lease_until_somebody_took_over(bench: Bench) -> No
     claim = bench.claim()
     bench.end("leases:send")
     assert bench.lanes.extend(claim)
-    assert bench.lanes.sweep("send").given_up == []
+    assert bench.lanes.sweep("send").expired_claims == []
     bench.take_over()
     assert not bench.lanes.extend(claim)
 
@@ -63,7 +63,12 @@ def test_a_sweep_takes_over_no_more_than_it_is_asked_to(bench: Bench) -> None:
         bench.append(f"lane{number}")
     assert len(list(bench.claims())) == 5
     bench.end("leases:send")
-    assert [len(bench.lanes.sweep("send", count=2).given_up) for _ in range(4)] == [2, 2, 1, 0]
+    assert [len(bench.lanes.sweep("send", count=2).expired_claims) for _ in range(4)] == [
+        2,
+        2,
+        1,
+        0,
+    ]
 
 
 Happening = Callable[[Bench, Claim], object]
@@ -85,7 +90,7 @@ def claimed_again(bench: Bench, _: Claim) -> None:
 def concluded_by_another(bench: Bench, claim: Claim) -> None:
     claimed_again(bench, claim)
     [last] = bench.client.zrange("wpp:leases:send", 0, -1)
-    fence = bench.client.hget(f"wpp:lane:{last.decode()}:is", "fence").decode()
+    fence = bench.client.hget(f"wpp:lane:{last.decode()}:state", "fence").decode()
     assert bench.conclude(Claim(**(vars(claim) | {"fence": fence})), "failed", "failed")
 
 
@@ -148,7 +153,7 @@ def test_the_verdict_of_a_stranger_is_nothing(bench: Bench) -> None:
     claim, other = bench.claims()
     for fence in ("0", "99", other.fence):
         assert not bench.conclude(Claim(**(vars(claim) | {"fence": fence})))
-    assert not bench.conclude(Claim(**(vars(claim) | {"id": bench.item("z").event.id})))
+    assert not bench.conclude(Claim(**(vars(claim) | {"id": bench.item("z").id})))
     assert bench.state(event_id) == "claimed"
 
 
@@ -189,7 +194,7 @@ def test_late_news_ends_what_the_lane_was_waiting_for(bench: Bench, waits: str) 
         assert bench.nothing_ready()
     assert bench.conclude(late, "done")
     assert bench.told(bench.claim().body) == "second"
-    assert not bench.client.exists("wpp:gated:g", "wpp:later:send")
+    assert not bench.client.exists("wpp:gated:g", "wpp:delayed:send")
 
 
 def test_a_lane_emptied_by_late_news_takes_new_events(bench: Bench) -> None:
@@ -210,22 +215,24 @@ def test_a_claim_whose_reply_was_lost_is_given_again(bench: Bench) -> None:
     """The same one with a whole lease; the other lanes are left for others."""
     bench.append("x")
     bench.append("y")
-    slot = Slot("a thread")
-    lost = bench.claim(slot=Slot("a thread"))
+    sequence = ClaimSequence("a thread")
+    lost = bench.claim(sequence=ClaimSequence("a thread"))
     bench.end("leases:send")
-    again = bench.claim(slot=slot)
+    again = bench.claim(sequence=sequence)
     assert (again.id, again.fence, again.attempts) == (lost.id, lost.fence, 1)
-    assert bench.lanes.sweep("send").given_up == []
-    assert bench.claim(slot=slot).id != lost.id
+    assert bench.lanes.sweep("send").expired_claims == []
+    assert bench.claim(sequence=sequence).id != lost.id
 
 
 def test_conclude_and_claim_whose_reply_was_lost_has_one_effect(bench: Bench) -> None:
     bench.append("x", "first")
     bench.append("x", "second")
-    slot = Slot("a thread")
-    claim = bench.claim(slot=slot)
+    sequence = ClaimSequence("a thread")
+    claim = bench.claim(sequence=sequence)
     answers = [
-        bench.lanes.conclude(claim, settled("sent", "sent"), Slot("a thread", slot.seq))
+        bench.lanes.conclude(
+            claim, settled("sent", "sent"), ClaimSequence("a thread", sequence.number)
+        )
         for _ in range(3)
     ]
     assert {counted for counted, _ in answers} == {True}
@@ -235,16 +242,16 @@ def test_conclude_and_claim_whose_reply_was_lost_has_one_effect(bench: Bench) ->
 
 def test_a_lost_reply_that_said_nothing_ready_is_asked_anew(bench: Bench) -> None:
     """What has become ready since is found: an old "nothing" is no answer."""
-    assert bench.lanes.claim("send", Slot("a thread")) is None
+    assert bench.lanes.claim("send", ClaimSequence("a thread")) is None
     bench.append("x")
-    assert bench.claim(slot=Slot("a thread")).lane == "x"
+    assert bench.claim(sequence=ClaimSequence("a thread")).lane == "x"
 
 
 def test_a_lost_claim_is_not_given_to_the_same_thread_for_another_kind(bench: Bench) -> None:
     bench.append("s")
-    bench.append("w", kind="webhook")
-    bench.claim("send", Slot("a thread"))
-    assert bench.claim("webhook", Slot("a thread")).lane == "w"
+    bench.append("w", queue="webhook")
+    bench.claim("send", ClaimSequence("a thread"))
+    assert bench.claim("webhook", ClaimSequence("a thread")).lane == "w"
 
 
 @pytest.mark.parametrize(
@@ -255,9 +262,9 @@ def test_a_lost_claim_is_not_given_again_when_it_no_longer_holds(
 ) -> None:
     """Whoever claimed it would send what somebody else has settled, or works on."""
     bench.append("x", "first")
-    lost = bench.claim(slot=Slot("a thread"))
+    lost = bench.claim(sequence=ClaimSequence("a thread"))
     happens(bench, lost)
-    again = bench.lanes.claim("send", Slot("a thread"))
+    again = bench.lanes.claim("send", ClaimSequence("a thread"))
     assert again is None or again.fence != lost.fence
 
 

@@ -2,7 +2,9 @@
 
 import time
 
-from shared.lanes.client import Postponed
+from shared.lanes.client import APPEND
+from shared.lanes.types import Postponed
+from shared.redis.keys import PREFIX
 from tests.shared.lanes.harness import Bench
 
 
@@ -49,7 +51,7 @@ def test_a_gate_that_is_closed_again_meanwhile_parks_again(bench: Bench) -> None
     bench.lanes.close_gate("g", 60, "closed")
     bench.append("x", gates=("g",))
     assert bench.nothing_ready()
-    bench.end("later:send")
+    bench.end("delayed:send")
     assert bench.lanes.sweep("send").ready == 1
     assert bench.nothing_ready()
     assert bench.lanes.open_gate("g") == 1
@@ -85,7 +87,7 @@ def test_a_gate_closed_in_the_middle_of_work_holds_the_next_try(bench: Bench) ->
     bench.append("x", gates=("g",))
     claim = bench.claim()
     bench.lanes.close_gate("g", 60, "key refused")
-    assert bench.lanes.conclude(claim, Postponed(0, "key refused"), bench.slot) == (True, None)
+    assert bench.lanes.conclude(claim, Postponed(0, "key refused"), bench.sequence) == (True, None)
     bench.lanes.open_gate("g")
     assert bench.claim().id == claim.id
 
@@ -103,10 +105,14 @@ def test_more_parked_lanes_than_one_call_looks_at_hide_nothing(bench: Bench) -> 
 
 def test_more_than_a_thousand_parked_lanes_are_all_let_go(bench: Bench) -> None:
     bench.lanes.close_gate("g", 60, "closed")
-    bench.lanes.load(bench.client)
+    bench.client.script_load(APPEND.source)
     pipe = bench.client.pipeline(transaction=False)
     for number in range(2500):
-        bench.lanes.append_on(pipe, bench.item(f"parked{number}", gates=("g",)))
+        APPEND.add_to(
+            pipe,
+            [PREFIX],
+            bench.lanes.append_arguments([bench.item(f"parked{number}", gates=("g",))]),
+        )
     pipe.execute()
     assert bench.nothing_ready()
     assert bench.lanes.open_gate("g") == 2500

@@ -17,8 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.events import QueueName
-from shared.lanes.client import Claim, Settled, State
+from shared.lanes.types import Claim, Settled, State
 from tests.shared.lanes.harness import outcome
 from tests.shared.lanes.machine import HOUR_S, Held, Play, Say
 from tests.shared.lanes.model import Lane
@@ -49,38 +48,30 @@ class Machine(Play):
     def append(self, name: str, *, delayed: bool) -> None:
         """Appended twice, an event is one; the second answer says what has become of it."""
         item = self.item(name, delayed=delayed)
-        with self.calling():
+        with self.ringing():
             assert self.bench.lanes.append(item).new
-        self.model.append(item.event.id, self.model.lanes[name], early=delayed)
+        self.model.append(item.id, self.model.lanes[name], early=delayed)
         record = next(iter(self.model.records.values()))
         answer = self.bench.lanes.append(self.item(record.lane.name, event_id=record.id))
         assert (answer.new, answer.state) == (False, record.state)
 
-    @rule(who=WORKERS, kind=KINDS, lost=st.booleans(), stays=st.booleans())
-    def claim(self, who: int, kind: QueueName, *, lost: bool, stays: bool) -> None:
-        self.take(self.workers[who], kind, lost=lost, stays=stays)
-
-    @precondition(lambda self: any(self.calls(worker) for worker in self.workers))
-    @rule(stays=st.booleans())
-    def come(self, *, stays: bool) -> None:
-        """A thread that stayed is called, and comes; another one may have been quicker."""
-        worker = next(worker for worker in self.workers if self.calls(worker))
-        assert self.bench.lanes.called(worker.slot, 1)
-        self.take(worker, worker.stays_for, lost=False, stays=stays)
+    @rule(who=WORKERS, queue=KINDS, lost=st.booleans())
+    def claim(self, who: int, queue: str, *, lost: bool) -> None:
+        self.take(self.workers[who], queue, lost=lost)
 
     @precondition(lambda self: self.held)
     @rule(pick=PICK, who=WORKERS, say=SAYINGS, lost=st.booleans())
     def conclude_and_go_on(self, pick: int, who: int, say: Say, *, lost: bool) -> None:
         """The claim may be of long ago, and said before: a worker that heard nothing says the same again."""
         held = self.held[pick % len(self.held)]
-        found = self.say(held, say, self.workers[who].slot)
-        self.received(self.workers[who], held.claim.kind, found, lost=lost)
+        found = self.say(held, say, self.workers[who].sequence)
+        self.received(self.workers[who], held.claim.queue, found, lost=lost)
 
     @precondition(lambda self: self.held)
     @rule(pick=PICK, say=SAYINGS)
     def conclude_and_stop(self, pick: int, say: Say) -> None:
         held = self.held[pick % len(self.held)]
-        with self.calling(behind={held.claim.lane}):
+        with self.ringing():
             assert self.say(held, say, None) is None
 
     @precondition(lambda self: self.held)
@@ -117,19 +108,19 @@ class Machine(Play):
 
     def end_lease(self, lane: Lane) -> None:
         lane.ended = True
-        self.client.zadd(f"wpp:leases:{lane.kind}", {lane.name: 1})
+        self.client.zadd(f"wpp:leases:{lane.queue}", {lane.name: 1})
 
     def end_waiting(self, lane: Lane) -> None:
         lane.postponed = self.model.records[lane.ids[0]].early = False
         self.client.hdel(f"wpp:event:{lane.ids[0]}", "due")
-        self.client.zadd(f"wpp:later:{lane.kind}", {lane.name: 1}, xx=True)
+        self.client.zadd(f"wpp:delayed:{lane.queue}", {lane.name: 1}, xx=True)
 
-    @rule(who=WORKERS, kind=KINDS, say=st.none() | CLOCK_SAYINGS, lost=st.booleans())
-    def pause(self, who: int, kind: QueueName, say: Say | None, *, lost: bool) -> None:
+    @rule(who=WORKERS, queue=KINDS, say=st.none() | CLOCK_SAYINGS, lost=st.booleans())
+    def pause(self, who: int, queue: str, say: Say | None, *, lost: bool) -> None:
         """A worker stops, or hears nothing, for longer than its lease: the clock has its say before it is back."""
-        if found := self.take(self.workers[who], kind, lost=lost):
+        if found := self.take(self.workers[who], queue, lost=lost):
             self.end_lease(self.model.lanes[found.lane])
-            self.sweep(kind, say)
+            self.sweep(queue, say)
 
     @precondition(lambda self: self.model.closed)
     @rule(name=LANES)
@@ -138,34 +129,35 @@ class Machine(Play):
         if lane.ids and not lane.holder:
             self.model.records[lane.ids[0]].expired = True
             self.client.hset(f"wpp:event:{lane.ids[0]}", "expires", 1)
-            if self.client.hget(f"wpp:lane:{name}:is", "where") == b"gated":
-                self.client.zadd(f"wpp:later:{lane.kind}", {name: 1})
+            if self.client.hget(f"wpp:lane:{name}:state", "where") == b"gated":
+                self.client.zadd(f"wpp:delayed:{lane.queue}", {name: 1})
 
-    @rule(kind=KINDS, say=st.none() | CLOCK_SAYINGS)
-    def sweep(self, kind: QueueName, say: Say | None) -> None:
+    @rule(queue=KINDS, say=st.none() | CLOCK_SAYINGS)
+    def sweep(self, queue: str, say: Say | None) -> None:
         """The clock takes over what was given up, and mostly says at once what becomes of it."""
-        for held in map(Held, self.take_over(kind)):
+        for held in map(Held, self.take_over(queue)):
             if say:
                 self.say(held, say, None)
             else:
                 self.held.append(held)
 
-    def take_over(self, kind: QueueName) -> list[Claim]:
+    def take_over(self, queue: str) -> list[Claim]:
         """Two clocks sweep: nothing is left for the second."""
         ended = {
-            lane.name for lane in self.model.lanes.values() if lane.ended and lane.kind == kind
+            lane.name for lane in self.model.lanes.values() if lane.ended and lane.queue == queue
         }
-        swept = self.bench.lanes.sweep(kind)
-        taken = swept.given_up
-        assert swept.ready == self.workable(kind), (
-            "whoever is woken finds something to do, and nobody is forgotten"
+        swept = self.bench.lanes.sweep(queue)
+        taken = swept.expired_claims
+        assert swept.ready == self.workable(queue), (
+            "each token finds something to do, and no lane is forgotten"
         )
+        assert self.bench.bell(queue) >= swept.ready
         assert {claim.lane for claim in taken} == ended
         for claim in taken:
             lane = self.model.lanes[claim.lane]
             assert lane.ids[0] == claim.id
             self.model.taken_over(lane, claim.fence)
-        assert self.bench.lanes.sweep(kind).given_up == []
+        assert self.bench.lanes.sweep(queue).expired_claims == []
         return taken
 
     @precondition(lambda self: not self.model.closed)
@@ -180,12 +172,12 @@ class Machine(Play):
         """Somebody opens it, or its time is over."""
         self.model.closed.discard(gate)
         if not by_itself:
-            with self.calling():
+            with self.ringing():
                 self.bench.lanes.open_gate(gate)
             assert not self.client.exists(f"wpp:gated:{gate}")
             return
         for lane in self.client.smembers(f"wpp:gated:{gate}"):
-            self.client.zadd(f"wpp:later:{self.model.lanes[lane.decode()].kind}", {lane: 1})
+            self.client.zadd(f"wpp:delayed:{self.model.lanes[lane.decode()].queue}", {lane: 1})
         self.client.delete(f"wpp:gate:{gate}")
 
     @precondition(
@@ -200,7 +192,7 @@ class Machine(Play):
         record = data.draw(st.sampled_from(unknown))
         verdict = Settled(state, [outcome(f"{record.id}:resolve:{state}")])
         counts = self.model.resolve(record, state)
-        with self.calling():
+        with self.ringing():
             for _ in range(times):
                 assert self.bench.lanes.resolve(record.id, verdict) == counts
 
@@ -210,7 +202,7 @@ class Machine(Play):
         """A dead letter is put back once; what has not failed is left alone."""
         tried = [record for record in self.model.records.values() if record.by]
         record = tried[pick % len(tried)]
-        with self.calling():
+        with self.ringing():
             for _ in range(times):
                 item = self.item(record.lane.name, event_id=record.id)
                 assert self.bench.lanes.replay(item) == self.model.replay(record)
@@ -240,10 +232,10 @@ class Machine(Play):
         assert self.bench.nothing_ready("webhook")
         self.nothing_is_left()
 
-    def work_off(self, kind: QueueName) -> None:
-        for claim in self.take_over(kind):
+    def work_off(self, queue: str) -> None:
+        for claim in self.take_over(queue):
             self.say(Held(claim), Say("sent"), None)
-        for claim in self.bench.claims(kind):
+        for claim in self.bench.claims(queue):
             self.validate(claim)
             self.say(Held(claim), Say("sent"), None)
 

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from shared.lanes.client import Claim, Postponed, Settled, Slot
+from shared.lanes.client import APPEND
+from shared.lanes.types import Claim, ClaimSequence, Postponed, Settled
+from shared.redis.keys import PREFIX
 from tests.shared.lanes.harness import Bench, settled
 
 
@@ -36,7 +38,7 @@ def test_a_postponed_lane_is_not_woken_early(bench: Bench) -> None:
     bench.append("x", gates=("g",))
     bench.lanes.open_gate("g")
     swept = bench.lanes.sweep("send")
-    assert (swept.ready, swept.given_up) == (0, [])
+    assert (swept.ready, swept.expired_claims) == (0, [])
     assert swept.next_due_ms == pytest.approx(60_000, abs=2000)
     assert bench.nothing_ready()
 
@@ -74,21 +76,25 @@ def test_a_long_lane_takes_turns_with_the_others_of_its_tenant(bench: Bench) -> 
     lanes = []
     while claim:
         lanes.append(claim.lane)
-        claim = bench.lanes.conclude(claim, settled("sent"), bench.slot)[1]
+        claim = bench.lanes.conclude(claim, settled("sent"), bench.sequence)[1]
     assert lanes == ["long", "short", "long", "long", "long", "long"]
 
 
 def test_a_tenant_with_20_000_lanes_does_not_delay_a_single_event(bench: Bench) -> None:
     pipe = bench.client.pipeline(transaction=False)
-    bench.lanes.load(bench.client)
+    bench.client.script_load(APPEND.source)
     for number in range(20_000):
-        bench.lanes.append_on(pipe, bench.item(f"lane{number}", tenant="many"))
+        APPEND.add_to(
+            pipe,
+            [PREFIX],
+            bench.lanes.append_arguments([bench.item(f"lane{number}", tenant="many")]),
+        )
     pipe.execute()
     claim = bench.claim()
     bench.append("single", tenant="few")
     following = [
-        bench.lanes.conclude(claim, settled("sent"), bench.slot)[1],
-        bench.lanes.claim("send", bench.slot),
+        bench.lanes.conclude(claim, settled("sent"), bench.sequence)[1],
+        bench.lanes.claim("send", bench.sequence),
     ]
     assert "single" in [claim.lane for claim in following if claim]
     bench.client.flushall()  # 20,000 lanes take seconds to look at
@@ -134,11 +140,11 @@ def test_kinds_do_not_share(redis_client: "redis.Redis") -> None:
     bench = Bench(redis_client, wpp_max_inflight_per_tenant=1)
     bench.append("s1")
     bench.append("s2")
-    bench.append("w", kind="webhook")
+    bench.append("w", queue="webhook")
     bench.claim("send")
     assert bench.nothing_ready("send")
     assert bench.nothing_ready("provision")
-    assert bench.claim("webhook").kind == "webhook"
+    assert bench.claim("webhook").queue == "webhook"
 
 
 def test_follow_ups_enter_their_lanes_with_the_verdict(bench: Bench) -> None:
@@ -179,11 +185,11 @@ def test_many_workers_at_once_keep_every_lane_in_order(bench: Bench) -> None:
     seen: dict[str, list[int]] = defaultdict(list)
 
     def work(_: int) -> None:
-        slot = Slot()
-        claim = bench.lanes.claim("send", slot)
+        sequence = ClaimSequence()
+        claim = bench.lanes.claim("send", sequence)
         while claim:
             seen[claim.lane].append(bench.told(claim.body))
-            claim = bench.lanes.conclude(claim, settled("sent", claim.id), slot)[1]
+            claim = bench.lanes.conclude(claim, settled("sent", claim.id), sequence)[1]
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(work, range(16)))

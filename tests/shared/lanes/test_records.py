@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from shared.lanes import records
-from shared.lanes.client import Postponed, Settled
+from shared.lanes.types import Postponed, Settled
 from tests.shared.lanes.harness import Bench
 
 
@@ -16,10 +16,10 @@ def test_a_queued_event_is_there_with_its_content(bench: Bench) -> None:
     before = datetime.now(UTC)
     item = bench.item("x", "hello", tenant="one")
     bench.lanes.append(item)
-    found = records.find_record(bench.client, item.event.id)
+    found = records.find_record(bench.client, item.id)
     assert found
-    assert (found.id, found.state, found.kind, found.tenant, found.lane) == (
-        item.event.id,
+    assert (found.id, found.state, found.queue, found.tenant, found.lane) == (
+        item.id,
         "queued",
         "send",
         "one",

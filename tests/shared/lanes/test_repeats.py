@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from shared.errors import OverloadedError
-from shared.lanes.client import Postponed, Settled
+from shared.lanes.types import Postponed, Settled
 from tests.shared.lanes.harness import Bench, outcome, settled
 
 
@@ -46,7 +46,7 @@ def test_what_is_unknown_is_sent_once_more_as_the_last_of_its_lane(
 
 
 def test_an_event_nobody_knows_is_not_resolved(bench: Bench) -> None:
-    assert not bench.lanes.resolve(bench.item("x").event.id, settled("sent"))
+    assert not bench.lanes.resolve(bench.item("x").id, settled("sent"))
 
 
 def test_a_lane_lists_what_is_unknown_in_it(bench: Bench) -> None:
@@ -55,11 +55,11 @@ def test_a_lane_lists_what_is_unknown_in_it(bench: Bench) -> None:
     slow = bench.claim()
     bench.conclude(bench.take_over(), "unknown")
     bench.conclude(bench.claim(), "unknown")
-    assert set(bench.lanes.unknown("x")) == {late, other}
+    assert set(bench.lanes.unknown_events("x")) == {late, other}
     assert bench.conclude(slow, "sent")
-    assert bench.lanes.unknown("x") == [other]
+    assert bench.lanes.unknown_events("x") == [other]
     bench.lanes.resolve(other, settled("failed"))
-    assert bench.lanes.unknown("x") == []
+    assert bench.lanes.unknown_events("x") == []
     assert not bench.client.exists("wpp:unknown:x")
 
 
@@ -67,7 +67,7 @@ def test_what_goes_out_once_more_is_no_longer_unknown(bench: Bench) -> None:
     event_id = bench.append("x")
     bench.conclude(bench.claim(), "unknown")
     bench.lanes.resolve(event_id, settled("queued"))
-    assert bench.lanes.unknown("x") == []
+    assert bench.lanes.unknown_events("x") == []
 
 
 def test_what_failed_is_put_back_as_if_new(bench: Bench) -> None:
@@ -77,7 +77,7 @@ def test_what_failed_is_put_back_as_if_new(bench: Bench) -> None:
     bench.conclude(bench.claim(), "failed")
     bench.append("x", "second")
     assert [bench.lanes.replay(item) for _ in range(2)] == [True, False]
-    assert bench.client.ttl(f"wpp:event:{item.event.id}") == -1
+    assert bench.client.ttl(f"wpp:event:{item.id}") == -1
     seen = []
     for claim in bench.claims():
         seen.append((bench.told(claim.body), claim.attempts))
@@ -114,7 +114,7 @@ def test_whoever_failed_at_it_before_has_no_say_after_it_was_put_back(bench: Ben
     assert bench.conclude(claim, "failed", "failed")
     bench.lanes.replay(item)
     assert not bench.conclude(claim, "failed", "failed")
-    assert bench.state(item.event.id) == "queued"
+    assert bench.state(item.id) == "queued"
     assert bench.outbox() == ["failed"]
 
 
@@ -136,6 +136,6 @@ def test_late_news_of_one_that_is_not_in_front_wakes_nobody(bench: Bench) -> Non
     bench.lanes.resolve(slow.id, settled("queued"))
     assert bench.conclude(slow, "sent")
     assert bench.nothing_ready()
-    bench.end("later:send")
+    bench.end("delayed:send")
     assert bench.lanes.sweep("send").ready == 1
     assert bench.told(bench.claim().body) == "second"

@@ -16,10 +16,6 @@ from shared.redis.scripts import LuaScript, run_pipeline, run_pipeline_async
 
 ROOT = Path(__file__).parents[3]
 TO_CONVERT = {
-    "shared/broker/queues.py",
-    "shared/broker/redis_broker.py",
-    "shared/lanes/client.py",
-    "shared/lanes/wakeups.py",
     "shared/producer.py",
     "workers/ingress/enqueue.py",
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared import routing, webhooks
 from shared.events import WebhookEvent, utc_now
-from shared.lanes.client import Append
+from shared.lanes.types import Append
 from shared.outcomes import Outcome
 from shared.webhooks import ClassifiedEvent
 

@@ -15,8 +15,9 @@ from typer.testing import CliRunner, Result
 from sandbox.redis import RedisServer
 from shared import routing, signed_keys
 from shared.events import Message
-from shared.lanes.client import Lanes, Settled, Slot
+from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
+from shared.lanes.types import ClaimSequence, Settled
 from shared.producer import Producer
 from shared.settings import EngineSettings
 from tests.fixtures.provision_env import ProvisionEnv, handle_next
@@ -53,7 +54,7 @@ def unknown_message(lanes: Lanes) -> UUID:
     accepted = lanes.append(
         routing.route_send(ORGANIZATION, uuid4(), Message(to="+79990001122", text="Hello"))
     )
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     lanes.conclude(claim, Settled("unknown"))
     return accepted.id

@@ -1,5 +1,6 @@
 """`wpp dead`, `unknown`, `policy`, `log` and `lanes` list failures and repair them."""
 
+import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,16 +14,17 @@ from sandbox.redis import RedisServer
 from shared import routing
 from shared.database import DeadLetterQuery
 from shared.events import Message, SendEvent, utc_now
-from shared.lanes.client import Lanes, Slot
+from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
+from shared.lanes.types import ClaimSequence
 from shared.outcomes import DeadLetterOutcome
 from shared.redis import keys
 from shared.settings import EngineSettings
+from tests.draining import parse_first
 from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from workers.cli.app import app
-from workers.runner import parse_first
 from workers.send import in_doubt
 
 __all__ = ["pipeline"]
@@ -74,15 +76,15 @@ def add_dead_letter(pipeline: InboundPipeline, text: str = "Hello", **given: Any
         "accepted_at": utc_now(),
     }
     letter = DeadLetterOutcome(
-        id=item.event.id,
+        id=item.id,
         lane=item.lane,
         detail="the platform said no",
         attempts=1,
-        event=item.event.model_dump(mode="json"),
+        event=json.loads(item.body),
         **(values | given),
     )
     pipeline.ctx.database.outcomes.apply([letter.model_dump(mode="json")])
-    return item.event.id
+    return item.id
 
 
 def test_dead_lists_dead_letters_with_their_reasons_newest_first(
@@ -154,7 +156,7 @@ def add_unknown_message(pipeline: InboundPipeline, organization_id: UUID, to: st
     accepted = lanes.append(
         routing.route_send(organization_id, pipeline.integration, Message(to=to, text="Perhaps"))
     )
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     lanes.conclude(
         claim, parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "its reply was lost", None)
@@ -252,7 +254,7 @@ def test_lanes_prints_backlog_gates_outbox_dead_letters_and_clock(
         routing.route_send(pipeline.organization, pipeline.integration, Message(to=PEER, text="Hi"))
     )
     pipeline.ctx.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
-    assert pipeline.ctx.lanes.claim("send", Slot()) is None
+    assert pipeline.ctx.lanes.claim("send", ClaimSequence()) is None
     pipeline.outbox.report_blocked("a column is gone: apply supabase/migrations")
     status = wpp("lanes")
     assert f"1  send       {pipeline.organization}" in status

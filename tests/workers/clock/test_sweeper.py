@@ -12,13 +12,15 @@ import redis
 from sandbox.redis import RedisServer
 from shared import routing
 from shared.events import Message, WebhookEvent
-from shared.lanes.client import Lanes, Postponed, Slot
+from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
+from shared.lanes.sweeper import Sweeper
+from shared.lanes.types import ClaimSequence, Postponed
 from shared.outcomes import DeadLetterOutcome
 from shared.redis import keys
 from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
-from workers.clock.__main__ import Sweeper
+from workers.clock.sweeper import event_sweeper
 from workers.process import EXIT_SOFTWARE
 from workers.send.in_doubt import MAX_RESENDS
 
@@ -42,7 +44,7 @@ def lanes(redis_client: redis.Redis) -> Lanes:
 
 @pytest.fixture
 def clock(redis_client: redis.Redis, lanes: Lanes) -> Sweeper:
-    return Sweeper(redis_client, lanes, RouteCache(redis_client, database=None))
+    return event_sweeper(lanes, RouteCache(redis_client, database=None))
 
 
 def accept(lanes: Lanes) -> UUID:
@@ -58,8 +60,8 @@ def end_leases(client: redis.Redis, kind: str) -> None:
         client.zadd(keys.leases(kind), {lane: 1})
 
 
-def wake_ups(client: redis.Redis, queue: str) -> int:
-    return int(client.llen(f"wpp:dramatiq:{queue}"))
+def tokens(client: redis.Redis, queue: str) -> int:
+    return int(client.llen(keys.bell(queue)))
 
 
 def test_a_lost_wake_up_is_repeated(
@@ -67,9 +69,9 @@ def test_a_lost_wake_up_is_repeated(
 ) -> None:
     """An event that is ready while nobody was woken for it is found by the next tick."""
     accept(lanes)
-    assert wake_ups(redis_client, "send") == 0
+    redis_client.delete(keys.bell("send"))
     clock.tick()
-    assert wake_ups(redis_client, "send") == 1
+    assert tokens(redis_client, "send") == 1
 
 
 def test_as_many_are_woken_as_could_work(
@@ -82,17 +84,18 @@ def test_as_many_are_woken_as_could_work(
                 ORGANIZATION, INTEGRATION, Message(to=f"+7999000{number:04}", text="Hello")
             )
         )
+    redis_client.delete(keys.bell("send"))
     for _ in range(3):
         clock.tick()
-        assert wake_ups(redis_client, "send") == EngineSettings().wpp_max_inflight_per_tenant
+        assert tokens(redis_client, "send") == EngineSettings().wpp_max_inflight_per_tenant
 
 
-def test_wake_ups_do_not_pile_up(clock: Sweeper, lanes: Lanes, redis_client: redis.Redis) -> None:
+def test_tokens_do_not_pile_up(clock: Sweeper, lanes: Lanes, redis_client: redis.Redis) -> None:
     """While nobody follows them, ticking on adds no more than threads could follow."""
     accept(lanes)
     for _ in range(300):
         clock.tick()
-    assert wake_ups(redis_client, "send") <= 256
+    assert tokens(redis_client, "send") <= 64
 
 
 def test_a_send_whose_worker_vanished_is_unknown(
@@ -100,7 +103,7 @@ def test_a_send_whose_worker_vanished_is_unknown(
 ) -> None:
     """Nobody can know whether it went out, so nobody sends it again."""
     event_id = accept(lanes)
-    assert lanes.claim("send", Slot())
+    assert lanes.claim("send", ClaimSequence())
     end_leases(redis_client, "send")
     clock.tick()
     record = find_record(redis_client, event_id)
@@ -123,7 +126,7 @@ def test_with_the_policy_resend_it_is_sent_again(
     )
     RouteCache(redis_client, database=None).store_routes([route])
     event_id = accept(lanes)
-    assert lanes.claim("send", Slot())
+    assert lanes.claim("send", ClaimSequence())
     end_leases(redis_client, "send")
     clock.tick()
     record = find_record(redis_client, event_id)
@@ -137,10 +140,10 @@ def test_a_webhook_whose_worker_vanished_is_done_again(
     """Its effect is idempotent: doing it again is safe, and losing it is not."""
     event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     lanes.append(routing.route_event(event))
-    assert lanes.claim("webhook", Slot())
+    assert lanes.claim("webhook", ClaimSequence())
     end_leases(redis_client, "webhook")
     clock.tick()
-    assert lanes.claim("webhook", Slot())
+    assert lanes.claim("webhook", ClaimSequence())
 
 
 def test_the_policy_resend_has_a_bound(
@@ -164,7 +167,7 @@ def test_the_policy_resend_has_a_bound(
         for lane in postponed:
             redis_client.zadd(keys.delayed("send"), {lane: 1})
         lanes.sweep("send")
-        assert lanes.claim("send", Slot())
+        assert lanes.claim("send", ClaimSequence())
         end_leases(redis_client, "send")
         clock.tick()
         record = find_record(redis_client, event_id)
@@ -180,8 +183,8 @@ def test_a_claim_that_cannot_be_read_costs_only_itself(
     event_id = accept(lanes)
     webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     lanes.append(routing.route_event(webhook))
-    assert lanes.claim("send", Slot())
-    assert lanes.claim("webhook", Slot())
+    assert lanes.claim("send", ClaimSequence())
+    assert lanes.claim("webhook", ClaimSequence())
     redis_client.hset(keys.event(event_id), "body", '{"v": 2}')
     end_leases(redis_client, "send")
     end_leases(redis_client, "webhook")
@@ -193,7 +196,7 @@ def test_a_claim_that_cannot_be_read_costs_only_itself(
     [*_, (_, fields)] = told
     letter = DeadLetterOutcome.model_validate_json(fields[b"r"])
     assert (letter.id, letter.reason, letter.event) == (event_id, "unreadable", {"v": 2})
-    assert lanes.claim("webhook", Slot())
+    assert lanes.claim("webhook", ClaimSequence())
 
 
 def test_a_route_that_cannot_be_read_costs_only_its_own_claims(
@@ -204,12 +207,12 @@ def test_a_route_that_cannot_be_read_costs_only_its_own_claims(
     redis_client.set(keys.route(INTEGRATION), "{}")
     webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     lanes.append(routing.route_event(webhook))
-    assert lanes.claim("send", Slot())
-    assert lanes.claim("webhook", Slot())
+    assert lanes.claim("send", ClaimSequence())
+    assert lanes.claim("webhook", ClaimSequence())
     end_leases(redis_client, "send")
     end_leases(redis_client, "webhook")
     clock.tick()
-    assert lanes.claim("webhook", Slot())
+    assert lanes.claim("webhook", ClaimSequence())
 
 
 def test_a_redis_that_cannot_write_is_asked_again(
@@ -221,7 +224,7 @@ def test_a_redis_that_cannot_write_is_asked_again(
     assert clock.tick() == 1.0
     redis_client.replicaof("NO", "ONE")
     clock.tick()
-    assert wake_ups(redis_client, "send") == 1
+    assert tokens(redis_client, "send") == 1
 
 
 def test_an_error_of_ours_is_raised(clock: Sweeper, redis_client: redis.Redis) -> None:
@@ -237,7 +240,7 @@ def test_a_clock_that_cannot_go_on_says_so_and_ends(
     """Its supervisor starts it anew; a process that lives on without sweeping would be found by nobody."""
     redis_client.set(keys.leases("send"), "no zset")
     done = subprocess.run(
-        [sys.executable, "-m", "workers.clock.__main__"],
+        [sys.executable, "-m", "workers.clock"],
         env=os.environ | SETTINGS | {"REDIS_URL": redis_server.url},
         capture_output=True,
         text=True,
@@ -252,7 +255,7 @@ def test_a_tick_says_when_the_next_is_due(clock: Sweeper, lanes: Lanes) -> None:
     """A lane that is due soon is woken then, not at the next full second; idle ticks are a second apart."""
     assert clock.tick() == 1.0
     accept(lanes)
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     lanes.conclude(claim, Postponed(0.4, "limited"))
     assert 0.05 <= clock.tick() <= 0.4

@@ -15,7 +15,8 @@ from sandbox.supabase.project import Supabase
 from shared import signed_keys
 from shared.database import Database
 from shared.events import QueueName, utc_now
-from shared.lanes.client import Lanes, Settled, Slot
+from shared.lanes.client import Lanes
+from shared.lanes.types import ClaimSequence, Settled
 from shared.outcomes import SessionOutcome, SessionStatus
 from shared.redis import keys
 from shared.settings import EngineSettings, SupabaseSettings
@@ -91,7 +92,7 @@ class Tenant:
     def settle_next(self, kind: QueueName, settled: Settled) -> UUID:
         """Settle the next waiting event of a kind; return its id."""
         lanes = Lanes(self.client, EngineSettings())
-        claim = lanes.claim(kind, Slot())
+        claim = lanes.claim(kind, ClaimSequence())
         assert claim, f"no {kind} waits"
         assert lanes.conclude(claim, settled)[0]
         return claim.id

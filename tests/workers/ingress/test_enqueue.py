@@ -15,12 +15,13 @@ from sandbox.redis import RedisServer
 from shared import routing
 from shared.errors import IdempotencyConflictError, OverloadedError
 from shared.events import Message
-from shared.lanes.client import Append, Lanes
+from shared.lanes.client import Lanes
+from shared.lanes.types import Append
 from shared.redis import keys
 from shared.redis.client import connect_async
 from shared.settings import EngineSettings
 from tests.fixtures.tcp_proxy import TcpProxy
-from workers.ingress.enqueue import MAX_BATCH, MAX_WAKEUPS, BatchingProducer
+from workers.ingress.enqueue import MAX_BATCH, BatchingProducer
 
 ORGANIZATION, INTEGRATION = uuid4(), uuid4()
 
@@ -47,9 +48,9 @@ def test_events_keep_their_order_across_batches(
         async with open_producer(redis_client, redis_server.url) as producer:
             items = [message(str(number)) for number in range(3 * MAX_BATCH)]
             accepted = await asyncio.gather(*(producer.append(item) for item in items))
-            assert [each.id for each in accepted] == [item.event.id for item in items]
+            assert [each.id for each in accepted] == [item.id for item in items]
             kept = redis_client.lrange(keys.lane(items[0].lane), 0, -1)
-            assert kept == [str(item.event.id).encode() for item in items]
+            assert kept == [str(item.id).encode() for item in items]
 
     uvloop.run(append())
 
@@ -118,10 +119,7 @@ def test_wake_ups_of_a_batch_are_limited(
             await producer.append_all(items)
 
     uvloop.run(append(3))
-    assert redis_client.llen("wpp:dramatiq:send") == 3
-    redis_client.flushall()
-    uvloop.run(append(MAX_BATCH))
-    assert redis_client.llen("wpp:dramatiq:send") == MAX_WAKEUPS
+    assert redis_client.llen(keys.bell("send")) == 3
 
 
 def test_an_outage_of_redis_fails_the_whole_batch(

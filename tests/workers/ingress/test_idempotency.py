@@ -10,7 +10,7 @@ import redis
 
 from shared import routing
 from shared.events import Message
-from shared.lanes.client import Settled
+from shared.lanes.types import Settled
 from shared.producer import Producer
 from shared.redis import keys
 from tests.workers.ingress.tenants import Tenant

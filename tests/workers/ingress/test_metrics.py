@@ -13,9 +13,11 @@ from starlette.applications import Starlette
 
 from shared import routing
 from shared.events import Message
-from shared.lanes.client import PREFIX, Lanes, Slot
+from shared.lanes.client import Lanes
+from shared.lanes.types import ClaimSequence
 from shared.outbox import Outbox
 from shared.redis import keys
+from shared.redis.keys import PREFIX
 from shared.settings import EngineSettings
 from workers.ingress import metrics
 
@@ -31,7 +33,7 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
         lanes.append(
             routing.route_send(organization_id, uuid4(), Message(to="+79990001122", text="Hello"))
         )
-    assert lanes.claim("send", Slot())
+    assert lanes.claim("send", ClaimSequence())
     redis_client.hincrby(keys.UNRECOGNIZED_EVENTS, "poll.created", 2)
     redis_client.set(f"{PREFIX}swept", int(time.time() * 1000) - 90_000)
     Outbox(redis_client, consumer="a").report_blocked('42703: column "mood" does not exist')

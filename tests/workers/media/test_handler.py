@@ -16,18 +16,19 @@ import redis
 
 from shared import payload_store, routing
 from shared.database import DeadLetterQuery
-from shared.events import MediaEvent
-from shared.lanes.client import Claim, Lanes, Postponed, Settled, Slot
+from shared.events import MediaEvent, WebhookEvent
+from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
+from shared.lanes.types import Claim, ClaimSequence, Postponed, Settled
 from shared.outcomes import MessageOutcome
 from shared.redis import keys
 from shared.webhooks.attachments import Attachment
+from tests.draining import parse_first
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline, open_pipeline
 from tests.workers.media.samples import MP4, base64_of, jpeg, message, png
 from tests.workers.media.servers import FileServer, answer
 from workers import media
 from workers.dead_letters import Replayer
-from workers.runner import parse_first
 from workers.webhook import handler as webhook
 
 FLAT: dict[str, Any] = {
@@ -121,7 +122,7 @@ def test_the_same_file_again_is_one_object(pipeline: InboundPipeline) -> None:
     """A worker that is killed after the upload, and a platform that posts twice, leave one object and one row."""
     pipeline.post(photo(base64=base64_of(jpeg())), photo(base64=base64_of(jpeg()), attempt=2))
     webhook_only(pipeline)
-    claim = pipeline.ctx.lanes.claim("media", Slot())
+    claim = pipeline.ctx.lanes.claim("media", ClaimSequence())
     assert claim
     parse_first(MediaEvent, media.handle_media)(
         claim, pipeline.ctx, pipeline.media
@@ -331,7 +332,7 @@ def claimed(pipeline: InboundPipeline, **source: Any) -> Claim:
     """Claim the file of a message, which comes from `source`."""
     event = MediaEvent(id=UUID(int=7), account=pipeline.account, message=of(pipeline), **source)
     pipeline.ctx.lanes.append(routing.route_event(event))
-    claim = pipeline.ctx.lanes.claim("media", Slot())
+    claim = pipeline.ctx.lanes.claim("media", ClaimSequence())
     assert claim
     return claim
 
@@ -419,14 +420,14 @@ def test_a_claim_lasts_for_as_long_as_its_file_takes(
             )
         )
     )
-    claim = short.claim("media", Slot())
+    claim = short.claim("media", ClaimSequence())
     assert claim
     taken: list[int] = []
     over = threading.Event()
 
     def sweep() -> None:
         while not over.wait(0.1):
-            taken.append(len(short.sweep("media").given_up))
+            taken.append(len(short.sweep("media").expired_claims))
 
     sweeping = threading.Thread(target=sweep)
     sweeping.start()
@@ -493,10 +494,11 @@ def test_memory_does_not_grow_with_the_file(
 
 def test_a_small_file_travels_with_its_event(pipeline: InboundPipeline) -> None:
     file = Attachment(base64="AAAA", url="https://media.example/x")
-    event: Any = routing.route_webhook(pipeline.account, FLAT, "x", "79990001122").event
+    item = routing.route_webhook(pipeline.account, FLAT, "x", "79990001122")
+    event = WebhookEvent.model_validate_json(item.body)
     key = keys.payload("x", "digest")
-    inline: Any = routing.route_media(event, message("image", "x"), file, None)
-    beside: Any = routing.route_media(event, message("image", "x"), file, key)
-    assert (inline.event.base64, inline.event.blob) == ("AAAA", None)
-    assert (beside.event.base64, beside.event.blob) == (None, key)
-    assert find_record(pipeline.redis, inline.event.id) is None
+    for blob, carried in ((None, "AAAA"), (key, None)):
+        follow = routing.route_media(event, message("image", "x"), file, blob)
+        found = MediaEvent.model_validate_json(follow.body)
+        assert (found.base64, found.blob) == (carried, blob)
+    assert find_record(pipeline.redis, follow.id) is None

@@ -8,7 +8,7 @@ import pytest
 
 from shared import routing
 from shared.lanes import records
-from shared.lanes.client import Postponed, Slot
+from shared.lanes.types import ClaimSequence, Postponed
 from shared.redis import keys
 from tests.fixtures.provision_env import (
     CutAtCall,
@@ -114,7 +114,7 @@ def test_a_connect_survives_a_kill_before_its_conclusion(env: ProvisionEnv) -> N
     organization_id = env.create_organization()
     env.enqueue(organization_id)
     with env.worker() as ctx:
-        claim = ctx.lanes.claim("provision", Slot())
+        claim = ctx.lanes.claim("provision", ClaimSequence())
         assert claim
         handle_claim(ctx, claim)
         ctx.lanes.conclude(claim, Postponed(0, "the worker stopped"))
@@ -241,7 +241,7 @@ def test_an_open_circuit_breaker_closes_the_gate_of_the_platform(env: ProvisionE
         assert handled
         assert isinstance(handled[1], Postponed)
         env.enqueue(env.create_organization())
-        assert ctx.lanes.claim("provision", Slot()) is None
+        assert ctx.lanes.claim("provision", ClaimSequence()) is None
         assert env.count_clients() == {}
         assert ctx.lanes.open_gate(routing.PLATFORM_GATE) == 1
 

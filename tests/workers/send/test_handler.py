@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Event
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -26,15 +25,16 @@ from shared.errors import (
 )
 from shared.events import Message, SendEvent
 from shared.http.deadline import remaining
-from shared.lanes.client import Claim, ClaimResult, Lanes, Postponed, Settled, Slot
+from shared.lanes.client import Lanes
+from shared.lanes.types import Claim, ClaimResult, ClaimSequence, Postponed, Settled
 from shared.outcomes import DeadLetterOutcome, MessageOutcome
 from shared.platform.circuit_breaker import BreakerState
 from shared.platform.models import SendResult
 from shared.redis import keys
 from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings
+from tests.draining import drain, parse_first
 from workers.context import WorkerContext
-from workers.runner import drain, parse_first
 from workers.send import handler as send
 
 ORGANIZATION = uuid4()
@@ -117,7 +117,7 @@ def claim_message(lanes: Lanes) -> Claim:
     lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello"))
     )
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     return claim
 
@@ -233,9 +233,11 @@ def test_a_refused_key_closes_the_gate_of_its_integration(
     ctx.lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane"))
     )
-    assert ctx.lanes.claim("send", Slot()) is None, "a lane of this integration could be claimed"
+    assert ctx.lanes.claim("send", ClaimSequence()) is None, (
+        "a lane of this integration could be claimed"
+    )
     assert ctx.lanes.open_gate(routing.integration_gate(INTEGRATION)) == 1
-    assert ctx.lanes.claim("send", Slot()) is not None
+    assert ctx.lanes.claim("send", ClaimSequence()) is not None
 
 
 def test_an_unlinked_phone_closes_the_gate_of_its_integration(
@@ -248,11 +250,11 @@ def test_an_unlinked_phone_closes_the_gate_of_its_integration(
     ctx.lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane"))
     )
-    assert ctx.lanes.claim("send", Slot()) is None
+    assert ctx.lanes.claim("send", ClaimSequence()) is None
     ctx.lanes.append(
         routing.route_send(ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other number"))
     )
-    assert ctx.lanes.claim("send", Slot())
+    assert ctx.lanes.claim("send", ClaimSequence())
     assert ctx.lanes.open_gate(routing.integration_gate(INTEGRATION)) == 1
 
 
@@ -268,7 +270,7 @@ def test_an_open_circuit_breaker_closes_the_gate_of_the_platform(
             ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other integration")
         )
     )
-    assert ctx.lanes.claim("send", Slot()) is None
+    assert ctx.lanes.claim("send", ClaimSequence()) is None
 
 
 @pytest.mark.parametrize(
@@ -304,7 +306,7 @@ def test_a_message_that_has_expired_is_not_sent(ctx: FakeContext) -> None:
     time.sleep(1.1)
 
     dead_letter = parse_first(SendEvent, send.dead_letter_send)
-    assert not drain(ctx.lanes, "send", lambda claim: handle(claim, ctx), dead_letter, Event())
+    drain(ctx.lanes, "send", lambda claim: handle(claim, ctx), dead_letter)
     entries: Any = ctx.redis.xrange(keys.OUTBOX)
     rows = [json.loads(fields[b"r"]) for _, fields in entries]
     recorded = {
@@ -327,6 +329,6 @@ def test_a_message_expires_after_the_maximum_age_at_the_latest(redis_client: red
             ORGANIZATION, INTEGRATION, Message(to="+79990001122", text="Hello", expires_in_s=10_000)
         )
     )
-    claim = lanes.claim("send", Slot())
+    claim = lanes.claim("send", ClaimSequence())
     assert claim
     assert claim.expires_ms - claim.accepted_ms == 700_000

@@ -9,7 +9,8 @@ import redis
 
 from shared import routing
 from shared.events import Message, SendEvent
-from shared.lanes.client import Lanes, Postponed, Slot
+from shared.lanes.client import Lanes
+from shared.lanes.types import ClaimSequence, Postponed
 from shared.settings import EngineSettings
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, FakeContext, handle
 from workers.send import pacing
@@ -57,7 +58,7 @@ def test_a_message_that_misses_its_slot_takes_another(redis_client: redis.Redis)
     assert waits[2] >= PACE_S - 0.2
 
 
-def send_for_half_a_second(ctx: FakeContext, slot: Slot) -> int:
+def send_for_half_a_second(ctx: FakeContext, slot: ClaimSequence) -> int:
     """Handle messages as they become ready; return the number of calls to the platform."""
     before = len(ctx.deadlines_s)
     until = time.monotonic() + 0.5
@@ -83,7 +84,7 @@ def test_an_integration_sends_at_the_configured_pace(
                 ORGANIZATION, ROUTE.id, Message(to=f"+7999000{number:04d}", text="Hello")
             )
         )
-    assert min(2, at_most) <= send_for_half_a_second(ctx, Slot()) <= at_most
+    assert min(2, at_most) <= send_for_half_a_second(ctx, ClaimSequence()) <= at_most
 
 
 def test_a_paced_message_is_postponed_to_its_slot_with_a_reason(redis_client: redis.Redis) -> None:
@@ -94,7 +95,7 @@ def test_a_paced_message_is_postponed_to_its_slot_with_a_reason(redis_client: re
     results = []
     for to in ("+79990001122", "+79990003344"):
         ctx.lanes.append(routing.route_send(ORGANIZATION, ROUTE.id, Message(to=to, text="Hello")))
-        claim = ctx.lanes.claim("send", Slot())
+        claim = ctx.lanes.claim("send", ClaimSequence())
         assert claim
         results.append(handle(claim, ctx))
     assert isinstance(results[1], Postponed)

@@ -13,15 +13,15 @@ from pydantic import HttpUrl
 
 from shared import payload_store, routing
 from shared.events import Media, MediaEvent, Message, SendEvent, WebhookEvent, utc_now
-from shared.lanes.client import Claim, Settled, Slot
 from shared.lanes.records import find_record
+from shared.lanes.types import Claim, ClaimSequence, Settled
 from shared.outcomes import DeadLetterOutcome, LogOutcome, MessageOutcome
 from shared.redis import keys
+from tests.draining import parse_first
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from tests.shared.webhooks.webhook_events import route
 from tests.workers.media.samples import base64_of, jpeg
-from workers.runner import parse_first
 from workers.send import in_doubt
 from workers.webhook import handler as webhook
 
@@ -35,7 +35,7 @@ def claimed(
     pipeline: InboundPipeline, payload: dict[str, Any], blobs_: tuple[str, ...] = ()
 ) -> Claim:
     pipeline.ctx.lanes.append(route(payload, pipeline.account, blobs_))
-    claim = pipeline.ctx.lanes.claim("webhook", Slot())
+    claim = pipeline.ctx.lanes.claim("webhook", ClaimSequence())
     assert claim
     return claim
 
@@ -64,8 +64,11 @@ def test_a_file_follows_in_a_lane_of_its_own(
     """No conversation waits for it."""
     verdict = handled(pipeline, {**FLAT, "type": "image", "media": {**PHOTO, **file}})
     (follow,) = verdict.follow
-    event, message = cast("MediaEvent", follow.event), cast("MessageOutcome", verdict.outcomes[0])
-    assert (follow.kind, follow.lane, follow.tenant) == (
+    event, message = (
+        MediaEvent.model_validate_json(follow.body),
+        cast("MessageOutcome", verdict.outcomes[0]),
+    )
+    assert (follow.queue, follow.lane, follow.tenant) == (
         "media",
         f"media:{message.id}",
         pipeline.account,
@@ -78,7 +81,7 @@ def test_a_file_is_fetched_at_once(pipeline: InboundPipeline, redis_client: redi
     """Whoever settles a message wakes those who fetch files: nobody waits for the clock."""
     pipeline.post({**FLAT, "type": "image", "media": {**PHOTO, "base64": "AAAA"}})
     pipeline.drain("webhook", webhook)
-    assert redis_client.llen("wpp:dramatiq:media") == 1
+    assert redis_client.llen(keys.bell("media")) == 1
 
 
 def lifted(pipeline: InboundPipeline, payload: dict[str, Any], text: str) -> tuple[Settled, str]:
@@ -101,7 +104,7 @@ def test_a_large_file_stays_where_it_waits(pipeline: InboundPipeline) -> None:
     verdict, key = lifted(
         pipeline, {**FLAT, "type": "image", "media": PHOTO}, base64_of(jpeg() + bytes(50_000))
     )
-    event = cast("MediaEvent", verdict.follow[0].event)
+    event = MediaEvent.model_validate_json(verdict.follow[0].body)
     assert (event.blob, event.base64) == (key, None)
     assert pipeline.redis.ttl(key) > payload_store.RELEASED_TTL_S
 
@@ -152,9 +155,9 @@ def test_an_event_that_waits_beside_the_queue_is_read_whole(pipeline: InboundPip
     digest = hashlib.sha256(whole.encode()).hexdigest()
     append = route(FLAT, pipeline.account, whole=digest)
     pipeline.ctx.lanes.append(append)
-    key = keys.payload(append.event.id, digest)
+    key = keys.payload(append.id, digest)
     pipeline.redis.set(key, whole, ex=100_000)
-    claim = pipeline.ctx.lanes.claim("webhook", Slot())
+    claim = pipeline.ctx.lanes.claim("webhook", ClaimSequence())
     assert claim
     verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx)
     assert isinstance(verdict, Settled)
@@ -181,7 +184,7 @@ def test_an_echo_that_proves_a_message_is_no_second_one(pipeline: InboundPipelin
         pipeline.organization, pipeline.integration, Message(to=PEER, text="Perhaps")
     )
     pipeline.ctx.lanes.append(event)
-    claim = pipeline.ctx.lanes.claim("send", Slot())
+    claim = pipeline.ctx.lanes.claim("send", ClaimSequence())
     assert claim
     pipeline.ctx.lanes.conclude(
         claim,
@@ -220,7 +223,7 @@ def test_an_echo_of_something_else_proves_nothing(
     pipeline.ctx.lanes.append(
         routing.route_send(pipeline.organization, pipeline.integration, message)
     )
-    claim = pipeline.ctx.lanes.claim("send", Slot())
+    claim = pipeline.ctx.lanes.claim("send", ClaimSequence())
     assert claim
     pipeline.ctx.lanes.conclude(
         claim,
@@ -245,7 +248,7 @@ def test_an_unknown_message_that_cannot_be_read_is_passed_over(pipeline: Inbound
             pipeline.organization, pipeline.integration, Message(to=PEER, text="Perhaps")
         )
     )
-    claim = pipeline.ctx.lanes.claim("send", Slot())
+    claim = pipeline.ctx.lanes.claim("send", ClaimSequence())
     assert claim
     pipeline.ctx.lanes.conclude(
         claim,

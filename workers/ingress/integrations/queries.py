@@ -62,7 +62,7 @@ async def pending_integration(
 ) -> IntegrationState | None:
     """Return an integration that has no row yet or could not be created, or None."""
     record = await pending.find_record(integration_id, state)
-    if record is None or record.kind != "provision" or record.tenant != str(organization_id):
+    if record is None or record.queue != "provision" or record.tenant != str(organization_id):
         return None
     if record.state == "done" or await pending.find_removed([integration_id], state):
         return None

@@ -4,13 +4,12 @@ from dataclasses import replace
 from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
-from redis import Redis
 
 from shared import routing
 from shared.database import Database
 from shared.events import ProvisionEvent, utc_now
-from shared.lanes.client import Append, Lanes
-from shared.lanes.wakeups import wake
+from shared.lanes.client import Lanes
+from shared.lanes.types import Append
 from shared.redis import keys
 from workers.ingress.deps import AppState, ProvisionContext
 from workers.ingress.idempotency import set_replayed_header
@@ -94,16 +93,15 @@ async def _append(event: ProvisionEvent, state: AppState) -> bool:
     item = replace(routing.route_provision(event), fingerprint=fingerprint)
     accepted = await state.producer.append(item)
     if accepted.state == "failed":
-        await run_in_threadpool(retry_failed, item, state.sync_redis, state.lanes, state.database)
+        await run_in_threadpool(retry_failed, item, state.lanes, state.database)
     return accepted.new or accepted.state != "done"
 
 
-def retry_failed(item: Append, client: Redis, lanes: Lanes, database: Database) -> None:
+def retry_failed(item: Append, lanes: Lanes, database: Database) -> None:
     """Put a failed event back into its lane, and mark its dead letter as replayed."""
     before = utc_now()
     lanes.replay(item)
-    wake(client, item.kind)
-    database.dead_letters.mark_replayed([item.event.id], before)
+    database.dead_letters.mark_replayed([item.id], before)
 
 
 async def propagate_change(

@@ -11,7 +11,7 @@ from shared.database.models import StatusChange
 from shared.errors import DatabaseError, IntegrationNotFoundError, NotFoundError, NotUnknownError
 from shared.events import Message
 from shared.lanes import records
-from shared.lanes.client import Append
+from shared.lanes.types import Append
 from shared.route_cache import IntegrationRoute
 from workers.ingress.deps import AppState
 from workers.ingress.idempotency import hash_key
@@ -74,7 +74,7 @@ async def get_state(message_id: UUID, organization_id: UUID, state: AppState) ->
     """
     reply: Any = await state.redis.hmget(records.record_key(message_id), list(records.FIELDS))
     record = records.parse_record(message_id, reply)
-    if record and (record.kind != "send" or record.tenant != str(organization_id)):
+    if record and (record.queue != "send" or record.tenant != str(organization_id)):
         record = None
     found = MessageState.from_record(record) if record else None
     if record is None or record.settled:

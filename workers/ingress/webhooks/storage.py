@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import redis
 
 from shared.errors import OverloadedError
-from shared.lanes.client import Append
+from shared.lanes.types import Append
 from shared.redis import keys
 from shared.redis.scripts import LuaScript
 from shared.webhooks import RETRY_WINDOW_S
@@ -52,12 +52,12 @@ async def store_events(events: list[IncomingEvent], state: AppState) -> None:
     events = [event for event in events if event.earlier not in known]
     for append, texts, _ in events:
         for digest, text in texts.items():
-            await _store_text(keys.payload(append.event.id, digest), text, state)
+            await _store_text(keys.payload(append.id, digest), text, state)
     appends = [event.append for event in events]
     accepted = await state.producer.append_all(appends) if appends else []
     for (append, texts, _), answer in zip(events, accepted, strict=True):
         if texts and (answer.new or answer.state in {"queued", "claimed"}):
-            names = [keys.payload(append.event.id, digest) for digest in texts]
+            names = [keys.payload(append.id, digest) for digest in texts]
             await _extend_ttl(names, state.payload_ttl_s, state)
         texts.clear()
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidApiKeyError
-from shared.lanes.client import Settled
+from shared.lanes.types import Settled
 from tests.workers.ingress.tenants import Tenant
 
 

@@ -8,7 +8,8 @@ import redis
 from shared import routing
 from shared.database import Database, DeadLetterQuery
 from shared.events import ProvisionEvent
-from shared.lanes.client import Append, Lanes, Settled, Slot
+from shared.lanes.client import Lanes
+from shared.lanes.types import Append, ClaimSequence, Settled
 from shared.settings import EngineSettings
 from tests.workers.ingress.tenants import Tenant
 from workers.dead_letters import Replayer, build_dead_letter
@@ -23,7 +24,7 @@ class FailingLanes(Lanes):
         self._database = database
 
     def fail_next(self) -> datetime:
-        claim = self.claim("provision", Slot())
+        claim = self.claim("provision", ClaimSequence())
         assert claim
         letter = build_dead_letter(
             ProvisionEvent.model_validate_json(claim.body), claim, "refused", "no"
@@ -55,7 +56,7 @@ def test_a_second_failure_is_a_visible_dead_letter(
     )
     lanes.append(item)
     first = lanes.fail_next()
-    service.retry_failed(item, redis_client, lanes, tenant.database)
+    service.retry_failed(item, lanes, tenant.database)
     (second,) = dead_letter_times(tenant)
     assert second > first
     letters = tenant.database.dead_letters.find(DeadLetterQuery(organization_id=tenant.id))

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from shared.events import SendEvent
-from shared.lanes.client import Lanes, Settled, Slot
+from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
+from shared.lanes.types import ClaimSequence, Settled
 from shared.outcomes import StatusOutcome
 from shared.routing import build_message_outcome
 from shared.settings import EngineSettings
@@ -123,7 +124,7 @@ def test_expires_in_s_limits_the_wait(tenant: Tenant) -> None:
     """In whole seconds; an invalid value is refused with its field."""
     tenant.add_integration("42")
     send_message(tenant, expires_in_s=60)
-    claim = Lanes(tenant.client, EngineSettings()).claim("send", Slot())
+    claim = Lanes(tenant.client, EngineSettings()).claim("send", ClaimSequence())
     assert claim
     assert claim.expires_ms - claim.accepted_ms == 60_000
     wrong = tenant.post("/v1/messages", {**HELLO, "expires_in_s": 0})

@@ -15,31 +15,19 @@ from dramatiq import Worker
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from shared.broker import DurableRedisBroker
+from shared.lanes.broker import LaneBroker
 
 SOON_S = 8.0
 
 
-def impatient(url: str, *, retries: int = 3, socket_timeout_s: float = 1) -> "redis.Redis":
-    """Return a client like `shared.durable.connect`'s, which gives up within about a second."""
+def short_timeouts(url: str, *, retries: int = 3) -> "redis.Redis":
+    """Return a client like that of `shared.redis.connect`, which fails within about a second."""
     retry = Retry(ConstantBackoff(0.05), retries)
-    return redis.Redis.from_url(
-        url, socket_timeout=socket_timeout_s, socket_connect_timeout=1, retry=retry
-    )
-
-
-def brisk_broker(client: "redis.Redis") -> DurableRedisBroker:
-    """Return a broker that finds out within a second or two."""
-    return DurableRedisBroker(client=client, heartbeat_timeout=1_500, tick_interval=200)
-
-
-def texts(reply: Any) -> list[str]:
-    """Return a reply of Redis that is a list of bytes as text."""
-    return [item.decode() for item in reply]
+    return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=retry)
 
 
 @contextmanager
-def working(broker: DurableRedisBroker, *, threads: int = 4) -> Iterator[Worker]:
+def working(broker: LaneBroker, *, threads: int = 4) -> Iterator[Worker]:
     worker = Worker(broker, worker_threads=threads, worker_timeout=100)
     worker.start()
     try:
@@ -61,10 +49,17 @@ def eventually(happened: Callable[[], object], within_s: float = SOON_S) -> floa
     return time.monotonic() - began
 
 
+def blocked_consumers(client: "redis.Redis") -> int:
+    """Return how many consumers wait for a bell."""
+    clients: Any = client.client_list()
+    return sum(each["cmd"] == "blpop" for each in clients)
+
+
 class WorkerProgram:
-    """`dramatiq tests.shared.broker.worker_program` as a program of its own; its actors write to `journal`."""
+    """`dramatiq tests.shared.lanes.plain_app` as a program; its actor writes to `journal`."""
 
     def __init__(self, url: str, directory: Path, *, threads: int = 4, **environment: str) -> None:
+        directory.mkdir(exist_ok=True)
         self.journal = directory / "journal"
         self.log = directory / "worker.log"
         env = os.environ | {
@@ -72,16 +67,8 @@ class WorkerProgram:
             "TEST_JOURNAL": str(self.journal),
             "PYTHONPATH": str(Path.cwd()),
         }
-        command = [
-            sys.executable,
-            "-m",
-            "dramatiq",
-            "tests.shared.broker.worker_program",
-            "-p",
-            "1",
-            "-t",
-            str(threads),
-        ]
+        command = [sys.executable, "-m", "dramatiq", "tests.shared.lanes.plain_app"]
+        command += ["--processes", "1", "--threads", str(threads)]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 command, env=env | environment, stdout=log, stderr=log, start_new_session=True

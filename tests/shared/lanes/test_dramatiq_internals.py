@@ -16,15 +16,15 @@ LEANS_ON: dict[Any, str] = {
     # what is leaned on, of each: the hash of its source
     Broker.__init__: "33a99850fc70",  # the attributes of a broker
     Broker.emit_before: "6153a5c27e89",  # the hooks of the middleware
-    Broker.emit_after: "cb2ae2753fa4",  # overridden: it swallows the failure to enqueue a retry
+    Broker.emit_after: "cb2ae2753fa4",  # the hooks of the middleware
     Broker.add_middleware: "b99ac9db0e5e",  # asks for declared queues
     Broker.get_declared_queues: "e30f3350ef8a",  # reads `queues`
     RedisBroker.declare_queue: "f6bfd2eab0ce",  # ours emits the same, without a delay queue
     RedisBroker.enqueue: "8a81d1b1e098",  # ours emits the same
-    Retries.after_process_message: "d88a4a458b8a",  # enqueues the very message object that was processed
+    Retries.after_process_message: "d88a4a458b8a",  # enqueues the very message that was processed
     Message.copy: "7022ed74280d",  # merges options
     Message.decode: "757eaec26681",
-    MessageProxy.__getattr__: "4092401351ef",  # a proxy stands for its message, `detached` stays on the proxy
+    MessageProxy.__getattr__: "4092401351ef",  # a proxy stands for its message; its claim is on the proxy
     Worker.__init__: "63b32f58a979",  # prefetch
     Worker.start: "d9d7a708be25",  # before_worker_boot comes before the first consumer
     Worker.stop: "af7d3f33ae8e",  # before_worker_shutdown, threads end, requeue, close, after_worker_shutdown
@@ -48,12 +48,12 @@ def test_dramatiq_still_is_what_the_broker_was_written_for(function: Any) -> Non
     where = f"{function.__module__}.{function.__qualname__}"
     assert fingerprint(function) == LEANS_ON[function], (
         f"{where} is not what it was in Dramatiq {REVIEWED} (this is {dramatiq.__version__}). Read what has changed, "
-        "see whether shared/broker.py, consumer.py and keeper.py still hold, run `pytest -m faults tests/shared`, "
+        "see whether shared/lanes/broker.py, consumer.py and exchange.py hold, run `pytest -m faults tests/shared`, "
         f'then set its fingerprint here to "{fingerprint(function)}".'
     )
 
 
 def test_the_pinned_version_is_the_one_that_was_reviewed() -> None:
     assert dramatiq.__version__ == REVIEWED, (
-        "review what test_broker_internals.py lists, then set REVIEWED"
+        "review what test_dramatiq_internals.py lists, then set REVIEWED"
     )

@@ -4,8 +4,8 @@ import time
 from dramatiq import Worker
 from dramatiq.brokers.stub import StubBroker
 
-from shared.broker.watchdog import EXIT_CODE, Watchdog
-from tests.shared.broker.workshop import eventually
+from shared.lanes.watchdog import EXIT_CODE, Watchdog
+from tests.shared.lanes.workers import eventually
 
 
 def test_it_ends_the_process_when_no_reply_comes_any_more() -> None:

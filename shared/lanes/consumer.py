@@ -1,0 +1,95 @@
+"""How a worker process waits for events of a queue."""
+
+import time
+from collections.abc import Iterable
+from typing import Any, Self
+
+import redis
+from dramatiq import Consumer, MessageProxy
+from dramatiq.errors import ConnectionClosed
+
+from shared.lanes.exchange import ClaimExchange
+from shared.lanes.message import LaneMessage
+
+STOPPING_POLL_S = 0.05
+IDLE_TIMEOUTS = 2.5
+"""For how many timeouts of the worker an idle consumer blocks on the bell."""
+PING_EVERY_S = 20.0
+"""How often Redis is asked for a sign of life while every thread is busy (for the watchdog)."""
+
+
+class LaneConsumer(Consumer):
+    """Messages of one queue: claimed for free threads while more are ready, else after the bell.
+
+    `timeout_s`: how long `next` waits before it returns None.
+    """
+
+    def __init__(self, exchange: ClaimExchange, prefetch: int, timeout_s: float) -> None:
+        self._exchange = exchange
+        self._prefetch = prefetch
+        self._timeout_s = timeout_s
+        self._pinged_s = time.monotonic()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> MessageProxy | None:
+        exchange = self._exchange
+        if exchange.capacity.stopping:
+            time.sleep(min(self._timeout_s, STOPPING_POLL_S))
+            return None
+        try:
+            if not exchange.ready and self._may_claim():
+                exchange.claim(self._prefetch)
+        except redis.RedisError as error:
+            raise ConnectionClosed(error) from None
+        return exchange.ready.popleft() if exchange.ready else None
+
+    def ack(self, message: MessageProxy) -> None:
+        self._conclude(message)
+
+    def nack(self, message: MessageProxy) -> None:
+        self._conclude(message)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Hand back messages that no worker thread has begun."""
+        try:
+            self._exchange.hand_back(each for each in messages if isinstance(each, LaneMessage))
+        except redis.RedisError as error:
+            raise ConnectionClosed(error) from None
+
+    def close(self) -> None:
+        """Hand back what is left when the process shuts down; the next consumer goes on with it."""
+        if self._exchange.capacity.stopping:
+            left = list(self._exchange.ready)
+            self._exchange.ready.clear()
+            self.requeue(left)
+
+    def _may_claim(self) -> bool:
+        """Wait for a free thread, then for the bell if nothing was ready the last time."""
+        exchange = self._exchange
+        if not exchange.capacity.wait_free(exchange.queue, self._timeout_s):
+            self._ping()
+            return False
+        if exchange.more:
+            return True
+        rung = exchange.lanes.await_bell(exchange.queue, self._timeout_s * IDLE_TIMEOUTS)
+        exchange.replies += 1
+        if rung and exchange.capacity.stopping:
+            exchange.lanes.ring(exchange.queue)
+            return False
+        if rung:
+            exchange.more = True
+        return rung
+
+    def _ping(self) -> None:
+        if time.monotonic() - self._pinged_s > PING_EVERY_S:
+            self._exchange.lanes.client.ping()
+            self._exchange.replies += 1
+            self._pinged_s = time.monotonic()
+
+    def _conclude(self, message: Any) -> None:
+        try:
+            self._exchange.acknowledge(message)
+        except redis.RedisError as error:
+            raise ConnectionClosed(error) from None

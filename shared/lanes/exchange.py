@@ -1,0 +1,195 @@
+"""The claims of one queue in one worker process."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import redis
+import structlog
+from dramatiq import Message, MessageProxy
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+from shared.lanes import wire
+from shared.lanes.capacity import Capacity
+from shared.lanes.client import Lanes
+from shared.lanes.codec import Codec
+from shared.lanes.message import LaneMessage
+from shared.lanes.types import Claim, ClaimSequence, Exchange, Postponed, Settled
+from shared.redis import is_transient
+
+MAX_CLAIMS = 32
+"""Claims, or results, of one request: Redis does nothing else meanwhile."""
+ROUND_TRIPS = 8
+"""How many groups of results may be under way at once."""
+CONCLUDE_RETRY_S = 120.0
+"""How long a result is offered to a Redis that is away: it may be all that is known of a send."""
+UNDECODABLE = "(undecodable)"
+"""Name of the actor of messages that cannot be decoded: there is none, so they are rejected."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Result:
+    """The end of one claim, as JSON, on its way to Redis."""
+
+    __slots__ = ("claim", "concluded", "text")
+
+    def __init__(self, claim: Claim, text: str) -> None:
+        self.claim = claim
+        self.text = text
+        self.concluded = False
+
+
+class ClaimExchange:
+    """Claims events for free threads, concludes them, and claims the next ones with the results.
+
+    Threads that acknowledge at the same time share a round trip: while one is under way, results
+    gather; then one thread sends them all, and claims as many events as threads become free.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        queue: str,
+        codec: Codec,
+        capacity: Capacity,
+        hand_over: Callable[[MessageProxy], None],
+    ) -> None:
+        self.lanes = lanes
+        self.queue = queue
+        self.capacity = capacity
+        self.ready: deque[LaneMessage] = deque()
+        """Claimed, and not yet with a worker thread."""
+        self.more = True
+        """The last request for claims got all that it asked for."""
+        self.replies = 0
+        self._codec = codec
+        self._hand_over = hand_over
+        self._results: deque[_Result] = deque()
+        self._round_trips = threading.Semaphore(ROUND_TRIPS)
+        self._with_results = deque(ClaimSequence() for _ in range(ROUND_TRIPS))
+        self._for_free_threads = ClaimSequence()
+
+    def claim(self, most: int) -> None:
+        """Claim events for the free threads, up to `most`; they are in `ready` then."""
+        count = self.capacity.take(min(most, MAX_CLAIMS))
+        claims: Sequence[Claim] = ()
+        try:
+            if count:
+                found = self.lanes.exchange(self.queue, self._for_free_threads, count)
+                self.replies += 1
+                self.more = found.more
+                claims = found.claims
+        finally:
+            self.capacity.give_back(count - len(claims))
+        self.ready.extend(map(self._message, claims))
+
+    def acknowledge(self, message: LaneMessage) -> None:
+        """Conclude the claim of a message, and hand the next messages to the worker threads.
+
+        Raises:
+            redis.RedisError: Redis has been away for `CONCLUDE_RETRY_S`, or refuses this result.
+        """
+        text = message.result or self._default_result(message)
+        if text is None:  # its effect is unknown: the sweeper concludes it when the lease ends
+            self.capacity.give_back(1)
+            return
+        result = _Result(message.claim, text)
+        self._results.append(result)
+        while not result.concluded:
+            with self._round_trips:
+                claims = self._conclude_group(result)
+            for claim in claims:
+                self._hand_over(self._message(claim))
+
+    def hand_back(self, messages: Iterable[LaneMessage]) -> None:
+        """Return claims whose actors have not begun: they stay at the heads of their lanes."""
+        results = [
+            wire.dump_result(
+                each.claim,
+                Postponed(0, each.claim.reason, unstarted=True),
+                self.lanes.settings,
+            )
+            for each in messages
+        ]
+        if results:
+            self.lanes.exchange(self.queue, ClaimSequence(), 0, results)
+            self.capacity.give_back(len(results))
+
+    def _default_result(self, message: LaneMessage) -> str | None:
+        """Return the result of an actor that named none: done, or what the codec says of errors."""
+        error = message.error
+        if not message.failed and error is None:
+            message.conclude_with(Settled("done"))
+        elif failed := self._codec.failed(message.claim, error):
+            message.conclude_with(failed)
+        return message.result
+
+    def _conclude_group(self, own: _Result) -> list[Claim]:
+        """Conclude the results that wait now, and claim for their threads.
+
+        A group that Redis refuses is concluded result by result, so that each has its own error.
+        """
+        if own.concluded:
+            return []
+        group = [self._results.popleft() for _ in range(min(len(self._results), MAX_CLAIMS))]
+        try:
+            found = self._exchange(group)
+        except redis.RedisError as error:
+            others = [result for result in group if result is not own]
+            self._results.extendleft(reversed(others))
+            if is_transient(error) or not others:
+                raise
+            group = [own]
+            found = self._exchange(group)
+        self.replies += 1
+        for result, counted in zip(group, found.counted, strict=True):
+            result.concluded = True
+            if not counted:
+                about = {"event_id": str(result.claim.id), "lane": result.claim.lane}
+                log.warning("claim.lost", **about)
+        self.capacity.give_back(len(group) - len(found.claims))
+        return found.claims
+
+    def _exchange(self, group: Sequence[_Result]) -> Exchange:
+        stay = self.capacity.stopping or self.capacity.wanted_beside(self.queue)
+        count = 0 if stay else len(group)
+        sequence = self._with_results.pop()
+        texts = [result.text for result in group]
+        try:
+            found = self.lanes.exchange(self.queue, sequence, count, texts)
+        except redis.RedisError as error:
+            if not is_transient(error):
+                raise
+            found = self._retry(sequence, count, texts)
+        finally:
+            self._with_results.append(sequence)
+        self.more = found.more or stay
+        return found
+
+    def _retry(self, sequence: ClaimSequence, count: int, texts: Sequence[str]) -> Exchange:
+        retrying = Retrying(
+            retry=retry_if_exception(is_transient),
+            wait=wait_random(0.1, 0.5),
+            stop=stop_after_delay(CONCLUDE_RETRY_S),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        return retrying(self.lanes.exchange, self.queue, sequence, count, texts)
+
+    def _message(self, claim: Claim) -> LaneMessage:
+        error = None
+        message: Message[Any]
+        try:
+            message = self._codec.decode(claim)
+        except Exception as undecodable:  # noqa: BLE001 - `Codec.failed` says what becomes of it
+            error = undecodable
+            message = Message(self.queue, UNDECODABLE, (), {}, {})
+        if message.queue_name != self.queue:  # a worker thread looks for its consumer by this name
+            message = message.copy(queue_name=self.queue)
+        return LaneMessage(message, claim, self.lanes.settings, error)
+
+
+def _log_retry(state: Any) -> None:
+    log.warning("redis.away", error=str(state.outcome.exception()))

@@ -1,0 +1,45 @@
+-- Append an event to its lane, once.
+
+-- Stand last in the lane; a lane that was empty becomes ready, or due after `delay` ms.
+local function push_event(queue, tenant, lane, id, delay)
+  redis.call('RPUSH', PREFIX .. 'lane:' .. lane, id)
+  redis.call('HINCRBY', PREFIX .. 'waiting:' .. queue, tenant, 1)
+  local state = PREFIX .. 'lane:' .. lane .. ':state'
+  if redis.call('EXISTS', state) == 1 then return end
+  redis.call('HSET', state, 'queue', queue, 'tenant', tenant)
+  place_lane(queue, tenant, lane, delay)
+end
+
+-- Write a record first: false when Redis' memory is full (what a script writes later is let through).
+local function write_record(record, ...)
+  local reply = redis.pcall('HSET', record, ...)
+  if type(reply) == 'number' then return true end
+  if string.find(reply.err, 'OOM', 1, true) then return false end
+  error(reply.err)
+end
+
+local function append_event(event)
+  local record = PREFIX .. 'event:' .. event.id
+  local known = redis.call('HMGET', record, 'print', 'state')
+  if known[1] then
+    if known[1] ~= event.print then return {'conflict'} end
+    return {'same', known[2]}
+  end
+  if event.outbox_limit and redis.call('XLEN', PREFIX .. 'outbox') >= event.outbox_limit then
+    return {'full', 'outbox'}
+  end
+  if event.waiting_limit then
+    local waiting = redis.call('HGET', PREFIX .. 'waiting:' .. event.queue, event.tenant)
+    if tonumber(waiting or 0) >= event.waiting_limit then return {'full', 'waiting'} end
+  end
+  if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane, 'tenant', event.tenant,
+    'queue', event.queue, 'print', event.print, 'attempts', 0, 'accepted', now, 'expires', now + event.max_age,
+    'gates', table.concat(event.gates, ' '))
+  then
+    return {'full', 'memory'}
+  end
+  if event.delay > 0 then redis.call('HSET', record, 'due', now + event.delay) end
+  push_event(event.queue, event.tenant, event.lane, event.id, event.delay)
+  add_outcomes(event.outcomes)
+  return {'new', 'queued'}
+end

@@ -1,0 +1,126 @@
+-- Claim the heads of ready lanes, tenants in turn. `request`: sequence, number, queue, count, lease (ms),
+-- max_inflight (claims of one tenant), max_scans (lanes to look at, should all of them have to wait), outbox_limit.
+
+local function closed_gate(gates)
+  for gate in string.gmatch(gates, '%S+') do
+    local left = redis.call('PTTL', PREFIX .. 'gate:' .. gate)
+    if left > 0 then return gate, left end
+  end
+end
+
+local function read_event(id)
+  local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'gates', 'expires', 'due', 'attempts', 'accepted', 'body',
+    'reason', 'unexpected_errors', 'resends')
+  return {gates = h[1], expires = h[2], due = h[3], attempts = h[4], accepted = h[5], body = h[6], reason = h[7],
+    unexpected_errors = h[8], resends = h[9]}
+end
+
+local function describe(id, lane, fence, event)
+  return {id, lane, tostring(fence), tostring(event.attempts), event.accepted, event.expires, tostring(now),
+    event.body, event.reason or '', event.unexpected_errors or '0', event.resends or '0'}
+end
+
+-- Whether a lane has to wait because its head is not due or a gate is closed; then it is put there. An event that
+-- would expire at a gate is let through: its worker dead-letters it.
+local function must_wait(queue, lane, id, event)
+  local expires = tonumber(event.expires)
+  local due = tonumber(event.due or 0)
+  if due > now then
+    make_delayed(queue, lane, due)
+    return true
+  end
+  local gate, left = closed_gate(event.gates)
+  if not gate or expires <= now then return false end
+  redis.call('HSET', PREFIX .. 'event:' .. id, 'reason', redis.call('GET', PREFIX .. 'gate:' .. gate))
+  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'gated', 'gate', gate)
+  redis.call('SADD', PREFIX .. 'gated:' .. gate, lane)
+  redis.call('ZADD', PREFIX .. 'delayed:' .. queue, math.min(now + left, expires), lane)
+  return true
+end
+
+local function hold(request, tenant, lane, id, event)
+  local fence = redis.call('INCR', PREFIX .. 'fence')
+  event.attempts = tonumber(event.attempts) + 1
+  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence)
+  redis.call('ZADD', PREFIX .. 'leases:' .. request.queue, now + request.lease, lane)
+  redis.call('HINCRBY', PREFIX .. 'busy:' .. request.queue, tenant, 1)
+  redis.call('HSET', PREFIX .. 'event:' .. id, 'state', 'claimed', 'fence', fence, 'attempts', event.attempts)
+  return fence
+end
+
+-- The ready lane whose turn it is, of the next tenant with room: nil when none is ready, false for no such lane.
+local function next_lane(request)
+  local rotation = PREFIX .. 'rr:tenants:' .. request.queue
+  local members = PREFIX .. 'rr:tenants:set:' .. request.queue
+  local tenant = redis.call('LPOP', rotation)
+  if not tenant then return nil end
+  local busy = tonumber(redis.call('HGET', PREFIX .. 'busy:' .. request.queue, tenant) or 0)
+  if busy >= request.max_inflight then
+    redis.call('SREM', members, tenant) -- it comes back when one of its claims is released
+    return false
+  end
+  local ready = PREFIX .. 'ready:' .. request.queue .. ':' .. tenant
+  local lane = redis.call('LPOP', ready)
+  if redis.call('EXISTS', ready) == 1 then
+    redis.call('RPUSH', rotation, tenant)
+  else
+    redis.call('SREM', members, tenant)
+  end
+  return lane, tenant
+end
+
+-- The reply to this very request was lost: give its claims again, those that still hold, with a whole lease.
+local function claim_again(request)
+  local stored = redis.call('GET', PREFIX .. 'reply:' .. request.sequence)
+  local last = stored and cjson.decode(stored)
+  if not last or last.number ~= request.number or last.queue ~= request.queue then return nil end
+  local found = {}
+  for _, claim in ipairs(last.claims) do
+    local id, lane, fence = claim[1], claim[2], claim[3]
+    local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'fence')
+    if state[1] == 'claimed' and state[2] == fence then
+      redis.call('ZADD', PREFIX .. 'leases:' .. request.queue, now + request.lease, lane)
+      found[#found + 1] = describe(id, lane, fence, read_event(id))
+    end
+  end
+  return found[1] and found
+end
+
+local function store_reply(request, found)
+  local claims = {}
+  for i, claim in ipairs(found) do claims[i] = {claim[1], claim[2], claim[3]} end
+  local stored = cjson.encode({number = request.number, queue = request.queue, claims = claims})
+  redis.call('SET', PREFIX .. 'reply:' .. request.sequence, stored, 'PX', 3600000)
+end
+
+-- Look at lanes until `count` are claimed: returns them and `more`, `none` (nothing is ready any more) or `again`
+-- (many lanes that have to wait stood in front: the caller asks once more, so that no call takes long).
+local function claim_new(request)
+  local found = {}
+  for _ = 1, request.max_scans + request.count do
+    if #found == request.count then return found, 'more' end
+    local lane, tenant = next_lane(request)
+    if lane == nil then return found, 'none' end
+    local id = lane and redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
+    if lane and not id then redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state') end -- emptied by a late result
+    local event = id and read_event(id)
+    if event and not must_wait(request.queue, lane, id, event) then
+      found[#found + 1] = describe(id, lane, hold(request, tenant, lane, id, event), event)
+    end
+  end
+  return found, found[1] and 'more' or 'again'
+end
+
+local function claim_heads(request)
+  local again = claim_again(request)
+  if again then return {'more', again} end
+  -- Claims stop while Supabase is far behind: their results would be seen late.
+  if redis.call('XLEN', PREFIX .. 'outbox') >= request.outbox_limit then return {'full', {}} end
+  local found, status = claim_new(request)
+  if found[1] then store_reply(request, found) end
+  if status == 'none' then redis.call('DEL', PREFIX .. 'bell:' .. request.queue) end
+  -- What is claimed here needs no bell; what this call made ready beyond that does.
+  local left = (rung[request.queue] or 0) - #found
+  rung[request.queue] = status ~= 'none' and left > 0 and left or nil
+  return {status, found}
+end

@@ -1,0 +1,83 @@
+-- End claims: settle an event, or postpone it at the head of its lane.
+
+local function release(queue, tenant, lane, delay)
+  redis.call('ZREM', PREFIX .. 'leases:' .. queue, lane)
+  if redis.call('HINCRBY', PREFIX .. 'busy:' .. queue, tenant, -1) <= 0 then
+    redis.call('HDEL', PREFIX .. 'busy:' .. queue, tenant)
+  end
+  place_lane(queue, tenant, lane, delay)
+  if enter_rotation(queue, tenant) then count_ready(queue) end
+end
+
+-- A settled event answers its idempotency key for `ttl` s; what it carried is in Supabase.
+local function expire_record(id, ttl)
+  redis.call('HDEL', PREFIX .. 'event:' .. id, 'body', 'gates', 'expires', 'due')
+  redis.call('EXPIRE', PREFIX .. 'event:' .. id, ttl)
+end
+
+-- The holder of the last claim may conclude an event. So may the sweeper that took over an ended lease. A late result
+-- of an event that was taken over (it is `unknown`, or waits to be tried again) counts, unless it says `unknown`.
+local function may_conclude(event, lane, result)
+  if event.state == 'claimed' then
+    return event.fence == result.fence or lane.fence == result.fence
+  end
+  if event.fence ~= result.fence or result.state == 'queued' or result.state == 'unknown' then return false end
+  return event.state == 'queued' or event.state == 'unknown'
+end
+
+local function remove_from_lane(event, result)
+  redis.call('LREM', PREFIX .. 'lane:' .. result.lane, 1, result.id)
+  if redis.call('HINCRBY', PREFIX .. 'waiting:' .. event.queue, event.tenant, -1) <= 0 then
+    redis.call('HDEL', PREFIX .. 'waiting:' .. event.queue, event.tenant)
+  end
+end
+
+local function settle(event, lane, result, ttl)
+  local waited = (lane.where == 'delayed' or lane.where == 'gated')
+    and redis.call('LINDEX', PREFIX .. 'lane:' .. result.lane, 0) == result.id
+  if event.state == 'unknown' then
+    redis.call('SREM', PREFIX .. 'unknown:' .. result.lane, result.id)
+  else
+    remove_from_lane(event, result)
+  end
+  if result.state == 'unknown' then
+    redis.call('SADD', PREFIX .. 'unknown:' .. result.lane, result.id)
+  else
+    expire_record(result.id, ttl)
+  end
+  if event.state == 'claimed' then
+    release(event.queue, lane.tenant, result.lane)
+  elseif waited then -- for a time or a gate of this event
+    end_delay(event.queue, result.lane, lane.gate)
+    place_lane(event.queue, lane.tenant, result.lane)
+  end
+  for _, follow in ipairs(result.follow or {}) do
+    follow.outbox_limit = nil -- it was accepted with the event that it follows
+    follow.waiting_limit = nil
+    append_event(follow)
+  end
+end
+
+-- `result`: id, lane, fence, state, fields, outcomes, follow; for state queued: delay (ms), and `unstarted` for an event
+-- that is handed back before its handler began: that was no attempt.
+local function conclude(result, ttl)
+  local record = PREFIX .. 'event:' .. result.id
+  local h = redis.call('HMGET', record, 'state', 'fence', 'queue', 'tenant', 'by')
+  local event = {state = h[1], fence = h[2], queue = h[3], tenant = h[4], by = h[5]}
+  local by = result.fence .. result.state
+  if event.by == by then return 'ok' end -- this very call, again
+  h = redis.call('HMGET', PREFIX .. 'lane:' .. result.lane .. ':state', 'where', 'fence', 'tenant', 'gate')
+  local lane = {where = h[1], fence = h[2], tenant = h[3], gate = h[4]}
+  if not may_conclude(event, lane, result) then return 'lost' end
+  set_fields(result.id, result.fields)
+  add_outcomes(result.outcomes)
+  if result.state == 'queued' then
+    redis.call('HSET', record, 'state', 'queued', 'by', by)
+    if result.unstarted then redis.call('HINCRBY', record, 'attempts', -1) end
+    release(event.queue, lane.tenant, result.lane, result.delay)
+  else
+    redis.call('HSET', record, 'state', result.state, 'by', by, 'settled', now)
+    settle(event, lane, result, ttl)
+  end
+  return 'ok'
+end

@@ -1,0 +1,92 @@
+-- Where a lane stands, and the bells of the queues. Every other file of this directory builds on this one.
+--
+-- KEYS[1] is the prefix of every key below. Times are the server's, in ms. Every command may be sent twice, because
+-- its reply was lost, and has one effect.
+--
+--   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, lane, tenant, queue, gates,
+--                                   attempts, fence, accepted, expires, due, reason, print, settled, by (which claim
+--                                   ended it, and how), unexpected_errors, resends, + fields of the handler
+--   lane:{lane}             list    event ids, oldest first
+--   lane:{lane}:state       hash    where ready|claimed|delayed|gated, fence, gate, queue, tenant
+--   ready:{queue}:{tenant}  list    lanes to be claimed, in turn
+--   rr:tenants:{queue}      list    tenants with ready lanes and room for one more claim, in turn (round robin);
+--                                   rr:tenants:set:{queue} is its set
+--   busy:{queue}            hash    tenant -> lanes claimed now
+--   waiting:{queue}         hash    tenant -> events in lanes
+--   leases:{queue}          zset    claimed lane -> end of its lease
+--   delayed:{queue}         zset    postponed lane -> due time
+--   gate:{name}             string  why it is closed, with a TTL; gated:{name} is the set of lanes that wait at it
+--   bell:{queue}            list    tokens: consumers block on it; one token for each lane that became ready
+--   reply:{sequence}        string  the last claims of one claim sequence, given again when their reply was lost
+--   unknown:{lane}          set     events of the lane whose effect is unknown
+--   fence                   counter of claims: a later claim has a higher fence
+--   outbox                  stream  outcomes on their way to Supabase
+--   last_sweep              string  time of the last sweep
+
+local PREFIX = KEYS[1]
+local BELL_CAP = 64 -- tokens; each wakes a process, which claims for all of its free threads
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local rung = {} -- queue -> lanes that became ready during this call
+
+local function count_ready(queue) rung[queue] = (rung[queue] or 0) + 1 end
+
+local function ring_bells()
+  for queue, count in pairs(rung) do
+    local bell = PREFIX .. 'bell:' .. queue
+    local free = BELL_CAP - redis.call('LLEN', bell)
+    for _ = 1, math.min(count, free) do redis.call('RPUSH', bell, 1) end
+  end
+end
+
+local function set_where(lane, value) redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', value) end
+
+-- Give a tenant with ready lanes its turn; return whether it had none.
+local function enter_rotation(queue, tenant)
+  if redis.call('EXISTS', PREFIX .. 'ready:' .. queue .. ':' .. tenant) == 1
+    and redis.call('SADD', PREFIX .. 'rr:tenants:set:' .. queue, tenant) == 1 then
+    redis.call('RPUSH', PREFIX .. 'rr:tenants:' .. queue, tenant)
+    return true
+  end
+  return false
+end
+
+local function make_ready(queue, tenant, lane)
+  set_where(lane, 'ready')
+  redis.call('RPUSH', PREFIX .. 'ready:' .. queue .. ':' .. tenant, lane)
+  enter_rotation(queue, tenant)
+  count_ready(queue)
+end
+
+local function make_delayed(queue, lane, due)
+  set_where(lane, 'delayed')
+  redis.call('ZADD', PREFIX .. 'delayed:' .. queue, due, lane)
+end
+
+-- End the waiting of a lane that is postponed or stands at `gate`.
+local function end_delay(queue, lane, gate)
+  redis.call('ZREM', PREFIX .. 'delayed:' .. queue, lane)
+  if gate then
+    redis.call('SREM', PREFIX .. 'gated:' .. gate, lane)
+    redis.call('HDEL', PREFIX .. 'lane:' .. lane .. ':state', 'gate')
+  end
+end
+
+-- Place a lane that stands nowhere: due `delay` ms from now, ready at once, or gone when it is empty.
+local function place_lane(queue, tenant, lane, delay)
+  if redis.call('EXISTS', PREFIX .. 'lane:' .. lane) == 0 then
+    redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
+  elseif delay and delay > 0 then
+    make_delayed(queue, lane, now + delay)
+  else
+    make_ready(queue, tenant, lane)
+  end
+end
+
+local function add_outcomes(outcomes)
+  for _, row in ipairs(outcomes or {}) do redis.call('XADD', PREFIX .. 'outbox', '*', 'r', row) end
+end
+
+local function set_fields(id, fields)
+  for name, value in pairs(fields or {}) do redis.call('HSET', PREFIX .. 'event:' .. id, name, value) end
+end

@@ -1,0 +1,76 @@
+"""The clock of the lanes: due lanes become ready, lost bells ring again, ended leases are taken over."""
+
+from collections.abc import Callable, Iterable
+from threading import Event as Flag
+
+import redis
+import structlog
+
+from shared.lanes.client import Lanes
+from shared.lanes.types import Claim, ClaimResult, Postponed
+from shared.redis import CONNECTION_ERRORS, is_transient
+
+TICK_S = 1.0
+"""The longest pause between two sweeps; shorter when a lane is due earlier."""
+SHORTEST_PAUSE_S = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+def run_again(_claim: Claim) -> ClaimResult:
+    """Conclude a claim whose worker stopped, for actors that may run twice."""
+    return Postponed(0, "its worker stopped")
+
+
+class Sweeper:
+    """Sweeps the lanes of `queues`; `policy` concludes claims whose lease has ended."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        queues: Iterable[str],
+        policy: Callable[[Claim], ClaimResult] = run_again,
+    ) -> None:
+        self._lanes = lanes
+        self._queues = tuple(queues)
+        self._policy = policy
+
+    def run(self, stopping: Flag) -> None:
+        """Tick until told to stop."""
+        pause = 0.0
+        while not stopping.wait(pause):
+            pause = self.tick()
+
+    def tick(self) -> float:
+        """Sweep every queue once; return the seconds until the next sweep is worth it.
+
+        A Redis that cannot do it now is asked again at the next tick; any other error is raised.
+        """
+        pause = TICK_S
+        for queue in self._queues:
+            try:
+                pause = min(pause, self._sweep(queue))
+            except redis.RedisError as error:
+                if not is_transient(error):
+                    raise
+                log.warning("redis.away", queue=queue, error=str(error))
+                if isinstance(error, CONNECTION_ERRORS):
+                    break  # the other queues would wait as long
+        return max(SHORTEST_PAUSE_S, pause)
+
+    def _sweep(self, queue: str) -> float:
+        swept = self._lanes.sweep(queue)
+        for claim in swept.expired_claims:
+            self._take_over(claim)
+        return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
+
+    def _take_over(self, claim: Claim) -> None:
+        """Conclude a claim whose lease has ended; an error costs no other claim anything."""
+        about = {"event_id": str(claim.id), "lane": claim.lane, "attempt": claim.attempts}
+        log.warning("claim.lease_expired", **about)
+        try:
+            self._lanes.conclude(claim, self._policy(claim))
+        except redis.RedisError:
+            raise
+        except Exception:
+            log.exception("claim.takeover_failed", **about)  # the next sweep tries again
