@@ -60,12 +60,14 @@ $$;
 
 -- Begin the history of messages that are older than this table, with the status that they have.
 create or replace function wpp.begin_history(message_ids uuid[]) returns void
-language sql set search_path = '' as $$
+language plpgsql set search_path = '' as $$
+begin
   insert into public.wpp_message_history (message_id, organization_id, status, source, at)
   select c.id, c.organization_id, coalesce(c.message_status, 'sent'), 'own', c.created_at
   from public.chat_messages c
   where c.id = any (message_ids)
-    and not exists (select from public.wpp_message_history h where h.message_id = c.id)
+    and not exists (select from public.wpp_message_history h where h.message_id = c.id);
+end
 $$;
 
 -- Insert or update messages. Returns the ids of their rows.
@@ -172,7 +174,10 @@ end
 $$;
 
 create or replace function wpp.insert_rows(messages wpp.message_outcome[]) returns uuid[]
-language sql set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+declare
+  ids uuid[];
+begin
   with inserted as (
     insert into public.chat_messages (
       id, organization_id, client_id, teacher_id, integration_id, message_text, message_type,
@@ -187,7 +192,9 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
     from unnest(messages) as m order by m.message_id
     on conflict (id) do nothing returning id
   )
-  select coalesce(array_agg(i.id), '{}') from inserted i
+  select coalesce(array_agg(i.id), '{}') into ids from inserted i;
+  return ids;
+end
 $$;
 
 -- Insert one message. Where a trigger of the CRM refuses its client, it has none, with the flag
@@ -309,8 +316,7 @@ begin
            case when r.is_further then (a.best).file_url else c.file_url end as file_url,
            case when r.is_further then (a.best).file_name else c.file_name end as file_name,
            case when r.is_further then (a.best).file_type else c.file_type end as file_type,
-           case when r.is_echo then wpp.merge_json(a.metadata)
-                else wpp.merge_json(a.metadata) - 'echo' end
+           case when r.is_echo then r.metadata else r.metadata - 'echo' end
              || coalesce(c.metadata, '{}')
              || case when r.is_echo or a.echoed is null then '{}'
                      else jsonb_build_object('echoed',
@@ -324,6 +330,8 @@ begin
     from a join public.chat_messages c on c.id = a.id,
     lateral (select
       not c.is_outgoing or coalesce(c.metadata ? 'echo', false) as is_echo,
+      case when cardinality(a.metadata) = 1 then a.metadata[1]
+           else wpp.merge_json(a.metadata) end as metadata,
       a.media > coalesce(wpp.media_rank(c.metadata ->> 'media_state'), 1) as is_further) r,
     lateral (select jsonb_agg(t order by t) as texts from (
       select unnest(a.texts) as t
@@ -395,9 +403,11 @@ end
 $$;
 
 create or replace function wpp.touch_clients(activities wpp.client_activity[]) returns void
-language sql set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
   update public.clients c set last_message_at = a.last_message_at
   from unnest(activities) as a
   where c.id = a.client_id
-    and (c.last_message_at is null or c.last_message_at < a.last_message_at)
+    and (c.last_message_at is null or c.last_message_at < a.last_message_at);
+end
 $$;

@@ -90,7 +90,8 @@ $$;
 
 -- Apply edits: the newest text counts, the first one is kept in the metadata.
 create or replace function wpp.apply_edits(updates wpp.message_update[]) returns void
-language sql set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
   update public.chat_messages c
   set message_text = e.text,
       metadata = coalesce(c.metadata, '{}') || jsonb_build_object('edited_at', e.at,
@@ -101,7 +102,8 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
     order by u.message_id, u.at desc, u.text desc
   ) e
   where c.id = e.id and (e.at, e.text) > (
-    coalesce((c.metadata ->> 'edited_at')::timestamptz, '-infinity'), c.message_text)
+    coalesce((c.metadata ->> 'edited_at')::timestamptz, '-infinity'), c.message_text);
+end
 $$;
 
 -- Apply reactions: the newest of each person counts, one without an emoji withdraws it. The message's
@@ -146,7 +148,8 @@ $$;
 --   counts whole seconds.
 --   `unknown` overrides an earlier failure of our own (the event was tried again), and no other report.
 create or replace function wpp.recompute_statuses(message_ids uuid[]) returns void
-language sql set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
   update public.chat_messages c
   set message_status = s.status,
       metadata = case when s.error is null then coalesce(c.metadata, '{}') - 'error'
@@ -169,5 +172,6 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
              h.status desc, h.error
   ) s
   where c.id = s.id
-    and (c.message_status, c.metadata ->> 'error') is distinct from (s.status, s.error)
+    and (c.message_status, c.metadata ->> 'error') is distinct from (s.status, s.error);
+end
 $$;

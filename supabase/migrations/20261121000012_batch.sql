@@ -7,7 +7,10 @@
 -- The outcomes with the fields that outcome_types describes, and `owner`, the organization of their
 -- account.
 create or replace function wpp.resolve_owners(batch jsonb) returns jsonb
-language sql stable set search_path = '' as $$
+language plpgsql stable set search_path = '' as $$
+declare
+  outcomes jsonb;
+begin
   with outcomes as materialized (
     select o.value, o.n, o.value ->> 'account' as account,
            (o.value ->> 'organization_id')::uuid as organization_id,
@@ -33,15 +36,18 @@ language sql stable set search_path = '' as $$
     'organization_id', coalesce(o.organization_id, w.organization_id),
     'integration_id', coalesce(o.integration_id, w.integration_id),
     'owner', w.organization_id,
-    'ids', array(
-      select jsonb_array_elements_text(coalesce(o.value -> 'external_ids', '[]'))
-      union select o.value ->> 'task_id' where o.value ->> 'task_id' is not null
-      union select o.value ->> 'wa_message_id' where o.value ->> 'wa_message_id' is not null
-      order by 1)
+    'ids', case when o.value ?| array['external_ids', 'task_id', 'wa_message_id'] then array(
+      select distinct e.id from jsonb_array_elements_text(
+        coalesce(o.value -> 'external_ids', '[]')
+        || jsonb_build_array(o.value -> 'task_id', o.value -> 'wa_message_id')) as e (id)
+      where e.id is not null order by 1) else '{}' end
   ) order by o.n), '[]')
+  into outcomes
   from outcomes o
   left join owners w on w.by_account = o.account
-    or (o.account is null and w.by_integration = o.integration_id)
+    or (o.account is null and w.by_integration = o.integration_id);
+  return outcomes;
+end
 $$;
 
 -- Whether an outcome lacks a field that all of its type have (shared/outcomes.py), or has an unknown
@@ -66,7 +72,8 @@ end;
 
 -- Park the outcomes of accounts that no integration has yet.
 create or replace function wpp.park_unknown_accounts(outcomes jsonb, batch jsonb) returns void
-language sql set search_path = '' as $$
+language plpgsql set search_path = '' as $$
+begin
   insert into wpp.parked_outcomes (id, awaits, account, outcome)
   select distinct on (1) md5(p.outcome::text)::uuid, 'account', p.account, p.outcome
   from (
@@ -74,12 +81,14 @@ language sql set search_path = '' as $$
     from jsonb_array_elements(outcomes) as o
     where o ->> 'organization_id' is null and o ->> 'type' not in ('log', 'dead_letter')
   ) p
-  on conflict do nothing
+  on conflict do nothing;
+end
 $$;
 
 -- Record webhooks. An event that ended as a dead letter and was replayed has the later result.
 create or replace function wpp.insert_log(entries wpp.log_outcome[]) returns void
-language sql set search_path = '' as $$
+language plpgsql set search_path = '' as $$
+begin
   insert into public.wpp_webhook_log as l
     (id, organization_id, account, event_type, payload, became, error, at)
   select distinct on (e.id)
@@ -88,12 +97,14 @@ language sql set search_path = '' as $$
   order by e.id, e.at desc, e.became = 'dead', e.became, e.error
   on conflict (id) do update
   set became = excluded.became, error = excluded.error, at = excluded.at
-  where excluded.at > l.at or l.became = 'dead'
+  where excluded.at > l.at or l.became = 'dead';
+end
 $$;
 
 -- Record dead letters. One that was replayed and died again is open again.
 create or replace function wpp.insert_dead_letters(letters wpp.dead_letter_outcome[]) returns void
-language sql set search_path = '' as $$
+language plpgsql set search_path = '' as $$
+begin
   insert into public.wpp_dead_letters as d
     (id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event)
   select distinct on (l.id)
@@ -105,7 +116,8 @@ language sql set search_path = '' as $$
   set reason = excluded.reason, detail = excluded.detail, attempts = excluded.attempts,
       at = excluded.at,
       replayed_at = case when excluded.at > d.replayed_at then null else d.replayed_at end
-  where excluded.at > d.at
+  where excluded.at > d.at;
+end
 $$;
 
 -- Apply a batch as a whole. Returns what changed, as `wpp_apply` does.
