@@ -1,4 +1,4 @@
-"""The three flows, over HTTP only, through every process."""
+"""Sending, receiving and connecting over HTTP, through every process."""
 
 from typing import Any
 from uuid import UUID
@@ -8,13 +8,11 @@ from shared.producer import Producer
 from tests.fixtures.system import System, connect_integration, texts_sent_to
 from tests.fixtures.waiting import wait_until
 
-Number = tuple[UUID, dict[str, Any]]
+Connected = tuple[UUID, dict[str, Any]]
 
 
-def test_a_message_goes_out_comes_back_delivered_and_is_answered(
-    system: System, number: Number
-) -> None:
-    """Send, sent, delivered, read; the recipient's answer becomes a row of the same contact."""
+def test_a_message_is_sent_read_and_answered(system: System, number: Connected) -> None:
+    """The recipient's answer becomes a row of the same contact."""
     organization_id, integration = number
     with system.service_client(organization_id) as crm, system.phone() as phone:
         accepted = crm.post("/v1/messages", json={"to": "8 (999) 000-11-33", "text": "Hello there"})
@@ -28,14 +26,14 @@ def test_a_message_goes_out_comes_back_delivered_and_is_answered(
             json={"from": "+79990001133", "name": "Anna", "text": "Hi"},
         )
 
-    def both() -> dict[str, dict[str, Any]]:
+    def find_both() -> dict[str, dict[str, Any]]:
         rows = {
             row["message_text"]: row
             for row in system.rows("chat_messages", organization_id=str(organization_id))
         }
         return rows if {"Hello there", "Hi"} <= rows.keys() else {}
 
-    rows = wait_until(both, "both rows")
+    rows = wait_until(find_both, "both rows")
     assert rows["Hello there"]["message_status"] == "read"
     assert rows["Hello there"]["id"] == accepted.json()["id"]
     assert rows["Hi"]["is_outgoing"] is False
@@ -45,8 +43,8 @@ def test_a_message_goes_out_comes_back_delivered_and_is_answered(
     }
 
 
-def test_another_service_enqueues_with_the_producer(system: System, number: Number) -> None:
-    """A service that has nothing but Redis hands a message over, and learns what became of it."""
+def test_a_service_enqueues_with_the_producer(system: System, number: Connected) -> None:
+    """A service with access to Redis only enqueues a message and reads its state."""
     organization_id, integration = number
     with Producer.connect(system.environment["REDIS_URL"]) as producer:
         message = Message(to="+79990003344", text="Your code is 1234")
@@ -72,8 +70,8 @@ def test_another_service_enqueues_with_the_producer(system: System, number: Numb
     ]
 
 
-def test_a_second_click_finds_the_number_connected(system: System, number: Number) -> None:
-    """Connecting what is connected says so at once, and creates nothing."""
+def test_a_connect_of_a_connected_integration_returns_it(system: System, number: Connected) -> None:
+    """The response is immediate, and no integration is created."""
     organization_id, integration = number
     with system.service_client(organization_id) as crm:
         again = crm.post("/v1/integrations", json={})
@@ -82,8 +80,8 @@ def test_a_second_click_finds_the_number_connected(system: System, number: Numbe
         assert again.json()["integration_id"] == integration["integration_id"]
 
 
-def test_a_second_number_is_another_client_of_the_platform(system: System) -> None:
-    """`add_new` connects one more; the first stays primary, each has its own account."""
+def test_add_new_creates_another_client_of_the_platform(system: System) -> None:
+    """The first integration stays primary; each has its own account."""
     organization_id = system.add_organization()
     first = connect_integration(system, organization_id)
     with system.service_client(organization_id) as crm:
@@ -99,8 +97,8 @@ def test_a_second_number_is_another_client_of_the_platform(system: System) -> No
     ]
 
 
-def test_a_disconnected_number_is_gone_and_its_messages_stay(system: System) -> None:
-    """Disconnecting stops the account and removes the row; what was said remains."""
+def test_the_messages_of_a_disconnected_integration_stay(system: System) -> None:
+    """The integration is no longer listed."""
     organization_id = system.add_organization()
     integration = connect_integration(system, organization_id)
     place = f"/v1/integrations/{integration['integration_id']}"

@@ -1,4 +1,4 @@
-"""What failed or is unknown, and how it goes on."""
+"""Messages with an unknown delivery are resolved, dead letters are replayed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from tests.fixtures.system import System, connect_integration, texts_sent_to
 from tests.fixtures.waiting import wait_until
 from workers.dead_letters import Replayer
 
-Number = tuple[UUID, dict[str, Any]]
+Connected = tuple[UUID, dict[str, Any]]
 PEER = "79990009{:03d}"
 
 
@@ -44,39 +44,39 @@ def producer(client: redis.Redis) -> Producer:
     return Producer(client)
 
 
-def state_of(producer: Producer, event_id: UUID) -> str:
+def get_state(producer: Producer, event_id: UUID) -> str:
     record = producer.find(event_id)
     return record.state if record else "none"
 
 
-def dropped_after(
+def send_without_answer(
     system: System, producer: Producer, organization_id: UUID, text: str, peer: str
 ) -> UUID:
-    """Send a message that the platform takes without an answer; return its id when it is unknown."""
+    """Send a message whose answer is lost; return its id once its delivery is unknown."""
     with system.phone() as phone:
         plan = {"drop_after": 1.0, "paths": "^/api/messages/text$"}
         phone.post("/admin/faults", json=plan).raise_for_status()
         accepted = producer.send(organization_id, Message(to=peer, text=text))
         wait_until(
-            lambda: state_of(producer, accepted.id) == "unknown", "the message to be unknown"
+            lambda: get_state(producer, accepted.id) == "unknown", "the message to be unknown"
         )
         phone.delete("/admin/faults").raise_for_status()
     return accepted.id
 
 
-def test_a_lost_answer_is_unknown_and_nobody_sends_it_again(
-    system: System, producer: Producer, number: Number
+def test_a_message_with_a_lost_answer_is_not_sent_again(
+    system: System, producer: Producer, number: Connected
 ) -> None:
-    """The platform has it once, the row says unknown, and an operator's word settles it."""
+    """The platform has it once, its row is unknown, and a resolution settles it."""
     organization_id, integration = number
     peer = PEER.format(1)
-    message_id = dropped_after(system, producer, organization_id, "Perhaps", peer)
+    message_id = send_without_answer(system, producer, organization_id, "Perhaps", peer)
     wait_until(
         lambda: (
             [row["message_status"] for row in system.rows("chat_messages", id=str(message_id))]
             == ["unknown"]
         ),
-        "the row to say so",
+        "the row to be unknown",
     )
     assert texts_sent_to(system, integration["account_number"], peer) == ["Perhaps"]
     with system.service_client(organization_id) as crm:
@@ -93,33 +93,33 @@ def test_a_lost_answer_is_unknown_and_nobody_sends_it_again(
     assert texts_sent_to(system, integration["account_number"], peer) == ["Perhaps"]
 
 
-def test_an_operator_sends_an_unknown_message_again(
-    system: System, producer: Producer, number: Number
+def test_the_resolution_again_sends_a_message_twice(
+    system: System, producer: Producer, number: Connected
 ) -> None:
-    """`again` puts it back into its lane: whoever decides so accepts that it may arrive twice."""
+    """The message goes back into its lane; its recipient may get it twice."""
     organization_id, integration = number
     peer = PEER.format(2)
-    message_id = dropped_after(system, producer, organization_id, "Once more", peer)
+    message_id = send_without_answer(system, producer, organization_id, "Once more", peer)
     with system.service_client(organization_id) as crm:
         assert (
             crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "again"}).status_code
             == 200
         )
-    wait_until(lambda: state_of(producer, message_id) == "sent", "the message to be sent")
+    wait_until(lambda: get_state(producer, message_id) == "sent", "the message to be sent")
     assert texts_sent_to(system, integration["account_number"], peer) == ["Once more", "Once more"]
 
 
-def test_an_echo_proves_a_message_that_was_unknown(
-    system: System, producer: Producer, number: Number
+def test_an_echo_settles_an_unknown_message_as_sent(
+    system: System, producer: Producer, number: Connected
 ) -> None:
-    """The phone shows the message as its own: it went out, and is no second message."""
+    """The echo of the phone is the same message, not a second one."""
     organization_id, integration = number
     peer = PEER.format(3)
-    message_id = dropped_after(system, producer, organization_id, "Did it arrive?", peer)
+    message_id = send_without_answer(system, producer, organization_id, "Did it arrive?", peer)
     with system.phone() as phone:
         echo = {"to": f"+{peer}", "text": "Did it arrive?"}
         phone.post(f"/phone/{integration['account_number']}/echo", json=echo).raise_for_status()
-    wait_until(lambda: state_of(producer, message_id) == "sent", "the message to be proven")
+    wait_until(lambda: get_state(producer, message_id) == "sent", "the message to be settled")
 
     def row_is_sent() -> bool:
         return [
@@ -133,8 +133,8 @@ def test_an_echo_proves_a_message_that_was_unknown(
     assert [row["id"] for row in rows] == [str(message_id)]
 
 
-def test_an_organization_may_choose_to_resend(system: System) -> None:
-    """With the policy `resend`, a lost answer leads to another attempt instead of a question."""
+def test_the_policy_resend_sends_a_message_with_a_lost_answer_again(system: System) -> None:
+    """The organization accepts duplicates."""
     organization_id = system.add_organization()
     with psycopg.connect(system.database_url) as connection:
         connection.execute(
@@ -154,16 +154,16 @@ def test_an_organization_may_choose_to_resend(system: System) -> None:
     assert texts_sent_to(system, integration["account_number"], peer) == ["At least once"] * 2
 
 
-def test_a_refused_message_is_a_dead_letter_and_can_be_replayed(
-    system: System, producer: Producer, client: redis.Redis, database: Database, number: Number
+def test_a_refused_message_can_be_replayed_once(
+    system: System, producer: Producer, client: redis.Redis, database: Database, number: Connected
 ) -> None:
-    """Refused by the platform: failed, with its reason; replayed after the mend, it goes out once."""
+    """The platform refuses it; replayed after the repair, it is sent once."""
     organization_id, integration = number
     peer = PEER.format(5)
     with system.phone() as phone:
         phone.post("/admin/faults", json={"refused_recipients": [peer]}).raise_for_status()
         accepted = producer.send(organization_id, Message(to=peer, text="Refused at first"))
-        wait_until(lambda: state_of(producer, accepted.id) == "failed", "the message to fail")
+        wait_until(lambda: get_state(producer, accepted.id) == "failed", "the message to fail")
         phone.delete("/admin/faults").raise_for_status()
     query = DeadLetterQuery(organization_id=organization_id, reason="refused")
     letters = wait_until(lambda: database.dead_letters.find(query), "a dead letter")
@@ -171,6 +171,6 @@ def test_a_refused_message_is_a_dead_letter_and_can_be_replayed(
     replayer = Replayer(client, Lanes(client, EngineSettings()), database, per_second=1000)
     assert replayer.replay(letters) == (1, 0)
     assert replayer.replay(letters) == (0, 1)
-    wait_until(lambda: state_of(producer, accepted.id) == "sent", "the message to be sent")
+    wait_until(lambda: get_state(producer, accepted.id) == "sent", "the message to be sent")
     assert texts_sent_to(system, integration["account_number"], peer) == ["Refused at first"]
     assert database.dead_letters.find(query) == []

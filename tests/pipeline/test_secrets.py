@@ -1,4 +1,4 @@
-"""What a whole run logs holds no secret."""
+"""The logs of a whole run contain no secret."""
 
 import re
 from typing import Any
@@ -15,8 +15,8 @@ PEER, WRITER, TEXT = "79990008002", "79990008003", "A very private sentence"
 JWT = re.compile(r"eyJ[\w-]{10,}\.[\w-]+\.")
 
 
-def kept(system: System) -> set[str]:
-    """Return the keys and tokens that the database holds now."""
+def find_saved_secrets(system: System) -> set[str]:
+    """Return the keys and tokens in the database."""
     with psycopg.connect(system.database_url) as connection:
         found = connection.execute("select settings from public.messenger_integrations").fetchall()
     return {
@@ -30,7 +30,7 @@ def kept(system: System) -> set[str]:
 def connect(
     system: System, crm: httpx.Client, phone: httpx.Client, seen: set[str]
 ) -> dict[str, Any]:
-    """Connect a number; note the codes that were shown, and the first key and token."""
+    """Connect an integration; add its QR codes, first key and first token to `seen`."""
 
     def shown(place: str) -> dict[str, Any] | None:
         state: dict[str, Any] = crm.get(place).json()
@@ -39,14 +39,14 @@ def connect(
 
     place = f"/v1/integrations/{crm.post('/v1/integrations', json={}).json()['integration_id']}"
     state: dict[str, Any] = wait_until(lambda: shown(place), "a QR code")
-    seen.update(wait_until(lambda: kept(system), "a key to be saved"))
+    seen.update(wait_until(lambda: find_saved_secrets(system), "a key to be saved"))
     phone.post(f"/phone/{state['account_number']}/scan").raise_for_status()
     wait_until(lambda: crm.get(place).json()["status"] == "connected", "connected")
     return state
 
 
 def renew_key(crm: httpx.Client, phone: httpx.Client, number: dict[str, Any]) -> None:
-    """Revoke the key, and have another made."""
+    """Revoke the key, and create another with force_recreate."""
     phone.post(
         "/admin/faults", json={"revoked_keys": [number["account_number"]]}
     ).raise_for_status()
@@ -55,7 +55,7 @@ def renew_key(crm: httpx.Client, phone: httpx.Client, number: dict[str, Any]) ->
 
 
 def send_through_faults(crm: httpx.Client, phone: httpx.Client) -> None:
-    """Have messages go wrong in every way."""
+    """Send messages while the platform fails in several ways."""
     phone.post(
         "/admin/faults", json={"rate_5xx": 0.5, "drop_before": 0.3, "paths": ".*", "limit": 20}
     )
@@ -71,8 +71,8 @@ def send_through_faults(crm: httpx.Client, phone: httpx.Client) -> None:
     phone.delete("/admin/faults")
 
 
-def of_our_own(system: System, organization_id: UUID, account: str) -> set[str]:
-    """Return the secrets that the processes were started with, and those derived from them."""
+def find_own_secrets(system: System, organization_id: UUID, account: str) -> set[str]:
+    """Return the secrets in the settings, and the keys that are derived from them."""
     names = ("WPP_SECRET", "WPP_KEY_SECRETS", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_ANON_KEY")
     derived = {
         signed_keys.make_service_key(organization_id, system.secrets),
@@ -81,15 +81,15 @@ def of_our_own(system: System, organization_id: UUID, account: str) -> set[str]:
     return {system.environment[name] for name in names} | derived
 
 
-def test_nothing_that_is_logged_gives_a_secret_away(system: System) -> None:
-    """Keys and tokens, old and new, webhook URLs, QR codes, texts, phones: none stands in the log of any process."""
+def test_no_log_line_contains_a_secret(system: System) -> None:
+    """Keys and tokens, old and new, webhook URLs, QR codes, texts and phone numbers."""
     organization_id, secrets = system.add_organization(), set[str]()
     with system.service_client(organization_id) as crm, system.phone() as phone:
         number = connect(system, crm, phone, secrets)
         send_through_faults(crm, phone)
-        secrets |= kept(system)
+        secrets |= find_saved_secrets(system)
         renew_key(crm, phone, number)
-        wait_until(lambda: not kept(system) <= secrets, "another key")
+        wait_until(lambda: not find_saved_secrets(system) <= secrets, "the new key")
         phone.post(
             f"/phone/{number['account_number']}/messages", json={"from": f"+{WRITER}", "text": TEXT}
         )
@@ -97,15 +97,15 @@ def test_nothing_that_is_logged_gives_a_secret_away(system: System) -> None:
         crm.post("/v1/messages", json={"to": PEER, "text": TEXT})
         wait_until(
             lambda: system.rows("chat_messages", message_text=TEXT, is_outgoing="false"),
-            "what a customer wrote",
+            "the incoming message",
         )
     codes = {secret for secret in secrets if secret.startswith("2@")}
-    secrets |= kept(system)
-    assert codes, "no code was seen, so none was looked for"
-    assert len(secrets - codes) >= 4, "two keys and two tokens at least"
-    secrets |= of_our_own(system, organization_id, number["account_number"])
+    secrets |= find_saved_secrets(system)
+    assert codes, "no QR code was collected"
+    assert len(secrets - codes) >= 4, "fewer than two keys and two tokens were collected"
+    secrets |= find_own_secrets(system, organization_id, number["account_number"])
     written = system.log.read_text()
-    assert written.count("\n") > 10, "nothing was logged, so nothing was looked at"
+    assert written.count("\n") > 10, "the log is empty"
     assert [secret[:6] for secret in secrets if secret in written] == []
     assert [private for private in (TEXT, PEER, WRITER) if private in written] == []
     assert not JWT.search(written), "a JWT was logged"

@@ -1,4 +1,4 @@
-"""Health by evidence: who is looked at, how often, and what is made of what is seen."""
+"""Health checks: which integrations are checked, how often, and what a status changes."""
 
 import time
 from collections.abc import Iterator
@@ -24,19 +24,21 @@ LONG_AGO = NOW - timedelta(hours=1)
 QUICK = {"wpp_check_every_s": 0.05, "wpp_silence_s": 60}
 
 
-def number(**given: Any) -> Integration:
-    known = {
+def build_integration(**given: Any) -> Integration:
+    defaults = {
         "id": uuid4(),
         "organization_id": uuid4(),
         "name": "Shop",
         "account": "1",
         "is_primary": True,
     }
-    return Integration.model_validate({**known, "is_enabled": True, "status": "connected"} | given)
+    return Integration.model_validate(
+        {**defaults, "is_enabled": True, "status": "connected"} | given
+    )
 
 
 @pytest.mark.parametrize(
-    ("before", "seen", "after"),
+    ("before", "reported", "after"),
     [
         ({"status": "connected"}, "connected", None),
         ({"status": "connected", "awaited_since": NOW}, "connected", None),
@@ -53,18 +55,20 @@ def number(**given: Any) -> Integration:
         ({"status": "qr_issued"}, "qr_required", "disconnected"),
     ],
 )
-def test_what_is_made_of_what_is_seen(
-    before: dict[str, Any], seen: AccountStatus, after: str | None
+def test_a_reported_status_changes_an_integration(
+    before: dict[str, Any], reported: AccountStatus, after: str | None
 ) -> None:
-    """A change is told with its reason, everything else is silence."""
-    news = health_checks.detect_change(number(**before), seen, NOW, EngineSettings())
-    assert (news.status if news else None) == after
-    assert news is None or news.reason
+    """A change has a reason; the same status again is no change."""
+    change = health_checks.detect_change(
+        build_integration(**before), reported, NOW, EngineSettings()
+    )
+    assert (change.status if change else None) == after
+    assert change is None or change.reason
 
 
 @pytest.fixture
 def connected(env: ProvisionEnv) -> Iterator[tuple[WorkerContext, UUID, str]]:
-    """Return a worker, an organization, and its connected account; looks are due at any moment."""
+    """Yield a worker, an organization and its connected account, with short check intervals."""
     env.engine = EngineSettings.model_validate(QUICK)
     organization_id = env.create_organization()
     env.enqueue(organization_id)
@@ -72,68 +76,70 @@ def connected(env: ProvisionEnv) -> Iterator[tuple[WorkerContext, UUID, str]]:
         assert handle_next(ctx)
         account = env.find_integrations(organization_id)[0]["account"]
         env.scan_qr(account)
-        walk(env, ctx)
+        check_all(env, ctx)
         set_status(env, account, "connected")
         yield ctx, organization_id, account
 
 
 def set_status(env: ProvisionEnv, account: str, status: str) -> None:
     env.sql(
-        "update whatsapp_sessions set status = %s, status_at = now() - interval '1 hour' where session_name = %s",
+        "update whatsapp_sessions set status = %s, status_at = now() - interval '1 hour' "
+        "where session_name = %s",
         status,
         f"wpp_{account}",
     )
 
 
-def walk(env: ProvisionEnv, ctx: WorkerContext) -> int:
-    """Walk once, when every number's turn has come again, and record what was found."""
+def check_all(env: ProvisionEnv, ctx: WorkerContext) -> int:
+    """Check the integrations that are due, record changes; return the number of requests."""
     time.sleep(0.06)
-    asked = health_checks.check_all(ctx, Flag())
+    requests = health_checks.check_all(ctx, Flag())
     env.record_outcomes()
-    return asked
+    return requests
 
 
-def status(ctx: WorkerContext, organization_id: UUID) -> tuple[str, str | None]:
-    (found,) = ctx.database.integrations.list_for(organization_id)
-    return found.status, found.status_reason
+def get_status(ctx: WorkerContext, organization_id: UUID) -> tuple[str, str | None]:
+    (integration,) = ctx.database.integrations.list_for(organization_id)
+    return integration.status, integration.status_reason
 
 
-def test_a_phone_that_left_without_a_word_is_found(
+def test_an_unlinked_phone_is_found_without_a_webhook(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """Its webhook never came: the next look sees it, once, and then leaves it alone."""
+    """The next check finds it; a disconnected integration is not checked again."""
     ctx, organization_id, account = connected
     env.inject_faults(mute=True)
     httpx.post(f"{env.platform.url}/phone/{account}/unlink").raise_for_status()
-    assert walk(env, ctx) == 1
-    assert status(ctx, organization_id) == (
+    assert check_all(env, ctx) == 1
+    assert get_status(ctx, organization_id) == (
         "disconnected",
         "the platform reports the account offline",
     )
-    assert walk(env, ctx) == 0
+    assert check_all(env, ctx) == 0
 
 
-def test_silence_while_messages_go_out_is_doubted(
+def test_an_integration_without_webhooks_after_a_send_is_degraded(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """Connected by the platform's word, but nothing was heard for long: degraded; a sign mends it without a look."""
+    """The platform reports it as connected. A webhook ends the status without a check."""
     ctx, organization_id, _ = connected
-    number_id = ctx.database.integrations.list_for(organization_id)[0].id
+    integration_id = ctx.database.integrations.list_for(organization_id)[0].id
     env.sql(
         "insert into wpp_integration_activity (integration_id, organization_id, awaited_since) "
         "values (%s, %s, now() - interval '1 hour')",
-        number_id,
+        integration_id,
         organization_id,
     )
-    assert walk(env, ctx) == 1
-    assert status(ctx, organization_id) == ("degraded", health_checks.SILENT)
-    assert walk(env, ctx) == 1
-    assert status(ctx, organization_id)[0] == "degraded"
+    assert check_all(env, ctx) == 1
+    assert get_status(ctx, organization_id) == ("degraded", health_checks.SILENT)
+    assert check_all(env, ctx) == 1
+    assert get_status(ctx, organization_id)[0] == "degraded"
     env.sql(
-        "update wpp_integration_activity set ack_at = now() + interval '1 hour', awaited_since = null"
+        "update wpp_integration_activity "
+        "set ack_at = now() + interval '1 hour', awaited_since = null"
     )
-    assert walk(env, ctx) == 0
-    assert status(ctx, organization_id) == ("connected", health_checks.ACTIVE)
+    assert check_all(env, ctx) == 0
+    assert get_status(ctx, organization_id) == ("connected", health_checks.ACTIVE)
     history = env.sql(
         "select status from wpp_session_history where organization_id = %s order by at",
         organization_id,
@@ -141,31 +147,31 @@ def test_silence_while_messages_go_out_is_doubted(
     assert [row["status"] for row in history][-2:] == ["degraded", "connected"]
 
 
-def test_a_refused_key_is_shown_and_not_tried_again(
+def test_a_refused_key_is_an_error_and_not_checked_again(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """The number says which error it is; a new key is asked for by a person."""
+    """The integration has the code of the error as its reason."""
     ctx, organization_id, account = connected
     env.inject_faults(revoked_keys=[account])
-    assert walk(env, ctx) == 1
-    assert status(ctx, organization_id) == ("error", "INVALID_API_KEY")
-    assert walk(env, ctx) == 0
+    assert check_all(env, ctx) == 1
+    assert get_status(ctx, organization_id) == ("error", "INVALID_API_KEY")
+    assert check_all(env, ctx) == 0
 
 
-def test_a_platform_that_is_away_says_nothing_about_a_number(
+def test_an_outage_of_the_platform_changes_no_status(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """No answer is no evidence: the number stays connected."""
+    """The integration stays connected."""
     ctx, organization_id, _ = connected
     env.inject_faults(paths=".", rate_5xx=1.0, status_5xx=503)
-    assert walk(env, ctx) == 1
-    assert status(ctx, organization_id)[0] == "connected"
+    assert check_all(env, ctx) == 1
+    assert get_status(ctx, organization_id)[0] == "connected"
 
 
-def further(env: ProvisionEnv, ctx: WorkerContext, numbers: int) -> list[UUID]:
-    """Connect so many more numbers, of an organization each; return the organizations in the order of a walk."""
-    found = {}
-    for _ in range(numbers):
+def connect_more(env: ProvisionEnv, ctx: WorkerContext, count: int) -> list[UUID]:
+    """Connect integrations of an organization each; return these in the order of the checks."""
+    organizations = {}
+    for _ in range(count):
         organization_id = env.create_organization()
         event = env.enqueue(organization_id)
         assert handle_next(ctx)
@@ -173,35 +179,35 @@ def further(env: ProvisionEnv, ctx: WorkerContext, numbers: int) -> list[UUID]:
         env.scan_qr(account)
         env.record_outcomes()
         set_status(env, account, "connected")
-        found[event.integration_id] = organization_id
-    return [found[number] for number in sorted(found)]
+        organizations[event.integration_id] = organization_id
+    return [organizations[integration_id] for integration_id in sorted(organizations)]
 
 
-def test_a_key_that_was_repaired_elsewhere_is_found_to_be_good(
+def test_a_key_that_was_repaired_elsewhere_ends_the_error(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """A number that is wrong is looked at again after an hour; while it stays so, its history does not grow."""
+    """An integration with an error is checked each hour, without new entries in its history."""
     ctx, organization_id, account = connected
     env.inject_faults(revoked_keys=[account])
     for _ in range(2):
-        assert walk(env, ctx) == 1
-        assert status(ctx, organization_id)[0] == "error"
+        assert check_all(env, ctx) == 1
+        assert get_status(ctx, organization_id)[0] == "error"
         set_status(env, account, "error")
     assert env.sql("select count(*) from wpp_session_history where status = 'error'") == [
         {"count": 1}
     ]
     env.inject_faults()
     env.client.delete(*env.client.keys(keys.token(account) + "*"))  # as after a minute
-    assert walk(env, ctx) == 1
-    assert status(ctx, organization_id) == ("connected", "status polled")
+    assert check_all(env, ctx) == 1
+    assert get_status(ctx, organization_id) == ("connected", "status polled")
 
 
-def test_one_account_without_an_answer_keeps_no_other_from_its_look(
+def test_an_account_without_an_answer_does_not_end_the_round(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """The first of a walk cannot be asked; the one after it has left, and is seen to have."""
+    """The first account has no answer; the second is found to be disconnected."""
     ctx, _, _ = connected
-    first, second = further(env, ctx, 2)
+    first, second = connect_more(env, ctx, 2)
     accounts = [
         env.find_integrations(organization_id)[0]["account"] for organization_id in (first, second)
     ]
@@ -209,79 +215,78 @@ def test_one_account_without_an_answer_keeps_no_other_from_its_look(
         mute=True, paths=f"/api/accounts/{accounts[0]}/", rate_5xx=1.0, status_5xx=503
     )
     httpx.post(f"{env.platform.url}/phone/{accounts[1]}/unlink").raise_for_status()
-    assert walk(env, ctx) == 3
-    assert status(ctx, first)[0] == "connected"
-    assert status(ctx, second)[0] == "disconnected"
+    assert check_all(env, ctx) == 3
+    assert get_status(ctx, first)[0] == "connected"
+    assert get_status(ctx, second)[0] == "disconnected"
 
 
-def test_a_round_ends_when_the_platform_is_in_trouble(
+def test_an_open_circuit_breaker_ends_the_round(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """With the breaker open nobody could be asked: the rest keep their turns."""
+    """The other integrations are checked in a later round."""
     ctx, _, _ = connected
-    further(env, ctx, 2)
+    connect_more(env, ctx, 2)
     for _ in range(5):
         ctx.breaker.record(ok=False, reached=False)
-    assert walk(env, ctx) == 1
+    assert check_all(env, ctx) == 1
 
 
-def test_an_error_that_is_over_is_no_longer_shown(
+def test_a_successful_check_clears_an_error(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """The CRM has put a good key there: the next look, even at a number heard of lately, takes the error away."""
+    """An integration with an error is checked although it is active."""
     ctx, organization_id, _ = connected
-    (number,) = ctx.database.integrations.list_for(organization_id)
-    ctx.database.integrations.report_error(number.id, "connect it again with force_recreate")
+    (integration,) = ctx.database.integrations.list_for(organization_id)
+    ctx.database.integrations.report_error(integration.id, "connect it again with force_recreate")
     env.sql(
-        "insert into wpp_integration_activity (integration_id, organization_id, ack_at) values (%s, %s, now())",
-        number.id,
+        "insert into wpp_integration_activity (integration_id, organization_id, ack_at) "
+        "values (%s, %s, now())",
+        integration.id,
         organization_id,
     )
-    assert walk(env, ctx) == 1
-    (number,) = ctx.database.integrations.list_for(organization_id)
-    assert (number.status, number.last_error) == ("connected", None)
+    assert check_all(env, ctx) == 1
+    (integration,) = ctx.database.integrations.list_for(organization_id)
+    assert (integration.status, integration.last_error) == ("connected", None)
     slow = WorkerContext(**{**vars(ctx), "engine": EngineSettings()})
-    assert health_checks.check_all(slow, Flag()) == 0, (
-        "it was heard of lately, and nothing is wrong with it"
-    )
+    assert health_checks.check_all(slow, Flag()) == 0, "an active integration was checked"
 
 
-def test_a_number_is_asked_about_once_in_its_time(
+def test_an_integration_is_checked_once_per_interval(
     connected: tuple[WorkerContext, UUID, str],
 ) -> None:
-    """However many clocks walk at the same moment."""
+    """Also with several clocks."""
     ctx, _, _ = connected
     slow = WorkerContext(**{**vars(ctx), "engine": EngineSettings()})
     time.sleep(0.06)
     assert [health_checks.check_all(slow, Flag()) for _ in range(3)] == [1, 0, 0]
 
 
-def test_a_fleet_has_a_budget(
+def test_checks_wait_for_the_budget_of_the_next_second(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """A second whose looks are used up is waited out."""
+    """WPP_CHECKS_PER_SECOND bounds the checks of all clocks."""
     ctx, _, _ = connected
-    used = int(time.time())
-    for second in (used, used + 1):
+    now = int(time.time())
+    for second in (now, now + 1):
         env.client.set(keys.health_checks(second), ctx.engine.wpp_checks_per_second)
-    assert walk(env, ctx) == 1
-    assert time.time() >= used + 2
+    assert check_all(env, ctx) == 1
+    assert time.time() >= now + 2
 
 
-def test_a_number_that_nobody_scanned_is_not_asked_about(
+def test_a_disconnected_integration_is_not_checked(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """Disconnected is disconnected, until somebody connects it."""
+    """It changes with the next connect."""
     ctx, _, account = connected
     set_status(env, account, "disconnected")
-    assert walk(env, ctx) == 0
+    assert check_all(env, ctx) == 0
 
 
-def test_what_a_broken_watch_left_behind_is_found(
+def test_a_stale_qr_code_is_checked(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """A code of an hour ago, and nobody watches: it is looked at after all."""
+    """Its pairing event was lost an hour ago."""
     ctx, organization_id, account = connected
     set_status(env, account, "qr_issued")
-    assert walk(env, ctx) == 1
-    assert status(ctx, organization_id)[0] == "connected"
+    assert check_all(env, ctx) == 1
+    assert get_status(ctx, organization_id)[0] == "connected"

@@ -1,4 +1,4 @@
-"""What is kept for reference goes when its time is over, and nothing else."""
+"""Retention deletes old logs and ends parked outcomes, and touches no other rows."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ SETTINGS = RetentionSettings(wpp_log_days=30, wpp_parked_days=7)
 
 
 def counts(pipeline: InboundPipeline) -> tuple[int, int, int]:
-    """Return how many raw logs, parked outcomes and dead letters there are."""
+    """Return the numbers of logged webhooks, parked outcomes and dead letters."""
     tables = ("wpp_webhook_log", "wpp.parked_outcomes", "wpp_dead_letters")
     logs, parked, dead = (
         pipeline.env.sql(f"select count(*) from {table}")[0]["count"]  # noqa: S608
@@ -37,79 +37,82 @@ def counts(pipeline: InboundPipeline) -> tuple[int, int, int]:
 
 
 @pytest.fixture
-def untidy(pipeline: InboundPipeline) -> InboundPipeline:
-    """Return a town with one raw log, and one status whose message never came."""
+def outdated(pipeline: InboundPipeline) -> InboundPipeline:
+    """Return a pipeline with one logged webhook and one status of an unknown message."""
     pipeline.post({"type": "delivery", "messageId": "task_77", "status": "read"})
     pipeline.settle()
     assert counts(pipeline) == (1, 1, 0)
     return pipeline
 
 
-def kept(pipeline: InboundPipeline, days: float) -> dict[str, int]:
-    """Keep house as it is kept that many days from now."""
+def prune_after(pipeline: InboundPipeline, days: float) -> dict[str, int]:
+    """Apply the retention as of so many days from now."""
     return retention.prune(
         pipeline.ctx.database, SETTINGS, utc_now() + timedelta(days=days), Flag()
     )
 
 
-def test_what_is_young_stays(untidy: InboundPipeline) -> None:
-    assert kept(untidy, 6.9) == {"unparked": 0, "expired": 0, "pruned": 0}
-    assert counts(untidy) == (1, 1, 0)
+def test_recent_rows_stay(outdated: InboundPipeline) -> None:
+    assert prune_after(outdated, 6.9) == {"unparked": 0, "expired": 0, "pruned": 0}
+    assert counts(outdated) == (1, 1, 0)
 
 
-def test_a_status_whose_message_never_came_ends_as_a_dead_letter(untidy: InboundPipeline) -> None:
-    """It is in view, with its reason."""
-    assert kept(untidy, 7.1)["expired"] == 1
-    assert counts(untidy) == (1, 0, 1)
-    assert untidy.env.sql("select reason from wpp_dead_letters") == [
+def test_a_status_of_an_unknown_message_becomes_a_dead_letter(outdated: InboundPipeline) -> None:
+    """The dead letter has a reason of its own."""
+    assert prune_after(outdated, 7.1)["expired"] == 1
+    assert counts(outdated) == (1, 0, 1)
+    assert outdated.env.sql("select reason from wpp_dead_letters") == [
         {"reason": "message_never_came"}
     ]
 
 
-def replayed(pipeline: InboundPipeline) -> tuple[int, int]:
-    client, ctx = pipeline.env.client, pipeline.ctx
+def replay_outcomes(pipeline: InboundPipeline) -> tuple[int, int]:
+    """Replay the dead outcomes and record them; return how many were replayed and skipped."""
+    ctx = pipeline.ctx
     letters = ctx.database.dead_letters.iterate(DeadLetterQuery(kind="outcome"))
-    counted = Replayer(client, ctx.lanes, ctx.database, per_second=1000).replay(letters)
+    counted = Replayer(ctx.redis, ctx.lanes, ctx.database, per_second=1000).replay(letters)
     pipeline.record()
     return counted
 
 
-def test_a_status_that_waited_in_vain_can_be_replayed(untidy: InboundPipeline) -> None:
-    """Its message has come after all: it is read. Replaying once more changes nothing."""
-    kept(untidy, 7.1)
+def test_an_expired_status_can_be_replayed(outdated: InboundPipeline) -> None:
+    """Its message was recorded meanwhile. A second replay changes nothing."""
+    prune_after(outdated, 7.1)
     sent = MessageOutcome(
         at=utc_now(),
         id=uuid4(),
-        organization_id=untidy.organization,
-        integration_id=untidy.integration,
+        organization_id=outdated.organization,
+        integration_id=outdated.integration,
         outgoing=True,
         phone=PEER,
         status="sent",
         task_id="task_77",
     )
-    untidy.outbox.add([sent])
-    untidy.record()
-    assert [row["message_status"] for row in untidy.messages()] == ["sent"]
-    assert replayed(untidy) == (1, 0)
-    assert [row["message_status"] for row in untidy.messages()] == ["read"]
-    assert replayed(untidy) == (0, 0)
+    outdated.outbox.add([sent])
+    outdated.record()
+    assert [row["message_status"] for row in outdated.messages()] == ["sent"]
+    assert replay_outcomes(outdated) == (1, 0)
+    assert [row["message_status"] for row in outdated.messages()] == ["read"]
+    assert replay_outcomes(outdated) == (0, 0)
 
 
-def test_a_replayed_status_that_waits_in_vain_again_is_in_view_again(
-    untidy: InboundPipeline,
+def test_a_replayed_status_that_expires_again_is_listed_again(
+    outdated: InboundPipeline,
 ) -> None:
-    kept(untidy, 7.1)
-    assert replayed(untidy) == (1, 0)
-    assert counts(untidy) == (1, 1, 1)
-    kept(untidy, 7.1)
-    (letter,) = untidy.ctx.database.dead_letters.find(DeadLetterQuery(reason="message_never_came"))
+    prune_after(outdated, 7.1)
+    assert replay_outcomes(outdated) == (1, 0)
+    assert counts(outdated) == (1, 1, 1)
+    prune_after(outdated, 7.1)
+    (letter,) = outdated.ctx.database.dead_letters.find(
+        DeadLetterQuery(reason="message_never_came")
+    )
     assert letter.attempts == 2
 
 
-def test_what_waited_for_an_account_that_is_known_by_now_is_applied(
+def test_a_parked_outcome_of_a_known_account_is_applied(
     pipeline: InboundPipeline,
 ) -> None:
-    """A batch may park its rows at the very moment at which the account is being saved."""
+    """A batch may park its rows while the account is being saved."""
     pipeline.post({"type": "chat", "from": f"+{PEER}", "text": "Hello", "messageId": "M1"})
     pipeline.env.sql("delete from wpp_accounts")
     pipeline.settle()
@@ -118,40 +121,42 @@ def test_what_waited_for_an_account_that_is_known_by_now_is_applied(
         "insert into wpp_accounts (account, organization_id, integration_id) values (%s, %s, %s)",
         *(pipeline.account, pipeline.organization, pipeline.integration),
     )
-    assert kept(pipeline, 0)["unparked"] == 1
+    assert prune_after(pipeline, 0)["unparked"] == 1
     assert [row["message_text"] for row in pipeline.messages()] == ["Hello"]
     assert counts(pipeline)[1] == 0
 
 
-def test_an_old_raw_log_goes(untidy: InboundPipeline) -> None:
-    assert kept(untidy, 31)["pruned"] == 1
-    assert counts(untidy)[0] == 0
+def test_an_old_logged_webhook_is_deleted(outdated: InboundPipeline) -> None:
+    assert prune_after(outdated, 31)["pruned"] == 1
+    assert counts(outdated)[0] == 0
 
 
-def test_a_chore_is_done_in_parts_until_nothing_is_left(untidy: InboundPipeline) -> None:
-    """No statement takes long, however much there is."""
-    untidy.post(
+def test_rows_are_deleted_in_parts(outdated: InboundPipeline) -> None:
+    """Each statement deletes a bounded number of rows."""
+    outdated.post(
         *(
             {"type": "chat", "from": f"+{PEER}", "text": "Hi", "messageId": f"M{n}"}
             for n in range(6)
         )
     )
-    untidy.settle()
+    outdated.settle()
     now = utc_now() + timedelta(days=31)
     with httpx.Client(trust_env=False) as http:
-        database = Database(supabase_settings(untidy.env.supabase), http, prune_size=2)
+        database = Database(supabase_settings(outdated.env.supabase), http, prune_size=2)
         assert retention.prune(database, SETTINGS, now, Flag())["pruned"] == 7
-    assert counts(untidy)[0] == 0
+    assert counts(outdated)[0] == 0
 
 
-def test_one_chore_that_fails_is_in_no_other_s_way(untidy: InboundPipeline) -> None:
-    """What expires can't be written for now: old logs go all the same."""
-    untidy.env.sql("alter table wpp_dead_letters add constraint full_up check (kind <> 'outcome')")
+def test_a_task_that_fails_stops_no_other_task(outdated: InboundPipeline) -> None:
+    """Expired outcomes cannot be written, and old logs are deleted."""
+    outdated.env.sql(
+        "alter table wpp_dead_letters add constraint full_up check (kind <> 'outcome')"
+    )
     try:
-        assert kept(untidy, 31) == {"unparked": 0, "expired": 0, "pruned": 1}
+        assert prune_after(outdated, 31) == {"unparked": 0, "expired": 0, "pruned": 1}
     finally:
-        untidy.env.sql("alter table wpp_dead_letters drop constraint full_up")
-    assert counts(untidy) == (0, 1, 0)
+        outdated.env.sql("alter table wpp_dead_letters drop constraint full_up")
+    assert counts(outdated) == (0, 1, 0)
 
 
 @pytest.fixture
@@ -163,19 +168,19 @@ def absent_database(supabase_world: Supabase) -> Iterator[Database]:
         yield Database(settings, http)
 
 
-def test_an_hour_without_supabase_is_no_reason_to_stop(
-    absent_database: Database, untidy: InboundPipeline
+def test_retention_goes_on_after_an_outage_of_supabase(
+    absent_database: Database, outdated: InboundPipeline
 ) -> None:
-    """The keeper goes on until it is told to stop, whatever it meets."""
+    """The thread runs until the process stops."""
     stopping = Flag()
     old = RetentionSettings(wpp_log_days=1e-9, wpp_parked_days=1e-9)
-    for database in (absent_database, untidy.ctx.database):
-        keeper = Thread(target=retention.run_retention, args=(database, old, stopping, 0.01))
-        keeper.start()
+    for database in (absent_database, outdated.ctx.database):
+        thread = Thread(target=retention.run_retention, args=(database, old, stopping, 0.01))
+        thread.start()
         time.sleep(0.1)
-        assert keeper.is_alive()
+        assert thread.is_alive()
         stopping.set()
-        keeper.join(5)
-        assert not keeper.is_alive()
+        thread.join(5)
+        assert not thread.is_alive()
         stopping.clear()
-    assert counts(untidy) == (0, 0, 1)
+    assert counts(outdated) == (0, 0, 1)
