@@ -13,6 +13,7 @@ With `pytest -n`, each process has its own servers on ports of its own. Helpers 
 packages use are in `tests/fixtures`.
 """
 
+import os
 import shutil
 import ssl
 import tempfile
@@ -53,7 +54,8 @@ EMPTY_ALL = """
     begin
       for name in
         select format('%I.%I', schemaname, tablename) from pg_tables
-        where schemaname in ('public', 'auth', 'storage') and tablename <> 'buckets'
+        where schemaname in ('public', 'wpp', 'auth', 'storage')
+          and tablename not in ('buckets', 'dialing_rules')
       loop
         execute format('select exists (select from %s)', name) into has_rows;
         if has_rows then execute format('delete from %s', name); end if;
@@ -80,15 +82,12 @@ def _shared_tls_context() -> Iterator[None]:
     Each httpx client loads them otherwise: 50 ms of CPU, most of the time of many tests.
     """
     create = ssl.create_default_context
-
-    @cache
-    def shared_context() -> ssl.SSLContext:
-        return create(cafile=certifi.where())
+    shared_context = cache(create)
+    authorities = (certifi.where(), os.environ.get("SSL_CERT_FILE"))
 
     def create_default_context(*args: Any, **options: Any) -> ssl.SSLContext:
-        if args or options != {"cafile": certifi.where()}:
-            return create(*args, **options)
-        return shared_context()
+        shared = not args and options.keys() == {"cafile"} and options["cafile"] in authorities
+        return (shared_context if shared else create)(*args, **options)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ssl, "create_default_context", create_default_context)
