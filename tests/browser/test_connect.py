@@ -74,7 +74,7 @@ def test_connect_repair_and_disconnect_without_a_reload(open_page: Open, system:
     take_screenshot(page, "2-no-number")
     page.evaluate("window.sameAsBefore = true")
     page.get_by_role("button", name="Connect WhatsApp").click()
-    expect(page.get_by_role("heading", name="Scan this code")).to_be_visible()
+    expect(page.get_by_role("heading", name="Scan this QR code")).to_be_visible()
     page.wait_for_selector(CODE)
     with system.service_client(ORGANIZATION) as crm:
         shown = crm.get("/v1/integrations").json()[0]
@@ -99,7 +99,7 @@ def repair(page: Page, system: System, account: str) -> None:
     with system.phone() as phone:
         phone.post("/admin/faults", json={"revoked_keys": [account]}).raise_for_status()
         phone.post(f"/phone/{account}/unlink").raise_for_status()
-    broken.get_by_role("button", name="Connect again").click()
+    broken.get_by_role("button", name="Reconnect").click()
     expect(broken.get_by_text("The key of this number is no longer valid")).to_be_visible()
     take_screenshot(page, "6-error")
     broken.get_by_role("button", name="Repair with a new key").click()
@@ -111,10 +111,10 @@ def repair(page: Page, system: System, account: str) -> None:
 def disconnect(page: Page, account: str) -> None:
     """Decline the question once, then confirm it."""
     number = page.locator("li", has_text=account)
-    for answer, left in (("Keep it", 1), ("Disconnect", 0)):
+    for answer, left in (("Cancel", 1), ("Disconnect", 0)):
         number.get_by_role("button", name="Disconnect").click()
         question = page.get_by_role("dialog")
-        expect(question).to_contain_text("Its messages stay")
+        expect(question).to_contain_text("Its messages are kept")
         take_screenshot(page, "7-question")
         question.get_by_role("button", name=answer).click()
         expect(number).to_have_count(left)
@@ -149,7 +149,7 @@ def test_the_qr_code_survives_a_reload_and_is_renewed(open_page: Open, system: S
     account = page.locator("li.new code").inner_text()
     with system.phone() as phone:  # the platform shows another one, as it does every 20 s
         phone.post(f"/phone/{account}/offline").raise_for_status()
-    card(page, "disconnected").get_by_role("button", name="Connect again").click()
+    card(page, "disconnected").get_by_role("button", name="Reconnect").click()
     page.wait_for_selector(CODE)
     assert decode_qr(page.locator(".code").screenshot()) != first
 
@@ -192,8 +192,8 @@ def test_keyboard_and_screen_reader(open_page: Open, system: System) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector(CODE)
     assert page.evaluate(FOCUSED) == "Cancel"
-    expect(page.get_by_role("img", name="QR code that connects")).to_be_visible()
-    expect(page.locator("#told")).to_contain_text("ready to be scanned")
+    expect(page.get_by_role("img", name="QR code to connect")).to_be_visible()
+    expect(page.locator("#announcement")).to_contain_text("ready to scan")
     nameless = (
         "[...document.querySelectorAll('button')]"
         ".filter(b => b.offsetParent && !(b.ariaLabel || b.innerText.trim()))"
@@ -202,7 +202,7 @@ def test_keyboard_and_screen_reader(open_page: Open, system: System) -> None:
     scan(page, system, page.locator("li.new code").inner_text())
     page.get_by_role("button", name="Disconnect").focus()
     page.keyboard.press("Enter")
-    assert page.evaluate(FOCUSED) == "Keep it"
+    assert page.evaluate(FOCUSED) == "Cancel"
     page.keyboard.press("Escape")
     expect(card(page, "connected")).to_have_count(1)
 
@@ -214,7 +214,7 @@ def test_a_wrong_password_shows_an_error(open_page: Open) -> None:
     page.get_by_label("E-mail").fill("unknown@example.com")
     page.get_by_label("Password").fill("guessed wrongly")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("do not fit")
+    expect(page.get_by_role("alert")).to_contain_text("Incorrect")
     expect(page.locator("#panel")).to_be_hidden()
 
 
@@ -268,7 +268,7 @@ def test_an_application_embeds_the_page_with_its_session(open_page: Open, system
         lambda route: route.fulfill(body=embed_without_session(system), content_type="text/html"),
     )
     page.goto(f"{PARENT}/other")
-    expect(page.frame_locator("iframe").locator("#handed")).to_be_visible()
+    expect(page.frame_locator("iframe").locator("#waiting-for-session")).to_be_visible()
     expect(page.frame_locator("iframe").locator("#panel")).to_be_hidden()
 
 

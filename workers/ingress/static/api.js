@@ -1,123 +1,125 @@
-// The door: calls with the session's token, and the stream of changes with polling in its place where it breaks.
+// Calls to the API with the session's token, and the stream of integrations with polling as fallback.
 
-import { bearer, leave } from "./session.js";
+import { getToken, signOut } from "./session.js";
 
-const NUMBERS = "v1/integrations";
+const INTEGRATIONS = "v1/integrations";
 const POLL_MS = 3000;
-const SLOWEST_MS = 15000;
+const MAX_RETRY_MS = 15000;
 const SILENCE_MS = 40000;
 
-export class Refused extends Error {
+export class ApiError extends Error {
   constructor(status, text) {
     super(text);
     this.status = status;
   }
 }
 
-let onLeft = () => {};
-export const whenLeft = (told) => { onLeft = told; };
+let signedOut = () => {};
+export const onSignedOut = (callback) => { signedOut = callback; };
 
-async function ask(path, options = {}) {
-  const token = await bearer();
-  if (!token) { onLeft(); throw new Refused(401, ""); }
-  const answer = await fetch(NUMBERS + path, {
+async function request(path, options = {}) {
+  const token = await getToken();
+  if (!token) { signedOut(); throw new ApiError(401, ""); }
+  const response = await fetch(INTEGRATIONS + path, {
     cache: "no-store",
     ...options,
     headers: { ...options.headers, Authorization: `Bearer ${token}` },
   });
-  if (answer.ok) return answer;
-  const problem = await answer.json().catch(() => ({}));
-  if (answer.status === 401) { leave(); onLeft(problem.detail); }
-  throw new Refused(answer.status, problem.detail || answer.statusText);
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  if (response.status === 401) { signOut(); signedOut(problem.detail); }
+  throw new ApiError(response.status, problem.detail || response.statusText);
 }
 
-const body = (method, value, headers = {}) => ({
+const withBody = (method, value, headers = {}) => ({
   method,
   headers: { "Content-Type": "application/json", ...headers },
   body: JSON.stringify(value),
 });
-const once = () => ({ "Idempotency-Key": crypto.randomUUID ? crypto.randomUUID() : String(Math.random()) });
+const idempotencyKey = () => ({ "Idempotency-Key": crypto.randomUUID ? crypto.randomUUID() : String(Math.random()) });
 
-export const list = async () => (await ask("")).json();
-export const connect = async (wanted) => (await ask("", body("POST", wanted, once()))).json();
-export const change = (id, values) => ask(`/${id}`, body("PATCH", values));
-export const act = (id, what) => ask(`/${id}/${what}`, { method: "POST" });
-export const remove = (id) => ask(`/${id}`, { method: "DELETE" });
-export const history = async (id) => (await ask(`/${id}/history?limit=30`)).json();
-export const code = async (id) => (await ask(`/${id}/qr.svg`)).blob();
+export const list = async () => (await request("")).json();
+export const connect = async (values) => (await request("", withBody("POST", values, idempotencyKey()))).json();
+export const update = (id, values) => request(`/${id}`, withBody("PATCH", values));
+export const post = (id, action) => request(`/${id}/${action}`, { method: "POST" });
+export const disconnect = (id) => request(`/${id}`, { method: "DELETE" });
+export const history = async (id) => (await request(`/${id}/history?limit=30`)).json();
+export const qrImage = async (id) => (await request(`/${id}/qr.svg`)).blob();
 
-/** Follow the numbers: by the stream; by asking every 3 s while there is none; not at all while nobody looks. */
-export class Live {
-  constructor(numbers, fresh) {
-    this.numbers = numbers;
-    this.fresh = fresh;
-    this.stop = null;
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.go()));
+/** Keeps the list up to date: by the stream, by polling while there is none, not while the page is hidden. */
+export class LiveList {
+  /** `onList` receives each list; `onOnline` receives whether the server can be reached. */
+  constructor(onList, onOnline) {
+    this.onList = onList;
+    this.onOnline = onOnline;
+    this.controller = null;
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.resume()));
   }
 
-  start() { this.on = true; this.go(); }
-  end() { this.on = false; this.pause(); }
+  start() { this.started = true; this.resume(); }
+  stop() { this.started = false; this.pause(); }
 
   pause() {
-    this.stop?.abort();
-    this.stop = null;
+    this.controller?.abort();
+    this.controller = null;
   }
 
-  go() {
-    if (!this.on || this.stop || document.hidden) return;
-    this.stop = new AbortController();
-    this.follow(this.stop.signal);
-    this.poll(this.stop.signal);
+  resume() {
+    if (!this.started || this.controller || document.hidden) return;
+    this.controller = new AbortController();
+    this.follow(this.controller.signal);
+    this.poll(this.controller.signal);
   }
 
-  async look(signal) {
+  async refresh(signal) {
     try {
       const found = await list();
-      if (!signal?.aborted) { this.fresh(true); this.numbers(found); }
+      if (!signal?.aborted) { this.onOnline(true); this.onList(found); }
     } catch (error) {
-      if (!signal?.aborted && error.status !== 401) this.fresh(false);
+      if (!signal?.aborted && error.status !== 401) this.onOnline(false);
     }
   }
 
   async poll(signal) {
     while (!signal.aborted) {
-      if (!this.streaming) await this.look(signal);
-      await pause(POLL_MS, signal);
+      if (!this.streaming) await this.refresh(signal);
+      await sleep(POLL_MS, signal);
     }
   }
 
   async follow(signal) {
-    for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, SLOWEST_MS)) {
-      const began = Date.now();
-      try { await this.read(signal); } catch { /* polled meanwhile */ }
+    for (let delay = 500; !signal.aborted; delay = Math.min(delay * 2, MAX_RETRY_MS)) {
+      const started = Date.now();
+      try { await this.readStream(signal); } catch { /* polling continues meanwhile */ }
       this.streaming = false;
-      if (Date.now() - began > SLOWEST_MS) wait = 500;
-      await pause(wait, signal);
+      if (Date.now() - started > MAX_RETRY_MS) delay = 500;
+      await sleep(delay, signal);
     }
   }
 
-  /** Read the stream to its end. A stream that says nothing for long, not even that it lives, is dead. */
-  async read(signal) {
-    const dead = new AbortController();
-    signal.addEventListener("abort", () => dead.abort());
-    const answer = await ask("/events", { signal: dead.signal });
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  /** Read the stream until it ends. A stream without data or comments for `SILENCE_MS` is dead. */
+  async readStream(signal) {
+    const timeout = new AbortController();
+    signal.addEventListener("abort", () => timeout.abort());
+    const response = await request("/events", { signal: timeout.signal });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let text = ""; ; ) {
-      const silent = setTimeout(() => dead.abort(), SILENCE_MS);
-      const { value, done } = await reader.read().finally(() => clearTimeout(silent));
+      const timer = setTimeout(() => timeout.abort(), SILENCE_MS);
+      const { value, done } = await reader.read().finally(() => clearTimeout(timer));
       if (done || signal.aborted) return;
       this.streaming = true;
-      const parts = (text + value).split("\n\n");
-      text = parts.pop();
-      for (const part of parts) {
-        const data = part.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
-        if (data) { this.fresh(true); this.numbers(JSON.parse(data)); }
+      const events = (text + value).split("\n\n");
+      text = events.pop();
+      for (const event of events) {
+        const lines = event.split("\n").filter((line) => line.startsWith("data: "));
+        const data = lines.map((line) => line.slice(6)).join("\n");
+        if (data) { this.onOnline(true); this.onList(JSON.parse(data)); }
       }
     }
   }
 }
 
-const pause = (ms, signal) =>
+const sleep = (ms, signal) =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
     signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });

@@ -1,104 +1,121 @@
-// The page: who is signed in, which numbers there are, and what a person wants of them.
+// The page: sign-in, the list of numbers, and the actions on them.
 
 import * as api from "./api.js";
 import { Card } from "./card.js";
 import * as session from "./session.js";
-import { label, language, say, speak } from "./words.js";
+import { language, setLanguage, translate, translateElements } from "./words.js";
 
 const TOAST_MS = 5000;
-const KEPT = "wpp-begun";
+const STORAGE_KEY = "wpp-new-numbers";
+const SECTIONS = ["loading", "sign-in", "waiting-for-session", "panel"];
 
-const find = (id) => document.getElementById(id);
+const element = (id) => document.getElementById(id);
 const cards = new Map();
-const begun = new Set(session.recall(KEPT) ?? []);
-const live = new api.Live(show, (fresh) => { find("stale").hidden = fresh; });
+/** Ids of the numbers that were created on this page and are not connected yet. */
+const newNumbers = new Set(session.load(STORAGE_KEY) ?? []);
+const live = new api.LiveList(render, (online) => { element("offline").hidden = online; });
 let loaded = false;
 let busy = false;
 
-function only(id) {
-  for (const each of ["wait", "sign-in", "handed", "panel"]) find(each).hidden = each !== id;
-  find("leave").hidden = id !== "panel" || session.embedded;
+function showSection(id) {
+  for (const each of SECTIONS) element(each).hidden = each !== id;
+  element("sign-out").hidden = id !== "panel" || session.embedded;
 }
 
-function enter() {
-  only(loaded ? "panel" : "wait");
+function start() {
+  showSection(loaded ? "panel" : "loading");
   live.start();
 }
 
-function left(why) {
-  live.end();
+/** Show the sign-in, or ask the embedding application for a session. `detail` is set if one expired. */
+function showSignIn(detail) {
+  live.stop();
   loaded = false;
-  show([]);
-  if (session.embedded) { session.tell({ type: "wpp-session-needed" }); only("handed"); return; }
-  only("sign-in");
-  if (why !== undefined) wrong(say("sessionOver"));
-  find("credentials").elements.email.focus();
+  render([]);
+  if (session.embedded) {
+    session.postToParent({ type: "wpp-session-needed" });
+    showSection("waiting-for-session");
+    return;
+  }
+  showSection("sign-in");
+  if (detail !== undefined) showSignInError(translate("sessionExpired"));
+  element("credentials").elements.email.focus();
 }
 
-function wrong(text) {
-  find("sign-in-wrong").textContent = text;
-  find("sign-in-wrong").hidden = !text;
+function showSignInError(text) {
+  element("sign-in-error").textContent = text;
+  element("sign-in-error").hidden = !text;
 }
 
-async function signIn(how) {
-  wrong("");
+async function signIn(authenticate) {
+  showSignInError("");
   try {
-    await how();
+    await authenticate();
     await api.list();
-    enter();
+    start();
   } catch (error) {
-    session.leave();
-    only("sign-in");
-    wrong(say(error.refused ? "wrongPassword" : error.status === 401 ? "noMember" : "notReached"));
+    session.signOut();
+    showSection("sign-in");
+    const reason = error.refused ? "wrongPassword" : error.status === 401 ? "noOrganization" : "unreachable";
+    showSignInError(translate(reason));
   }
 }
 
-function remember(id, isNew) {
-  if (isNew) begun.add(id); else begun.delete(id);
-  session.retain(KEPT, [...begun]);
+function markNew(id, isNew) {
+  if (isNew) newNumbers.add(id); else newNumbers.delete(id);
+  session.store(STORAGE_KEY, [...newNumbers]);
 }
 
-/** Bring the page in step with the numbers that there are. */
-function show(numbers) {
-  if (session.signedIn() && !loaded) { loaded = true; only("panel"); }
+/** Update the page to a list of numbers; cards are reused, so that input in them is not lost. */
+function render(numbers) {
+  if (session.signedIn() && !loaded) { loaded = true; showSection("panel"); }
   const ids = new Set(numbers.map((each) => each.integration_id));
-  for (const [id, card] of cards) if (!ids.has(id)) { card.root.remove(); cards.delete(id); remember(id, false); }
+  for (const [id, card] of cards) {
+    if (!ids.has(id)) { card.root.remove(); cards.delete(id); markNew(id, false); }
+  }
   for (const number of numbers) {
     const id = number.integration_id;
     const card = cards.get(id);
-    if (card) notice(card, number);
-    else cards.set(id, new Card(number, want));
-    const shown = cards.get(id);
-    shown.isNew = begun.has(id);
-    shown.update(number);
+    if (card) announceChange(card, number);
+    else cards.set(id, new Card(number, perform));
+    cards.get(id).isNew = newNumbers.has(id);
+    cards.get(id).update(number);
   }
-  const sorted = numbers.map((each) => cards.get(each.integration_id)).sort((a, b) => Number(b.awaits) - Number(a.awaits));
+  const sorted = numbers.map((each) => cards.get(each.integration_id));
+  sorted.sort((a, b) => Number(b.awaitsScan) - Number(a.awaitsScan));
+  const children = element("numbers").children;
   sorted.forEach((card, at) => {
-    if (find("numbers").children[at] !== card.root) find("numbers").insertBefore(card.root, find("numbers").children[at] ?? null);
+    if (children[at] !== card.root) element("numbers").insertBefore(card.root, children[at] ?? null);
   });
-  frame(numbers);
+  renderFrame(numbers);
 }
 
-function frame(numbers) {
-  const waiting = numbers.some((each) => begun.has(each.integration_id) && cards.get(each.integration_id).awaits);
-  find("empty").hidden = numbers.length > 0;
-  find("numbers").hidden = numbers.length === 0;
-  find("summary").textContent = numbers.length ? say("summary", { n: numbers.length }) : "";
-  find("add-text").textContent = say(numbers.length ? "connectAnother" : "connect");
-  find("add").hidden = !numbers.length || waiting;
-  session.signedIn() && session.tell({ type: "wpp-height", height: document.documentElement.scrollHeight });
+function renderFrame(numbers) {
+  const connecting = numbers.some(
+    (each) => newNumbers.has(each.integration_id) && cards.get(each.integration_id).awaitsScan,
+  );
+  element("empty").hidden = numbers.length > 0;
+  element("numbers").hidden = numbers.length === 0;
+  element("summary").textContent = numbers.length ? translate("summary", { n: numbers.length }) : "";
+  element("add-text").textContent = translate(numbers.length ? "connectAnother" : "connect");
+  element("add").hidden = !numbers.length || connecting;
+  if (session.signedIn()) {
+    session.postToParent({ type: "wpp-height", height: document.documentElement.scrollHeight });
+  }
 }
 
-/** Say what has just happened to a number, to those who see and to those who hear. */
-function notice(card, number) {
-  const [before, now] = [card.number.status, number.status];
-  if (before === now) return;
-  if (now === "connected") {
-    toast(say("toastConnected", { name: number.name || card.name }), "good");
-    remember(number.integration_id, false);
-    session.tell({ type: "wpp-connected", integration_id: number.integration_id });
+/** Announce a change of status, visibly or to screen readers. */
+function announceChange(card, number) {
+  const status = number.status;
+  if (card.number.status === status) return;
+  if (status === "connected") {
+    toast(translate("toastConnected", { name: number.name || card.name }), "good");
+    markNew(number.integration_id, false);
+    session.postToParent({ type: "wpp-connected", integration_id: number.integration_id });
   } else {
-    find("told").textContent = now === "qr_issued" ? say("toldCode", { name: card.name }) : `${card.name}: ${say(now)}`;
+    element("announcement").textContent = status === "qr_issued"
+      ? translate("qrReady", { name: card.name })
+      : `${card.name}: ${translate(status)}`;
   }
 }
 
@@ -106,33 +123,35 @@ function toast(text, kind = "") {
   const shown = document.createElement("p");
   shown.className = `toast ${kind}`;
   shown.textContent = text;
-  find("toasts").append(shown);
+  element("toasts").append(shown);
   setTimeout(() => shown.remove(), TOAST_MS);
 }
 
-/** Do something at the door, then look; what the door refuses is said. */
-async function attempt(work, done) {
+/** Run one call of the API at a time, show its error or `success`, and refresh the list. */
+async function run(call, success) {
   if (busy) return;
   busy = true;
   document.body.setAttribute("aria-busy", "true");
   try {
-    const answer = await work();
-    if (done) toast(done);
+    const answer = await call();
+    if (success) toast(success);
     return answer;
   } catch (error) {
-    if (error.status !== 401) toast(say("toastFailed", { error: error.message || say("notReached") }), "bad");
+    if (error.status !== 401) {
+      toast(translate("toastFailed", { error: error.message || translate("unreachable") }), "bad");
+    }
   } finally {
     busy = false;
     document.body.removeAttribute("aria-busy");
-    await live.look();
+    await live.refresh();
   }
 }
 
-async function connect(wanted) {
-  const answer = await attempt(() => api.connect(wanted));
+async function connect(values) {
+  const answer = await run(() => api.connect(values));
   if (!answer) return;
-  if (answer.status !== "connected") remember(answer.integration_id, !wanted.integration_id);
-  await live.look();
+  if (answer.status !== "connected") markNew(answer.integration_id, !values.integration_id);
+  await live.refresh();
   const card = cards.get(answer.integration_id);
   card?.root.scrollIntoView({ block: "nearest", behavior: "smooth" });
   card?.find("[data-do=cancel]").focus({ preventScroll: true });
@@ -140,78 +159,98 @@ async function connect(wanted) {
 
 const add = () => connect(cards.size ? { add_new: true } : {});
 
-async function question(name) {
-  find("question-title").textContent = say("askTitle", { name });
-  find("question-text").textContent = say("askText");
-  find("question").returnValue = "no";
-  find("question").showModal();
-  await new Promise((resolve) => find("question").addEventListener("close", resolve, { once: true }));
-  return find("question").returnValue === "yes";
+async function confirmDisconnect(name) {
+  element("question-title").textContent = translate("confirmTitle", { name });
+  element("question-text").textContent = translate("confirmText");
+  element("question").returnValue = "no";
+  element("question").showModal();
+  await new Promise((resolve) => element("question").addEventListener("close", resolve, { once: true }));
+  return element("question").returnValue === "yes";
 }
 
-async function want(what, card, value) {
+/** Perform an action of a card; `value` is the new name of `rename`. */
+async function perform(action, card, value) {
   const { number, name } = card;
   const id = number.integration_id;
-  const mend = number.next_step === "force_recreate"
-    ? () => api.connect({ integration_id: id, force_recreate: true })
-    : () => api.act(id, "reconnect");
-  if (what === "mend") { card.folded = false; await attempt(mend); }
-  if (what === "refresh") await attempt(() => api.act(id, "refresh"));
-  if (what === "primary") await attempt(() => api.act(id, "primary"), say("toastPrimary", { name }));
-  if (what === "switch") await attempt(() => api.change(id, { is_enabled: number.is_enabled === false }), say("toastSaved"));
-  if (what === "name" && value.trim()) await attempt(() => api.change(id, { name: value }), say("toastSaved"));
-  if (what === "copy") navigator.clipboard?.writeText(number.account_number).then(() => toast(say("copied")), () => {});
-  if (what === "cancel" && (card.isNew || !number.account_number)) {
-    await attempt(() => api.remove(id), say("toastCancelled"));
-    find(cards.size ? "add" : "add-first").focus();
-  } else if (what === "cancel") {
-    card.folded = true;
-    card.update(number);
-  }
-  if (what === "disconnect" && (await question(name))) await attempt(() => api.remove(id), say("toastGone", { name }));
+  const actions = {
+    async fix() {
+      card.dismissed = false;
+      await run(() => number.next_step === "force_recreate"
+        ? api.connect({ integration_id: id, force_recreate: true })
+        : api.post(id, "reconnect"));
+    },
+    refresh: () => run(() => api.post(id, "refresh")),
+    primary: () => run(() => api.post(id, "primary"), translate("toastPrimary", { name })),
+    toggle: () => run(() => api.update(id, { is_enabled: number.is_enabled === false }), translate("toastSaved")),
+    async rename() {
+      if (value.trim()) await run(() => api.update(id, { name: value }), translate("toastSaved"));
+    },
+    copy() {
+      navigator.clipboard?.writeText(number.account_number).then(() => toast(translate("copied")), () => {});
+    },
+    async cancel() {
+      if (card.isNew || !number.account_number) {
+        await run(() => api.disconnect(id), translate("toastCancelled"));
+        element(cards.size ? "add" : "add-first").focus();
+      } else {
+        card.dismissed = true;
+        card.update(number);
+      }
+    },
+    async disconnect() {
+      if (await confirmDisconnect(name)) {
+        await run(() => api.disconnect(id), translate("toastDisconnected", { name }));
+      }
+    },
+  };
+  await actions[action]();
 }
 
-function speakOut() {
+function translatePage() {
   document.documentElement.lang = language();
-  document.title = say("title");
-  label(document);
+  document.title = translate("title");
+  translateElements(document);
   for (const button of document.querySelectorAll("[data-language]")) {
     button.setAttribute("aria-pressed", String(button.dataset.language === language()));
   }
-  for (const card of cards.values()) card.say();
-  frame([...cards.values()].map((card) => card.number));
+  for (const card of cards.values()) card.translate();
+  renderFrame([...cards.values()].map((card) => card.number));
 }
 
+/** Count down the QR codes, and request a new one once for each that has expired. */
 function tick() {
   for (const card of cards.values()) {
-    if (!document.hidden && card.tick() && card.asked !== card.shownAt) {
-      card.asked = card.shownAt;
-      api.act(card.number.integration_id, "refresh").catch(() => {});
+    if (!document.hidden && card.tick() && card.refreshedAt !== card.shownAt) {
+      card.refreshedAt = card.shownAt;
+      api.post(card.number.integration_id, "refresh").catch(() => {});
     }
   }
 }
 
-async function begin() {
+async function main() {
   for (const button of document.querySelectorAll("[data-language]")) {
-    button.addEventListener("click", () => { speak(button.dataset.language); speakOut(); });
+    button.addEventListener("click", () => { setLanguage(button.dataset.language); translatePage(); });
   }
-  speakOut();
-  find("add").addEventListener("click", add);
-  find("add-first").addEventListener("click", add);
-  find("leave").addEventListener("click", () => { session.leave(); left(); });
-  find("demo").addEventListener("click", () => signIn(session.demo));
-  find("credentials").addEventListener("submit", (event) => {
+  translatePage();
+  element("add").addEventListener("click", add);
+  element("add-first").addEventListener("click", add);
+  element("sign-out").addEventListener("click", () => { session.signOut(); showSignIn(); });
+  element("demo").addEventListener("click", () => signIn(session.signInAsDemo));
+  element("credentials").addEventListener("submit", (event) => {
     event.preventDefault();
     const { email, password } = event.target.elements;
     signIn(() => session.signIn(email.value, password.value));
   });
-  api.whenLeft(left);
+  api.onSignedOut(showSignIn);
   setInterval(tick, 1000);
   let settings = null;
-  while (!settings) settings = await session.open().catch(() => new Promise((again) => setTimeout(again, 2000)));
-  find("demo").hidden = find("or").hidden = !settings.demo;
-  if (session.embedded) session.accept(() => { live.end(); enter(); }); // the stream of another person ends
-  if (session.signedIn()) enter(); else left();
+  while (!settings) {
+    settings = await session.loadSettings().catch(() => new Promise((resolve) => setTimeout(resolve, 2000)));
+  }
+  element("demo").hidden = element("or").hidden = !settings.demo;
+  // A new session may belong to another user, so the stream of the earlier one is closed.
+  if (session.embedded) session.acceptSessions(() => { live.stop(); start(); });
+  if (session.signedIn()) start(); else showSignIn();
 }
 
-begin();
+main();

@@ -1,80 +1,84 @@
-// Who is signed in. Tokens come from Supabase, or from the application around this page; the page itself has none.
+// The session: from Supabase, or from the application that embeds the page. The page has no token of its own.
 
-const KEPT = "wpp-session";
-const EARLY_S = 60;
+const STORAGE_KEY = "wpp-session";
+const RENEW_BEFORE_S = 60;
 
 export const embedded = window.parent !== window;
 
 let settings = null;
-let session = recall(KEPT);
+let session = load(STORAGE_KEY);
 let renewing = null;
 
-/** What this tab has kept. In a frame nothing is: who is signed in there, the application around it knows, and it may
- *  be somebody else by now. */
-export function recall(key) {
+/** Read a value that this tab has stored. An embedded page stores nothing: the application that
+ *  embeds it knows the user, who may be a different one next time. */
+export function load(key) {
   if (embedded) return null;
   try { return JSON.parse(sessionStorage.getItem(key)); } catch { return null; }
 }
-export function retain(key, value) {
+export function store(key, value) {
   if (embedded) return;
-  try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* forgotten, then */ }
+  try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* used until the page is closed */ }
 }
 
-export async function open() {
+export async function loadSettings() {
   settings = await (await fetch("connect/settings.json")).json();
   return settings;
 }
 
 export const signedIn = () => session !== null;
 
-export function leave() {
+export function signOut() {
   session = null;
-  retain(KEPT, null);
+  store(STORAGE_KEY, null);
 }
 
-function keep(answer) {
-  const until = answer.expires_at ?? Date.now() / 1000 + (answer.expires_in ?? 3600);
-  session = { access_token: answer.access_token, refresh_token: answer.refresh_token, until };
-  retain(KEPT, session);
+function setSession(tokens) {
+  const expires_at = tokens.expires_at ?? Date.now() / 1000 + (tokens.expires_in ?? 3600);
+  session = { access_token: tokens.access_token, refresh_token: tokens.refresh_token, expires_at };
+  store(STORAGE_KEY, session);
 }
 
-/** Ask Supabase for a session; raises an error whose `refused` says whether it was the caller's fault. */
-async function ask(grant, body) {
-  const answer = await fetch(`${settings.supabase_url}/auth/v1/token?grant_type=${grant}`, {
+/** Get a session from Supabase; throws an error whose `refused` says whether the credentials are wrong. */
+async function authenticate(grant, body) {
+  const response = await fetch(`${settings.supabase_url}/auth/v1/token?grant_type=${grant}`, {
     method: "POST",
     headers: { apikey: settings.anon_key, "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
-  if (!answer.ok) throw Object.assign(new Error("sign-in"), { refused: answer.status < 500 && answer.status !== 429 });
-  keep(await answer.json());
+  if (!response.ok) {
+    const refused = response.status < 500 && response.status !== 429;
+    throw Object.assign(new Error("sign-in"), { refused });
+  }
+  setSession(await response.json());
 }
 
-export const signIn = (email, password) => ask("password", { email, password });
-export const demo = () => ask("password", settings.demo);
+export const signIn = (email, password) => authenticate("password", { email, password });
+export const signInAsDemo = () => authenticate("password", settings.demo);
 
-/** The token to call with, renewed in time; null when there is no session (any more). */
-export async function bearer() {
+/** Return a valid access token, renewed if necessary, or null without a session. */
+export async function getToken() {
   if (!session) return null;
-  if (session.until - Date.now() / 1000 > EARLY_S || !session.refresh_token) return session.access_token;
-  renewing ??= ask("refresh_token", { refresh_token: session.refresh_token })
-    .catch((error) => { if (error.refused) leave(); })
+  const valid = session.expires_at - Date.now() / 1000 > RENEW_BEFORE_S;
+  if (valid || !session.refresh_token) return session.access_token;
+  renewing ??= authenticate("refresh_token", { refresh_token: session.refresh_token })
+    .catch((error) => { if (error.refused) signOut(); })
     .finally(() => { renewing = null; });
   await renewing;
   return session?.access_token ?? null;
 }
 
-/** Take the session that the application around this page hands over, from an origin that may. */
-export function accept(handed) {
+/** Accept sessions from the application that embeds the page, if its origin is allowed. */
+export function acceptSessions(onSession) {
   window.addEventListener("message", (event) => {
     if (event.source !== window.parent || !settings.parents.includes(event.origin)) return;
     if (event.data?.type !== "wpp-session" || typeof event.data.access_token !== "string") return;
-    keep({ ...event.data, refresh_token: null });
-    handed();
+    setSession({ ...event.data, refresh_token: null });
+    onSession();
   });
-  tell({ type: "wpp-ready" });
+  postToParent({ type: "wpp-ready" });
 }
 
-/** Tell the application around this page what happened; it never learns a key or a token from here. */
-export function tell(message) {
+/** Send a message to the application that embeds the page; it never contains a key or a token. */
+export function postToParent(message) {
   if (embedded) for (const origin of settings.parents) window.parent.postMessage(message, origin);
 }

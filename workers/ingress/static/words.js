@@ -1,232 +1,234 @@
-// What the page says, in two languages.
+// The texts of the page, in English and Russian.
 
-const WORDS = {
+const TEXTS = {
   en: {
     title: "WhatsApp numbers",
     language: "Language",
-    leave: "Sign out",
+    signOut: "Sign out",
     signIn: "Sign in",
-    signInWhy: "Use your account of the CRM.",
+    signInHint: "Use your CRM account.",
     demo: "Continue as the demo user",
     or: "or",
     email: "E-mail",
     password: "Password",
-    wrongPassword: "This e-mail and password do not fit.",
-    notReached: "The server cannot be reached. Try again in a moment.",
-    noMember: "This account belongs to no organization.",
-    sessionOver: "Your session has ended. Sign in again.",
-    handed: "Waiting for the application around this page.",
-    stale: "No connection. Trying again …",
+    wrongPassword: "Incorrect e-mail or password.",
+    unreachable: "The server cannot be reached. Try again in a moment.",
+    noOrganization: "This account does not belong to an organization.",
+    sessionExpired: "Your session has expired. Sign in again.",
+    waitingForSession: "Waiting for the application to sign you in …",
+    offline: "Connection lost. Reconnecting …",
     summary: { one: "{n} number", other: "{n} numbers" },
     connect: "Connect WhatsApp",
     connectAnother: "Connect another number",
-    emptyTitle: "No number yet",
-    emptyText: "Connect your WhatsApp and write to customers from the CRM. All it takes is one scan.",
+    emptyTitle: "No numbers yet",
+    emptyText: "Connect WhatsApp to message your customers from the CRM. All you need to do is scan a QR code.",
     unnamed: "New number",
     account: "Account",
-    copy: "Copy the account’s id of {name}",
+    copyAccount: "Copy the account ID of {name}",
     copied: "Copied",
     rename: "Rename {name}",
-    newName: "Name of this number",
+    numberName: "Name of this number",
     save: "Save",
     cancel: "Cancel",
     later: "Not now",
     primary: "Primary",
-    off: "Switched off",
+    disabled: "Switched off",
     starting: "Preparing",
     qr_issued: "Waiting for the scan",
     connected: "Connected",
-    degraded: "No sign of life",
+    degraded: "Not responding",
     disconnected: "Disconnected",
     error: "Error",
     closing: "Disconnecting",
-    preparing: "Preparing your code …",
-    waitsFor: "Taking longer than usual. We keep trying by ourselves.",
-    scanTitle: "Scan this code with your phone",
-    step1: "Open WhatsApp on the phone",
+    preparing: "Preparing the QR code …",
+    takesLong: "This is taking longer than usual. We keep trying.",
+    scanTitle: "Scan this QR code with your phone",
+    step1: "Open WhatsApp on your phone",
     step2: "Tap Menu or Settings, then Linked devices",
-    step3: "Tap Link a device and scan this code",
-    codeAlt: "QR code that connects {name}",
-    renews: "Renews itself in {n} s",
-    renewing: "A new code is on its way …",
+    step3: "Tap Link a device and scan this QR code",
+    qrAlt: "QR code to connect {name}",
+    renewsIn: "A new code appears in {n} s",
+    renewing: "Loading a new code …",
     newCode: "New code",
-    mend_reconnect: "Connect again",
-    mend_force_recreate: "Repair with a new key",
-    mend_retry: "Try again",
-    why_disconnected: "This number is not connected, so nothing is sent or received.",
-    why_degraded: "It says it is connected, but nothing was heard since a message went out. Is the phone on?",
-    why_error: "Something went wrong: {error}",
-    why_key: "The key of this number is no longer valid. A new one repairs it; name and messages stay.",
-    lifeIn: "Last message in: {when}",
-    lifeAck: "Last confirmation: {when}",
-    lifeNone: "Nothing sent or received yet",
+    fix_reconnect: "Reconnect",
+    fix_force_recreate: "Repair with a new key",
+    fix_retry: "Try again",
+    problem_disconnected: "This number is disconnected: no messages are sent or received.",
+    problem_degraded: "This number seems connected, but nothing has arrived since the last message was sent. Is the phone on and online?",
+    problem_error: "Something went wrong: {error}",
+    problem_key: "The key of this number is no longer valid. Repair it with a new key; its name and messages are kept.",
+    lastInbound: "Last message received: {when}",
+    lastAck: "Last delivery confirmed: {when}",
+    noActivity: "No messages yet",
     makePrimary: "Make primary",
-    switchOff: "Switch off",
-    switchOn: "Switch on",
+    disable: "Switch off",
+    enable: "Switch on",
     history: "History",
-    noHistory: "Nothing has happened yet.",
+    noHistory: "No changes yet.",
     disconnect: "Disconnect",
-    keep: "Keep it",
-    askTitle: "Disconnect {name}?",
-    askText: "Nothing will be sent or received through it. Its messages stay. To use it again, scan a new code.",
+    confirmTitle: "Disconnect {name}?",
+    confirmText: "It will no longer send or receive messages. Its messages are kept. To use it again, scan a new QR code.",
     toastConnected: "{name} is connected",
-    toastGone: "{name} is disconnected",
-    toastCancelled: "Cancelled. Nothing is left of it.",
-    toastPrimary: "{name} is the primary number now",
+    toastDisconnected: "{name} is disconnected",
+    toastCancelled: "Cancelled. The number was removed.",
+    toastPrimary: "{name} is now the primary number",
     toastSaved: "Saved",
     toastFailed: "That did not work: {error}",
-    because: {
+    qrReady: "The QR code for {name} is ready to scan.",
+    reasons: {
       started: "The account was started",
-      "status polled": "Seen by a look at the platform",
-      qr: "The platform sent a code",
-      connected: "The platform reported it",
-      ready: "The platform reported it",
-      offline: "The platform reported it offline",
-      disconnected: "The platform reported it",
-      logout: "The phone logged it out",
+      "status polled": "Seen in a status check",
+      qr: "The platform sent a QR code",
+      connected: "Reported by the platform",
+      ready: "Reported by the platform",
+      offline: "Reported offline by the platform",
+      disconnected: "Reported by the platform",
+      logout: "Logged out on the phone",
       removed: "Disconnected by your organization",
-      "webhook received": "Something was heard of it again",
-      "the code was not scanned in time": "Nobody scanned the code in time",
-      "no webhook since a message was sent": "Nothing was heard since a message went out",
-      "the platform reports the account offline": "The platform says it is offline",
-      "the phone is no longer linked": "Its phone is no longer linked",
+      "webhook received": "Active again",
+      "the code was not scanned in time": "The QR code was not scanned in time",
+      "no webhook since a message was sent": "Nothing has arrived since a message was sent",
+      "the platform reports the account offline": "Reported offline by the platform",
+      "the platform restarts the account": "Restarted by the platform",
+      "the phone is no longer linked": "The phone is no longer linked",
     },
-    toldCode: "The code for {name} is ready to be scanned.",
   },
   ru: {
     title: "Номера WhatsApp",
     language: "Язык",
-    leave: "Выйти",
+    signOut: "Выйти",
     signIn: "Войти",
-    signInWhy: "Войдите с учётной записью CRM.",
+    signInHint: "Используйте учётную запись CRM.",
     demo: "Войти как демо-пользователь",
     or: "или",
     email: "Эл. почта",
     password: "Пароль",
-    wrongPassword: "Почта и пароль не подходят.",
-    notReached: "Сервер не отвечает. Попробуйте ещё раз через минуту.",
-    noMember: "Эта учётная запись не принадлежит ни одной организации.",
-    sessionOver: "Сеанс завершён. Войдите ещё раз.",
-    handed: "Ждём приложение, в которое встроена эта страница.",
-    stale: "Нет связи. Пробуем снова …",
+    wrongPassword: "Неверная почта или пароль.",
+    unreachable: "Сервер не отвечает. Попробуйте ещё раз чуть позже.",
+    noOrganization: "Эта учётная запись не относится ни к одной организации.",
+    sessionExpired: "Сеанс истёк. Войдите ещё раз.",
+    waitingForSession: "Ожидаем вход через приложение …",
+    offline: "Связь потеряна. Подключаемся снова …",
     summary: { one: "{n} номер", few: "{n} номера", many: "{n} номеров", other: "{n} номера" },
     connect: "Подключить WhatsApp",
     connectAnother: "Подключить ещё один номер",
     emptyTitle: "Номеров пока нет",
-    emptyText: "Подключите WhatsApp и пишите клиентам прямо из CRM. Достаточно одного сканирования.",
+    emptyText: "Подключите WhatsApp и пишите клиентам прямо из CRM. Достаточно отсканировать QR-код.",
     unnamed: "Новый номер",
     account: "Аккаунт",
-    copy: "Скопировать идентификатор аккаунта: {name}",
+    copyAccount: "Скопировать ID аккаунта: {name}",
     copied: "Скопировано",
     rename: "Переименовать: {name}",
-    newName: "Название номера",
+    numberName: "Название номера",
     save: "Сохранить",
     cancel: "Отмена",
     later: "Не сейчас",
     primary: "Основной",
-    off: "Выключен",
+    disabled: "Выключен",
     starting: "Готовим",
     qr_issued: "Ждём сканирования",
     connected: "Подключён",
-    degraded: "Нет признаков жизни",
+    degraded: "Не отвечает",
     disconnected: "Отключён",
     error: "Ошибка",
     closing: "Отключаем",
-    preparing: "Готовим код …",
-    waitsFor: "Дольше обычного. Продолжаем пробовать сами.",
-    scanTitle: "Отсканируйте код телефоном",
+    preparing: "Готовим QR-код …",
+    takesLong: "Это занимает больше времени, чем обычно. Продолжаем пробовать.",
+    scanTitle: "Отсканируйте QR-код телефоном",
     step1: "Откройте WhatsApp на телефоне",
     step2: "Нажмите «Меню» или «Настройки», затем «Связанные устройства»",
-    step3: "Нажмите «Привязка устройства» и отсканируйте код",
-    codeAlt: "QR-код для подключения: {name}",
-    renews: "Обновится сам через {n} с",
-    renewing: "Новый код уже в пути …",
+    step3: "Нажмите «Привязка устройства» и отсканируйте QR-код",
+    qrAlt: "QR-код для подключения: {name}",
+    renewsIn: "Новый код появится через {n} с",
+    renewing: "Загружаем новый код …",
     newCode: "Новый код",
-    mend_reconnect: "Подключить снова",
-    mend_force_recreate: "Восстановить с новым ключом",
-    mend_retry: "Попробовать ещё раз",
-    why_disconnected: "Номер не подключён: сообщения не отправляются и не приходят.",
-    why_degraded: "Номер считается подключённым, но после отправки ничего не слышно. Телефон включён?",
-    why_error: "Что-то пошло не так: {error}",
-    why_key: "Ключ этого номера больше не действует. Новый ключ всё исправит; имя и сообщения останутся.",
-    lifeIn: "Последнее входящее: {when}",
-    lifeAck: "Последнее подтверждение: {when}",
-    lifeNone: "Сообщений пока не было",
+    fix_reconnect: "Подключить снова",
+    fix_force_recreate: "Восстановить с новым ключом",
+    fix_retry: "Попробовать ещё раз",
+    problem_disconnected: "Номер отключён: сообщения не отправляются и не приходят.",
+    problem_degraded: "Номер считается подключённым, но после отправки последнего сообщения ничего не приходит. Телефон включён и в сети?",
+    problem_error: "Что-то пошло не так: {error}",
+    problem_key: "Ключ этого номера больше не действует. Восстановите номер с новым ключом: название и сообщения сохранятся.",
+    lastInbound: "Последнее входящее: {when}",
+    lastAck: "Последнее подтверждение доставки: {when}",
+    noActivity: "Сообщений пока не было",
     makePrimary: "Сделать основным",
-    switchOff: "Выключить",
-    switchOn: "Включить",
+    disable: "Выключить",
+    enable: "Включить",
     history: "История",
-    noHistory: "Пока ничего не произошло.",
+    noHistory: "Изменений пока нет.",
     disconnect: "Отключить",
-    keep: "Оставить",
-    askTitle: "Отключить {name}?",
-    askText: "Через этот номер ничего не будет отправляться и приходить. Сообщения останутся. Чтобы вернуть его, отсканируйте новый код.",
+    confirmTitle: "Отключить {name}?",
+    confirmText: "Сообщения через этот номер больше не будут отправляться и приходить. Переписка сохранится. Чтобы вернуть номер, отсканируйте новый QR-код.",
     toastConnected: "{name}: подключён",
-    toastGone: "{name}: отключён",
-    toastCancelled: "Отменено. Ничего не осталось.",
+    toastDisconnected: "{name}: отключён",
+    toastCancelled: "Отменено. Номер удалён.",
     toastPrimary: "{name} теперь основной номер",
     toastSaved: "Сохранено",
     toastFailed: "Не получилось: {error}",
-    because: {
+    qrReady: "QR-код готов к сканированию: {name}.",
+    reasons: {
       started: "Аккаунт запущен",
-      "status polled": "Увидели при проверке",
-      qr: "Платформа прислала код",
-      connected: "Сообщила платформа",
-      ready: "Сообщила платформа",
-      offline: "Платформа сообщила: не в сети",
-      disconnected: "Сообщила платформа",
+      "status polled": "По результату проверки",
+      qr: "Платформа прислала QR-код",
+      connected: "По сообщению платформы",
+      ready: "По сообщению платформы",
+      offline: "По сообщению платформы: не в сети",
+      disconnected: "По сообщению платформы",
       logout: "Выход на телефоне",
       removed: "Отключено вашей организацией",
-      "webhook received": "Номер снова подал признаки жизни",
-      "the code was not scanned in time": "Код не отсканировали вовремя",
-      "no webhook since a message was sent": "После отправки ничего не слышно",
-      "the platform reports the account offline": "Платформа говорит: не в сети",
+      "webhook received": "Снова активен",
+      "the code was not scanned in time": "QR-код не отсканировали вовремя",
+      "no webhook since a message was sent": "После отправки сообщения ничего не приходит",
+      "the platform reports the account offline": "По сообщению платформы: не в сети",
+      "the platform restarts the account": "Перезапускается платформой",
       "the phone is no longer linked": "Телефон больше не привязан",
     },
-    toldCode: "Код готов к сканированию: {name}.",
   },
 };
 
-const KEPT = "wpp-language";
-let chosen = first();
+const STORAGE_KEY = "wpp-language";
+let current = detectLanguage();
 
-function first() {
-  const asked = new URLSearchParams(location.search).get("lang") || recall() || navigator.language;
-  return asked.toLowerCase().startsWith("ru") ? "ru" : "en";
+function detectLanguage() {
+  const requested = new URLSearchParams(location.search).get("lang") || storedLanguage() || navigator.language;
+  return requested.toLowerCase().startsWith("ru") ? "ru" : "en";
 }
 
-/** A page in a foreign frame may have no storage: then it forgets. */
-function recall() {
-  try { return localStorage.getItem(KEPT); } catch { return null; }
+/** In a frame of another site the browser may deny access to the storage. */
+function storedLanguage() {
+  try { return localStorage.getItem(STORAGE_KEY); } catch { return null; }
 }
 
-export const language = () => chosen;
+export const language = () => current;
 
-export function say(key, values = {}) {
-  let text = WORDS[chosen][key] ?? key;
-  if (typeof text === "object") text = text[new Intl.PluralRules(chosen).select(values.n)] ?? text.other;
+export function setLanguage(value) {
+  current = value;
+  try { localStorage.setItem(STORAGE_KEY, value); } catch { /* used until the page is closed */ }
+}
+
+/** Return a text in the current language; `values` fill its placeholders, and `n` selects its plural. */
+export function translate(key, values = {}) {
+  let text = TEXTS[current][key] ?? key;
+  if (typeof text === "object") text = text[new Intl.PluralRules(current).select(values.n)] ?? text.other;
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
-/** Why a number changed, in words; what we have no words for is said as it was told. */
-export const because = (reason) => WORDS[chosen].because[reason] ?? reason;
+/** Return the reason of a status in the current language; an unknown reason is returned as it is. */
+export const translateReason = (reason) => TEXTS[current].reasons[reason] ?? reason;
 
-export function speak(wanted) {
-  chosen = wanted;
-  try { localStorage.setItem(KEPT, wanted); } catch { /* forgotten, then */ }
+/** Translate the static elements below `root`: data-text is their content, data-label their name. */
+export function translateElements(root) {
+  for (const element of root.querySelectorAll("[data-text]")) element.textContent = translate(element.dataset.text);
+  for (const element of root.querySelectorAll("[data-label]")) element.setAttribute("aria-label", translate(element.dataset.label));
 }
 
-/** Put the words into what stands still: elements with data-say, and with data-label. */
-export function label(root) {
-  for (const element of root.querySelectorAll("[data-say]")) element.textContent = say(element.dataset.say);
-  for (const element of root.querySelectorAll("[data-label]")) element.setAttribute("aria-label", say(element.dataset.label));
-}
-
-export function ago(time) {
+/** Return how long ago a time was: "5 minutes ago". */
+export function formatAge(time) {
   const seconds = Math.round((new Date(time) - Date.now()) / 1000);
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   const [unit, size] = units.find(([, each]) => Math.abs(seconds) >= each) ?? units[3];
-  return new Intl.RelativeTimeFormat(chosen, { numeric: "auto" }).format(Math.min(0, Math.round(seconds / size)), unit);
+  return new Intl.RelativeTimeFormat(current, { numeric: "auto" }).format(Math.min(0, Math.round(seconds / size)), unit);
 }
 
-export const clock = (time) => new Date(time).toLocaleString(chosen, { dateStyle: "short", timeStyle: "medium" });
+export const formatTime = (time) => new Date(time).toLocaleString(current, { dateStyle: "short", timeStyle: "medium" });
