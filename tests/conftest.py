@@ -62,6 +62,8 @@ EMPTY_ALL = """
       end loop;
     end $$
 """
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name
+MEMORY_NEEDED = 4 * 2**30
 MakeClient = Callable[..., supabase.Client]
 WHOLE_SYSTEM = ("browser", "pipeline")
 """Folders whose tests run every process of the system, started once."""
@@ -95,9 +97,17 @@ def _shared_tls_context() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Return the durable redis-server. A test that stops or kills it starts it again."""
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+def redis_server() -> Iterator[RedisServer]:
+    """Return the durable redis-server. A test that stops or kills it starts it again.
+
+    Its data is in memory where the machine has room for it: a disk takes milliseconds to confirm
+    each write. That survives a killed server all the same.
+    """
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED
+    with (
+        tempfile.TemporaryDirectory(prefix="wpp-tests-", dir=MEMORY if roomy else None) as name,
+        RedisServer(Path(name)) as server,
+    ):
         yield server
 
 
