@@ -32,7 +32,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="package")
 def system(open_directory: Path) -> Iterator[System]:
-    """Return the whole system, with one origin that may embed the page in a frame."""
+    """Return the whole system, with an origin that may embed the page in a frame."""
     settings = {**SHORT_DELAYS, "WPP_PAGE_PARENTS": PARENT}
     with run_system(open_directory / "pages", settings) as running:
         yield running
@@ -94,7 +94,7 @@ def take_screenshot(page: Page, name: str) -> bytes:
 
 
 def decode_qr(png: bytes) -> str:
-    """Return the text of the one QR code in a picture."""
+    """Return the text of the only QR code in a picture."""
     found = zxingcpp.read_barcodes(Image.open(io.BytesIO(png)))
     assert len(found) == 1, f"{len(found)} codes in the picture"
     text: str = found[0].text

@@ -138,7 +138,7 @@ def test_on_a_phone_in_russian_and_cancelled(open_page: Open, system: System) ->
 
 
 def test_the_qr_code_survives_a_reload_and_is_renewed(open_page: Open, system: System) -> None:
-    """The state comes from the server; a new QR code replaces the old one."""
+    """The state comes from the server; a new QR code replaces it."""
     page = open_page()
     sign_in(page)
     page.get_by_role("button", name="Connect WhatsApp").click()
@@ -147,7 +147,7 @@ def test_the_qr_code_survives_a_reload_and_is_renewed(open_page: Open, system: S
     page.wait_for_selector(CODE)
     first = decode_qr(page.locator(".code").screenshot())
     account = page.locator("li.new code").inner_text()
-    with system.phone() as phone:  # the platform shows another one, as it does every 20 s
+    with system.phone() as phone:  # the platform issues a new QR code, as it does every 20 s
         phone.post(f"/phone/{account}/offline").raise_for_status()
     card(page, "disconnected").get_by_role("button", name="Reconnect").click()
     page.wait_for_selector(CODE)

@@ -86,7 +86,7 @@ def test_held_requests_do_not_block_others(system: System, faults: Any) -> None:
 
 
 def test_a_hundred_clicks_are_one_client(system: System) -> None:
-    """100 concurrent clicks create one integration, one row and one account."""
+    """100 concurrent clicks create a single integration, row and account."""
     organization_id = system.add_organization()
 
     with ThreadPoolExecutor(100) as pool, system.service_client(organization_id) as crm:
@@ -103,7 +103,7 @@ def test_a_hundred_clicks_are_one_client(system: System) -> None:
 
 
 def test_a_repeated_click_during_an_outage_is_the_same_request(system: System, faults: Any) -> None:
-    """The platform is down for minutes; both clicks create one client in the end."""
+    """The platform is down for minutes; both clicks create a single client in the end."""
     faults(paths="^/api/integrations", rate_5xx=1.0, status_5xx=503)
     organization_id = system.add_organization()
     with system.service_client(organization_id) as crm:
@@ -377,7 +377,7 @@ def test_an_invalid_field_is_named(
 
 
 def test_the_history_outlives_its_integration(system: System) -> None:
-    """Each change is one row with its reason, also after the integration is removed."""
+    """Each change is a row with its reason, also after the integration is removed."""
     organization_id = system.add_organization()
     connected = connect_integration(system, organization_id)
     path = f"/v1/integrations/{connected['integration_id']}"

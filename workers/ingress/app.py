@@ -42,9 +42,9 @@ from workers.ingress.webhooks import endpoint as webhooks
 DESCRIPTION = """\
 Connect WhatsApp numbers of an organization, send messages through them and read their status.
 
-Every request carries the credentials of one organization and reaches nothing of another one. Errors
-are problem details (RFC 9457). A request that is answered with 503 was not accepted: repeat it with
-the same `Idempotency-Key`, and it has one effect.
+Every request carries the credentials of an organization and has access to that organization only.
+Errors are problem details (RFC 9457). A request that is answered with 503 was not accepted: repeat
+it with the same `Idempotency-Key`, and it takes effect once.
 """
 TAGS = [
     {"name": "messages", "description": "Send messages and read their status."},
@@ -74,7 +74,7 @@ class IngressApp(FastAPI):
 
 
 class ApiCors(CORSMiddleware):
-    """CORS for `/v1` only: pages of other origins may call the API, and nothing else."""
+    """CORS for `/v1` only: pages of allowed origins may call the API only."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith("/v1/"):

@@ -2,7 +2,7 @@
 
 Anyone can send tokens, and each look-up is a call to Supabase of up to 15 s. So a token that cannot
 be a session is rejected without a call, each answer is cached for a while, requests with the same
-token share one look-up, and the number of concurrent look-ups is limited.
+token share a look-up, and the number of concurrent look-ups is limited.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ POSITIVE_TTL_S = 60.0
 NEGATIVE_TTL_S = 10.0
 """How long a token that Supabase refused stays refused without another look-up."""
 MAX_LOOKUPS = 8
-"""Concurrent look-ups: they share the 40 threads of the thread pool with every other request."""
+"""Concurrent look-ups. They share the 40 threads of the thread pool with all requests."""
 MAX_WAIT_S = 5.0
 """How long a request waits for a free look-up."""
 MAX_ENTRIES = 10_000

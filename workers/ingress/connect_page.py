@@ -29,7 +29,7 @@ class ConnectPage:
     """The routes of the page and its settings, readable without credentials.
 
     Raises:
-        ConfigurationError: a demo user, whose password is public, belongs to a remote Supabase.
+        ConfigurationError: a remote Supabase has a demo user, although its password is public.
     """
 
     def __init__(self, settings: PageSettings, supabase: SupabaseSettings) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Header, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -23,13 +23,13 @@ from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.notifications import Notifications
 
 MAX_LARGE_BODIES = 8
-"""Webhook bodies of more than 1 MiB that are read at the same time; further ones wait."""
+"""Webhook bodies of more than 1 MiB that are read at the same time; further bodies wait."""
 MAX_PREFER_WAIT_S = 30
 
 
 @dataclass(frozen=True)
 class AppState:
-    """Settings and clients of one process, opened when it starts to serve."""
+    """Settings and clients of the process, opened when it starts to serve."""
 
     keys: KeySettings
     limits: IngressSettings
@@ -95,6 +95,9 @@ async def authenticate(
 
 OrganizationId = Annotated[UUID, Depends(authenticate)]
 """A route with this parameter requires credentials."""
+
+MessageId = Annotated[UUID, Path(description="Id of the message.")]
+IntegrationId = Annotated[UUID, Path(description="Id of the integration.")]
 
 IdempotencyKey = Annotated[
     str | None,

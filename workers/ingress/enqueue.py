@@ -1,4 +1,4 @@
-"""Appends in batches: concurrent requests share one round trip to Redis.
+"""Appends in batches: concurrent requests share a round trip to Redis.
 
 A request is answered after Redis confirmed its own event. If Redis does not confirm a batch, every
 request of the batch gets the error.
@@ -14,7 +14,7 @@ from shared.lanes.types import Accepted, Append
 from shared.lanes.wire import read_accepted
 
 MAX_BATCH = 64
-"""Events of one round trip: enough to use it well, few enough to keep Redis responsive."""
+"""Events of a round trip: enough to use it well, few enough to keep Redis responsive."""
 
 
 class BatchingProducer:
@@ -27,7 +27,7 @@ class BatchingProducer:
         self._flusher: asyncio.Task[None] | None = None
 
     async def append(self, item: Append) -> Accepted:
-        """Append one event to its lane; raises what `Lanes.append` raises."""
+        """Append an event to its lane; raises what `Lanes.append` raises."""
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._flusher is None or self._flusher.done():

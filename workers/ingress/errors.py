@@ -1,4 +1,4 @@
-"""Error responses: RFC 9457 problem details, one shape for every error.
+"""Error responses: RFC 9457 problem details, the same shape for every error.
 
 {"type": "about:blank", "title", "status", "code", "detail", "errors": [{"field", "message"}]}
 """
@@ -34,14 +34,14 @@ STATUS: dict[type[PipelineError], HTTPStatus] = {
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""The status of each error, subclasses included; any other PipelineError is a 500."""
+"""The status of each error, subclasses included; a PipelineError without an entry is a 500."""
 RETRY_AFTER_S = 2
 
 log = structlog.get_logger()
 
 
 class FieldError(BaseModel):
-    """One invalid field of a request."""
+    """An invalid field of a request."""
 
     field: str = Field(description="Path of the field, parts separated by dots.")
     message: str = Field(description="What is wrong with it.")

@@ -85,7 +85,7 @@ def hash_key(key: str) -> str:
 
 
 def set_replayed_header(response: Response) -> None:
-    """Mark a response as the repetition of an earlier one."""
+    """Mark a response as the repetition of an earlier response."""
     response.headers["Idempotent-Replayed"] = "true"
 
 

@@ -1,7 +1,7 @@
 """Redis pub/sub to waiting requests: changes of integrations, as the recorder writes them.
 
 The recorder publishes each organization's changes (shared/outbox.py). This process subscribes, on
-one connection, to the organizations that a request waits for at the moment. Delivery is best
+a single connection, to the organizations that a request waits for at the moment. Delivery is best
 effort: every waiting request also looks by itself every few seconds.
 """
 
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Subscription:
-    """One request that waits for changes of an organization."""
+    """A request that waits for changes of an organization."""
 
     def __init__(self, is_closing: Callable[[], bool]) -> None:
         self._is_closing = is_closing
@@ -43,7 +43,7 @@ class Subscription:
         self._changed.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Return True after a change since the last call, False after `timeout_s` without one."""
+        """Return True after a change since the last call, False after the timeout."""
         try:
             await asyncio.wait_for(self._changed.wait(), max(0.0, timeout_s))
         except TimeoutError:
@@ -53,7 +53,7 @@ class Subscription:
 
 
 class Notifications:
-    """The subscriptions of one process."""
+    """The subscriptions of a process."""
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._client = client

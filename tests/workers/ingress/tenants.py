@@ -38,7 +38,7 @@ def database(world: Supabase) -> Iterator[Database]:
 
 @dataclass(frozen=True)
 class Tenant:
-    """One organization. `http` calls the ingress as its service."""
+    """An organization. `http` calls the ingress as its service."""
 
     id: UUID
     http: httpx.Client

@@ -28,7 +28,7 @@ def token(**claims: Any) -> str:
 
 
 def with_payload(payload: bytes) -> str:
-    """Return a token whose payload is not a set of claims."""
+    """Return a token with this payload instead of claims."""
     header, _, signature = token().split(".")
     return f"{header}.{base64.urlsafe_b64encode(payload).rstrip(b'=').decode()}.{signature}"
 

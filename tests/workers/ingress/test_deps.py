@@ -54,7 +54,7 @@ def test_a_member_acts_for_the_organization_of_their_profile(
 def test_a_user_without_an_organization_is_refused(
     ingress_with_supabase: IngressProcess, session: str
 ) -> None:
-    """So is a session whose signature is wrong."""
+    """So is a session with a wrong signature."""
     for bearer in (session, session[:-6] + "AAAAAA"):
         assert ask(ingress_with_supabase, f"Bearer {bearer}").status_code == 401
 

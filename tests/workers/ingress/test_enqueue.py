@@ -42,7 +42,7 @@ async def open_producer(client: "redis.Redis", url: str) -> AsyncIterator[Batchi
 def test_events_keep_their_order_across_batches(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """More than one batch in one lane."""
+    """More than a batch, in the same lane."""
 
     async def append() -> None:
         async with open_producer(redis_client, redis_server.url) as producer:
@@ -58,7 +58,7 @@ def test_events_keep_their_order_across_batches(
 def test_each_append_gets_its_own_answer(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """New, known and conflicting events in one batch."""
+    """New, known and conflicting events in a batch."""
 
     async def append() -> None:
         async with open_producer(redis_client, redis_server.url) as producer:

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: one effect, the same answer, and no other request."""
+"""`Idempotency-Key`: repeated requests take effect once, and get the same answer."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -64,7 +64,7 @@ class TestResolution:
 
     @pytest.fixture
     def message(self, tenant: Tenant) -> str:
-        """Return the path of a message whose status is unknown."""
+        """Return the path of a message of unknown status."""
         tenant.add_integration("42")
         path = tenant.post("/v1/messages", HELLO).headers["Location"]
         tenant.settle_next("send", Settled("unknown"))
@@ -158,7 +158,7 @@ class TestConnecting:
         assert connect != tenant.settle_next("provision", Settled("done"))
 
     def test_a_key_belongs_to_one_route_and_one_integration(self, tenant: Tenant) -> None:
-        """Other routes and integrations refuse it."""
+        """Different routes and integrations refuse it."""
         first = tenant.add_integration("42", "disconnected")
         second = tenant.add_integration("43", "disconnected")
         assert tenant.post(f"{first}/refresh", key="k").status_code == 202
@@ -191,7 +191,7 @@ class TestConnecting:
         assert first.endswith(listed[0]["integration_id"])
 
     def test_keys_are_stored_per_organization(self, tenant: Tenant) -> None:
-        """Organizations cannot block each other's keys."""
+        """The same key of two organizations is two keys."""
         path = tenant.add_integration("42")
         assert tenant.post(f"{path}/primary", key="k").status_code == 200
         stored: list[bytes] = list(tenant.client.scan_iter(keys.idempotency_key("*", "*")))

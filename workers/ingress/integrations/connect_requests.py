@@ -11,7 +11,7 @@ from workers.ingress.integrations import pending, queries
 from workers.ingress.integrations.schemas import ConnectIntegration, IntegrationState
 
 RUNNING = {"starting", "qr_issued", "connected", "degraded"}
-"""Statuses in which a refresh polls the platform; in any other it connects."""
+"""Statuses in which a refresh polls the platform; otherwise it connects."""
 
 ProvisionAction = Literal["connect", "watch"]
 
@@ -91,10 +91,10 @@ async def _request_existing(
 async def resolve_reconnect(
     route: Literal["reconnect", "refresh"], integration_id: UUID, context: ProvisionContext
 ) -> ConnectRequest:
-    """Return what to do to an existing integration; one that could not be created is created.
+    """Return what to do to an existing integration; a failed creation is retried.
 
     Raises:
-        IntegrationNotFoundError: the organization has no such integration.
+        IntegrationNotFoundError: the organization does not have the integration.
         IdempotencyConflictError: the key was used for a different request.
     """
     state, organization_id = context.state, context.organization_id

@@ -1,7 +1,6 @@
 """/v1/integrations: read, connect and change the WhatsApp numbers of an organization."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from fastapi.concurrency import run_in_threadpool
@@ -11,6 +10,7 @@ from shared.errors import IntegrationNotFoundError
 from shared.events import ProvisionEvent
 from workers.ingress.deps import (
     IdempotencyKey,
+    IntegrationId,
     OrganizationId,
     ProvisionContext,
     ProvisionContextDep,
@@ -35,11 +35,16 @@ router = APIRouter(prefix=PATH, tags=["integrations"], responses=RESPONSES)
 router.include_router(streaming.router)  # before /{integration_id}, which matches its path too
 
 
-@router.get("", summary="List the integrations", operation_id="list_integrations")
+@router.get(
+    "",
+    summary="List the integrations",
+    operation_id="list_integrations",
+    response_description="The integrations.",
+)
 async def list_integrations(
     organization_id: OrganizationId, state: StateDep
 ) -> list[IntegrationState]:
-    """List the organization's integrations, the primary one first.
+    """List the organization's integrations, the primary integration first.
 
     Integrations that are still being created come last.
     """
@@ -51,16 +56,17 @@ async def list_integrations(
     status_code=202,
     summary="Connect an integration",
     operation_id="connect_integration",
+    response_description="The request was accepted: the state of the integration.",
     responses={200: {"model": IntegrationState, "description": "Already connected."}},
 )
 async def connect_integration(
     body: ConnectIntegration, context: ProvisionContextDep
 ) -> IntegrationState:
-    """Create an integration, or connect an existing one.
+    """Create an integration, or connect an existing integration.
 
     `Location` is the path of its state, which has the QR code a few seconds later. Send
-    `Prefer: wait=20` to get the QR code in this response. Repeated requests within 30 seconds have
-    one effect.
+    `Prefer: wait=20` to get the QR code in this response. Requests that are repeated within
+    30 seconds take effect once.
     """
     request = await resolve_connect(body, context)
     if request.event_id is None:
@@ -77,10 +83,13 @@ async def connect_integration(
 
 
 @router.get(
-    "/{integration_id}", summary="Get the state of an integration", operation_id="get_integration"
+    "/{integration_id}",
+    summary="Get the state of an integration",
+    operation_id="get_integration",
+    response_description="The state of the integration.",
 )
 async def get_integration(
-    integration_id: UUID, organization_id: OrganizationId, state: StateDep
+    integration_id: IntegrationId, organization_id: OrganizationId, state: StateDep
 ) -> IntegrationState:
     """Return the state of an integration: its status, its QR code, errors and the next step."""
     return await queries.get_integration(integration_id, organization_id, state)
@@ -90,9 +99,10 @@ async def get_integration(
     "/{integration_id}/history",
     summary="List the statuses of an integration",
     operation_id="list_integration_history",
+    response_description="The statuses of the integration.",
 )
 async def list_integration_history(
-    integration_id: UUID,
+    integration_id: IntegrationId,
     organization_id: OrganizationId,
     state: StateDep,
     limit: Annotated[
@@ -107,10 +117,16 @@ async def list_integration_history(
 
 
 @router.patch(
-    "/{integration_id}", summary="Update an integration", operation_id="update_integration"
+    "/{integration_id}",
+    summary="Update an integration",
+    operation_id="update_integration",
+    response_description="The new state of the integration.",
 )
 async def update_integration(
-    integration_id: UUID, body: UpdateIntegration, organization_id: OrganizationId, state: StateDep
+    integration_id: IntegrationId,
+    body: UpdateIntegration,
+    organization_id: OrganizationId,
+    state: StateDep,
 ) -> IntegrationState:
     """Rename an integration, or enable or disable it."""
     values = body.model_dump(exclude_none=True)
@@ -124,11 +140,12 @@ async def update_integration(
 
 @router.post(
     "/{integration_id}/primary",
-    summary="Make an integration the primary one",
+    summary="Make an integration the primary integration",
     operation_id="set_primary_integration",
+    response_description="The new state of the integration.",
 )
 async def set_primary_integration(
-    integration_id: UUID,
+    integration_id: IntegrationId,
     organization_id: OrganizationId,
     response: Response,
     state: StateDep,
@@ -157,9 +174,10 @@ async def set_primary_integration(
     status_code=202,
     summary="Reconnect an integration",
     operation_id="reconnect_integration",
+    response_description="The request was accepted: the state of the integration.",
 )
 async def reconnect_integration(
-    integration_id: UUID, context: ProvisionContextDep
+    integration_id: IntegrationId, context: ProvisionContextDep
 ) -> IntegrationState:
     """Start an integration again.
 
@@ -174,9 +192,10 @@ async def reconnect_integration(
     status_code=202,
     summary="Refresh the state of an integration",
     operation_id="refresh_integration",
+    response_description="The request was accepted: the state of the integration.",
 )
 async def refresh_integration(
-    integration_id: UUID, context: ProvisionContextDep
+    integration_id: IntegrationId, context: ProvisionContextDep
 ) -> IntegrationState:
     """Read the state and a new QR code from the platform.
 
@@ -202,9 +221,10 @@ async def _enqueue(request: ConnectRequest, context: ProvisionContext) -> Integr
     status_code=202,
     summary="Disconnect an integration",
     operation_id="disconnect_integration",
+    response_description="The request was accepted: the state of the integration.",
 )
 async def disconnect_integration(
-    integration_id: UUID, organization_id: OrganizationId, state: StateDep
+    integration_id: IntegrationId, organization_id: OrganizationId, state: StateDep
 ) -> IntegrationState:
     """Log the integration out of WhatsApp and delete its API key. Its messages are kept.
 

@@ -1,7 +1,7 @@
 """What Redis knows about integrations before Supabase does.
 
 Integrations that are requested, being connected or removed; and clicks, so that clicks on the same
-button within `CLICK_TTL_S` share one event: a double click, two tabs, an impatient person.
+button within `CLICK_TTL_S` share an event: a double click, two tabs, an impatient person.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ async def mark_connecting(event: ProvisionEvent, state: AppState) -> None:
     """Store that an event is about to connect an integration, or to poll for its scan.
 
     The status from before a connect is obsolete. A new integration is listed as pending until its
-    row exists. A newer polling event replaces the one before it.
+    row exists. A newer polling event replaces the polling event before it.
     """
     pipe = state.redis.pipeline(transaction=True)
     if event.id == event.integration_id:
@@ -83,7 +83,7 @@ async def find_record(event_id: UUID, state: AppState) -> Record | None:
 
 
 async def click_id(subject: str, state: AppState) -> UUID:
-    """Return the event id that all clicks on one subject share for `CLICK_TTL_S`."""
+    """Return the event id that all clicks on a subject share for `CLICK_TTL_S`."""
     pipe = state.redis.pipeline(transaction=True)
     pipe.set(keys.click(subject), str(uuid4()), nx=True, ex=CLICK_TTL_S)
     pipe.get(keys.click(subject))
@@ -92,7 +92,7 @@ async def click_id(subject: str, state: AppState) -> UUID:
 
 
 async def next_click_id(subject: str, done: UUID, state: AppState) -> UUID:
-    """Return the event id that clicks share after the event `done` of earlier ones has ended."""
+    """Return the event id that clicks share after the event `done` of earlier clicks has ended."""
     following = await click_id(f"{subject}:{done}", state)
     await state.redis.set(keys.click(subject), str(following), ex=CLICK_TTL_S)
     return following

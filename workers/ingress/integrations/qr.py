@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 
 from shared.errors import NotFoundError
 from shared.platform.models import QrCode
-from workers.ingress.deps import AppState, OrganizationId, StateDep
+from workers.ingress.deps import AppState, IntegrationId, OrganizationId, StateDep
 from workers.ingress.integrations.queries import get_integration
 
 router = APIRouter()
@@ -51,7 +51,7 @@ class QrImage:
     responses={200: {"description": "The image.", "content": BITMAP_TYPES}},
 )
 async def get_qr_png(
-    integration_id: UUID, organization_id: OrganizationId, state: StateDep
+    integration_id: IntegrationId, organization_id: OrganizationId, state: StateDep
 ) -> Response:
     """Return the QR code to scan as a PNG.
 
@@ -73,7 +73,7 @@ async def get_qr_png(
     responses={200: {"description": "The image.", "content": {"image/svg+xml": {}}}},
 )
 async def get_qr_svg(
-    integration_id: UUID, organization_id: OrganizationId, state: StateDep
+    integration_id: IntegrationId, organization_id: OrganizationId, state: StateDep
 ) -> Response:
     """Return the QR code to scan as an SVG without a fixed size.
 
@@ -94,7 +94,7 @@ async def _read_code(
     """Return the QR code of an integration.
 
     Raises:
-        NotFoundError: no such integration, no QR code, or one that cannot be drawn.
+        NotFoundError: unknown integration, no QR code, or a QR code that cannot be drawn.
     """
     found = await get_integration(integration_id, organization_id, state)
     code = QrCode.read(found.qrcode)

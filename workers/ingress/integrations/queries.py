@@ -16,8 +16,8 @@ SETTLED = ("connected", "qr_issued", "starting")
 
 
 async def list_integrations(organization_id: UUID, state: AppState) -> list[IntegrationState]:
-    """Return an organization's integrations: the primary one first, pending ones last."""
-    # Pending ones are read first: one that gets its row in between is found in the rows.
+    """Return an organization's integrations: first the primary, last the pending integrations."""
+    # Pending integrations are read first: a row that is created in between is then found.
     ids = await pending.list_pending(organization_id, state)
     unsaved = [await pending_integration(each, organization_id, state) for each in ids]
     rows = await run_in_threadpool(state.database.integrations.list_for, organization_id)
@@ -31,10 +31,10 @@ async def list_integrations(organization_id: UUID, state: AppState) -> list[Inte
 async def get_integration(
     integration_id: UUID, organization_id: UUID, state: AppState
 ) -> IntegrationState:
-    """Return one integration.
+    """Return an integration.
 
     Raises:
-        IntegrationNotFoundError: this organization has no such integration.
+        IntegrationNotFoundError: this organization does not have the integration.
     """
     unsaved = await pending_integration(integration_id, organization_id, state)
     row = await run_in_threadpool(state.database.integrations.get, integration_id)
@@ -48,7 +48,7 @@ async def get_integration(
 async def get_accepted(
     integration_id: UUID, organization_id: UUID, state: AppState
 ) -> IntegrationState:
-    """Return an integration whose connect was accepted, even if nothing is known of it yet."""
+    """Return an integration after its connect was accepted, even before it has a record."""
     try:
         return await get_integration(integration_id, organization_id, state)
     except NotFoundError:
@@ -72,7 +72,7 @@ async def pending_integration(
 async def list_history(
     integration_id: UUID, organization_id: UUID, limit: int, state: AppState
 ) -> list[SessionChange]:
-    """Return the statuses of an integration, newest first, also of one that was removed."""
+    """Return the statuses of an integration, newest first, also after its removal."""
     history = await run_in_threadpool(
         state.database.integrations.session_history, integration_id, organization_id, limit
     )

@@ -15,7 +15,7 @@ from shared.platform.models import QrCode
 
 PATH = "/v1/integrations"
 QR_TTL_S = 25.0
-"""How long a QR code counts as valid: WhatsApp shows a new one every 20 s."""
+"""How long a QR code counts as valid: WhatsApp shows a new QR code every 20 s."""
 
 NextStep = Literal["wait", "scan", "reconnect", "force_recreate"]
 
@@ -49,7 +49,7 @@ IntegrationName = Annotated[
 
 
 class ConnectIntegration(StrictModel):
-    """Which integration to connect. Without any field: the organization's first, or a new one."""
+    """Which integration to connect. Default: the organization's first, or a new integration."""
 
     add_new: bool = Field(
         default=False, description="Create a further integration, even if there is one."
@@ -83,7 +83,7 @@ class UpdateIntegration(StrictModel):
 
 
 class IntegrationState(BaseModel):
-    """One connected WhatsApp number of an organization."""
+    """A connected WhatsApp number of an organization."""
 
     success: bool = Field(default=True, description="False if the status is `error`.")
     status: SessionStatus

@@ -68,7 +68,7 @@ async def disconnect(
     """Enqueue the disconnect of an integration; return its state, which is `closing` from now on.
 
     Raises:
-        IntegrationNotFoundError: the organization has no such integration.
+        IntegrationNotFoundError: the organization does not have the integration.
     """
     found = await queries.get_integration(integration_id, organization_id, state)
     event = ProvisionEvent(

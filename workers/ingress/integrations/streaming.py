@@ -29,6 +29,7 @@ HOLD_POLL_S = 3.0
     response_class=EventSourceResponse,
     summary="Stream the integrations",
     operation_id="stream_integrations",
+    response_description="The stream of server-sent events.",
     dependencies=[Depends(disable_caching)],
 )
 async def stream_integrations(
@@ -52,7 +53,7 @@ async def stream_integrations(
 
 
 async def _snapshot(organization_id: UUID, state: AppState) -> str:
-    """Return the list as one line of JSON, or "" while Supabase does not answer."""
+    """Return the list as a line of JSON, or "" while Supabase does not answer."""
     try:
         integrations = await list_integrations(organization_id, state)
     except PipelineError:

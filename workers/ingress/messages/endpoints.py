@@ -1,12 +1,10 @@
 """/v1/messages: send messages and read their status."""
 
-from uuid import UUID
-
 from fastapi import APIRouter, Response
 
 from shared.database.models import StatusChange
 from shared.events import Message
-from workers.ingress.deps import IdempotencyKey, OrganizationId, StateDep
+from workers.ingress.deps import IdempotencyKey, MessageId, OrganizationId, StateDep
 from workers.ingress.errors import CONFLICT, RESPONSES
 from workers.ingress.idempotency import set_replayed_header
 from workers.ingress.messages import service
@@ -15,7 +13,13 @@ from workers.ingress.messages.schemas import AcceptedMessage, MessageResolution,
 router = APIRouter(prefix="/v1/messages", tags=["messages"], responses=RESPONSES)
 
 
-@router.post("", status_code=202, summary="Send a message", operation_id="send_message")
+@router.post(
+    "",
+    status_code=202,
+    summary="Send a message",
+    operation_id="send_message",
+    response_description="The message was accepted.",
+)
 async def send_message(
     message: Message,
     organization_id: OrganizationId,
@@ -25,7 +29,7 @@ async def send_message(
 ) -> AcceptedMessage:
     """Accept a message for sending.
 
-    An accepted message is stored durably. Messages of one conversation are sent in the order in
+    An accepted message is stored durably. Messages of a conversation are sent in the order in
     which they were accepted. `Location` is the path of the message's status.
     """
     item = await service.build_append(message, organization_id, idempotency_key, state)
@@ -36,9 +40,14 @@ async def send_message(
     return AcceptedMessage(id=accepted.id)
 
 
-@router.get("/{message_id}", summary="Get the status of a message", operation_id="get_message")
+@router.get(
+    "/{message_id}",
+    summary="Get the status of a message",
+    operation_id="get_message",
+    response_description="The status of the message.",
+)
 async def get_message(
-    message_id: UUID, organization_id: OrganizationId, state: StateDep
+    message_id: MessageId, organization_id: OrganizationId, state: StateDep
 ) -> MessageState:
     """Return the current status of a message and, while it waits or after it failed, the reason."""
     return await service.get_state(message_id, organization_id, state)
@@ -48,9 +57,10 @@ async def get_message(
     "/{message_id}/history",
     summary="List the statuses of a message",
     operation_id="list_message_history",
+    response_description="The statuses of the message.",
 )
 async def list_message_history(
-    message_id: UUID, organization_id: OrganizationId, state: StateDep
+    message_id: MessageId, organization_id: OrganizationId, state: StateDep
 ) -> list[StatusChange]:
     """List every status of a message, oldest first.
 
@@ -63,19 +73,20 @@ async def list_message_history(
     "/{message_id}/resolution",
     summary="Resolve a message of unknown status",
     operation_id="resolve_message",
+    response_description="The status of the message.",
     responses=CONFLICT,
 )
 async def resolve_message(
-    message_id: UUID,
+    message_id: MessageId,
     resolution: MessageResolution,
     organization_id: OrganizationId,
     response: Response,
     state: StateDep,
     idempotency_key: IdempotencyKey = None,
 ) -> MessageState:
-    """Decide what happened to a message whose status is `unknown`, or have it sent again.
+    """Decide what happened to a message of status `unknown`, or have it sent again.
 
-    A message of any other status is refused with 409.
+    A message with a known status is refused with 409.
     """
     found, replayed = await service.resolve(
         message_id, resolution, organization_id, idempotency_key, state

@@ -19,7 +19,7 @@ class AcceptedMessage(BaseModel):
 
 
 class MessageResolution(StrictModel):
-    """The decision about a message whose delivery is unknown."""
+    """The decision about a message of status `unknown`."""
 
     outcome: Literal["sent", "failed", "again"] = Field(
         description="`sent`: it was delivered. `failed`: it was not. `again`: send it once more."

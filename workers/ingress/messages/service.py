@@ -25,7 +25,7 @@ async def build_append(
     """Return the append of a message; a retry succeeds even if its integration is gone by now.
 
     Raises:
-        NotFoundError: no such integration, or the organization has none.
+        NotFoundError: unknown integration, or the organization has none.
         RequestValidationError: the recipient is not a phone number of the organization's region.
     """
     try:
@@ -47,7 +47,7 @@ async def build_append(
 
 
 async def _find_route(message: Message, organization_id: UUID, state: AppState) -> IntegrationRoute:
-    """Return the integration that the message names, or the primary one of the organization."""
+    """Return the integration that the message names, or the organization's primary integration."""
     wanted = message.integration_id
     if wanted is None:
         route = await run_in_threadpool(state.route_cache.find_primary_route, organization_id)
@@ -69,7 +69,7 @@ async def get_state(message_id: UUID, organization_id: UUID, state: AppState) ->
     """Return the status of a message, from its record in Redis and its row in Supabase.
 
     Raises:
-        NotFoundError: the organization has no such message.
+        NotFoundError: the organization does not have the message.
         DatabaseError: only Supabase can know the message, and it did not answer.
     """
     reply: Any = await state.redis.hmget(records.record_key(message_id), list(records.FIELDS))
@@ -127,7 +127,7 @@ async def resolve(
     """Resolve a message in doubt; return its status, and whether this repeats an earlier request.
 
     Raises:
-        NotFoundError: the organization has no such message.
+        NotFoundError: the organization does not have the message.
         NotUnknownError: the status of the message is known.
         IdempotencyConflictError: the key was used for a different request.
     """

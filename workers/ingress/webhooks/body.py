@@ -28,7 +28,7 @@ class DisconnectedError(Exception):
 
 
 class BodyReader:
-    """Reads one body. Its deadline runs from the construction on."""
+    """Reads a body. The deadline runs from the construction on."""
 
     def __init__(self, scope: Scope, receive: Receive, limits: IngressSettings) -> None:
         """Raise BodyTooLargeError at once if the Content-Length exceeds the limit."""
@@ -59,7 +59,7 @@ class BodyReader:
     async def read_rest(
         self, start: bytes, slots: asyncio.Semaphore, *, more: bool
     ) -> AsyncIterator[bytearray]:
-        """Yield the whole body; a large one holds one of the `slots` until the block ends.
+        """Yield the whole body; a large body holds a slot until the block ends.
 
         Raises:
             BodyTooLargeError: the body exceeds the limit.

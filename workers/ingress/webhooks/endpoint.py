@@ -1,8 +1,8 @@
 """POST /webhooks/wpp/{account}/{key}: events of the platform, stored before the response.
 
 Long texts (the platform sends files as base64) are cut out of a body before it is parsed, and are
-stored beside their event. So an event of 20 MB takes a few hundred bytes of the queue, and one copy
-of it in the memory of this process.
+stored beside their event. So an event of 20 MB takes a few hundred bytes of the queue, and a single
+copy in the memory of this process.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ def matches_path(scope: Scope) -> bool:
 
 
 async def handle_webhook(scope: Scope, receive: Receive, send: Send, state: AppState) -> None:
-    """Store one event or a list of events (ASGI, outside FastAPI for throughput).
+    """Store an event or a list of events (ASGI, outside FastAPI for throughput).
 
     The response is 2xx only after Redis has stored every event. A URL with a wrong account or key
     is answered with 404, so that it does not reveal which part is wrong.
@@ -165,7 +165,7 @@ def _parse_body(
 def _build_event(
     account: str | None, payload: dict[str, Any], texts: dict[str, bytes], *, large: bool
 ) -> IncomingEvent:
-    """Return one event. `large`: its size has to be checked, and it may be stored as a whole."""
+    """Return an event. `large`: its size has to be checked, and it may be stored as a whole."""
     parsed = webhooks.parse_payload(payload)
     account = account or webhooks.find_claimed_account(parsed)
     if not account:

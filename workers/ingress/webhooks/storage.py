@@ -76,7 +76,7 @@ async def _find_accepted(ids: set[UUID], state: AppState) -> set[UUID]:
 
 
 async def _store_text(name: str, text: bytes, state: AppState) -> None:
-    """Store a long text in chunks, so that Redis serves other clients in between.
+    """Store a long text in chunks, so that Redis serves its clients in between.
 
     It gets its name once it is complete. A text that an earlier attempt stored is kept.
 

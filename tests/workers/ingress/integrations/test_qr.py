@@ -60,7 +60,7 @@ def test_an_image_of_the_platform_is_passed_on(tenant: Tenant, given: str, kind:
     ],
 )
 def test_an_unusable_qr_code_is_404(tenant: Tenant, given: str) -> None:
-    """The problem says how to get a new one; content other than images is not passed on."""
+    """The problem says how to get a new QR code; only images are passed on."""
     path = number_with(tenant, given)
     for kind in ("png", "svg"):
         answer = tenant.http.get(f"{path}/qr.{kind}")

@@ -17,7 +17,7 @@ from workers.ingress.integrations import service
 
 
 class FailingLanes(Lanes):
-    """Lanes whose events fail, and are recorded as dead, as soon as they are put back."""
+    """Lanes in which a retried event fails at once and is recorded as a dead letter."""
 
     def __init__(self, client: "redis.Redis", database: Database) -> None:
         super().__init__(client, EngineSettings())
@@ -66,7 +66,7 @@ def test_a_second_failure_is_a_visible_dead_letter(
 
 
 def test_clicks_within_30_seconds_share_an_event(tenant: Tenant) -> None:
-    """After the event has ended, the next click starts a new one."""
+    """After the event has ended, the next click starts a new event."""
     path = tenant.add_integration("42", "disconnected")
     for _ in range(3):
         assert tenant.post(f"{path}/reconnect").status_code == 202
