@@ -36,7 +36,7 @@ bench: .venv/ready ## Measure against baselines in the same run
 bench-engine: .venv/ready ## The same for the engine alone, beside stock Dramatiq
 	@exec python -m bench.engine
 
-bench-webhooks: .venv/ready ## The same for arriving events, beside a naive door
+bench-webhooks: .venv/ready ## The same for webhook events, beside a baseline
 	@exec python -m bench.webhooks
 
 lock: ## Resolve the requirements anew, with hashes

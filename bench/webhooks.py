@@ -1,9 +1,9 @@
-"""Events that arrive, beside what one would write first: `python -m bench.webhooks [--no-fail] [--only PART …]`.
+"""Measure webhooks beside a baseline: `python -m bench.webhooks [--no-fail] [--only PART …]`.
 
-`door`: a route that keeps an event before it answers, beside FastAPI's plain `def` route with `actor.send` on the stock
-broker; on a durable Redis each, one process each, in turns within this one run. `writes`: events written to Supabase in
-batches through one SQL function, beside the same rows written one by one by the same client. Exits with 1 when a
-target was missed.
+`ingress`: accepted events per second and answer times, beside FastAPI's plain `def` route with
+`actor.send` on the stock broker. Each has one process and a durable Redis; they run in turns.
+`writes`: events written to Supabase in batches through one SQL function, beside the same rows
+written singly by the same client. Exits with 1 when a target is missed.
 """
 
 import argparse
@@ -15,104 +15,111 @@ from collections.abc import Callable
 
 from bench.engine_sides.figures import Figure, table
 from bench.engine_sides.place import Place
-from bench.webhook_load.doors import Answered, Door, naive, ours
-from bench.webhook_load.writes import open_desk, rate
+from bench.webhook_load.servers import (
+    EventServer,
+    LoadResult,
+    start_baseline,
+    start_ingress,
+)
+from bench.webhook_load.writes import measure_rate, open_writer
 
 ROUNDS = 3
-SMALL = 12_000
-MIXED, LARGE_EVERY = 1_500, 100
-HALF_S = 8
-WRITTEN, ONE_BY_ONE = 4_000, 400
-TIMES_NAIVE, TIMES_ONE_BY_ONE = 3, 15
-P99_MS = 50
+WARM_UP_EVENTS = 1_000
+SMALL_EVENTS = 12_000
+MIXED_EVENTS = 1_500
+LARGE_EVERY = 100
+HALF_RATE_S = 8
+BATCHED_EVENTS = 4_000
+SINGLE_EVENTS = 400
+MIN_TIMES_BASELINE = 3
+MIN_TIMES_SINGLE = 15
+MAX_P99_MS = 50
 
 
-def door() -> list[Figure]:
-    with Place() as here, Place() as there:
-        doors = ours(here), naive(there)
-        for each in doors:
-            each.load(1_000)
+def measure_ingress() -> list[Figure]:
+    """Measure the ingress and the baseline with small events, and with 1 % of large events."""
+    with Place() as first, Place() as second:
+        ingress = start_ingress(first)
+        baseline = start_baseline(second)
+        for server in (ingress, baseline):
+            server.load(WARM_UP_EVENTS)
         return [
-            *_posted(*doors, SMALL, 0, "small events"),
-            *_posted(*doors, MIXED, LARGE_EVERY, "1 % of 5 MB"),
+            *_measure_load(ingress, baseline, SMALL_EVENTS, 0, "small events"),
+            *_measure_load(ingress, baseline, MIXED_EVENTS, LARGE_EVERY, "1 % of 5 MB"),
         ]
 
 
-def _posted(mine: Door, theirs: Door, events: int, large_every: int, what: str) -> list[Figure]:
-    """Measure both doors in turns: at their full rate, then ours at half of it and theirs at half of theirs."""
+def _measure_load(
+    ingress: EventServer, baseline: EventServer, events: int, large_every: int, what: str
+) -> list[Figure]:
+    """Load both servers in turns at full rate, then each at half of its own rate."""
     rounds = [
-        tuple(each.load(events, large_every=large_every) for each in (mine, theirs))
+        tuple(server.load(events, large_every=large_every) for server in (ingress, baseline))
         for _ in range(ROUNDS)
     ]
-    assert not any(each.failed for pair in rounds for each in pair)
+    assert not any(result.failed for results in rounds for result in results)
 
-    def middle(of: Callable[[Answered], float]) -> tuple[float, float]:
-        ours, beside = (statistics.median(map(of, side)) for side in zip(*rounds, strict=True))
-        return ours, beside
+    def medians(read: Callable[[LoadResult], float]) -> tuple[float, float]:
+        ours, theirs = (statistics.median(map(read, side)) for side in zip(*rounds, strict=True))
+        return ours, theirs
 
-    full, beside = middle(lambda each: each.rate)
+    rates = medians(lambda result: result.rate)
     half = [
-        each.load(min(events, int(rate * HALF_S)), large_every=large_every, rate=rate)
-        for each, rate in ((mine, full / 2), (theirs, beside / 2))
+        server.load(
+            min(events, int(rate / 2 * HALF_RATE_S)), large_every=large_every, rate=rate / 2
+        )
+        for server, rate in zip((ingress, baseline), rates, strict=True)
     ]
-    target = None if large_every else TIMES_NAIVE * beside
+    target = None if large_every else MIN_TIMES_BASELINE * rates[1]
+    at_half = f"{what}: answer at half the rate"
     figures = [
-        Figure(f"{what}: accepted", "events/s", full, beside, target, more=True),
-        Figure(f"{what}: the door's CPU", "µs/event", *middle(lambda each: each.cpu_us)),
-        Figure(f"{what}: answer, p50", "ms", *middle(lambda each: each.small[0])),
-        Figure(f"{what}: answer, p99", "ms", *middle(lambda each: each.small[1])),
-        Figure(f"{what}: answer at half the rate, p50", "ms", half[0].small[0], half[1].small[0]),
-        Figure(
-            f"{what}: answer at half the rate, p99",
-            "ms",
-            half[0].small[1],
-            half[1].small[1],
-            P99_MS,
-        ),
+        Figure(f"{what}: accepted", "events/s", *rates, target, more=True),
+        Figure(f"{what}: CPU", "µs/event", *medians(lambda result: result.cpu_us)),
+        Figure(f"{what}: answer, p50", "ms", *medians(lambda result: result.small[0])),
+        Figure(f"{what}: answer, p99", "ms", *medians(lambda result: result.small[1])),
+        Figure(f"{at_half}, p50", "ms", half[0].small[0], half[1].small[0]),
+        Figure(f"{at_half}, p99", "ms", half[0].small[1], half[1].small[1], MAX_P99_MS),
     ]
     if large_every:
-        figures.append(
-            Figure(
-                f"{what}: answer to a file at half the rate, p50",
-                "ms",
-                half[0].large[0],
-                half[1].large[0],
-            )
-        )
+        figure = Figure(f"{at_half}, of a file, p50", "ms", half[0].large[0], half[1].large[0])
+        figures.append(figure)
     return figures
 
 
-def writes() -> list[Figure]:
-    with open_desk() as desk:
-        rate(desk.in_batches, 400)
-        rate(desk.one_by_one, 40)
-        found = [
-            (rate(desk.in_batches, WRITTEN), rate(desk.one_by_one, ONE_BY_ONE))
+def measure_writes() -> list[Figure]:
+    """Measure writes in batches and single writes."""
+    with open_writer() as writer:
+        measure_rate(writer.write_batches, BATCHED_EVENTS // 10)
+        measure_rate(writer.write_singly, SINGLE_EVENTS // 10)
+        rounds = [
+            (
+                measure_rate(writer.write_batches, BATCHED_EVENTS),
+                measure_rate(writer.write_singly, SINGLE_EVENTS),
+            )
             for _ in range(ROUNDS)
         ]
-    batched, single = (statistics.median(side) for side in zip(*found, strict=True))
-    return [
-        Figure(
-            "written to Supabase", "events/s", batched, single, TIMES_ONE_BY_ONE * single, more=True
-        )
-    ]
+    batched, single = (statistics.median(side) for side in zip(*rounds, strict=True))
+    target = MIN_TIMES_SINGLE * single
+    return [Figure("written to Supabase", "events/s", batched, single, target, more=True)]
 
 
-PARTS: dict[str, Callable[[], list[Figure]]] = {"door": door, "writes": writes}
+PARTS: dict[str, Callable[[], list[Figure]]] = {
+    "ingress": measure_ingress,
+    "writes": measure_writes,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--no-fail", action="store_true", help="exit with 0 whatever the figures are"
-    )
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these alone")
+    parser.add_argument("--no-fail", action="store_true", help="exit with 0 in any case")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts only")
     given = parser.parse_args()
-    began, figures = time.monotonic(), list[Figure]()
+    began = time.monotonic()
+    figures: list[Figure] = []
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
     for name in given.only or PARTS:
         figures += PARTS[name]()
-    print(table(figures).replace("stock", "naive", 1))
+    print(table(figures).replace("stock", "baseline", 1))
     print(f"load after: {os.getloadavg()[0]:.1f}; took {time.monotonic() - began:.0f} s")
     if not given.no_fail:
         sys.exit(any(figure.missed for figure in figures))

@@ -1,8 +1,10 @@
-"""Somebody who posts events: `python -m bench.webhook_load.load URL [options]`, a process of its own that costs little.
+"""Load generator: `python -m bench.webhook_load.load URL [options]`, in a process of its own.
 
-Every event is another one. Without --rate each of the connections posts its next event as soon as the last one is
-answered; with it, at times that are fixed beforehand, and an answer counts from when its event was due: a server that
-stands still makes all that were due meanwhile late. Prints {"rate", "failed", "small": [p50, p99], "large": …} in ms.
+All events differ. Without --rate, each connection posts its next event after the last answer. With
+it, events are due at fixed times, and an answer is measured from the time when its event was due:
+a server that stalls delays all events that are due meanwhile.
+
+Prints {"rate", "failed", "small": [p50, p99], "large": [p50, p99]}, times in ms.
 """
 
 import argparse
@@ -21,7 +23,7 @@ LARGE = b"/9j/4AAQ" + b"A" * (5 << 20)
 
 
 class Poster(asyncio.Protocol):
-    """One connection, on which an event at a time is posted."""
+    """A connection that posts events in sequence."""
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[bool] | None = None
@@ -47,11 +49,13 @@ class Poster(asyncio.Protocol):
         return await self._answer
 
 
-class Load:
+class LoadGenerator:
+    """Posts `events` to `url`; every `large_every`th event holds a file of 5 MB."""
+
     def __init__(self, url: str, events: int, large_every: int) -> None:
-        self.place, self.events, self.large_every = urlsplit(url), events, large_every
+        self.url, self.events, self.large_every = urlsplit(url), events, large_every
         self.next = 0
-        self.late: dict[str, list[float]] = {"small": [], "large": []}
+        self.latencies: dict[str, list[float]] = {"small": [], "large": []}
         self.failed = 0
 
     async def run(self, connections: int, rate: float | None) -> dict[str, object]:
@@ -59,24 +63,26 @@ class Load:
         posters = [
             (
                 await loop.create_connection(
-                    Poster, self.place.hostname or LOCALHOST, self.place.port or 80
+                    Poster, self.url.hostname or LOCALHOST, self.url.port or 80
                 )
             )[1]
             for _ in range(connections)
         ]
         began = time.monotonic()
-        await asyncio.gather(*(self._keep_posting(poster, began, rate) for poster in posters))
+        await asyncio.gather(*(self._post_events(poster, began, rate) for poster in posters))
         took = time.monotonic() - began
         return {
             "rate": (self.events - self.failed) / took,
             "failed": self.failed,
             **{
-                size: [percentile(late, 0.5) * 1000, percentile(late, 0.99) * 1000] if late else []
-                for size, late in self.late.items()
+                size: [percentile(times, 0.5) * 1000, percentile(times, 0.99) * 1000]
+                if times
+                else []
+                for size, times in self.latencies.items()
             },
         }
 
-    async def _keep_posting(self, poster: Poster, began: float, rate: float | None) -> None:
+    async def _post_events(self, poster: Poster, began: float, rate: float | None) -> None:
         while self.next < self.events:
             number, self.next = self.next, self.next + 1
             due = began + number / rate if rate else time.monotonic()
@@ -84,11 +90,12 @@ class Load:
                 await asyncio.sleep(wait_s)
             is_large = bool(self.large_every) and number % self.large_every == self.large_every - 1
             self.failed += not await poster.post(*self._request(number, large=is_large))
-            self.late["large" if is_large else "small"].append(time.monotonic() - due)
+            self.latencies["large" if is_large else "small"].append(time.monotonic() - due)
 
     def _request(self, number: int, *, large: bool) -> tuple[bytes, ...]:
         start = (
-            b'{"account":"0000000000042","from":"+7999%07d","type":"%b","text":"Good morning! When is the next '
+            b'{"account":"0000000000042","from":"+7999%07d","type":"%b",'
+            b'"text":"Good morning! When is the next '
             % (
                 number % 5000,
                 b"image" if large else b"chat",
@@ -104,8 +111,11 @@ class Load:
             else (start, b"}")
         )
         length = sum(map(len, pieces))
-        head = f"POST {self.place.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}"
-        return (head.encode() + b"\r\n\r\n" + pieces[0], *pieces[1:])
+        head = (
+            f"POST {self.url.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {length}\r\n\r\n"
+        )
+        return (head.encode() + pieces[0], *pieces[1:])
 
 
 def main() -> None:
@@ -116,7 +126,7 @@ def main() -> None:
     parser.add_argument("--large-every", type=int, default=0)
     parser.add_argument("--rate", type=float)
     given = parser.parse_args()
-    load = Load(given.url, given.events, given.large_every)
+    load = LoadGenerator(given.url, given.events, given.large_every)
     print(json.dumps(uvloop.run(load.run(given.connections, given.rate))))
 
 

@@ -1,4 +1,4 @@
-"""Events a second written to Supabase: in batches through one SQL function, and one by one, by the same client."""
+"""Events per second written to Supabase: in batches through one SQL function, and singly."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ import httpx
 import psycopg
 from pydantic import HttpUrl, SecretStr
 
-from bench.webhook_load.doors import ACCOUNT
+from bench.webhook_load.servers import ACCOUNT
 from sandbox.supabase.project import Supabase
 from shared.database import Database
 from shared.database.connection import Connection
@@ -22,12 +22,12 @@ from shared.settings import SupabaseSettings
 
 CONTACTS = 200
 BATCH = 200
-"""Rows, as the recorder reads them: a message and its log are two."""
+"""Rows, as the recorder reads them. A message and its log entry are two rows."""
 TOOLS = Path(__file__).parents[2] / ".local" / "tools"
 
 
-class Desk:
-    """One organisation with one number in a Supabase project, and two ways to write what arrives there."""
+class EventWriter:
+    """An organization with an integration in a Supabase project, and two ways to write events."""
 
     def __init__(self, project: Supabase, http: httpx.Client) -> None:
         self.project = project
@@ -48,12 +48,12 @@ class Desk:
         with psycopg.connect(self.project.database_url) as connection:
             connection.execute(query.encode(), arguments)
 
-    def in_batches(self, events: Sequence[tuple[UUID, str]]) -> None:
+    def write_batches(self, events: Sequence[tuple[UUID, str]]) -> None:
         rows = [row for event in events for row in map(_row, _outcomes(*event))]
         for start in range(0, len(rows), BATCH):
             self.database.outcomes.apply(rows[start : start + BATCH])
 
-    def one_by_one(self, events: Sequence[tuple[UUID, str]]) -> None:
+    def write_singly(self, events: Sequence[tuple[UUID, str]]) -> None:
         for event in events:
             message, log = _outcomes(*event)
             client_id = self._contact(message.phone)
@@ -73,9 +73,9 @@ class Desk:
             self.client.table("clients").update({"last_message_at": row["created_at"]}).eq(
                 "id", client_id
             ).execute()
-            kept = _row(log) | {"organization_id": str(self.organization)}
+            entry = _row(log) | {"organization_id": str(self.organization)}
             self.client.table("wpp_webhook_log").insert(
-                {name: value for name, value in kept.items() if name not in {"v", "type"}}
+                {name: value for name, value in entry.items() if name not in {"v", "type"}}
             ).execute()
 
     def _contact(self, phone: str) -> str:
@@ -94,22 +94,22 @@ class Desk:
 
 
 @contextmanager
-def open_desk() -> Iterator[Desk]:
+def open_writer() -> Iterator[EventWriter]:
     with TemporaryDirectory(prefix="wpp-bench-") as name:
         directory = Path(name)
-        directory.chmod(0o755)  # Postgres enters as somebody else where root measures
+        directory.chmod(0o755)  # Postgres runs as a different user than root
         with (
             Supabase(directory, tools=TOOLS) as project,
             httpx.Client(timeout=30, trust_env=False) as http,
         ):
-            yield Desk(project, http)
+            yield EventWriter(project, http)
 
 
-def rate(write: Callable[[Sequence[tuple[UUID, str]]], None], events: int) -> float:
-    """Return how many events a second `write` writes, of which each is new and of one of some contacts."""
-    made = [(uuid4(), f"7999{number % CONTACTS:07}") for number in range(events)]
+def measure_rate(write: Callable[[Sequence[tuple[UUID, str]]], None], events: int) -> float:
+    """Return the events per second that `write` writes. Each is new, for a few contacts."""
+    posted = [(uuid4(), f"7999{number % CONTACTS:07}") for number in range(events)]
     began = time.monotonic()
-    write(made)
+    write(posted)
     return events / (time.monotonic() - began)
 
 

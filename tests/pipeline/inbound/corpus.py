@@ -1,4 +1,4 @@
-"""The corpus of what the platform posts (tests/shared/inbound/corpus), for an account of one's own."""
+"""The corpus (tests/shared/webhooks/corpus), for a chosen account."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ DIRECTORY = Path(__file__).parents[2] / "shared" / "webhooks" / "corpus"
 
 
 def load_cases(account: str) -> dict[str, dict[str, Any]]:
-    """Return {"file: case": {"body", "becomes"}} with `account` in place of the corpus' own."""
+    """Return the cases by name, with `account` in place of the account of the corpus."""
     found = {}
     for file in sorted(DIRECTORY.glob("*.json")):
         for case in json.loads(file.read_text().replace(ACCOUNT, account)):

@@ -1,4 +1,4 @@
-"""Every event that the platform is known to post, from the door over HTTP to the rows that the CRM shows."""
+"""Each case of the corpus, posted to the ingress over HTTP, ends in the rows that the CRM shows."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,11 +16,11 @@ NAMES = list(load_cases(""))
 OURS, THEIRS = "true_79990001122@c.us_3EB0BB22", "false_79990001122@c.us_3EB0AA11"
 EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = {"queued": "sent", "sent": "sent"}
-"""What becomes of a message that was sent, where that is not what it is told."""
+"""Statuses that leave a sent message as it is."""
 
 
 class Case:
-    """One case of the corpus, with an organisation and a number of its own."""
+    """A case of the corpus, with an organization and an integration of its own."""
 
     def __init__(self, pipeline: InboundPipeline, number: int, name: str) -> None:
         self.name, self.pipeline = name, pipeline
@@ -38,7 +38,7 @@ class Case:
 
     @property
     def before(self) -> int:
-        """How many messages there are before it comes."""
+        """The number of messages that `prepare` creates."""
         return 6 if self.name.startswith(("statuses", "changes")) else 0
 
     def connect(self) -> None:
@@ -50,7 +50,7 @@ class Case:
         )
 
     def prepare(self) -> None:
-        """Let there be what a status, a reaction or an edit is about."""
+        """Create the messages that a status, a reaction or an edit names."""
         if not self.before:
             return
         tasks = {"task_77": OURS, "task_79": None, "task_1": None, "task_2": None}
@@ -65,14 +65,14 @@ class Case:
         )
 
     def message(self, *, outgoing: bool, **ids: str | None) -> MessageOutcome:
-        whose: dict[str, Any] = (
+        owner: dict[str, Any] = (
             {"organization_id": self.organization, "integration_id": self.integration}
             if outgoing
             else {"account": self.account}
         )
         status = "sent" if outgoing else "delivered"
         given = {"id": uuid4(), "at": EARLIER, "text": "Before", "phone": PEER, "status": status}
-        return MessageOutcome(outgoing=outgoing, **given, **whose, **ids)
+        return MessageOutcome(outgoing=outgoing, **given, **owner, **ids)
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         return self.pipeline.env.sql(query, self.organization)
@@ -80,30 +80,31 @@ class Case:
     def rows(self) -> list[dict[str, Any]]:
         return self.sql(
             "select m.*, c.phone as client_phone, c.name as client_name from chat_messages m "
-            "left join clients c on c.id = m.client_id where m.organization_id = %s order by m.created_at, m.id"
+            "left join clients c on c.id = m.client_id where m.organization_id = %s "
+            "order by m.created_at, m.id"
         )
 
-    def faults(self) -> Iterator[str]:
-        """Yield what is not as it should be."""
+    def differences(self) -> Iterator[str]:
+        """Yield each difference between the rows and the expected result."""
         log = self.pipeline.env.sql(
             "select event_type, became from wpp_webhook_log where account = %s", self.account
         )
-        told = sorted(each["became"] for each in self.becomes)
-        if sorted(row["became"] for row in log) != told:
-            yield f"{self.name}: the log says {log}, and not {told}"
+        expected_log = sorted(each["became"] for each in self.becomes)
+        if sorted(row["became"] for row in log) != expected_log:
+            yield f"{self.name}: the log says {log}, and not {expected_log}"
         for outcome in self.expected:
-            yield from getattr(self, f"{outcome['type']}_faults")(outcome)
-        brought = {
+            yield from getattr(self, f"{outcome['type']}_differences")(outcome)
+        expected_rows = {
             row.get("wa_message_id") or row.get("text")
             for row in self.expected
             if row["type"] == "message"
         }
-        if len(self.rows()) != len(brought) + self.before:
+        if len(self.rows()) != len(expected_rows) + self.before:
             yield f"{self.name}: it has {len(self.rows())} messages"
         if self.sql("select id from wpp_dead_letters where organization_id = %s"):
             yield f"{self.name}: it left a dead letter"
 
-    def message_faults(self, expected: dict[str, Any]) -> Iterator[str]:
+    def message_differences(self, expected: dict[str, Any]) -> Iterator[str]:
         texts = [row for row in self.rows() if row["message_text"] == expected.get("text", "")]
         if len(texts) != 1:
             yield f"{self.name}: {len(texts)} rows have the text {expected.get('text')!r}"
@@ -132,35 +133,37 @@ class Case:
         }:
             yield f"{self.name}: its file is {state}"
 
-    def status_faults(self, expected: dict[str, Any]) -> Iterator[str]:
-        row = self.named(expected)
+    def status_differences(self, expected: dict[str, Any]) -> Iterator[str]:
+        row = self.find_row(expected)
         now = LATER.get(expected["status"], expected["status"])
         if (row["message_status"], row["metadata"].get("error")) != (now, expected.get("error")):
-            yield f"{self.name}: the message is {row['message_status']} ({row['metadata'].get('error')}), and not {now}"
+            error = row["metadata"].get("error")
+            yield f"{self.name}: the message is {row['message_status']} ({error}), not {now}"
 
-    def reaction_faults(self, expected: dict[str, Any]) -> Iterator[str]:
+    def reaction_differences(self, expected: dict[str, Any]) -> Iterator[str]:
         who = "self" if expected["outgoing"] else expected["phone"]
-        shown = self.named(expected)["metadata"].get("reactions", {}).get(who, {}).get("emoji")
+        shown = self.find_row(expected)["metadata"].get("reactions", {}).get(who, {}).get("emoji")
         if shown != expected.get("emoji"):
             yield f"{self.name}: the reaction is {shown}"
 
-    def edit_faults(self, expected: dict[str, Any]) -> Iterator[str]:
-        row = self.named(expected)
+    def edit_differences(self, expected: dict[str, Any]) -> Iterator[str]:
+        row = self.find_row(expected)
         if (row["message_text"], row["metadata"].get("original_text")) != (
             expected["text"],
             "Before",
         ):
             yield f"{self.name}: the text is {row['message_text']}"
 
-    def session_faults(self, expected: dict[str, Any]) -> Iterator[str]:
+    def session_differences(self, expected: dict[str, Any]) -> Iterator[str]:
         (row,) = self.sql("select * from whatsapp_sessions where organization_id = %s")
         if (row["status"], row["last_qr_b64"]) != (expected["status"], expected.get("qr")):
             yield f"{self.name}: the session is {row['status']}, {row['last_qr_b64']}"
 
-    def named(self, expected: dict[str, Any]) -> dict[str, Any]:
-        """Return the one message that any of these ids names."""
+    def find_row(self, expected: dict[str, Any]) -> dict[str, Any]:
+        """Return the message that any of the external ids names."""
         ids: list[dict[str, UUID]] = self.pipeline.env.sql(
-            "select distinct message_id from wpp_message_ids where account = %s and external_id = any(%s)",
+            "select distinct message_id from wpp_message_ids "
+            "where account = %s and external_id = any(%s)",
             self.account,
             expected["external_ids"],
         )
@@ -171,25 +174,25 @@ class Case:
 
 
 @pytest.fixture
-def played(pipeline: InboundPipeline, ingress: IngressProcess) -> list[Case]:
-    """Return all cases after each was posted to the door, worked on and recorded."""
-    played = [Case(pipeline, number, name) for number, name in enumerate(NAMES)]
-    for case in played:
+def processed(pipeline: InboundPipeline, ingress: IngressProcess) -> list[Case]:
+    """Return all cases after each was posted, handled and recorded."""
+    processed = [Case(pipeline, number, name) for number, name in enumerate(NAMES)]
+    for case in processed:
         case.connect()
         case.prepare()
-    answers = [ingress.post(case.body, ingress.webhook_path(case.account)) for case in played]
+    answers = [ingress.post(case.body, ingress.webhook_path(case.account)) for case in processed]
     assert {answer.status for answer in answers} == {200}
     pipeline.settle()
-    return played
+    return processed
 
 
-def test_every_case_of_the_corpus_ends_in_its_rows(played: list[Case]) -> None:
-    """The text, the contact, the status, the ids, the file, the time and the log; and nobody else's rows."""
-    assert len(played) > 100
-    assert [fault for case in played for fault in case.faults()] == []
+def test_every_case_of_the_corpus_ends_in_its_rows(processed: list[Case]) -> None:
+    """Text, contact, status, ids, file, time and log are right, and there is no further row."""
+    assert len(processed) > 100
+    assert [difference for case in processed for difference in case.differences()] == []
 
 
-def test_the_corpus_has_everything_that_an_event_can_become() -> None:
+def test_the_corpus_has_every_event_type() -> None:
     kinds = {each["type"] for case in load_cases("").values() for each in case["becomes"]}
     assert kinds >= {
         *(

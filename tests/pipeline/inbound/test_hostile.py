@@ -1,4 +1,4 @@
-"""Whatever is posted: never a 500, and never a row that nobody meant."""
+"""Hostile bodies give neither a 500 nor an unintended row."""
 
 import json
 from collections.abc import Iterator
@@ -103,7 +103,7 @@ BODIES = list(iterate_bodies(ACCOUNT))
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """Return a real body with some bytes of it changed, removed or doubled."""
+    """Return a real body with some bytes changed, removed or doubled."""
     body = bytearray(json.dumps(draw(st.sampled_from(BODIES))).encode())
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, max(0, len(body) - 1)))
@@ -120,18 +120,18 @@ def as_json(event: Any) -> bytes:
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_no_body_is_answered_with_500(ingress: IngressProcess, body: bytes) -> None:
-    """It is kept, or said to be malformed: 200 or 400."""
+    """A body is accepted (200) or malformed (400)."""
     assert ingress.post(body).status in {200, 400}
 
 
 @pytest.fixture
-def heard() -> list[MessageOutcome]:
-    """Return what was posted within a test, as messages; its examples share one town."""
+def posted() -> list[MessageOutcome]:
+    """Return the messages posted within a test; its examples share the pipeline."""
     return []
 
 
 def messages_in(event: dict[str, Any], account: str) -> Iterator[MessageOutcome]:
-    """Yield the messages that an accepted body holds, by what reads it without any pipeline."""
+    """Yield the messages in an accepted body, as the pure functions read them."""
     for payload in webhooks.split_body(json.loads(as_json(event))):
         classified = classify(payload, account, utc_now())
         outcomes = webhooks.build_outcomes(classified, route(payload, account).id)
@@ -156,18 +156,18 @@ CHANGED = st.builds(
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_no_event_hurts_what_comes_behind_it(
+def test_no_event_affects_the_events_behind_it(
     pipeline: InboundPipeline,
     ingress: IngressProcess,
-    heard: list[MessageOutcome],
+    posted: list[MessageOutcome],
     events: list[dict[str, Any]],
 ) -> None:
-    """All of them end: logged, filed or parked, with no dead letter; and no row says what nobody said."""
+    """Every event is logged, filed or parked, without a dead letter and without a foreign row."""
     last = {
         "type": "chat",
         "from": "+79990009988",
         "text": "the last one",
-        "messageId": f"M{len(heard)}",
+        "messageId": f"M{len(posted)}",
     }
     for event in (
         *(json.loads(json.dumps(event).replace(ACCOUNT, pipeline.account)) for event in events),
@@ -176,16 +176,16 @@ def test_no_event_hurts_what_comes_behind_it(
         answer = ingress.post(as_json(event), ingress.webhook_path(pipeline.account))
         assert answer.status in {200, 400}
         if answer.status == 200:
-            heard.extend(messages_in(event, pipeline.account))
+            posted.extend(messages_in(event, pipeline.account))
     pipeline.settle()
     assert pipeline.redis.hgetall(keys.waiting("webhook")) == {}
     assert pipeline.env.sql("select * from wpp_dead_letters") == []
     rows = pipeline.messages()
     assert {shown(row) for row in rows} <= {
-        (each.outgoing, each.phone, each.text) for each in heard
+        (each.outgoing, each.phone, each.text) for each in posted
     }
-    assert len(rows) <= len(heard)
-    named = {each.wa_message_id for each in heard if each.wa_message_id}
+    assert len(rows) <= len(posted)
+    named = {each.wa_message_id for each in posted if each.wa_message_id}
     known = pipeline.env.sql(
         "select external_id from wpp_message_ids where account = %s", pipeline.account
     )
@@ -194,7 +194,7 @@ def test_no_event_hurts_what_comes_behind_it(
 
 
 def shown(row: dict[str, Any]) -> tuple[bool, str, str]:
-    """Return what a row says was written, to whom or by whom, before anybody changed it."""
+    """Return direction, phone and first text of a row."""
     metadata = row["metadata"]
     return (
         row["is_outgoing"],
@@ -232,10 +232,10 @@ HOSTILE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_pain_23_pain_43_what_should_make_no_row_makes_none(
+def test_defect_23_43_hostile_events_make_no_row(
     pipeline: InboundPipeline, ingress: IngressProcess, what: str
 ) -> None:
-    """Neither contact nor message nor session: the log says that it came."""
+    """The log alone has the event: no contact, message or session."""
     assert ingress.post(HOSTILE[what], ingress.webhook_path(pipeline.account)).status == 200
     pipeline.settle()
     for table in ("chat_messages", "clients", "wpp.parked_outcomes", "wpp_session_history"):

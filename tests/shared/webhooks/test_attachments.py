@@ -1,4 +1,4 @@
-"""Files are found wherever the platform puts them, under names that are safe anywhere."""
+"""Files are found in every place where the platform puts them, and get safe names."""
 
 import re
 from typing import Any
@@ -44,16 +44,14 @@ LONG = "/9j/4AAQ" * 40
         ({"media": {"mimetype": "no type"}}, Attachment()),
     ],
 )
-def test_a_file_is_found_in_each_of_its_places(
-    fields: dict[str, Any], attachment: Attachment
-) -> None:
+def test_a_file_is_found_in_every_place(fields: dict[str, Any], attachment: Attachment) -> None:
     assert find_attachment(fields) == attachment
 
 
 @pytest.mark.parametrize(
     "fields", [{}, {"media": None}, {"media": {}}, {"media": []}, {"media": 1}, {"body": LONG}]
 )
-def test_no_file_is_made_up(fields: dict[str, Any]) -> None:
+def test_an_event_without_a_file_has_none(fields: dict[str, Any]) -> None:
     assert find_attachment(fields) is None
 
 
@@ -67,7 +65,9 @@ def test_no_file_is_made_up(fields: dict[str, Any]) -> None:
         (Attachment(), "document", "application/octet-stream"),
     ],
 )
-def test_a_type_is_told_or_concluded(attachment: Attachment, kind: str, mime: str) -> None:
+def test_the_declared_type_counts_before_the_name_and_the_default(
+    attachment: Attachment, kind: str, mime: str
+) -> None:
     assert resolve_mime_type(attachment, kind) == mime
 
 
@@ -77,7 +77,7 @@ def test_a_type_is_told_or_concluded(attachment: Attachment, kind: str, mime: st
     st.sampled_from(["image", "document", "other"]),
     st.sampled_from([None, "image/png"]),
 )
-def test_any_name_becomes_a_safe_one(name: str, kind: str, mime: str | None) -> None:
+def test_any_name_becomes_a_safe_name(name: str, kind: str, mime: str | None) -> None:
     safe = build_file_name(Attachment(name=name, mime=mime), kind)
     assert 0 < len(safe) <= MAX_NAME
     assert not re.search(r'[\x00-\x1f\x7f/\\<>:"|?*%#\u202e\s]', safe)

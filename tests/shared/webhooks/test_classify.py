@@ -1,4 +1,4 @@
-"""Two tries of an event are one, two events are two."""
+"""Classification and identity: deliveries of the same event are equal, distinct events differ."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,15 +16,15 @@ def identify(payload: dict[str, Any], accepted_at: datetime) -> webhooks.EventId
 
 
 LATER = ACCEPTED + timedelta(days=1)
-SAID = {"account": ACCOUNT, "from": "+79990001122", "text": "ok", "type": "chat"}
-TOLD = 1770000000
-TIMED: dict[str, Any] = SAID | {"timestamp": TOLD}
-ENVELOPED = {"id": "evt_1001", "type": "message.incoming", "created": 1770000000, "data": SAID}
+TEXT = {"account": ACCOUNT, "from": "+79990001122", "text": "ok", "type": "chat"}
+PLATFORM_TIME = 1770000000
+TIMED: dict[str, Any] = TEXT | {"timestamp": PLATFORM_TIME}
+ENVELOPED = {"id": "evt_1001", "type": "message.incoming", "created": 1770000000, "data": TEXT}
 STATUS = {"type": "delivery", "account": ACCOUNT, "messageId": "task_77", "status": "delivered"}
 
 
-@pytest.mark.parametrize("payload", [ENVELOPED, SAID | {"messageId": "M1"}, TIMED, STATUS])
-def test_a_retry_is_the_same_event_however_late(payload: dict[str, Any]) -> None:
+@pytest.mark.parametrize("payload", [ENVELOPED, TEXT | {"messageId": "M1"}, TIMED, STATUS])
+def test_a_late_retry_is_the_same_event(payload: dict[str, Any]) -> None:
     assert identity(payload, ACCEPTED) == identity(dict(reversed(payload.items())), LATER)
 
 
@@ -48,12 +48,12 @@ def test_equal_texts_at_different_times_are_two_messages() -> None:
     assert identity(TIMED) != identity(TIMED | {"timestamp": 1770000005})
 
 
-@pytest.mark.parametrize("payload", [SAID, {"type": "novelty", "x": 1}])
+@pytest.mark.parametrize("payload", [TEXT, {"type": "novelty", "x": 1}])
 @pytest.mark.parametrize("second", [0, 1, 60, webhooks.RETRY_WINDOW_S - 1])
-def test_without_id_and_time_it_is_the_same_event_only_for_a_while(
+def test_without_id_and_time_a_retry_is_the_same_event_within_the_window(
     payload: dict[str, Any], second: int
 ) -> None:
-    """A retry comes within seconds, whatever the hour; a person says "ok" again much later."""
+    """A retry comes within seconds; a person writes "ok" again much later."""
     began = ACCEPTED + timedelta(seconds=second)
     once = identify(payload, began)
     for later in (1, webhooks.RETRY_WINDOW_S - 1):
@@ -63,8 +63,8 @@ def test_without_id_and_time_it_is_the_same_event_only_for_a_while(
     assert once.value not in {much_later.value, much_later.previous}
 
 
-@pytest.mark.parametrize("payload", [ENVELOPED, TIMED, SAID | {"messageId": "M1"}])
-def test_what_has_an_id_or_a_time_has_no_earlier_identity(payload: dict[str, Any]) -> None:
+@pytest.mark.parametrize("payload", [ENVELOPED, TIMED, TEXT | {"messageId": "M1"}])
+def test_an_event_with_an_id_or_a_time_has_no_previous_identity(payload: dict[str, Any]) -> None:
     assert identify(payload, ACCEPTED).previous is None
 
 
@@ -86,20 +86,22 @@ def test_what_has_an_id_or_a_time_has_no_earlier_identity(payload: dict[str, Any
         },
     ],
 )
-def test_what_may_return_to_what_it_was_is_new_each_time(payload: dict[str, Any]) -> None:
-    """Connected, offline, connected within a minute: three events. So is a reaction that was taken back meanwhile."""
+def test_session_states_and_reactions_are_new_events_each_time(payload: dict[str, Any]) -> None:
+    """Connected, offline, connected within a minute are three events; so are repeated reactions."""
     once, again = (identify(payload, ACCEPTED + timedelta(seconds=s)) for s in (0, 1))
     assert once.value != again.value
     assert again.previous is None
 
 
-def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> None:
-    """The platform's time has no fractions: each message gets one, the later the later it came."""
-    told = datetime.fromtimestamp(TOLD, UTC)
+def test_messages_of_the_same_second_keep_the_order_of_arrival() -> None:
+    """The platform's time has no fraction of a second: the order of arrival decides it."""
+    platform_time = datetime.fromtimestamp(PLATFORM_TIME, UTC)
     came = [0.01, 0.5, 0.51, 2, 2.1, 30]
-    times = [classify(TIMED, accepted_at=told + timedelta(seconds=second)).at for second in came]
+    times = [
+        classify(TIMED, accepted_at=platform_time + timedelta(seconds=second)).at for second in came
+    ]
     assert times == sorted(set(times))
-    assert {at.replace(microsecond=0) for at in times} == {told}
+    assert {at.replace(microsecond=0) for at in times} == {platform_time}
 
 
 @pytest.mark.parametrize(
@@ -109,18 +111,18 @@ def test_what_is_told_in_one_second_stands_in_the_order_in_which_it_came() -> No
         (
             ENVELOPED,
             ENVELOPED
-            | {"data": SAID | {"text": "the platform restarted, and counts from 1001 again"}},
+            | {"data": TEXT | {"text": "the platform restarted, and counts from 1001 again"}},
         ),
-        (SAID | {"messageId": "M1"}, SAID | {"messageId": "M2"}),
+        (TEXT | {"messageId": "M1"}, TEXT | {"messageId": "M2"}),
         (
-            SAID | {"messageId": "M1"},
-            SAID | {"messageId": "M1", "text": "other content under the same id"},
+            TEXT | {"messageId": "M1"},
+            TEXT | {"messageId": "M1", "text": "other content under the same id"},
         ),
         (STATUS, STATUS | {"status": "read"}),
         (STATUS, STATUS | {"messageId": "task_78"}),
-        (SAID, SAID | {"from": "+79990001133"}),
-        (SAID, SAID | {"fromMe": True}),
-        (SAID | {"media": {"base64": "A" * 9000}}, SAID | {"media": {"base64": "A" * 8999 + "B"}}),
+        (TEXT, TEXT | {"from": "+79990001133"}),
+        (TEXT, TEXT | {"fromMe": True}),
+        (TEXT | {"media": {"base64": "A" * 9000}}, TEXT | {"media": {"base64": "A" * 8999 + "B"}}),
         ({"type": "novelty", "x": 1}, {"type": "novelty", "x": 2}),
         ({"type": "novelty", "x": 1}, {"type": "novelty", "x": "1"}),
         ({"type": "qr", "qr": "2@A"}, {"type": "qr", "qr": "2@B"}),
@@ -144,25 +146,25 @@ def test_different_events_have_different_identities(
     ],
 )
 def test_the_platforms_time_is_read_in_any_unit(told: object, at: str) -> None:
-    found = classify(SAID | {"timestamp": told}, accepted_at=ACCEPTED).at
+    found = classify(TEXT | {"timestamp": told}, accepted_at=ACCEPTED).at
     assert found.replace(microsecond=found.microsecond if "." in at else 0).isoformat() == at
 
 
 @pytest.mark.parametrize(
     "told", [0, -1, 17, "soon", True, None, [], 4102444800, "1e999", 10**400, "0001-01-01"]
 )
-def test_a_time_that_cannot_be_is_not_believed(told: object) -> None:
-    assert classify(SAID | {"timestamp": told}, accepted_at=ACCEPTED).at == ACCEPTED
+def test_an_implausible_time_is_ignored(told: object) -> None:
+    assert classify(TEXT | {"timestamp": told}, accepted_at=ACCEPTED).at == ACCEPTED
 
 
-def test_another_account_in_the_payload_is_named_and_not_taken_over() -> None:
-    arrival = classify(SAID | {"account": "0000000000043"}, accepted_at=ACCEPTED)
+def test_a_foreign_account_in_the_payload_is_reported_and_not_used() -> None:
+    arrival = classify(TEXT | {"account": "0000000000043"}, accepted_at=ACCEPTED)
     assert (arrival.account, arrival.foreign_account) == (ACCOUNT, "0000000000043")
 
 
 @pytest.mark.parametrize("account", [ACCOUNT, f"wpp_{ACCOUNT}"])
-def test_the_accounts_own_names_are_no_other_account(account: str) -> None:
-    assert classify(SAID | {"account": account}, accepted_at=ACCEPTED).foreign_account is None
+def test_every_spelling_of_the_account_is_the_account(account: str) -> None:
+    assert classify(TEXT | {"account": account}, accepted_at=ACCEPTED).foreign_account is None
     assert (
         webhooks.find_claimed_account(
             webhooks.parse_payload({"type": "qr", "data": {"account": account}})
@@ -171,8 +173,8 @@ def test_the_accounts_own_names_are_no_other_account(account: str) -> None:
     )
 
 
-def test_a_status_goes_to_the_lane_of_its_conversation_where_its_id_tells_which() -> None:
-    """So it can't overtake its message; where nothing tells, it waits in Supabase until the message is known."""
+def test_a_status_whose_id_names_the_peer_belongs_to_its_conversation() -> None:
+    """So it cannot overtake its message. A status without a peer waits in Supabase for it."""
     known = STATUS | {"messageId": "true_79990001122@c.us_3EB0BB22"}
     assert classify(known, accepted_at=ACCEPTED).peer == "79990001122"
     assert classify(STATUS, accepted_at=ACCEPTED).peer is None
@@ -180,7 +182,7 @@ def test_a_status_goes_to_the_lane_of_its_conversation_where_its_id_tells_which(
 
 @settings(deadline=None)
 @given(st.permutations(list(TIMED.items())), st.integers(0, 10**6))
-def test_neither_the_order_of_fields_nor_the_hour_changes_an_identity(
+def test_field_order_and_arrival_time_do_not_change_an_identity(
     items: list[tuple[str, Any]], seconds: int
 ) -> None:
     assert identity(dict(items), ACCEPTED + timedelta(seconds=seconds)) == identity(TIMED)

@@ -1,4 +1,4 @@
-"""Bodies are taken apart into events that can be stored anywhere, or refused in words."""
+"""Bodies are split into events that can be stored, or refused with a reason."""
 
 import json
 from typing import Any
@@ -41,12 +41,12 @@ def test_events_of_one_envelope_have_ids_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("body", [None, 1, "text", True, [ONE, 2], [[ONE]]])
-def test_what_is_no_object_is_refused(body: object) -> None:
+def test_a_body_without_objects_is_refused(body: object) -> None:
     with pytest.raises(ValueError, match="JSON object"):
         split_body(body)
 
 
-def test_a_body_nested_without_end_is_refused() -> None:
+def test_a_body_nested_too_deeply_is_refused() -> None:
     body: dict[str, Any] = {}
     for _ in range(MAX_DEPTH + 1):
         body = {"data": body}
@@ -54,7 +54,7 @@ def test_a_body_nested_without_end_is_refused() -> None:
         split_body(body)
 
 
-def test_what_postgres_cannot_hold_is_replaced() -> None:
+def test_values_that_postgres_cannot_store_are_replaced() -> None:
     body = json.loads(
         '{"a\\u0000": "x\\u0000y", "b": ["\\ud800", "\\ud83d\\ude00"], "c": 1e999, "d": -1e999}'
     )
@@ -64,8 +64,8 @@ def test_what_postgres_cannot_hold_is_replaced() -> None:
     ]
 
 
-def test_a_list_does_not_multiply_what_is_large() -> None:
-    """A list of many small events beside one large field would grow beyond any limit on bodies."""
+def test_a_list_does_not_copy_large_fields() -> None:
+    """Copies of a large shared field would exceed any limit on bodies."""
     events = split_body(
         {"padding": "x" * 100_000, "account": "x" * 100_000, "events": [ONE] * 1000}
     )
@@ -84,7 +84,7 @@ def test_a_list_does_not_multiply_what_is_large() -> None:
         ({}, "unknown", None),
     ],
 )
-def test_an_events_word_and_id_are_told_from_its_messages(
+def test_the_type_and_id_of_an_event_are_told_from_its_message(
     payload: dict[str, Any], word: str, event_id: str | None
 ) -> None:
     parsed = parse_payload(payload)

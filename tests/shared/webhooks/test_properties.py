@@ -1,4 +1,4 @@
-"""Whatever JSON comes, reading it ends well."""
+"""Properties: any JSON is interpreted without an error."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from shared.webhooks.vocabulary import EVENT_TYPES
 from tests.shared.webhooks.webhook_events import identity, interpret
 
 UNHURRIED = settings(deadline=None)
-"""A machine that is busy with something else is no fault of what is tested."""
+"""A busy machine is no failure of the code under test."""
 
 OUTCOME: TypeAdapter[Any] = TypeAdapter(AnyOutcome)
 
@@ -132,7 +132,7 @@ CHANGES = st.dictionaries(NAMES | st.text(max_size=3), JSON, max_size=3)
 PAYLOADS = st.builds(
     _changed, st.sampled_from([body for body in BODIES if isinstance(body, dict)]), CHANGES, CHANGES
 )
-"""Events of the corpus, with the wrong thing in any field."""
+"""Events of the corpus with wrong values in any field."""
 
 
 @UNHURRIED
@@ -149,7 +149,7 @@ PAYLOADS = st.builds(
     }
 )
 @example({"type": "location", "from": "+79990001122", "lat": float("nan"), "lng": 1})
-def test_any_object_is_read_and_its_outcomes_travel_as_json(payload: dict[str, Any]) -> None:
+def test_any_object_is_interpreted_and_its_outcomes_survive_json(payload: dict[str, Any]) -> None:
     for event in webhooks.split_body(payload):
         arrival, outcomes = interpret(event)
         assert isinstance(outcomes[-1], LogOutcome)
@@ -162,15 +162,15 @@ def test_any_object_is_read_and_its_outcomes_travel_as_json(payload: dict[str, A
 
 @UNHURRIED
 @given(PAYLOADS)
-def test_an_object_of_no_known_kind_is_unknown(payload: dict[str, Any]) -> None:
-    nobody = dict.fromkeys(("event", "from", "raw_from", "chatId", "data", "events"))
-    for event in webhooks.split_body(payload | nobody | {"type": "novelty"}):
+def test_an_event_of_an_unrecognized_type_is_unknown(payload: dict[str, Any]) -> None:
+    without_sender = dict.fromkeys(("event", "from", "raw_from", "chatId", "data", "events"))
+    for event in webhooks.split_body(payload | without_sender | {"type": "novelty"}):
         assert interpret(event)[0].type == "unknown"
 
 
 @UNHURRIED
 @given(PAYLOADS)
-def test_a_message_always_has_a_peer_and_shows_something(payload: dict[str, Any]) -> None:
+def test_a_message_always_has_a_peer_and_a_text_or_a_file(payload: dict[str, Any]) -> None:
     message = {"type": "chat", "from": "+79990001122", "text": ""} | payload
     for event in webhooks.split_body(message):
         for outcome in interpret(event)[1]:
@@ -191,7 +191,7 @@ def test_an_identity_is_stable(payload: dict[str, Any]) -> None:
 
 @UNHURRIED
 @given(st.lists(PAYLOADS | LEAVES, max_size=3) | LEAVES)
-def test_a_body_is_taken_apart_or_refused_in_words(body: object) -> None:
+def test_a_body_is_split_or_refused_with_a_reason(body: object) -> None:
     if isinstance(body, dict) or (
         isinstance(body, list) and all(isinstance(event, dict) for event in body)
     ):
@@ -204,7 +204,7 @@ def test_a_body_is_taken_apart_or_refused_in_words(body: object) -> None:
 @pytest.mark.parametrize(
     ("depth", "width", "length"), [(1, 1, 200_000), (1, 400, 9000), (4, 400, 600), (12, 2, 60)]
 )
-def test_the_log_is_bounded(depth: int, width: int, length: int) -> None:
+def test_a_log_entry_has_a_maximum_size(depth: int, width: int, length: int) -> None:
     payload: Any = {f"field{place}": "жизнь " * (length // 6) for place in range(width)}
     for _ in range(depth):
         payload = {"inner": [payload, payload]}

@@ -1,4 +1,4 @@
-"""The log keeps what was said; files, secrets and what is too large it only mentions."""
+"""The log stores texts; files, secrets and values beyond its limits are only mentioned."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from shared.events import MAX_TEXT_CHARS
 from shared.webhooks.redact import MAX_BYTES, redact_payload
 
 
-def test_what_was_said_is_kept_as_it_was() -> None:
+def test_texts_are_stored_unchanged() -> None:
     payload = {
         "type": "chat",
         "from": "+79990001122",
@@ -19,13 +19,13 @@ def test_what_was_said_is_kept_as_it_was() -> None:
     assert redact_payload(payload) == payload
 
 
-def test_the_longest_text_of_a_message_is_kept_whole() -> None:
+def test_the_longest_text_of_a_message_is_stored_whole() -> None:
     text = "long story " * (MAX_TEXT_CHARS // 11)
     assert redact_payload({"text": text})["text"] == text
 
 
 @pytest.mark.parametrize("name", ["base64", "body", "anything"])
-def test_a_file_is_only_mentioned_wherever_it_stands(name: str) -> None:
+def test_a_file_in_any_field_is_only_mentioned(name: str) -> None:
     assert redact_payload({"media": {name: "/9j/4AAQ" * 100}}) == {
         "media": {name: "[file of 800 characters omitted]"}
     }
@@ -60,5 +60,5 @@ def test_no_log_entry_is_large(payload: dict[str, Any]) -> None:
     assert len(json.dumps(redact_payload(payload))) <= MAX_BYTES
 
 
-def test_what_is_left_out_is_counted() -> None:
+def test_omitted_values_are_counted() -> None:
     assert redact_payload({"list": list(range(2000))})["list"][-1] == "[1001 omitted]"

@@ -1,4 +1,4 @@
-"""Every shape of the corpus becomes what stands beside it. All values in it are made up."""
+"""Each body of the corpus becomes what its case says."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ CASES = [
 
 
 def shown(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as the corpus writes it: only what is told, the time to the second where it was told."""
+    """Return an outcome as the corpus writes it: set fields, and the platform's time in seconds."""
     told = outcome.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
     assert told.pop("account") == ACCOUNT
     told["at"] = outcome.at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
@@ -41,7 +41,7 @@ def test_a_body_becomes_what_the_corpus_says(case: dict[str, Any]) -> None:
     assert became == case["becomes"]
 
 
-def test_the_corpus_has_every_type_of_arrival() -> None:
+def test_the_corpus_has_every_type_of_event() -> None:
     seen = {arrival["type"] for case in CASES for arrival in case.values[0]["becomes"]}  # type: ignore[index]
     assert seen == {
         *("message", "echo", "qr", "connected", "disconnected", "sent", "status", "sla", "dead"),
@@ -49,7 +49,7 @@ def test_the_corpus_has_every_type_of_arrival() -> None:
     }
 
 
-def test_a_message_is_one_row_in_whatever_shape_its_id_comes() -> None:
+def test_a_message_is_one_row_in_every_envelope() -> None:
     fields = {
         "from": "+79990001122",
         "text": "Hello",
@@ -67,7 +67,7 @@ def test_a_message_is_one_row_in_whatever_shape_its_id_comes() -> None:
 
 
 def test_a_message_without_an_id_has_its_events_id() -> None:
-    """So that a replay of the event, whose id stays, ends in the same row."""
+    """A replay of the event, whose id stays, ends in the same row."""
     arrival, (message, log) = interpret({"type": "chat", "from": "+79990001122", "text": "Hello"})
     assert isinstance(message, MessageOutcome)
     assert isinstance(log, LogOutcome)

@@ -1,4 +1,4 @@
-"""The platform's words mean what the tables say, however they are spelled."""
+"""The platform's words have the meaning of the tables in every spelling."""
 
 import pytest
 
@@ -16,14 +16,14 @@ def test_the_spelling_of_a_word_does_not_matter(word: str) -> None:
     assert EVENT_TYPES[normalize_word(word)] == "message"
 
 
-def test_every_word_stands_in_the_tables_as_it_is_looked_up() -> None:
+def test_the_words_of_the_tables_are_normalized() -> None:
     assert all(
         normalize_word(word) == word for word in (*EVENT_TYPES, *NOTICE_TYPES, *STATUS_FIELD_TYPES)
     )
 
 
 @pytest.mark.parametrize(
-    ("told", "meant"),
+    ("value", "status"),
     [
         *(
             ("sent", "sent"),
@@ -52,5 +52,5 @@ def test_every_word_stands_in_the_tables_as_it_is_looked_up() -> None:
         ),
     ],
 )
-def test_a_status_is_a_word_or_the_number_of_an_ack(told: object, meant: str | None) -> None:
-    assert parse_status(told) == meant
+def test_a_status_is_a_word_or_the_number_of_an_ack(value: object, status: str | None) -> None:
+    assert parse_status(value) == status

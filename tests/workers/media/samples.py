@@ -1,4 +1,4 @@
-"""Files, as small as they can be, and what they are."""
+"""The smallest files of each type."""
 
 import base64
 import io
@@ -40,7 +40,7 @@ def base64_of(content: bytes) -> str:
 
 
 def message(content: Any, name: str | None, mime: str | None = None) -> MessageOutcome:
-    """Return the row of a message that brings a file of this name."""
+    """Return the row of a message with a file."""
     return MessageOutcome(
         at=ACCEPTED,
         id=UUID(int=1),

@@ -1,4 +1,4 @@
-"""Servers that files are fetched from: each path answers as it is told."""
+"""FileServer: an HTTP server whose paths answer as the test says."""
 
 import threading
 from collections.abc import Callable
@@ -6,34 +6,34 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-Answering = Callable[[BaseHTTPRequestHandler], None]
+Responder = Callable[[BaseHTTPRequestHandler], None]
 
 
-def answer(status: int, body: bytes = b"", **headers: str) -> Answering:
-    """Return an answer; `headers` are named with underscores for hyphens."""
+def respond(status: int, body: bytes = b"", **headers: str) -> Responder:
+    """Return a response; `headers` have underscores for hyphens."""
 
-    def give(request: BaseHTTPRequestHandler) -> None:
+    def send(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
         for name, value in {"Content_Length": str(len(body)), **headers}.items():
             request.send_header(name.replace("_", "-"), value)
         request.end_headers()
         request.wfile.write(body)
 
-    return give
+    return send
 
 
 class FileServer:
-    """Serves `paths` on 127.0.0.1; `asked` are the paths that somebody asked for, with the headers."""
+    """Serves `paths` on 127.0.0.1; `requests` holds each requested path with its headers."""
 
-    def __init__(self, **paths: Answering) -> None:
+    def __init__(self, **paths: Responder) -> None:
         self.paths = paths
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                outer.asked.append((self.path, dict(self.headers)))
-                outer.paths.get(self.path.strip("/").partition("?")[0], answer(404))(self)
+                outer.requests.append((self.path, dict(self.headers)))
+                outer.paths.get(self.path.strip("/").partition("?")[0], respond(404))(self)
 
             def log_message(self, *_: Any) -> None:
                 pass

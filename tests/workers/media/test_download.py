@@ -1,4 +1,4 @@
-"""Links that somebody else wrote lead to public addresses and nowhere else."""
+"""Links lead to public addresses only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.settings import MediaSettings
-from tests.workers.media.servers import FileServer, answer
+from tests.workers.media.servers import FileServer, respond
 from workers.media import download
 from workers.media.download import WEB_PORTS, LinkFetcher
 from workers.media.errors import FileGoneError, FileUnreachableError
@@ -20,7 +20,7 @@ PLATFORM = "https://wpp.example"
 
 
 @contextmanager
-def fetching(
+def open_fetcher(
     resolve: Resolver | None = None,
     ports: tuple[int, ...] = (),
     timeout_s: float = download.DOWNLOAD_TIMEOUT_S,
@@ -40,10 +40,10 @@ def fetching(
         fetcher.close()
 
 
-def fetched(
+def fetch(
     url: str, resolve: Resolver | None = None, ports: tuple[int, ...] = (), **settings: Any
 ) -> bytes:
-    with fetching(resolve, ports, **settings) as fetcher, fetcher.open(url) as pieces:
+    with open_fetcher(resolve, ports, **settings) as fetcher, fetcher.open(url) as pieces:
         return b"".join(pieces)
 
 
@@ -92,14 +92,14 @@ def fetched(
         ),
     ],
 )
-def test_an_address_that_is_not_public(address: str) -> None:
+def test_an_address_is_not_public(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize(
     "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001::1"]
 )
-def test_a_public_address(address: str) -> None:
+def test_an_address_is_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -117,38 +117,38 @@ def test_a_public_address(address: str) -> None:
         "127.0.0.1.",
     ],
 )
-def test_our_own_network_is_closed_however_it_is_written(host: str) -> None:
-    with FileServer(file=answer(200, FILE)) as server:
+def test_our_own_network_is_closed_in_every_spelling(host: str) -> None:
+    with FileServer(file=respond(200, FILE)) as server:
         with pytest.raises((FileGoneError, FileUnreachableError)):
-            fetched(f"http://{host}:{server.port}/file", ports=(server.port,))
-        assert server.asked == []
+            fetch(f"http://{host}:{server.port}/file", ports=(server.port,))
+        assert server.requests == []
 
 
 def test_a_host_of_our_own_network_may_be_allowed_by_name() -> None:
-    """With its port or without: nothing else beside it."""
-    with FileServer(file=answer(200, FILE)) as server, FileServer(file=answer(200)) as other:
+    """With or without its port; further ports of the host stay closed."""
+    with FileServer(file=respond(200, FILE)) as server, FileServer(file=respond(200)) as other:
         for allowed in (server.host, "127.0.0.1"):
-            assert fetched(f"{server.url}/file", wpp_media_private_hosts=allowed) == FILE
+            assert fetch(f"{server.url}/file", wpp_media_private_hosts=allowed) == FILE
         with pytest.raises(FileGoneError):
-            fetched(f"{other.url}/file", ports=(other.port,), wpp_media_private_hosts=server.host)
-        assert other.asked == []
+            fetch(f"{other.url}/file", ports=(other.port,), wpp_media_private_hosts=server.host)
+        assert other.requests == []
 
 
-def test_a_redirect_leads_no_further_than_a_link() -> None:
-    """Each hop is looked at: from a host that is allowed, to one that is not."""
-    with FileServer(secret=answer(200, b"secret")) as inside:
-        there = answer(302, Location=f"{inside.url}/secret")
-        with FileServer(there=there) as server:
+def test_a_redirect_to_a_private_address_is_refused() -> None:
+    """The host of each redirect is checked."""
+    with FileServer(secret=respond(200, b"secret")) as inside:
+        redirect = respond(302, Location=f"{inside.url}/secret")
+        with FileServer(link=redirect) as server:
             with pytest.raises(FileGoneError, match="not public"):
-                fetched(
-                    f"{server.url}/there", ports=(inside.port,), wpp_media_private_hosts=server.host
+                fetch(
+                    f"{server.url}/link", ports=(inside.port,), wpp_media_private_hosts=server.host
                 )
-            assert inside.asked == []
+            assert inside.requests == []
 
 
 def test_a_redirect_to_a_file_is_followed() -> None:
-    with FileServer(there=answer(307, Location="/file"), file=answer(200, FILE)) as server:
-        assert fetched(f"{server.url}/there", wpp_media_private_hosts=server.host) == FILE
+    with FileServer(link=respond(307, Location="/file"), file=respond(200, FILE)) as server:
+        assert fetch(f"{server.url}/link", wpp_media_private_hosts=server.host) == FILE
 
 
 @pytest.mark.parametrize(
@@ -157,74 +157,74 @@ def test_a_redirect_to_a_file_is_followed() -> None:
 )
 def test_a_redirect_to_anything_but_the_web_is_refused(location: str) -> None:
     with (
-        FileServer(there=answer(302, Location=location)) as server,
+        FileServer(link=respond(302, Location=location)) as server,
         pytest.raises(FileGoneError, match="plain"),
     ):
-        fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
+        fetch(f"{server.url}/link", wpp_media_private_hosts=server.host)
 
 
-def test_redirects_end() -> None:
-    with FileServer(there=answer(302, Location="/there")) as server:
+def test_the_number_of_redirects_is_limited() -> None:
+    with FileServer(link=respond(302, Location="/link")) as server:
         with pytest.raises(FileGoneError, match="too often"):
-            fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
-        assert len(server.asked) == download.MAX_REQUESTS
+            fetch(f"{server.url}/link", wpp_media_private_hosts=server.host)
+        assert len(server.requests) == download.MAX_REQUESTS
 
 
 def test_a_name_that_changes_its_address_is_caught() -> None:
-    """DNS rebinding: what is checked is what is connected to, and every address of a name has to be public."""
+    """DNS rebinding: the checked address is the connected address, and all must be public."""
     asked: list[str] = []
 
     def rebinding(host: str, _port: int) -> list[str]:
         asked.append(host)
         return ["8.8.8.8", "127.0.0.1"] if len(asked) == 1 else ["127.0.0.1"]
 
-    with FileServer(file=answer(200, FILE)) as server:
+    with FileServer(file=respond(200, FILE)) as server:
         for _ in range(2):
             with pytest.raises(FileGoneError, match="not public"):
-                fetched(f"http://rebinding.example:{server.port}/file", rebinding, (server.port,))
-        assert server.asked == []
+                fetch(f"http://rebinding.example:{server.port}/file", rebinding, (server.port,))
+        assert server.requests == []
     assert len(asked) == 2, "a name is looked up once for each connection"
 
 
-def test_only_listed_hosts_are_asked_where_there_is_a_list() -> None:
-    """A host is named whole, or with a dot in front for all below it."""
+def test_only_listed_hosts_are_requested() -> None:
+    """A host is named in full, or with a leading dot for its subdomains."""
 
     def local(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1"]
 
-    with FileServer(file=answer(200, FILE)) as server:
+    with FileServer(file=respond(200, FILE)) as server:
         hosts = {
             "wpp_media_hosts": "cdn.example,.media.example",
             "wpp_media_private_hosts": ".example",
         }
         for host in ("cdn.example", "a.media.example", "CDN.example"):
             assert (
-                fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts) == FILE
+                fetch(f"http://{host}:{server.port}/file", local, (server.port,), **hosts) == FILE
             )
         del hosts["wpp_media_private_hosts"]
         for host in ("evil.example", "xcdn.example", "xmedia.example", "cdn.example.evil.example"):
             with pytest.raises(FileGoneError, match="WPP_MEDIA_HOSTS"):
-                fetched(f"http://{host}:{server.port}/file", local, (server.port,), **hosts)
+                fetch(f"http://{host}:{server.port}/file", local, (server.port,), **hosts)
 
 
-def test_without_a_list_only_the_platform_is_asked() -> None:
-    """Any other host, public or not, is a place that somebody who can post has chosen."""
+def test_without_a_list_only_the_platform_is_requested() -> None:
+    """Without the setting, a link may lead to no further host, public or not."""
 
     def nowhere(_host: str, _port: int) -> list[str]:
         return []
 
     with pytest.raises(FileUnreachableError):
-        fetched(f"{PLATFORM}/file", nowhere, wpp_media_hosts="")
+        fetch(f"{PLATFORM}/file", nowhere, wpp_media_hosts="")
     for other in ("https://evil.example/file", "https://x.wpp.example/file", "http://8.8.8.8/file"):
         with pytest.raises(FileGoneError, match="WPP_MEDIA_HOSTS"):
-            fetched(other, nowhere, wpp_media_hosts="")
+            fetch(other, nowhere, wpp_media_hosts="")
 
 
 @pytest.mark.parametrize("port", [22, 25, 6379, 8080])
-def test_no_port_but_the_web_s_is_asked(port: int) -> None:
-    """Whoever may choose the link must not speak to a mail server through us."""
+def test_only_web_ports_are_requested(port: int) -> None:
+    """A link must not reach a mail server through us."""
     with pytest.raises(FileGoneError, match=f"port {port}"):
-        fetched(f"http://public.example:{port}/file")
+        fetch(f"http://public.example:{port}/file")
 
 
 @pytest.mark.parametrize(
@@ -239,9 +239,9 @@ def test_no_port_but_the_web_s_is_asked(port: int) -> None:
         "http://[::1",
     ],
 )
-def test_what_is_no_link_is_refused(url: str) -> None:
+def test_an_invalid_link_is_refused(url: str) -> None:
     with pytest.raises(FileGoneError):
-        fetched(url)
+        fetch(url)
 
 
 @pytest.mark.parametrize(
@@ -251,57 +251,59 @@ def test_what_is_no_link_is_refused(url: str) -> None:
         *((status, FileUnreachableError) for status in (408, 429, 500, 503)),
     ],
 )
-def test_what_is_answered_says_whether_it_is_worth_asking_again(
+def test_the_status_decides_whether_the_link_is_tried_again(
     status: int, error: type[Exception]
 ) -> None:
-    with FileServer(file=answer(status)) as server, pytest.raises(error):
-        fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
+    with FileServer(file=respond(status)) as server, pytest.raises(error):
+        fetch(f"{server.url}/file", wpp_media_private_hosts=server.host)
 
 
-def test_nobody_there_is_worth_asking_again() -> None:
+def test_a_refused_connection_is_tried_again() -> None:
     with FileServer() as server:
         gone = server.host
     with pytest.raises(FileUnreachableError):
-        fetched(f"http://{gone}/file", wpp_media_private_hosts=gone)
+        fetch(f"http://{gone}/file", wpp_media_private_hosts=gone)
 
 
-def test_an_answer_cut_short_is_worth_asking_again() -> None:
+def test_a_truncated_response_is_tried_again() -> None:
     with (
-        FileServer(file=answer(200, FILE, Content_Length="900000")) as server,
+        FileServer(file=respond(200, FILE, Content_Length="900000")) as server,
         pytest.raises(FileUnreachableError),
     ):
-        fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
+        fetch(f"{server.url}/file", wpp_media_private_hosts=server.host)
 
 
-def test_a_compressed_answer_is_refused() -> None:
-    """Ten bytes may unfold to ten megabytes: nothing is unfolded that nobody asked for."""
-    packed = answer(200, b"\x1f\x8b", Content_Encoding="gzip")
+def test_a_compressed_response_is_refused() -> None:
+    """Ten compressed bytes may unpack to ten megabytes."""
+    packed = respond(200, b"\x1f\x8b", Content_Encoding="gzip")
     with FileServer(file=packed) as server:
         with pytest.raises(FileGoneError, match="compressed"):
-            fetched(f"{server.url}/file", wpp_media_private_hosts=server.host)
-        assert server.asked[0][1]["Accept-Encoding"] == "identity"
+            fetch(f"{server.url}/file", wpp_media_private_hosts=server.host)
+        assert server.requests[0][1]["Accept-Encoding"] == "identity"
 
 
 def test_no_credentials_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment offers is for others."""
+    """Proxy settings and cookies are ignored."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with FileServer(
-        file=answer(200, FILE, Set_Cookie="a=b"), there=answer(302, Location="/file")
+        file=respond(200, FILE, Set_Cookie="a=b"), link=respond(302, Location="/file")
     ) as server:
-        fetched(f"{server.url}/there", wpp_media_private_hosts=server.host)
-        assert all(not {"Cookie", "Authorization"} & headers.keys() for _, headers in server.asked)
+        fetch(f"{server.url}/link", wpp_media_private_hosts=server.host)
+        assert all(
+            not {"Cookie", "Authorization"} & headers.keys() for _, headers in server.requests
+        )
 
 
 def test_a_slow_response_ends_with_the_timeout() -> None:
     """The timeout limits the whole download, not a single read."""
-    with FileServer(file=answer(200, FILE, Content_Length="900000")) as server:
+    with FileServer(file=respond(200, FILE, Content_Length="900000")) as server:
         server.paths["file"] = lambda request: (
-            answer(200, b"", Content_Length="9")(request),
+            respond(200, b"", Content_Length="9")(request),
             request.rfile.read(1),
         )[0]
         with (
             pytest.raises(FileUnreachableError),
-            fetching(timeout_s=0.3, wpp_media_private_hosts=server.host) as fetcher,
+            open_fetcher(timeout_s=0.3, wpp_media_private_hosts=server.host) as fetcher,
             fetcher.open(f"{server.url}/file") as chunks,
         ):
             b"".join(chunks)

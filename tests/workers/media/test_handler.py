@@ -1,4 +1,4 @@
-"""From a message that brings a file to a row that shows it: real Redis, Supabase and platform."""
+"""The file of a message reaches its row: with real Redis, Supabase and platform servers."""
 
 import base64
 import dataclasses
@@ -26,7 +26,7 @@ from shared.webhooks.attachments import Attachment
 from tests.draining import parse_first
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline, open_pipeline
 from tests.workers.media.samples import MP4, base64_of, jpeg, message, png
-from tests.workers.media.servers import FileServer, answer
+from tests.workers.media.servers import FileServer, respond
 from workers import media
 from workers.dead_letters import Replayer
 from workers.webhook import handler as webhook
@@ -44,23 +44,23 @@ def photo(**file: Any) -> dict[str, Any]:
 
 
 def serve(pipeline: InboundPipeline, server: FileServer) -> None:
-    """Let files come from this server."""
+    """Allow links to this server."""
     pipeline.media.fetcher._private_hosts = (server.host,)  # noqa: SLF001 - its port is known only now
 
 
 @pytest.fixture
 def files(pipeline: InboundPipeline) -> Any:
-    """Return a server whose files may be fetched."""
+    """Return a server to which links are allowed."""
     with FileServer() as server:
         serve(pipeline, server)
         yield server
 
 
-def test_pain_10_a_picture_is_shown_and_kept(pipeline: InboundPipeline) -> None:
-    """The row is there at once, pending; the file follows under its own key, and the link leads to its bytes."""
+def test_defect_10_a_picture_is_stored_and_shown(pipeline: InboundPipeline) -> None:
+    """The row appears at once as pending; the file follows, and the link leads to its bytes."""
     content = jpeg() + bytes(1000)
     pipeline.post(photo(base64=base64_of(content)))
-    webhook_only(pipeline)
+    handle_webhooks(pipeline)
     (row,) = pipeline.messages()
     assert (row["message_text"], row["metadata"]["media_state"], row["file_url"]) == (
         "my homework",
@@ -69,7 +69,7 @@ def test_pain_10_a_picture_is_shown_and_kept(pipeline: InboundPipeline) -> None:
     )
     pipeline.settle()
     (row,) = pipeline.messages()
-    path = key_of(pipeline, content)
+    path = expected_key(pipeline, content)
     assert pipeline.stored() == {path: "image/jpeg"}
     assert (row["file_name"], row["file_type"], row["metadata"]["media_state"]) == (
         "image.jpg",
@@ -81,19 +81,19 @@ def test_pain_10_a_picture_is_shown_and_kept(pipeline: InboundPipeline) -> None:
     assert (shown.content, shown.headers["content-type"]) == (content, "image/jpeg")
 
 
-def key_of(pipeline: InboundPipeline, content: bytes) -> str:
-    """Return where the file of the only message should be."""
+def expected_key(pipeline: InboundPipeline, content: bytes) -> str:
+    """Return the expected key of the only message's file."""
     (row,) = pipeline.messages()
     return f"wpp/{pipeline.organization}/{row['id']}-{hashlib.sha256(content).hexdigest()[:16]}.jpg"
 
 
-def webhook_only(pipeline: InboundPipeline) -> None:
+def handle_webhooks(pipeline: InboundPipeline) -> None:
     pipeline.drain("webhook", webhook)
     pipeline.record()
 
 
 def test_a_file_is_private(pipeline: InboundPipeline, town_url: str) -> None:
-    """Without the signature nobody gets it."""
+    """The link works with its signature only."""
     pipeline.post(photo(base64=base64_of(jpeg())))
     pipeline.settle()
     (row,) = pipeline.messages()
@@ -119,32 +119,32 @@ def test_a_setting_makes_files_public(pipeline: InboundPipeline) -> None:
 
 
 def test_the_same_file_again_is_one_object(pipeline: InboundPipeline) -> None:
-    """A worker that is killed after the upload, and a platform that posts twice, leave one object and one row."""
+    """A worker killed after the upload and a second post leave a single object and row."""
     pipeline.post(photo(base64=base64_of(jpeg())), photo(base64=base64_of(jpeg()), attempt=2))
-    webhook_only(pipeline)
+    handle_webhooks(pipeline)
     claim = pipeline.ctx.lanes.claim("media", ClaimSequence())
     assert claim
     parse_first(MediaEvent, media.handle_media)(
         claim, pipeline.ctx, pipeline.media
-    )  # and its verdict is lost
+    )  # its result is lost
     pipeline.ctx.lanes.conclude(claim, Postponed(0, "its worker stopped"))
     pipeline.settle()
     assert len(pipeline.messages()) == len(pipeline.stored()) == 1
     assert pipeline.messages()[0]["metadata"]["media_state"] == "stored"
 
 
-def test_pain_37_a_hostile_name_is_no_path(pipeline: InboundPipeline) -> None:
-    """The key is made of ids; the name is shown, and harmless."""
+def test_defect_37_a_hostile_name_is_no_path(pipeline: InboundPipeline) -> None:
+    """The key consists of ids; the name is shown, and is harmless."""
     pipeline.post(photo(base64=base64_of(jpeg()), filename="../../../etc/pass wd\u202egpj.exe"))
     pipeline.settle()
     (row,) = pipeline.messages()
-    assert list(pipeline.stored()) == [key_of(pipeline, jpeg())]
+    assert list(pipeline.stored()) == [expected_key(pipeline, jpeg())]
     assert "/" not in row["file_name"]
     assert row["file_name"].endswith(".jpg")
 
 
-def test_pain_37_two_files_of_one_moment_are_two_objects(pipeline: InboundPipeline) -> None:
-    """The old key was the millisecond and the name; both are called `file`."""
+def test_defect_37_two_files_of_the_same_moment_are_two_objects(pipeline: InboundPipeline) -> None:
+    """The previous key was the millisecond and the name; both names are `file`."""
     for number in range(2):
         pipeline.post(
             {**photo(base64=base64_of(jpeg() + bytes([number]))), "messageId": f"M{number}"}
@@ -155,8 +155,8 @@ def test_pain_37_two_files_of_one_moment_are_two_objects(pipeline: InboundPipeli
     assert sorted(contents) == [jpeg() + b"\0", jpeg() + b"\1"]
 
 
-def test_pain_37_a_file_that_is_refused_leaves_no_empty_bubble(pipeline: InboundPipeline) -> None:
-    """The placeholder was cut for the file that then did not come: its name is shown, and why there is nothing."""
+def test_defect_37_a_refused_file_leaves_no_empty_message(pipeline: InboundPipeline) -> None:
+    """The row shows the file's name and the reason, as the placeholder was removed."""
     pipeline.post({**photo(base64=base64_of(b"<svg onload='alert(1)'/>")), "text": "[Image]"})
     pipeline.settle()
     (row,) = pipeline.messages()
@@ -166,7 +166,7 @@ def test_pain_37_a_file_that_is_refused_leaves_no_empty_bubble(pipeline: Inbound
 
 def test_a_file_comes_from_its_link(pipeline: InboundPipeline, files: FileServer) -> None:
     content = jpeg() + bytes(300_000)
-    files.paths["file.jpg"] = answer(200, content, Content_Type="application/octet-stream")
+    files.paths["file.jpg"] = respond(200, content, Content_Type="application/octet-stream")
     pipeline.post(photo(url=f"{files.url}/file.jpg?sig=1"))
     pipeline.settle()
     (row,) = pipeline.messages()
@@ -174,7 +174,7 @@ def test_a_file_comes_from_its_link(pipeline: InboundPipeline, files: FileServer
 
 
 def platform_photo(pipeline: InboundPipeline, **file: Any) -> str:
-    """Let the played platform hold a picture; return its message's id."""
+    """Let the sandbox platform hold a picture; return its message id."""
     pipeline.env.scan_qr(pipeline.account)
     phone = f"{pipeline.env.platform.url}/phone/{pipeline.account}"
     given = {
@@ -187,16 +187,16 @@ def platform_photo(pipeline: InboundPipeline, **file: Any) -> str:
 
 @pytest.fixture
 def on_the_platform(pipeline: InboundPipeline) -> str:
-    """Return the id of a message whose picture the platform has."""
+    """Return the id of a message whose picture is on the platform."""
     pipeline.ctx.as_account(pipeline.account).start()
     return platform_photo(pipeline)
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-def test_pain_37_an_expired_link_is_fetched_again_from_the_platform(
+def test_defect_37_an_expired_link_is_fetched_again_from_the_platform(
     pipeline: InboundPipeline, files: FileServer, on_the_platform: str, status: int
 ) -> None:
-    files.paths["expired"] = answer(status)
+    files.paths["expired"] = respond(status)
     pipeline.post({**photo(url=f"{files.url}/expired"), "messageId": on_the_platform})
     pipeline.settle()
     (row,) = pipeline.messages()
@@ -204,7 +204,7 @@ def test_pain_37_an_expired_link_is_fetched_again_from_the_platform(
     assert httpx.get(row["file_url"], trust_env=False).content == jpeg()
 
 
-def test_a_file_that_nobody_posted_is_asked_of_the_platform(
+def test_a_file_that_was_not_posted_is_fetched_from_the_platform(
     pipeline: InboundPipeline, on_the_platform: str
 ) -> None:
     pipeline.post({**photo(), "messageId": on_the_platform})
@@ -212,25 +212,25 @@ def test_a_file_that_nobody_posted_is_asked_of_the_platform(
     assert pipeline.messages()[0]["metadata"]["media_state"] == "stored"
 
 
-def test_a_forbidden_link_is_asked_of_the_platform_too(
+def test_a_file_behind_a_forbidden_link_is_fetched_from_the_platform(
     pipeline: InboundPipeline, on_the_platform: str
 ) -> None:
-    """What leads into our own network is not followed, and the file is not lost for it."""
-    with FileServer(file=answer(200, png())) as inside:
+    """A link into our own network is not followed; the platform still has the file."""
+    with FileServer(file=respond(200, png())) as inside:
         pipeline.post({**photo(url=f"{inside.url}/file"), "messageId": on_the_platform})
         pipeline.settle()
-        assert inside.asked == []
+        assert inside.requests == []
     assert pipeline.messages()[0]["file_type"] == "image/jpeg"
 
 
-def test_a_server_that_is_down_is_asked_again(
+def test_a_server_that_is_down_is_tried_again(
     pipeline: InboundPipeline, files: FileServer, redis_client: redis.Redis
 ) -> None:
-    files.paths["file"] = answer(503)
+    files.paths["file"] = respond(503)
     pipeline.post(photo(url=f"{files.url}/file"))
     pipeline.settle()
     assert pipeline.messages()[0]["metadata"]["media_state"] == "pending"
-    files.paths["file"] = answer(200, jpeg())
+    files.paths["file"] = respond(200, jpeg())
     pipeline.settle_all()
     assert pipeline.messages()[0]["metadata"]["media_state"] == "stored"
     assert redis_client.hgetall(keys.waiting("media")) == {}
@@ -249,14 +249,14 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 @pytest.mark.parametrize("by_link", [False, True])
-def test_what_is_not_kept_is_said(pipeline: InboundPipeline, what: str, by_link: bool) -> None:  # noqa: FBT001
-    """The message stays, its file is refused with a reason, and nothing of it is in the bucket."""
+def test_a_refused_file_has_a_reason(pipeline: InboundPipeline, what: str, by_link: bool) -> None:  # noqa: FBT001
+    """The message stays, its file is refused with a reason, and the bucket stays empty."""
     content, reason = REFUSED[what]
     if not content and not by_link:
-        return  # without any base64 there is no file to begin with
+        return  # an empty base64 is no file
     with (
         open_pipeline(pipeline.env, wpp_media_limit=1_000_000) as strict,
-        FileServer(file=answer(200, content)) as server,
+        FileServer(file=respond(200, content)) as server,
     ):
         serve(strict, server)
         strict.post(
@@ -273,7 +273,7 @@ def test_what_is_not_kept_is_said(pipeline: InboundPipeline, what: str, by_link:
         assert strict.stored() == {}
 
 
-def test_a_file_that_is_nowhere_is_refused(pipeline: InboundPipeline) -> None:
+def test_a_file_without_any_source_is_refused(pipeline: InboundPipeline) -> None:
     pipeline.post({**photo(url="http://elsewhere.example/x"), "messageId": None})
     pipeline.settle()
     metadata = pipeline.messages()[0]["metadata"]
@@ -283,15 +283,15 @@ def test_a_file_that_is_nowhere_is_refused(pipeline: InboundPipeline) -> None:
     )
 
 
-def test_what_is_no_base64_is_refused(pipeline: InboundPipeline) -> None:
+def test_invalid_base64_is_refused(pipeline: InboundPipeline) -> None:
     pipeline.post(photo(base64="это не base64"))
     pipeline.settle()
     assert pipeline.messages()[0]["metadata"]["media_refused"] == "wrong"
 
 
-def test_a_download_holds_nobody_up(pipeline: InboundPipeline, files: FileServer) -> None:
-    """While a file cannot be had, the same conversation goes on."""
-    files.paths["file"] = answer(503)
+def test_a_download_delays_no_message(pipeline: InboundPipeline, files: FileServer) -> None:
+    """While a file is unavailable, its conversation goes on."""
+    files.paths["file"] = respond(503)
     pipeline.post(
         photo(url=f"{files.url}/file"),
         {**FLAT, "type": "chat", "text": "still there?", "messageId": "M2"},
@@ -300,8 +300,8 @@ def test_a_download_holds_nobody_up(pipeline: InboundPipeline, files: FileServer
     assert [row["message_text"] for row in pipeline.messages()] == ["my homework", "still there?"]
 
 
-def test_a_file_that_came_before_its_number_waits_for_it(pipeline: InboundPipeline) -> None:
-    """Its account has no integration yet: nobody knows under whose key it belongs."""
+def test_a_file_waits_for_the_integration_of_its_account(pipeline: InboundPipeline) -> None:
+    """The account has no integration yet, so that its organization is unknown."""
     pipeline.env.sql("delete from wpp_accounts")
     pipeline.env.sql("delete from messenger_integrations")
     pipeline.redis.delete(
@@ -323,24 +323,26 @@ def test_a_file_that_came_before_its_number_waits_for_it(pipeline: InboundPipeli
     assert row["metadata"]["media_state"] == "stored"
 
 
-def of(pipeline: InboundPipeline, **known: Any) -> MessageOutcome:
-    """Return the row of a message of this town that brings a picture."""
+def build_message(pipeline: InboundPipeline, **known: Any) -> MessageOutcome:
+    """Return the row of a message of this account with a picture."""
     return message("image", "image.jpg").model_copy(update={"account": pipeline.account, **known})
 
 
-def claimed(pipeline: InboundPipeline, **source: Any) -> Claim:
-    """Claim the file of a message, which comes from `source`."""
-    event = MediaEvent(id=UUID(int=7), account=pipeline.account, message=of(pipeline), **source)
+def claim_file(pipeline: InboundPipeline, **source: Any) -> Claim:
+    """Claim a media event whose file is in `source`."""
+    event = MediaEvent(
+        id=UUID(int=7), account=pipeline.account, message=build_message(pipeline), **source
+    )
     pipeline.ctx.lanes.append(routing.route_event(event))
     claim = pipeline.ctx.lanes.claim("media", ClaimSequence())
     assert claim
     return claim
 
 
-def test_what_took_too_long_ends_as_a_dead_letter_and_can_be_replayed(
+def test_an_expired_event_is_a_dead_letter_and_can_be_replayed(
     pipeline: InboundPipeline,
 ) -> None:
-    claim = claimed(pipeline, base64=base64_of(jpeg()))
+    claim = claim_file(pipeline, base64=base64_of(jpeg()))
     pipeline.ctx.lanes.conclude(
         claim,
         parse_first(MediaEvent, media.dead_letter_media)(
@@ -357,24 +359,24 @@ def test_what_took_too_long_ends_as_a_dead_letter_and_can_be_replayed(
     assert pipeline.messages()[0]["metadata"]["media_state"] == "stored"
 
 
-def test_a_blob_lasts_an_hour_after_it_was_stored(
+def test_a_blob_expires_an_hour_after_it_was_stored(
     pipeline: InboundPipeline, redis_client: redis.Redis
 ) -> None:
     redis_client.set(keys.payload("x", "digest"), base64_of(jpeg()), ex=100_000)
-    verdict = parse_first(MediaEvent, media.handle_media)(
-        claimed(pipeline, blob=keys.payload("x", "digest")), pipeline.ctx, pipeline.media
+    result = parse_first(MediaEvent, media.handle_media)(
+        claim_file(pipeline, blob=keys.payload("x", "digest")), pipeline.ctx, pipeline.media
     )
-    assert isinstance(verdict, Settled)
+    assert isinstance(result, Settled)
     assert redis_client.ttl(keys.payload("x", "digest")) <= payload_store.RELEASED_TTL_S
 
 
-def test_a_blob_that_is_gone_is_asked_of_the_platform(
+def test_the_file_of_an_expired_blob_is_fetched_from_the_platform(
     pipeline: InboundPipeline, on_the_platform: str
 ) -> None:
     event = MediaEvent(
         id=UUID(int=7),
         account=pipeline.account,
-        message=of(pipeline, wa_message_id=on_the_platform),
+        message=build_message(pipeline, wa_message_id=on_the_platform),
         blob=keys.payload("gone", "digest"),
     )
     pipeline.ctx.lanes.append(routing.route_event(event))
@@ -382,12 +384,12 @@ def test_a_blob_that_is_gone_is_asked_of_the_platform(
     assert pipeline.messages()[0]["metadata"]["media_state"] == "stored"
 
 
-def test_another_worker_that_has_the_claim_now_is_left_alone(
+def test_a_file_is_not_stored_after_the_claim_was_lost(
     pipeline: InboundPipeline, files: FileServer
 ) -> None:
-    """Before the file is stored at the latest; while it is awaited, after some seconds."""
-    files.paths["file"] = answer(200, jpeg() + bytes(300_000))
-    claim = claimed(pipeline, url=f"{files.url}/file")
+    """The lease is checked before the upload, and every few seconds during the download."""
+    files.paths["file"] = respond(200, jpeg() + bytes(300_000))
+    claim = claim_file(pipeline, url=f"{files.url}/file")
     pipeline.redis.hset(keys.lane_state(claim.lane), "fence", "999")
     for renew_every_s in (60.0, 0.001):
         ctx = dataclasses.replace(pipeline.media, renew_every_s=renew_every_s)
@@ -398,16 +400,16 @@ def test_another_worker_that_has_the_claim_now_is_left_alone(
         assert pipeline.stored() == {}
 
 
-def test_a_claim_lasts_for_as_long_as_its_file_takes(
+def test_a_claim_is_renewed_while_its_file_is_fetched(
     pipeline: InboundPipeline, files: FileServer
 ) -> None:
-    """A server that thinks for longer than a lease before it says anything: nobody else begins with the file."""
+    """A server answers after more than a lease: the claim is renewed, and not swept."""
     short = Lanes(pipeline.redis, pipeline.env.engine.model_copy(update={"wpp_lease_s": 0.5}))
     ctx = dataclasses.replace(pipeline.ctx, lanes=short)
 
     def think(request: BaseHTTPRequestHandler) -> None:
         time.sleep(1.5)
-        answer(200, jpeg())(request)
+        respond(200, jpeg())(request)
 
     files.paths["file"] = think
     pipeline.ctx.lanes.append(
@@ -415,7 +417,7 @@ def test_a_claim_lasts_for_as_long_as_its_file_takes(
             MediaEvent(
                 id=UUID(int=7),
                 account=pipeline.account,
-                message=of(pipeline),
+                message=build_message(pipeline),
                 url=f"{files.url}/file",
             )
         )
@@ -431,21 +433,21 @@ def test_a_claim_lasts_for_as_long_as_its_file_takes(
 
     sweeping = threading.Thread(target=sweep)
     sweeping.start()
-    verdict = parse_first(MediaEvent, media.handle_media)(
+    result = parse_first(MediaEvent, media.handle_media)(
         claim, ctx, dataclasses.replace(pipeline.media, renew_every_s=0.1)
     )
     over.set()
     sweeping.join()
-    assert isinstance(verdict, Settled)
+    assert isinstance(result, Settled)
     assert len(taken) > 5
     assert sum(taken) == 0
 
 
-def test_a_link_that_leads_to_a_page_is_asked_of_the_platform(
+def test_a_file_whose_link_leads_to_a_page_is_fetched_from_the_platform(
     pipeline: InboundPipeline, files: FileServer, on_the_platform: str
 ) -> None:
-    """With a 200 the page says that the link has expired."""
-    files.paths["expired"] = answer(200, b"<!doctype html><html><body>expired</body></html>")
+    """A page with status 200 says that the link has expired."""
+    files.paths["expired"] = respond(200, b"<!doctype html><html><body>expired</body></html>")
     pipeline.post({**photo(url=f"{files.url}/expired"), "messageId": on_the_platform})
     pipeline.settle()
     (row,) = pipeline.messages()
@@ -454,21 +456,21 @@ def test_a_link_that_leads_to_a_page_is_asked_of_the_platform(
 
 
 def test_another_file_under_the_same_id_replaces_nothing(pipeline: InboundPipeline) -> None:
-    """The first one stays shown; the second is kept and said."""
+    """The first file stays shown; the second is stored and named in the metadata."""
     first, second = jpeg() + b"first", jpeg() + b"second"
     for content in (first, second):
         pipeline.post(photo(base64=base64_of(content)))
         pipeline.settle()
     (row,) = pipeline.messages()
     assert httpx.get(row["file_url"], trust_env=False).content == first
-    assert list(row["metadata"]["other_files"]) == [key_of(pipeline, second)]
+    assert list(row["metadata"]["other_files"]) == [expected_key(pipeline, second)]
     assert len(pipeline.stored()) == 2
 
 
-def test_a_file_for_a_number_that_was_removed_is_kept_like_its_message(
+def test_a_file_of_a_removed_integration_is_stored_like_its_message(
     pipeline: InboundPipeline,
 ) -> None:
-    """What arrives late is filed; nobody asks the platform in the name of a number that is gone."""
+    """A posted file is stored; the platform is not called for a removed number."""
     pipeline.ctx.database.integrations.remove(pipeline.integration, pipeline.organization)
     pipeline.ctx.route_cache.refresh(pipeline.integration, pipeline.organization)
     pipeline.post(photo(base64=base64_of(jpeg())), {**photo(), "messageId": "M2"})
@@ -479,16 +481,16 @@ def test_a_file_for_a_number_that_was_removed_is_kept_like_its_message(
 def test_memory_does_not_grow_with_the_file(
     pipeline: InboundPipeline, redis_client: redis.Redis
 ) -> None:
-    """20 MB of base64 in Redis pass through in pieces."""
+    """20 MB of base64 pass from Redis in chunks."""
     redis_client.set(keys.payload("big", "digest"), base64.b64encode(MP4 + bytes(15_000_000)))
-    claim = claimed(pipeline, blob=keys.payload("big", "digest"))
+    claim = claim_file(pipeline, blob=keys.payload("big", "digest"))
     tracemalloc.start()
     try:
-        verdict = parse_first(MediaEvent, media.handle_media)(claim, pipeline.ctx, pipeline.media)
+        result = parse_first(MediaEvent, media.handle_media)(claim, pipeline.ctx, pipeline.media)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert isinstance(verdict, Settled)
+    assert isinstance(result, Settled)
     assert peak < 12_000_000
 
 

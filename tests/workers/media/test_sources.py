@@ -1,4 +1,4 @@
-"""Base64 as the platform writes it becomes a file, piece by piece."""
+"""Base64 of the platform is decoded chunk by chunk."""
 
 import base64
 
@@ -9,8 +9,8 @@ from workers.media.sources import decode_base64
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 7, 1000])
-def test_base64_may_be_cut_anywhere(cut: int) -> None:
-    """In either alphabet, with line breaks, with or without its padding and a data URL's prefix."""
+def test_base64_may_be_split_anywhere(cut: int) -> None:
+    """Either alphabet, line breaks, with or without padding and the prefix of a data URL."""
     content = bytes(range(256)) * 3
     plain = base64.b64encode(content)
     for text in (
@@ -25,6 +25,6 @@ def test_base64_may_be_cut_anywhere(cut: int) -> None:
 
 
 @pytest.mark.parametrize("text", [b"abc*", b"a", "й".encode(), b"====", b"<html>"])
-def test_what_is_no_base64(text: bytes) -> None:
+def test_invalid_base64_is_refused(text: bytes) -> None:
     with pytest.raises(FileRefusedError):
         b"".join(decode_base64([text]))

@@ -1,4 +1,4 @@
-"""A worker turns what the platform told into outcomes, and lets files follow by themselves."""
+"""A worker turns webhook events into outcomes, and routes their files to media events."""
 
 import hashlib
 import json
@@ -31,27 +31,27 @@ FLAT: dict[str, Any] = {"from": f"+{PEER}", "type": "chat", "text": "Hello", "me
 PHOTO = {"mimetype": "image/jpeg", "filename": "file"}
 
 
-def claimed(
-    pipeline: InboundPipeline, payload: dict[str, Any], blobs_: tuple[str, ...] = ()
+def claim_event(
+    pipeline: InboundPipeline, payload: dict[str, Any], blobs: tuple[str, ...] = ()
 ) -> Claim:
-    pipeline.ctx.lanes.append(route(payload, pipeline.account, blobs_))
+    pipeline.ctx.lanes.append(route(payload, pipeline.account, blobs))
     claim = pipeline.ctx.lanes.claim("webhook", ClaimSequence())
     assert claim
     return claim
 
 
-def handled(
-    pipeline: InboundPipeline, payload: dict[str, Any], blobs_: tuple[str, ...] = ()
+def handle(
+    pipeline: InboundPipeline, payload: dict[str, Any], blobs: tuple[str, ...] = ()
 ) -> Settled:
-    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(
-        claimed(pipeline, payload, blobs_), pipeline.ctx
+    result = parse_first(WebhookEvent, webhook.handle_webhook)(
+        claim_event(pipeline, payload, blobs), pipeline.ctx
     )
-    assert isinstance(verdict, Settled)
-    return verdict
+    assert isinstance(result, Settled)
+    return result
 
 
 def test_a_message_becomes_its_row_and_its_log(pipeline: InboundPipeline) -> None:
-    message, log = handled(pipeline, FLAT).outcomes
+    message, log = handle(pipeline, FLAT).outcomes
     assert isinstance(message, MessageOutcome)
     assert isinstance(log, LogOutcome)
     assert (message.text, message.account, log.became) == ("Hello", pipeline.account, "message")
@@ -61,12 +61,12 @@ def test_a_message_becomes_its_row_and_its_log(pipeline: InboundPipeline) -> Non
 def test_a_file_follows_in_a_lane_of_its_own(
     pipeline: InboundPipeline, file: dict[str, str]
 ) -> None:
-    """No conversation waits for it."""
-    verdict = handled(pipeline, {**FLAT, "type": "image", "media": {**PHOTO, **file}})
-    (follow,) = verdict.follow
+    """The conversation does not wait for the file."""
+    result = handle(pipeline, {**FLAT, "type": "image", "media": {**PHOTO, **file}})
+    (follow,) = result.follow
     event, message = (
         MediaEvent.model_validate_json(follow.body),
-        cast("MessageOutcome", verdict.outcomes[0]),
+        cast("MessageOutcome", result.outcomes[0]),
     )
     assert (follow.queue, follow.lane, follow.tenant) == (
         "media",
@@ -78,52 +78,54 @@ def test_a_file_follows_in_a_lane_of_its_own(
 
 
 def test_a_file_is_fetched_at_once(pipeline: InboundPipeline, redis_client: redis.Redis) -> None:
-    """Whoever settles a message wakes those who fetch files: nobody waits for the clock."""
+    """The settlement wakes a media worker; the file does not wait for the sweeper."""
     pipeline.post({**FLAT, "type": "image", "media": {**PHOTO, "base64": "AAAA"}})
     pipeline.drain("webhook", webhook)
     assert redis_client.llen(keys.bell("media")) == 1
 
 
-def lifted(pipeline: InboundPipeline, payload: dict[str, Any], text: str) -> tuple[Settled, str]:
-    """Handle an event of which `text` waits beside it; return the verdict and where the text is."""
+def handle_with_stored_text(
+    pipeline: InboundPipeline, payload: dict[str, Any], text: str
+) -> tuple[Settled, str]:
+    """Handle an event whose `text` is in the payload store; return the result and the key."""
     (digest,) = (found := payload_store.extract_long_texts(f'{{"a":"{text}"}}'.encode())[1])
     stand_in = text[: payload_store.PREFIX_BYTES] + digest
     filled: Any = {k: {**v, "base64": stand_in} if k == "media" else v for k, v in payload.items()}
     if "media" not in payload:
         filled["text"] = stand_in
-    claim = claimed(pipeline, filled, (digest,))
+    claim = claim_event(pipeline, filled, (digest,))
     key = keys.payload(claim.id, digest)
     pipeline.redis.set(key, found[digest], ex=100_000)
-    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx)
-    assert isinstance(verdict, Settled)
-    return verdict, key
+    result = parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx)
+    assert isinstance(result, Settled)
+    return result, key
 
 
-def test_a_large_file_stays_where_it_waits(pipeline: InboundPipeline) -> None:
-    """Its key goes on with the file's own event, and it lasts until that is done."""
-    verdict, key = lifted(
+def test_a_large_file_stays_in_the_payload_store(pipeline: InboundPipeline) -> None:
+    """The media event gets its key, and the file lasts until that event is done."""
+    result, key = handle_with_stored_text(
         pipeline, {**FLAT, "type": "image", "media": PHOTO}, base64_of(jpeg() + bytes(50_000))
     )
-    event = MediaEvent.model_validate_json(verdict.follow[0].body)
+    event = MediaEvent.model_validate_json(result.follow[0].body)
     assert (event.blob, event.base64) == (key, None)
     assert pipeline.redis.ttl(key) > payload_store.RELEASED_TTL_S
 
 
-def test_a_long_text_is_read_and_let_go(pipeline: InboundPipeline) -> None:
+def test_a_long_text_is_restored_and_released(pipeline: InboundPipeline) -> None:
     text = "long " * 10_000
-    verdict, key = lifted(pipeline, FLAT, text)
-    assert cast("MessageOutcome", verdict.outcomes[0]).text == text.strip()
+    result, key = handle_with_stored_text(pipeline, FLAT, text)
+    assert cast("MessageOutcome", result.outcomes[0]).text == text.strip()
     assert pipeline.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
-def test_a_file_of_a_chat_that_nobody_keeps_is_let_go(pipeline: InboundPipeline) -> None:
+def test_a_file_of_an_ignored_chat_is_released(pipeline: InboundPipeline) -> None:
     group = {**FLAT, "from": "120363012345678901@g.us", "type": "image", "media": PHOTO}
-    verdict, key = lifted(pipeline, group, base64_of(jpeg() + bytes(50_000)))
-    assert verdict.follow == []
+    result, key = handle_with_stored_text(pipeline, group, base64_of(jpeg() + bytes(50_000)))
+    assert result.follow == []
     assert pipeline.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
-def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
+def test_defect_08_an_unrecognized_type_is_logged_and_counted(
     pipeline: InboundPipeline, redis_client: redis.Redis
 ) -> None:
     with structlog.testing.capture_logs() as logs:
@@ -137,10 +139,10 @@ def test_pain_08_a_type_that_nobody_knows_is_kept_and_counted(
     assert "webhook.unrecognized_type" in {line["event"] for line in logs}
 
 
-def test_whoever_names_types_does_not_fill_redis(
+def test_the_number_of_counted_types_is_limited(
     pipeline: InboundPipeline, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first hundred names are counted one by one, the rest together."""
+    """Beyond a limit, further types are counted together."""
     monkeypatch.setattr(routing, "MAX_UNRECOGNIZED", 2)
     for number in (1, 2, 3, 4, 1):
         pipeline.post({"type": f"novelty.{number}", "created": number, "id": f"evt_{number}"})
@@ -150,7 +152,7 @@ def test_whoever_names_types_does_not_fill_redis(
     assert counted[routing.OTHER_TYPES.encode()] == b"2"
 
 
-def test_an_event_that_waits_beside_the_queue_is_read_whole(pipeline: InboundPipeline) -> None:
+def test_an_event_in_the_payload_store_is_read_whole(pipeline: InboundPipeline) -> None:
     whole = json.dumps({**FLAT, "texts": ["x" * 10_000] * 10})
     digest = hashlib.sha256(whole.encode()).hexdigest()
     append = route(FLAT, pipeline.account, whole=digest)
@@ -159,26 +161,26 @@ def test_an_event_that_waits_beside_the_queue_is_read_whole(pipeline: InboundPip
     pipeline.redis.set(key, whole, ex=100_000)
     claim = pipeline.ctx.lanes.claim("webhook", ClaimSequence())
     assert claim
-    verdict = parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx)
-    assert isinstance(verdict, Settled)
-    assert cast("MessageOutcome", verdict.outcomes[0]).text == "Hello"
+    result = parse_first(WebhookEvent, webhook.handle_webhook)(claim, pipeline.ctx)
+    assert isinstance(result, Settled)
+    assert cast("MessageOutcome", result.outcomes[0]).text == "Hello"
     assert pipeline.redis.ttl(key) <= payload_store.RELEASED_TTL_S
 
 
-def test_an_event_whose_text_is_gone_is_a_dead_letter_and_no_half_a_message(
+def test_an_event_whose_text_has_expired_is_a_dead_letter(
     pipeline: InboundPipeline,
 ) -> None:
-    """It was replayed too late: what stands in the queue is only the beginning of its text."""
+    """The event was replayed too late: the queue holds only the start of its text."""
     digest = "0" * 64
-    verdict = handled(pipeline, {**FLAT, "text": f"long long{digest}"}, (digest,))
-    letter, log = verdict.outcomes
+    result = handle(pipeline, {**FLAT, "text": f"long long{digest}"}, (digest,))
+    letter, log = result.outcomes
     assert isinstance(letter, DeadLetterOutcome)
-    assert (letter.reason, verdict.state) == ("payload_expired", "failed")
+    assert (letter.reason, result.state) == ("payload_expired", "failed")
     assert cast("LogOutcome", log).became == webhook.BECAME_DEAD_LETTER
 
 
-def test_an_echo_that_proves_a_message_is_no_second_one(pipeline: InboundPipeline) -> None:
-    """The message whose effect nobody knew is sent; the log says what the echo was good for."""
+def test_an_echo_that_proves_a_message_makes_no_second_row(pipeline: InboundPipeline) -> None:
+    """The message in doubt becomes sent; the log names the echo as its proof."""
     pipeline.ctx.route_cache.store_routes([])
     event = routing.route_send(
         pipeline.organization, pipeline.integration, Message(to=PEER, text="Perhaps")
@@ -190,10 +192,10 @@ def test_an_echo_that_proves_a_message_is_no_second_one(pipeline: InboundPipelin
         claim,
         parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
     )
-    verdict = handled(
+    result = handle(
         pipeline, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
     )
-    (log,) = verdict.outcomes
+    (log,) = result.outcomes
     assert cast("LogOutcome", log).became == webhook.BECAME_PROOF
     record = find_record(pipeline.redis, claim.id)
     assert record
@@ -215,10 +217,10 @@ NO_PROOFS: list[tuple[Message, dict[str, Any], timedelta]] = [
 
 
 @pytest.mark.parametrize(("message", "echo", "later"), NO_PROOFS)
-def test_an_echo_of_something_else_proves_nothing(
+def test_an_echo_of_a_different_message_is_no_proof(
     pipeline: InboundPipeline, message: Message, echo: dict[str, Any], later: timedelta
 ) -> None:
-    """Other words, another kind, another time, or no words at all: it is a message of its own, and has its own row."""
+    """A different text, type or time, or no text: the echo is a message of its own."""
     pipeline.ctx.route_cache.store_routes([])
     pipeline.ctx.lanes.append(
         routing.route_send(pipeline.organization, pipeline.integration, message)
@@ -231,7 +233,7 @@ def test_an_echo_of_something_else_proves_nothing(
     )
     then_ms = int((utc_now() - later).timestamp() * 1000)
     pipeline.redis.hset(keys.event(claim.id), mapping={"accepted": then_ms, "settled": then_ms})
-    outcomes = handled(
+    outcomes = handle(
         pipeline, {**FLAT, "fromMe": True, "to": PEER, "messageId": "E1"} | echo
     ).outcomes
     assert any(isinstance(outcome, MessageOutcome) for outcome in outcomes)
@@ -240,8 +242,8 @@ def test_an_echo_of_something_else_proves_nothing(
     assert record.state == "unknown"
 
 
-def test_an_unknown_message_that_cannot_be_read_is_passed_over(pipeline: InboundPipeline) -> None:
-    """A newer version wrote it: the echo is as if it were not there."""
+def test_an_unreadable_message_in_doubt_is_ignored(pipeline: InboundPipeline) -> None:
+    """A newer version wrote the message in doubt: the echo is a message of its own."""
     pipeline.ctx.route_cache.store_routes([])
     pipeline.ctx.lanes.append(
         routing.route_send(
@@ -255,19 +257,19 @@ def test_an_unknown_message_that_cannot_be_read_is_passed_over(pipeline: Inbound
         parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
     )
     pipeline.redis.hset(keys.event(claim.id), "body", '{"v": 2}')
-    verdict = handled(
+    result = handle(
         pipeline, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
     )
-    assert isinstance(verdict.outcomes[0], MessageOutcome)
+    assert isinstance(result.outcomes[0], MessageOutcome)
     assert not in_doubt.resolve_unknown(pipeline.redis, pipeline.ctx.lanes, claim.id, "sent")
 
 
-def test_what_cannot_be_done_in_time_is_a_dead_letter(pipeline: InboundPipeline) -> None:
-    verdict = parse_first(WebhookEvent, webhook.dead_letter_webhook)(
-        claimed(pipeline, FLAT), "expired", "could not be done in time"
+def test_an_event_beyond_its_maximum_age_is_a_dead_letter(pipeline: InboundPipeline) -> None:
+    result = parse_first(WebhookEvent, webhook.dead_letter_webhook)(
+        claim_event(pipeline, FLAT), "expired", "could not be done in time"
     )
-    assert isinstance(verdict, Settled)
-    letter, log = verdict.outcomes
+    assert isinstance(result, Settled)
+    letter, log = result.outcomes
     assert isinstance(letter, DeadLetterOutcome)
     assert (letter.account, letter.reason, letter.event["payload"]) == (
         pipeline.account,
@@ -284,7 +286,7 @@ def test_what_cannot_be_done_in_time_is_a_dead_letter(pipeline: InboundPipeline)
 
 
 def test_an_event_of_an_older_version_is_read(pipeline: InboundPipeline) -> None:
-    """A queue outlives a deployment: events without newer fields, and with fields that are gone."""
+    """A queue outlives a deployment: newer fields are missing, removed fields are present."""
     event = WebhookEvent(
         id=uuid4(), account=pipeline.account, peer=PEER, payload=FLAT, accepted_at=utc_now()
     )

@@ -1,4 +1,4 @@
-"""What the raw log has can be applied again, and changes nothing that is right."""
+"""A replay of the webhook log restores lost rows, and changes no right row."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -39,8 +39,8 @@ TABLES = (
 )
 
 
-def everything(pipeline: InboundPipeline) -> dict[str, list[str]]:
-    """Return every row that webhooks make, as text."""
+def dump_tables(pipeline: InboundPipeline) -> dict[str, list[str]]:
+    """Return the rows of every table that webhooks change, as text."""
     return {
         table: sorted(
             row["row"]
@@ -50,30 +50,30 @@ def everything(pipeline: InboundPipeline) -> dict[str, list[str]]:
     }
 
 
-def replayed(pipeline: InboundPipeline, **query: Any) -> ReplayCount:
+def replay_log(pipeline: InboundPipeline, **query: Any) -> ReplayCount:
     database = pipeline.ctx.database
     return replay_events(database.webhook_log.iterate(LogQuery(**query)), database.outcomes.apply)
 
 
 def test_replaying_everything_changes_nothing(pipeline: InboundPipeline) -> None:
-    """The whole corpus of what may arrive, applied a second and a third time."""
+    """The whole corpus is applied a second and a third time."""
     for body in iterate_bodies(pipeline.account):
         pipeline.post(body)
     pipeline.post(PHOTO)
     pipeline.settle()
-    before = everything(pipeline)
+    before = dump_tables(pipeline)
     for _ in range(2):
-        count = replayed(pipeline)
+        count = replay_log(pipeline)
         assert count.events == len(before["wpp_webhook_log"])
         assert count.applied > 50
         assert count.refused == 0
-    after = everything(pipeline)
+    after = dump_tables(pipeline)
     for table in TABLES:
         assert after[table] == before[table], table
 
 
 def test_rows_that_were_lost_come_back(pipeline: InboundPipeline) -> None:
-    """All but the link to the file, which the log does not have."""
+    """Except for the link to the file, which the log does not hold."""
     pipeline.post(FLAT, PHOTO)
     pipeline.settle()
     before = [
@@ -81,7 +81,7 @@ def test_rows_that_were_lost_come_back(pipeline: InboundPipeline) -> None:
         for row in pipeline.messages()
     ]
     pipeline.env.sql("delete from chat_messages")
-    assert replayed(pipeline) == ReplayCount(events=2, applied=2)
+    assert replay_log(pipeline) == ReplayCount(events=2, applied=2)
     after = pipeline.messages()
     assert [
         (row["id"], row["message_text"], row["created_at"], row["client_phone"]) for row in after
@@ -91,19 +91,19 @@ def test_rows_that_were_lost_come_back(pipeline: InboundPipeline) -> None:
     ]
 
 
-def test_a_range_or_a_single_event_is_replayed(pipeline: InboundPipeline) -> None:
+def test_a_range_or_a_single_event_is_replay_log(pipeline: InboundPipeline) -> None:
     now = utc_now()
     pipeline.post(*({**FLAT, "messageId": f"M{number}"} for number in range(3)))
     pipeline.settle()
     ids = [row["id"] for row in pipeline.logged()]
-    assert replayed(pipeline, ids=ids[:1]).events == 1
-    assert replayed(pipeline, since=now, until=now + timedelta(minutes=1)).events == 3
-    assert replayed(pipeline, until=now).events == 0
-    assert replayed(pipeline, account="another").events == 0
-    assert replayed(pipeline, event_type="chat", became="message").events == 3
+    assert replay_log(pipeline, ids=ids[:1]).events == 1
+    assert replay_log(pipeline, since=now, until=now + timedelta(minutes=1)).events == 3
+    assert replay_log(pipeline, until=now).events == 0
+    assert replay_log(pipeline, account="another").events == 0
+    assert replay_log(pipeline, event_type="chat", became="message").events == 3
 
 
-def test_more_than_a_page_is_replayed(pipeline: InboundPipeline) -> None:
+def test_more_than_a_page_is_replay_log(pipeline: InboundPipeline) -> None:
     pipeline.post(*({**FLAT, "messageId": f"M{number}"} for number in range(5)))
     pipeline.settle()
     with httpx.Client(trust_env=False) as http:
@@ -112,26 +112,26 @@ def test_more_than_a_page_is_replayed(pipeline: InboundPipeline) -> None:
         assert replay_events(events, database.outcomes.apply) == ReplayCount(events=5, applied=5)
 
 
-def test_what_the_log_shortened_is_left_alone(pipeline: InboundPipeline) -> None:
-    """A text of 100,000 letters is longer than the log keeps: it is no second version of the message."""
+def test_a_text_that_the_log_shortened_is_skipped(pipeline: InboundPipeline) -> None:
+    """A text beyond the log's limit is not a second version of the message."""
     pipeline.post({**FLAT, "text": "я" * 60_000})
     pipeline.settle()
-    before = everything(pipeline)
-    assert replayed(pipeline) == ReplayCount(events=1, skipped=1)
-    assert everything(pipeline) == before
+    before = dump_tables(pipeline)
+    assert replay_log(pipeline) == ReplayCount(events=1, skipped=1)
+    assert dump_tables(pipeline) == before
 
 
 def test_a_pairing_code_is_not_shown_again(pipeline: InboundPipeline) -> None:
-    """The log has none, and what it has instead is none."""
+    """The log holds a placeholder in place of the code."""
     pipeline.post({"type": "qr", "qr": "2@AbCdEf"})
     pipeline.settle()
-    assert replayed(pipeline) == ReplayCount(events=1, skipped=1)
+    assert replay_log(pipeline) == ReplayCount(events=1, skipped=1)
     assert pipeline.env.sql("select last_qr_b64 from whatsapp_sessions") == [
         {"last_qr_b64": "2@AbCdEf"}
     ]
 
 
-def test_one_row_that_supabase_refuses_takes_no_other_with_it(pipeline: InboundPipeline) -> None:
+def test_a_refused_row_does_not_affect_its_batch(pipeline: InboundPipeline) -> None:
     pipeline.post(*({**FLAT, "messageId": f"M{number}"} for number in range(3)))
     pipeline.settle()
     taken: list[Any] = []
@@ -148,8 +148,8 @@ def test_one_row_that_supabase_refuses_takes_no_other_with_it(pipeline: InboundP
     assert {row["wa_message_id"] for row in taken} == {"M0", "M2"}
 
 
-def test_what_is_refused_or_locked_is_told(pipeline: InboundPipeline) -> None:
-    """Supabase names both; what is locked is to be replayed again."""
+def test_refused_and_locked_rows_are_counted(pipeline: InboundPipeline) -> None:
+    """The database names both; locked rows are to be replayed again."""
     pipeline.post(*({**FLAT, "messageId": f"M{number}"} for number in range(3)))
     pipeline.settle()
 
@@ -161,7 +161,7 @@ def test_what_is_refused_or_locked_is_told(pipeline: InboundPipeline) -> None:
 
 
 def test_an_outage_ends_a_replay(pipeline: InboundPipeline) -> None:
-    """Whoever replays is told, and begins again: it may be done twice."""
+    """The error reaches the operator, who starts again."""
     pipeline.post(FLAT)
     pipeline.settle()
 

@@ -1,4 +1,4 @@
-"""The pains of the system before, where they touch the reading of events: by their numbers, each gone.
+"""Defects of the previous integration, where they concern how events are read, stay fixed.
 
 Those of routing, contacts, statuses in the database and files in storage are shown where these are tested; pain 18
 (ten digits that went to another country) with the phones.
@@ -38,7 +38,7 @@ def log(payload: dict[str, Any]) -> LogOutcome:
 
 @pytest.mark.parametrize("key", ["qr", "qrCode", "qrcode"])
 @pytest.mark.parametrize("nested", [True, False])
-def test_pain_03_a_qr_code_is_found_under_each_of_its_names(key: str, nested: bool) -> None:  # noqa: FBT001
+def test_defect_03_a_qr_code_is_found_under_each_of_its_names(key: str, nested: bool) -> None:  # noqa: FBT001
     payload = (
         {"type": "qr", "data": {"account": ACCOUNT, key: "2@A"}}
         if nested
@@ -52,11 +52,11 @@ def test_pain_03_a_qr_code_is_found_under_each_of_its_names(key: str, nested: bo
 @pytest.mark.parametrize(
     "word", ["chat", "image", "file", "audio", "video", "document", "ptt", "sticker", "hologram"]
 )
-def test_pain_08_no_kind_of_message_is_unhandled(word: str) -> None:
+def test_defect_08_every_type_of_message_is_handled(word: str) -> None:
     assert message(FLAT | {"type": word, "text": "x"}).phone == "79990001122"
 
 
-def test_pain_08_a_delivery_is_no_unhandled_event() -> None:
+def test_defect_08_a_delivery_is_handled() -> None:
     assert (
         status(
             {"type": "delivery", "account": ACCOUNT, "messageId": "task_77", "status": "read"}
@@ -68,7 +68,7 @@ def test_pain_08_a_delivery_is_no_unhandled_event() -> None:
 @pytest.mark.parametrize(
     "placeholder", ["[Image]", "[IMAGE] ", "[video]", "[Media]", "[Ptt]", "[Voice]", "[File]"]
 )
-def test_pain_10_a_placeholder_is_never_a_caption(placeholder: str) -> None:
+def test_defect_10_a_placeholder_is_never_a_caption(placeholder: str) -> None:
     assert (
         message(FLAT | {"type": "image", "text": f"{placeholder}my homework", "media": PHOTO}).text
         == "my homework"
@@ -85,8 +85,8 @@ def test_pain_10_a_placeholder_is_never_a_caption(placeholder: str) -> None:
     ],
 )
 @pytest.mark.parametrize("field", ["text", "body"])
-def test_pain_10_what_somebody_wrote_is_never_taken_for_a_file(field: str, text: str) -> None:
-    """Neither in the row nor in the log; nor in an edit."""
+def test_defect_10_a_written_text_is_never_taken_for_a_file(field: str, text: str) -> None:
+    """In the row, in the log and in an edit."""
     payload = FLAT | {field: text}
     assert (message(payload).text, message(payload).media_state) == (text, "none")
     assert log(payload).payload[field] == text
@@ -100,8 +100,8 @@ def test_pain_10_what_somebody_wrote_is_never_taken_for_a_file(field: str, text:
     assert found.text == kept.payload["data"][field] == text
 
 
-def test_pain_10_a_file_in_place_of_words_is_none_of_them() -> None:
-    """Older versions put a picture, or its preview, where a text stands: of the message, or of the one it answers."""
+def test_defect_10_a_file_in_place_of_a_text_is_no_text() -> None:
+    """Older versions put a picture, or its preview, into the text of a message or of its quote."""
     picture = "/9j/4AAQ" + "A" * 5000
     assert message(FLAT | {"type": "image", "body": picture}).text == "[Image]"
     answer = FLAT | {"text": "nice", "quotedMsg": {"type": "image", "body": picture}}
@@ -109,7 +109,7 @@ def test_pain_10_a_file_in_place_of_words_is_none_of_them() -> None:
     assert picture not in log(answer).model_dump_json()
 
 
-def test_pain_10_the_file_stays_in_the_event_and_its_type_is_a_mime_type() -> None:
+def test_defect_10_the_file_stays_in_the_event_and_its_type_is_a_mime_type() -> None:
     payload = FLAT | {"type": "image", "text": "[Image]", "media": PHOTO}
     assert message(payload).file_type == "image/jpeg"
     assert message(payload).media_state == "pending"
@@ -118,7 +118,7 @@ def test_pain_10_the_file_stays_in_the_event_and_its_type_is_a_mime_type() -> No
     assert file.base64 == PHOTO["base64"]
 
 
-def test_pain_11_the_tasks_id_and_whatsapps_are_told_apart() -> None:
+def test_defect_11_task_ids_and_whatsapp_ids_are_told_apart() -> None:
     both = status(
         {
             "type": "message.status",
@@ -132,7 +132,7 @@ def test_pain_11_the_tasks_id_and_whatsapps_are_told_apart() -> None:
     assert (other.task_id, other.wa_message_id, other.external_ids) == (None, None, ["task_77"])
 
 
-def test_a_sender_is_called_by_their_own_name() -> None:
+def test_a_sender_has_the_name_that_they_chose() -> None:
     assert message(FLAT | {"text": "x", "notifyName": " Anna "}).peer_name == "Anna"
 
 
@@ -140,14 +140,14 @@ def test_a_sender_is_called_by_their_own_name() -> None:
     "event",
     [FLAT | {"text": "x"}, {"type": "qr", "qr": "2@A"}, {"type": "message.dead", "taskId": "t"}],
 )
-def test_pain_23_an_event_for_another_account_changes_nothing(event: dict[str, Any]) -> None:
-    """The URL's key proves one account; the payload may not speak for another."""
+def test_defect_23_an_event_for_another_account_changes_nothing(event: dict[str, Any]) -> None:
+    """The key of the URL proves its account only."""
     _, outcomes = interpret(event | {"account": "0000000000043"})
     assert [type(outcome) for outcome in outcomes] == [LogOutcome]
     assert log(event | {"account": "0000000000043"}).became == "foreign_account"
 
 
-def test_pain_26_a_retried_event_is_the_same_event() -> None:
+def test_defect_26_a_retried_event_is_the_same_event() -> None:
     payload = {
         "id": "evt_1",
         "type": "message.incoming",
@@ -158,8 +158,8 @@ def test_pain_26_a_retried_event_is_the_same_event() -> None:
     assert message(payload).id == message(payload | {"attempt": 2}).id
 
 
-def test_pain_26_an_event_of_one_id_is_one_row_whatever_else_it_says() -> None:
-    """Tried again with a field that it didn't have; but a platform that counts from 1 again tells another event."""
+def test_defect_26_events_with_the_same_id_and_time_are_one_row() -> None:
+    """An added field changes nothing; a reused id with a later time is a new event."""
     payload = {
         "id": "evt_1",
         "type": "message.incoming",
@@ -170,21 +170,21 @@ def test_pain_26_an_event_of_one_id_is_one_row_whatever_else_it_says() -> None:
     assert message(payload).id != message(payload | {"created": 1780000000}).id
 
 
-def test_pain_32_a_dead_message_has_failed_and_says_why() -> None:
+def test_defect_32_a_dead_message_has_failed_with_a_reason() -> None:
     dead = status(
         {"type": "message.dead", "data": {"taskId": "task_79", "reason": "no such number"}}
     )
     assert (dead.status, dead.error, dead.task_id) == ("failed", "no such number", "task_79")
 
 
-def test_pain_32_a_sent_message_tells_its_ids() -> None:
+def test_defect_32_a_sent_message_has_both_ids() -> None:
     sent = status(
         {"type": "message.sent", "data": {"taskId": "task_77", "waMessageId": WHATSAPP_ID}}
     )
     assert (sent.status, sent.task_id, sent.wa_message_id) == ("sent", "task_77", WHATSAPP_ID)
 
 
-def test_pain_32_a_status_speaks_of_its_own_account_only() -> None:
+def test_defect_32_a_status_is_for_its_own_account() -> None:
     assert (
         status({"type": "delivery", "messageId": "task_77", "status": "deleted"}).account == ACCOUNT
     )
@@ -205,12 +205,12 @@ def test_pain_32_a_status_speaks_of_its_own_account_only() -> None:
         ("/", "document.pdf"),
     ],
 )
-def test_pain_37_a_files_name_is_safe_and_keeps_its_extension(told: str, kept: str) -> None:
+def test_defect_37_a_files_name_is_safe_and_keeps_its_extension(told: str, kept: str) -> None:
     media = {"mimetype": "application/pdf", "filename": told, "base64": "JVBERi0"}
     assert message(FLAT | {"type": "document", "text": "", "media": media}).file_name == kept
 
 
-def test_pain_37_parameters_and_prefixes_do_not_hide_a_type() -> None:
+def test_defect_37_parameters_and_prefixes_do_not_hide_a_type() -> None:
     voice = FLAT | {
         "type": "ptt",
         "media": {"mimetype": "audio/ogg; codecs=opus", "base64": "T2dn"},
@@ -223,7 +223,7 @@ def test_pain_37_parameters_and_prefixes_do_not_hide_a_type() -> None:
     assert file.base64 == "iVBORw0KGgo"
 
 
-def test_pain_37_the_log_keeps_no_file() -> None:
+def test_defect_37_the_log_keeps_no_file() -> None:
     kept = log(FLAT | {"type": "image", "text": "[Image] my homework", "media": PHOTO})
     assert PHOTO["base64"] not in kept.model_dump_json()
     assert kept.payload["text"] == "[Image] my homework"
@@ -233,8 +233,8 @@ def test_pain_37_the_log_keeps_no_file() -> None:
 @pytest.mark.parametrize(
     "payload", [{"text": "[Image]"}, {"text": ""}, {"text": "[Image]", "media": {}}]
 )
-def test_pain_37_no_bubble_is_empty(payload: dict[str, Any]) -> None:
-    """Without a file the placeholder stays; with one, the file's name is there to be shown."""
+def test_defect_37_no_message_is_shown_empty(payload: dict[str, Any]) -> None:
+    """The placeholder stays where there is no file; a file shows its name."""
     assert message(FLAT | {"type": "image"} | payload).text == "[Image]"
     assert (
         message(FLAT | {"type": "image", "text": "[Image]", "media": PHOTO}).file_name
@@ -242,7 +242,7 @@ def test_pain_37_no_bubble_is_empty(payload: dict[str, Any]) -> None:
     )
 
 
-def test_pain_42_a_message_has_the_platforms_time() -> None:
+def test_defect_42_a_message_has_the_platforms_time() -> None:
     at = message(FLAT | {"text": "x", "timestamp": 1770000000}).at
     assert at.replace(microsecond=0).isoformat() == "2026-02-02T02:40:00+00:00"
 
@@ -257,7 +257,7 @@ def test_pain_42_a_message_has_the_platforms_time() -> None:
         {"isGroup": True},
     ],
 )
-def test_pain_43_groups_stories_and_services_become_no_contacts(fields: dict[str, Any]) -> None:
+def test_defect_43_groups_stories_and_services_become_no_contacts(fields: dict[str, Any]) -> None:
     arrival, outcomes = interpret(FLAT | {"text": "x"} | fields)
     assert (arrival.type, arrival.peer) == ("ignored_chat", None)
     assert [type(outcome) for outcome in outcomes] == [LogOutcome]
@@ -268,16 +268,16 @@ def test_pain_43_groups_stories_and_services_become_no_contacts(fields: dict[str
     [
         ({"from": "123456789012345@lid"}, False),
         ({"from": "+123456789012345", "raw_from": "123456789012345@lid"}, False),
-        ({"from": "+123456789012345"}, False),  # whose suffix the platform has cut off
+        ({"from": "+123456789012345"}, False),  # without its suffix
         ({"fromMe": True, "from": "79995550000@c.us", "to": "123456789012345@lid"}, True),
         ({"fromMe": True, "from": "79995550000@c.us", "chatId": "123456789012345@lid"}, True),
     ],
 )
-def test_pain_43_what_a_hidden_number_writes_is_kept_and_makes_no_contact(
+def test_defect_43_a_message_of_a_hidden_number_is_stored_without_a_contact(
     fields: dict[str, Any],
     own: bool,  # noqa: FBT001
 ) -> None:
-    """Nor is what we wrote to one filed under our own number."""
+    """An own message to a hidden number is not filed under the account's number."""
     found = message(FLAT | {"text": "x"} | fields)
     assert (found.phone, found.outgoing, found.metadata) == (
         "",
@@ -289,14 +289,14 @@ def test_pain_43_what_a_hidden_number_writes_is_kept_and_makes_no_contact(
 
 
 @pytest.mark.parametrize("kind", ["video", "audio", "document", "image"])
-def test_pain_44_every_kind_of_file_keeps_its_caption(kind: str) -> None:
+def test_defect_44_every_type_of_file_keeps_its_caption(kind: str) -> None:
     assert (
         message(FLAT | {"type": kind, "text": f"[{kind.title()}] look", "media": PHOTO}).text
         == "look"
     )
 
 
-def test_pain_47_the_log_keeps_no_secret() -> None:
+def test_defect_47_the_log_keeps_no_secret() -> None:
     secrets = {
         "apiKey": "k-1",
         "token": "t-1",
@@ -309,15 +309,15 @@ def test_pain_47_the_log_keeps_no_secret() -> None:
     assert not [secret for secret in ("k-1", "t-1", "b-1", "m-1", "s-1") if secret in text]
 
 
-def test_pain_47_a_pairing_code_is_told_once_and_not_logged() -> None:
+def test_defect_47_a_pairing_code_is_in_the_session_and_not_in_the_log() -> None:
     session, kept = interpret({"type": "qr", "data": {"qr": "2@PairingSecret"}})[1]
     assert isinstance(session, SessionOutcome)
     assert session.qr == "2@PairingSecret"
     assert "PairingSecret" not in kept.model_dump_json()
 
 
-def test_an_echo_is_filed_under_whom_it_went_to() -> None:
-    """Not under the account's own number, which some versions put in `from`."""
+def test_an_echo_is_filed_under_its_recipient() -> None:
+    """Some versions put the account's own number in `from`."""
     own = {
         "from": "79995550000@c.us",
         "to": "79990001122@c.us",

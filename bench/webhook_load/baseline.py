@@ -1,7 +1,7 @@
-"""The door that one would write first: FastAPI, a plain `def` route, validation, and `actor.send` on the stock broker.
+"""The baseline: FastAPI, a plain `def` route, validation, and `actor.send` on the stock broker.
 
-Run by `uvicorn bench.webhook_load.naive:app`, with REDIS_URL. It promises nothing of what ours does: neither order, nor
-once, nor that Redis has the event on its disk when the broker says so.
+Run by `uvicorn bench.webhook_load.baseline:app`, with REDIS_URL. Unlike the ingress it guarantees
+neither order nor deduplication, nor that Redis has written the event to disk before the answer.
 """
 
 import os
@@ -22,23 +22,23 @@ class Media(BaseModel):
     base64: str
 
 
-class Arrived(BaseModel):
+class PostedEvent(BaseModel):
     account: str
     sender: str | None = None
     type: str
     text: str = ""
-    messageId: str  # noqa: N815 - as it is posted
+    messageId: str  # noqa: N815 - the platform's spelling
     timestamp: int
     media: Media | None = None
 
 
 @dramatiq.actor(broker=broker)
 def handle(_event: dict[str, Any]) -> None:
-    """Nobody works here: what is measured is the door."""
+    """Never run: only the server is measured."""
 
 
 @app.post("/webhooks/wpp/{account}")
-def receive(account: str, event: Arrived) -> dict[str, bool]:
+def receive(account: str, event: PostedEvent) -> dict[str, bool]:
     handle.send({**event.model_dump(), "account": account})
     return {"ok": True}
 

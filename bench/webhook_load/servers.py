@@ -1,4 +1,4 @@
-"""Two doors on a durable Redis each: ours, and the one that one would write first."""
+"""The measured servers: the ingress and the baseline, each with a durable Redis of its own."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ UVICORN = "uvicorn --no-access-log --log-level warning"
 
 
 @dataclass(frozen=True)
-class Answered:
-    """How a door did: events a second, its CPU µs an event, p50 and p99 of its answers in ms, by the events' size."""
+class LoadResult:
+    """Events per second, CPU µs per event, and p50 and p99 of the answers in ms by event size."""
 
     rate: float
     cpu_us: float
@@ -27,8 +27,8 @@ class Answered:
     large: tuple[float, float]
 
 
-class Door:
-    """A program that takes events; `path` is where they are posted."""
+class EventServer:
+    """A server process that accepts events; `path` is where they are posted."""
 
     def __init__(self, place: Place, command: str, path: str) -> None:
         self.place = place
@@ -39,8 +39,8 @@ class Door:
             lambda: responds_ok(f"http://{LOCALHOST}:{port}/health"), within_s=READY_S
         )
 
-    def load(self, events: int, *, large_every: int = 0, rate: float | None = None) -> Answered:
-        """Post so many events over 64 connections, onto an empty Redis."""
+    def load(self, events: int, *, large_every: int = 0, rate: float | None = None) -> LoadResult:
+        """Post `events` over 64 connections, with an empty Redis."""
         self.place.redis.flushall()
         command = [
             sys.executable,
@@ -57,13 +57,15 @@ class Door:
         found: dict[str, Any] = json.loads(done.stdout)
         none = (0.0, 0.0)
         small, large = tuple(found["small"]) or none, tuple(found["large"]) or none
-        return Answered(found["rate"], cpu_us, found["failed"], small, large)
+        return LoadResult(found["rate"], cpu_us, found["failed"], small, large)
 
 
-def ours(place: Place) -> Door:
+def start_ingress(place: Place) -> EventServer:
     key = signed_keys.make_webhook_key(ACCOUNT, [MADE_UP["WPP_KEY_SECRETS"].encode()])
-    return Door(place, "python -m workers.ingress", f"/webhooks/wpp/{ACCOUNT}/{key}")
+    return EventServer(place, "python -m workers.ingress", f"/webhooks/wpp/{ACCOUNT}/{key}")
 
 
-def naive(place: Place) -> Door:
-    return Door(place, f"{UVICORN} bench.webhook_load.naive:app", f"/webhooks/wpp/{ACCOUNT}")
+def start_baseline(place: Place) -> EventServer:
+    return EventServer(
+        place, f"{UVICORN} bench.webhook_load.baseline:app", f"/webhooks/wpp/{ACCOUNT}"
+    )
