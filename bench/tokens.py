@@ -1,10 +1,10 @@
-"""One token for a cold fleet: our single flight beside redis-py's Lock, in turns within one run.
+"""A token for a cold fleet: our single flight beside redis-py's Lock, in turns within a run.
 
 `python -m bench.tokens [--no-fail] [--processes 8 --threads 16 --rounds 5]`. All threads of all
 processes request the token of the same account at the same moment; a mint takes 300 ms. Figures:
 the number of mints, the time from the end of the mint until each thread has the token, and the
-cost of a token that is cached. Exits with 1 when a target was missed: one mint, half of the threads
-within 10 ms, and no figure slower than the Lock's.
+cost of a token that is cached. Exits with 1 when a target was missed: a single mint, half of the
+threads within 10 ms, and no figure slower than the Lock's.
 """
 
 import argparse
@@ -98,7 +98,8 @@ def cold_start(
     url: str, way: Callable[..., Get], account: str, processes: int, threads: int
 ) -> tuple[int, list[float]]:
     """Return the number of mints, and per thread the ms from the first mint's end to its token."""
-    together, found = fork.Barrier(processes * threads), fork.SimpleQueue()
+    together = fork.Barrier(processes * threads)
+    found = fork.SimpleQueue()
     arguments = (url, way, account, threads, together, found)
     running = [fork.Process(target=run_process, args=arguments) for _ in range(processes)]
     for process in running:

@@ -1,7 +1,7 @@
 """CPU cost of a request over each transport.
 
 `python -m bench.transport [--requests N] [--no-fail]`. All transports post the body of a text
-message, in turns within one run, over keep-alive to a server in another process, through
+message, in turns within a run, over keep-alive to a server in another process, through
 httpx.Client. The last row is the platform's client as a whole. Figures: microseconds of this
 process's CPU per request, requests per second, and both relative to httpx's own transport. Exits
 with 1 when the default transport ("direct") is not cheaper than httpx's. pyreqwest takes part where
@@ -42,7 +42,7 @@ Post = Callable[[], object]
 
 
 class AnsweringProtocol(asyncio.Protocol):
-    """Answers every request; its body arrives in one piece, with the head or after it."""
+    """Answers every request; its body arrives in a single piece, with the head or after it."""
 
     def __init__(self) -> None:
         self.seen = b""
@@ -98,7 +98,8 @@ def build_candidates(url: str) -> dict[str, Post]:
         name: build_post(httpx.Client(transport=transport, timeout=20), url)
         for name, transport in transports.items()
     }
-    http, no_auth = PlatformHttp(url, DirectTransport(), 20), httpx.Auth()
+    http = PlatformHttp(url, DirectTransport(), 20)
+    no_auth = httpx.Auth()
     return found | {"the platform client": lambda: http.request(endpoints.TEXT, no_auth, BODY)}
 
 
@@ -122,7 +123,8 @@ def measure(post: Post, threads: int, requests: int) -> tuple[float, float]:
             post()
 
     running = [threading.Thread(target=run) for _ in range(threads)]
-    cpu, wall = time.process_time(), time.perf_counter()
+    cpu = time.process_time()
+    wall = time.perf_counter()
     for thread in running:
         thread.start()
     for thread in running:

@@ -1,8 +1,9 @@
 """DNS lookups and sockets within the deadline of a call (`shared.http.deadline`).
 
-httpx's read timeout limits one read, so a slow stream of bytes may last for ever. Its connect
-timeout limits one address, and none limits a DNS lookup. Here each operation gets the rest of the
-call's deadline, and fails once the deadline has passed. A lookup and all its addresses share it.
+httpx's read timeout limits a single read, so a slow stream of bytes may last for ever. Its connect
+timeout limits a single address, and no timeout limits a DNS lookup. Here each operation gets the
+rest of the call's deadline, and fails once the deadline has passed. A lookup and all its addresses
+share it.
 """
 
 import math
@@ -19,7 +20,7 @@ from shared.http.deadline import remaining
 
 
 class NameResolver:
-    """Resolves names, with one running lookup per name.
+    """Resolves names, with a single running lookup per name.
 
     The system's lookup cannot be interrupted, so it runs in a thread of its own. Callers leave at
     their timeout, and only that thread waits for a name server that does not answer.
@@ -136,7 +137,7 @@ def _get_addresses(host: str, port: int, flags: int = 0) -> list[str]:
 
 
 def _get_left_s(timeout: float | None, error: type[httpcore.TimeoutException]) -> float | None:
-    """Return the seconds for one operation: its own timeout or the rest of the deadline."""
+    """Return the seconds for an operation: its own timeout or the rest of the deadline."""
     left_s = min(remaining(), math.inf if timeout is None else timeout)
     if left_s <= 0:
         raise error

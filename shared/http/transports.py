@@ -1,8 +1,8 @@
 """Transports of httpx: keep-alive connections within the deadline of a call.
 
 Both transports use httpcore's connections; `bench/transport.py` compares them. `PooledTransport`
-is httpx's own pool. It scans every connection under one lock for each request, so a request costs
-three times as much CPU with 64 threads as with one. `DirectTransport` keeps idle connections on a
+is httpx's own pool. It scans every connection under a lock for each request, so a request costs
+three times as much CPU with 64 threads as with 1. `DirectTransport` keeps idle connections on a
 stack instead.
 
 Rejected: pyreqwest 0.15, a Rust client behind httpx's API. It needs the least CPU, but reports a
@@ -63,7 +63,7 @@ class PooledTransport(httpx.HTTPTransport):
 
 
 class DirectTransport(httpx.BaseTransport):
-    """One httpcore connection per running request; idle connections wait on a stack.
+    """An httpcore connection per running request; idle connections wait on a stack.
 
     The most recently used connection serves next. There are never more connections than threads
     with a request at the same time. A failed connect is retried once, and nothing else is.

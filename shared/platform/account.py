@@ -1,4 +1,4 @@
-"""The platform's calls for one account, each with the account's token."""
+"""The platform's calls for an account, each with the account's token."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ OFFLINE = {"offline", "disconnected", "logout"}
 
 
 class PlatformAccount:
-    """Calls for one account; `auth` adds its token.
+    """Calls for an account; `auth` adds its token.
 
     Every call may raise the errors that `shared.platform.failures` lists, and InvalidApiKeyError
     when the platform refused the account's API key.
@@ -65,11 +65,11 @@ class PlatformAccount:
         self._request(endpoints.STOP)
 
     def send(self, event: SendEvent) -> SendResult:
-        """Send one message.
+        """Send a message.
 
         Raises:
-            UnknownEffectError: the platform may have accepted the message. After any other error
-                it has not.
+            UnknownEffectError: the platform may have accepted the message. The remaining
+                errors prove that it has not.
         """
         endpoint, body = payloads.build_message(self._account, event)
         response = self._request(endpoint, body)
@@ -99,7 +99,7 @@ class PlatformAccount:
     def download_media(
         self, message_id: str, *, max_bytes: int = 64 * 1024 * 1024
     ) -> Iterator[MediaDownload]:
-        """Open a media file, whose `chunks` are read inside the `with`.
+        """Open a media file; its `chunks` are read inside the `with`.
 
         Raises:
             RefusedError: the file is larger than `max_bytes`; also while `chunks` are read.

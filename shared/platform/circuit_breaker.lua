@@ -1,4 +1,4 @@
--- Circuit breaker of one platform (circuit_breaker.py), shared by all processes.
+-- Circuit breaker of a platform (circuit_breaker.py), shared by all processes.
 -- KEYS[1] = wpp:breaker:{host}
 --
 --   KEYS[1]     hash: window, successes, failures: calls in the current window of 5 s;
@@ -8,8 +8,8 @@
 --               open_until: when an open breaker may be probed, 0 while closed; closed_at
 --   :probe      owner of the running probe, PX: longer than any call
 --
--- Every operation returns {state, ms}: "closed", "open" and for how long, or "probe": one call may
--- go now. Times are ms of this server's clock.
+-- Every operation returns {state, ms}: "closed", "open" and for how long, or "probe": a single
+-- call may go now. Times are ms of this server's clock.
 
 local key, operation = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')

@@ -1,11 +1,11 @@
-"""Circuit breaker: stops calls to a platform that fails, and lets one probe find its recovery.
+"""Circuit breaker: stops calls to a platform that fails, and lets a probe find its recovery.
 
 The breaker opens when at least half of 20 or more calls within about 10 s failed, or 5 connects in
 a row. It stays open for 5 s. Each failed probe doubles that time, up to a minute. All processes
 share the state through Redis (`circuit_breaker.lua`).
 
 Cost: a process counts its successes in memory and reports them with its next read of the state, at
-most once a second; it reports a failure at once. A healthy platform therefore costs one round trip
+most once a second; it reports a failure at once. A healthy platform therefore costs a round trip
 a second, and an idle process none. The breaker counts as closed while Redis does not answer.
 """
 
@@ -29,11 +29,11 @@ from shared.redis.scripts import LuaScript
 SCRIPT = LuaScript.from_package("shared.platform", "circuit_breaker.lua")
 REPORT_INTERVAL_S = 1.0
 PROBE_LEASE_S = 60.0
-"""How long one probe may last; longer than the deadline of any call."""
+"""How long a probe may last; longer than the deadline of any call."""
 BreakerStateName = Literal["closed", "open", "probe"]
 STATES: dict[bytes, BreakerStateName] = {b"closed": "closed", b"open": "open", b"probe": "probe"}
 LOCAL_FAILURES = (httpx.PoolTimeout, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
-"""Failures of this process, such as a full connection pool or a token that fits no header."""
+"""Failures of this process: a full connection pool or a token that fits no header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class BreakerState:
 
 
 class BreakerCall:
-    """One call that the breaker let through; reports its result once."""
+    """A call that the breaker let through; reports its result once."""
 
     def __init__(self, report: Callable[[bool, bool], object]) -> None:
         self._send_report = report
@@ -90,7 +90,7 @@ class CircuitBreaker:
         return self._run("report", successes, 0, 0, _jitter())
 
     def record(self, *, ok: bool, reached: bool = True) -> None:
-        """Count the result of one call that was not made through `call`."""
+        """Count the result of a call that was not made through `call`."""
         with self._lock:
             if ok:
                 self._unreported_successes += 1
@@ -100,7 +100,7 @@ class CircuitBreaker:
 
     @contextmanager
     def call(self) -> Iterator[BreakerCall]:
-        """Let one call through and learn its result; a call that reports none is not counted.
+        """Let a call through and learn its result; a call that reports none is not counted.
 
         Raises:
             UnavailableError: the breaker is open; `retry_after_s` says for how long.

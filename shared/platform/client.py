@@ -1,7 +1,7 @@
 """Client of the WPP Platform: creates accounts, mints tokens, and opens the calls of an account.
 
-A process has one `Platform` with one pool of connections for all its threads. The client knows
-tokens only as an `httpx.Auth`, and does not use the database:
+A process has a single `Platform` with a single pool of connections for all its threads. The client
+knows tokens only as an `httpx.Auth`, and does not use the database:
 
     platform = Platform(settings, breaker=breaker)
     tokens = TokenCache(redis, platform.mint_token, database)
@@ -53,7 +53,7 @@ class BearerAuth(httpx.Auth):
 
 
 class Platform:
-    """`deadline_s` limits one whole call. `transport` replaces the network in tests."""
+    """`deadline_s` limits a whole call. `transport` replaces the network in tests."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Platform:
     def create_client(self, organization_id: str) -> CreatedClient:
         """Create the client of an organization id, or return its existing client.
 
-        An id has one key and one account. A further number of the same organization therefore
+        An id has a single key and account. A further number of the same organization therefore
         needs an id of its own.
         """
         body = {"organizationId": organization_id}

@@ -1,10 +1,10 @@
-"""Table of the platform's endpoints, each with one or more variants of its method and path.
+"""Table of the platform's endpoints, each with the variants of its method and path.
 
-The platform's paths have changed often. The first variant is the documented one. If the platform
+The platform's paths have changed often. The documented variant comes first. If the platform
 does not know the route (404 for the route, not for the resource in it), the client tries the next
 variant and remembers the first that works. Source: the platform's newest contract and its history.
 
-Most endpoints have one variant, for these reasons:
+Most endpoints have a single variant, for these reasons:
 
 - Create, token, start, status, QR, delete and react had different paths (`/api/{session}/…`),
   keys and bodies on the server that this platform replaced. A platform that speaks that dialect
@@ -24,12 +24,12 @@ from shared.errors import RefusedError
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One call of the platform.
+    """A call of the platform.
 
-    `variants`: method and path template, the documented one first.
+    `variants`: method and path template, the documented variant first.
     `idempotent`: a second call has no further effect, so a lost answer leaves no doubt.
     `status_in_body`: the body of a 2xx says whether the call succeeded.
-    `unverified`: never observed to work. If the platform has no such route, the call is refused;
+    `unverified`: never observed to work. If the platform lacks the route, the call is refused;
     a verified endpoint waits for its route instead.
     `uses_api_key`: the call authenticates with an account's API key.
     """

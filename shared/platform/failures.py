@@ -8,12 +8,12 @@
 | 429                                                          | Limited         | Limited       |
 | 503 with Retry-After: rejected on purpose                    | Unavailable     | Unavailable   |
 | 503 without: may come from a proxy that lost the answer      | Unavailable     | UnknownEffect |
-| no answer in time, connection lost, 408, any other 5xx       | Unavailable     | UnknownEffect |
-| a 2xx whose body is cut short or cannot be read              | Unavailable     | UnknownEffect |
+| no answer in time, connection lost, 408, the remaining 5xx   | Unavailable     | UnknownEffect |
+| a 2xx with a body that is cut short or unreadable            | Unavailable     | UnknownEffect |
 | 401                                                          | Unauthorized    | Unauthorized  |
 | 401 to an API key, or any 4xx that calls the key invalid     | InvalidApiKey   |               |
 | a 4xx, or `error` in a 2xx: the account is not connected     | Refused         | NotConnected  |
-| any other 4xx, also 404 with JSON; a 2xx that says `error`   | Refused         | Refused       |
+| the remaining 4xx, also 404 with JSON; a 2xx that says error | Refused         | Refused       |
 
 Where the status alone says that a call failed, an unreadable body costs only the reason.
 """
@@ -99,8 +99,9 @@ def build_no_answer_error(endpoint: Endpoint, failure: type[Exception]) -> Platf
 
 
 def build_no_route_error(endpoint: Endpoint, response: PlatformResponse) -> PlatformError:
-    """Return the error for an unknown route; one that a proxy does not know may come back."""
-    status, variants = response.status, ", ".join(endpoint.variants)
+    """Return the error for an unknown route, which may come back when a proxy reported it."""
+    status = response.status
+    variants = ", ".join(endpoint.variants)
     if endpoint.unverified and response.is_route_missing_on_platform:
         description = f"{endpoint.name}: {status}: the platform has no route {variants}"
         return RefusedError(description, status=status)

@@ -1,7 +1,7 @@
 """HTTP calls to the platform within a deadline; failures become the errors of `failures`.
 
-No error shows a key, a token or a message's text, and none is chained to an error of httpx, whose
-request holds them.
+No error shows a key, a token or a message's text, and none is chained to an error of httpx,
+because its request holds them.
 """
 
 import json
@@ -29,7 +29,7 @@ HEADERS = (
 
 
 class PlatformHttp:
-    """Calls the endpoints of one platform over one transport; safe to use from many threads."""
+    """Calls the endpoints of a platform over a transport; safe to use from many threads."""
 
     def __init__(self, base_url: str, transport: httpx.BaseTransport, deadline_s: float) -> None:
         self.deadline_s = deadline_s
@@ -68,7 +68,7 @@ class PlatformHttp:
     def stream(
         self, endpoint: Endpoint, auth: httpx.Auth, *, deadline_s: float, params: Mapping[str, str]
     ) -> Iterator[httpx.Response]:
-        """Open a successful response whose body the caller reads, within the deadline."""
+        """Open a successful response; the caller reads its body, within the deadline."""
         with (
             within(deadline_s),
             self._open(endpoint, endpoint.variants[0], auth, None, params) as answer,

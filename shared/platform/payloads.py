@@ -39,5 +39,5 @@ def build_message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, A
 
 
 def choose_filename(media: Media) -> str:
-    """Return the name that the recipient sees: the given one, the URL's, or one for its type."""
+    """Return the name that the recipient sees: the given name, the URL's, or a default."""
     return media.filename or PurePath(unquote(media.url.path or "")).name or FILENAMES[media.type]

@@ -1,4 +1,4 @@
-"""Reads the platform's responses: JSON whose field names vary between versions, or no JSON."""
+"""Reads the platform's responses: JSON with field names that vary by version, or no JSON."""
 
 import json
 import re
@@ -50,7 +50,7 @@ class PlatformResponse:
 
     @cached_property
     def fields(self) -> dict[str, Any] | None:
-        """The JSON object, or None when the body is not one."""
+        """The JSON object, or None when the body holds none."""
         try:
             found = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -94,7 +94,7 @@ class PlatformResponse:
 
     @property
     def reports_invalid_key(self) -> bool:
-        """Whether it is a 4xx other than 429 whose body calls the API key invalid."""
+        """Whether it is a 4xx except 429 with a body that calls the API key invalid."""
         is_refusal = 400 <= self.status < 500 and self.status != 429
         return is_refusal and bool(KEY_INVALID.search(self.body[:4096]))
 
@@ -117,7 +117,7 @@ class PlatformResponse:
 
     @property
     def is_route_missing_on_platform(self) -> bool:
-        """Whether the platform itself answered that it has no such route."""
+        """Whether the platform itself answered that it lacks the route."""
         return self.status in {404, 405} and bool(NO_ROUTE_ON_PLATFORM.search(self._message))
 
     @property
@@ -139,7 +139,7 @@ class PlatformResponse:
         return min(max(seconds, 1.0), MAX_RETRY_AFTER_S)
 
     def describe(self, secrets: Iterable[str] = ()) -> str:
-        """Return the platform's reason in one short line that quotes no `secrets`."""
+        """Return the platform's reason in a short line that quotes no `secrets`."""
         message = JWT.sub("…", self._message)
         for secret in secrets:
             message = message.replace(secret, "…") if len(secret) > 2 else message

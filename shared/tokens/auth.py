@@ -48,7 +48,7 @@ class TokenAuth(httpx.Auth):
 
     @contextmanager
     def _map_errors(self) -> Iterator[None]:
-        """Raise an unexpected error as one that says that nothing was sent."""
+        """Raise an unexpected error as UnavailableError: nothing was sent."""
         try:
             yield
         except PipelineError:

@@ -1,10 +1,10 @@
-"""TokenCache: of all workers that need the token of an account, one requests it from the platform.
+"""TokenCache: a token is requested from the platform once for all workers that need it.
 
 The layers, nearest first: this process's memory, Redis (`SingleFlight`), the `TokenStore`
-(Supabase), and the platform. One worker refreshes a token ahead of its end while the rest use it.
-Without a token, one worker fetches it and the rest wait for its result. A flight reads the store
-once and calls the platform once, and ends before its lease does. A lease cannot stop a holder that
-is paused for longer; the cost is one extra mint, and nothing else.
+(Supabase), and the platform. A worker refreshes a token ahead of its end while the rest use it.
+Without a token, a single worker fetches it and the rest wait for its result. A flight reads the
+store once and calls the platform once, and ends before its lease does. A lease cannot stop a holder
+that is paused for longer; the only cost is an extra mint.
 """
 
 import threading
@@ -32,7 +32,7 @@ from shared.tokens.single_flight import (
 from shared.tokens.store import MintedToken, Token, TokenStore
 
 MAX_REFRESHES = 4
-"""Threads of one process that refresh tokens ahead of their end."""
+"""Threads of a process that refresh tokens ahead of their end."""
 log = structlog.get_logger(__name__)
 
 
@@ -66,7 +66,7 @@ class TokenCache:
     ) -> Token:
         """Return a usable token of another generation than `not_generation`, within `timeout_s`.
 
-        The call may run one flight longer. It starts a flight only in the first half of
+        The call may run a flight longer. It starts a flight only in the first half of
         `timeout_s`, or while enough time is left for the flight, and never in the last second: a
         flight that is cut short would look like an outage of the platform.
 
@@ -91,7 +91,7 @@ class TokenCache:
         """Publish the first token of a new API key, which `mint` returns.
 
         Clears a refusal of the old key and fences off earlier flights. Until `mint` returns, no
-        other flight uses the new key.
+        further flight uses the new key.
 
         Raises:
             UnavailableError: Redis did not answer. Errors of `mint` are raised unchanged.

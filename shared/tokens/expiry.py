@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 
 DEFAULT_LIFETIME_S = 15 * 60
-"""Lifetime of the platform's tokens when neither token nor answer states one."""
+"""Lifetime of the platform's tokens when neither token nor answer states it."""
 MAX_LIFETIME_S = 24 * 3600
 
 

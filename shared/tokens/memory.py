@@ -14,7 +14,7 @@ from shared.tokens.store import Token
 
 @dataclass
 class TokenEntry:
-    """The token of one account. `use_until` is by the process's clock; `lock` guards requests."""
+    """The token of an account. `use_until` is by the process's clock; `lock` guards requests."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     token: Token | None = None
@@ -41,7 +41,7 @@ class TokenMemory:
     def put(
         self, account: str, value: SecretStr, generation: int, lifetime: TokenLifetime, at: float
     ) -> Token:
-        """Store a token whose lifetime counts from `at`, and return it.
+        """Store a token and return it; its lifetime counts from `at`.
 
         The process uses the token until its earliest refresh, or for a moment while another
         process refreshes it.

@@ -29,7 +29,7 @@ class RefreshPolicy:
     rejection_pause_s: float = 5.0
     max_rejection_pause_s: float = 60.0
     local_ttl_s: float = 30.0
-    """How long a process uses its token without a check for a newer one in Redis."""
+    """How long a process uses its token without a check for a newer token in Redis."""
     refresh_window: tuple[float, float] = (0.61, 0.75)
     """A token may be refreshed from a random point in this part of its lifetime."""
 
@@ -44,7 +44,7 @@ class RefreshPolicy:
     def plan_lifetime(self, left_s: float, full_s: float) -> TokenLifetime:
         """Return when to refresh a token with `left_s` of `full_s`, and how long it is usable.
 
-        The platform may hand out a token shortly before its end. No better one exists, so it is
+        The platform may hand out a token shortly before its end. No better token exists, so it is
         usable for a moment longer; otherwise every call would request another.
         """
         usable_s = max(left_s - required_margin_s(full_s), min(left_s / 2, MIN_USABLE_S))

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FetchedToken:
-    """A token whose lifetime counts from `at`, by this process's clock."""
+    """A token; its lifetime counts from `at`, by this process's clock."""
 
     value: SecretStr
     lifetime: TokenLifetime
@@ -106,7 +106,7 @@ class TokenRefresher:
             "token.refreshed",
             account=account,
             generation=fence,
-            life_s=round(fetched.lifetime.left_s),
+            lifetime_s=round(fetched.lifetime.left_s),
             stored=fetched.is_stored,
         )
         token = self._memory.put(account, fetched.value, fence, fetched.lifetime, fetched.at)

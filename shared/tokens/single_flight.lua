@@ -1,5 +1,5 @@
--- Single flight for the token of one account (single_flight.py).
--- KEYS[1] = wpp:token:{account}; the braces put all keys of an account into one hash slot.
+-- Single flight for the token of an account (single_flight.py).
+-- KEYS[1] = wpp:token:{account}; the braces put all keys of an account into the same hash slot.
 --
 --   KEYS[1]        hash: value, generation; published_at, expires_at, refresh_at, usable_until in
 --                  ms of this server's clock; is_rejected = the platform rejected the last value;
@@ -12,12 +12,12 @@
 --                  never below this server's clock.
 --   :refused       why the platform refused the account's API key, PX
 --   :pause         "failures:until_ms": no request before that time; PX
---   :bell:<fence>  one element, PX 30 s: this flight has finished. Waiters BLMOVE the element onto
---                  itself. It stays, so that all waiters wake, late ones too.
+--   :bell:<fence>  a single element, PX 30 s: the flight has finished. Waiters BLMOVE the element
+--                  onto itself. It stays, so that all waiters wake, late waiters too.
 --
--- ARGV[1] is the operation; a comment at each operation lists its other arguments. Times are in ms.
--- A client may repeat an operation whose reply was lost: the repetition returns the same result, or
--- one that does no harm.
+-- ARGV[1] is the operation; a comment at each operation lists its arguments. Times are in ms.
+-- A client may repeat an operation after a lost reply: the repetition returns the same result, or
+-- a harmless result.
 
 local key, operation = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
@@ -37,8 +37,8 @@ local function pause_left()
   return pause and math.max(0, tonumber(string.match(pause, ':(%d+)$')) - now) or 0
 end
 
--- A full Redis refuses a script whose first write needs memory; a DEL as first write passes. Tokens
--- are few, and without a token no message is sent that would free memory.
+-- A full Redis refuses a script if its first write needs memory; a DEL as first write passes.
+-- Tokens are few, and without a token no message is sent that would free memory.
 local function allow_writes_when_full() redis.call('DEL', key .. ':nothing') end
 
 local function elect(owner, request, lease)
@@ -72,7 +72,7 @@ if operation == 'request' then
   local owner, request, lease, unwanted = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
   local may_mint, may_refresh = ARGV[6] == '1', ARGV[7] == '1'
   local lease_owner, lease_fence, lease_request = lease_holder()
-  -- elected by this very request, whose reply was lost
+  -- elected by this very request; its reply was lost
   local is_elected = lease_owner == owner and lease_request == request
   local refusal = redis.call('GET', key .. ':refused')
   local pause = pause_left()
@@ -148,7 +148,7 @@ end
 
 -- reject generation min_age pause max_pause -> 1 when this call removed the token, 0 when another
 -- generation is stored. The second token in a row that is rejected before `min_age` pauses the
--- account; each further one doubles the pause.
+-- account; each further rejection doubles the pause.
 if operation == 'reject' then
   allow_writes_when_full()
   if not stored.value or generation ~= tonumber(ARGV[2]) then return 0 end

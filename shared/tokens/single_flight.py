@@ -1,4 +1,4 @@
-"""Single flight on Redis: of all requests for an account's token, one fetches it, the rest wait.
+"""Single flight on Redis: a token is fetched once, and all further requests for it wait.
 
 `single_flight.lua` describes the protocol and its keys. A flight has a fence, a number that only
 rises. The elected process must finish its flight with `finish`, `fail` or `refuse`; when its lease
@@ -76,14 +76,14 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No token, no flight, and the caller may not start one."""
+    """No token, no flight, and the caller may not start a flight."""
 
 
 TokenState = Cached | Elected | InProgress | KeyRefused | Paused | Unavailable
 
 
 class SingleFlight:
-    """The flights of one process. `lease_s` is how long an elected process may take."""
+    """The flights of a process. `lease_s` is how long an elected process may take."""
 
     def __init__(self, client: "redis.Redis", lease_s: float) -> None:
         self.owner = uuid4().hex
@@ -94,10 +94,10 @@ class SingleFlight:
     def request(
         self, account: str, *, unwanted: int | None, may_mint: bool, may_refresh: bool
     ) -> TokenState:
-        """Return a token of another generation than `unwanted`, or how to get one.
+        """Return a token of another generation than `unwanted`, or how to get it.
 
-        One round trip. Each request has a number: the client repeats the command when its reply is
-        lost, and the repetition returns the same election.
+        A single round trip. Each request has a number: the client repeats the command when its
+        reply is lost, and the repetition returns the same election.
         """
         unwanted = -1 if unwanted is None else unwanted
         identity = (self.owner, next(self._requests), self._lease_ms)
@@ -160,7 +160,7 @@ class SingleFlight:
         """Remove a token that the platform rejected; False: another generation is stored.
 
         The second token in a row that was rejected before `min_age_s` pauses the account for
-        `pause_s`. Each further one doubles the pause, up to `max_pause_s`.
+        `pause_s`. Each further rejection doubles it, up to `max_pause_s`.
         """
         limits = (_to_ms(min_age_s), _to_ms(pause_s), _to_ms(max_pause_s))
         return bool(self._run(account, "reject", generation, *limits))

@@ -96,7 +96,7 @@ def read_usable_token(token: Token | None) -> MintedToken | None:
 class TokenSaver:
     """Saves tokens in the background, because a message must not wait for the store.
 
-    One thread runs while there are tokens to save. It saves the newest token of each account, and
+    A thread runs while there are tokens to save. It saves the newest token of each account, and
     skips a token for which `is_newest` is false. A failed save is left to the next refresh.
     """
 

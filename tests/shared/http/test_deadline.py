@@ -13,7 +13,7 @@ def test_without_a_deadline_the_remaining_time_is_infinite() -> None:
 
 
 def test_the_nearer_deadline_counts() -> None:
-    """An inner deadline never extends the outer one."""
+    """An inner deadline never extends the outer deadline."""
     with within(10):
         assert remaining() == pytest.approx(10, abs=0.1)
         with within(1):

@@ -92,7 +92,7 @@ def silent() -> Iterator[int]:
 def test_all_addresses_of_a_name_share_one_timeout(
     silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three addresses without an answer take no longer than one."""
+    """Three addresses without an answer take no longer than a single address."""
     FakeNameServer(monkeypatch, "127.0.0.2", "127.0.0.3", "127.0.0.4")
     for left_s, timeout in ((0.3, 30.0), (30.0, 0.3)):
         began = time.monotonic()
@@ -113,9 +113,10 @@ def test_a_later_address_is_reached_after_silent_ones(
 def test_a_silent_name_server_does_not_delay_callers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Callers leave at their deadline, and share one lookup per name."""
+    """Callers leave at their deadline, and share a lookup per name."""
     server = FakeNameServer(monkeypatch, "127.0.0.1", takes_s=0.6)
-    backend, took = DeadlineBackend(), []
+    backend = DeadlineBackend()
+    took = []
 
     def connect() -> None:
         began = time.monotonic()

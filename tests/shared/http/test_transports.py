@@ -31,7 +31,7 @@ EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """Return one whole request, or nothing when the client has closed the connection."""
+    """Return a whole request, or nothing when the client has closed the connection."""
     seen = b""
     while not seen.endswith((b"}", b"\r\n\r\n")) or (
         b"\r\n\r\n" in seen[-4:] and b"Content-Length" in seen
@@ -200,7 +200,8 @@ def test_a_connection_that_the_server_has_closed_is_not_used(client: httpx.Clien
 
 def test_threads_use_as_many_connections_as_they_need(kind: TransportKind) -> None:
     """16 threads at once: all get an answer, on at most 16 connections."""
-    counter, answered = ConnectionCounter(), []
+    counter = ConnectionCounter()
+    answered = []
     with server(counter) as url, httpx.Client(transport=open_transport(kind), timeout=5) as client:
         running = [
             threading.Thread(target=lambda: answered.append(client.get(url).status_code))
@@ -215,8 +216,9 @@ def test_threads_use_as_many_connections_as_they_need(kind: TransportKind) -> No
 
 
 def test_expired_idle_connections_are_closed() -> None:
-    """The connection idle for longest is closed, while the most recent one serves."""
-    counter, transport = ConnectionCounter(), DirectTransport(keepalive_s=0.2)
+    """The connection idle for longest is closed, while the most recent serves."""
+    counter = ConnectionCounter()
+    transport = DirectTransport(keepalive_s=0.2)
     with server(counter) as url, httpx.Client(transport=transport, timeout=5) as client:
         with client.stream("GET", url) as first, client.stream("GET", url) as second:
             assert (first.read(), second.read()) == (b"", b"")

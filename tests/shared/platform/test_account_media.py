@@ -1,4 +1,4 @@
-"""Downloading media: every answer the platform has given, and bad ones."""
+"""Downloading media: all known answers, and bad answers."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Sending, deleting and reacting: every answer the platform has given, and bad ones."""
+"""Sending, deleting and reacting: all known answers, and bad answers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Start, status and QR code of an account: every answer the platform has given, and bad ones."""
+"""Start, status and QR code of an account: all known answers, and bad answers."""
 
 from collections.abc import Callable
 from typing import Any

@@ -107,8 +107,9 @@ def test_while_open_no_call_goes_through(redis_client: "redis.Redis", clock: Clo
 
 
 def test_one_probe_closes_it(redis_client: "redis.Redis", clock: Clock) -> None:
-    """After the open time one call goes through, and no second call before its result."""
-    breaker, other = open_breaker(redis_client, clock), CircuitBreaker(redis_client, URL, clock)
+    """After the open time a call goes through, and no second call before its result."""
+    breaker = open_breaker(redis_client, clock)
+    other = CircuitBreaker(redis_client, URL, clock)
     end_open_time(redis_client, clock)
     assert breaker.state() == other.state() == BreakerState("probe")
     with breaker.call() as call:
@@ -122,7 +123,8 @@ def test_one_probe_closes_it(redis_client: "redis.Redis", clock: Clock) -> None:
 
 def test_a_failed_probe_opens_it_for_longer(redis_client: "redis.Redis", clock: Clock) -> None:
     """5 s, 10 s, 20 s, up to a minute, each within 20 %."""
-    breaker, durations = open_breaker(redis_client, clock), []
+    breaker = open_breaker(redis_client, clock)
+    durations = []
     for _ in range(6):
         durations.append(breaker.state().retry_after_s)
         end_open_time(redis_client, clock)
@@ -184,7 +186,7 @@ def test_late_results_do_not_change_an_open_breaker(
 
 
 def test_a_healthy_platform_costs_a_round_trip_a_second(redis_client: "redis.Redis") -> None:
-    """1,000 calls at once: one read of the state, and no report within a second."""
+    """1,000 calls at once: a single read of the state, and no report within a second."""
     breaker = CircuitBreaker(redis_client, URL)
     before = redis_client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
     for _ in range(1000):

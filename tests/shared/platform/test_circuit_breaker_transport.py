@@ -73,7 +73,7 @@ def test_failures_open_the_breaker(breaker: CircuitBreaker, failure: int | Excep
 def test_local_failures_do_not_count(
     breaker: CircuitBreaker, failure: httpx.TransportError
 ) -> None:
-    """A full pool, or one tenant's invalid request, does not open the breaker for all tenants."""
+    """A full pool, or a tenant's invalid request, does not open the breaker for all tenants."""
 
     def fail(_request: httpx.Request) -> httpx.Response:
         raise failure

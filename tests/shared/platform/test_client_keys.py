@@ -1,4 +1,4 @@
-"""Creating clients and minting tokens: every answer the platform has given, and bad ones."""
+"""Creating clients and minting tokens: all known answers, and bad answers."""
 
 import time
 from email.utils import formatdate

@@ -34,7 +34,7 @@ def test_the_known_variant_comes_first_then_the_documented_one() -> None:
 
 
 def test_parameters_are_encoded() -> None:
-    """An id with a slash or an @ remains one segment of the path."""
+    """An id with a slash or an @ remains a single segment of the path."""
     method, path = resolve_variant(
         "GET /api/messages/media/{message_id}", {"message_id": "false_7@c.us/3EB0 ?#"}
     )

@@ -52,7 +52,7 @@ def always(
 
 
 class CutBody(httpx.SyncByteStream):
-    """A body whose connection is lost in the middle."""
+    """A body that ends early because its connection is lost."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b'{"apiKey": "k", "token": "t", "status": "conn'
@@ -112,7 +112,7 @@ def test_a_success_without_an_object(name: str, body: str) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_success_with_fields_of_the_wrong_types(name: str) -> None:
-    """Such fields count as missing; the 2xx alone shows that a send was accepted."""
+    """Fields of a wrong type count as missing; the 2xx alone shows that a send was accepted."""
     transport = RecordingTransport(httpx.Response(200, content=WRONG_TYPES))
     if name == "send":
         assert open_account(transport).send(EVENT).task_id is None

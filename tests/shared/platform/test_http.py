@@ -56,7 +56,7 @@ def answering(
 
 
 class CutBody(httpx.SyncByteStream):
-    """A successful body whose connection is lost in the middle."""
+    """A successful body that is cut by a lost connection."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b'{"taskId": "t'
@@ -64,7 +64,7 @@ class CutBody(httpx.SyncByteStream):
 
 
 class CutReason(httpx.SyncByteStream):
-    """A failure's body whose connection is lost in the middle of the reason."""
+    """A failure's body that is cut by a lost connection."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b'{"error": "why'
@@ -210,7 +210,8 @@ class UnreadBody(httpx.SyncByteStream):
 
 def test_the_answer_to_a_refused_token_is_closed_unread() -> None:
     """Its status is enough; the call is repeated with the next token."""
-    refused, body = UnreadBody(), b'{"taskId": "t"}'
+    refused = UnreadBody()
+    body = b'{"taskId": "t"}'
     answers = iter([httpx.Response(401, stream=refused), httpx.Response(200, content=body)])
     found = open_http(lambda _: next(answers)).request(endpoints.TEXT, RetryOnce(), BODY)
     assert found.identifier("taskId") == "t"
@@ -247,8 +248,9 @@ def test_a_success_that_reports_an_error_is_refused(body: dict[str, object]) -> 
 
 
 def test_the_next_variant_is_tried_when_a_route_is_missing() -> None:
-    """In order, within one call; the variant that works comes first from then on."""
-    known, seen = "/base/api/webhooks/42", []
+    """In order, within a call; the variant that works comes first from then on."""
+    known = "/base/api/webhooks/42"
+    seen = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request.url.path)
@@ -265,7 +267,8 @@ def test_the_next_variant_is_tried_when_a_route_is_missing() -> None:
     known = "/base/internal/session/42/webhook"
     for _ in range(2):
         http.request(endpoints.WEBHOOK, httpx.Auth(), {"url": "u"}, params={"account": "42"})
-    older, newer = "/base/api/webhooks/42", "/base/internal/session/42/webhook"
+    older = "/base/api/webhooks/42"
+    newer = "/base/internal/session/42/webhook"
     assert seen == [newer, older, older, older, newer, newer]
 
 
@@ -326,7 +329,7 @@ def test_errors_and_logs_show_no_secret(handler: Handler, caplog: pytest.LogCapt
 
 
 def test_compression_is_not_requested() -> None:
-    """Answers are small, and a small compressed body could expand to a huge one."""
+    """Answers are small, and a small compressed body could expand without limit."""
     seen: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:

@@ -196,7 +196,7 @@ def test_a_missing_route_differs_from_a_missing_resource(
 def test_not_connected_differs_from_other_refusals(
     status: int, body: object, *, expected: bool
 ) -> None:
-    """The refusal names the account itself; any other text is a plain refusal."""
+    """The refusal names the account itself; any further text is a plain refusal."""
     assert response(body, status).reports_not_connected is expected
 
 
@@ -242,7 +242,7 @@ def test_the_reason_is_one_short_line(body: object, expected: str) -> None:
 
 def test_the_reason_quotes_no_secret() -> None:
     """Whole secrets, parts of them, and tokens are hidden."""
-    secrets = ["key-0123456789", "Your code is 1234, tell nobody"]
+    secrets = ["key-0123456789", "Your code is 1234, keep it secret"]
     assert response({"error": "bad key key-0123456789!"}, 400).describe(secrets) == "bad key …!"
     assert "code is" not in response({"error": "cannot send 'Your code is 12...'"}, 400).describe(
         secrets

@@ -96,10 +96,8 @@ def message(kind: str) -> SendEvent:
 
 def test_the_same_organization_gets_its_client_back(environment: PlatformEnvironment) -> None:
     """A repeated create returns the same key and account."""
-    first, second = (
-        environment.platform.create_client("org"),
-        environment.platform.create_client("org"),
-    )
+    first = environment.platform.create_client("org")
+    second = environment.platform.create_client("org")
     assert first == second
     assert first.account == "0000000000001"
     assert first.status == "starting"
@@ -113,10 +111,8 @@ def test_start_and_qr_return_the_pairing_string_until_connected(
     environment.keys[client.account] = client.api_key
     assert environment.as_account(client.account).start().status == "starting"
     environment.wait_for_status(client.account, "qr_required")
-    started, qr = (
-        environment.as_account(client.account).start(),
-        environment.as_account(client.account).get_qr(),
-    )
+    started = environment.as_account(client.account).start()
+    qr = environment.as_account(client.account).get_qr()
     assert started.status == "qr"
     assert qr == started.qr
     assert qr is not None
@@ -183,7 +179,7 @@ def test_a_wrong_secret_is_unauthorized(
 
 
 def test_a_revoked_key_is_tried_once(environment: PlatformEnvironment) -> None:
-    """20 sends with a refused key make one call to /auth/token; a new key works at once."""
+    """20 sends with a refused key make a single call to /auth/token; a new key works at once."""
     client = environment.platform.create_client("org")
     environment.keys[client.account] = client.api_key
     environment.set_faults(revoked_keys=[client.account])
@@ -221,13 +217,14 @@ def test_the_first_token_of_a_new_key_is_retried(environment: PlatformEnvironmen
 
 
 def test_fifty_rejected_tokens_cause_one_mint(environment: PlatformEnvironment) -> None:
-    """50 threads with a rejected token: one more mint, 50 sends."""
+    """50 threads with a rejected token: a single mint more, 50 sends."""
     client = environment.connect()
     environment.tokens.install_first_token(
         client.account, lambda: MintedToken(SecretStr("no-longer-valid"), 900)
     )
     before = environment.count_mints(client.account)
-    barrier, sent = threading.Barrier(50), []
+    barrier = threading.Barrier(50)
+    sent = []
 
     def run() -> None:
         barrier.wait()

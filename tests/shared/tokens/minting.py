@@ -56,7 +56,8 @@ def token_value(token: Token | None) -> str | None:
 
 def run_together(count: int, work: Callable[[], object]) -> list[object]:
     """Run `work` in `count` threads at once; return what each returned or raised."""
-    barrier, found = threading.Barrier(count), []
+    barrier = threading.Barrier(count)
+    found = []
 
     def run() -> None:
         barrier.wait()

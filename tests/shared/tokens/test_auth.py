@@ -28,8 +28,9 @@ class FakeApi:
 
 
 def test_auth_repeats_a_rejected_call_once_with_a_new_token(redis_client: "redis.Redis") -> None:
-    """A 401 drops the token and repeats the whole call with a new one."""
-    cache, api = TokenCache(redis_client, FakeMint(), MemoryStore()), FakeApi(f"{ACCOUNT}-2")
+    """A 401 drops the token and repeats the whole call with a new token."""
+    cache = TokenCache(redis_client, FakeMint(), MemoryStore())
+    api = FakeApi(f"{ACCOUNT}-2")
     with httpx.Client(transport=httpx.MockTransport(api), auth=TokenAuth(cache, ACCOUNT)) as client:
         assert client.post("http://platform.test/", json={"to": "1"}).status_code == 200
         assert client.post("http://platform.test/", json={"to": "1"}).status_code == 200
@@ -60,7 +61,8 @@ def test_an_internal_error_raises_unavailable(
     redis_client: "redis.Redis", error: Exception
 ) -> None:
     """An error before the call proves that nothing was sent."""
-    store, api = MemoryStore(), FakeApi()
+    store = MemoryStore()
+    api = FakeApi()
     store.failure = error
     policy = RefreshPolicy(pause_s=10, max_pause_s=10)
     auth = TokenAuth(TokenCache(redis_client, FakeMint(), store, policy), ACCOUNT)

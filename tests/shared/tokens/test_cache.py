@@ -1,4 +1,4 @@
-"""The token cache within one process, on a real Redis."""
+"""The token cache within a process, on a real Redis."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from tests.shared.tokens.stores import MemoryStore
 
 
 def test_cold_threads_share_one_mint(redis_client: "redis.Redis") -> None:
-    """64 threads without a token cause one mint."""
+    """64 threads without a token cause a single mint."""
     mint = FakeMint(takes_s=0.1)
     cache = TokenCache(redis_client, mint, MemoryStore())
     found = run_together(64, lambda: cache.get(ACCOUNT))
@@ -39,7 +39,9 @@ def test_short_tokens_are_never_served_expired(redis_client: "redis.Redis") -> N
     mint = FakeMint(lifetime_s=3.0, takes_s=0.05)
     caches = [TokenCache(redis_client, mint, MemoryStore()) for _ in range(4)]
     end = time.monotonic() + 7
-    hits, misses, expired_for = list[float](), list[float](), list[float]()
+    hits = list[float]()
+    misses = list[float]()
+    expired_for = list[float]()
 
     def work(cache: TokenCache) -> None:
         entry = cache._memory.entry(ACCOUNT)  # noqa: SLF001 - tells hits from misses
@@ -62,7 +64,7 @@ def test_short_tokens_are_never_served_expired(redis_client: "redis.Redis") -> N
 
 
 def test_a_refresh_runs_in_the_background(redis_client: "redis.Redis") -> None:
-    """During a refresh all callers, also the elected one, get the valid token at once."""
+    """During a refresh all callers, also the elected caller, get the valid token at once."""
     mint = FakeMint(lifetime_s=2.0)
     cache = TokenCache(redis_client, mint, MemoryStore())
     first = cache.get(ACCOUNT)
@@ -100,7 +102,7 @@ def test_a_failed_refresh_does_not_affect_the_valid_token(redis_client: "redis.R
 
 
 def test_a_rejected_token_is_dropped_once(redis_client: "redis.Redis") -> None:
-    """50 threads with a rejected token cause one mint; a late 401 does not drop the new token."""
+    """50 threads with a rejected token cause a single mint; a late 401 keeps the new token."""
     mint = FakeMint(takes_s=0.05)
     cache = TokenCache(redis_client, mint, MemoryStore())
     old = cache.get(ACCOUNT)

@@ -20,7 +20,7 @@ LIFETIME_S = 900.0
 
 
 def test_a_day_of_four_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call every 10 s from one of four workers: at most one refresh in 9 min, and no 401."""
+    """A call every 10 s from four workers in turn: at most 1 refresh in 9 min, and no 401."""
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
     minted_at: list[float] = []
@@ -52,7 +52,7 @@ def test_a_day_of_four_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_hour_of_a_platform_that_reuses_a_token_until_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One refresh ahead, one with a minute left, then a few until the next token; no 401."""
+    """A refresh ahead, a second with a minute left, then a few until the next token; no 401."""
     now = begun = float(int(time.time()))
     monkeypatch.setattr(time, "time", lambda: now)
     minted_at: list[float] = []

@@ -92,7 +92,8 @@ def test_waiting_ends_at_its_timeout(redis_client: "redis.Redis") -> None:
 
 def test_a_late_answer_does_not_replace_a_later_token(redis_client: "redis.Redis") -> None:
     """A holder that was paused past its lease gets the later token instead of its own."""
-    slow, quick = FakeMint(takes_s=0.5), FakeMint()
+    slow = FakeMint(takes_s=0.5)
+    quick = FakeMint()
     paused = TokenCache(
         redis_client,
         slow,
@@ -114,7 +115,8 @@ def test_a_lost_reply_costs_no_lease(
     redis_server: RedisServer, redis_client: "redis.Redis", operation: bytes
 ) -> None:
     """The client repeats the command: the election stands, and the token is saved."""
-    mint, store = FakeMint(), MemoryStore()
+    mint = FakeMint()
+    store = MemoryStore()
     with TcpProxy(redis_server.port) as proxy, redis.Redis(port=proxy.port) as client:
         cache = TokenCache(client, mint, store)
         assert client.ping()

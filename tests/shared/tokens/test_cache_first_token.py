@@ -17,7 +17,8 @@ from tests.shared.tokens.stores import MemoryStore
 
 def test_an_installed_token_needs_no_mint(redis_client: "redis.Redis") -> None:
     """The first token of a new key replaces the old token and clears the refusal of the old key."""
-    mint, store = FakeMint(), MemoryStore()
+    mint = FakeMint()
+    store = MemoryStore()
     mint.failure = InvalidApiKeyError("refused")
     cache = TokenCache(redis_client, mint, store)
     with pytest.raises(InvalidApiKeyError):
@@ -37,7 +38,8 @@ def test_an_installed_token_needs_no_mint(redis_client: "redis.Redis") -> None:
 
 def test_a_late_first_token_does_not_replace_a_later_one(redis_client: "redis.Redis") -> None:
     """The order is that of the requests, not that of the answers."""
-    cache, store = TokenCache(redis_client, FakeMint(), MemoryStore()), MemoryStore()
+    cache = TokenCache(redis_client, FakeMint(), MemoryStore())
+    store = MemoryStore()
 
     def slow() -> MintedToken:
         redis_client.delete(
@@ -57,10 +59,11 @@ def test_a_late_first_token_does_not_replace_a_later_one(redis_client: "redis.Re
 def test_other_callers_wait_for_the_first_token_of_a_new_key(
     redis_client: "redis.Redis",
 ) -> None:
-    """The platform may refuse a new key at first; other callers wait and see no refusal."""
+    """The platform may refuse a new key at first; callers wait and see no refusal."""
     mint = FakeMint()
     mint.failure = InvalidApiKeyError("too new")
-    cache, found = TokenCache(redis_client, mint, MemoryStore()), list[object]()
+    cache = TokenCache(redis_client, mint, MemoryStore())
+    found = list[object]()
     waiting = threading.Thread(
         target=lambda: found.extend(run_together(4, lambda: token_value(cache.get(ACCOUNT))))
     )

@@ -1,4 +1,4 @@
-"""The token cache across processes: one mint, and a second only when the holder dies."""
+"""The token cache across processes: a single mint, and a second only when the holder dies."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def start_fleet(
 
 @pytest.mark.usefixtures("redis_client")
 def test_a_cold_fleet_mints_once(redis_server: RedisServer) -> None:
-    """8 processes of 16 threads without a token: one mint, and the same token 128 times."""
+    """8 processes of 16 threads without a token: a single mint, and the same token 128 times."""
     with start_fleet(redis_server.url, 8, 16, first_mint_s=0.3, lease_s=9) as running:
         assert running.stdout
         lines = [json.loads(line) for line in running.stdout]
@@ -41,8 +41,10 @@ def test_a_cold_fleet_mints_once(redis_server: RedisServer) -> None:
 
 @pytest.mark.usefixtures("redis_client")
 def test_a_killed_holder_is_replaced_after_its_lease(redis_server: RedisServer) -> None:
-    """After kill -9 of the holder: one more mint, and all callers are served within lease + 1 s."""
-    lease_s, killed_at, lines = 2.0, 0.0, []
+    """After kill -9 of the holder: a second mint, and all callers are served within lease + 1 s."""
+    lease_s = 2.0
+    killed_at = 0.0
+    lines = []
     with start_fleet(redis_server.url, 4, 8, first_mint_s=60, lease_s=lease_s) as running:
         assert running.stdout
         for line in running.stdout:

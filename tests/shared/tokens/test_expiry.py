@@ -26,7 +26,7 @@ def encode_jwt(**claims: object) -> str:
 
 @pytest.mark.parametrize("expires_in", [None, 3600, "nonsense"])
 def test_the_claims_of_the_token_come_first(expires_in: object) -> None:
-    """`exp` minus `iat`, less the second of their rounding, whatever the answer states."""
+    """`exp` minus `iat`, less the second of their rounding, for any `expires_in` of the answer."""
     assert compute_lifetime_s(encode_jwt(iat=NOW, exp=NOW + 900), expires_in=expires_in) == 899
 
 

@@ -22,7 +22,8 @@ from tests.shared.tokens.stores import MemoryStore
 
 def test_the_nearest_layer_with_a_token_serves(redis_client: "redis.Redis") -> None:
     """Memory, Redis, store, platform: each serves only when the nearer layers have no token."""
-    mint, store = FakeMint(), MemoryStore()
+    mint = FakeMint()
+    store = MemoryStore()
     first = TokenCache(redis_client, mint, store)
     token = first.get(ACCOUNT)
     assert first.flush()
@@ -48,7 +49,7 @@ def test_an_unusable_stored_token_is_ignored(redis_client: "redis.Redis", left_s
 
 
 def test_a_rejected_stored_token_is_not_used_again(redis_client: "redis.Redis") -> None:
-    """After a 401 with the token from the store, the platform mints a new one."""
+    """After a 401 with the token from the store, the platform mints a new token."""
     mint = FakeMint()
     cache = TokenCache(redis_client, mint, MemoryStore(stored_token("revoked", 600)))
     refused = cache.get(ACCOUNT)
@@ -60,7 +61,8 @@ def test_a_rejected_stored_token_is_not_used_again(redis_client: "redis.Redis") 
 
 def test_a_store_outage_pauses_the_account(redis_client: "redis.Redis") -> None:
     """Without the key nothing is minted, and the next read of the store waits for the pause."""
-    mint, store = FakeMint(), MemoryStore()
+    mint = FakeMint()
+    store = MemoryStore()
     store.failure = DatabaseUnavailableError("away")
     cache = TokenCache(redis_client, mint, store, RefreshPolicy(pause_s=10, max_pause_s=10))
     for _ in range(3):
@@ -86,8 +88,9 @@ def test_a_failed_save_does_not_affect_the_token(
 
 
 def test_a_flight_reads_the_store_once(redis_client: "redis.Redis") -> None:
-    """One read returns the stored token and the key, for a first flight and for a refresh."""
-    mint, store = FakeMint(), MemoryStore()
+    """A single read returns the stored token and the key, for a first flight and for a refresh."""
+    mint = FakeMint()
+    store = MemoryStore()
     cache = TokenCache(redis_client, mint, store)
     cache.get(ACCOUNT)
     assert (mint.calls, store.loads) == (1, 1)
@@ -120,7 +123,8 @@ def test_the_parts_of_a_flight_have_deadlines(redis_client: "redis.Redis") -> No
 
 
 def test_an_account_without_a_key_raises_the_remedy(redis_client: "redis.Redis") -> None:
-    mint, store = FakeMint(), MemoryStore()
+    mint = FakeMint()
+    store = MemoryStore()
     store.keys[ACCOUNT] = None
     with pytest.raises(InvalidApiKeyError, match="force_recreate"):
         TokenCache(redis_client, mint, store).get(ACCOUNT)
@@ -131,7 +135,7 @@ def test_an_account_without_a_key_raises_the_remedy(redis_client: "redis.Redis")
 def test_a_stored_token_that_fits_no_header_is_ignored(
     redis_client: "redis.Redis", broken: str
 ) -> None:
-    """Such a token would break the call while it is sent, and its effect would be unknown."""
+    """An invalid header would break the call while it is sent, and its effect would be unknown."""
     cache = TokenCache(redis_client, FakeMint(), MemoryStore(stored_token(broken, 600)))
     assert token_value(cache.get(ACCOUNT)) == f"{ACCOUNT}-1"
     assert cache.flush()

@@ -64,7 +64,7 @@ def losing_reply(flights: LossySingleFlight, is_lost: bool) -> Iterator[None]:  
 
 
 class SingleFlightMachine(RuleBasedStateMachine):
-    """Three clients and one account; rules delete the keys that would expire with time."""
+    """Three clients and an account; rules delete the keys that would expire with time."""
 
     def __init__(self, client: "redis.Redis") -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
         may_mint: bool,  # noqa: FBT001
         is_lost: bool,  # noqa: FBT001
     ) -> None:
-        """One lease holder at a time, rising fences, and never the unwanted token.
+        """A single lease holder, rising fences, and never the unwanted token.
 
         A lost reply does not lose its election.
         """
@@ -123,7 +123,8 @@ class SingleFlightMachine(RuleBasedStateMachine):
     def elected(self, who: int, fence: int) -> None:
         assert self.holder is None, "two hold the lease"
         assert fence > self.highest
-        self.highest, self.holder = fence, (who, fence)
+        self.highest = fence
+        self.holder = (who, fence)
         self.running.add(self.holder)
 
     @rule(
@@ -132,13 +133,14 @@ class SingleFlightMachine(RuleBasedStateMachine):
         is_lost=st.booleans(),
     )
     def finish(self, data: st.DataObject, how: str, is_lost: bool) -> None:  # noqa: FBT001
-        """A flight may finish at any time; only a later token than the stored one is published."""
+        """A flight may finish at any time; a token older than the stored token is not published."""
         if not self.running:
             return
         who, fence = data.draw(st.sampled_from(sorted(self.running)))
         self.running.discard((who, fence))
         before = self.stored()[0]
-        flights, value = self.clients[who], f"token-{who}-{fence}"
+        flights = self.clients[who]
+        value = f"token-{who}-{fence}"
         with losing_reply(flights, is_lost):
             if how == "token":
                 assert flights.finish(ACCOUNT, fence, value, LIFETIME) == (fence > before)
@@ -212,7 +214,7 @@ class SingleFlightMachine(RuleBasedStateMachine):
 
 
 def test_the_protocol_holds_its_invariants(redis_client: "redis.Redis") -> None:
-    """With lost, late and repeated replies: one holder, rising fences, the latest token."""
+    """With lost, late and repeated replies: a single holder, rising fences, the latest token."""
     quick = settings(
         max_examples=60,
         stateful_step_count=40,
@@ -343,7 +345,8 @@ def test_a_frozen_process_publishes_only_the_remaining_lifetime(
     published: bool,  # noqa: FBT001
 ) -> None:
     """The fence is the start time of the flight; time beyond the lease is subtracted."""
-    flights, lease_s = SingleFlight(redis_client, 9), 9
+    flights = SingleFlight(redis_client, 9)
+    lease_s = 9
     elect(flights)
     fence = int(time.time() - frozen_s) * 1000
     redis_client.set(keys.token_lease(ACCOUNT), f"{flights.owner}:{fence}:1")
@@ -358,7 +361,7 @@ def test_a_frozen_process_publishes_only_the_remaining_lifetime(
 
 
 def test_a_reused_token_is_refreshed_early_once(flights: SingleFlight) -> None:
-    """A platform that reuses a token until its end has no other, so the next refresh waits."""
+    """A platform that reuses a token until its end has no newer token, so the refresh waits."""
     first = publish(flights, TokenLifetime(900, 840, 0))
     assert isinstance(ahead := request_token(flights), Cached)
     assert ahead.fence
@@ -371,7 +374,7 @@ def test_a_reused_token_is_refreshed_early_once(flights: SingleFlight) -> None:
 def test_two_rejected_tokens_in_a_row_pause_the_account(
     flights: SingleFlight, redis_client: "redis.Redis"
 ) -> None:
-    """The first may be revoked; each further one doubles the pause: 5 s, 10 s, up to the limit."""
+    """The first may be revoked; each further rejection doubles the pause, up to the limit."""
     pauses: list[float] = []
     for _ in range(6):
         assert flights.reject(ACCOUNT, publish(flights, LIFETIME), *LIMITS)
@@ -394,10 +397,11 @@ def test_a_request_that_may_not_mint_is_not_elected(flights: SingleFlight) -> No
 
 
 def test_one_request_is_elected_to_refresh_early(flights: SingleFlight) -> None:
-    """All requests get the token; one with the permission is elected to refresh it."""
+    """All requests get the token; a request with permission is elected to refresh it."""
     publish(flights, TokenLifetime(900, 840, 0))
     idle = flights.request(ACCOUNT, unwanted=None, may_mint=True, may_refresh=False)
-    first, second = request_token(flights), request_token(flights)
+    first = request_token(flights)
+    second = request_token(flights)
     assert isinstance(idle, Cached)
     assert isinstance(first, Cached)
     assert isinstance(second, Cached)

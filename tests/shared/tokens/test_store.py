@@ -96,7 +96,7 @@ def test_a_value_that_fits_no_header_is_no_token(value: object) -> None:
 
 
 def test_saving_does_not_block_the_caller() -> None:
-    """One background thread waits for a slow store."""
+    """A background thread waits for a slow store."""
     store = SlowStore(takes_s=0.2)
     saver = TokenSaver(store, lambda _account, _generation: True)
     began = time.monotonic()
@@ -111,7 +111,7 @@ def test_saving_does_not_block_the_caller() -> None:
 
 
 def test_only_the_newest_token_is_saved() -> None:
-    """Waiting tokens replace each other, and an older one never follows a newer one."""
+    """Waiting tokens replace each other; a token never follows a newer token."""
     store = SlowStore(takes_s=0.1)
     saver = TokenSaver(store, lambda _account, generation: generation != 5)
     for generation in (1, 4, 3):

@@ -1,8 +1,8 @@
-"""Many processes that need one token at the same moment.
+"""Many processes that need a token at the same moment.
 
 Usage: `token_program <redis url> <account> <processes> <threads> <first mint s> <lease s>`. Prints
-one JSON line per mint and per token, with the process id and `at`, in seconds by the monotonic
-clock of the machine. The first mint takes `<first mint s>`, each later one 0.1 s.
+a JSON line per mint and per token, with the process id and `at`, in seconds by the monotonic
+clock of the machine. The first mint takes `<first mint s>`, each later mint 0.1 s.
 """
 
 import json
