@@ -1,4 +1,4 @@
-"""Classify one event: its type, its account, its chat and its time."""
+"""Classify an event: its type, its account, its chat and its time."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ _NO_CHAT = Chat("none")
 
 @dataclass(frozen=True)
 class ClassifiedEvent:
-    """One event of the platform, of the account whose webhook URL received it."""
+    """An event of the platform, for the account of the webhook URL that received it."""
 
     payload: Payload
     type: EventType

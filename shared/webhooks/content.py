@@ -35,7 +35,7 @@ _MAX_PLACE_TEXT = 1024
 
 @dataclass(frozen=True)
 class MessageContent:
-    """The content of a message. `text` is empty only beside a file, whose caption it is."""
+    """The content of a message. `text` is the caption beside a file, and empty only there."""
 
     content: ContentType
     text: str

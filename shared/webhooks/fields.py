@@ -30,7 +30,7 @@ def find_value(fields: Mapping[str, Any], *names: str) -> Any:
 
 
 def find_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the object in a field, or an empty one."""
+    """Return the object in a field, or an empty object."""
     value = fields.get(name)
     return value if isinstance(value, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Identify an event: two deliveries of one event have the same identity, two events never do."""
+"""Identify an event: its deliveries have the same identity, distinct events never do."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from shared.webhooks.message_ids import read_listed_ids, read_message_ids
 from shared.webhooks.vocabulary import parse_status
 
 RETRY_WINDOW_S = 120
-"""Equal events without an id and a time are one event within this window, and two beyond it."""
+"""Equal events without an id and a time are the same event within this window only."""
 
 _VOLATILE = frozenset(
     {"attempt", "attempts", "retry", "retries", "retrycount", "retry_count", "deliveryattempt"}
 )
-"""Fields that the platform may change from one delivery to the next."""
+"""Fields that the platform may change between deliveries."""
 _MAX_LEVELS = 64
 _LONG_TEXT = 4096
 _UNNAMED_EVENTS = SESSION_EVENTS | TARGETING_EVENTS | {"unknown", "sla"}
@@ -43,7 +43,7 @@ def identify_event(event: ClassifiedEvent) -> EventIdentity:
     the platform's time tells two equal texts apart; without a time, the retry window does.
 
     A session or a reaction may return within seconds to what it was. Without an event id and a
-    time, each of these is an event of its own: applying one twice does no harm.
+    time, each of these is an event of its own: applying it twice does no harm.
     """
     payload = event.payload
     names = payload.event_id or _list_message_ids(event)

@@ -8,7 +8,7 @@ from shared.webhooks.fields import parse_id
 from shared.webhooks.payload import Payload, is_event_id
 
 MAX_LISTED = 1000
-"""Messages that one status may list: a phone that was off for weeks reads many at once."""
+"""Messages that a status may list: a phone that was off for weeks reads many at once."""
 
 _WHATSAPP_ID = re.compile(r"(?:true|false)_|.*@(?:c\.us|s\.whatsapp\.net|lid)|[0-9A-F]{16,}$")
 _TARGET_FIELDS = (
@@ -30,7 +30,7 @@ _TARGET_FIELDS = (
 
 @dataclass(frozen=True)
 class MessageIds:
-    """The ids of one message. `all` also holds an id that may be of either kind."""
+    """The ids of a message. `all` also holds an id that may be of either kind."""
 
     task: str | None
     whatsapp: str | None
@@ -57,7 +57,7 @@ def read_status_ids(payload: Payload) -> MessageIds:
 
 
 def read_listed_ids(payload: Payload) -> list[MessageIds]:
-    """Return the ids of each message that a status is about, in most cases of one message."""
+    """Return the ids of each message that a status is about, in most cases of a single message."""
     names = payload.fields.get("messageIds") or payload.fields.get("ids")
     listed = names[:MAX_LISTED] if isinstance(names, list) else []
     messages = [read_status_ids(payload), *map(_parse_listed_id, listed)]

@@ -62,7 +62,7 @@ def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
     """Return the chat. `own`: the account wrote the message, so that the peer is its recipient.
 
     In own messages, `from` holds the peer in some versions of the platform and the account's own
-    number in others: `from` counts only where no field names the chat.
+    number in newer versions: `from` counts only where no field names the chat.
     """
     chat = [
         *_list_texts(fields, "chatId", "chat_id", "remoteJid"),

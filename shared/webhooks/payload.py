@@ -30,7 +30,7 @@ _EVENT_ID_PREFIX = "evt_"
 
 @dataclass(frozen=True)
 class Payload:
-    """One event as the platform posted it, parsed."""
+    """An event as the platform posted it, parsed."""
 
     raw: Mapping[str, Any]
     type: str
@@ -45,7 +45,7 @@ class Payload:
 
 
 def split_body(body: Any) -> list[dict[str, Any]]:
-    """Return the events of one JSON body.
+    """Return the events of a JSON body.
 
     A body is an event, a list of events, or an envelope with a list in `events` or `data`.
     Characters that Postgres cannot store are replaced.
@@ -66,7 +66,7 @@ def split_body(body: Any) -> list[dict[str, Any]]:
 
 
 def parse_payload(raw: Mapping[str, Any]) -> Payload:
-    """Parse one event. Never raises."""
+    """Parse an event. Never raises."""
     data = raw.get("data")
     is_flat = not isinstance(data, dict) or _has_content(raw)
     fields = raw if is_flat else _merge_envelope(raw, data or {})
@@ -140,7 +140,7 @@ def _copy_small(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _list_objects(value: Any) -> list[dict[str, Any]]:
-    """Return a list of objects, or an empty list for any other value."""
+    """Return a list of objects, or an empty list."""
     is_list = isinstance(value, list) and all(isinstance(item, dict) for item in value)
     return value if is_list else []
 

@@ -18,7 +18,7 @@ _SECRET = re.compile(
     r"api_?key|token|secret|password|authorization|cookie|jwt|media_?key", re.IGNORECASE
 )
 _PAIRING_CODES = frozenset({"qr", "qrcode", "qr_code", "urlcode", "pairingcode"})
-"""Whoever scans the code controls the account."""
+"""A person who scans the code controls the account."""
 _FILES = frozenset({"base64", "mediabase64", "thumbnail", "jpegthumbnail"})
 _TEXTS = frozenset({*TEXT_FIELDS, "newtext", "newbody", "newmessage"})
 _LIMITS = ((65_536, 1_000), (2_048, 200), (128, 20))
@@ -43,7 +43,7 @@ def redact_payload(payload: Mapping[str, Any], *, is_text: bool = False) -> dict
 
 
 class _Redactor:
-    """Redacts one payload. Each value uses up one of `budget`; values beyond it are omitted."""
+    """Redacts a payload. Each value takes an item of `budget`; values beyond it are omitted."""
 
     def __init__(self, max_characters: int, budget: Iterator[int]) -> None:
         self._max_characters = max_characters
@@ -98,7 +98,7 @@ class _Redactor:
 
 
 def _has_file(fields: Mapping[str, Any]) -> bool:
-    """Return whether a part of an event, such as the quoted message, is a message with a file."""
+    """Return whether a part of an event, for example the quoted message, has a file."""
     content = CONTENT_TYPES.get(normalize_word(parse_text(fields.get("type")) or ""), "text")
     return content != "text" or any(fields.get(name) for name in ("media", "mimetype"))
 

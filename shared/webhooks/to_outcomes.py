@@ -1,4 +1,4 @@
-"""Turn one event into its outcomes: the rows that the recorder applies to Supabase."""
+"""Turn an event into its outcomes: the rows that the recorder applies to Supabase."""
 
 from collections.abc import Callable
 from uuid import NAMESPACE_URL, UUID, uuid5

@@ -56,7 +56,7 @@ def interpret_dead(event: ClassifiedEvent) -> Interpretation:
 
 
 def interpret_revocation(event: ClassifiedEvent) -> Interpretation:
-    """Read that a message was deleted for everyone: its row stays, as `deleted`."""
+    """Read that a message was deleted on all phones: its row stays, as `deleted`."""
     target = read_target_ids(event.payload)
     if not target.all:
         return Interpretation([], "no_ids")

@@ -139,7 +139,7 @@ def normalize_word(word: str) -> str:
 
 
 def parse_status(value: Any) -> MessageStatus | None:
-    """Return the status that a word or the number of an ack means, or None for any other value."""
+    """Return the status that a word or the number of an ack means, or None."""
     if isinstance(value, str) and not _ACK.fullmatch(value):
         return STATUSES.get(normalize_word(value))
     if isinstance(value, bool) or not isinstance(value, int | str):

@@ -28,7 +28,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class LinkFetcher:
     """Downloads from the platform's own host, and from the hosts that the settings allow.
 
-    `ports`: those that hosts other than the platform's may have. `resolve` is for tests.
+    `ports`: those that hosts beside the platform's may have. `resolve` is for tests.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class LinkFetcher:
 
 
 class _Transport(httpx.HTTPTransport):
-    """httpx takes a network backend in no other way than by its pool."""
+    """httpx takes a network backend only by its pool."""
 
     def __init__(self, backend: httpcore.NetworkBackend) -> None:
         self._pool = httpcore.ConnectionPool(

@@ -1,4 +1,4 @@
-"""Handle one media event: fetch the file of a message, check it, store it, and update its row.
+"""Handle a media event: fetch the file of a message, check it, store it, and update its row.
 
 The row exists already, with `media_state` pending. The outcome is the same row with `stored` and a
 link, or with `refused` and the reason in its metadata. The SQL merges both in any order.
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 def handle_media(
     event: MediaEvent, claim: Claim, ctx: WorkerContext, media: MediaContext
 ) -> ClaimResult:
-    """Fetch one file and store it in Supabase."""
+    """Fetch a file and store it in Supabase."""
     route = ctx.route_cache.find_account_route(event.account)
     organization_id = (
         route.organization_id if route else ctx.database.integrations.find_owner(event.account)

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 class Lease:
-    """The lease of one claim. It ends when the claim passes to another worker."""
+    """The lease of a claim. It ends when the claim passes to another worker."""
 
     def __init__(self, claim: Claim, lanes: Lanes) -> None:
         self._claim = claim

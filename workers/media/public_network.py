@@ -1,7 +1,7 @@
 """Connect to public addresses only, so that a link cannot lead into our own network (SSRF).
 
 The address is checked where the connection is made: a second answer of a name server, or a
-redirect, leads to no other address than the one that was checked.
+redirect, leads to the checked address only.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from shared.http.network import DeadlineBackend, NameResolver
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_ADDRESSES = 4
-"""Addresses of one name that are tried."""
+"""Addresses of a name that are tried."""
 _MIN_TIMEOUT_S = 0.001
 _IPV4_EMBEDDING_NETWORKS = tuple(
     map(

@@ -35,7 +35,7 @@ def check_picture(file: IO[bytes], mime: str) -> None:
     head = file.read(64)
     try:
         width, height = _read_size(file, head, mime)
-    except struct.error:  # cut short: it decodes to nothing
+    except struct.error:  # cut short: it cannot be decoded
         return
     if width * height > MAX_PIXELS:
         msg = f"The picture has {width} x {height} pixels"

@@ -48,7 +48,7 @@ class FetchedFile(NamedTuple):
 
 
 class FileWriter(NamedTuple):
-    """Writes one file, up to `max_bytes`, for as long as the claim's lease is held."""
+    """Writes a file, up to `max_bytes`, for as long as the claim's lease is held."""
 
     content: IO[bytes]
     max_bytes: int

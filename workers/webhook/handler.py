@@ -1,4 +1,4 @@
-"""Handle one webhook event: turn what the platform posted into outcomes for Supabase."""
+"""Handle a webhook event: turn what the platform posted into outcomes for Supabase."""
 
 import json
 
@@ -30,7 +30,7 @@ class PayloadExpiredError(Exception):
 
 
 def handle_webhook(event: WebhookEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
-    """Turn one event into outcomes. Its file is fetched by a media event, in a lane of its own."""
+    """Turn an event into outcomes. Its file is fetched by a media event, in a lane of its own."""
     try:
         payload, file_digest = _load_payload(event, ctx)
     except PayloadExpiredError as error:

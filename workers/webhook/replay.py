@@ -1,8 +1,8 @@
 """Apply logged webhooks again, after a bug fix or where rows were lost.
 
-Outcomes state facts, so that applying one twice changes nothing. The log holds neither files nor
-pairing codes: a replay restores no file (a row made anew has its name, and no link) and shows no
-pairing code. Texts that the log cut short are skipped.
+Outcomes state facts, so that applying them twice has no further effect. The log holds neither
+files nor pairing codes: a replay restores no file (a row made anew has its name, and no link) and
+shows no pairing code. Texts that the log cut short are skipped.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

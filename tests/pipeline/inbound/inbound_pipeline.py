@@ -37,7 +37,7 @@ PEER = "79990001122"
 
 @dataclass
 class InboundPipeline:
-    """One organization with one connected integration.
+    """An organization with a connected integration.
 
     `post` appends events to their lanes, `settle` handles them and applies their outcomes.
     """
@@ -111,7 +111,7 @@ class InboundPipeline:
         return {row["name"]: row["mime"] for row in found}
 
     def drain(self, kind: Any, flow: Any) -> None:
-        """Handle the events of one kind until no lane is ready."""
+        """Handle the events of a queue until no lane is ready."""
         extra = (self.media,) if kind == "media" else ()
         event = MediaEvent if kind == "media" else WebhookEvent
         drain(

@@ -22,7 +22,7 @@ OURS, THEIRS = f"true_{PEER}@c.us_3EB0BB22", f"false_{PEER}@c.us_3EB0AA11"
 
 
 class PlatformPosts:
-    """Posts events as the platform does, for one integration."""
+    """Posts events as the platform does, for an integration."""
 
     def __init__(self, pipeline: InboundPipeline, ingress: IngressProcess) -> None:
         self.pipeline, self.ingress = pipeline, ingress
@@ -50,7 +50,8 @@ class PlatformPosts:
             **given,
         }
         names, values = ", ".join(known), ", ".join(["%s"] * len(known))
-        self.pipeline.env.sql(f"insert into clients ({names}) values ({values})", *known.values())  # noqa: S608
+        query = f"insert into clients ({names}) values ({values})"  # noqa: S608 - constants
+        self.pipeline.env.sql(query, *known.values())
         found: UUID = known["id"]
         return found
 
@@ -113,7 +114,8 @@ def test_defect_05_a_refused_row_is_a_dead_letter_with_its_reason(posts: Platfor
 def test_defect_07_a_disabled_number_still_receives(posts: PlatformPosts) -> None:
     """Either column of the CRM disables sending; messages of customers still arrive."""
     for number, column in enumerate(("is_enabled", "is_active")):
-        posts.pipeline.env.sql(f"update messenger_integrations set {column} = false")  # noqa: S608 - constants
+        disable = f"update messenger_integrations set {column} = false"  # noqa: S608 - constants
+        posts.pipeline.env.sql(disable)
         posts.pipeline.ctx.route_cache.refresh(
             posts.pipeline.integration, posts.pipeline.organization
         )
@@ -225,7 +227,7 @@ def test_defect_24_32_a_status_stays_within_its_organization(posts: PlatformPost
 
 
 def test_defect_26_a_message_in_every_shape_is_a_single_row(posts: PlatformPosts) -> None:
-    """A retry, an envelope or a second event id change nothing: the message's id counts."""
+    """A retry, an envelope or a second event id have no effect: the message's id counts."""
     message = {**FLAT, "messageId": THEIRS}
     enveloped = {"type": "message.incoming", "created": 1770000000, "data": message}
     posts.post(
@@ -327,7 +329,7 @@ def test_defect_32_46_a_dead_message_fails_in_its_own_row(posts: PlatformPosts) 
     )
 
 
-def test_defect_36_a_message_that_the_old_code_deleted_is_still_found(posts: PlatformPosts) -> None:
+def test_defect_36_a_message_without_its_external_id_is_still_found(posts: PlatformPosts) -> None:
     """The previous code replaced the id, by which later events name the message, by null."""
     posts.send("Hello there", "task_77")
     posts.pipeline.env.sql("update chat_messages set external_message_id = null")

@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "arriving.md").read_text(encoding="
 
 
 def read_table(heading: str) -> dict[str, list[str]]:
-    """Return the rows of the table below a heading: the other cells by the first cell."""
+    """Return the rows of the table below a heading: the further cells by the first cell."""
     section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
     return {first.strip(): [cell.strip() for cell in rest] for first, *rest in rows[2:]}
@@ -49,7 +49,7 @@ def group_words(words: Mapping[str, str]) -> dict[str, set[str]]:
 def test_each_table_lists_exactly_the_words_of_the_vocabulary(
     heading: str, words: Mapping[str, str]
 ) -> None:
-    """A word that is added to the vocabulary is added to the page, and the other way round."""
+    """A word that is added to the vocabulary is added to the page, and vice versa."""
     table = read_table(heading)
     listed = {meaning: quoted(cells[0]) & set(words) for meaning, cells in table.items()}
     groups = group_words(words)

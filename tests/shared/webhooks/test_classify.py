@@ -94,7 +94,7 @@ def test_session_states_and_reactions_are_new_events_each_time(payload: dict[str
 
 
 def test_messages_of_the_same_second_keep_the_order_of_arrival() -> None:
-    """The platform's time has no fraction of a second: the order of arrival decides it."""
+    """The platform's time has no fraction of a second: the order of event decides it."""
     platform_time = datetime.fromtimestamp(PLATFORM_TIME, UTC)
     came = [0.01, 0.5, 0.51, 2, 2.1, 30]
     times = [
@@ -135,7 +135,7 @@ def test_different_events_have_different_identities(
 
 
 @pytest.mark.parametrize(
-    ("told", "at"),
+    ("time", "at"),
     [
         (1770000000, "2026-02-02T02:40:00+00:00"),
         (1770000000123, "2026-02-02T02:40:00.123000+00:00"),
@@ -145,21 +145,21 @@ def test_different_events_have_different_identities(
         ("2026-02-02T05:40:00+03:00", "2026-02-02T05:40:00+03:00"),
     ],
 )
-def test_the_platforms_time_is_read_in_any_unit(told: object, at: str) -> None:
-    found = classify(TEXT | {"timestamp": told}, accepted_at=ACCEPTED).at
+def test_the_platforms_time_is_read_in_any_unit(time: object, at: str) -> None:
+    found = classify(TEXT | {"timestamp": time}, accepted_at=ACCEPTED).at
     assert found.replace(microsecond=found.microsecond if "." in at else 0).isoformat() == at
 
 
 @pytest.mark.parametrize(
-    "told", [0, -1, 17, "soon", True, None, [], 4102444800, "1e999", 10**400, "0001-01-01"]
+    "time", [0, -1, 17, "soon", True, None, [], 4102444800, "1e999", 10**400, "0001-01-01"]
 )
-def test_an_implausible_time_is_ignored(told: object) -> None:
-    assert classify(TEXT | {"timestamp": told}, accepted_at=ACCEPTED).at == ACCEPTED
+def test_an_implausible_time_is_ignored(time: object) -> None:
+    assert classify(TEXT | {"timestamp": time}, accepted_at=ACCEPTED).at == ACCEPTED
 
 
 def test_a_foreign_account_in_the_payload_is_reported_and_not_used() -> None:
-    arrival = classify(TEXT | {"account": "0000000000043"}, accepted_at=ACCEPTED)
-    assert (arrival.account, arrival.foreign_account) == (ACCOUNT, "0000000000043")
+    event = classify(TEXT | {"account": "0000000000043"}, accepted_at=ACCEPTED)
+    assert (event.account, event.foreign_account) == (ACCOUNT, "0000000000043")
 
 
 @pytest.mark.parametrize("account", [ACCOUNT, f"wpp_{ACCOUNT}"])

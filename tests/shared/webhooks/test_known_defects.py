@@ -1,7 +1,7 @@
 """Defects of the previous integration, where they concern how events are read, stay fixed.
 
-Those of routing, contacts, statuses in the database and files in storage are shown where these are tested; pain 18
-(ten digits that went to another country) with the phones.
+The numbers are those of the list of defects that the project began with. Further defects are
+tested with routing, contacts, statuses, storage and phones.
 """
 
 from typing import Any
@@ -38,7 +38,10 @@ def log(payload: dict[str, Any]) -> LogOutcome:
 
 @pytest.mark.parametrize("key", ["qr", "qrCode", "qrcode"])
 @pytest.mark.parametrize("nested", [True, False])
-def test_defect_03_a_qr_code_is_found_under_each_of_its_names(key: str, nested: bool) -> None:  # noqa: FBT001
+def test_defect_03_a_qr_code_is_found_under_each_name(
+    key: str,
+    nested: bool,  # noqa: FBT001
+) -> None:
     payload = (
         {"type": "qr", "data": {"account": ACCOUNT, key: "2@A"}}
         if nested
@@ -94,10 +97,10 @@ def test_defect_10_a_written_text_is_never_taken_for_a_file(field: str, text: st
         "type": "message.edited",
         "data": {"messageId": WHATSAPP_ID, "from": "+79990001122", field: text},
     }
-    found, kept = interpret(edit)[1]
+    found, logged = interpret(edit)[1]
     assert isinstance(found, EditOutcome)
-    assert isinstance(kept, LogOutcome)
-    assert found.text == kept.payload["data"][field] == text
+    assert isinstance(logged, LogOutcome)
+    assert found.text == logged.payload["data"][field] == text
 
 
 def test_defect_10_a_file_in_place_of_a_text_is_no_text() -> None:
@@ -159,7 +162,7 @@ def test_defect_26_a_retried_event_is_the_same_event() -> None:
 
 
 def test_defect_26_events_with_the_same_id_and_time_are_one_row() -> None:
-    """An added field changes nothing; a reused id with a later time is a new event."""
+    """An added field has no effect; a reused id with a later time is a new event."""
     payload = {
         "id": "evt_1",
         "type": "message.incoming",
@@ -191,7 +194,7 @@ def test_defect_32_a_status_is_for_its_own_account() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "kept"),
+    ("posted", "stored"),
     [
         ("../../etc/passwd.pdf", "passwd.pdf"),
         ("C:\\Users\\me\\homework.pdf", "homework.pdf"),
@@ -205,9 +208,9 @@ def test_defect_32_a_status_is_for_its_own_account() -> None:
         ("/", "document.pdf"),
     ],
 )
-def test_defect_37_a_files_name_is_safe_and_keeps_its_extension(told: str, kept: str) -> None:
-    media = {"mimetype": "application/pdf", "filename": told, "base64": "JVBERi0"}
-    assert message(FLAT | {"type": "document", "text": "", "media": media}).file_name == kept
+def test_defect_37_a_files_name_is_safe_and_keeps_its_extension(posted: str, stored: str) -> None:
+    media = {"mimetype": "application/pdf", "filename": posted, "base64": "JVBERi0"}
+    assert message(FLAT | {"type": "document", "text": "", "media": media}).file_name == stored
 
 
 def test_defect_37_parameters_and_prefixes_do_not_hide_a_type() -> None:
@@ -224,10 +227,10 @@ def test_defect_37_parameters_and_prefixes_do_not_hide_a_type() -> None:
 
 
 def test_defect_37_the_log_keeps_no_file() -> None:
-    kept = log(FLAT | {"type": "image", "text": "[Image] my homework", "media": PHOTO})
-    assert PHOTO["base64"] not in kept.model_dump_json()
-    assert kept.payload["text"] == "[Image] my homework"
-    assert kept.payload["media"]["mimetype"] == "image/jpeg"
+    logged = log(FLAT | {"type": "image", "text": "[Image] my homework", "media": PHOTO})
+    assert PHOTO["base64"] not in logged.model_dump_json()
+    assert logged.payload["text"] == "[Image] my homework"
+    assert logged.payload["media"]["mimetype"] == "image/jpeg"
 
 
 @pytest.mark.parametrize(
@@ -258,8 +261,8 @@ def test_defect_42_a_message_has_the_platforms_time() -> None:
     ],
 )
 def test_defect_43_groups_stories_and_services_become_no_contacts(fields: dict[str, Any]) -> None:
-    arrival, outcomes = interpret(FLAT | {"text": "x"} | fields)
-    assert (arrival.type, arrival.peer) == ("ignored_chat", None)
+    event, outcomes = interpret(FLAT | {"text": "x"} | fields)
+    assert (event.type, event.peer) == ("ignored_chat", None)
     assert [type(outcome) for outcome in outcomes] == [LogOutcome]
 
 
@@ -284,8 +287,8 @@ def test_defect_43_a_message_of_a_hidden_number_is_stored_without_a_contact(
         own,
         {"chat": "123456789012345@lid"},
     )
-    arrival = classify(FLAT | {"text": "x"} | fields)
-    assert (arrival.peer, arrival.conversation) == (None, "123456789012345@lid")
+    event = classify(FLAT | {"text": "x"} | fields)
+    assert (event.peer, event.conversation) == (None, "123456789012345@lid")
 
 
 @pytest.mark.parametrize("kind", ["video", "audio", "document", "image"])
@@ -310,10 +313,10 @@ def test_defect_47_the_log_keeps_no_secret() -> None:
 
 
 def test_defect_47_a_pairing_code_is_in_the_session_and_not_in_the_log() -> None:
-    session, kept = interpret({"type": "qr", "data": {"qr": "2@PairingSecret"}})[1]
+    session, logged = interpret({"type": "qr", "data": {"qr": "2@PairingSecret"}})[1]
     assert isinstance(session, SessionOutcome)
     assert session.qr == "2@PairingSecret"
-    assert "PairingSecret" not in kept.model_dump_json()
+    assert "PairingSecret" not in logged.model_dump_json()
 
 
 def test_an_echo_is_filed_under_its_recipient() -> None:

@@ -1,7 +1,6 @@
 """Properties: any JSON is interpreted without an error."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from shared.webhooks.attachments import find_attachment
 from shared.webhooks.payload import parse_payload
 from shared.webhooks.redact import MAX_BYTES
 from shared.webhooks.vocabulary import EVENT_TYPES
+from tests.shared.webhooks.corpus_files import load_corpus
 from tests.shared.webhooks.webhook_events import identity, interpret
 
 UNHURRIED = settings(deadline=None)
@@ -113,12 +113,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=6,
 )
-CORPUS = Path(__file__).parent / "corpus"
-BODIES = [
-    case["body"]
-    for file in CORPUS.glob("*.json")
-    for case in json.loads(file.read_text(encoding="utf-8"))
-]
+BODIES = [case["body"] for case in load_corpus().values()]
 
 
 def _changed(
@@ -151,9 +146,9 @@ PAYLOADS = st.builds(
 @example({"type": "location", "from": "+79990001122", "lat": float("nan"), "lng": 1})
 def test_any_object_is_interpreted_and_its_outcomes_survive_json(payload: dict[str, Any]) -> None:
     for event in webhooks.split_body(payload):
-        arrival, outcomes = interpret(event)
+        classified, outcomes = interpret(event)
         assert isinstance(outcomes[-1], LogOutcome)
-        assert arrival.peer is None or E164_DIGITS.fullmatch(arrival.peer)
+        assert classified.peer is None or E164_DIGITS.fullmatch(classified.peer)
         for outcome in outcomes:
             assert OUTCOME.validate_json(outcome.model_dump_json()) == outcome
             assert "\\u0000" not in outcome.model_dump_json()

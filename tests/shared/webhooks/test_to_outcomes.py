@@ -1,48 +1,42 @@
 """Each body of the corpus becomes what its case says."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared import webhooks
 from shared.outcomes import LogOutcome, MessageOutcome, Outcome
+from tests.shared.webhooks.corpus_files import load_corpus
 from tests.shared.webhooks.webhook_events import ACCEPTED, ACCOUNT, interpret
 
-CORPUS = Path(__file__).parent / "corpus"
-CASES = [
-    pytest.param(case, id=f"{file.stem}: {case['case']}")
-    for file in sorted(CORPUS.glob("*.json"))
-    for case in json.loads(file.read_text(encoding="utf-8"))
-]
+CORPUS = load_corpus()
 
 
 def shown(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as the corpus writes it: set fields, and the platform's time in seconds."""
-    told = outcome.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
-    assert told.pop("account") == ACCOUNT
-    told["at"] = outcome.at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    fields = outcome.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
+    assert fields.pop("account") == ACCOUNT
+    fields["at"] = outcome.at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
     if outcome.at == ACCEPTED:
-        del told["at"]
-    return {"type": getattr(outcome, "type")} | told  # noqa: B009 - each outcome has its own `type`
+        del fields["at"]
+    return {"type": getattr(outcome, "type")} | fields  # noqa: B009 - in each class
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CORPUS.values(), ids=CORPUS)
 def test_a_body_becomes_what_the_corpus_says(case: dict[str, Any]) -> None:
     became = []
     for payload in webhooks.split_body(case["body"]):
-        arrival, outcomes = interpret(payload)
+        event, outcomes = interpret(payload)
         *made, log = outcomes
         assert isinstance(log, LogOutcome), "the last outcome is the log's"
-        seen = {"type": arrival.type, "peer": arrival.peer, "became": log.became}
-        seen |= {"foreign": arrival.foreign_account} if arrival.foreign_account else {}
+        seen = {"type": event.type, "peer": event.peer, "became": log.became}
+        seen |= {"foreign": event.foreign_account} if event.foreign_account else {}
         became.append(seen | {"outcomes": [shown(outcome) for outcome in made]})
     assert became == case["becomes"]
 
 
 def test_the_corpus_has_every_type_of_event() -> None:
-    seen = {arrival["type"] for case in CASES for arrival in case.values[0]["becomes"]}  # type: ignore[index]
+    seen = {event["type"] for case in CORPUS.values() for event in case["becomes"]}
     assert seen == {
         *("message", "echo", "qr", "connected", "disconnected", "sent", "status", "sla", "dead"),
         *("reaction", "edit", "revoke", "ignored_chat", "unknown"),
@@ -67,13 +61,13 @@ def test_a_message_is_one_row_in_every_envelope() -> None:
 
 
 def test_a_message_without_an_id_has_its_events_id() -> None:
-    """A replay of the event, whose id stays, ends in the same row."""
-    arrival, (message, log) = interpret({"type": "chat", "from": "+79990001122", "text": "Hello"})
+    """A replay of the event, with its id, ends in the same row."""
+    event, (message, log) = interpret({"type": "chat", "from": "+79990001122", "text": "Hello"})
     assert isinstance(message, MessageOutcome)
     assert isinstance(log, LogOutcome)
     assert message.id == log.id
     assert message.wa_message_id is None
-    assert arrival.type == "message"
+    assert event.type == "message"
 
 
 def test_two_accounts_never_share_a_row() -> None:

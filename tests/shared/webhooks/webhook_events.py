@@ -1,4 +1,4 @@
-"""One event of the platform, interpreted in the steps that the ingress and a worker take."""
+"""Interpret an event of the platform in the steps that the ingress and a worker take."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -89,7 +89,9 @@ def test_the_declared_type_decides_where_the_bytes_do_not() -> None:
 
 HOSTILE = {
     "an SVG": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
-    "an SVG behind a declaration": b'\xef\xbb\xbf <?xml version="1.0"?><!-- x --><!DOCTYPE svg><svg/>',
+    "an SVG behind a declaration": (
+        b'\xef\xbb\xbf <?xml version="1.0"?><!-- x --><!DOCTYPE svg><svg/>'
+    ),
     "an SVG with a prefix": b'<s:svg xmlns:s="http://www.w3.org/2000/svg"/>',
     "a page": b"<!DOCTYPE html><title>x</title>",
     "a page in UTF-16": "<html><script>".encode("utf-16"),

@@ -45,7 +45,7 @@ def photo(**file: Any) -> dict[str, Any]:
 
 def serve(pipeline: InboundPipeline, server: FileServer) -> None:
     """Allow links to this server."""
-    pipeline.media.fetcher._private_hosts = (server.host,)  # noqa: SLF001 - its port is known only now
+    pipeline.media.fetcher._private_hosts = (server.host,)  # noqa: SLF001 - a late port
 
 
 @pytest.fixture
@@ -249,7 +249,11 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 @pytest.mark.parametrize("by_link", [False, True])
-def test_a_refused_file_has_a_reason(pipeline: InboundPipeline, what: str, by_link: bool) -> None:  # noqa: FBT001
+def test_a_refused_file_has_a_reason(
+    pipeline: InboundPipeline,
+    what: str,
+    by_link: bool,  # noqa: FBT001
+) -> None:
     """The message stays, its file is refused with a reason, and the bucket stays empty."""
     content, reason = REFUSED[what]
     if not content and not by_link:
