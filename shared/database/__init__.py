@@ -1,8 +1,8 @@
 """Supabase: the rows that the pipeline reads and the SQL functions that write them.
 
-`Database` has one attribute for each table or concern. Every method blocks for at most 15 s and raises
-DatabaseUnavailableError (it may work later) or DatabaseError. The functions that it calls are in
-supabase/migrations.
+`Database` has one attribute for each table or concern. Every method blocks for at most 15 s and
+raises DatabaseUnavailableError (it may work later) or DatabaseError. The functions that it calls
+are in supabase/migrations.
 """
 
 from typing import Self
@@ -42,10 +42,10 @@ class Database:
 
         Args:
             settings: the project's address and keys.
-            http: the HTTP client to use instead of an own one, for tests.
+            http: the HTTP client to use that replaces its own, for tests.
             media: how `storage` links files; default: from the environment.
             page_size: rows read at a time where all are read.
-            prune_size: rows that one call of `maintenance` removes at most.
+            prune_size: rows that a call of `maintenance` removes at most.
 
         Raises:
             ConfigurationError: without `media`, a setting of media is invalid.

@@ -1,8 +1,8 @@
 """The connection to Supabase: one client per process, queries, function calls, and their errors.
 
 Supabase fails in two ways. `DatabaseUnavailableError` means that the request is fine and may work
-later, unchanged: no answer arrived, Postgres cancelled it for its own reasons, a key was refused or a
-migration is missing. An operator mends the last two, and no row may be lost until then.
+later, unchanged: no answer arrived, Postgres cancelled it for its own reasons, a key was refused or
+a migration is missing. An operator mends the last two, and no row may be lost until then.
 `DatabaseError` means that the same request fails again.
 """
 
@@ -50,8 +50,8 @@ FIRST_ID = str(UUID(int=0))
 class Connection:
     """Supabase for one process. Its methods raise DatabaseUnavailableError or DatabaseError.
 
-    `http` replaces the HTTP client, for tests. `page_size` is the number of rows that `iterate` reads
-    at a time.
+    `http` replaces the HTTP client, for tests. `page_size` is the number of rows that `iterate`
+    reads at a time.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Connection:
             return cast("list[dict[str, Any]]", query.execute().data)
 
     def iterate(self, query: Callable[[], Any], key: str = "id") -> Iterator[dict[str, Any]]:
-        """Return all rows of a query in the order of a UUID column, one page at a time."""
+        """Return all rows of a query page by page, in the order of a UUID column."""
         last = FIRST_ID
         while True:
             page = self.rows(query().gt(key, last).order(key).limit(self.page_size))
@@ -109,8 +109,8 @@ class Connection:
                 self._own_http.close()
 
     def _create_client(self) -> Client:
-        # Without HTTP/2: httpx loses acknowledgements when threads share a connection that the server
-        # closes. Without postgrest's retry of reads: it blocks for 7 s.
+        # Without HTTP/2: httpx loses acknowledgements when threads share a connection that the
+        # server closes. Without postgrest's retry of reads: it blocks for 7 s.
         options = ClientOptions(
             auto_refresh_token=False,
             persist_session=False,
@@ -158,8 +158,8 @@ def map_errors(deadline_s: float = CALL_DEADLINE_S) -> Iterator[None]:
 def storable(value: Any) -> Any:
     """Return a JSON value that jsonb accepts.
 
-    Senders of WhatsApp messages choose these strings. jsonb has neither NUL nor half a surrogate pair:
-    U+FFFD replaces them. JSON has neither NaN nor infinity: null replaces them.
+    Senders of WhatsApp messages choose these strings. jsonb has neither NUL nor half a surrogate
+    pair: U+FFFD replaces them. JSON has neither NaN nor infinity: null replaces them.
     """
     return _replace_unstorable(value) if SUSPECT.search(json.dumps(value)) else value
 

@@ -15,7 +15,7 @@ COLUMNS = (
 MAX_PAGE = 200
 """Dead letters read at a time: each holds a whole event."""
 MAX_IDS = 200
-"""Ids in one filter: they are part of the URL."""
+"""Ids in a filter: they are part of the URL."""
 
 
 class DeadLetters:
@@ -32,7 +32,7 @@ class DeadLetters:
     def iterate(self, query: DeadLetterQuery) -> Iterator[DeadLetter]:
         """Return all matching dead letters in the order in which their events were accepted.
 
-        They are read one page at a time; `query.limit` does not count.
+        They are read page by page; `query.limit` does not count.
         """
         page_size = min(self._connection.page_size, MAX_PAGE)
         matching = self._matching(query)
@@ -75,6 +75,6 @@ class DeadLetters:
 
 
 def _after(letter: DeadLetter) -> str:
-    """Return the filter for dead letters that follow this one."""
+    """Return the filter for dead letters that follow this letter."""
     accepted_at = letter.accepted_at.isoformat()
     return f'accepted_at.gt."{accepted_at}",and(accepted_at.eq."{accepted_at}",id.gt.{letter.id})'

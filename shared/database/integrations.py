@@ -30,22 +30,22 @@ class Integrations:
         return next(iter(self._find("account", account)), None)
 
     def list_for(self, organization_id: UUID) -> list[Integration]:
-        """Return an organization's integrations, the primary one first, then the oldest."""
+        """Return an organization's integrations, the primary first, then the oldest."""
         return self._find("organization_id", str(organization_id))
 
     def iterate(self) -> Iterator[Integration]:
-        """Return the integrations of all organizations, read one page at a time."""
+        """Return the integrations of all organizations, page by page."""
         return _readable(
             self._connection.iterate(lambda: self._connection.table("wpp_integrations").select("*"))
         )
 
     def find_owner(self, account: str) -> UUID | None:
-        """Return the organization of an account, also after its integration was removed, or None."""
+        """Return the organization of an account, also of a removed integration, or None."""
         query = self._connection.table("wpp_accounts").select("organization_id")
         rows = self._connection.rows(query.eq("account", account).limit(1))
         return UUID(rows[0]["organization_id"]) if rows else None
 
-    def save(  # noqa: PLR0913 - the values of one atomic write, all by name
+    def save(  # noqa: PLR0913 - the values of an atomic write, all by name
         self,
         *,
         integration_id: UUID,
@@ -83,11 +83,11 @@ class Integrations:
         return bool(self._connection.rows(query.eq("provider", "wpp")))
 
     def remove(self, integration_id: UUID, organization_id: UUID) -> bool:
-        """Remove an integration; the oldest one left becomes primary. False: not found."""
+        """Remove an integration; the oldest that is left becomes primary. False: not found."""
         return self._call("wpp_remove_integration", integration_id, organization_id)
 
     def set_primary(self, integration_id: UUID, organization_id: UUID) -> bool:
-        """Make an integration the primary one of its organization. False: not found."""
+        """Make an integration the primary of its organization. False: not found."""
         return self._call("wpp_set_primary", integration_id, organization_id)
 
     def report_error(self, integration_id: UUID, text: str) -> None:
@@ -99,7 +99,10 @@ class Integrations:
     def session_history(
         self, integration_id: UUID, organization_id: UUID, limit: int = 100
     ) -> list[SessionChange]:
-        """Return the changes of a session's state, the latest first, also of a removed integration."""
+        """Return the changes of a session's state, the latest first.
+
+        They remain when the integration is removed.
+        """
         query = self._connection.table("wpp_session_history")
         query = query.select("status, reason, error, account, at")
         query = query.eq("integration_id", str(integration_id))
@@ -118,7 +121,7 @@ class Integrations:
 
 
 def _readable(rows: Iterable[dict[str, Any]]) -> Iterator[Integration]:
-    """Leave out invalid rows: one of them must not hide the rest."""
+    """Leave out invalid rows, so that they do not hide the rest."""
     for row in rows:
         try:
             yield Integration.model_validate(row)

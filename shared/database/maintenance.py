@@ -1,11 +1,11 @@
-"""Maintenance of Supabase, in bounded steps: each call does one step and returns its count of rows."""
+"""Maintenance of Supabase in bounded steps: each call does a step and returns its rows."""
 
 from datetime import datetime
 
 from shared.database.connection import Connection
 
 BATCH = 200
-"""Parked outcomes that one call applies, as many as a batch of the recorder."""
+"""Parked outcomes that a call applies, as many as a batch of the recorder."""
 
 
 class Maintenance:
@@ -16,7 +16,7 @@ class Maintenance:
         self._prune_size = prune_size
 
     def apply_parked(self) -> int:
-        """Apply outcomes that waited for their account and whose account is known now."""
+        """Apply outcomes that waited for their account and is known now."""
         return int(self._connection.call("wpp_apply_parked", max_rows=BATCH))
 
     def expire_parked(self, before: datetime) -> int:
@@ -25,6 +25,6 @@ class Maintenance:
         return int(self._connection.call("wpp_expire_parked", **values))
 
     def prune(self, before: datetime) -> int:
-        """Delete webhook log entries, replayed dead letters and session changes older than a time."""
+        """Delete webhook logs, replayed dead letters and session changes older than a time."""
         values = {"older_than": before.isoformat(), "max_rows": self._prune_size}
         return int(self._connection.call("wpp_prune", **values))

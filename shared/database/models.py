@@ -20,7 +20,7 @@ class Row(BaseModel):
 
 
 class Refused(Row):
-    """An outcome that Supabase refused; it is a dead letter now. `row` is its index in the batch."""
+    """A refused outcome, which is a dead letter now. `row` is its index in the batch."""
 
     row: int
     why: str
@@ -29,9 +29,9 @@ class Refused(Row):
 class Applied(Row):
     """The result of a batch.
 
-    `changed`: what changed, each {"organization_id", "integration_id", "what": "session" | "message"}
-    once. `busy`: the indexes of outcomes that wait for the lock of another transaction; apply them
-    later.
+    `changed`: what changed, each once: {"organization_id", "integration_id", "what": "session" |
+    "message"}. `busy`: the indexes of outcomes that wait for the lock of another transaction; apply
+    them later.
     """
 
     changed: Sequence[dict[str, Any]]
@@ -76,7 +76,7 @@ class Integration(Row):
     @field_validator("status", mode="before")
     @classmethod
     def _map_session_status(cls, value: object) -> object:
-        """Map a missing session, and words of the old system such as `pairing`, to known states."""
+        """Map a missing session, and words of the old system (`pairing`), to known states."""
         word = "starting" if value == "pairing" else value
         return word if word in get_args(SessionStatus) else "disconnected"
 
@@ -132,7 +132,7 @@ class StoredMessage(Row):
     @field_validator("status", mode="before")
     @classmethod
     def _map_message_status(cls, value: object) -> object:
-        """Map rows of the old system: no status, or `noAccount` for a recipient without WhatsApp."""
+        """Map rows of the old system: no status, or `noAccount`, a recipient without WhatsApp."""
         return {None: "sent", "noAccount": "failed"}.get(_word(value), value)
 
 

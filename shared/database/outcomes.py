@@ -21,8 +21,8 @@ class Outcomes:
         `all_wrong` says that the outcomes are.
 
         Raises:
-            DatabaseError: Supabase cannot read this batch, or so large a batch; nothing was applied.
-            DatabaseUnavailableError: the outcomes are fine, try again; nothing was applied.
+            DatabaseError: the batch is unreadable or too large; no outcome was applied.
+            DatabaseUnavailableError: the outcomes are fine, try again; no outcome was applied.
         """
         flags = {"all_wrong": True} if all_wrong else {}
         answer = self._connection.call("wpp_apply", batch=list(outcomes), **flags)

@@ -45,9 +45,12 @@ class Storage:
         self._prepare_bucket()
         file.seek(0)
         options = {"content-type": mime_type, "upsert": "true"}
-        descriptor = os.dup(file.fileno())
-        with map_errors(math.inf), _map_too_large(), open(descriptor, "rb") as reader:  # noqa: PTH123 - a descriptor
-            assert isinstance(reader, io.BufferedReader)  # noqa: S101 - the type that storage3 streams
+        with (
+            map_errors(math.inf),
+            _map_too_large(),
+            open(os.dup(file.fileno()), "rb") as reader,  # noqa: PTH123 - a descriptor
+        ):
+            assert isinstance(reader, io.BufferedReader)  # noqa: S101 - storage3 streams this type
             bucket = self._connection.client.storage.from_(BUCKET)
             bucket.upload(path, reader, options)  # type: ignore[arg-type] # a plain dict works
         return self.link(path)
@@ -61,7 +64,7 @@ class Storage:
             return bucket.create_signed_url(path, self._link_s)["signedUrl"] or ""
 
     def _prepare_bucket(self) -> None:
-        """Make the bucket public where the settings say so, once; the migration creates it private."""
+        """Make the bucket public once, where the settings say so; it is created private."""
         with self._lock:
             if self._public and not self._is_prepared:
                 with map_errors():

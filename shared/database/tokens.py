@@ -38,7 +38,7 @@ class StoredTokens:
         )
 
     def save(self, account: str, token: Token) -> None:
-        """Store a token and leave the other settings as they are; a later token stays."""
+        """Store a token and leave the other settings as they are; a newer token stays."""
         self._connection.call(
             "wpp_save_token",
             account=account,
@@ -48,7 +48,7 @@ class StoredTokens:
 
 
 def _token(settings: dict[str, Any]) -> Token | None:
-    """Return the token in an integration's settings, or None where another program wrote nonsense."""
+    """Return the token in an integration's settings, or None where it is invalid."""
     value = settings.get("wppJwtToken")
     expires_at_ms = expiry.parse_number(settings.get("wppJwtExpiresAt"))
     if not isinstance(value, str) or expires_at_ms is None:

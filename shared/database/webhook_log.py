@@ -21,7 +21,7 @@ class WebhookLog:
         return [LoggedEvent.model_validate(row) for row in self._connection.rows(matching)]
 
     def iterate(self, query: LogQuery) -> Iterator[LoggedEvent]:
-        """Return all matching webhooks, read one page at a time, in the order of their ids."""
+        """Return all matching webhooks, page by page, in the order of their ids."""
         for row in self._connection.iterate(lambda: self._matching(query)):
             yield LoggedEvent.model_validate(row)
 

@@ -1,6 +1,6 @@
--- The CRM's tables that the pipeline reads and writes. Missing tables are created in the form of the
--- CRM's self-hosted database. Existing tables get the missing columns; the CRM's cloud version has
--- different names for the same columns. No column is dropped, no row is changed.
+-- The CRM's tables that the pipeline reads and writes. Missing tables are created in the form of
+-- the CRM's self-hosted database. Existing tables get the missing columns; the CRM's cloud version
+-- has different names for the same columns. No column is dropped, no row is changed.
 
 create table if not exists public.organizations (
   id uuid primary key default gen_random_uuid(),
@@ -110,8 +110,8 @@ alter table public.chat_messages
   add column if not exists sender_name text,
   add column if not exists created_at timestamptz default now();
 
--- A teacher's messages have no client, and unknown columns (`content`, `direction`) stay empty in the
--- pipeline's rows.
+-- A teacher's messages have no client, and unknown columns (`content`, `direction`) stay empty in
+-- the pipeline's rows.
 do $$
 declare
   needed name;
@@ -137,7 +137,7 @@ alter table public.message_reactions
   add column if not exists client_id uuid references public.clients (id) on delete cascade,
   add column if not exists created_at timestamptz default now();
 
--- The CRM's CHECK lacks `starting`, `degraded` and `error`: a wider one replaces it.
+-- The CRM's CHECK lacks `starting`, `degraded` and `error`: a wider CHECK replaces it.
 do $$
 declare
   narrow name;
@@ -150,8 +150,8 @@ begin
     execute format('alter table public.whatsapp_sessions drop constraint %I', narrow);
   end loop;
   alter table public.whatsapp_sessions add constraint whatsapp_sessions_status_check
-    check (status in (
-      'starting', 'qr_issued', 'pairing', 'connected', 'degraded', 'disconnected', 'error')) not valid;
+    check (status in ('starting', 'qr_issued', 'pairing', 'connected', 'degraded', 'disconnected',
+                      'error')) not valid;
 end
 $$;
 

@@ -1,4 +1,4 @@
--- Schema `wpp` and phone numbers: how people write them, and which of the CRM's entries one means.
+-- Schema `wpp` and phone numbers: how people write them, and which entries of the CRM they mean.
 --
 -- `wpp` holds the functions, types and tables that are internal to the pipeline. PostgREST does not
 -- expose it. What clients of PostgREST call or read stands in `public`, with the prefix wpp_.
@@ -14,8 +14,8 @@ create index if not exists wpp_clients_by_phone on public.clients (wpp.digits(ph
 create index if not exists wpp_teachers_by_phone on public.teachers (wpp.digits(phone));
 create index if not exists wpp_numbers_by_phone on public.client_phone_numbers (wpp.digits(phone));
 
--- How the people of a region (ISO 3166) write their numbers: the country code that abroad needs, and
--- the trunk prefix that they dial first at home. Source: the metadata of libphonenumber, which
+-- How the people of a region (ISO 3166) write their numbers: the country code that abroad needs,
+-- and the trunk prefix that they dial first at home. Source: the metadata of libphonenumber, which
 -- shared/phones.py reads as well.
 create table if not exists wpp.dialing_rules (
   region text primary key,
@@ -56,9 +56,9 @@ from (values
 on conflict (region) do update
 set country_code = excluded.country_code, trunk_prefix = excluded.trunk_prefix;
 
--- The digits that the CRM may hold for an international number (`digits`, as shared/phones.py writes
--- it): the number itself, with the 00 of calls abroad, and as people of this region write it at home.
--- "8 999 0001122" and "9990001122" in Russia are 79990001122, "0151 2345678" in Germany is
+-- The digits that the CRM may hold for an international number (`digits`, as shared/phones.py
+-- writes it): the number itself, with the 00 of calls abroad, and as people of this region write it
+-- at home. "8 999 0001122" and "9990001122" in Russia are 79990001122, "0151 2345678" in Germany is
 -- 491512345678.
 create or replace function wpp.phone_variants(digits text, country_code text, trunk_prefix text)
 returns text[] language sql immutable parallel safe
@@ -66,7 +66,7 @@ return array[digits, '00' || digits] || case when starts_with(digits, country_co
   trunk_prefix || substr(digits, length(country_code) + 1),
   substr(digits, length(country_code) + 1)] else '{}' end;
 
--- Whether a stored phone that has one of these variants is this number. A plus makes it
+-- Whether a stored phone that has any of these variants is this number. A plus makes it
 -- international: "+84 912 345 678" in a Russian school stays Vietnam. No country code begins with
 -- 89, so "+8 999 …" is a Russian number with a needless plus.
 create or replace function wpp.phone_matches(stored text, digits text) returns boolean

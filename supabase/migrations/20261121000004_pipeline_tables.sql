@@ -104,8 +104,8 @@ create index if not exists wpp_webhook_log_by_time on public.wpp_webhook_log (at
 create index if not exists wpp_webhook_log_by_age on public.wpp_webhook_log (recorded_at);
 
 -- The last signs of life of each number, by the database's clock: the platform's clock may be wrong
--- and counts whole seconds. No foreign key to the integration: late messages of a removed integration
--- are recorded as well.
+-- and counts whole seconds. No foreign key to the integration: late messages of a removed
+-- integration are recorded as well.
 create table if not exists public.wpp_integration_activity (
   organization_id uuid not null references public.organizations (id) on delete cascade,
   integration_id uuid not null,

@@ -8,8 +8,8 @@ $$;
 revoke execute on function wpp.my_organization() from public;
 grant execute on function wpp.my_organization() to authenticated, service_role;
 
--- A user who could set their own organization would choose whose WhatsApp they read and write, also in
--- a CRM whose users may edit their profile. The service role and security definer functions may.
+-- A user who could set their own organization would choose whose WhatsApp they read and write, also
+-- in a CRM whose users may edit their profile. The service role and security definer functions may.
 create or replace function wpp.forbid_self_assignment() returns trigger
 language plpgsql set search_path = '' as $$
 declare

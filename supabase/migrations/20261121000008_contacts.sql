@@ -1,15 +1,15 @@
 -- The person that a phone belongs to: a teacher, else a client, else a client by a further number.
 -- Unknown phones become new clients, deleted clients are revived.
 --
--- Functions that write to the CRM's tables have the search path `pg_catalog, public, pg_temp`, and not
--- the empty one: the CRM's triggers name tables and functions without a schema.
+-- Functions that write to the CRM's tables have the search path `pg_catalog, public, pg_temp`, and
+-- not the empty one: the CRM's triggers name tables and functions without a schema.
 
 -- All people whom a phone may mean, except deleted teachers: they stay deleted when they write.
 -- `kind` is 1 for a teacher, 2 for a client, 3 for a client by a further number; `is_unnamed` says
 -- that a client has its phone for a name.
 --
--- Postgres inlines this function because it sets no search path. It compares organizations as text so
--- that Postgres looks up phones and does not walk an organization.
+-- Postgres inlines this function because it sets no search path. It compares organizations as text
+-- so that Postgres looks up phones and does not walk an organization.
 create or replace function wpp.contact_candidates(organization uuid, digits text, variants text[])
 returns table (client_id uuid, teacher_id uuid, is_active boolean, kind integer,
                is_unnamed boolean, since timestamptz)
@@ -31,8 +31,8 @@ language sql stable as $$
 $$;
 
 -- The contacts of phones, in the order of organization and phone; each phone is given once. Missing
--- clients are created, deleted ones revived, unnamed ones named. The best candidate counts: active before deleted, teacher
--- before client before further number, newest first.
+-- clients are created, deleted clients revived, unnamed clients named. The best candidate counts:
+-- active before deleted, teacher before client before further number, newest first.
 create or replace function wpp.resolve_contacts(wanted wpp.contact[]) returns wpp.contact[]
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -65,7 +65,7 @@ begin
     begin
       perform wpp.create_clients(contacts);
     exception when unique_violation or check_violation or foreign_key_violation
-        or exclusion_violation then -- one by one, then: a rule of the CRM forbids one of them
+        or exclusion_violation then -- a rule of the CRM forbids a client: row by row, then
       contacts := array(
         select case when c.is_new then wpp.create_client(c) else c end from unnest(contacts) as c);
     end;
@@ -100,9 +100,9 @@ begin
 end
 $$;
 
--- Create one client as far as the CRM's rules allow it. The CRM allows a phone once among all
--- organizations: where another organization has it, the client carries it as a further number. Where
--- even that is forbidden, the contact has no client and the flag `conflict`.
+-- Create a client as far as the CRM's rules allow it. The CRM allows a phone once among all
+-- organizations: where another organization has it, the client carries it as a further number.
+-- Where even that is forbidden, the contact has no client and the flag `conflict`.
 create or replace function wpp.create_client(contact wpp.contact) returns wpp.contact
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -112,10 +112,11 @@ declare
 begin
   begin
     insert into public.clients (organization_id, name, phone, is_active)
-    values (organization, client_name, contact.stored_phone, true) returning id into contact.client_id;
+    values (organization, client_name, contact.stored_phone, true)
+    returning id into contact.client_id;
   exception when unique_violation then
-    -- The CRM compares the last ten digits only: it may mean a client of this organization whose phone
-    -- is unreadable. A complete number of another country is a different person.
+    -- The CRM compares the last ten digits only: it may mean a client of this organization whose
+    -- phone is unreadable. A complete number of another country is a different person.
     contact.client_id := null;
     select c.id into contact.client_id from public.clients c
     where c.organization_id = organization
@@ -144,8 +145,8 @@ exception when unique_violation or check_violation or foreign_key_violation
 end
 $$;
 
--- Revive a client, and name it where it has no name yet. Where the CRM refuses the update because of
--- another organization's client, the client stays as it is, with the flag `conflict`.
+-- Revive a client, and name it where it has no name yet. Where the CRM refuses the update because
+-- of another organization's client, the client stays as it is, with the flag `conflict`.
 create or replace function wpp.change_client(contact wpp.contact) returns wpp.contact
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin

@@ -16,12 +16,12 @@ $$;
 create or replace function wpp.echoed_at(metadata jsonb) returns timestamptz
 language sql stable as $$ select (metadata ->> 'echoed')::timestamptz $$;
 
--- The rank of a media state: a later one replaces an earlier one.
+-- The rank of a media state: a higher rank replaces a lower rank.
 create or replace function wpp.media_rank(media_state text) returns integer
 language sql immutable
 return array_position(array['none', 'pending', 'refused', 'stored'], media_state);
 
--- Many objects as one; the first value of a key counts.
+-- Merge objects; the first value of a key counts.
 create or replace function wpp.merge_json(objects jsonb[]) returns jsonb
 language sql immutable set search_path = '' as $$
   select coalesce(jsonb_object_agg(e.key, e.value order by o.n desc), '{}')
@@ -30,11 +30,11 @@ $$;
 
 -- The message that has any of these ids, or null. Older rows of the CRM are known by their
 -- external_message_id only: they count while no account has named them, and unless they belong to
--- another account, because ids are unique within an account. Where an echo and our own message share
--- ids, it is our own message.
+-- another account, because ids are unique within an account. Where an echo and our own message
+-- share ids, it is our own message.
 --
--- Postgres inlines this function because it sets no search path. `offset 0` and `::text` make it look
--- up ids: it may believe that the tables are empty, and walk a whole account or organization.
+-- Postgres inlines this function because it sets no search path. `offset 0` and `::text` make it
+-- look up ids: it may believe that the tables are empty, and walk a whole account or organization.
 create or replace function wpp.find_message(organization uuid, named_account text, named_ids text[])
 returns table (message_id uuid) language sql stable as $$
   select coalesce(
@@ -124,7 +124,7 @@ declare
   fresh wpp.message_outcome[];
   contacts wpp.contact[];
 begin
-  -- Several outcomes of one message: our own one counts. A client or teacher that the sender named
+  -- Several outcomes of a message: our own counts. A client or teacher that the sender named
   -- counts if it belongs to this organization.
   fresh := array(
     select jsonb_populate_record(s.m, jsonb_build_object(
@@ -167,7 +167,7 @@ begin
                     (contacts[m.contact]).flag) x);
   begin
     return wpp.insert_rows(fresh);
-  exception when unique_violation then -- a trigger of the CRM refuses one of the contacts
+  exception when unique_violation then -- a trigger of the CRM refuses a contact
     return array(select unnest(wpp.insert_without_client(m)) from unnest(fresh) as m);
   end;
 end
@@ -197,8 +197,9 @@ begin
 end
 $$;
 
--- Insert one message. Where a trigger of the CRM refuses its client, it has none, with the flag
--- `conflict` in its metadata, and gets the client afterwards where the trigger only watches inserts.
+-- Insert a message. Where a trigger of the CRM refuses its client, it has none, with the flag
+-- `conflict` in its metadata, and gets the client afterwards where the trigger only watches
+-- inserts.
 create or replace function wpp.insert_without_client(m wpp.message_outcome) returns uuid[]
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -208,7 +209,8 @@ begin
   return wpp.insert_rows(array[m]);
 exception when unique_violation then
   m.client_id := null;
-  m.metadata := m.metadata || jsonb_build_object('contact', 'conflict', 'client_id', refused_client);
+  m.metadata := m.metadata
+    || jsonb_build_object('contact', 'conflict', 'client_id', refused_client);
   inserted := wpp.insert_rows(array[m]);
   begin
     update public.chat_messages c set client_id = refused_client where c.id = any (inserted);
@@ -219,9 +221,9 @@ exception when unique_violation then
 end
 $$;
 
--- Store ids of messages. An id stays with its message, except in one case: an echo of our own message
--- that came before its waMessageId and our taskId were known to be of one message. The echo's row
--- becomes part of our own. Returns whether that was so.
+-- Store ids of messages. An id stays with its message, except in one case: an echo of our own
+-- message that came before its waMessageId and our taskId were known to be of the same message. The
+-- echo's row becomes part of our own. Returns whether that was so.
 create or replace function wpp.link_external_ids(links wpp.message_link[]) returns boolean
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -279,8 +281,8 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
   delete from public.chat_messages c where c.id = echo_id;
 $$;
 
--- Merge several outcomes of one message into its row: the earliest time, every id, the furthest media
--- state. A text that contradicts the row is kept in metadata.conflicts, another file in
+-- Merge several outcomes of a message into its row: the earliest time, every id, the furthest
+-- media state. A text that contradicts the row is kept in metadata.conflicts, another file in
 -- metadata.other_files. Our own message does not become an echo: `echoed` is when its echo came.
 create or replace function wpp.merge_messages(messages wpp.message_outcome[], inserted uuid[])
 returns void language plpgsql set search_path = pg_catalog, public, pg_temp as $$
@@ -376,7 +378,7 @@ declare
 begin
   begin
     perform wpp.touch_clients(activities);
-  exception when unique_violation then -- a trigger of the CRM refuses one: one by one, then
+  exception when unique_violation then -- a trigger of the CRM refuses a client: row by row, then
     for i in 1 .. cardinality(activities) loop
       begin
         perform wpp.touch_clients(activities[i:i]);

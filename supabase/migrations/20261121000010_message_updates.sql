@@ -1,8 +1,8 @@
 -- Updates of messages: statuses, reactions, edits. An update is parked until its message comes.
 
 -- Apply the updates whose message is known and park the rest; then apply the parked updates that
--- waited for a message of this batch (`new_ids`: the ids of its messages). `batch` holds the outcomes
--- as they came. Returns the ids of the messages that were updated.
+-- waited for a message of this batch (`new_ids`: the ids of its messages). `batch` holds the
+-- outcomes as they came. Returns the ids of the messages that were updated.
 create or replace function wpp.apply_updates(
   updates wpp.message_update[], new_ids text[], batch jsonb
 ) returns uuid[]
@@ -18,7 +18,7 @@ begin
   from unnest(updates) as u where u.message_id is null
   on conflict do nothing;
   updates := array(select u from unnest(updates) as u where u.message_id is not null);
-  loop -- an id that one update adds to a message may be the id that a parked update waits for
+  loop -- an id that an update adds to a message may be the id that a parked update waits for
     updated := updated || wpp.apply_matched_updates(updates);
     known_ids := known_ids || array(select unnest(u.ids) from unnest(updates) as u);
     exit when cardinality(known_ids) = 0;
@@ -58,7 +58,7 @@ begin
     select distinct row(u.organization_id, u.account, i.id, u.message_id)::wpp.message_link
     from unnest(updates) as u, unnest(u.ids) as i (id)
   )) then
-    updates := wpp.match_updates(updates); -- two rows became one
+    updates := wpp.match_updates(updates); -- two rows were merged
   end if;
 
   update public.chat_messages c
@@ -88,7 +88,7 @@ begin
 end
 $$;
 
--- Apply edits: the newest text counts, the first one is kept in the metadata.
+-- Apply edits: the newest text counts, the first text is kept in the metadata.
 create or replace function wpp.apply_edits(updates wpp.message_update[]) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
@@ -106,9 +106,9 @@ begin
 end
 $$;
 
--- Apply reactions: the newest of each person counts, one without an emoji withdraws it. The message's
--- metadata remembers all of them with their time; message_reactions, which the CRM shows, holds the
--- current ones.
+-- Apply reactions: the newest of each person counts, a reaction without an emoji withdraws it. The
+-- message's metadata remembers all of them with their time; message_reactions, which the CRM shows,
+-- holds the current reactions.
 create or replace function wpp.apply_reactions(updates wpp.message_update[]) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -146,7 +146,7 @@ $$;
 -- confirmed, else the newest of sent and failed, else unknown, else queued.
 --   A report of the platform counts as a minute newer than it says: its clock differs from ours and
 --   counts whole seconds.
---   `unknown` overrides an earlier failure of our own (the event was tried again), and no other report.
+--   `unknown` overrides an earlier failure of our own (the event was tried again) only.
 create or replace function wpp.recompute_statuses(message_ids uuid[]) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin

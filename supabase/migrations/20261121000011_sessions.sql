@@ -29,7 +29,7 @@ begin
 end
 $$;
 
--- Make a state the current one of its session, unless a newer one is.
+-- Make a state the current one of its session, unless a newer state is.
 create or replace function wpp.set_session(s wpp.session_outcome) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare

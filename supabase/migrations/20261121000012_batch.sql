@@ -1,8 +1,8 @@
 -- `wpp_apply(batch)`: applies the outcomes of shared/outcomes.py in any order, any number of times.
 --
--- One batch is one transaction: the owners of the outcomes are resolved, JSON becomes typed records
--- (outcome_types), messages are stored, updates of messages are applied or parked, and the status of
--- each message is recomputed from its history.
+-- A batch is a transaction: the owners of the outcomes are resolved, JSON becomes typed records
+-- (outcome_types), messages are stored, updates of messages are applied or parked, and the status
+-- of each message is recomputed from its history.
 
 -- The outcomes with the fields that outcome_types describes, and `owner`, the organization of their
 -- account.
@@ -50,8 +50,8 @@ begin
 end
 $$;
 
--- Whether an outcome lacks a field that all of its type have (shared/outcomes.py), or has an unknown
--- type.
+-- Whether an outcome lacks a field that all of its type have (shared/outcomes.py), or has an
+-- unknown type.
 create or replace function wpp.is_malformed(o jsonb) returns boolean
 language sql immutable
 return (o ->> 'at') is null or case o ->> 'type'
@@ -101,7 +101,7 @@ begin
 end
 $$;
 
--- Record dead letters. One that was replayed and died again is open again.
+-- Record dead letters. A letter that was replayed and died again is open again.
 create or replace function wpp.insert_dead_letters(letters wpp.dead_letter_outcome[]) returns void
 language plpgsql set search_path = '' as $$
 begin
@@ -146,8 +146,8 @@ begin
              where o ->> 'owner' <> o ->> 'organization_id') then
     raise exception 'this account belongs to another organization' using errcode = 'WP001';
   end if;
-  -- One batch at a time for each organization: contacts, ids and sessions are never created twice, and
-  -- two recorders cannot deadlock.
+  -- One batch at a time for each organization: contacts, ids and sessions are never created twice,
+  -- and two recorders cannot deadlock.
   perform wpp.lock_organization(l.id) from (
     select distinct (o ->> 'organization_id')::uuid as id from jsonb_array_elements(outcomes) as o
     where o ->> 'organization_id' is not null order by 1) l;
@@ -190,9 +190,10 @@ begin
 end
 $$;
 
--- Whether an error is the fault of an outcome. All other errors are the database's, and no outcome may
--- be lost for them: a missing or renamed column, a broken trigger, a missing right, no space. A NOT
--- NULL in a table of the CRM is one of these, because the pipeline fills all columns that it knows.
+-- Whether an error is the fault of an outcome. Every further error is the database's, and no
+-- outcome may be lost for them: a missing or renamed column, a broken trigger, a missing right, no
+-- space. A NOT NULL in a table of the CRM belongs to these, because the pipeline fills all columns
+-- that it knows.
 create or replace function wpp.is_row_error(code text, named_table text) returns boolean
 language sql immutable set search_path = '' as $$
   select code ~ '^(20|21|22|23|27|44|54|P0|WP0)' and not (code = '23502' and named_table in (
@@ -203,11 +204,12 @@ $$;
 -- Apply a batch of outcomes: a JSON array of shared/outcomes.py (`model_dump(mode="json")`).
 -- Returns {"changed": [{"organization_id", "integration_id", "what": "session" | "message"}, …],
 --          "refused": [{"row", "why"}, …], "busy": [row, …]}, a row being an index from 0.
--- Refused outcomes are dead letters by then. Busy ones wait for the lock of another transaction: apply
--- them later. An error means that nothing was applied and no outcome is at fault; that is also so when
--- each of several outcomes is refused for the same reason, unless `all_wrong` says that they are.
+-- Refused outcomes are dead letters by then. Busy outcomes wait for the lock of another
+-- transaction: apply them later. An error means that no outcome was applied and no outcome is at
+-- fault; that is also so when each of several outcomes is refused for the same reason, unless
+-- `all_wrong` says that they are.
 --
--- Batches are small and tables large, whatever the statistics say (a fresh database has none):
+-- Batches are small and tables large, also where a fresh database has no statistics:
 -- Postgres always uses the indexes.
 create or replace function public.wpp_apply(batch jsonb, all_wrong boolean default false)
 returns jsonb
@@ -273,8 +275,8 @@ begin
 end
 $$;
 
--- Record refused outcomes as dead letters, each once. One that was replayed and refused again is open
--- again.
+-- Record refused outcomes as dead letters, each once. A letter that was replayed and refused again
+-- is open again.
 create or replace function wpp.insert_refused(refused jsonb) returns void
 language sql set search_path = '' as $$
   insert into public.wpp_dead_letters as d

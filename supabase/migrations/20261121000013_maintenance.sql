@@ -1,7 +1,8 @@
--- Maintenance, in bounded steps: each call handles at most `max_rows` rows and returns their number.
+-- Maintenance, in bounded steps: each call handles at most `max_rows` rows and returns their
+-- number.
 
--- Apply outcomes that waited for their account, the oldest first: those of one account, or of all
--- accounts that are known by now.
+-- Apply outcomes that waited for their account, the oldest first: those of a given account, or of
+-- all accounts that are known by now.
 create or replace function public.wpp_apply_parked(
   max_rows integer, named_account text default null
 ) returns integer
@@ -56,8 +57,8 @@ begin
 end
 $$;
 
--- Delete what is older than a time, the oldest first: webhook log entries, replayed dead letters, and
--- changes of a session except its latest one. At most `max_rows` of each.
+-- Delete what is older than a time, the oldest first: webhook log entries, replayed dead letters,
+-- and changes of a session except its latest. At most `max_rows` of each.
 create or replace function public.wpp_prune(older_than timestamptz, max_rows integer)
 returns integer
 language plpgsql security definer set search_path = '' as $$

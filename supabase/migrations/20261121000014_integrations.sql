@@ -1,7 +1,7 @@
 -- Integrations: the owners of accounts, and the atomic changes of an integration.
 
--- An account belongs to the organization that has it connected. Another organization gets it only after
--- that integration is gone, and not by writing its number into an integration of its own.
+-- An account belongs to the organization that has it connected. Another organization gets it only
+-- after that integration is gone, and not by writing its number into an integration of its own.
 create or replace function wpp.claim_account() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
@@ -9,7 +9,7 @@ begin
      and (old.provider, old.organization_id, old.settings ->> 'wppAccountNumber')
        is not distinct from (new.provider, new.organization_id, new.settings ->> 'wppAccountNumber')
   then
-    return null; -- another setting changed, such as the token
+    return null; -- another setting changed, for example the token
   end if;
   insert into public.wpp_accounts as a (account, organization_id, integration_id)
   values (new.settings ->> 'wppAccountNumber', new.organization_id, new.id)
@@ -69,8 +69,8 @@ language sql set search_path = '' as $$
   select pg_advisory_xact_lock(hashtextextended('wpp:' || organization, 0))
 $$;
 
--- Create or update an integration; null leaves a value as it is. The first WhatsApp integration of an
--- organization, of any provider, becomes its primary one and stays so.
+-- Create or update an integration; null leaves a value as it is. The first WhatsApp integration of
+-- an organization, of any provider, becomes its primary and stays so.
 create or replace function public.wpp_save_integration(
   id uuid, organization_id uuid, name text default null, account text default null,
   api_key text default null, sub_org_id text default null, webhook_key text default null,
@@ -116,7 +116,7 @@ begin
         if not is_first then
           raise;
         end if;
-        is_first := false; -- the CRM, which takes no lock, has just made another one primary
+        is_first := false; -- the CRM, which takes no lock, has just made another integration primary
       end;
     end loop;
   end if;
@@ -142,10 +142,11 @@ language sql stable security definer set search_path = '' as $$
   where a.account = wpp_settings.account
 $$;
 
--- Store a token of an account and leave the other settings as they are, also those that change at the
--- same moment. The caller has the newest token, but calls may overtake each other. So a stored token
--- that ends up to a minute later stays. An end that is further off, or missing, is not one of ours: the
--- CRM writes an hour where the platform named no end, and tokens live a quarter of an hour.
+-- Store a token of an account and leave the other settings as they are, also those that change at
+-- the same moment. The caller has the newest token, but calls may overtake each other. So a stored
+-- token that ends up to a minute later stays. An end that is further off, or missing, is not one of
+-- ours: the CRM writes an hour where the platform named no end, and tokens live a quarter of an
+-- hour.
 create or replace function public.wpp_save_token(account text, token text, expires_at_ms bigint)
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -163,7 +164,7 @@ begin
 end
 $$;
 
--- Make an integration the primary one of its organization. False: not found.
+-- Make an integration the primary of its organization. False: not found.
 create or replace function public.wpp_set_primary(integration_id uuid, organization_id uuid)
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -219,8 +220,8 @@ end
 $$;
 
 -- The integrations with their sessions, signs of life and region; users see their organization's.
--- `account` is the account that an integration has: one that only names another integration's account
--- has none (see `claim_account`).
+-- `account` is the account that an integration has: an integration that only names another
+-- integration's account has none (see `claim_account`).
 create or replace view public.wpp_integrations with (security_barrier) as
 select i.id, i.organization_id, i.messenger_type, i.provider, i.name, i.phone_label, i.is_primary,
        i.is_enabled, a.account, i.settings ->> 'wppSubOrgId' as sub_org_id,

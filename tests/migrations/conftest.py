@@ -1,4 +1,4 @@
-"""An organisation with one connected number, and outcomes as the flows would write them."""
+"""Fixtures: organizations with a connected number, and the outcomes that workers write."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ def at(second: float) -> datetime:
 
 @dataclass
 class Tenant:
-    """One organisation and its number; makes outcomes and applies them."""
+    """An organization and its number; builds outcomes and applies them."""
 
     db: Db
     account: str
@@ -54,7 +54,7 @@ class Tenant:
         return dict(answer["answer"])
 
     def sent(self, status: Any = "sent", second: float = 0, **given: Any) -> MessageOutcome:
-        """A message that we sent, or are to send."""
+        """Return a message of our own."""
         defaults: dict[str, Any] = {"id": uuid4(), "phone": PHONE, "text": "Hello"}
         return MessageOutcome(
             at=at(second),
@@ -66,7 +66,7 @@ class Tenant:
         )
 
     def arrived(self, second: float = 0, **given: Any) -> MessageOutcome:
-        """A message that the platform told us of; `outgoing=True` is one written on the phone."""
+        """Return a message that the platform reported; `outgoing=True`: written on the phone."""
         defaults: dict[str, Any] = {
             "id": uuid4(),
             "phone": PHONE,
@@ -137,7 +137,7 @@ class Tenant:
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Db]:
-    """Return a connection as the owner of the tables, every statement its own transaction; all tables empty."""
+    """Return a connection of the tables' owner in autocommit mode; all tables are empty."""
     with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
         yield connection
 

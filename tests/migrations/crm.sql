@@ -1,5 +1,6 @@
--- A CRM's database before this pipeline, as wpp-platform.md section 3 describes it: narrower enums and checks, missing
--- columns, a phone allowed once among all organisations, triggers that name tables without a schema, and duplicates.
+-- A CRM's database before this pipeline, as wpp-platform.md section 3 describes it: narrower enums
+-- and checks, missing columns, a phone allowed once among all organizations, triggers that name
+-- tables without a schema, and duplicates.
 
 create schema auth;
 create function auth.uid() returns uuid language sql stable as $$
@@ -10,8 +11,12 @@ grant usage on schema auth to anon, authenticated, service_role;
 create type messenger_type as enum ('whatsapp', 'telegram', 'system');
 create type message_status as enum ('queued', 'sent', 'delivered', 'read', 'failed', 'noAccount');
 
-create table organizations (id uuid primary key default gen_random_uuid(), name text not null, slug text);
-create table profiles (id uuid primary key, organization_id uuid references organizations, first_name text);
+create table organizations (
+  id uuid primary key default gen_random_uuid(), name text not null, slug text
+);
+create table profiles (
+  id uuid primary key, organization_id uuid references organizations, first_name text
+);
 create table clients (
   id uuid primary key default gen_random_uuid(),
   organization_id uuid not null references organizations on delete cascade,
@@ -83,26 +88,34 @@ create table message_reactions (
 
 -- It has row security of its own on one table, and none on the others.
 alter table clients enable row level security;
-create policy "managers see their branch" on clients for select to authenticated using (client_number = 'mine');
+create policy "managers see their branch" on clients for select to authenticated
+  using (client_number = 'mine');
 grant all on all tables in schema public to anon, authenticated, service_role;
 
 -- Rows from before its own rules: duplicates of everything.
 insert into organizations (id, name) values
-  ('00000000-0000-4000-8000-000000000001', 'First'), ('00000000-0000-4000-8000-000000000002', 'Second');
+  ('00000000-0000-4000-8000-000000000001', 'First'),
+  ('00000000-0000-4000-8000-000000000002', 'Second');
 insert into clients (organization_id, name, phone, created_at, last_message_at) values
-  ('00000000-0000-4000-8000-000000000001', 'Twice', '+7 (999) 000-11-22', '2026-01-01', '2026-06-01'),
+  ('00000000-0000-4000-8000-000000000001', 'Twice', '+7 (999) 000-11-22', '2026-01-01',
+   '2026-06-01'),
   ('00000000-0000-4000-8000-000000000002', 'Twice', '89990001122', '2026-01-02', '2026-06-01');
-insert into messenger_integrations (organization_id, messenger_type, provider, name, is_primary, webhook_key, settings)
+insert into messenger_integrations
+  (organization_id, messenger_type, provider, name, is_primary, webhook_key, settings)
 values
-  ('00000000-0000-4000-8000-000000000001', 'whatsapp', 'wpp', 'Old', true, 'a', '{"wppAccountNumber": "0000000000001"}'),
+  ('00000000-0000-4000-8000-000000000001', 'whatsapp', 'wpp', 'Old', true, 'a',
+   '{"wppAccountNumber": "0000000000001"}'),
   ('00000000-0000-4000-8000-000000000001', 'whatsapp', 'green_api', 'Other', true, 'b', '{}'),
-  ('00000000-0000-4000-8000-000000000002', 'whatsapp', 'wpp', 'Thief', true, 'c', '{"wppAccountNumber": "0000000000001"}');
+  ('00000000-0000-4000-8000-000000000002', 'whatsapp', 'wpp', 'Thief', true, 'c',
+   '{"wppAccountNumber": "0000000000001"}');
 update messenger_integrations set created_at = '2026-01-01' where name = 'Old';
 insert into whatsapp_sessions (organization_id, session_name, status) values
   ('00000000-0000-4000-8000-000000000001', 'wpp_0000000000001', 'pairing'),
   ('00000000-0000-4000-8000-000000000001', 'wpp_0000000000001', 'connected');
-insert into chat_messages (organization_id, client_id, message_text, message_type, external_message_id, created_at)
-select organization_id, id, 'twice', 'client', 'W1', '2026-06-01' from clients, generate_series(1, 2);
+insert into chat_messages
+  (organization_id, client_id, message_text, message_type, external_message_id, created_at)
+select organization_id, id, 'twice', 'client', 'W1', '2026-06-01'
+from clients, generate_series(1, 2);
 insert into message_reactions (message_id, client_id, emoji)
 select id, client_id, '👍' from chat_messages, generate_series(1, 2);
 
@@ -116,7 +129,8 @@ create function check_client_phone_duplicate() returns trigger language plpgsql 
 begin
   if length(normalize_phone(new.phone)) = 10 and exists (
     select from clients c
-    where c.id <> new.id and normalize_phone(c.phone) = normalize_phone(new.phone) and coalesce(c.is_active, true)
+    where c.id <> new.id and normalize_phone(c.phone) = normalize_phone(new.phone)
+      and coalesce(c.is_active, true)
   ) then
     raise exception 'a client with this phone exists' using errcode = 'unique_violation';
   end if;
@@ -133,4 +147,5 @@ begin
   return new;
 end
 $$;
-create trigger note_last_message after insert or update on chat_messages for each row execute function note_last_message();
+create trigger note_last_message after insert or update on chat_messages
+  for each row execute function note_last_message();

@@ -1,4 +1,4 @@
-"""Who may read and call what, over the API: users of two organisations, and the anonymous key."""
+"""Access over the API: users of two organizations, and the anonymous key."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ DENIED = "42501"
 
 
 def fill(tenant: Tenant) -> None:
-    """Put at least one row of this organisation into every table."""
+    """Insert at least one row of this organization into every table."""
     tenant.apply(
         tenant.arrived(wa_message_id="W1"),
         tenant.reaction("👍", 1, "W1"),
@@ -75,7 +75,7 @@ def sign_in(tenant: Tenant, make_client: MakeClient, email: str) -> supabase.Cli
 
 @pytest.fixture
 def users(tenant: Tenant, other: Tenant, make_client: MakeClient) -> dict[str, supabase.Client]:
-    """A signed-in user of each of two organisations, and one who belongs to none."""
+    """Return signed-in users: one of each organization, and one without an organization."""
     fill(tenant)
     fill(other)
     stranger = make_client()
@@ -87,10 +87,16 @@ def users(tenant: Tenant, other: Tenant, make_client: MakeClient) -> dict[str, s
     }
 
 
+def user_id(client: supabase.Client) -> str:
+    answer = client.auth.get_user()
+    assert answer
+    return str(answer.user.id)
+
+
 def read(
     client: supabase.Client, table: str, columns: str | None = None
 ) -> list[dict[str, Any]] | None:
-    """Return what a client sees of a table, or None when it is refused."""
+    """Return the rows of a table that a client sees, or None when access is refused."""
     readable = {
         "messenger_integrations": "id, organization_id, name, is_primary",
         "wpp_dead_letters": "id, organization_id, kind, reason, detail, at, replayed_at",
@@ -124,7 +130,7 @@ def test_users_see_the_rows_of_their_own_organization_only(
 
 @pytest.fixture
 def lenient_crm(db: Db) -> Iterator[None]:
-    """Let users write their own profile, as an application does whose policies do not think of columns."""
+    """Let users write their own profile, as in a CRM whose policies ignore columns."""
     db.execute("grant insert, update on profiles to authenticated")
     db.execute(
         "create policy own_profile on profiles for all to authenticated using (id = auth.uid())"
@@ -141,12 +147,12 @@ def organization_of(tenant: Tenant, user: str) -> str | None:
 
 
 @pytest.mark.usefixtures("lenient_crm")
-def test_nobody_chooses_their_organization(
+def test_users_cannot_choose_their_organization(
     tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]
 ) -> None:
-    """Neither a member of another one nor a stranger who has just signed up; a server may move them."""
+    """Members of another organization and new users are refused; a server may assign them."""
     anna, stranger = users[str(tenant.id)], users["none"]
-    her_id, their_id = (str(client.auth.get_user().user.id) for client in (anna, stranger))  # type: ignore[union-attr]
+    her_id, their_id = user_id(anna), user_id(stranger)
     tries: list[Any] = [
         anna.table("profiles").update({"organization_id": str(other.id)}).eq("id", her_id),
         anna.table("profiles").upsert({"id": her_id, "organization_id": str(other.id)}),
@@ -162,12 +168,12 @@ def test_nobody_chooses_their_organization(
 
 
 @pytest.mark.usefixtures("lenient_crm")
-def test_a_profile_can_be_edited_but_for_that(
+def test_users_can_edit_the_rest_of_their_profile(
     tenant: Tenant, users: dict[str, supabase.Client]
 ) -> None:
-    """Saved whole, as forms do, with the organization that it has; a first profile may have none."""
+    """An update may repeat the current organization; a new profile may have none."""
     anna, stranger = users[str(tenant.id)], users["none"]
-    her_id, their_id = (str(client.auth.get_user().user.id) for client in (anna, stranger))  # type: ignore[union-attr]
+    her_id, their_id = user_id(anna), user_id(stranger)
     whole = {"id": her_id, "organization_id": str(tenant.id), "email": "anna@example.com"}
     anna.table("profiles").upsert(whole).execute()
     anna.table("profiles").update({"email": "new@example.com"}).eq("id", her_id).execute()
@@ -193,10 +199,10 @@ def test_users_never_read_a_key(tenant: Tenant, users: dict[str, supabase.Client
         assert read(mine, "messenger_integrations", columns) is None, columns
 
 
-def test_users_see_why_something_failed_and_not_the_whole_of_it(
+def test_users_see_the_reason_of_a_dead_letter_without_its_event(
     tenant: Tenant, users: dict[str, supabase.Client]
 ) -> None:
-    """A webhook that failed is kept with its pairing code: whoever reads that has the number."""
+    """The event of a failed webhook contains its pairing code, which gives access to the number."""
     mine = users[str(tenant.id)]
     assert read(mine, "wpp_dead_letters", "reason, detail") == [
         {"reason": "refused", "detail": "why"}
@@ -208,7 +214,7 @@ def test_users_see_why_something_failed_and_not_the_whole_of_it(
 def test_users_cannot_find_a_key_by_guessing(
     tenant: Tenant, users: dict[str, supabase.Client]
 ) -> None:
-    """A filter on a column that may not be read would tell whether a guess is right."""
+    """A filter on an unreadable column would confirm a guess."""
     with pytest.raises(APIError) as caught:
         users[str(tenant.id)].table("messenger_integrations").select("id").eq(
             "settings->>wppApiKey", "key"
@@ -216,7 +222,7 @@ def test_users_cannot_find_a_key_by_guessing(
     assert caught.value.code == DENIED
 
 
-def test_what_users_read_of_an_integration_has_no_key(
+def test_users_read_integrations_without_keys(
     tenant: Tenant, users: dict[str, supabase.Client]
 ) -> None:
     (row,) = read(users[str(tenant.id)], "wpp_integrations") or []
@@ -224,10 +230,14 @@ def test_what_users_read_of_an_integration_has_no_key(
     assert "key" not in row.values()
 
 
+def everything(tenant: Tenant, table: str) -> list[dict[str, Any]]:
+    return tenant.rows(f"select * from {table} order by 1")  # noqa: S608 - constant names
+
+
 def test_users_do_not_write_what_the_pipeline_owns(
     tenant: Tenant, other: Tenant, users: dict[str, supabase.Client]
 ) -> None:
-    """Whoever could write their profile or an account would choose whose data they see."""
+    """A user who writes a profile or an account would choose whose data they see."""
     wanted = {
         "profiles": {"organization_id": str(other.id)},
         "messenger_integrations": {"name": "Mine"},
@@ -235,11 +245,11 @@ def test_users_do_not_write_what_the_pipeline_owns(
         "wpp_dead_letters": {"reason": "none"},
         "wpp_accounts": {"organization_id": str(other.id)},
     }
-    before = {table: tenant.rows(f"select * from {table} order by 1") for table in wanted}  # noqa: S608 - our own names
+    before = {table: everything(tenant, table) for table in wanted}
     for table, row in wanted.items():
         with contextlib.suppress(APIError):
             users[str(tenant.id)].table(table).update(row).neq(*next(iter(row.items()))).execute()
-    after = {table: tenant.rows(f"select * from {table} order by 1") for table in wanted}  # noqa: S608 - our own names
+    after = {table: everything(tenant, table) for table in wanted}
     assert after == before
 
 
@@ -265,7 +275,8 @@ def test_users_do_not_write_into_another_organization(
 def test_only_the_service_role_calls_our_functions(tenant: Tenant) -> None:
     may_call = (
         "select distinct p.proname from pg_proc p, unnest(%s::text[]) as who "
-        "where (p.proname like 'wpp\\_%%' or p.pronamespace = 'wpp'::regnamespace) and has_function_privilege(who, p.oid, 'execute') order by 1"
+        "where (p.proname like 'wpp\\_%%' or p.pronamespace = 'wpp'::regnamespace) and "
+        "has_function_privilege(who, p.oid, 'execute') order by 1"
     )
     others = tenant.rows(may_call, ["anon", "authenticated"])
     assert [row["proname"] for row in others] == ["digits", "my_organization"]
@@ -295,7 +306,8 @@ def test_every_definer_has_a_fixed_search_path(tenant: Tenant) -> None:
     loose = tenant.rows(
         "select proname from pg_proc "
         "where (proname like 'wpp\\_%%' or pronamespace = 'wpp'::regnamespace) and prosecdef "
-        "and not exists (select from unnest(proconfig) as setting where setting like 'search_path=%%')"
+        "and not exists (select from unnest(proconfig) as setting where setting like "
+        "'search_path=%%')"
     )
     assert loose == []
 

@@ -1,4 +1,4 @@
-"""Whom a message is filed under: found in any spelling of the phone, made where unknown, and never dropped."""
+"""Contacts: found in any spelling of the phone, created where unknown."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
@@ -13,7 +13,8 @@ from tests.migrations.conftest import PHONE, Tenant, at
 def add_teacher(tenant: Tenant, phone: str, *, active: bool = True) -> UUID:
     teacher = uuid4()
     tenant.db.execute(
-        "insert into teachers (id, organization_id, first_name, phone, is_active) values (%s, %s, 'Olga', %s, %s)",
+        "insert into teachers (id, organization_id, first_name, phone, is_active) values (%s, %s, "
+        "'Olga', %s, %s)",
         (teacher, tenant.id, phone, active),
     )
     return teacher
@@ -46,7 +47,7 @@ def test_a_teacher_comes_before_a_client(tenant: Tenant) -> None:
     assert "contact" not in row["metadata"]
 
 
-def test_a_teacher_who_left_is_no_contact(tenant: Tenant) -> None:
+def test_a_deleted_teacher_is_no_contact(tenant: Tenant) -> None:
     add_teacher(tenant, PHONE, active=False)
     tenant.apply(tenant.arrived())
     row = tenant.message()
@@ -124,7 +125,7 @@ def test_a_first_message_to_an_unknown_phone_makes_its_client(tenant: Tenant) ->
     assert client["name"] == PHONE
 
 
-def test_who_is_named_by_the_sender_is_taken_whatever_the_phone(tenant: Tenant) -> None:
+def test_a_client_named_by_the_sender_is_used_whatever_the_phone(tenant: Tenant) -> None:
     client, teacher = tenant.add_client("79995556677"), add_teacher(tenant, "79995556688")
     tenant.add_client(PHONE)
     tenant.apply(tenant.sent(client_id=client), tenant.sent(second=1, teacher_id=teacher))
@@ -133,9 +134,7 @@ def test_who_is_named_by_the_sender_is_taken_whatever_the_phone(tenant: Tenant) 
     assert (second["client_id"], second["teacher_id"]) == (None, teacher)
 
 
-def test_somebody_else_s_client_is_not_taken_at_the_sender_s_word(
-    tenant: Tenant, other: Tenant
-) -> None:
+def test_a_client_of_another_organization_is_not_used(tenant: Tenant, other: Tenant) -> None:
     theirs, teacher = other.add_client("79995556677"), add_teacher(other, "79995556688")
     tenant.apply(tenant.sent(client_id=theirs), tenant.sent(second=1, teacher_id=teacher))
     (client,) = tenant.clients()
@@ -144,7 +143,7 @@ def test_somebody_else_s_client_is_not_taken_at_the_sender_s_word(
     ] * 2
 
 
-def test_a_peer_without_a_phone_is_nobody_s_contact(tenant: Tenant) -> None:
+def test_a_peer_without_a_phone_has_no_contact(tenant: Tenant) -> None:
     """Least of all that of the clients whose phone is unknown, which the CRM writes as a dash."""
     tenant.add_client("-")
     tenant.apply(tenant.arrived(phone=""))
@@ -152,7 +151,7 @@ def test_a_peer_without_a_phone_is_nobody_s_contact(tenant: Tenant) -> None:
     assert (row["client_id"], row["metadata"]["contact"]) == (None, "no_phone")
 
 
-def test_many_messages_of_one_stranger_make_one_client(tenant: Tenant) -> None:
+def test_many_messages_of_an_unknown_sender_make_one_client(tenant: Tenant) -> None:
     tenant.apply(*(tenant.arrived(n, wa_message_id=f"W{n}") for n in range(50)))
     assert len(tenant.clients()) == 1
     assert len(tenant.messages()) == 50
@@ -174,10 +173,10 @@ def test_two_recorders_make_one_client(tenant: Tenant, database_url: str) -> Non
     assert len(tenant.messages()) == 5 + 4 * 5
 
 
-def test_recorders_that_share_tenants_do_not_wait_for_each_other_for_ever(
+def test_recorders_that_share_tenants_do_not_deadlock(
     tenant: Tenant, other: Tenant, database_url: str
 ) -> None:
-    """Each batch has both organisations, in opposite order."""
+    """Each batch has outcomes of both organizations, in opposite order."""
 
     def record(turned: bool) -> None:  # noqa: FBT001
         with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as db:

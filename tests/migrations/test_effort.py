@@ -1,4 +1,4 @@
-"""What a batch costs does not depend on how much is stored already, nor on what the planner believes of it."""
+"""The cost of a batch is independent of the stored rows and of the planner's statistics."""
 
 from collections.abc import Iterator
 from uuid import UUID, uuid5
@@ -22,13 +22,13 @@ from pg_stat_xact_user_tables where schemaname = 'public'
 
 
 def tuples(tenant: Tenant) -> dict[str, int]:
-    """Return how many rows of each table this transaction has read so far."""
+    """Return the number of rows of each table that this transaction has read so far."""
     return {row["relname"]: row["tuples"] for row in tenant.rows(READ)}
 
 
 @pytest.fixture
 def untouched(supabase_world: Supabase) -> Iterator[Db]:
-    """Return a connection to a database that nothing was ever stored in: Postgres knows nothing of its tables."""
+    """Return a connection to a new database, whose tables Postgres has no statistics of."""
     name = "effort"
     with psycopg.connect(supabase_world.postgres.admin_url, autocommit=True) as admin:
         admin.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(name)))
@@ -45,7 +45,7 @@ def untouched(supabase_world: Supabase) -> Iterator[Db]:
 
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_a_later_batch_reads_no_more_than_an_earlier_one(untouched: Db, *, analyzed: bool) -> None:
-    """The worst that can happen: plans made while the tables were empty, or for an organisation that has every row."""
+    """The worst case: plans for empty tables, or for an organization that owns every row."""
     tenant = Tenant(untouched, "0000000000041").connect()
     untouched.execute(
         "insert into clients (organization_id, name, phone) "

@@ -1,4 +1,4 @@
-"""Saving, changing and removing integrations: each at once, also when several do it at the same moment."""
+"""Saving, changing and removing integrations, also at the same moment."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,8 @@ from tests.migrations.conftest import PHONE, Tenant, at
 
 def save(tenant: Tenant, integration: UUID, account: str | None, **given: Any) -> None:
     tenant.db.execute(
-        "select wpp_save_integration(id => %s, organization_id => %s, account => %s, api_key => %s, sub_org_id => %s, "
+        "select wpp_save_integration(id => %s, organization_id => %s, account => %s, api_key => "
+        "%s, sub_org_id => %s, "
         "is_enabled => %s)",
         (
             integration,
@@ -56,7 +57,8 @@ def test_the_first_integration_is_primary_and_stays_so(tenant: Tenant) -> None:
 def test_another_provider_s_primary_stays_primary(tenant: Tenant) -> None:
     tenant.db.execute("delete from messenger_integrations")
     tenant.db.execute(
-        "insert into messenger_integrations (organization_id, messenger_type, provider, name, is_primary) "
+        "insert into messenger_integrations (organization_id, messenger_type, provider, name, "
+        "is_primary) "
         "values (%s, 'whatsapp', 'green_api', 'Other', true)",
         (tenant.id,),
     )
@@ -92,7 +94,8 @@ def test_a_primary_that_the_crm_makes_meanwhile_stays_primary(
     tenant.db.execute("delete from messenger_integrations")
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as crm:
         crm.execute(
-            "insert into messenger_integrations (organization_id, messenger_type, provider, name, is_primary) "
+            "insert into messenger_integrations (organization_id, messenger_type, provider, name, "
+            "is_primary) "
             "values (%s, 'whatsapp', 'green_api', 'Other', true)",
             (tenant.id,),
         )
@@ -118,14 +121,14 @@ SAVE_TOKEN = "select wpp_save_token(%s, %s, %s) as kept"
 
 
 def spoil(tenant: Tenant, **settings: Any) -> None:
-    """Change settings as the CRM does, without asking anybody."""
+    """Change settings as the CRM does, without a lock."""
     tenant.db.execute(
         "update messenger_integrations set settings = settings || %s", (Jsonb(settings),)
     )
 
 
 def test_a_later_token_is_never_overwritten_by_an_earlier_one(tenant: Tenant) -> None:
-    """Of two saves that overtake each other, the token that was got last stays."""
+    """Of two saves that overtake each other, the newer token stays."""
     kept = [
         tenant.rows(SAVE_TOKEN, tenant.account, f"t{end}", end)[0]["kept"]
         for end in (10, 20, 15, 20)
@@ -152,8 +155,8 @@ def test_a_later_token_is_never_overwritten_by_an_earlier_one(tenant: Tenant) ->
         ["1"],
     ],
 )
-def test_whatever_end_somebody_else_wrote_a_new_token_is_saved(tenant: Tenant, end: object) -> None:
-    """An hour where the platform did not say, an end in the far future, or nothing that is an end at all."""
+def test_a_new_token_is_saved_over_an_end_written_by_the_crm(tenant: Tenant, end: object) -> None:
+    """An hour by default, an end in the far future, or an invalid end."""
     spoil(tenant, wppJwtToken="the CRM's", wppJwtExpiresAt=end)
     assert tenant.rows(SAVE_TOKEN, tenant.account, "ours", 900_000) == [{"kept": True}]
     settings = integrations(tenant)[0]["settings"]
@@ -161,7 +164,7 @@ def test_whatever_end_somebody_else_wrote_a_new_token_is_saved(tenant: Tenant, e
 
 
 @pytest.mark.parametrize("token", ["", None])
-def test_an_end_without_its_token_keeps_nothing_out(tenant: Tenant, token: str | None) -> None:
+def test_an_end_without_a_token_blocks_no_save(tenant: Tenant, token: str | None) -> None:
     spoil(tenant, wppJwtToken=token, wppJwtExpiresAt=900_001)
     assert tenant.rows(SAVE_TOKEN, tenant.account, "ours", 900_000) == [{"kept": True}]
 
@@ -169,7 +172,7 @@ def test_an_end_without_its_token_keeps_nothing_out(tenant: Tenant, token: str |
 def test_a_token_saved_while_another_key_changes_leaves_that_change(
     tenant: Tenant, database_url: str
 ) -> None:
-    """Whichever of the two holds the row, the other one waits for it and keeps what it wrote."""
+    """The second writer waits for the first and preserves its change."""
     change = "update messenger_integrations set settings = settings || %s"
     token = (SAVE_TOKEN, (tenant.account, "jwt", 10))
     other = (change, (Jsonb({"theirs": 1}),))
@@ -193,7 +196,7 @@ def test_a_token_saved_while_another_key_changes_leaves_that_change(
 def test_tokens_and_other_keys_saved_at_once_are_all_there(
     tenant: Tenant, database_url: str
 ) -> None:
-    """Eight of each in parallel: the last token, and every other key."""
+    """Eight of each in parallel: the last token and every other key are stored."""
     change = "update messenger_integrations set settings = settings || %s"
     others = [(change, (Jsonb({f"k{n}": n}),)) for n in range(8)]
     tokens = [(SAVE_TOKEN, (tenant.account, f"t{n}", n)) for n in range(8)]
@@ -207,8 +210,8 @@ def test_tokens_and_other_keys_saved_at_once_are_all_there(
     assert expected.items() <= settings.items()
 
 
-def test_nobody_takes_over_a_connected_account(tenant: Tenant, other: Tenant) -> None:
-    """Neither by saving it, nor by writing its number into an integration of one's own."""
+def test_a_connected_account_cannot_be_taken_over(tenant: Tenant, other: Tenant) -> None:
+    """Neither by saving it nor by writing its number into another integration."""
     take: list[Callable[[], Any]] = [
         lambda: save(other, uuid4(), tenant.account),
         lambda: save(other, other.integration, tenant.account),
@@ -226,7 +229,7 @@ def test_nobody_takes_over_a_connected_account(tenant: Tenant, other: Tenant) ->
     assert other.messages() == []
 
 
-def test_an_account_that_was_given_up_may_be_connected_by_another(
+def test_a_removed_account_can_be_connected_by_another_organization(
     tenant: Tenant, other: Tenant
 ) -> None:
     tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
@@ -235,7 +238,7 @@ def test_an_account_that_was_given_up_may_be_connected_by_another(
     assert len(other.messages()) == 1
 
 
-def test_is_active_and_is_enabled_are_one(tenant: Tenant) -> None:
+def test_is_active_and_is_enabled_stay_equal(tenant: Tenant) -> None:
     for column, value in (
         ("is_enabled", False),
         ("is_active", True),
@@ -292,8 +295,8 @@ def test_only_the_own_integration_can_be_removed(tenant: Tenant, other: Tenant) 
     assert len(integrations(tenant)) == 1
 
 
-def test_what_waited_for_a_number_keeps_nobody_from_connecting_it(tenant: Tenant) -> None:
-    """A row that makes no sense becomes a dead letter; while the tables are wrong, all goes on waiting."""
+def test_parked_outcomes_do_not_prevent_connecting_their_account(tenant: Tenant) -> None:
+    """An invalid row becomes a dead letter; while a table is broken, all rows stay parked."""
     late = Tenant(tenant.db, "0000000000099")
     late.apply(
         late.arrived(wa_message_id="W1"),
@@ -311,9 +314,7 @@ def test_what_waited_for_a_number_keeps_nobody_from_connecting_it(tenant: Tenant
     ]
 
 
-def test_what_is_locked_while_it_is_unparked_goes_on_waiting(
-    tenant: Tenant, database_url: str
-) -> None:
+def test_a_parked_outcome_behind_a_lock_stays_parked(tenant: Tenant, database_url: str) -> None:
     late = Tenant(tenant.db, "0000000000099", id=tenant.id)
     held = tenant.add_client(PHONE, last_message_at=at(0))
     late.apply(late.arrived(1), late.arrived(2, phone="79990003344"))

@@ -1,4 +1,4 @@
-"""wpp_apply and messages: filed once, completed by what comes later, in the same row whatever the order."""
+"""Messages in `wpp_apply`: one row each, completed by later outcomes in any order."""
 
 from datetime import datetime
 from itertools import permutations
@@ -45,7 +45,7 @@ def test_a_sent_message_is_one_row_with_its_task_id(tenant: Tenant) -> None:
     }
 
 
-def test_an_arrived_message_is_filed_under_its_sender_at_the_platform_s_time(
+def test_a_received_message_has_its_sender_and_the_platform_s_time(
     tenant: Tenant,
 ) -> None:
     tenant.apply(tenant.arrived(30, wa_message_id="false_1", peer_name="Ivan", text="Hi"))
@@ -85,7 +85,7 @@ def test_a_duplicate_with_another_text_is_kept_beside_the_first(tenant: Tenant) 
     assert (row["message_text"], row["metadata"]["conflicts"]) == ("one", ["two"])
 
 
-def test_messages_without_an_external_id_are_told_apart_by_their_own(tenant: Tenant) -> None:
+def test_messages_without_an_external_id_are_distinguished_by_their_own_id(tenant: Tenant) -> None:
     tenant.apply(tenant.arrived(), tenant.arrived())
     assert len(tenant.messages()) == 2
 
@@ -130,7 +130,7 @@ def test_an_answer_from_the_phone_marks_what_came_before_as_read(tenant: Tenant)
 
 
 def test_an_echo_of_our_own_message_becomes_part_of_it(tenant: Tenant) -> None:
-    """The platform tells of what we sent under its waMessageId; only later do we learn that it is our task."""
+    """The echo names a waMessageId; a later outcome shows that it is our task."""
     sent = tenant.sent(task_id="T1")
     echo = tenant.arrived(1, wa_message_id="W1", outgoing=True, text="Hello")
     bind = tenant.status("delivered", 2, task_id="T1", wa_message_id="W1")
@@ -147,7 +147,7 @@ def test_an_echo_of_our_own_message_becomes_part_of_it(tenant: Tenant) -> None:
         assert row["metadata"]["waMessageId"] == "W1"
 
 
-def test_what_an_unknown_account_says_waits_until_somebody_connects_it(tenant: Tenant) -> None:
+def test_outcomes_of_an_unknown_account_wait_until_it_is_connected(tenant: Tenant) -> None:
     late = Tenant(tenant.db, "0000000000099")
     answer = tenant.apply(
         late.arrived(wa_message_id="W1"),
@@ -165,7 +165,7 @@ def test_what_an_unknown_account_says_waits_until_somebody_connects_it(tenant: T
 
 
 def test_an_account_that_was_removed_still_receives(tenant: Tenant) -> None:
-    """Receipts come after a number was disconnected, and after it was connected again as a new integration."""
+    """Reports arrive after a number was removed, and after it was connected again."""
     sent = tenant.sent(task_id="T1")
     tenant.apply(sent)
     tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
@@ -180,7 +180,8 @@ def test_an_account_that_was_removed_still_receives(tenant: Tenant) -> None:
 
 def test_a_row_of_the_old_system_is_found_by_its_external_id(tenant: Tenant) -> None:
     tenant.db.execute(
-        "insert into chat_messages (organization_id, message_text, message_type, is_outgoing, message_status, "
+        "insert into chat_messages (organization_id, message_text, message_type, is_outgoing, "
+        "message_status, "
         "external_message_id, created_at) values (%s, 'old', 'manager', true, 'read', 'T0', %s)",
         (tenant.id, at(-60)),
     )
@@ -191,7 +192,7 @@ def test_a_row_of_the_old_system_is_found_by_its_external_id(tenant: Tenant) -> 
     assert (row["message_text"], row["message_status"]) == ("old", "read")
 
 
-def test_an_empty_batch_is_nothing(tenant: Tenant) -> None:
+def test_an_empty_batch_changes_nothing(tenant: Tenant) -> None:
     assert tenant.apply() == {"changed": [], "refused": [], "busy": []}
 
 
@@ -222,7 +223,7 @@ LIFE = (
 def test_every_order_of_a_life_ends_in_the_same_rows(
     tenant: Tenant, order: list[str], again: list[str], cut: int
 ) -> None:
-    """Whatever order, repetition and division into batches: the same rows, and nothing left parked."""
+    """Any order, repetition and division into batches gives the same rows and parks none."""
     tenant.db.execute("truncate chat_messages, clients, wpp.parked_outcomes cascade")
     told = [*order, *again]
     for start in range(0, len(told), cut):
@@ -263,7 +264,7 @@ def test_every_order_of_a_life_ends_in_the_same_rows(
 
 
 def life(tenant: Tenant) -> dict[str, Any]:
-    """What is said of one message that we sent, and of one that arrived, with ids that stay the same."""
+    """Return the outcomes of a sent and of a received message, with fixed ids."""
     own = {"id": tenant.integration, "text": "Hello"}
     photo = {
         "id": tenant.id,

@@ -1,4 +1,4 @@
-"""Two numbers of one organisation, which may share ids: what is said of one is never taken for the other."""
+"""Two numbers of one organization that share ids: updates never cross between them."""
 
 from typing import Any
 from uuid import uuid4
@@ -22,7 +22,7 @@ def second(tenant: Tenant) -> Tenant:
 
 
 def test_one_number_writes_to_the_other(tenant: Tenant, second: Tenant) -> None:
-    """The platform names both ends by WhatsApp's bare id: what was sent and what arrived are two messages."""
+    """The platform uses the same id at both ends: the sent and the received are two messages."""
     tenant.apply(
         tenant.sent(task_id="T1"), tenant.status("sent", 1, task_id="T1", wa_message_id="3EB0AA11")
     )
@@ -44,7 +44,7 @@ def test_the_same_message_on_both_numbers_is_one_row_each(tenant: Tenant, second
 def test_a_status_of_one_number_s_task_waits_and_is_not_the_other_s(
     tenant: Tenant, second: Tenant
 ) -> None:
-    """Task ids count from one on each number."""
+    """Each number counts its task ids from 1."""
     tenant.apply(tenant.sent(task_id="T1"))
     second.apply(second.status("read", 1, "T1"), second.reaction("👍", 2, "T1"))
     assert (tenant.message()["message_status"], tenant.message()["metadata"].get("reactions")) == (
@@ -60,8 +60,10 @@ def test_a_row_of_the_old_system_belongs_to_the_number_that_it_names(
     tenant: Tenant, second: Tenant
 ) -> None:
     tenant.db.execute(
-        "insert into chat_messages (organization_id, message_text, message_type, is_outgoing, message_status, "
-        "external_message_id, metadata, created_at) values (%s, 'old', 'manager', true, 'sent', 'T0', "
+        "insert into chat_messages (organization_id, message_text, message_type, is_outgoing, "
+        "message_status, "
+        "external_message_id, metadata, created_at) values (%s, 'old', 'manager', true, 'sent', "
+        "'T0', "
         "jsonb_build_object('integration_id', %s::text), %s)",
         (tenant.id, tenant.integration, at(-60)),
     )
@@ -72,7 +74,7 @@ def test_a_row_of_the_old_system_belongs_to_the_number_that_it_names(
 
 
 def test_an_echo_that_was_reacted_to_becomes_part_of_ours_with_its_reaction(tenant: Tenant) -> None:
-    """The customer reacted to both, as the platform saw it; one reaction of theirs is left."""
+    """The platform reported the reaction for both rows; one reaction is left."""
     tenant.apply(tenant.sent(task_id="T1"), tenant.reaction("🔥", 1, "T1"))
     tenant.apply(
         tenant.arrived(1, wa_message_id="W1", outgoing=True, text="Hello"),
@@ -90,7 +92,7 @@ def test_an_echo_that_was_reacted_to_becomes_part_of_ours_with_its_reaction(tena
 
 
 def test_another_file_under_one_id_is_kept_beside_the_first(tenant: Tenant) -> None:
-    """Whoever looks at the message sees that there was a second one, and where it is."""
+    """The message shows that there was a second file, and where it is."""
     photo: dict[str, Any] = {"wa_message_id": "W1", "content": "image", "text": ""}
     for place in ("a.jpg", "b.jpg", "b.jpg", "a.jpg"):
         stored = tenant.arrived(

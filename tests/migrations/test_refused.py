@@ -1,4 +1,4 @@
-"""What a batch does with rows that are wrong, rows that are locked, and a database that is not as it should be."""
+"""Invalid rows, locked rows, and a database with a changed schema."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from tests.migrations.conftest import PHONE, Db, Tenant, at
 
 @pytest.fixture
 def undone(db: Db, tenant: Tenant) -> Iterator[Tenant]:
-    """Return a tenant whose database may be altered: all is undone afterwards."""
+    """Return a tenant whose database may be altered: the test ends with a rollback."""
     with db.transaction(force_rollback=True):
         yield tenant
 
@@ -52,7 +52,7 @@ def test_one_wrong_row_is_a_dead_letter_and_the_others_are_applied(tenant: Tenan
 
 
 def test_a_row_that_is_refused_again_is_one_dead_letter_and_open_again(tenant: Tenant) -> None:
-    """Also when it was replayed meanwhile."""
+    """Also when it was replayed in between."""
     wrong = tenant.arrived().model_dump(mode="json") | {"status": "nonsense"}
     tenant.apply(wrong)
     tenant.db.execute("update wpp_dead_letters set replayed_at = now()")
@@ -78,12 +78,12 @@ def test_a_row_that_is_refused_again_is_one_dead_letter_and_open_again(tenant: T
         {"organization_id": "nonsense"},
     ],
 )
-def test_a_row_that_makes_no_sense_is_refused(tenant: Tenant, wrong: dict[str, Any]) -> None:
+def test_an_invalid_row_is_refused(tenant: Tenant, wrong: dict[str, Any]) -> None:
     assert refused(tenant, tenant.sent(), tenant.sent().model_dump(mode="json") | wrong) == [1]
     assert len(tenant.messages()) == 1
 
 
-def test_nobody_writes_into_another_organization(tenant: Tenant, other: Tenant) -> None:
+def test_no_outcome_writes_into_another_organization(tenant: Tenant, other: Tenant) -> None:
     sent = tenant.sent(task_id="T1")
     tenant.apply(sent)
     foreign = [
@@ -106,13 +106,14 @@ CHANGES = {
     "a trigger names what is gone": """
         create function pg_temp.broken() returns trigger language plpgsql as $$
         begin new.gone := 1; return new; end $$;
-        create trigger broken before insert on chat_messages for each row execute function pg_temp.broken()""",
+        create trigger broken before insert on chat_messages
+          for each row execute function pg_temp.broken()""",
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_change_of_the_crm_is_no_fault_of_the_rows(undone: Tenant, change: str) -> None:
-    """The whole batch is refused with an error that may pass, and no row is buried, not even a single one."""
+def test_a_changed_schema_is_no_fault_of_the_rows(undone: Tenant, change: str) -> None:
+    """The whole batch fails with a temporary error, and no row becomes a dead letter."""
     alter(undone, change)
     for outcomes in (
         [undone.arrived()],
@@ -126,12 +127,14 @@ def test_a_change_of_the_crm_is_no_fault_of_the_rows(undone: Tenant, change: str
 
 
 REFUSE_ALL = """
-    create function pg_temp.refuse() returns trigger language plpgsql as $$ begin raise exception 'not today'; end $$;
-    create trigger refuse before insert on chat_messages for each row execute function pg_temp.refuse()"""
+    create function pg_temp.refuse() returns trigger language plpgsql as $$
+    begin raise exception 'not today'; end $$;
+    create trigger refuse before insert on chat_messages
+      for each row execute function pg_temp.refuse()"""
 
 
-def test_rows_that_are_all_refused_for_one_reason_are_not_to_blame(undone: Tenant) -> None:
-    """Until somebody says that they are."""
+def test_rows_that_are_all_refused_for_one_reason_are_not_at_fault(undone: Tenant) -> None:
+    """Unless `all_wrong` says so."""
     alter(undone, REFUSE_ALL)
     batch = [undone.sent().model_dump(mode="json") for _ in range(3)]
     with pytest.raises(psycopg.Error, match="not today") as caught, undone.db.transaction():
@@ -143,17 +146,15 @@ def test_rows_that_are_all_refused_for_one_reason_are_not_to_blame(undone: Tenan
     assert len(letters(undone)) == 3
 
 
-def test_a_rule_that_some_rows_break_refuses_just_these(undone: Tenant) -> None:
+def test_a_constraint_that_some_rows_break_refuses_only_these(undone: Tenant) -> None:
     alter(undone, "alter table chat_messages add constraint polite check (message_text <> 'damn')")
     assert refused(undone, *(undone.sent(text=text) for text in ("one", "damn", "two"))) == [1]
     assert [row["message_text"] for row in undone.messages()].count("damn") == 0
     assert len(undone.messages()) == 2
 
 
-def test_a_row_that_somebody_has_locked_is_busy_and_nobody_waits_for_it(
-    tenant: Tenant, database_url: str
-) -> None:
-    """The CRM's transaction holds one client: the others' messages are filed, its own is to be applied later."""
+def test_a_row_behind_a_lock_is_busy_and_delays_no_other(tenant: Tenant, database_url: str) -> None:
+    """A transaction of the CRM locks a client: only the message of this client is busy."""
     held = tenant.add_client(PHONE, last_message_at=at(0))
     with psycopg.connect(database_url) as crm:
         crm.execute("select from clients where id = %s for update", (held,))
@@ -167,8 +168,8 @@ def test_a_row_that_somebody_has_locked_is_busy_and_nobody_waits_for_it(
     assert len(tenant.messages()) == 4
 
 
-def test_what_lacks_what_its_type_has_is_found_before_a_table_is_asked(undone: Tenant) -> None:
-    """A missing text is the row's fault, a column that we don't know of is not: both are a NOT NULL to Postgres."""
+def test_a_missing_field_is_found_before_any_table_is_written(undone: Tenant) -> None:
+    """Postgres reports a missing text and an unknown column alike; only the first is the row's."""
     names = sql.SQL("alter table {} alter column {} set not null").format(
         sql.Identifier("chat_messages"), sql.Identifier("message_text")
     )

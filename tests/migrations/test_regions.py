@@ -1,4 +1,4 @@
-"""Phones of all countries: found as people write them at home, and never taken for somebody else's."""
+"""Phones of all countries: found in local spelling, never matched to another country."""
 
 import psycopg
 import pytest
@@ -73,7 +73,7 @@ def test_a_number_abroad_is_not_read_as_one_at_home(tenant: Tenant, stored: str)
 def test_a_sender_from_abroad_is_one_client_however_often_they_write(
     tenant: Tenant, sender: str
 ) -> None:
-    """Hong Kong, Macau, Cambodia, Myanmar, the Maldives: their numbers look like Russian ones written at home."""
+    """Numbers of Hong Kong, Macau, Cambodia or Myanmar look like local Russian ones."""
     home = {10: f"7{sender}", 11: f"7{sender[1:]}"}[len(sender)]
     for second in range(3):
         tenant.apply(tenant.arrived(second, phone=sender, wa_message_id=f"W{second}"))
@@ -85,7 +85,7 @@ def test_a_sender_from_abroad_is_one_client_however_often_they_write(
     assert not [row for row in tenant.messages() if "contact" in row["metadata"]]
 
 
-def test_a_sender_from_abroad_whom_the_old_system_stored_without_a_plus_is_known(
+def test_a_sender_from_abroad_stored_without_a_plus_is_found(
     tenant: Tenant,
 ) -> None:
     abroad = tenant.add_client(VIETNAM)
@@ -93,26 +93,28 @@ def test_a_sender_from_abroad_whom_the_old_system_stored_without_a_plus_is_known
     assert tenant.message()["client_id"] == abroad
 
 
-def test_russian_habits_are_russian(tenant: Tenant) -> None:
-    """In Germany nobody writes 8 for 7."""
+def test_russian_spellings_do_not_count_in_other_regions(tenant: Tenant) -> None:
+    """8 in place of 7 is a Russian habit, unknown in Germany."""
     live_in(tenant, "DE")
     tenant.add_client("8 999 000 11 22")
     tenant.apply(tenant.arrived())
     assert len(tenant.clients()) == 2
 
 
-def test_the_same_last_digits_in_another_country_are_somebody_else(tenant: Tenant) -> None:
-    """The CRM's trigger compares the last ten digits; its refusal files nobody under a stranger."""
+def test_the_same_last_digits_in_another_country_are_another_person(tenant: Tenant) -> None:
+    """The CRM's trigger compares the last ten digits; its refusal does not merge two people."""
     russian = tenant.add_client(PHONE)
     rule = """
         create function one_phone() returns trigger language plpgsql as $$
         begin
-          if exists (select from clients c where c.id <> new.id and right(c.phone, 10) = right(new.phone, 10)) then
+          if exists (select from clients c
+                     where c.id <> new.id and right(c.phone, 10) = right(new.phone, 10)) then
             raise exception 'a client with this phone exists' using errcode = 'unique_violation';
           end if;
           return new;
         end $$;
-        create trigger one_phone before insert or update on clients for each row execute function one_phone()
+        create trigger one_phone before insert or update on clients
+          for each row execute function one_phone()
     """
     tenant.db.execute(rule.encode())
     try:

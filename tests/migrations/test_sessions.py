@@ -1,4 +1,4 @@
-"""Sessions, raw logs and dead letters: the newest word counts, whenever it comes."""
+"""Sessions, webhook logs and dead letters: the newest state counts in any order."""
 
 from itertools import permutations
 from typing import Any
@@ -48,7 +48,7 @@ def test_the_newest_state_of_a_session_stands_whatever_came_last(tenant: Tenant)
     assert row["session_name"] == f"wpp_{tenant.account}"
 
 
-def test_of_one_second_the_later_stage_counts(tenant: Tenant) -> None:
+def test_of_two_states_in_one_second_the_later_stage_counts(tenant: Tenant) -> None:
     """The platform's clock counts whole seconds."""
     for order in permutations(
         [tenant.session("connected", 5), tenant.session("qr_issued", 5, qr="2@x")]
@@ -58,7 +58,7 @@ def test_of_one_second_the_later_stage_counts(tenant: Tenant) -> None:
         assert session(tenant)["status"] == "connected"
 
 
-def test_a_code_can_be_seen_with_its_age(tenant: Tenant) -> None:
+def test_a_qr_code_has_its_time(tenant: Tenant) -> None:
     tenant.apply(tenant.session("qr_issued", 2, qr="2@one"))
     row = session(tenant)
     assert (row["status"], row["last_qr_b64"], row["last_qr_at"]) == ("qr_issued", "2@one", at(2))
@@ -86,7 +86,7 @@ def test_each_change_is_one_row_of_history(tenant: Tenant) -> None:
     ]
 
 
-def test_what_is_wrong_stands_in_the_integration_until_it_is_right(tenant: Tenant) -> None:
+def test_an_integration_shows_an_error_until_it_is_solved(tenant: Tenant) -> None:
     query = "select last_error, last_error_at from messenger_integrations"
     tenant.apply(tenant.session("error", 3, error="banned"))
     assert tenant.rows(query) == [{"last_error": "banned", "last_error_at": at(3)}]
@@ -96,7 +96,7 @@ def test_what_is_wrong_stands_in_the_integration_until_it_is_right(tenant: Tenan
     assert tenant.rows(query) == [{"last_error": None, "last_error_at": at(3)}]
 
 
-def test_a_webhook_is_logged_once_with_what_became_of_it_last(tenant: Tenant) -> None:
+def test_a_webhook_is_logged_once_with_its_last_result(tenant: Tenant) -> None:
     log = LogOutcome(
         at=at(1),
         id=uuid4(),
@@ -117,7 +117,7 @@ def test_a_webhook_is_logged_once_with_what_became_of_it_last(tenant: Tenant) ->
         )
 
 
-def test_a_webhook_of_nobody_is_logged_too(tenant: Tenant) -> None:
+def test_a_webhook_of_an_unknown_account_is_logged(tenant: Tenant) -> None:
     tenant.apply(
         LogOutcome(at=at(1), id=uuid4(), account="9", event_type="x", payload={}, became="parked")
     )
@@ -131,7 +131,7 @@ def pruned(tenant: Tenant, seconds: float, most: int = 10) -> int:
     return int(tenant.rows(keep, seconds, most)[0]["pruned"])
 
 
-def test_old_raw_logs_go_a_part_at_a_time(tenant: Tenant) -> None:
+def test_old_webhook_logs_are_deleted_in_parts(tenant: Tenant) -> None:
     for number in range(5):
         log = LogOutcome(
             at=at(number), id=uuid4(), account="9", event_type="x", payload={}, became="parked"
@@ -141,11 +141,12 @@ def test_old_raw_logs_go_a_part_at_a_time(tenant: Tenant) -> None:
     assert [pruned(tenant, 60, most=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_replayed_dead_letters_go_and_open_ones_stay(tenant: Tenant) -> None:
+def test_replayed_dead_letters_are_deleted_and_open_ones_stay(tenant: Tenant) -> None:
     tenant.apply(dead(tenant, 1), dead(tenant, 1, id=uuid4()))
     assert pruned(tenant, 60) == 0
     tenant.db.execute(
-        "update wpp_dead_letters set replayed_at = now() where ctid = (select min(ctid) from wpp_dead_letters)"
+        "update wpp_dead_letters set replayed_at = now() where ctid = (select min(ctid) from "
+        "wpp_dead_letters)"
     )
     assert pruned(tenant, 60) == 1
     assert [
@@ -153,10 +154,10 @@ def test_replayed_dead_letters_go_and_open_ones_stay(tenant: Tenant) -> None:
     ] == [None]
 
 
-def test_past_states_of_a_session_go_and_its_latest_one_stays(
+def test_past_states_of_a_session_are_deleted_except_the_latest(
     tenant: Tenant, other: Tenant
 ) -> None:
-    """However old it is: it says since when a number is what it is."""
+    """However old it is: it shows since when a number has its state."""
     year = -365 * 86_400
     tenant.apply(
         *(

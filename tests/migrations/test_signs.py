@@ -1,4 +1,4 @@
-"""Signs of life: what a batch tells about a number, and who may read it."""
+"""Signs of life: what a batch records about a number, and who may read it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +13,11 @@ MakeClient = Callable[..., supabase.Client]
 
 
 def signs(tenant: Tenant) -> dict[str, bool]:
-    """Return which signs of a number there are."""
-    columns = "inbound_at is not null as inbound, ack_at is not null as ack, awaited_since is not null as awaited"
+    """Return which signs of life a number has."""
+    columns = (
+        "inbound_at is not null as inbound, ack_at is not null as ack, "
+        "awaited_since is not null as awaited"
+    )
     found = tenant.rows(
         f"select {columns} from wpp_integration_activity where integration_id = %s",  # noqa: S608
         tenant.integration,
@@ -22,21 +25,21 @@ def signs(tenant: Tenant) -> dict[str, bool]:
     return found[0] if found else {}
 
 
-def test_a_message_that_went_out_awaits_a_sign(tenant: Tenant) -> None:
+def test_a_sent_message_awaits_a_report(tenant: Tenant) -> None:
     tenant.apply(tenant.sent("queued"))
     assert signs(tenant) == {}
     tenant.apply(tenant.sent("sent", task_id="T1"))
     assert signs(tenant) == {"inbound": False, "ack": False, "awaited": True}
 
 
-def test_the_first_message_that_nothing_was_heard_of_counts(tenant: Tenant) -> None:
+def test_awaited_since_is_the_first_message_without_a_report(tenant: Tenant) -> None:
     tenant.apply(tenant.sent("sent", task_id="T1"))
     first = tenant.rows("select awaited_since from wpp_integration_activity")
     tenant.apply(tenant.sent("sent", task_id="T2"))
     assert tenant.rows("select awaited_since from wpp_integration_activity") == first
 
 
-def test_whatever_is_heard_ends_the_waiting(tenant: Tenant) -> None:
+def test_any_report_or_message_ends_the_wait(tenant: Tenant) -> None:
     tenant.apply(tenant.sent("sent", task_id="T1"))
     tenant.apply(tenant.status("delivered", 1, "T1"))
     assert signs(tenant) == {"inbound": False, "ack": True, "awaited": False}
@@ -51,8 +54,8 @@ def test_a_failure_is_no_sign_of_life(tenant: Tenant) -> None:
     assert signs(tenant)["awaited"]
 
 
-def test_what_was_confirmed_before_we_recorded_it_awaits_nothing(tenant: Tenant) -> None:
-    """The platform's word may be recorded before our own."""
+def test_a_message_with_an_earlier_report_awaits_none(tenant: Tenant) -> None:
+    """The platform's report may be recorded before our own."""
     message = uuid4()
     tenant.apply(tenant.sent("queued", id=message, task_id="T1"))
     tenant.apply(tenant.status("delivered", 1, "T1"))
@@ -67,7 +70,7 @@ def test_numbers_do_not_share_signs(tenant: Tenant, other: Tenant) -> None:
     assert signs(other) == {"inbound": True, "ack": False, "awaited": False}
 
 
-def test_a_degraded_number_is_a_state_like_others(tenant: Tenant) -> None:
+def test_degraded_is_ordered_among_the_other_states(tenant: Tenant) -> None:
     tenant.apply(tenant.session("connected", 1))
     tenant.apply(tenant.session("degraded", 2))
     tenant.apply(tenant.session("connected", 1.5))

@@ -1,4 +1,4 @@
-"""Statuses form a lattice: what a message's status is depends on what was said of it, not on when we heard it."""
+"""Statuses form a lattice: a message's status depends on its reports, not on their order."""
 
 from itertools import permutations, zip_longest
 from typing import Any
@@ -79,7 +79,7 @@ def tell(tenant: Tenant, message: Any, said: Said) -> Any:
         ),
     ],
 )
-def test_a_set_of_words_has_one_end(tenant: Tenant, said: list[Said], ends: str) -> None:
+def test_any_order_of_reports_gives_one_status(tenant: Tenant, said: list[Said], ends: str) -> None:
     stories: list[list[Any]] = []
     for order in permutations(said):
         for copies in (1, 2):
@@ -100,7 +100,7 @@ def test_the_newest_failure_is_the_one_shown(tenant: Tenant) -> None:
     assert tenant.message()["metadata"]["error"] == "too big"
 
 
-def test_every_word_is_kept_in_the_history_once(tenant: Tenant) -> None:
+def test_every_report_is_in_the_history_once(tenant: Tenant) -> None:
     tenant.apply(tenant.sent("queued", task_id="T1"))
     for _ in range(2):
         tenant.apply(tenant.status("read", 3, "T1"), tenant.status("delivered", 2, "T1"))
@@ -122,7 +122,7 @@ def test_a_status_waits_for_its_message(tenant: Tenant) -> None:
 
 
 def test_one_parked_status_can_free_another(tenant: Tenant) -> None:
-    """`read` names W2, and only `delivered`, itself parked under T1, tells that W2 is T1."""
+    """`read` names W2; only `delivered`, parked itself under T1, links W2 to T1."""
     tenant.apply(tenant.status("read", 3, "W2"))
     tenant.apply(tenant.status("delivered", 2, task_id="T1", wa_message_id="W2"))
     tenant.apply(tenant.sent(task_id="T1"))
@@ -131,7 +131,7 @@ def test_one_parked_status_can_free_another(tenant: Tenant) -> None:
     assert tenant.rows("select * from wpp.parked_outcomes") == []
 
 
-def test_ids_are_learned_and_the_external_id_is_never_overwritten(tenant: Tenant) -> None:
+def test_ids_are_added_and_the_external_id_is_never_overwritten(tenant: Tenant) -> None:
     tenant.apply(
         tenant.sent(task_id="T1"), tenant.status("sent", 1, task_id="T1", wa_message_id="W1")
     )
@@ -195,7 +195,7 @@ def test_the_newest_reaction_of_each_person_counts(tenant: Tenant) -> None:
     assert tenant.rows("select emoji from message_reactions") == []
 
 
-def test_what_waited_too_long_becomes_a_dead_letter(tenant: Tenant) -> None:
+def test_an_expired_parked_outcome_becomes_a_dead_letter(tenant: Tenant) -> None:
     stranger = Tenant(tenant.db, "0000000000099")
     tenant.apply(tenant.status("read", 3, "T1", "W1"), stranger.arrived())
     keep = "select wpp_expire_parked(now() - interval '1 hour', 10) as expired"
@@ -203,7 +203,8 @@ def test_what_waited_too_long_becomes_a_dead_letter(tenant: Tenant) -> None:
     tenant.db.execute("update wpp.parked_outcomes set parked_at = parked_at - interval '2 hours'")
     assert tenant.rows(keep) == [{"expired": 2}]
     dead = tenant.rows(
-        "select account, organization_id, reason, detail, event from wpp_dead_letters order by account"
+        "select account, organization_id, reason, detail, event from wpp_dead_letters order by "
+        "account"
     )
     assert [(row["account"], row["organization_id"], row["reason"]) for row in dead] == [
         (tenant.account, tenant.id, "message_never_came"),

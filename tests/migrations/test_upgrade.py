@@ -1,4 +1,4 @@
-"""The migrations on a database that the CRM has used for long: nothing is lost, and everything works on it."""
+"""The migrations on an old database of the CRM: all rows stay, and the pipeline works on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ CLOUD = """
 
 @contextmanager
 def upgraded(project: Supabase, name: str, before: str) -> Iterator[str]:
-    """Make a database of the CRM, apply our migrations to it, and yield its address."""
+    """Create a database of the CRM, apply our migrations to it, and yield its URL."""
     with psycopg.connect(project.postgres.admin_url, autocommit=True) as admin:
         admin.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(name)))
         url = psycopg.conninfo.make_conninfo(project.database_url, dbname=name)
@@ -60,14 +60,14 @@ def upgraded(project: Supabase, name: str, before: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def crm_url(supabase_world: Supabase) -> Iterator[str]:
-    """Return the address of a database of the CRM that our migrations were applied to."""
+    """Return the URL of a database of the CRM with our migrations."""
     with upgraded(supabase_world, "crm_before", CRM) as url:
         yield url
 
 
 @pytest.fixture
 def crm(crm_url: str) -> Iterator[Db]:
-    """Return a connection to it in one transaction, which is undone."""
+    """Return a connection to it in one transaction, which is rolled back."""
     with psycopg.connect(crm_url, row_factory=dict_row) as connection:
         yield connection
         connection.rollback()
@@ -75,7 +75,7 @@ def crm(crm_url: str) -> Iterator[Db]:
 
 @pytest.fixture
 def first(crm: Db) -> Tenant:
-    """The organization whose number was connected by the old system."""
+    """Return the organization whose number the old system connected."""
     (row,) = crm.execute("select id from messenger_integrations where name = 'Old'").fetchall()
     return Tenant(crm, ACCOUNT, id=FIRST, integration=row["id"])
 
@@ -97,8 +97,8 @@ def count(db: Db, table: str) -> int:
     return int(row["n"])
 
 
-def test_pain_06_the_cloud_s_names_of_columns_are_no_obstacle(supabase_world: Supabase) -> None:
-    """Ours are added beside them, theirs may stay empty; messages arrive, are sent, and change their status."""
+def test_pain_06_the_cloud_s_column_names_are_supported(supabase_world: Supabase) -> None:
+    """Our columns are added, theirs may stay empty; messages arrive, go out, change status."""
     with (
         upgraded(supabase_world, "cloud_before", CRM + CLOUD) as url,
         psycopg.connect(url, row_factory=dict_row) as db,
@@ -115,7 +115,8 @@ def test_pain_06_the_cloud_s_names_of_columns_are_no_obstacle(supabase_world: Su
             tenant.edit("Hi!", 3, "W1"),
         )
         rows = tenant.rows(
-            "select message_text, message_status from chat_messages where external_message_id is not null"
+            "select message_text, message_status from chat_messages where external_message_id is "
+            "not null"
         )
         assert sorted((each["message_text"], each["message_status"]) for each in rows) == [
             ("Hello", "read"),
@@ -148,7 +149,7 @@ def test_no_row_was_lost(crm: Db) -> None:
 
 
 def test_pain_06_pain_33_a_column_that_was_missing_loses_nothing(first: Tenant) -> None:
-    """This CRM had no `sender_name` and no `metadata`: the old code then wrote the row without them and more."""
+    """This CRM had no `sender_name` and no `metadata`: the old code lost more than these two."""
     first.apply(
         first.sent(
             task_id="T1", sender_name="Olga", phone="79995550000", file_url="https://x/1.jpg"
@@ -167,7 +168,7 @@ def test_pain_06_pain_33_a_column_that_was_missing_loses_nothing(first: Tenant) 
 
 
 def test_migrating_again_changes_nothing(crm_url: str) -> None:
-    """Each file may also be run by hand, on a database that has it already."""
+    """Each file may be run by hand on a database that already has it."""
     assert migrate(crm_url, MIGRATIONS) == []
     with psycopg.connect(crm_url) as connection:
         for path in sorted(MIGRATIONS.glob("*.sql")):
@@ -183,15 +184,16 @@ def test_an_account_in_two_organizations_belongs_to_the_one_that_had_it_first(
     assert row["organization_id"] == FIRST
 
 
-def test_only_the_number_that_has_an_account_speaks_through_it(crm: Db) -> None:
-    """Whoever looks an account up, or copies all of them, finds one organization's: no file lands under another's."""
+def test_an_account_belongs_to_the_one_number_that_has_it(crm: Db) -> None:
+    """A look-up of an account, and a copy of all accounts, find one organization for it."""
     rows = crm.execute(
         "select name, account, region from wpp_integrations order by name"
     ).fetchall()
     assert rows == []  # nobody's, without a user
     crm.execute("set local role service_role")
     rows = crm.execute(
-        "select name, account, region from wpp_integrations where name in ('Old', 'Thief') order by 1"
+        "select name, account, region from wpp_integrations where name in ('Old', 'Thief') order "
+        "by 1"
     ).fetchall()
     assert [(row["name"], row["account"], row["region"]) for row in rows] == [
         ("Old", ACCOUNT, "RU"),
@@ -202,7 +204,7 @@ def test_only_the_number_that_has_an_account_speaks_through_it(crm: Db) -> None:
 def test_a_phone_that_another_organization_has_gets_a_client_all_the_same(
     crm: Db, second: Tenant
 ) -> None:
-    """The CRM allows a phone once among all organisations: the second one's client has it as a further number."""
+    """The CRM allows a phone once in all: the second client has it as a further number."""
     crm.execute(
         "insert into clients (organization_id, name, phone) values (%s, 'Theirs', '79991112233')",
         (FIRST,),
@@ -221,17 +223,17 @@ def test_a_phone_that_another_organization_has_gets_a_client_all_the_same(
     assert "contact" not in rows[0]["metadata"]
 
 
-@pytest.mark.parametrize("minded", ["insert", "insert or update"])
-def test_a_client_that_the_crm_s_trigger_minds_loses_no_message(
-    crm: Db, first: Tenant, minded: str
+@pytest.mark.parametrize("watched", ["insert", "insert or update"])
+def test_a_client_that_a_trigger_of_the_crm_refuses_loses_no_message(
+    crm: Db, first: Tenant, watched: str
 ) -> None:
-    """Two organisations have this phone from before the rule: every update of either client raises 23505.
+    """Two organizations have this phone from before the rule: updates of both clients raise 23505.
 
-    Where the CRM's trigger on messages minds inserts only, they are the client's; where it minds updates too, nobody
-    can make them so, and they say whose they are.
+    Where the CRM's trigger watches inserts only, the messages have the client in the end; where it
+    watches updates as well, their metadata names the client.
     """
     crm.execute(
-        f"create or replace trigger note_last_message after {minded} on chat_messages "
+        f"create or replace trigger note_last_message after {watched} on chat_messages "
         "for each row execute function note_last_message()".encode()
     )
     with pytest.raises(psycopg.errors.UniqueViolation), crm.transaction():
@@ -251,21 +253,22 @@ def test_a_client_that_the_crm_s_trigger_minds_loses_no_message(
     theirs = [row for row in rows if row["metadata"].get("contact") == "conflict"]
     assert (len(rows), len(theirs)) == (3, 2)
     assert {row["metadata"]["client_id"] for row in theirs} == {str(client["id"])}
-    assert {row["client_id"] for row in theirs} == {client["id"] if minded == "insert" else None}
+    assert {row["client_id"] for row in theirs} == {client["id"] if watched == "insert" else None}
 
 
 def test_a_first_organization_s_deleted_client_can_come_back_as_far_as_the_crm_lets_it(
     crm: Db, first: Tenant
 ) -> None:
     crm.execute(
-        "insert into clients (organization_id, name, phone, is_active) values (%s, 'Gone', '79997778899', false)",
+        "insert into clients (organization_id, name, phone, is_active) values (%s, 'Gone', "
+        "'79997778899', false)",
         (FIRST,),
     )
     first.apply(first.arrived(wa_message_id="G1", phone="79997778899"))
     assert first.rows("select is_active from clients where name = 'Gone'") == [{"is_active": True}]
 
 
-def test_the_crm_s_enums_and_checks_take_our_words(crm: Db, first: Tenant) -> None:
+def test_the_crm_s_enums_and_checks_accept_our_states(crm: Db, first: Tenant) -> None:
     first.apply(
         first.sent("unknown", phone="79995550000", task_id="T1"),
         first.status("deleted", 1, "T1"),
@@ -278,17 +281,18 @@ def test_the_crm_s_enums_and_checks_take_our_words(crm: Db, first: Tenant) -> No
         crm.execute("update whatsapp_sessions set status = 'nonsense'")
 
 
-def test_a_session_known_twice_is_kept_up_to_date(first: Tenant) -> None:
+def test_a_duplicated_session_is_updated(first: Tenant) -> None:
     for status, second in (("qr_issued", 1), ("connected", 2), ("qr_issued", 1)):
         first.apply(first.session(status, second))
     rows = first.rows("select status from whatsapp_sessions where status_at = %s", at(2))
     assert rows == [{"status": "connected"}]
 
 
-def test_a_row_whose_external_id_stands_twice_takes_its_status_once(first: Tenant) -> None:
+def test_of_two_rows_with_one_external_id_one_takes_the_status(first: Tenant) -> None:
     first.apply(first.status("read", 1, "W1"))
     rows = first.rows(
-        "select message_status from chat_messages where external_message_id = 'W1' and organization_id = %s",
+        "select message_status from chat_messages where external_message_id = 'W1' and "
+        "organization_id = %s",
         FIRST,
     )
     assert sorted(row["message_status"] for row in rows) == ["read", "sent"]
@@ -303,7 +307,8 @@ def test_an_old_message_can_still_be_reacted_to(first: Tenant) -> None:
 def test_a_teacher_s_message_needs_no_client(crm: Db, first: Tenant) -> None:
     teacher = uuid4()
     crm.execute(
-        "insert into teachers (id, organization_id, first_name, phone) values (%s, %s, 'Olga', '8-999-777-00-00')",
+        "insert into teachers (id, organization_id, first_name, phone) values (%s, %s, 'Olga', "
+        "'8-999-777-00-00')",
         (teacher, FIRST),
     )
     first.apply(first.arrived(wa_message_id="T9", phone="79997770000"))
@@ -326,7 +331,7 @@ def test_policies_of_the_crm_stay_as_they_are(crm: Db) -> None:
 
 @pytest.mark.parametrize("column", ["settings", "webhook_key", "*"])
 def test_users_of_the_crm_no_longer_read_keys(crm: Db, column: str) -> None:
-    """Its policies let a user's browser read whole rows, keys and tokens among them."""
+    """The CRM's policies let a user's browser read whole rows, with keys and tokens."""
     crm.execute("set local role authenticated")
     chosen: Any = sql.SQL("*") if column == "*" else sql.Identifier(column)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

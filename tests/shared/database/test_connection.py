@@ -1,4 +1,4 @@
-"""How Supabase fails: what may work later, and what will not."""
+"""Errors of Supabase: temporary ones and permanent ones."""
 
 import socket
 import time
@@ -52,13 +52,13 @@ def said(status: int, code: str | None) -> Database:
         None,
     ],
 )
-def test_what_is_no_fault_of_the_rows_may_work_later(code: str | None) -> None:
+def test_an_error_without_fault_of_the_rows_is_temporary(code: str | None) -> None:
     with pytest.raises(DatabaseUnavailableError):
         said(500, code).outcomes.apply([])
 
 
 @pytest.mark.parametrize("code", ["22P02", "23505", "23503", "54001", "P0001", "PGRST102"])
-def test_what_is_wrong_itself_will_not(code: str) -> None:
+def test_an_error_of_the_request_is_permanent(code: str) -> None:
     with pytest.raises(DatabaseError) as caught:
         said(400, code).outcomes.apply([])
     assert not isinstance(caught.value, DatabaseUnavailableError)
@@ -66,14 +66,14 @@ def test_what_is_wrong_itself_will_not(code: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_an_answer_of_something_between_us_may_work_later(status: int) -> None:
+def test_an_error_of_a_gateway_is_temporary(status: int) -> None:
     with pytest.raises(DatabaseUnavailableError):
         answering(lambda _: httpx.Response(status, text="<html>Bad Gateway</html>")).outcomes.apply(
             []
         )
 
 
-def test_a_batch_that_is_too_large_for_a_gateway_will_not_pass_later() -> None:
+def test_a_batch_that_is_too_large_for_a_gateway_is_a_permanent_error() -> None:
     with pytest.raises(DatabaseError) as caught:
         answering(lambda _: httpx.Response(413, text="<html>Too Large</html>")).outcomes.apply([])
     assert not isinstance(caught.value, DatabaseUnavailableError)
@@ -83,7 +83,7 @@ def test_a_batch_that_is_too_large_for_a_gateway_will_not_pass_later() -> None:
     "error",
     [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")],
 )
-def test_no_answer_may_come_later(error: httpx.TransportError) -> None:
+def test_no_answer_is_a_temporary_error(error: httpx.TransportError) -> None:
     def fail(_: httpx.Request) -> httpx.Response:
         raise error
 
@@ -94,8 +94,8 @@ def test_no_answer_may_come_later(error: httpx.TransportError) -> None:
         database.users.find_organization("a.b.c")
 
 
-def test_a_read_that_fails_is_not_repeated_behind_our_back() -> None:
-    """The library's own repetition of reads blocks a thread for 7 s."""
+def test_a_failed_read_is_not_retried_by_the_library() -> None:
+    """The library's own retry of reads blocks a thread for 7 s."""
     asked = []
 
     def fail(request: httpx.Request) -> httpx.Response:
@@ -110,26 +110,26 @@ def test_a_read_that_fails_is_not_repeated_behind_our_back() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_an_auth_server_in_trouble_is_not_a_refused_token(status: int) -> None:
+def test_a_failing_auth_server_does_not_refuse_a_token(status: int) -> None:
     body: dict[str, Any] = {"code": "over_request_rate_limit", "message": "no"}
     database = answering(lambda _: httpx.Response(status, json=body))
     with pytest.raises(DatabaseUnavailableError):
         database.users.find_organization("a.b.c")
 
 
-def test_no_key_stands_in_an_error() -> None:
+def test_errors_contain_no_key() -> None:
     with pytest.raises(DatabaseError) as caught:
         Database(SETTINGS).outcomes.apply([])
     assert "service" not in str(caught.value)
 
 
-def test_nothing_is_connected_before_it_is_used() -> None:
+def test_the_connection_opens_at_first_use() -> None:
     connection = Connection(SETTINGS)
     assert connection.client is connection.client
 
 
-def test_a_supabase_that_accepts_and_says_nothing_is_left_with_the_deadline() -> None:
-    """The deadline around a call counts, not the 15 s that one read may take."""
+def test_a_supabase_that_never_answers_is_left_at_the_deadline() -> None:
+    """The deadline around a call counts, and not the 15 s of a single read."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = HttpUrl(f"http://127.0.0.1:{listening.getsockname()[1]}")
         database = Database(SETTINGS.model_copy(update={"supabase_url": url}))
@@ -146,8 +146,8 @@ def test_other_errors_pass_unchanged() -> None:
         raise ZeroDivisionError
 
 
-def test_a_statement_that_took_too_long_says_so_by_its_code() -> None:
-    """The recorder halves such a batch, so the code must reach it although the error is a passing one."""
+def test_a_statement_that_took_too_long_has_its_code() -> None:
+    """The recorder splits such a batch, so it needs the code of this temporary error."""
     with pytest.raises(DatabaseUnavailableError) as raised, map_errors():
         raise APIError({"code": "57014", "message": "canceling statement due to statement timeout"})
     assert raised.value.sqlstate == "57014"

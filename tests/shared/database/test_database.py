@@ -1,4 +1,4 @@
-"""Database, on real Postgres and PostgREST through the real supabase client."""
+"""`Database` on real Postgres and PostgREST, through the real supabase client."""
 
 import subprocess
 import sys
@@ -29,7 +29,8 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[3]
 CHECK = (
     "alter table whatsapp_sessions add constraint whatsapp_sessions_status_check check (status in "
-    "('starting', 'qr_issued', 'pairing', 'connected', 'degraded', 'disconnected', 'error')) not valid"
+    "('starting', 'qr_issued', 'pairing', 'connected', 'degraded', 'disconnected', 'error')) not "
+    "valid"
 )
 
 
@@ -116,7 +117,7 @@ def dead(organization: UUID | None, **given: Any) -> dict[str, Any]:
     ).model_dump(mode="json")
 
 
-def test_outcomes_become_rows_and_the_changes_are_told(
+def test_outcomes_become_rows_and_changes_are_reported(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
     outcome = sent(organization, integration, task_id="T1")
@@ -129,7 +130,7 @@ def test_outcomes_become_rows_and_the_changes_are_told(
     assert (message.external_message_id, message.created_at) == ("T1", NOW)
 
 
-def test_the_row_that_can_t_be_applied_is_named_and_is_a_dead_letter(
+def test_a_refused_row_is_named_and_becomes_a_dead_letter(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
     wrong = sent(organization, integration) | {"id": "nonsense"}
@@ -145,7 +146,7 @@ def test_the_row_that_can_t_be_applied_is_named_and_is_a_dead_letter(
     )
 
 
-def test_hostile_texts_are_kept_as_far_as_they_can_be(
+def test_unstorable_characters_are_replaced(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
     outcome = sent(organization, integration, text="a\x00b 😀") | {
@@ -158,7 +159,7 @@ def test_hostile_texts_are_kept_as_far_as_they_can_be(
     assert (message.metadata["n"], message.metadata["s"]) == (None, "\N{REPLACEMENT CHARACTER}")
 
 
-def test_a_message_of_another_organization_is_not_there(
+def test_a_message_of_another_organization_is_not_found(
     database: Database, organization: UUID, integration: UUID
 ) -> None:
     outcome = sent(organization, integration)
@@ -172,7 +173,8 @@ def test_a_message_of_the_old_system_has_a_status_as_well(
 ) -> None:
     with psycopg.connect(database_url) as db:
         (row,) = db.execute(
-            "insert into chat_messages (organization_id, message_text, message_type, message_status) "
+            "insert into chat_messages (organization_id, message_text, message_type, "
+            "message_status) "
             "values (%s, 'old', 'manager', %s) returning id",
             (organization, stored),
         ).fetchall()
@@ -221,7 +223,7 @@ def test_an_integration_shows_the_state_of_its_session(
     assert other.status == "disconnected"
 
 
-def test_no_key_is_part_of_what_is_read(database: Database, integration: UUID) -> None:
+def test_integrations_are_read_without_keys(database: Database, integration: UUID) -> None:
     assert "key" not in str(database.integrations.get(integration))
     assert database.tokens.api_key(ACCOUNT).get_secret_value() == "key"
     with pytest.raises(InvalidApiKeyError, match="0000000000099"):
@@ -259,7 +261,7 @@ def token(value: str, expires_at: datetime = NOW) -> Token:
 
 
 def test_a_token_comes_back_as_it_was_saved(database: Database, integration: UUID) -> None:
-    """Beside the key, which is of the same row; nobody's account has neither."""
+    """The key is in the same row; an unknown account has neither."""
     assert database.tokens.load(ACCOUNT) == StoredCredentials(SecretStr("key"), None), integration
     database.tokens.save(ACCOUNT, token("jwt", NOW + timedelta(milliseconds=250)))
     loaded = Token(SecretStr("jwt"), generation=0, expires_at=NOW + timedelta(milliseconds=250))
@@ -291,7 +293,7 @@ NO_TOKENS: list[object] = [None, 5, True, {"a": 1}]
         *[("wppJwtToken", value) for value in NO_TOKENS],
     ],
 )
-def test_a_token_that_somebody_else_spoilt_is_none(
+def test_an_invalid_stored_token_is_none(
     database: Database, integration: UUID, database_url: str, key: str, nonsense: object
 ) -> None:
     database.tokens.save(ACCOUNT, token("jwt"))
@@ -302,7 +304,7 @@ def test_a_token_that_somebody_else_spoilt_is_none(
 
 
 @pytest.mark.parametrize("nonsense", [None, 5, "", [], {"a": 1}])
-def test_a_key_that_is_none_is_told_as_missing(
+def test_an_invalid_key_is_reported_as_missing(
     database: Database, integration: UUID, database_url: str, nonsense: object
 ) -> None:
     with psycopg.connect(database_url) as db:
@@ -312,7 +314,7 @@ def test_a_key_that_is_none_is_told_as_missing(
         database.tokens.api_key(ACCOUNT)
 
 
-def test_a_user_s_token_tells_their_organization(
+def test_a_user_s_token_gives_their_organization(
     database: Database,
     organization: UUID,
     make_client: Callable[..., supabase.Client],
@@ -331,7 +333,7 @@ def test_a_user_s_token_tells_their_organization(
 
 
 @pytest.mark.parametrize("jwt", ["", "nonsense", "a.b.c"])
-def test_a_token_that_supabase_refuses_is_nobody_s(database: Database, jwt: str) -> None:
+def test_a_refused_token_has_no_organization(database: Database, jwt: str) -> None:
     assert database.users.find_organization(jwt) is None
 
 
@@ -342,7 +344,7 @@ def test_the_service_key_is_no_user(database: Database, settings: SupabaseSettin
     )
 
 
-def test_dead_letters_are_found_by_what_they_are(database: Database, organization: UUID) -> None:
+def test_dead_letters_are_found_by_each_condition(database: Database, organization: UUID) -> None:
     letters = [
         dead(organization),
         dead(organization, reason="expired", at=NOW + timedelta(hours=1)),
@@ -390,7 +392,7 @@ def test_replayed_dead_letters_are_left_out_until_they_die_again(
 def test_a_death_after_its_replay_is_shown_although_the_mark_comes_late(
     database: Database, organization: UUID
 ) -> None:
-    """It died again between being put back and being marked so."""
+    """The event died again between its replay and the mark."""
     letter = dead(organization)
     database.outcomes.apply([letter])
     database.outcomes.apply([letter | {"at": (NOW + timedelta(hours=2)).isoformat()}])
@@ -398,7 +400,7 @@ def test_a_death_after_its_replay_is_shown_although_the_mark_comes_late(
     assert len(database.dead_letters.find(DeadLetterQuery())) == 1
 
 
-def test_each_chore_tells_how_much_it_did(database: Database) -> None:
+def test_each_maintenance_call_returns_its_count(database: Database) -> None:
     database.outcomes.apply([session("connected")])
     future = datetime.now(UTC) + timedelta(hours=1)
     assert (
@@ -410,10 +412,10 @@ def test_each_chore_tells_how_much_it_did(database: Database) -> None:
     assert (letter.reason, letter.account) == ("account_unknown", ACCOUNT)
 
 
-def test_all_dead_letters_are_gone_through_in_the_order_of_their_events(
+def test_iterate_returns_dead_letters_in_the_order_of_their_events(
     paged_database: Database, organization: UUID
 ) -> None:
-    """Page by page, also where many were accepted at the same moment."""
+    """Page by page, also where several were accepted at the same moment."""
     database = paged_database
     accepted = [NOW + timedelta(microseconds=each) for each in (3, 1, 2, 2, 2, 2, 2, 0)]
     made = [dead(organization, accepted_at=each) for each in accepted]
@@ -425,13 +427,14 @@ def test_all_dead_letters_are_gone_through_in_the_order_of_their_events(
     assert database.dead_letters.count(DeadLetterQuery(kind="webhook")) == 1
 
 
-def test_policies_are_chosen_and_read_however_many_there_are(
+def test_policies_are_set_and_read_page_by_page(
     paged_database: Database, organization: UUID, database_url: str
 ) -> None:
     database = paged_database
     with psycopg.connect(database_url) as db:
         made = db.execute(
-            "insert into organizations (name) select 'School' from generate_series(1, 4) returning id"
+            "insert into organizations (name) select 'School' from generate_series(1, 4) "
+            "returning id"
         )
         more = {UUID(str(row[0])) for row in made}
     for each in (organization, *more):
@@ -451,10 +454,10 @@ def test_policies_are_chosen_and_read_however_many_there_are(
     assert caught.value.sqlstate == "23503"
 
 
-def test_one_odd_number_hides_no_other(
+def test_an_invalid_integration_hides_no_other(
     database: Database, organization: UUID, database_url: str
 ) -> None:
-    """A word that we don't know is taken as disconnected, a row that makes no sense is left out and told of."""
+    """An unknown state counts as disconnected; an invalid row is left out and logged."""
     ids = [
         database.integrations.save(integration_id=uuid4(), organization_id=organization).id
         for _ in range(3)
@@ -520,7 +523,8 @@ database.integrations.list_for(organization)
 children = []
 for _ in range(6):
     if not (child := os.fork()):
-        os._exit(0 if all(len(database.integrations.list_for(organization)) == 1 for _ in range(5)) else 1)
+        counts = [len(database.integrations.list_for(organization)) for _ in range(5)]
+        os._exit(0 if counts == [1] * 5 else 1)
     children.append(child)
 sys.exit(max(os.waitpid(child, 0)[1] for child in children) and 1)
 """

@@ -1,4 +1,4 @@
-"""Rows as they are read: old words are understood, wrong queries refused."""
+"""Rows of Supabase: states of the old system are mapped, invalid queries refused."""
 
 from typing import Any
 from uuid import uuid4
@@ -51,12 +51,12 @@ def test_a_row_cannot_be_changed() -> None:
         integration().name = "Second"  # type: ignore[misc]
 
 
-def test_a_query_asks_for_what_is_given_only() -> None:
+def test_a_query_filters_by_given_conditions_only() -> None:
     assert DeadLetterQuery().equal() == {}
     assert DeadLetterQuery(kind="send", limit=5).equal() == {"kind": "send"}
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 1001}, {"ids": [uuid4()] * 201}])
-def test_a_query_that_supabase_would_cut_off_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_query_beyond_supabase_s_limits_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         DeadLetterQuery(**wrong)

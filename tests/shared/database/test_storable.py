@@ -1,4 +1,4 @@
-"""What Postgres can't store is mended, everything else left as it is."""
+"""`storable` replaces what jsonb refuses and changes nothing else."""
 
 import json
 from typing import Any
@@ -31,14 +31,14 @@ JSON = st.recursive(
         ("NaN", "NaN"),
     ],
 )
-def test_what_postgres_refuses_is_replaced(value: Any, mended: Any) -> None:
+def test_refused_values_are_replaced(value: Any, mended: Any) -> None:
     assert storable(value) == mended
 
 
 @pytest.mark.parametrize(
     "value", ["😀 Привет", {"a": [1, None, True, "\\u0000"]}, [], "Infinity War"]
 )
-def test_what_postgres_takes_is_unchanged(value: Any) -> None:
+def test_accepted_values_are_unchanged(value: Any) -> None:
     assert storable(value) == value
 
 
@@ -46,7 +46,7 @@ def test_what_postgres_takes_is_unchanged(value: Any) -> None:
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(value=JSON)
-def test_postgres_takes_whatever_was_mended(database_url: str, value: Any) -> None:
+def test_postgres_accepts_every_replaced_value(database_url: str, value: Any) -> None:
     mended = storable(value)
     with psycopg.connect(database_url) as db:
         text = json.dumps(mended, allow_nan=False, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Files in Supabase Storage: kept under a key, replaced in place, shown by a link."""
+"""Files in Supabase Storage: stored under a key, replaced in place, linked."""
 
 import tempfile
 import time
@@ -22,7 +22,7 @@ Open = Callable[..., Storage]
 
 @pytest.fixture
 def open_bucket(supabase_world: Supabase, database_url: str) -> Iterator[Open]:
-    """Return a function that opens the bucket, with settings of its own."""
+    """Return a function that opens the storage with given settings."""
     del database_url  # asked for because it empties the tables
     with httpx.Client(trust_env=False) as http:
         yield (
@@ -46,7 +46,7 @@ def get(url: str) -> httpx.Response:
 
 
 def test_a_file_is_shown_by_its_link_alone(open_bucket: Open, file: IO[bytes]) -> None:
-    """Whatever was read of it before, all of it is kept, with its type."""
+    """The whole file is stored with its type, also when a part of it was read before."""
     link = open_bucket().upload("wpp/a/b.jpg", file, "image/jpeg")
     assert (get(link).content, get(link).headers["content-type"]) == (
         b"\xff\xd8\xff a picture",
@@ -81,7 +81,7 @@ def test_the_same_key_again_replaces_the_file(open_bucket: Open, file: IO[bytes]
 def test_a_public_bucket_has_plain_links(
     open_bucket: Open, file: IO[bytes], service_client: supabase.Client
 ) -> None:
-    """A setting makes it public when the first file is kept."""
+    """A setting makes it public at the first upload."""
     link = open_bucket(wpp_media_public=True).upload("wpp/a/b.jpg", file, "image/jpeg")
     assert "?" not in link
     assert get(link).content == b"\xff\xd8\xff a picture"
@@ -90,21 +90,23 @@ def test_a_public_bucket_has_plain_links(
 
 @pytest.fixture
 def narrow(service_client: supabase.Client) -> Iterator[None]:
-    """Let the bucket take ten bytes."""
+    """Limit the files of the bucket to ten bytes."""
     service_client.storage.update_bucket(BUCKET, {"file_size_limit": 10})
     yield
     service_client.storage.update_bucket(BUCKET, {"file_size_limit": 1 << 40})
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_file_that_the_project_does_not_take_is_told_apart(
+def test_a_file_above_the_project_s_limit_raises_its_own_error(
     open_bucket: Open, file: IO[bytes]
 ) -> None:
     with pytest.raises(FileTooLargeError, match="size"):
         open_bucket().upload("wpp/a/b.jpg", file, "image/jpeg")
 
 
-def test_an_absent_project_may_work_later(supabase_world: Supabase, file: IO[bytes]) -> None:
+def test_an_unreachable_project_is_a_temporary_error(
+    supabase_world: Supabase, file: IO[bytes]
+) -> None:
     settings = supabase_settings(supabase_world).model_copy(
         update={"supabase_url": "http://127.0.0.1:9"}
     )
@@ -112,7 +114,9 @@ def test_an_absent_project_may_work_later(supabase_world: Supabase, file: IO[byt
         Database(settings).storage.upload("wpp/a/b.jpg", file, "image/jpeg")
 
 
-def test_a_wrong_key_is_no_fault_of_the_file(supabase_world: Supabase, file: IO[bytes]) -> None:
+def test_a_wrong_key_is_not_reported_as_a_large_file(
+    supabase_world: Supabase, file: IO[bytes]
+) -> None:
     wrong: Any = supabase_settings(supabase_world)
     wrong = wrong.model_copy(update={"supabase_service_role_key": wrong.supabase_anon_key})
     with pytest.raises(DatabaseError) as refused, httpx.Client(trust_env=False) as http:

@@ -1,4 +1,4 @@
-"""Tokens on their way into an integration's settings, while others write there: cache, Redis and Supabase, whole."""
+"""Saving tokens into settings that other writers change: cache, Redis and Supabase."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ OpenDatabase = Callable[[httpx.BaseTransport], Database]
 
 @pytest.fixture
 def open_database(supabase_world: Supabase, database_url: str) -> Iterator[OpenDatabase]:
-    """Return a function that opens Supabase over a wire; there is one integration, with a key of its own."""
+    """Return a function that opens Supabase over a transport; one integration has a key."""
     with psycopg.connect(database_url) as db:
         organization, integration = uuid4(), uuid4()
         db.execute("insert into organizations (id, name) values (%s, 'School')", (organization,))
@@ -60,7 +60,7 @@ def first(value: str, life_s: float) -> Callable[[], MintedToken]:
 def test_refreshes_and_changes_of_other_keys_at_once_lose_nothing(
     open_database: OpenDatabase, redis_client: "redis.Redis", database_url: str
 ) -> None:
-    """Two processes with a new token every few milliseconds, and a CRM that writes its own keys all the while."""
+    """Two processes save tokens every few milliseconds while the CRM writes its own keys."""
     caches = [
         TokenCache(redis_client, no_mint, open_database(httpx.HTTPTransport()).tokens)
         for _ in range(2)
@@ -92,7 +92,7 @@ def test_refreshes_and_changes_of_other_keys_at_once_lose_nothing(
 
 
 class Delayed(httpx.HTTPTransport):
-    """Holds the first token on its way until it is let go."""
+    """A transport that delays the first save of a token until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,10 +105,10 @@ class Delayed(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def test_an_older_token_that_is_late_on_its_way_leaves_the_newer_one(
+def test_an_older_token_that_arrives_late_leaves_the_newer_one(
     open_database: OpenDatabase, redis_client: "redis.Redis", database_url: str
 ) -> None:
-    """It was the newest when it left; another process' token overtook it."""
+    """It was the newest when it left; another process's token overtook it."""
     wire = Delayed()
     slow, quick = (
         TokenCache(redis_client, no_mint, open_database(each).tokens)
