@@ -1,7 +1,7 @@
-"""The local world: Redis, Supabase and the platform's sandbox, each started unless its address is set.
+"""The local world: Redis, Supabase and the platform's sandbox.
 
-A part whose variable is set (REDIS_URL, SUPABASE_URL, WPP_BASE_URL) is a real one and stays as
-it is.
+A part whose address is set (REDIS_URL, SUPABASE_URL, WPP_BASE_URL) is a real one and is used as it
+is; the others are started.
 """
 
 import contextlib
@@ -143,16 +143,17 @@ class LocalWorld:
             raise PortTakenError(msg) from None
 
     def _require_variables(self) -> None:
-        for address, names in REQUIRED_WITH.items():
+        for address, required in REQUIRED_WITH.items():
             if not self._given.get(address):
                 continue
-            missing = [name for name in names if not self._given.get(name)]
+            missing = [name for name in required if not self._given.get(name)]
             if missing:
-                msg = f"{address} is set, so {' and '.join(missing)} must be set too. See .env.example."
+                names = " and ".join(missing)
+                msg = f"{address} is set, so {names} must be set too. See .env.example."
                 raise SandboxError(msg)
 
     def _start_parts(self, secrets: Secrets, undo: contextlib.ExitStack) -> dict[str, str]:
-        """Launch Redis and the platform, start Supabase, which takes longest, then wait for both."""
+        """Launch Redis and the platform, start Supabase (the slowest), then wait for both."""
         environment: dict[str, str] = {}
         launched: list[Service] = []
         redis = RedisServer(self.directory / "redis", self.ports.redis)

@@ -1,4 +1,4 @@
-"""The pipeline's own processes, run from the Procfile by honcho: the same lines as in production."""
+"""The pipeline's own processes, run from the Procfile by honcho as in production."""
 
 import os
 import sys

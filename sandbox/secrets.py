@@ -1,4 +1,4 @@
-"""The secrets of a local world: made once and stored beside its data, readable by its owner only."""
+"""The secrets of a local world, made once and stored beside its data for its owner only."""
 
 import json
 import os

@@ -1,5 +1,6 @@
-"""The WPP Platform, played: keys, 15-minute tokens, QR codes, messages, webhooks, and faults on demand.
+"""A sandbox of the WPP Platform: keys, 15-minute tokens, QR codes, messages, webhooks, faults.
 
-Written from its clients' view of it; what no client has ever seen is a setting here (`settings.py`).
-Start it with `python -m sandbox.platform`, or take the ASGI app from `sandbox.platform.app`.
+It follows what clients of the real platform have seen; where no client has seen the behaviour, it
+is a setting (`settings.py`). Start it with `python -m sandbox.platform`, or use the ASGI app of
+`sandbox.platform.app`.
 """

@@ -1,4 +1,4 @@
-"""Clients, tokens and accounts: the platform's API as its callers know it, newest contract."""
+"""Clients, tokens and accounts: the newest contract of the platform's API."""
 
 import secrets
 import time
@@ -8,86 +8,95 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.platform import caller
-from sandbox.platform.errors import ApiError, invalid_token
+from sandbox.platform import request_data
+from sandbox.platform.errors import ApiError, make_invalid_token_error
 
 
-async def create(request: Request) -> Response:
-    """`{organizationId}` → `{apiKey, session, status}`; a revoked key is replaced, any other one handed back."""
-    world = caller.world_of(request)
+async def create_client(request: Request) -> Response:
+    """`{organizationId}` → `{apiKey, session, status}`; a revoked key is replaced by a new one."""
+    state = request_data.get_state(request)
     if not secrets.compare_digest(
-        caller.bearer(request).encode(), world.settings.secret.get_secret_value().encode()
+        request_data.read_bearer_token(request).encode(),
+        state.settings.secret.get_secret_value().encode(),
     ):
-        raise invalid_token()
-    organization_id = caller.text(await caller.read_json(request), "organizationId")
-    account, created = world.accounts.create(organization_id)
-    if account.session in world.faults.plan.revoked_keys:
-        world.accounts.renew_key(account)
-        world.faults.restore_key(account.session)
-    world.ledger.count("clients", organization_id, "created" if created else "handed back")
+        raise make_invalid_token_error()
+    organization_id = request_data.require_text(
+        await request_data.read_json(request), "organizationId"
+    )
+    account, created = state.accounts.create(organization_id)
+    if account.session in state.faults.plan.revoked_keys:
+        state.accounts.replace_key(account)
+        state.faults.restore_key(account.session)
+    state.ledger.count("clients", organization_id, "created" if created else "handed back")
     answer = {"apiKey": account.api_key, "session": account.session, "status": account.wire_status}
     return JSONResponse(answer)
 
 
-async def token(request: Request) -> Response:
+async def issue_token(request: Request) -> Response:
     """`{apiKey}` → `{token, expiresIn}`."""
-    world = caller.world_of(request)
-    account = world.accounts.with_key(caller.text(await caller.read_json(request), "apiKey"))
-    plan = world.faults.plan
+    state = request_data.get_state(request)
+    account = state.accounts.find_by_key(
+        request_data.require_text(await request_data.read_json(request), "apiKey")
+    )
+    plan = state.faults.plan
     if (
         account is None
         or account.session in plan.revoked_keys
         or time.time() - account.created_at < plan.new_key_refused_s
     ):
         raise ApiError(403, "Invalid API key")
-    world.ledger.minted(account.session)
-    answer: dict[str, Any] = {"token": world.tokens.mint(account.session, account.api_key)}
-    if world.settings.expires_in:
-        answer["expiresIn"] = int(world.tokens.ttl_s)
+    state.ledger.record_token(account.session)
+    answer: dict[str, Any] = {"token": state.tokens.issue(account.session, account.api_key)}
+    if state.settings.expires_in:
+        answer["expiresIn"] = int(state.tokens.ttl_s)
     return JSONResponse(answer)
 
 
-async def start(request: Request) -> Response:
+async def start_account(request: Request) -> Response:
     """`{number}` → `{status, qr?}`; idempotent."""
-    account = caller.account(request, caller.text(await caller.read_json(request), "number"))
-    caller.world_of(request).accounts.start(account)
+    account = request_data.authenticate(
+        request, request_data.require_text(await request_data.read_json(request), "number")
+    )
+    request_data.get_state(request).accounts.start(account)
     return JSONResponse(
         {"status": account.wire_status} | ({"qr": account.qr} if account.qr else {})
     )
 
 
-async def status(request: Request) -> Response:
+async def get_status(request: Request) -> Response:
     return JSONResponse(
-        {"status": caller.account(request, request.path_params["number"]).wire_status}
+        {"status": request_data.authenticate(request, request.path_params["number"]).wire_status}
     )
 
 
-async def qr(request: Request) -> Response:
-    return JSONResponse({"qr": caller.account(request, request.path_params["number"]).qr})
+async def get_qr(request: Request) -> Response:
+    return JSONResponse(
+        {"qr": request_data.authenticate(request, request.path_params["number"]).qr}
+    )
 
 
 async def register_webhook(request: Request) -> Response:
-    account = caller.account(request, request.path_params["session"])
-    account.webhook = caller.text(await caller.read_json(request), "url")
-    caller.world_of(request).accounts.save(account)
+    account = request_data.authenticate(request, request.path_params["session"])
+    account.webhook = request_data.require_text(await request_data.read_json(request), "url")
+    request_data.get_state(request).accounts.save(account)
     return JSONResponse({"success": True})
 
 
-async def stop(request: Request) -> Response:
-    world = caller.world_of(request)
-    world.accounts.stop(
-        caller.account(request, request.path_params["session"]),
-        log_out=world.settings.stop_logs_out,
+async def stop_account(request: Request) -> Response:
+    state = request_data.get_state(request)
+    state.accounts.stop(
+        request_data.authenticate(request, request.path_params["session"]),
+        log_out=state.settings.stop_logs_out,
     )
     return JSONResponse({"success": True})
 
 
 ROUTES = [
-    Route("/api/integrations/wpp/create", create, methods=["POST"]),
-    Route("/auth/token", token, methods=["POST"]),
-    Route("/api/accounts/start", start, methods=["POST"]),
-    Route("/api/accounts/{number}/status", status),
-    Route("/api/accounts/{number}/qr", qr),
+    Route("/api/integrations/wpp/create", create_client, methods=["POST"]),
+    Route("/auth/token", issue_token, methods=["POST"]),
+    Route("/api/accounts/start", start_account, methods=["POST"]),
+    Route("/api/accounts/{number}/status", get_status),
+    Route("/api/accounts/{number}/qr", get_qr),
     Route("/internal/session/{session}/webhook", register_webhook, methods=["POST"]),
-    Route("/internal/session/{session}/stop", stop, methods=["POST"]),
+    Route("/internal/session/{session}/stop", stop_account, methods=["POST"]),
 ]

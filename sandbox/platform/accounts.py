@@ -1,4 +1,4 @@
-"""Accounts: one organizationId, one key, one session, and the way from starting over a QR code to connected."""
+"""Accounts: one organizationId, one key, one session; from starting over a QR code to connected."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ class Account:
 
     @property
     def wire_status(self) -> str:
-        """Return the status as the API says it: an account that was never started is `starting` too."""
+        """Return the status in the API: an account that was never started is `starting` as well."""
         return "starting" if self.status == "created" else self.status
 
 
@@ -57,38 +57,38 @@ class Accounts:
         self._by_key = {account.api_key: account for account in self.by_session.values()}
 
     def resume(self) -> None:
-        """Go on after a restart: what was on its way to a QR code, or showed one, shows the next."""
+        """Continue after a restart: an account that was to show a QR code shows the next one."""
         for account in self.by_session.values():
             if account.status in {"starting", "qr"}:
-                self._later(account, 0, self._come_up)
+                self._schedule(account, 0, self._finish_start)
 
     def create(self, organization_id: str) -> tuple[Account, bool]:
-        """Return the account of `organization_id`, the same one however often asked for; True when it is new."""
+        """Return the only account of `organization_id`, and True when it is new."""
         if known := self._by_organization.get(organization_id):
             return known, False
-        account = Account(f"{len(self.by_session) + 1:013d}", organization_id, _new_key())
+        account = Account(f"{len(self.by_session) + 1:013d}", organization_id, _make_key())
         self._by_organization[organization_id] = self.by_session[account.session] = account
         self._by_key[account.api_key] = account
         self.save(account)
         return account, True
 
-    def renew_key(self, account: Account) -> None:
+    def replace_key(self, account: Account) -> None:
         del self._by_key[account.api_key]
-        account.api_key = _new_key()
+        account.api_key = _make_key()
         self._by_key[account.api_key] = account
         self.save(account)
 
-    def with_key(self, api_key: str) -> Account | None:
+    def find_by_key(self, api_key: str) -> Account | None:
         return self._by_key.get(api_key)
 
     def start(self, account: Account) -> None:
         if account.status in {"created", "offline"}:
-            self._set(account, "starting")
+            self._set_status(account, "starting")
             account.qr_shown = 0
-            self._later(account, self._settings.starting_s, self._come_up)
+            self._schedule(account, self._settings.starting_s, self._finish_start)
 
     def scan(self, account: Account, code: object = None) -> bool:
-        """Link the phone; False when there is no QR code, or `code` is no longer the one shown."""
+        """Link the phone; return False without a QR code, or if `code` is not the current one."""
         if account.status != "qr" or (code is not None and code != account.qr):
             return False
         account.linked = True
@@ -96,17 +96,17 @@ class Accounts:
         return True
 
     def stop(self, account: Account, *, log_out: bool) -> None:
-        """Take the account offline; logged out, it needs a new scan, else it comes back when started."""
-        self._cancel(account)
+        """Take the account offline; after a logout it needs a new scan, else only a start."""
+        self._cancel_timer(account)
         account.linked = account.linked and not log_out
         if account.status != "offline":
-            self._set(account, "offline")
+            self._set_status(account, "offline")
             self._announce("offline", account)
 
     def save(self, account: Account) -> None:
         self._store.put(ACCOUNT, account.session, asdict(account))
 
-    def _come_up(self, account: Account) -> None:
+    def _finish_start(self, account: Account) -> None:
         if account.linked:
             self._connect(account)
         elif account.qr_shown >= self._settings.qr_limit:
@@ -117,42 +117,42 @@ class Accounts:
     def _show_qr(self, account: Account) -> None:
         account.qr_shown += 1
         account.qr_until = time.time() + self._settings.qr_period_s
-        self._set(account, "qr", _pairing_code())
+        self._set_status(account, "qr", _make_pairing_code())
         self._announce("qr", account)
-        self._later(account, self._settings.qr_period_s, self._come_up)
+        self._schedule(account, self._settings.qr_period_s, self._finish_start)
 
     def _connect(self, account: Account) -> None:
-        self._cancel(account)
-        self._set(account, "connected")
+        self._cancel_timer(account)
+        self._set_status(account, "connected")
         self._announce("connected", account)
 
-    def _set(self, account: Account, status: Status, qr: str | None = None) -> None:
+    def _set_status(self, account: Account, status: Status, qr: str | None = None) -> None:
         account.status, account.qr = status, qr
         self.save(account)
 
-    def _later(self, account: Account, delay_s: float, step: Callable[[Account], None]) -> None:
-        self._cancel(account)
+    def _schedule(self, account: Account, delay_s: float, step: Callable[[Account], None]) -> None:
+        self._cancel_timer(account)
         self._timers[account.session] = asyncio.get_running_loop().call_later(
             delay_s, step, account
         )
 
-    def _cancel(self, account: Account) -> None:
+    def _cancel_timer(self, account: Account) -> None:
         if timer := self._timers.pop(account.session, None):
             timer.cancel()
 
 
 def describe(account: Account) -> dict[str, Any]:
-    """Return what a person may see of an account: everything but the key."""
+    """Return an account in JSON, without its key."""
     return {name: value for name, value in asdict(account).items() if name != "api_key"} | {
         "phone": account.phone
     }
 
 
-def _new_key() -> str:
+def _make_key() -> str:
     return f"wpp_{secrets.token_urlsafe(24)}"
 
 
-def _pairing_code() -> str:
-    """Return what WhatsApp puts into its QR: `2@`, a reference, and three keys."""
+def _make_pairing_code() -> str:
+    """Return the content of WhatsApp's QR code: `2@`, a reference, and three keys."""
     parts = (base64.b64encode(secrets.token_bytes(size)).decode() for size in (96, 32, 32, 32))
     return "2@" + ",".join(parts)

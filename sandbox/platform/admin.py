@@ -1,39 +1,39 @@
-"""For tests and the curious: the faults in force, and the ledger."""
+"""Administration for tests: the faults in force, and the ledger."""
 
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.platform.caller import world_of
 from sandbox.platform.faults import FaultPlan
+from sandbox.platform.request_data import get_state
 
 
-async def faults(request: Request) -> Response:
-    """GET shows the plan, POST puts another in its place, whole; DELETE ends all faults."""
-    held = world_of(request).faults
+async def handle_faults(request: Request) -> Response:
+    """GET returns the fault plan, POST replaces it, DELETE ends all faults."""
+    faults = get_state(request).faults
     if request.method == "POST":
         try:
-            held.set(FaultPlan.model_validate_json(await request.body()))
+            faults.set(FaultPlan.model_validate_json(await request.body()))
         except ValidationError as error:
             return JSONResponse(
                 {"error": error.errors(include_url=False, include_context=False)}, 422
             )
     elif request.method == "DELETE":
-        held.set(FaultPlan())
-    return JSONResponse(held.plan.model_dump() | {"injected": held.injected})
+        faults.set(FaultPlan())
+    return JSONResponse(faults.plan.model_dump() | {"injected": faults.injected})
 
 
-async def ledger(request: Request) -> Response:
-    """GET shows counts and the messages accepted, DELETE begins anew; what was accepted still gets on."""
-    world = world_of(request)
+async def handle_ledger(request: Request) -> Response:
+    """GET returns counts and accepted messages, DELETE resets both; messages still progress."""
+    state = get_state(request)
     if request.method == "DELETE":
-        world.ledger.clear()
-        world.messages.clear_ledger()
-    return JSONResponse(world.snapshot())
+        state.ledger.clear()
+        state.messages.clear_ledger()
+    return JSONResponse(state.snapshot())
 
 
 ROUTES = [
-    Route("/admin/faults", faults, methods=["GET", "POST", "DELETE"]),
-    Route("/admin/ledger", ledger, methods=["GET", "DELETE"]),
+    Route("/admin/faults", handle_faults, methods=["GET", "POST", "DELETE"]),
+    Route("/admin/ledger", handle_ledger, methods=["GET", "DELETE"]),
 ]

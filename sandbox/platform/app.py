@@ -1,4 +1,4 @@
-"""The ASGI app: the API, the phone page and the admin endpoints, behind the door that plays faults."""
+"""The ASGI app: API, phone page and admin endpoints behind the fault middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sandbox.platform import account_routes, admin, message_routes, phone
-from sandbox.platform.door import Door
 from sandbox.platform.errors import ApiError, answer_api_error, answer_http_error
+from sandbox.platform.fault_middleware import FaultMiddleware
 from sandbox.platform.settings import Settings
-from sandbox.platform.world import World
+from sandbox.platform.state import PlatformState
 
 
 async def health(_request: Request) -> Response:
@@ -25,15 +25,15 @@ async def index(_request: Request) -> Response:
     return RedirectResponse("/phone")
 
 
-def create_app(settings: Settings | None = None, **options: Any) -> Door:
-    """Return the platform as an ASGI app, for uvicorn; `options` are those of `Settings`."""
-    world = World(settings or Settings(**options))
+def create_app(settings: Settings | None = None, **options: Any) -> FaultMiddleware:
+    """Return the platform as an ASGI app; `options` are fields of `Settings`."""
+    state = PlatformState(settings or Settings(**options))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        world.resume()
+        state.resume()
         yield
-        await world.close()
+        await state.close()
 
     own = [Route("/health", health), Route("/", index)]
     app = Starlette(
@@ -41,5 +41,5 @@ def create_app(settings: Settings | None = None, **options: Any) -> Door:
         lifespan=lifespan,
         exception_handlers={ApiError: answer_api_error, HTTPException: answer_http_error},
     )
-    app.state.world = world
-    return Door(app, world)
+    app.state.platform = state
+    return FaultMiddleware(app, state)

@@ -1,4 +1,4 @@
-"""Webhook bodies, in the two shapes that arrive in the wild: fields at the root, or in an envelope's `data`."""
+"""Webhook bodies in the two shapes of the real platform: flat, or in an envelope's `data`."""
 
 import secrets
 import time
@@ -14,8 +14,9 @@ PLACEHOLDERS = {
     "video": "[Video]",
     "audio": "[Audio]",
     "ptt": "[Ptt]",
+    "sticker": "[Sticker]",
+    "document": "[Document]",
 }
-PLACEHOLDERS |= {"sticker": "[Sticker]", "document": "[Document]"}
 
 
 class Dialect:
@@ -25,24 +26,24 @@ class Dialect:
     def session(self, event: str, account: Account) -> dict[str, Any]:
         """Return `qr` (with the code), `connected` or `offline`."""
         fields = {"account": account.session} | ({"qr": account.qr} if event == "qr" else {})
-        return self._session_shape(event, fields)
+        return self._shape_session(event, fields)
 
     def sent(self, message: Message) -> dict[str, Any]:
         fields = {"account": message.session, "taskId": message.task_id}
         if self._settings.sent_wa_id:
             fields["waMessageId"] = message.wa_id
-        return self._session_shape("message.sent", fields)
+        return self._shape_session("message.sent", fields)
 
     def dead(self, message: Message) -> dict[str, Any]:
-        return self._session_shape(
+        return self._shape_session(
             "message.dead", {"account": message.session, "taskId": message.task_id}
         )
 
     def status(self, message: Message) -> dict[str, Any]:
-        """Return `delivery`, which knows one id, or `message.status`, which knows both."""
+        """Return `delivery` with one id, or `message.status` with both."""
         if self._settings.webhook_shape == "enveloped":
             ids = {"taskId": message.task_id, "waMessageId": message.wa_id}
-            return _envelope(
+            return _make_envelope(
                 "message.status", {"account": message.session, **ids, "status": message.status}
             )
         known = message.task_id if self._settings.delivery_id == "taskId" else message.wa_id
@@ -54,8 +55,11 @@ class Dialect:
         }
 
     def conversation(self, message: Message, account: Account) -> dict[str, Any]:
-        """Return what a customer wrote, or an echo of what was written on the phone itself."""
-        fields: dict[str, Any] = {"account": message.session, **self._parties(message, account)}
+        """Return a customer's message, or the echo of a message written on the phone."""
+        fields: dict[str, Any] = {
+            "account": message.session,
+            **self._make_parties(message, account),
+        }
         fields["text"] = " ".join(
             part for part in (PLACEHOLDERS[message.type], message.text) if part
         )
@@ -69,10 +73,10 @@ class Dialect:
         if message.media:
             fields["media"] = message.media
         if self._settings.webhook_shape == "enveloped":
-            return _envelope("message.incoming", fields)
+            return _make_envelope("message.incoming", fields)
         return {"type": message.type, **fields, "from": f"+{fields['from']}"}
 
-    def _parties(self, message: Message, account: Account) -> dict[str, str]:
+    def _make_parties(self, message: Message, account: Account) -> dict[str, str]:
         if message.direction == "echo" and self._settings.echo_from == "own":
             return {
                 "from": account.phone,
@@ -81,15 +85,15 @@ class Dialect:
             }
         return {"from": message.peer, "raw_from": f"{message.peer}@c.us"}
 
-    def _session_shape(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
+    def _shape_session(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
         return (
             {"type": event, **fields}
             if self._settings.webhook_shape == "flat"
-            else _envelope(event, fields)
+            else _make_envelope(event, fields)
         )
 
 
-def _envelope(event: str, data: dict[str, Any]) -> dict[str, Any]:
+def _make_envelope(event: str, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": f"evt_{secrets.token_hex(8)}",
         "type": event,

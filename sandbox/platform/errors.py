@@ -1,4 +1,4 @@
-"""What the platform answers when it refuses, in the forms its clients have seen."""
+"""The platform's error answers, in the forms that clients have seen."""
 
 import html
 
@@ -16,22 +16,22 @@ class ApiError(Exception):
         self.message = message
 
 
-def invalid_token() -> ApiError:
+def make_invalid_token_error() -> ApiError:
     """Return the answer to a bad or expired JWT, and to a wrong WPP_SECRET."""
     return ApiError(401, "Invalid token")
 
 
 async def answer_api_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)  # noqa: S101 - Starlette types every handler for any exception
+    assert isinstance(error, ApiError)  # noqa: S101 - Starlette types handlers for any exception
     return JSONResponse({"error": error.message}, error.status)
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
-    """Answer an unknown route, or a known one with another method, as Express does."""
+    """Answer an unknown route or method as Express does."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     if error.status_code not in {404, 405}:
         return JSONResponse({"error": error.detail}, error.status_code)
-    said = html.escape(f"Cannot {request.method} {request.url.path}")
+    text = html.escape(f"Cannot {request.method} {request.url.path}")
     return HTMLResponse(
-        f'<!DOCTYPE html>\n<html lang="en">\n<body>\n<pre>{said}</pre>\n</body>\n</html>\n', 404
+        f'<!DOCTYPE html>\n<html lang="en">\n<body>\n<pre>{text}</pre>\n</body>\n</html>\n', 404
     )

@@ -1,4 +1,4 @@
-"""Faults on demand: what may go wrong, and the dice."""
+"""Faults on demand: the plan, and the random choice for each request."""
 
 import random
 import re
@@ -8,11 +8,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-"""Chance of it happening to one request (or one webhook)."""
+"""Probability for one request or one webhook."""
 
 
 class Slow(BaseModel):
-    """Processed at once, answered `seconds` later: later than a client waits, if so wanted."""
+    """Processed at once, answered `seconds` later."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -21,15 +21,16 @@ class Slow(BaseModel):
 
 
 class FaultPlan(BaseModel):
-    """One request suffers at most one of 429, 404, 5xx, drop and slow: their rates add up to 1 at most."""
+    """At most one of 429, 404, 5xx, drop and slow happens to a request: rates sum to 1 at most."""
 
     model_config = ConfigDict(extra="forbid")
 
     paths: str = Field(
-        default=r"^/api/messages/(text|image|file|location)$", description="Which requests suffer."
+        default=r"^/api/messages/(text|image|file|location)$",
+        description="Which requests get faults.",
     )
     limit: int | None = Field(
-        default=None, ge=0, description="So many faults, then none: `rate_5xx: 1, limit: 3`."
+        default=None, ge=0, description="The number of faults, then none: `rate_5xx: 1, limit: 3`."
     )
     seed: int | None = None
     latency_s: float = Field(
@@ -81,22 +82,22 @@ class FaultPlan(BaseModel):
 
     @field_validator("paths")
     @classmethod
-    def _compiles(cls, value: str) -> str:
+    def _check_paths(cls, value: str) -> str:
         try:
             re.compile(value)
         except re.error as error:
-            msg = f"no regular expression: {error}"
+            msg = f"not a regular expression: {error}"
             raise ValueError(msg) from error
         return value
 
     @model_validator(mode="after")
-    def _rates_fit(self) -> "FaultPlan":
-        if sum(rate for _, rate in self.kinds()) > 1 + 1e-9:
-            msg = "the rates of 429, 404, 5xx, drops and slow add up to more than 1"
+    def _check_rates(self) -> "FaultPlan":
+        if sum(rate for _, rate in self.fault_rates()) > 1 + 1e-9:
+            msg = "the rates of 429, 404, 5xx, drops and slow sum to more than 1"
             raise ValueError(msg)
         return self
 
-    def kinds(self) -> Iterator[tuple[str, float]]:
+    def fault_rates(self) -> Iterator[tuple[str, float]]:
         yield "429", self.rate_429
         yield "404", self.rate_404
         yield "5xx", self.rate_5xx
@@ -106,43 +107,43 @@ class FaultPlan(BaseModel):
 
 
 class Faults:
-    """The plan in force. Kept in memory: a restart is free of faults."""
+    """The plan in force, in memory only: a restart ends all faults."""
 
     def __init__(self) -> None:
         self.set(FaultPlan())
 
     def set(self, plan: FaultPlan) -> None:
-        """Put `plan` in the place of the one before, whole."""
+        """Replace the whole plan."""
         self.plan = plan
         self.injected = 0
-        # Two dice: how many webhooks leave in between must not change what a seed does to requests.
-        self._random = random.Random(plan.seed)  # noqa: S311 - dice, not secrets
+        # two generators: the number of webhooks must not change the faults of requests
+        self._random = random.Random(plan.seed)  # noqa: S311 - no secrets
         self._webhook_random = random.Random(plan.seed)  # noqa: S311
         self._paths = re.compile(plan.paths)
 
-    def suffers(self, path: str) -> bool:
+    def matches(self, path: str) -> bool:
         return bool(self._paths.search(path))
 
-    def draw(self) -> str | None:
-        """Return the kind of fault that one request suffers, if any."""
+    def draw_fault(self) -> str | None:
+        """Return the kind of fault for one request, or None."""
         if self.plan.limit is not None and self.injected >= self.plan.limit:
             return None
         left = self._random.random()
-        for kind, rate in self.plan.kinds():
+        for kind, rate in self.plan.fault_rates():
             if left < rate:
                 self.injected += 1
                 return kind
             left -= rate
         return None
 
-    def mutes(self, session: str) -> bool:
+    def is_muted(self, session: str) -> bool:
         return session in self.plan.mute if isinstance(self.plan.mute, list) else self.plan.mute
 
-    def duplicates(self) -> bool:
+    def draw_duplicate(self) -> bool:
         return self._webhook_random.random() < self.plan.duplicate_webhooks
 
-    def delay_s(self) -> float:
-        """Return how much later than its turn a webhook leaves."""
+    def draw_delay_s(self) -> float:
+        """Return by how much a webhook is delayed."""
         return (
             self._webhook_random.uniform(0, self.plan.reorder_s)
             if self.plan.reorder_webhooks

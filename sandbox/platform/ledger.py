@@ -1,4 +1,4 @@
-"""What the platform did, for tests to count."""
+"""What the platform did, counted for tests."""
 
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ COUNT, MINTED = "count", "minted"
 
 
 class Ledger:
-    """Counts by group, name and result, and when each account's tokens were minted. Survives with the store."""
+    """Counts by group, name and result, and when tokens were issued; written to the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -24,7 +24,7 @@ class Ledger:
         self._counts[key] += 1
         self._store.put(COUNT, "\0".join(key), [*key, self._counts[key]])
 
-    def minted(self, session: str) -> None:
+    def record_token(self, session: str) -> None:
         entry = (session, time.time())
         self._minted.append(entry)
         self._store.put(MINTED, f"{entry[1]} {len(self._minted)}", entry)
@@ -36,7 +36,10 @@ class Ledger:
         self._store.drop(MINTED)
 
     def snapshot(self) -> dict[str, Any]:
-        """Return `{"tokens": {session: {"minted": n, "times": [epoch s]}}, group: {name: {result: n}}}`."""
+        """Return counts as JSON.
+
+        `{"tokens": {session: {"minted": n, "times": [epoch s]}}, group: {name: {result: n}}}`
+        """
         answer: dict[str, Any] = {
             "tokens": {},
             "requests": {},

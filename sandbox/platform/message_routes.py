@@ -1,4 +1,4 @@
-"""Messages: sending, taking back, reacting, and the media of what came in."""
+"""Messages: send, delete, react, and the media of incoming messages."""
 
 import base64
 import re
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.platform import caller
+from sandbox.platform import request_data
 from sandbox.platform.accounts import Account
 from sandbox.platform.errors import ApiError
 from sandbox.platform.messages import Message
@@ -18,88 +18,98 @@ Content = dict[str, Any]
 """`text`, and `media` when there is one."""
 
 
-def _refused(message: str) -> Response:
-    """Answer a request that was understood and can't be done: 2xx, with the reason inside."""
+def _make_refusal(message: str) -> Response:
+    """Answer 200 with an error inside: the request is valid and cannot be carried out."""
     return JSONResponse({"status": "error", "message": message})
 
 
-def _not_connected(account: Account) -> Response:
-    return _refused(f"Account {account.session} is not connected")
+def _refuse_unconnected(account: Account) -> Response:
+    return _make_refusal(f"Account {account.session} is not connected")
 
 
-def _recipient(body: dict[str, Any]) -> str:
-    digits = caller.text(body, "to").removeprefix("+")
+def _read_recipient(body: dict[str, Any]) -> str:
+    digits = request_data.require_text(body, "to").removeprefix("+")
     if not re.fullmatch(r"[1-9]\d{6,14}", digits):
         raise ApiError(400, "to must be a phone number with its country code")
     return digits
 
 
-def _sender(kind: str, content: Callable[[dict[str, Any]], Content]) -> Route:
-    """Return the route that accepts messages of one kind: `{to, …}` → `{taskId, status: "queued"}`."""
+def _make_send_route(kind: str, content: Callable[[dict[str, Any]], Content]) -> Route:
+    """Return the route for one kind: `{to, …}` → `{taskId, status: "queued"}`."""
 
     async def send(request: Request) -> Response:
-        world = caller.world_of(request)
-        body = await caller.read_json(request)
-        account = caller.account(request, body.get("account"))
-        message = Message(account.session, _recipient(body), "api", kind, **content(body))
+        state = request_data.get_state(request)
+        body = await request_data.read_json(request)
+        account = request_data.authenticate(request, body.get("account"))
+        message = Message(account.session, _read_recipient(body), "api", kind, **content(body))
         if account.status != "connected":
-            return _not_connected(account)
-        if message.peer in world.faults.plan.refused_recipients:
-            return _refused("The phone number is not on WhatsApp")
-        world.messages.send(account, message)
+            return _refuse_unconnected(account)
+        if message.peer in state.faults.plan.refused_recipients:
+            return _make_refusal("The phone number is not on WhatsApp")
+        state.messages.send(account, message)
         return JSONResponse({"success": True, "taskId": message.task_id, "status": "queued"})
 
     return Route(f"/api/messages/{kind}", send, methods=["POST"])
 
 
-def _text(body: dict[str, Any]) -> Content:
-    return {"text": caller.text(body, "text")}
+def _read_text(body: dict[str, Any]) -> Content:
+    return {"text": request_data.require_text(body, "text")}
 
 
-def _image(body: dict[str, Any]) -> Content:
-    return {"text": str(body.get("caption") or ""), "media": {"url": caller.text(body, "url")}}
+def _read_image(body: dict[str, Any]) -> Content:
+    return {
+        "text": str(body.get("caption") or ""),
+        "media": {"url": request_data.require_text(body, "url")},
+    }
 
 
-def _file(body: dict[str, Any]) -> Content:
-    return {"media": {"url": caller.text(body, "url"), "filename": caller.text(body, "filename")}}
+def _read_file(body: dict[str, Any]) -> Content:
+    return {
+        "media": {
+            "url": request_data.require_text(body, "url"),
+            "filename": request_data.require_text(body, "filename"),
+        }
+    }
 
 
-def _location(body: dict[str, Any]) -> Content:
+def _read_location(body: dict[str, Any]) -> Content:
     place = {name: body[name] for name in ("lat", "lng", "name", "address") if name in body}
     if not all(isinstance(place.get(name), int | float) for name in ("lat", "lng")):
         raise ApiError(400, "lat and lng are required")
     return {"text": str(place.get("name") or ""), "media": place}
 
 
-async def delete(request: Request) -> Response:
-    """Take a message back by its taskId; 404 when it is unknown, another account's, or gone already."""
-    account = caller.account(request)
-    messages = caller.world_of(request).messages
-    message = messages.sent_as(account.session, request.path_params["taskId"])
+async def delete_message(request: Request) -> Response:
+    """Delete a message by its taskId; 404 if unknown, of another account, or already deleted."""
+    account = request_data.authenticate(request)
+    messages = request_data.get_state(request).messages
+    message = messages.find_sent(account.session, request.path_params["taskId"])
     if message is None:
         raise ApiError(404, "Message not found")
     messages.delete(message)
     return JSONResponse({"success": True})
 
 
-async def react(request: Request) -> Response:
-    """`{to, waMessageId, emoji}`: knows no taskId."""
-    body = await caller.read_json(request)
-    account = caller.account(request, body.get("account"))
-    messages = caller.world_of(request).messages
-    message = messages.known_as(account.session, caller.text(body, "waMessageId"))
+async def react_to_message(request: Request) -> Response:
+    """`{to, waMessageId, emoji}`; a taskId is not accepted."""
+    body = await request_data.read_json(request)
+    account = request_data.authenticate(request, body.get("account"))
+    messages = request_data.get_state(request).messages
+    message = messages.find_by_wa_id(
+        account.session, request_data.require_text(body, "waMessageId")
+    )
     if account.status != "connected":
-        return _not_connected(account)
-    if message is None or message.peer != _recipient(body):
-        return _refused("Message not found")
-    message.reaction = caller.text(body, "emoji")
+        return _refuse_unconnected(account)
+    if message is None or message.peer != _read_recipient(body):
+        return _make_refusal("Message not found")
+    message.reaction = request_data.require_text(body, "emoji")
     messages.save(message)
     return JSONResponse({"success": True, "status": "sent"})
 
 
-async def media(request: Request) -> Response:
-    account = caller.account(request)
-    message = caller.world_of(request).messages.known_as(
+async def get_media(request: Request) -> Response:
+    account = request_data.authenticate(request)
+    message = request_data.get_state(request).messages.find_by_wa_id(
         account.session, request.path_params["messageId"]
     )
     held = message.media if message else None
@@ -110,11 +120,11 @@ async def media(request: Request) -> Response:
 
 
 ROUTES = [
-    _sender("text", _text),
-    _sender("image", _image),
-    _sender("file", _file),
-    _sender("location", _location),
-    Route("/api/messages/react", react, methods=["POST"]),
-    Route("/api/messages/media/{messageId:path}", media),
-    Route("/api/messages/{taskId}", delete, methods=["DELETE"]),
+    _make_send_route("text", _read_text),
+    _make_send_route("image", _read_image),
+    _make_send_route("file", _read_file),
+    _make_send_route("location", _read_location),
+    Route("/api/messages/react", react_to_message, methods=["POST"]),
+    Route("/api/messages/media/{messageId:path}", get_media),
+    Route("/api/messages/{taskId}", delete_message, methods=["DELETE"]),
 ]

@@ -1,4 +1,4 @@
-"""Messages: what was sent through the API, written on the phone, or by a customer; and how a sent one gets on."""
+"""Messages of the API, of the phone and of customers; an API message progresses by itself."""
 
 import asyncio
 import secrets
@@ -66,20 +66,20 @@ class Messages:
         self._ledger_start: int = dict(store.all(LEDGER_START)).get("messages", 0)
 
     def resume(self, accounts: dict[str, Account]) -> None:
-        """Go on after a restart with what had not been read."""
+        """Continue after a restart with messages that are not read yet."""
         for message in self._all:
             if message.direction == "api" and message.status in NEXT:
-                self._later(message, accounts[message.session])
+                self._schedule(message, accounts[message.session])
 
     def send(self, account: Account, message: Message) -> None:
-        """Accept a message of the API; it gets on by itself."""
-        self._keep(message)
-        self._later(message, account)
+        """Accept a message of the API and schedule its next step."""
+        self._add(message)
+        self._schedule(message, account)
 
     def arrive(self, message: Message) -> None:
-        """Take what a customer wrote, or what was written on the phone."""
+        """Add a customer's message, or one written on the phone."""
         message.status = "read" if message.direction == "in" else "delivered"
-        self._keep(message)
+        self._add(message)
         self._announce("conversation", message)
 
     def delete(self, message: Message) -> None:
@@ -87,8 +87,8 @@ class Messages:
         self.save(message)
         self._announce("status", message)
 
-    def sent_as(self, session: str, task_id: str) -> Message | None:
-        """Return the account's own message of the API that is not deleted."""
+    def find_sent(self, session: str, task_id: str) -> Message | None:
+        """Return the account's message of the API, unless it is deleted."""
         message = self._by_task.get(task_id)
         known = (
             message
@@ -98,7 +98,7 @@ class Messages:
         )
         return message if known else None
 
-    def known_as(self, session: str, wa_id: str) -> Message | None:
+    def find_by_wa_id(self, session: str, wa_id: str) -> Message | None:
         return self._by_wa.get((session, wa_id))
 
     def of(self, session: str) -> list[Message]:
@@ -118,18 +118,18 @@ class Messages:
     def save(self, message: Message) -> None:
         self._store.put(MESSAGE, message.task_id, vars(message))
 
-    def _keep(self, message: Message) -> None:
+    def _add(self, message: Message) -> None:
         self._all.append(message)
         self._by_task[message.task_id] = message
         self._by_wa[message.session, message.wa_id] = message
         self.save(message)
 
-    def _later(self, message: Message, account: Account) -> None:
+    def _schedule(self, message: Message, account: Account) -> None:
         delay_s = self._delays_s[message.status]
         asyncio.get_running_loop().call_later(delay_s, self._advance, message, account)
 
     def _advance(self, message: Message, account: Account) -> None:
-        """Take the next step; a message that leaves when its phone is gone, or to nobody, is dead."""
+        """Take the next step; a message is dead if its phone is offline or its recipient unknown."""
         if message.status not in NEXT:
             return
         lost = account.status != "connected" or message.peer in self._faults.plan.dead_recipients
@@ -138,13 +138,13 @@ class Messages:
         else:
             event = "sent" if message.status == "queued" else "status"
             message.status = NEXT[message.status]
-            self._later_unless_read(message, account)
+            self._schedule_next(message, account)
         self.save(message)
         self._announce(event, message)
 
-    def _later_unless_read(self, message: Message, account: Account) -> None:
+    def _schedule_next(self, message: Message, account: Account) -> None:
         if message.status in NEXT:
-            self._later(message, account)
+            self._schedule(message, account)
 
 
 def describe(message: Message) -> dict[str, Any]:

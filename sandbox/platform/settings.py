@@ -28,9 +28,7 @@ class Settings(BaseSettings):
     )
 
     token_ttl_s: float = Field(default=900, gt=0)
-    expires_in: bool = Field(
-        default=True, description="Say `expiresIn` in the answer that carries a token."
-    )
+    expires_in: bool = Field(default=True, description="Send `expiresIn` with a token.")
 
     starting_s: float = Field(default=0.5, ge=0, description="From start to the first QR code.")
     qr_period_s: float = Field(default=20, gt=0, description="How long one QR code can be scanned.")
@@ -52,9 +50,9 @@ class Settings(BaseSettings):
         default=0.5, ge=0, description="First pause; each next one is twice as long."
     )
     webhook_timeout_s: float = Field(default=10, gt=0)
-    sent_wa_id: bool = Field(default=False, description="Say waMessageId in message.sent.")
+    sent_wa_id: bool = Field(default=False, description="Send waMessageId in message.sent.")
     delivery_id: Literal["taskId", "waMessageId"] = "taskId"
-    incoming_ids: bool = Field(default=True, description="Say messageId in incoming messages.")
+    incoming_ids: bool = Field(default=True, description="Send messageId in incoming messages.")
     echo_from: Literal["peer", "own"] = Field(
         default="peer", description="Whose number `from` of an echo is."
     )

@@ -1,4 +1,4 @@
-"""What outlives the process: one SQLite table of JSON bodies, written as things happen."""
+"""The state that survives the process: one SQLite table of JSON bodies."""
 
 import asyncio
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Store:
-    """Bodies by kind and id, in the order of their first writing. Without a folder it keeps nothing.
+    """Bodies by kind and id, in the order of their first write; without a folder it stores nothing.
 
-    What one turn of the event loop writes is one transaction, ended by `commit`, or in the next turn. From then on the
-    operating system has it: a killed process loses nothing of it, a power cut may.
+    The writes of one turn of the event loop are one transaction, ended by `commit` or in the next
+    turn. Committed data survives a killed process, not always a power cut.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._database = _open(folder / "platform.sqlite") if folder else None
+        self._database = _open_database(folder / "platform.sqlite") if folder else None
 
     def put(self, kind: str, key: str, body: Any) -> None:
         if self._database:
@@ -26,7 +26,7 @@ class Store:
             )
 
     def drop(self, kind: str, key: str | None = None) -> None:
-        """Forget one entry, or all of a kind."""
+        """Delete one entry, or all entries of a kind."""
         if key is None:
             self._write("delete from entry where kind = ?", (kind,))
         else:
@@ -53,26 +53,27 @@ class Store:
     def _write(self, statement: str, values: tuple[str, ...]) -> None:
         if self._database is None:
             return
-        if not self._database.in_transaction and (loop := _running_loop()):
+        if not self._database.in_transaction and (loop := _get_running_loop()):
             self._database.execute("begin")
             loop.call_soon(self.commit)
         self._database.execute(statement, values)
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def _get_running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Made by the thread that builds the app, used by the one that runs it.
+    # opened by the thread that creates the app, used by the thread that runs it
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     database.executescript(
         "pragma journal_mode = wal; pragma synchronous = off;"
         "create table if not exists entry"
-        " (seq integer primary key, kind text not null, key text not null, body text not null, unique (kind, key))"
+        " (seq integer primary key, kind text not null, key text not null, body text not null,"
+        " unique (kind, key))"
     )
     return database

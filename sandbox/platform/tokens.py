@@ -1,4 +1,4 @@
-"""Real JWTs: HS256, bound to one account and to the key they were minted for."""
+"""JWTs with HS256, bound to an account and to the API key they were issued for."""
 
 import hashlib
 import math
@@ -18,11 +18,11 @@ class Tokens:
         self._secret: str = dict(store.all(SECRET)).get("jwt") or secrets.token_hex(32)
         store.put(SECRET, "jwt", self._secret)
 
-    def mint(self, session: str, api_key: str) -> str:
+    def issue(self, session: str, api_key: str) -> str:
         now = time.time()
         claims = {
             "sub": session,
-            "key": _fingerprint(api_key),
+            "key": _make_fingerprint(api_key),
             "iat": int(now),
             "exp": math.ceil(now + self.ttl_s),
             "jti": secrets.token_hex(8),  # two tokens of the same second differ
@@ -30,7 +30,7 @@ class Tokens:
         return jwt.encode(claims, self._secret, "HS256")
 
     def read(self, token: str) -> tuple[str, str] | None:
-        """Return session and key fingerprint of a token of ours that is still valid, else None."""
+        """Return session and key fingerprint of a valid token of this platform, else None."""
         try:
             claims = jwt.decode(
                 token, self._secret, ["HS256"], options={"require": ["sub", "key", "exp"]}
@@ -40,9 +40,9 @@ class Tokens:
         return claims["sub"], claims["key"]
 
     @staticmethod
-    def belongs(fingerprint: str, api_key: str) -> bool:
-        return secrets.compare_digest(fingerprint, _fingerprint(api_key))
+    def is_key_of(fingerprint: str, api_key: str) -> bool:
+        return secrets.compare_digest(fingerprint, _make_fingerprint(api_key))
 
 
-def _fingerprint(api_key: str) -> str:
+def _make_fingerprint(api_key: str) -> str:
     return hashlib.sha256(api_key.encode()).hexdigest()[:16]

@@ -25,7 +25,7 @@ SHARED_DIRECTORY = Path("/var/tmp")  # noqa: S108 - the owner of what is found t
 
 
 def find_user() -> User | None:
-    """Return the user that Postgres has to run as: None for the current one, unless that is root."""
+    """Return the user that Postgres has to run as; None is the current one, unless that is root."""
     if os.geteuid() != 0:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Users and their sessions in the schema `auth`. Every function works in the caller's transaction."""
+"""Users and their sessions in the schema `auth`; the caller owns the transaction."""
 
 import base64
 import hashlib
@@ -45,7 +45,7 @@ def check_password(password: str, stored: str | None) -> bool:
 
 
 async def create(db: Database, given: Mapping[str, Any]) -> Row:
-    """Insert a user from `email`, `phone`, `password`, `user_metadata`, `app_metadata`; return the row.
+    """Insert a user with e-mail, phone, password and metadata; return the row.
 
     Raises:
         psycopg.errors.UniqueViolation: another user has the address.
@@ -118,7 +118,7 @@ async def open_session(db: Database, user_id: str) -> Session:
 
 
 async def refresh(db: Database, refresh_token: str) -> tuple[Row, Session] | None:
-    """Exchange a refresh token, which works once; None if it is unknown or used, or its session ended."""
+    """Exchange a refresh token, which works once; return None if it is not valid."""
     answer = await db.execute(
         """
         update auth.refresh_tokens as token set revoked = true

@@ -1,4 +1,4 @@
-"""An HTTP proxy before Supabase that fails at a given rate: refuses, or applies a call and loses the answer."""
+"""An HTTP proxy before Supabase that fails at a given rate, before or after a call is applied."""
 
 import random
 import socket
@@ -13,21 +13,22 @@ from typing import Any, Self
 
 LOCALHOST = "127.0.0.1"
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER on, 0 s: closing sends a reset instead of an orderly end."""
+"""SO_LINGER with 0 s: closing the socket sends a reset."""
 OWN_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
 class FaultyGateway:
-    """Forwards to `port` on this machine; of the calls to /rest/v1, a share of `rate` fails, as a context manager.
+    """Forwards to `port` on this machine, inside a `with` block.
 
-    Half of the failures are a 503 before anything was forwarded; the other half are applied, and the connection is
-    reset before the answer. `failed` counts both.
+    The share `rate` of the calls to /rest/v1 fails. Half of them are answered 503 and not
+    forwarded; the others are forwarded, and the connection is reset before the answer. `failed`
+    counts both.
     """
 
     def __init__(self, port: int) -> None:
         self.upstream_port = port
         self.rate = 0.0
-        self.dice = random.Random()  # noqa: S311 - dice, not secrets
+        self.dice = random.Random()  # noqa: S311 - no secrets
         self.failed = {"refused": 0, "cut": 0}
         self._stalls: list[tuple[str, float]] = []
         self._lock = threading.Lock()
@@ -35,7 +36,7 @@ class FaultyGateway:
         self.url = f"http://{LOCALHOST}:{self._server.server_address[1]}"
 
     def fault(self, path: str) -> str | None:
-        """Return what is to happen to one call."""
+        """Return the fault of one call, or None."""
         if not path.startswith("/rest/v1"):
             return None
         with self._lock:
@@ -46,7 +47,7 @@ class FaultyGateway:
             return kind
 
     def stall(self, part: str, seconds: float) -> None:
-        """Let the next call wait whose path and query have this `part`."""
+        """Delay the next call whose path and query contain `part`."""
         with self._lock:
             self._stalls.append((part, seconds))
 
@@ -84,7 +85,7 @@ class _Server(ThreadingHTTPServer):
         self.gateway = gateway
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed in the middle is nothing to report."""
+        """Ignore errors of a client that was killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(answer.status, answer.getheaders(), content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815 - their names there
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815 - names of the base class
 
     def _ask(self, body: bytes) -> tuple[HTTPResponse, bytes]:
         self._upstream.request(self.command, self.path, body or None, dict(self.headers.items()))
@@ -150,5 +151,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
         self.close_connection = True
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        """Say nothing."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - name of the base class
+        """Log nothing."""

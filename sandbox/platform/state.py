@@ -1,4 +1,4 @@
-"""Everything the platform is made of, put together once."""
+"""The platform's parts, created once and connected."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from sandbox.platform.tokens import Tokens
 from sandbox.platform.webhooks import Webhooks
 
 
-class World:
+class PlatformState:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = Store(settings.state)
@@ -21,12 +21,12 @@ class World:
         self.faults = Faults()
         self.tokens = Tokens(self.store, settings.token_ttl_s)
         self.webhooks = Webhooks(settings, self.store, self.faults, self.ledger)
-        self.accounts = Accounts(settings, self.store, self._tell_session)
-        self.messages = Messages(settings, self.store, self.faults, self._tell_message)
+        self.accounts = Accounts(settings, self.store, self._post_session)
+        self.messages = Messages(settings, self.store, self.faults, self._post_message)
         self._dialect = Dialect(settings)
 
     def resume(self) -> None:
-        """Take up, on the running loop, what a restart interrupted."""
+        """Continue, on the running loop, what a restart interrupted."""
         self.webhooks.resume(self.accounts.by_session)
         self.accounts.resume()
         self.messages.resume(self.accounts.by_session)
@@ -38,10 +38,10 @@ class World:
     def snapshot(self) -> dict[str, Any]:
         return self.ledger.snapshot() | {"messages": self.messages.ledger()}
 
-    def _tell_session(self, event: str, account: Account) -> None:
+    def _post_session(self, event: str, account: Account) -> None:
         self.webhooks.post(account, self._dialect.session(event, account))
 
-    def _tell_message(self, event: str, message: Message) -> None:
+    def _post_message(self, event: str, message: Message) -> None:
         account = self.accounts.by_session[message.session]
         bodies = {
             "sent": self._dialect.sent,
