@@ -119,8 +119,8 @@ class Replayer:
     def replay(self, letters: Iterable[DeadLetter]) -> tuple[int, int]:
         """Replay in the given order; return how many were replayed and how many skipped.
 
-        Skipped are dead letters whose event is queued, done or of an unknown version. The order of
-        `Database.dead_letters.iterate`, oldest first, keeps the order within a conversation.
+        Skipped are dead letters of events that are queued, done or of an unknown version. The
+        order of `Database.dead_letters.iterate`, oldest first, keeps that of a conversation.
         """
         replayed = 0
         skipped = 0

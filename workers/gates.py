@@ -1,8 +1,8 @@
 """Gates: hold the lanes of an integration or of the platform while no event in them can succeed.
 
 The reasons lie outside the events: a refused key, an unlinked phone, a failing platform. Held lanes
-keep their order and are not claimed. A gate has a reason and a TTL; when it expires, one event
-tries again.
+keep their order and are not claimed. A gate has a reason and a TTL; when it expires, a single
+event tries again.
 """
 
 from contextlib import suppress
@@ -67,7 +67,7 @@ def close_gate_for_refused_key(
 
 
 def open_account_gate(account: str, ctx: WorkerContext) -> None:
-    """Open the gate of an account whose phone is linked again.
+    """Open the gate of an account when its phone is linked again.
 
     During an outage of Supabase the gate may stay closed until it expires.
     """

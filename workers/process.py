@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 @contextmanager
 def exit_on_startup_error() -> Iterator[None]:
-    """Log an error of the startup as one line and exit with the code that belongs to it."""
+    """Log an error of the startup as a single line, and exit with its code."""
     try:
         yield
     except ConfigurationError as error:
@@ -41,7 +41,7 @@ def exit_on_startup_error() -> Iterator[None]:
 
 
 def explain_redis_outage(error: redis.RedisError) -> str:
-    """Return a sentence for an operator whose Redis cannot be reached."""
+    """Return a sentence for an operator: Redis cannot be reached."""
     return f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?"
 
 

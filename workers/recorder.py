@@ -1,6 +1,6 @@
 """The recorder: carries outcomes from the outbox to Supabase in batches.
 
-A refused outcome becomes a dead letter and holds up no other outcome. While Supabase is
+A refused outcome becomes a dead letter and holds up no further outcome. While Supabase is
 unavailable, or its schema does not fit (a missing migration, a renamed column), outcomes stay in
 the outbox and the log says what to repair.
 
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 
 class RejectionWindow:
-    """How long rows that are all rejected for one reason are retried before they count as refused.
+    """How long rows that are all rejected for a reason are retried before they count as refused.
 
     The window opens with the first rejection for a reason and lasts `window_s`: the database may be
     at fault and be repaired meanwhile. For `memory_s` from its opening, further rows with the same
@@ -68,7 +68,7 @@ class RejectionWindow:
 
 
 class Recorder:
-    """Records the batches of one outbox consumer; `apply` is `Database.outcomes.apply`."""
+    """Records the batches of an outbox consumer; `apply` is `Database.outcomes.apply`."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Recorder:
                 self._stopping.wait(self._redis_backoff.after(1))
 
     def step(self, idle_s: float = 5) -> int:
-        """Record one batch; return the number of its outcomes."""
+        """Record a batch; return the number of its outcomes."""
         entries = self._outbox.read(idle_s=idle_s)
         if entries:
             self._record(entries)

@@ -63,7 +63,7 @@ def _terminate(service: SupervisedProcess) -> tuple[int, float]:
 def test_an_idle_process_exits_with_0_on_sigterm(
     exits: dict[str, tuple[int, float]], process: str
 ) -> None:
-    """Supervisors treat other codes as a failure."""
+    """Supervisors treat every code but 0 as a failure."""
     code, took_s = exits[process]
     assert code == 0
     assert took_s < WITHIN_S

@@ -52,7 +52,7 @@ def get_state(producer: Producer, event_id: UUID) -> str:
 def send_without_answer(
     system: System, producer: Producer, organization_id: UUID, text: str, peer: str
 ) -> UUID:
-    """Send a message whose answer is lost; return its id once its delivery is unknown."""
+    """Send a message without an answer; return its id once its delivery is unknown."""
     with system.phone() as phone:
         plan = {"drop_after": 1.0, "paths": "^/api/messages/text$"}
         phone.post("/admin/faults", json=plan).raise_for_status()
@@ -112,7 +112,7 @@ def test_the_resolution_again_sends_a_message_twice(
 def test_an_echo_settles_an_unknown_message_as_sent(
     system: System, producer: Producer, number: Connected
 ) -> None:
-    """The echo of the phone is the same message, not a second one."""
+    """The echo of the phone is the same message, not a second message."""
     organization_id, integration = number
     peer = PEER.format(3)
     message_id = send_without_answer(system, producer, organization_id, "Did it arrive?", peer)

@@ -48,7 +48,7 @@ def fail(pipeline: InboundPipeline, claim: Claim, reason: str = "refused") -> No
 
 
 def send_failing(pipeline: InboundPipeline, *texts: str) -> list[UUID]:
-    """Send messages in one conversation that end as dead letters; return their ids."""
+    """Send messages in a conversation that end as dead letters; return their ids."""
     ids = []
     for text in texts:
         item = routing.route_send(
@@ -85,7 +85,7 @@ def test_a_replay_keeps_the_order_of_a_conversation(
 
 
 def test_a_replay_has_the_chosen_rate(pipeline: InboundPipeline) -> None:
-    """Each replayed dead letter is followed by a pause, a skipped one is not."""
+    """Each replayed dead letter is followed by a pause; skipping takes no pause."""
     send_failing(pipeline, *"abc")
     found = find_letters(pipeline)
     assert build_replayer(pipeline, per_second=4).replay(found) == (3, 0)

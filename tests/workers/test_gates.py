@@ -176,7 +176,7 @@ def test_the_gate_closes_although_supabase_cannot_save_the_error(
 
 
 def test_an_open_circuit_breaker_pauses_all_lanes_until_a_probe_succeeds(ctx: GateContext) -> None:
-    """Five failed calls open it; each pause ends in one probe, and a successful probe closes it."""
+    """Five failed calls open it; each pause ends in a probe, and a successful probe closes it."""
     ctx.answer_request = drop
     for number in range(20):
         to = f"+7999000{number:04d}"

@@ -64,7 +64,7 @@ class TokenContext(GateContext):
         )
 
     def enqueue(self, lanes: int) -> None:
-        """Enqueue one message in each of so many lanes."""
+        """Enqueue a message in each of so many lanes."""
         for number in range(lanes):
             to = f"+7999{number:07d}"
             self.lanes.append(
@@ -101,7 +101,7 @@ def ctx(redis_client: "redis.Redis") -> TokenContext:
 
 
 def test_refused_tokens_are_renewed_with_growing_pauses(ctx: TokenContext) -> None:
-    """A thousand lanes: two tokens, then one after 5, 10, 20, 40 s and per minute; all are sent."""
+    """A thousand lanes: two tokens, then a token after 5, 10, 20, 40 s and per minute."""
     ctx.accepts_tokens = False
     ctx.enqueue(1000)
     assert ctx.drain_in_threads() <= 4 * THREADS
@@ -123,7 +123,7 @@ def test_refused_tokens_are_renewed_with_growing_pauses(ctx: TokenContext) -> No
 
 
 def test_a_refused_key_is_tried_once_a_minute(ctx: TokenContext) -> None:
-    """Ten minutes of waiting lanes, and of a caller without a gate, cause one request a minute."""
+    """Ten minutes of waiting lanes, and of a caller without a gate, cause a request a minute."""
     ctx.accepts_key = False
     ctx.enqueue(20)
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""The recorder brings each outcome to Supabase or to a dead letter, whatever Supabase answers."""
+"""The recorder brings each outcome to Supabase or to a dead letter, after any answer."""
 
 import json
 import threading
@@ -72,7 +72,7 @@ def record_all(client: redis.Redis, table: Table) -> None:
 
 
 def test_a_batch_is_one_call(redis_client: redis.Redis) -> None:
-    """200 outcomes cost one round trip to Supabase."""
+    """200 outcomes cost a single round trip to Supabase."""
     put(redis_client, 200)
     table = Table()
     record_all(redis_client, table)
@@ -85,7 +85,7 @@ def test_a_batch_is_one_call(redis_client: redis.Redis) -> None:
 )
 @given(poison=st.sets(st.integers(0, 59), max_size=6))
 def test_poisoned_rows_cost_only_themselves(redis_client: redis.Redis, poison: set[int]) -> None:
-    """Each good row is recorded exactly once, each bad row is logged, all in one call."""
+    """Each good row is recorded exactly once, each bad row is logged, all in a single call."""
     redis_client.flushall()
     put(redis_client, 60)
     table = Table(poisoned=lambda n: n in poison)

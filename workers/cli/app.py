@@ -64,7 +64,7 @@ def show_lanes() -> None:
 def show_event(
     event_id: Annotated[UUID, typer.Argument(help="Id of a message, a connect or a webhook.")],
 ) -> None:
-    """Print the record of one event as JSON: state, attempts, reason of the last postponement."""
+    """Print the record of an event as JSON: state, attempts, reason of the last postponement."""
     with print_errors():
         record = find_record(connect(load_settings(RedisSettings).redis_url), event_id)
         if record is None:
@@ -82,7 +82,7 @@ def settle_message(
         typer.Argument(help="sent or failed: what happened. again: send it once more."),
     ],
 ) -> None:
-    """Settle a message whose delivery is unknown, after a look at the phone that sent it."""
+    """Settle a message with an unknown delivery, after a look at the phone that sent it."""
     with print_errors():
         client = connect(load_settings(RedisSettings).redis_url)
         lanes = Lanes(client, load_settings(EngineSettings))
@@ -97,7 +97,9 @@ def reconnect_integrations(
     integration_ids: Annotated[
         list[UUID] | None, typer.Argument(help="Ids of the integrations.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All enabled integrations.")] = False,  # noqa: FBT002
+    every: Annotated[  # noqa: FBT002
+        bool, typer.Option("--all", help="All enabled integrations.")
+    ] = False,
     rate: Annotated[float, typer.Option(help="Integrations per second.", min=0.1)] = 5,
 ) -> None:
     """Register the webhook of integrations again and start their accounts.

@@ -1,4 +1,4 @@
-"""Errors of commands, printed as one sentence instead of a traceback."""
+"""Errors of commands, printed as a sentence instead of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from workers.process import explain_redis_outage
 
 @contextmanager
 def print_errors() -> Iterator[None]:
-    """Print an expected error to stderr and exit with code 1; other errors keep their traceback."""
+    """Print an expected error to stderr and exit with code 1; a bug keeps its traceback."""
     try:
         yield
     except ValidationError as error:

@@ -30,7 +30,7 @@ FOREIGN_KEY_VIOLATION = "23503"
 
 
 def list_unknown(organization_id: Organization = None) -> None:
-    """List the messages whose delivery is unknown, oldest first; `wpp settle` settles one."""
+    """List messages with an unknown delivery, oldest first; `wpp settle` settles a message."""
     with print_errors():
         client = connect(load_settings(RedisSettings).redis_url)
         for record in find_unknown_messages(client, organization_id):
@@ -48,7 +48,7 @@ def set_policy(
         typer.Argument(help="hold: list it. resend: send it again, twice at most."),
     ] = None,
 ) -> None:
-    """Print or set what happens to an organization's messages whose delivery is unknown.
+    """Print or set what happens to an organization's messages with an unknown delivery.
 
     With `resend`, a recipient may get a message twice or three times. The default is `hold`.
     """
@@ -148,7 +148,7 @@ def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
 ) -> None:
     """List the webhooks that the platform sent, newest first, or apply them again.
 
-    --replay needs at least one filter. Applying a webhook twice has no second effect.
+    --replay needs a filter. Applying a webhook twice has no second effect.
     """
     with print_errors():
         query = LogQuery(

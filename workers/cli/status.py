@@ -34,7 +34,7 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
 
 
 def find_unknown_messages(client: "redis.Redis", organization_id: UUID | None) -> list[Record]:
-    """Return the messages whose delivery is unknown, oldest first. Scans all keys of Redis."""
+    """Return the messages with an unknown delivery, oldest first. Scans all keys of Redis."""
     ids: list[UUID] = []
     for key in client.scan_iter(keys.unknown_events("*"), count=10_000):
         members: Any = client.smembers(key)

@@ -1,6 +1,6 @@
 """The clock: sweeps the lanes, checks integrations, prunes old rows, refreshes the route cache.
 
-Any number may run; one is enough: `python -m workers.clock`.
+Any number of clocks may run, a single clock suffices: `python -m workers.clock`.
 """
 
 from shared import logs
@@ -16,7 +16,7 @@ from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_si
 
 
 def main() -> int:
-    """Run until told to stop; return the exit code."""
+    """Run until the process stops; return the exit code."""
     threads = SupervisedThreads()
     on_stop_signal(threads.stopping.set)
     with exit_on_startup_error():
@@ -24,9 +24,8 @@ def main() -> int:
         client = connect_durable(load_settings(RedisSettings))
         ctx = worker_context()
         retention_settings = load_settings(RetentionSettings)
-    routes = RouteCache(
-        client, database=None
-    )  # a policy that Redis does not know is the cautious one
+    # Without a database: for a route that Redis lacks, the policy for unknown deliveries is `hold`.
+    routes = RouteCache(client, database=None)
     threads.start(health_checks.run_health_checks, threads.stopping)
     threads.start(retention.run_retention, ctx.database, retention_settings, threads.stopping)
     threads.start(refresh_routes, routes, ctx.database, threads.stopping)

@@ -1,8 +1,8 @@
-"""Health checks: ask the platform about integrations of which nothing was heard lately.
+"""Health checks: request the status of integrations without a recent webhook.
 
-A recent webhook proves that an integration works, so it is not checked. The status of any other is
-requested at most once in `wpp_check_every_s`, and of all together at most `wpp_checks_per_second`
-times a second, over all clocks. Integrations with an error are checked more rarely: their key may
+A recent webhook proves that an integration works. Without it, the status is requested at most once
+in `wpp_check_every_s`, and of all integrations together at most `wpp_checks_per_second` times a
+second, over all clocks. Integrations with an error are checked more rarely: their key may
 have been repaired elsewhere. Disconnected integrations are not checked.
 """
 
@@ -52,8 +52,8 @@ def run_health_checks(stopping: Flag, pause_s: float = ROUND_PAUSE_S) -> None:
 def check_all(ctx: WorkerContext, stopping: Flag) -> int:
     """Check each integration that is due; return the number of status requests.
 
-    A failed request ends the round only when the circuit breaker is open: one account whose tokens
-    are refused must not keep the others from being checked.
+    A failed request ends the round only when the circuit breaker is open: an account with refused
+    tokens must not keep the remaining integrations from being checked.
     """
     requests = 0
     for integration in ctx.database.integrations.iterate():
@@ -72,7 +72,7 @@ def check_all(ctx: WorkerContext, stopping: Flag) -> int:
 
 
 def check_session(integration: Integration, ctx: WorkerContext) -> None:
-    """Request the status of one integration and record what has changed.
+    """Request the status of an integration and record what has changed.
 
     Raises:
         PlatformError: the platform did not answer.
@@ -147,7 +147,7 @@ def _is_candidate(integration: Integration, engine: EngineSettings) -> bool:
 
 
 def _acquire_check(integration: Integration, ctx: WorkerContext, stopping: Flag) -> bool:
-    """Reserve the check of an integration, then wait for a second with budget for one more."""
+    """Reserve the check of an integration, then wait for a second with budget left."""
     interval_ms = int(ctx.engine.wpp_check_every_s * 1000)
     if not ctx.redis.set(keys.health_check(integration.id), 1, nx=True, px=interval_ms):
         return False

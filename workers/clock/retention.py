@@ -37,8 +37,8 @@ def prune(
     """Apply the retention as of `now`.
 
     Returns the number of parked outcomes that were applied (`unparked`) or ended as dead letters
-    (`expired`), and of rows that were deleted (`pruned`). A task that fails counts 0, stops no
-    other task, and runs again the next time.
+    (`expired`), and of rows that were deleted (`pruned`). A task that fails counts 0, does
+    not stop the remaining tasks, and runs again the next time.
     """
     parked_before = now - timedelta(days=settings.wpp_parked_days)
     logged_before = now - timedelta(days=settings.wpp_log_days)

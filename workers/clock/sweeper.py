@@ -10,7 +10,7 @@ from shared.route_cache import RouteCache
 from workers.dead_letters import dead_letter_raw
 from workers.send.in_doubt import settle_as_unknown
 
-VANISHED = "its worker stopped while the platform was being asked"
+VANISHED = "the worker stopped during the call to the platform"
 
 
 def event_sweeper(lanes: Lanes, routes: RouteCache) -> Sweeper:

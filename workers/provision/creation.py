@@ -51,7 +51,7 @@ def create_integration(
 
 
 def install_first_token(account: str, api_key: Callable[[], SecretStr], ctx: WorkerContext) -> None:
-    """Fetch the first token of a new key; other workers wait for it meanwhile."""
+    """Fetch the first token of a new key; further workers wait for it meanwhile."""
     ctx.tokens.install_first_token(account, lambda: ctx.platform.mint_first_token(api_key()))
 
 
@@ -109,8 +109,8 @@ def _save(
 def _choose_sub_org_id(event: ProvisionEvent, ctx: WorkerContext) -> str | None:
     """Return the platform's organization id for a further integration; None for the first.
 
-    On the platform, an organization id has one key and one account. The id contains the id of the
-    integration, so that a second attempt gets the same client.
+    The platform has a single key and account per organization id. The returned id contains the id
+    of the integration, so that a second attempt gets the same client.
     """
     others = ctx.database.integrations.list_for(event.organization_id)
     if all(other.sub_org_id for other in others):

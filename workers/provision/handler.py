@@ -3,7 +3,7 @@
 A worker may be killed after any step, so each step can be repeated: the platform returns the same
 client for the same organization id, the row has an id that the request chose, and registering the
 webhook and starting the account are idempotent. An interrupted connect starts over and ends with
-one client, one row, one account. Pairing polls the started account until its QR code is scanned.
+a single client, row and account. Pairing polls the started account until its QR code is scanned.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 def handle_provision(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
-    """Run one provisioning event; an outage of the platform postpones it."""
+    """Run a provisioning event; an outage of the platform postpones it."""
     steps: dict[str, Step] = {
         "connect": connect,
         "watch": pairing.poll_pairing,
@@ -168,7 +168,7 @@ def _register_and_start(account: str, claim: Claim, ctx: WorkerContext) -> Start
 
 
 def _begin_pairing(event: ProvisionEvent, integration: Integration, ctx: WorkerContext) -> Append:
-    """Return the event that polls the account; it supersedes an earlier one."""
+    """Return the event that polls the account; it supersedes an earlier poll."""
     polling = event.model_copy(
         update={"id": uuid4(), "action": "watch", "integration_id": integration.id}
     )

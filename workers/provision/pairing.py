@@ -1,8 +1,8 @@
 """Pairing: polls a started account until its QR code is scanned.
 
-The polling is one event that is postponed from poll to poll, so no thread waits. Webhooks report
-the same changes sooner. Polls find what a lost webhook would have reported, and become rare while
-webhooks arrive.
+The polling is a single event that is postponed from poll to poll, so no thread waits. Webhooks
+report the same changes sooner. Polls find what a lost webhook would have reported, and become rare
+while webhooks arrive.
 """
 
 from contextlib import suppress

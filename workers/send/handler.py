@@ -1,4 +1,4 @@
-"""Sends one message: it ends as sent, failed or unknown, or is postponed when it was not sent."""
+"""Sends a message: it ends as sent, failed or unknown, or is postponed when it was not sent."""
 
 import structlog
 
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
-    """Send one message within its lease: after that, another worker may send the next message."""
+    """Send a message within its lease: after that, another worker may send the next message."""
     route = ctx.route_cache.find_route(event.integration_id)
     if route is None or route.organization_id != event.organization_id:
         missing = IntegrationNotFoundError(event.integration_id)
@@ -65,8 +65,8 @@ def handle_platform_error(
 ) -> ClaimResult:
     """Return what a failed call means for its message.
 
-    An error that proves that the platform did not take the message leads to another attempt. Any
-    other error but a refusal leaves the delivery unknown.
+    An error that proves that the platform did not take the message leads to another attempt. A
+    refusal ends it as failed. After all remaining errors, its delivery is unknown.
     """
     match error:
         case InvalidApiKeyError() | NotConnectedError() | TokenPausedError():

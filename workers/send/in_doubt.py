@@ -1,6 +1,6 @@
-"""Messages whose delivery is unknown: the call to the platform ended without a usable answer.
+"""Messages with an unknown delivery: the call to the platform ended without a usable answer.
 
-Such a message is not sent again without proof, because its recipient may have it already. An echo
+They are not sent again without proof, because the recipient may have them already. An echo
 of the phone, an operator, the CRM or the organization's policy resolves it.
 """
 
@@ -64,8 +64,8 @@ def resolve_unknown(
 ) -> bool:
     """Resolve a message; return False where its delivery is not unknown, or no longer.
 
-    `by` identifies the request. A repeated request returns True and changes nothing, whatever
-    happened to the message since.
+    `by` identifies the request. A repeated request returns True and has no effect, even if the
+    state of the message has changed since.
     """
     request_field = f"resolution:{by}"
     if by and client.hexists(record_key(event_id), request_field):
@@ -93,8 +93,8 @@ def settle_proven(
 ) -> UUID | None:
     """Settle as sent the message that an echo of the phone proves; return its id.
 
-    An echo proves one message: the oldest unknown one with the same text and type of content, at
-    about the same time. It proves no message without a text, as two pictures look the same.
+    An echo proves the oldest unknown message with the same text and type of content, at about the
+    same time. It proves no message without a text, as two pictures look the same.
     """
     records = [
         record

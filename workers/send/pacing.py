@@ -1,7 +1,7 @@
-"""Pacing: spreads the messages of one integration over time.
+"""Pacing: spreads the messages of an integration over time.
 
 WhatsApp bans numbers that write to many people at once. A message at the head of its lane takes the
-integration's next slot and waits for it in the lane, which costs one more claim. Conversations thus
+integration's next slot and waits for it in the lane, which costs a second claim. Conversations thus
 send in the order in which they took their slots. A message that misses its slot, during an outage
 for instance, takes another: a backlog does not leave all at once.
 """

@@ -1,4 +1,4 @@
-"""`wpp` does what its help says, and reports a mistake in one sentence."""
+"""`wpp` does what its help says, and reports a mistake in a sentence."""
 
 import subprocess
 import sys
@@ -67,7 +67,7 @@ def test_key_prints_the_service_key_of_the_organization(wpp: CliRunner) -> None:
 
 
 def test_send_enqueues_and_show_prints_the_record(wpp: CliRunner) -> None:
-    """Two sends with the same idempotency key are one message."""
+    """Two sends with the same idempotency key are a single message."""
     options = ["--integration-id", str(uuid4()), "--idempotency-key", "once"]
     event_id = output(
         wpp.invoke(app, ["send", str(ORGANIZATION), "+79990001122", "Hello", *options])
@@ -202,7 +202,7 @@ def run_installed(wheel: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def test_an_installed_wpp_has_no_command_for_the_local_world(wheel: Path) -> None:
-    """The wheel holds no sandbox, so `wpp up` is an unknown command like any other."""
+    """The wheel holds no sandbox, so `wpp up` is an unknown command."""
     assert not (wheel / "sandbox").exists()
     help_text = run_installed(wheel, "--help")
     assert help_text.returncode == 0, help_text.stderr

@@ -63,7 +63,7 @@ def run_failing(*arguments: object) -> str:
 
 
 def add_dead_letter(pipeline: InboundPipeline, text: str = "Hello", **given: Any) -> UUID:
-    """Insert the dead letter of one message into Supabase; return its id."""
+    """Insert the dead letter of a message into Supabase; return its id."""
     message = Message(to=PEER, text=text)
     item = routing.route_send(
         given.get("organization_id") or pipeline.organization, pipeline.integration, message
@@ -295,7 +295,7 @@ def test_an_invalid_setting_is_named_in_one_sentence(
 
 
 def test_more_than_200_ids_are_refused(pipeline: InboundPipeline, wpp: Wpp) -> None:
-    """The ids travel in one URL; the command names the option instead of listing too much."""
+    """The ids travel in a URL; the command names the option instead of listing too much."""
     many = [part for _ in range(201) for part in ("--id", uuid4())]
     del wpp
     assert "ids" in run_failing("dead", *many)

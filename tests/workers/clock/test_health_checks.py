@@ -223,7 +223,7 @@ def test_an_account_without_an_answer_does_not_end_the_round(
 def test_an_open_circuit_breaker_ends_the_round(
     env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
 ) -> None:
-    """The other integrations are checked in a later round."""
+    """The remaining integrations are checked in a later round."""
     ctx, _, _ = connected
     connect_more(env, ctx, 2)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Retention deletes old logs and ends parked outcomes, and touches no other rows."""
+"""Retention deletes old logs and ends parked outcomes, and leaves the remaining rows."""
 
 import time
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def counts(pipeline: InboundPipeline) -> tuple[int, int, int]:
 
 @pytest.fixture
 def outdated(pipeline: InboundPipeline) -> InboundPipeline:
-    """Return a pipeline with one logged webhook and one status of an unknown message."""
+    """Return a pipeline with a logged webhook and a status of an unknown message."""
     pipeline.post({"type": "delivery", "messageId": "task_77", "status": "read"})
     pipeline.settle()
     assert counts(pipeline) == (1, 1, 0)

@@ -22,7 +22,7 @@ from tests.fixtures.provision_env import (
 from tests.fixtures.waiting import wait_until
 
 ID_DIGITS = 8
-"""Hex digits of the integration's id in the platform's organization id of a further one."""
+"""Hex digits of the integration's id in the platform's organization id of a further client."""
 
 
 def list_states(env: ProvisionEnv, organization_id: UUID) -> list[str]:
@@ -52,7 +52,7 @@ def connect(env: ProvisionEnv, organization_id: UUID, *, add_new: bool = False) 
 
 
 def assert_connected_once(env: ProvisionEnv, organization_id: UUID) -> None:
-    """Assert one client, one row, one started account with a webhook, and one current poll."""
+    """Assert a single client, row, started account with a webhook, and current poll."""
     clients = {
         name: counts
         for name, counts in env.count_clients().items()
@@ -74,7 +74,7 @@ def assert_connected_once(env: ProvisionEnv, organization_id: UUID) -> None:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_connect_survives_a_kill_at_any_call(env: ProvisionEnv, *, after: bool) -> None:
-    """Each call is cut in turn, before or after the other side has it."""
+    """Each call is cut in turn, before or after the server has it."""
     step = 0
     was_cut = True
     while was_cut:
@@ -110,7 +110,7 @@ def test_a_new_key_that_is_refused_at_first_is_retried_after_a_kill(
 
 
 def test_a_connect_survives_a_kill_before_its_conclusion(env: ProvisionEnv) -> None:
-    """Handled again, it is the same integration with one current poll."""
+    """Handled again, it is the same integration with a single current poll."""
     organization_id = env.create_organization()
     env.enqueue(organization_id)
     with env.worker() as ctx:
@@ -299,7 +299,7 @@ def test_a_connect_that_is_cancelled_before_its_start_creates_nothing(env: Provi
 
 
 def test_removing_the_primary_integration_promotes_the_oldest(env: ProvisionEnv) -> None:
-    """An organization with integrations has a primary one."""
+    """An organization with integrations has a primary integration."""
     organization_id = env.create_organization()
     first = connect(env, organization_id)
     second = connect(env, organization_id, add_new=True)

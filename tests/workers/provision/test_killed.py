@@ -17,12 +17,12 @@ from tests.workers.provision.test_handler import assert_connected_once
 CALLS = 13
 """Calls up to the start of the account and the first poll."""
 IN_EVERY_RUN = {(2, True), (3, True)}
-"""The client was created, the row was saved; the other steps are for `make test-faults`."""
+"""The client was created, the row was saved; the remaining steps are for `make test-faults`."""
 QUICK = {"wpp_lease_s": 1.0, "wpp_http_deadline_s": 0.9}
 
 
 def list_steps() -> Iterator[object]:
-    """Yield the steps; before a call, the state is the one after the previous call."""
+    """Yield the steps; before a call, the state is that after the previous call."""
     for at in range(CALLS):
         for after in (True,) if at else (False, True):
             marks = () if (at, after) in IN_EVERY_RUN else (pytest.mark.faults,)

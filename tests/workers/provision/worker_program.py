@@ -1,8 +1,8 @@
-"""A provisioning worker as a process, which pauses at one call and waits to be killed.
+"""A provisioning worker as a process, which pauses at a call and waits to be killed.
 
-`python -m tests.workers.provision.worker_program` with one line of JSON on stdin: {"redis",
-"supabase": {…}, "platform", "engine": {…}, "at": number of the call, "after": whether the other
-side gets it before the pause}. It prints "paused" at that call.
+`python -m tests.workers.provision.worker_program` with a line of JSON on stdin: {"redis",
+"supabase": {…}, "platform", "engine": {…}, "at": number of the call, "after": whether the
+server gets it before the pause}. It prints "paused" at that call.
 """
 
 import json

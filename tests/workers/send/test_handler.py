@@ -243,7 +243,7 @@ def test_a_refused_key_closes_the_gate_of_its_integration(
 def test_an_unlinked_phone_closes_the_gate_of_its_integration(
     ctx: FakeContext, send_one: Callable[[], ClaimResult]
 ) -> None:
-    """Its messages wait with that reason; the lanes of other integrations go on."""
+    """Its messages wait with that reason; lanes of further integrations go on."""
     ctx.answer = NotConnectedError("Account 0000000000042 is not connected")
     result = send_one()
     assert result == Postponed(0, "Account 0000000000042 is not connected")

@@ -1,4 +1,4 @@
-"""Pacing spreads the messages of one integration over time."""
+"""Pacing spreads the messages of an integration over time."""
 
 import time
 from itertools import pairwise
@@ -25,7 +25,7 @@ def build_message(integration_id: UUID = INTEGRATION, to: str = "79990001122") -
 
 
 def test_each_message_takes_the_next_slot_of_its_integration(redis_client: redis.Redis) -> None:
-    """Slots are half to one and a half paces apart; another integration has slots of its own."""
+    """Slots are 0.5 to 1.5 paces apart; another integration has slots of its own."""
     waits = [pacing.take_slot(redis_client, build_message(), PACE_S) for _ in range(20)]
     gaps = [later - earlier for earlier, later in pairwise(waits)]
     assert waits[0] == 0
@@ -74,7 +74,7 @@ def send_for_half_a_second(ctx: FakeContext, slot: ClaimSequence) -> int:
 def test_an_integration_sends_at_the_configured_pace(
     redis_client: redis.Redis, pace_s: float, at_most: int
 ) -> None:
-    """Twenty conversations: one message every 0.1 to 0.3 s, or all at once without a pace."""
+    """Twenty conversations: a message every 0.1 to 0.3 s, or all at once without a pace."""
     ctx = FakeContext(
         Lanes(redis_client, EngineSettings()), engine=EngineSettings(wpp_pace_s=pace_s)
     )
