@@ -1,0 +1,127 @@
+"""Tests mirror the code by name: `shared/x/y.py` has `tests/shared/x/test_y.py`.
+
+A large module may have several files: `test_y_<topic>.py`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+TESTED_THROUGH = {
+    # every table object, through `Database` and a real Postgres
+    "shared/database/test_database.py": [
+        "shared/database/dead_letters.py",
+        "shared/database/diagnosis.py",
+        "shared/database/integrations.py",
+        "shared/database/maintenance.py",
+        "shared/database/messages.py",
+        "shared/database/outcomes.py",
+        "shared/database/policies.py",
+        "shared/database/tokens.py",
+        "shared/database/users.py",
+        "shared/database/webhook_log.py",
+    ],
+    # the lanes as a broker: one Dramatiq app, then one file per guarantee
+    "shared/lanes/test_plain_app.py": [
+        "shared/lanes/broker.py",
+        "shared/lanes/capacity.py",
+        "shared/lanes/client.py",
+        "shared/lanes/codec.py",
+        "shared/lanes/consumer.py",
+        "shared/lanes/exchange.py",
+        "shared/lanes/message.py",
+        "shared/lanes/sweeper.py",
+        "shared/lanes/types.py",
+        "shared/lanes/wire.py",
+    ],
+    # the parts of one conversion, checked by a corpus of webhooks and expected outcomes
+    "shared/webhooks/test_to_outcomes.py": [
+        "shared/outcomes.py",
+        "shared/webhooks/content.py",
+        "shared/webhooks/fields.py",
+        "shared/webhooks/identity.py",
+        "shared/webhooks/message_ids.py",
+        "shared/webhooks/participants.py",
+        "shared/webhooks/updates.py",
+        "shared/webhooks/vcards.py",
+    ],
+    # exception classes, each raised where the tests expect it
+    "shared/platform/test_failures.py": ["shared/errors.py"],
+    "workers/media/test_download.py": [
+        "workers/media/errors.py",
+        "workers/media/public_network.py",
+    ],
+    # answers as values, made by the function that reads them
+    "shared/platform/test_responses.py": ["shared/platform/models.py"],
+    # the two levels of one cache
+    "shared/tokens/test_cache.py": ["shared/tokens/memory.py"],
+    # over HTTP, as callers use them
+    "workers/ingress/integrations/test_service.py": [
+        "workers/ingress/integrations/connect_requests.py",
+        "workers/ingress/integrations/endpoints.py",
+        "workers/ingress/integrations/pending.py",
+        "workers/ingress/integrations/queries.py",
+    ],
+    "workers/ingress/messages/test_endpoints.py": [
+        "workers/ingress/messages/schemas.py",
+        "workers/ingress/messages/service.py",
+    ],
+    "workers/ingress/webhooks/test_endpoint.py": [
+        "workers/ingress/webhooks/body.py",
+        "workers/ingress/webhooks/storage.py",
+    ],
+    # as processes: start, stop, exit code
+    "workers/test_process.py": [
+        "workers/clock/__main__.py",
+        "workers/context.py",
+        "workers/ingress/__main__.py",
+        "workers/main.py",
+    ],
+    # through the command line
+    "workers/cli/test_app.py": ["workers/cli/errors.py", "workers/cli/status.py"],
+    # the clock's work on routes, with the cache that it fills
+    "shared/test_route_cache.py": ["workers/clock/route_refresh.py"],
+    # the loop of an actor, with the broker and the codec that production uses
+    "workers/test_runner.py": ["workers/broker.py", "workers/event_codec.py"],
+    # steps of one handler
+    "workers/media/test_handler.py": [
+        "workers/media/context.py",
+        "workers/media/hostile.py",
+        "workers/media/lease.py",
+        "workers/media/size_limits.py",
+    ],
+    "workers/provision/test_handler.py": [
+        "workers/provision/creation.py",
+        "workers/provision/pairing.py",
+    ],
+    "workers/test_dead_letters.py": ["workers/send/in_doubt.py"],
+}
+"""Modules without a test file of their own, by the file that tests them."""
+
+MODULES = sorted(
+    str(path.relative_to(ROOT))
+    for package in ("shared", "workers")
+    for path in (ROOT / package).rglob("*.py")
+    if path.name != "__init__.py"
+)
+EXCEPTIONS = [module for modules in TESTED_THROUGH.values() for module in modules]
+
+
+def has_test_file(module: str) -> bool:
+    path = Path(module)
+    name = "main" if path.name == "__main__.py" else path.stem
+    folder = ROOT / "tests" / path.parent
+    return (folder / f"test_{name}.py").exists() or any(folder.glob(f"test_{name}_*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_a_test_file(module: str) -> None:
+    """It has its mirror or an entry in `TESTED_THROUGH`, and not both."""
+    assert has_test_file(module) != (module in EXCEPTIONS)
+
+
+def test_every_exception_names_existing_files() -> None:
+    assert [name for name in TESTED_THROUGH if not (ROOT / "tests" / name).exists()] == []
+    assert sorted(set(EXCEPTIONS) - set(MODULES)) == []
