@@ -46,7 +46,7 @@ SHORT_DELAYS: dict[str, Any] = {
 }
 TIMEOUT = httpx.Timeout(20, connect=5)
 EMPTY_ALL = """
-    set session_replication_role = replica;  -- without foreign keys and triggers: a tenth of the time
+    set session_replication_role = replica;  -- no foreign keys, no triggers: a tenth of the time
     do $$
     declare
       name regclass;
@@ -70,7 +70,7 @@ WHOLE_SYSTEM = ("browser", "pipeline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for `pytest -n`: by file, and all tests of the whole system in one process."""
+    """Group tests for `pytest -n`: by file, and all tests of the whole system together."""
     for item in items:
         file = item.path.relative_to(TESTS)
         group = "system" if file.parts[0] in WHOLE_SYSTEM else str(file)

@@ -129,7 +129,7 @@ class Messages:
         asyncio.get_running_loop().call_later(delay_s, self._advance, message, account)
 
     def _advance(self, message: Message, account: Account) -> None:
-        """Take the next step; a message is dead if its phone is offline or its recipient unknown."""
+        """Take the next step; an offline phone or a dead recipient makes the message dead."""
         if message.status not in NEXT:
             return
         lost = account.status != "connected" or message.peer in self._faults.plan.dead_recipients

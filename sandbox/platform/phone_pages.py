@@ -33,7 +33,8 @@ HINTS = {
 
 def render_accounts(accounts: list[Account]) -> str:
     rows = "".join(
-        f'<a class="row" href="/phone/{account.session}"><b>+{account.phone}</b>{_render_badge(account)}'
+        f'<a class="row" href="/phone/{account.session}">'
+        f"<b>+{account.phone}</b>{_render_badge(account)}"
         f"<small>account {account.session}<br>{escape(account.organization_id)}</small></a>"
         for account in accounts
     )

@@ -131,7 +131,8 @@ async def save(db: Database, bucket_id: str, name: str, file: File, *, replace: 
 
 async def load_info(db: Database, bucket_id: str, name: str) -> Row | None:
     columns = "id, name, bucket_id, metadata, created_at, updated_at"
-    query = f"select {columns} from storage.objects where bucket_id = %s and name = %s"  # noqa: S608 - constants
+    query = f"select {columns} from storage.objects"  # noqa: S608 - constants
+    query += " where bucket_id = %s and name = %s"
     return await (await db.execute(query.encode(), (bucket_id, name))).fetchone()
 
 
@@ -173,7 +174,8 @@ async def list_folder(db: Database, bucket_id: str, given: Row) -> list[Row]:
             from below where rest not like '%%/%%' and starts_with(rest, %(search)s)
         union all
         select distinct split_part(rest, '/', 1), null::uuid, null::jsonb,
-            null::timestamptz, null::timestamptz, null::timestamptz from below where rest like '%%/%%' and starts_with(rest, %(search)s)
+            null::timestamptz, null::timestamptz, null::timestamptz from below
+            where rest like '%%/%%' and starts_with(rest, %(search)s)
         order by {column} {order} limit %(limit)s offset %(offset)s
     """
     by = given.get("sortBy") or {}

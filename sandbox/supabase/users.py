@@ -76,7 +76,8 @@ async def change(db: Database, user_id: str, given: Mapping[str, Any]) -> Row | 
             value = given[name]
             merged = f"{column} || %s" if isinstance(value, dict) else "%s"
             statement = (
-                f"update auth.users set {column} = {merged}, updated_at = now() where id = %s"  # noqa: S608 - constants
+                f"update auth.users set {column} = {merged}, updated_at = now()"  # noqa: S608
+                " where id = %s"
             )
             await db.execute(
                 statement.encode(), (Jsonb(value) if isinstance(value, dict) else value, user_id)
@@ -141,7 +142,7 @@ async def has_session(db: Database, session_id: str) -> bool:
 async def close_sessions(db: Database, user_id: str, session_id: str, scope: str) -> None:
     """End this session ("local"), all but this one ("others"), or every session ("global")."""
     condition = {"local": "id = %(session)s", "others": "id <> %(session)s"}.get(scope, "true")
-    statement = f"delete from auth.sessions where user_id = %(user)s and {condition}"  # noqa: S608 - constants
+    statement = f"delete from auth.sessions where user_id = %(user)s and {condition}"  # noqa: S608
     await db.execute(statement.encode(), {"user": user_id, "session": session_id})
 
 

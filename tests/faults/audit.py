@@ -1,4 +1,4 @@
-"""The guarantees, checked after the faults: records, platform, Supabase rows, what Redis still holds."""
+"""The guarantees, checked after the faults in records, platform, rows and Redis."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

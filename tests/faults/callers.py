@@ -1,4 +1,4 @@
-"""Clients of the API that retry as they should: in order, with the same Idempotency-Key until 202."""
+"""API clients that send in order and retry with the same Idempotency-Key until 202."""
 
 import itertools
 import random

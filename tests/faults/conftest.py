@@ -28,7 +28,8 @@ def print_progress(capsys: pytest.CaptureFixture[str]) -> PrintProgress:
 
     def write(text: str) -> None:
         with capsys.disabled():
-            print(f"\n  {time.monotonic() - began:6.1f} s  {text}", end="", flush=True)  # noqa: T201 - its purpose
+            seconds = time.monotonic() - began
+            print(f"\n  {seconds:6.1f} s  {text}", end="", flush=True)  # noqa: T201 - its purpose
 
     return write
 

@@ -1,4 +1,4 @@
-"""What the fault tests run against: Redis, Supabase behind a faulty gateway, the platform's sandbox."""
+"""The servers of the fault tests: Redis, Supabase behind a faulty gateway, the platform."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -87,7 +87,7 @@ class FaultEnvironment:
             return connection.execute(query.encode(), values).fetchall()
 
     def fail(self, **plan: Any) -> None:
-        """Set the platform's faults (`sandbox.platform.faults.FaultPlan`); no arguments end them."""
+        """Set the platform's faults (fields of `FaultPlan`); without arguments, end them."""
         self.http.post(f"{self.platform.url}/admin/faults", json=plan).raise_for_status()
 
     def messages(self) -> list[dict[str, Any]]:

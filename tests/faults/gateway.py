@@ -127,7 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(answer.status, answer.getheaders(), content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815 - names of the base class
+    do_GET = do_HEAD = do_POST = _forward  # noqa: N815 - names of the base class
+    do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815
 
     def _ask(self, body: bytes) -> tuple[HTTPResponse, bytes]:
         self._upstream.request(self.command, self.path, body or None, dict(self.headers.items()))

@@ -1,4 +1,4 @@
-"""Supabase or the platform is away for a while: work waits, and everything is there afterwards, once and in order."""
+"""Supabase or the platform is down for a while: work waits and is done once, in order."""
 
 import os
 import threading
@@ -19,20 +19,20 @@ from tests.fixtures.waiting import wait_until
 from tests.shared.webhooks.webhook_events import route
 
 BACKLOG = int(os.environ.get("FAULTS_BACKLOG", "60000"))
-"""Events that come in while Supabase is away: what 10 minutes at 100 a second bring, as fast as Redis takes them.
+"""Events that arrive while Supabase is down: as many as in 10 minutes at 100 per second.
 
-Each leaves two outcomes. The appends are those of the door, made here: HTTP is what the other tests are about.
+Each makes two outcomes. They are appended as the ingress does, as fast as Redis accepts them.
 """
-AT_ONCE = 500
-PLATFORM_AWAY_S = 8.0
+BATCH_SIZE = 500
+PLATFORM_DOWN_S = 8.0
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(300)
-def test_what_came_in_while_supabase_was_away_is_there_afterwards(
+def test_rows_of_an_outage_of_supabase_are_complete_afterwards(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """Customers write and messages go out all the same; every row is there when Supabase is back, and once."""
+    """Messages come in and go out meanwhile; each has exactly one row after the return."""
     tag = f"away-{time.time_ns()}"
     fleet = start_fleet(short_timeouts())
     callers = Callers(env, tag, make_conversations(env, 5))
@@ -41,18 +41,19 @@ def test_what_came_in_while_supabase_was_away_is_there_afterwards(
     env.supabase.stop()
     try:
         stopped = time.monotonic()
-        texts = _customers_write(env, tag, BACKLOG)
+        texts = _append_incoming(env, tag, BACKLOG)
         callers.send(2, first=1)
         wait_until(
             lambda: not set(leftovers(env)) & {"lane", "ready", "leases"},
-            "all of it handled",
+            "all events handled",
             150,
             poll_s=0.5,
         )
         backlog = env.client.xlen(keys.OUTBOX)
         size_mb = (env.client.memory_usage(keys.OUTBOX, samples=0) or 0) / 1e6
         print_progress(
-            f"{BACKLOG} events within {time.monotonic() - stopped:.0f} s: {backlog} outcomes ({size_mb:.0f} MB) wait"
+            f"{BACKLOG} events in {time.monotonic() - stopped:.0f} s: "
+            f"{backlog} outcomes ({size_mb:.0f} MB) wait"
         )
     finally:
         env.supabase.start()
@@ -60,27 +61,27 @@ def test_what_came_in_while_supabase_was_away_is_there_afterwards(
     wait_until_drained(env, 150)
     took_s = time.monotonic() - back
     print_progress(
-        f"Supabase had all of them {took_s:.1f} s after its return: {backlog / took_s:.0f} rows/s"
+        f"Supabase had them {took_s:.1f} s after its return: {backlog / took_s:.0f} rows/s"
     )
     written = env.rows(
         "select message_text from chat_messages where not is_outgoing and message_text like %s",
         f"{tag} %",
     )
     assert sorted(text for (text,) in written) == sorted(texts)
-    books = collect_audit(env, tag, callers.accepted)
-    assert_guarantees(books, callers.accepted)
-    assert books.states == {"sent": len(callers.accepted)}
+    audit = collect_audit(env, tag, callers.accepted)
+    assert_guarantees(audit, callers.accepted)
+    assert audit.states == {"sent": len(callers.accepted)}
     assert [service.exits for service in fleet.processes] == [[]] * len(fleet.processes), (
-        "nobody gave up meanwhile"
+        "no process ended meanwhile"
     )
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_more_than_supabase_can_take_is_refused_before_memory_runs_out(
+def test_a_full_outbox_refuses_messages(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """Past the bound the door says 503 and no message goes out; afterwards each goes out once, in order."""
+    """Past the limit the ingress answers 503 and no message goes out; later each goes out once."""
     tag = f"full-{time.time_ns()}"
     start_fleet(short_timeouts(WPP_OUTBOX_LIMIT="200"))
     callers = Callers(env, tag, make_conversations(env, 5))
@@ -89,27 +90,28 @@ def test_more_than_supabase_can_take_is_refused_before_memory_runs_out(
     env.gateway.rate = 1
     sending = threading.Thread(target=callers.send, args=(6,), kwargs={"first": 1})
     sending.start()
-    wait_until(lambda: callers.answers["503"], "the door to be full", within_s=30)
+    wait_until(lambda: callers.answers["503"], "the ingress to refuse", within_s=30)
     time.sleep(3)  # calls in flight end
-    backlog, gone_out = env.client.xlen(keys.OUTBOX), len(env.messages())
+    backlog = env.client.xlen(keys.OUTBOX)
+    sent = len(env.messages())
     time.sleep(1)
-    assert len(env.messages()) == gone_out
+    assert len(env.messages()) == sent
     env.gateway.rate = 0
     sending.join()
     wait_until_drained(env, 60)
-    print_progress(f"full with {backlog} outcomes; the callers were told {dict(callers.answers)}")
-    books = collect_audit(env, tag, callers.accepted)
-    assert_guarantees(books, callers.accepted)
-    assert backlog < 200 + 300, "what was in hand may still come in, no more"
-    assert books.states == {"sent": 240 + 40}
+    print_progress(f"full with {backlog} outcomes; answers {dict(callers.answers)}")
+    audit = collect_audit(env, tag, callers.accepted)
+    assert_guarantees(audit, callers.accepted)
+    assert backlog < 200 + 300, "only events in flight may add outcomes"
+    assert audit.states == {"sent": 240 + 40}
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_sends_wait_for_a_platform_that_is_away(
+def test_sends_wait_while_the_platform_is_down(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """Nothing fails, nothing becomes unknown: everything goes out when it is back, in order."""
+    """No message fails or becomes unknown: all go out in order after its return."""
     tag = f"waiting-{time.time_ns()}"
     start_fleet(short_timeouts())
     callers = Callers(env, tag, make_conversations(env, 6))
@@ -119,7 +121,7 @@ def test_sends_wait_for_a_platform_that_is_away(
     stopped = time.monotonic()
     try:
         accepted = callers.send(4, first=1)
-        time.sleep(max(0.0, stopped + PLATFORM_AWAY_S - time.monotonic()))
+        time.sleep(max(0.0, stopped + PLATFORM_DOWN_S - time.monotonic()))
         assert sum(map(int, env.client.hvals(keys.waiting("send")))) == 4 * 48
     finally:
         env.platform.launch()
@@ -127,21 +129,22 @@ def test_sends_wait_for_a_platform_that_is_away(
     back = time.monotonic()
     wait_until_drained(env, 90)
     print_progress(
-        f"the platform was away {back - stopped:.1f} s; all had gone out {time.monotonic() - back:.1f} s later"
+        f"the platform was down {back - stopped:.1f} s; "
+        f"all messages were out {time.monotonic() - back:.1f} s later"
     )
-    books = collect_audit(env, tag, accepted)
-    assert_guarantees(books, accepted)
-    assert books.states == {"sent": len(accepted)}
+    audit = collect_audit(env, tag, accepted)
+    assert_guarantees(audit, accepted)
+    assert audit.states == {"sent": len(accepted)}
 
 
-def _customers_write(env: FaultEnvironment, tag: str, count: int) -> list[str]:
-    """Append what customers wrote, as the door does, as fast as Redis takes it; return the texts."""
+def _append_incoming(env: FaultEnvironment, tag: str, count: int) -> list[str]:
+    """Append customers' messages as the ingress does; return the texts."""
     lanes = Lanes(env.client, EngineSettings())
     env.client.script_load(APPEND.source)
     texts = [f"{tag} in {one}" for one in range(count)]
-    for start in range(0, count, AT_ONCE):
+    for start in range(0, count, BATCH_SIZE):
         pipe = env.client.pipeline(transaction=False)
-        for one, text in enumerate(texts[start : start + AT_ONCE], start):
+        for one, text in enumerate(texts[start : start + BATCH_SIZE], start):
             item = _incoming(env.integrations[one % len(env.integrations)], one, text)
             APPEND.add_to(pipe, [keys.PREFIX], lanes.append_arguments([item]))
         replies: list[Any] = pipe.execute()

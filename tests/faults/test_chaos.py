@@ -1,4 +1,4 @@
-"""Everything goes wrong at once, for a minute: nothing is lost, nothing is sent twice, each conversation is in order.
+"""All faults at once for a minute: no loss, no duplicate, each conversation in order.
 
 `CHAOS_SEED=7 make test-faults` runs one given seed, `CHAOS_SEED=1,2,3` several.
 """
@@ -23,8 +23,10 @@ from tests.fixtures.tcp_proxy import TcpProxy
 
 GIVEN = [int(seed) for seed in os.environ.get("CHAOS_SEED", "").split(",") if seed]
 SEEDS = GIVEN or random.sample(range(1_000_000), 2)
-OF_EACH, MESSAGES, PER_S = 26, 10, 60.0
-"""26 conversations of each of 8 organizations, 10 messages each: 2,080 in some 50 s, with the waits for the door."""
+CONVERSATIONS = 26
+MESSAGES = 10
+PER_S = 60.0
+"""26 conversations in each of 8 organizations, 10 messages each: 2,080 in about 50 s."""
 VICTIMS = ("send", "send", "send", "webhook", "record", "clock", "web")
 PLATFORM = {
     "latency_s": 0.05,
@@ -33,34 +35,34 @@ PLATFORM = {
     "drop_after": 0.04,
     "slow": {"rate": 0.02, "seconds": 3},  # the deadline is 2 s
 }
-REIGN_S = 60.0
-"""How long things go wrong at most: on a slow machine the rest is accepted in peace."""
+CHAOS_S = 60.0
+"""The longest time with faults: on a slow machine the rest is sent without."""
 DRAIN_S = 100.0
 
 
 COMMANDS = (b"append", b"claim", b"conclude", b"sweep", b"fetch", b"tick", b"XACK")
-"""What the processes say to Redis: steps of the lanes, of the broker and of the outbox."""
+"""Commands of the lanes and of the outbox, found in the requests to Redis."""
 
 
 class Chaos:
-    """Kills a process every few seconds, pauses one beyond its lease, kills Redis every ten, loses its replies.
+    """Kills a process every few seconds and Redis every ten, pauses workers, loses replies.
 
-    What happens when is up to `seed` and to the machine.
+    `seed` and the speed of the machine decide what happens when.
     """
 
-    def __init__(self, fleet: Fleet, env: FaultEnvironment, wire: TcpProxy, seed: int) -> None:
+    def __init__(self, fleet: Fleet, env: FaultEnvironment, proxy: TcpProxy, seed: int) -> None:
         self.done: Counter[str] = Counter()
         self._fleet = fleet
-        self._town = env
-        self._wire = wire
-        self._dice = random.Random(seed)  # noqa: S311
+        self._env = env
+        self._proxy = proxy
+        self._random = random.Random(seed)  # noqa: S311
         self._over = threading.Event()
 
     @contextmanager
-    def reigning(self) -> Iterator[None]:
-        ways = (self._kill, self._kill_redis, self._pause, self._lose_replies)
-        threads = [threading.Thread(target=work, daemon=True) for work in ways]
-        end = threading.Timer(REIGN_S, self._over.set)
+    def run(self) -> Iterator[None]:
+        actions = (self._kill, self._kill_redis, self._pause, self._lose_replies)
+        threads = [threading.Thread(target=work, daemon=True) for work in actions]
+        end = threading.Timer(CHAOS_S, self._over.set)
         for thread in (*threads, end):
             thread.start()
         try:
@@ -72,46 +74,46 @@ class Chaos:
                 thread.join()
 
     def _kill(self) -> None:
-        while not self._over.wait(self._dice.uniform(2.5, 4.5)):
-            victim = self._dice.choice(self._fleet.named(self._dice.choice(VICTIMS)))
+        while not self._over.wait(self._random.uniform(2.5, 4.5)):
+            victim = self._random.choice(self._fleet.named(self._random.choice(VICTIMS)))
             if not victim.alive:
                 continue
-            if self._dice.random() < 0.3 and victim.kill_child():
+            if self._random.random() < 0.3 and victim.kill_child():
                 self.done[f"a child of {victim.name}"] += 1
             else:
                 victim.kill()
                 self.done[victim.name] += 1
 
     def _kill_redis(self) -> None:
-        dice = random.Random(self._dice.random())  # noqa: S311 - its own: threads take turns as they like
-        while not self._over.wait(dice.uniform(7, 11)):
-            self._town.redis.kill()
-            time.sleep(dice.uniform(0.2, 2))
-            self._town.redis.start()
+        rng = random.Random(self._random.random())  # noqa: S311 - one per thread
+        while not self._over.wait(rng.uniform(7, 11)):
+            self._env.redis.kill()
+            time.sleep(rng.uniform(0.2, 2))
+            self._env.redis.start()
             self.done["Redis"] += 1
 
     def _pause(self) -> None:
-        """Stop a worker for longer than its lease, so that it comes back with late news."""
-        dice = random.Random(self._dice.random())  # noqa: S311
-        while not self._over.wait(dice.uniform(9, 14)):
-            victim = dice.choice(self._fleet.named("send"))
+        """Stop a worker for longer than its lease, so that its results come too late."""
+        rng = random.Random(self._random.random())  # noqa: S311
+        while not self._over.wait(rng.uniform(9, 14)):
+            victim = rng.choice(self._fleet.named("send"))
             victim.signal(signal.SIGSTOP)
             time.sleep(5)
             victim.signal(signal.SIGCONT)
             self.done["paused"] += 1
 
     def _lose_replies(self) -> None:
-        """Let a command through to Redis and cut the connection, or leave it silent, before the reply."""
-        dice = random.Random(self._dice.random())  # noqa: S311
-        while not self._over.wait(dice.uniform(0.1, 0.5)):
-            lose = self._wire.swallow_after if dice.random() < 0.1 else self._wire.cut_after
-            lose(dice.choice(COMMANDS))
-        self.done["replies lost"] = self._wire.hits
+        """Forward a command to Redis, then cut the connection or swallow the reply."""
+        rng = random.Random(self._random.random())  # noqa: S311
+        while not self._over.wait(rng.uniform(0.1, 0.5)):
+            lose = self._proxy.swallow_after if rng.random() < 0.1 else self._proxy.cut_after
+            lose(rng.choice(COMMANDS))
+        self.done["replies lost"] = self._proxy.hits
 
 
 @pytest.fixture
-def wire(env: FaultEnvironment) -> Iterator[TcpProxy]:
-    """Return the wire between the processes and Redis."""
+def proxy(env: FaultEnvironment) -> Iterator[TcpProxy]:
+    """Return the proxy between the processes and Redis."""
     with TcpProxy(env.redis.port) as proxy:
         yield proxy
 
@@ -121,36 +123,37 @@ def wire(env: FaultEnvironment) -> Iterator[TcpProxy]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_chaos_loses_nothing_and_sends_nothing_twice(
     env: FaultEnvironment,
-    wire: TcpProxy,
+    proxy: TcpProxy,
     start_fleet: StartFleet,
     print_progress: PrintProgress,
     seed: int,
 ) -> None:
-    """Every accepted send is settled once, whatever was killed; rows equal the ledger; nothing is left anywhere."""
+    """Each accepted message is settled once; rows and records agree; no work is left."""
     print_progress(f"seed {seed}; the processes write to {env.logs}")
     tag = f"chaos-{seed}-{time.time_ns()}"
-    fleet = start_fleet(short_timeouts(REDIS_URL=wire.url))
+    fleet = start_fleet(short_timeouts(REDIS_URL=proxy.url))
     env.fail(seed=seed, **PLATFORM)
     env.gateway.rate, env.gateway.dice = 0.1, random.Random(seed)  # noqa: S311
-    callers = Callers(env, tag, make_conversations(env, OF_EACH), callers=16)
-    chaos = Chaos(fleet, env, wire, seed)
+    callers = Callers(env, tag, make_conversations(env, CONVERSATIONS), callers=16)
+    chaos = Chaos(fleet, env, proxy, seed)
     print_progress(
-        f"all processes run; sending {OF_EACH * len(env.integrations) * MESSAGES} messages"
+        f"all processes run; sending {CONVERSATIONS * len(env.integrations) * MESSAGES} messages"
     )
-    with chaos.reigning():
+    with chaos.run():
         accepted = callers.send(MESSAGES, per_s=PER_S)
-    print_progress(f"accepted {len(accepted)}; the callers were told {dict(callers.answers)}")
+    print_progress(f"accepted {len(accepted)}; answers {dict(callers.answers)}")
     print_progress(
-        f"killed {dict(chaos.done)}; Supabase failed {env.gateway.failed}; the platform {env.ledger()['faults']}"
+        f"killed {dict(chaos.done)}; Supabase failed {env.gateway.failed}; "
+        f"the platform {env.ledger()['faults']}"
     )
     env.fail()
     env.gateway.rate = 0
-    healed = time.monotonic()
+    ended = time.monotonic()
     wait_until_drained(env, DRAIN_S)
-    books = collect_audit(env, tag, accepted)
+    audit = collect_audit(env, tag, accepted)
     print_progress(
-        f"drained {time.monotonic() - healed:.1f} s later: {books.states}; rows {books.statuses}"
+        f"drained {time.monotonic() - ended:.1f} s later: {audit.states}; rows {audit.statuses}"
     )
     assert len(accepted) >= 2000
     assert chaos.done["Redis"] >= 3
-    assert_guarantees(books, accepted)
+    assert_guarantees(audit, accepted)

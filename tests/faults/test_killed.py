@@ -1,4 +1,4 @@
-"""A worker with a hundred events in its hands is killed on an otherwise idle system, with the engine's own times."""
+"""A worker with a hundred events in flight is killed, with the default times of the engine."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from tests.fixtures.waiting import wait_until
 
 WITHIN_S = 30.0
 BLOCKED_S = 15.0
-"""How long the platform holds each call: longer than it takes to have a hundred of them, shorter than the deadline."""
+"""How long the platform delays each call: enough for a hundred calls, within the deadline."""
 
 
 @pytest.mark.faults
@@ -27,7 +27,7 @@ BLOCKED_S = 15.0
 def test_a_hundred_sends_of_a_killed_worker_are_settled_within_30_s(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """Those that the platform was being asked for become unknown, and what waits behind them goes out, in order."""
+    """Messages in flight become unknown; the messages behind them go out in order."""
     tag = f"killed-{time.time_ns()}"
     fleet = start_fleet(
         {"SEND_THREADS": "128"}, {"web": 1, "send": 1, "webhook": 1, "record": 1, "clock": 1}
@@ -53,9 +53,9 @@ def test_a_hundred_sends_of_a_killed_worker_are_settled_within_30_s(
     print_progress(f"settled {time.monotonic() - killed:.1f} s later")
     wait_until_drained(env, 60)
     print_progress(f"everything else {time.monotonic() - killed:.1f} s later")
-    books = collect_audit(env, tag, accepted)
-    assert_guarantees(books, accepted)
-    assert books.states == {"sent": 208, "unknown": 104}
+    audit = collect_audit(env, tag, accepted)
+    assert_guarantees(audit, accepted)
+    assert audit.states == {"sent": 208, "unknown": 104}
 
 
 @pytest.mark.faults
@@ -63,7 +63,7 @@ def test_a_hundred_sends_of_a_killed_worker_are_settled_within_30_s(
 def test_a_hundred_connects_of_a_killed_worker_run_again_within_30_s(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """What may be done again is done again: each ends in one number with one code to scan."""
+    """A connect may be repeated: each ends in one integration with one code to scan."""
     fleet = start_fleet(
         {"PROVISION_THREADS": "128"}, {"web": 1, "provision": 1, "record": 1, "clock": 1}
     )
@@ -91,17 +91,20 @@ def test_a_hundred_connects_of_a_killed_worker_run_again_within_30_s(
     wait_until(lambda: _states(env, integrations) == {b"done"}, "all of them done", 60)
     print_progress(f"all done {time.monotonic() - killed:.1f} s later")
     made: Any = env.rows(
-        "select count(*), count(distinct organization_id) from messenger_integrations where organization_id = any(%s)",
+        """
+        select count(*), count(distinct organization_id)
+        from messenger_integrations where organization_id = any(%s)
+        """,
         organizations,
     )
     assert made == [(100, 100)]
 
 
 @pytest.mark.faults
-def test_a_worker_that_was_held_up_beyond_its_lease_sends_nothing(
+def test_a_worker_sends_nothing_after_its_lease_has_expired(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """Its message is unknown and the next one has gone out: what comes now would be out of order."""
+    """Its message is unknown and the next one is out: to send it now would break the order."""
     tag = f"late-{time.time_ns()}"
     start_fleet(short_timeouts(), {"send": 1, "webhook": 1, "record": 1, "clock": 1})
     conversation = make_conversations(env, 1)[0]
@@ -123,14 +126,14 @@ def test_a_worker_that_was_held_up_beyond_its_lease_sends_nothing(
         taken = producer.send(integration.organization_id, message)
         accepted.append(AcceptedMessage(taken.id, conversation, seq, message.text))
     wait_until_drained(env, 30)
-    time.sleep(3)  # the one that was held up is back
-    books = collect_audit(env, tag, accepted)
-    assert_guarantees(books, accepted)
+    time.sleep(3)  # the delayed call has returned
+    audit = collect_audit(env, tag, accepted)
+    assert_guarantees(audit, accepted)
     print_progress(
-        f"in the order of sending: {[books.records[sent.text].state for sent in accepted]}"
+        f"in the order of sending: {[audit.records[sent.text].state for sent in accepted]}"
     )
-    assert [books.records[sent.text].state for sent in accepted] == ["unknown", "sent"]
-    assert [books.at_platform[sent.text] for sent in accepted] == [0, 1]
+    assert [audit.records[sent.text].state for sent in accepted] == ["unknown", "sent"]
+    assert [audit.at_platform[sent.text] for sent in accepted] == [0, 1]
 
 
 def _connect(env: FaultEnvironment, organization_id: UUID) -> UUID:

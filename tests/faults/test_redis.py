@@ -1,4 +1,4 @@
-"""Redis goes away: while work is postponed and in hand, and while somebody is at the door."""
+"""Redis is killed: while work is postponed and in flight, and while a caller sends."""
 
 import time
 
@@ -11,7 +11,7 @@ from tests.faults.conftest import PrintProgress, StartFleet
 from tests.faults.environment import FaultEnvironment, short_timeouts
 from tests.fixtures.waiting import wait_until
 
-AWAY_S = 3.0
+DOWN_S = 3.0
 
 
 @pytest.mark.faults
@@ -19,7 +19,7 @@ AWAY_S = 3.0
 def test_postponed_and_claimed_work_survives_redis(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """Killed with lanes in back-off, calls in flight and outcomes in a recorder's hands: all goes on, in order."""
+    """Delayed lanes, calls in flight and claimed outcomes continue in order."""
     tag = f"redis-{time.time_ns()}"
     start_fleet(short_timeouts())
     callers = Callers(env, tag, make_conversations(env, 10))
@@ -36,29 +36,31 @@ def test_postponed_and_claimed_work_survives_redis(
     env.redis.kill()
     killed = time.monotonic()
     print_progress(
-        f"killed Redis with {lanes['delayed']} lanes postponed, {lanes['leases']} claimed, {pending} outcomes in hand"
+        f"killed Redis with {lanes['delayed']} lanes delayed, {lanes['leases']} claimed, "
+        f"{pending} outcomes claimed"
     )
-    time.sleep(AWAY_S)
+    time.sleep(DOWN_S)
     env.redis.start()
     env.gateway.rate = 0
     env.fail()
     wait_until_drained(env, 60)
     print_progress(
-        f"drained {time.monotonic() - killed:.1f} s after the kill, of which Redis was away {AWAY_S:.0f} s"
+        f"drained {time.monotonic() - killed:.1f} s after the kill; "
+        f"Redis was down for {DOWN_S:.0f} s"
     )
-    books = collect_audit(env, tag, accepted)
-    assert_guarantees(books, accepted)
-    assert books.states == {"sent": len(accepted)}, (
+    audit = collect_audit(env, tag, accepted)
+    assert_guarantees(audit, accepted)
+    assert audit.states == {"sent": len(accepted)}, (
         "every call was answered, so each is known to be sent"
     )
     assert min(lanes["delayed"], lanes["leases"], pending) > 0
 
 
 @pytest.mark.faults
-def test_a_caller_hears_that_redis_is_away_and_is_accepted_afterwards_once(
+def test_a_caller_gets_503_without_redis_and_is_accepted_once_afterwards(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """503 with Retry-After and a problem; the same request later is one message."""
+    """503 with Retry-After and problem details; the repeated request makes one message."""
     tag = f"door-{time.time_ns()}"
     start_fleet(short_timeouts(), {"web": 1, "send": 1, "record": 1, "clock": 1})
     conversation = make_conversations(env, 1)[0]
@@ -66,7 +68,7 @@ def test_a_caller_hears_that_redis_is_away_and_is_accepted_afterwards_once(
     body = {"to": f"+{conversation.peer}", "text": text}
     with env.caller(conversation.integration.organization_id) as crm:
         crm.post(
-            "/v1/messages", json={**body, "text": "the door knows the number"}
+            "/v1/messages", json={**body, "text": "the ingress caches the route"}
         ).raise_for_status()
         env.redis.kill()
         asked = time.monotonic()

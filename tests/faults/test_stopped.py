@@ -1,4 +1,4 @@
-"""SIGTERM in the middle of work: what runs is finished, the rest goes on elsewhere, nothing is lost."""
+"""SIGTERM during work: running calls finish, the rest goes to other processes, no loss."""
 
 import threading
 import time
@@ -27,10 +27,10 @@ GRACE_S = 30.0
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_a_worker_told_to_stop_finishes_and_hands_over(
+def test_a_worker_finishes_its_calls_and_hands_over_the_rest(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """It exits 0 within its grace period; nothing becomes unknown, and each conversation stays in order."""
+    """It exits 0 within its grace period; no message is unknown, conversations stay in order."""
     tag = f"stopped-{time.time_ns()}"
     fleet = start_fleet(short_timeouts())
     callers = Callers(env, tag, make_conversations(env, 8))
@@ -48,66 +48,67 @@ def test_a_worker_told_to_stop_finishes_and_hands_over(
         took.append(time.monotonic() - asked)
         assert code == 0
         service.stay_down = False
-        wait_until(lambda: service.alive, "another worker", within_s=10)  # noqa: B023 - used at once
+        wait_until(lambda: service.alive, "another worker", within_s=10)  # noqa: B023
     print_progress(
         f"two workers stopped in {took[0]:.1f} and {took[1]:.1f} s, with calls of 1 s in flight"
     )
     sending.join()
     env.fail()
     wait_until_drained(env, 60)
-    books = collect_audit(env, tag, callers.accepted)
-    assert_guarantees(books, callers.accepted)
-    assert books.states == {"sent": len(callers.accepted)}
+    audit = collect_audit(env, tag, callers.accepted)
+    assert_guarantees(audit, callers.accepted)
+    assert audit.states == {"sent": len(callers.accepted)}
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-def test_a_door_told_to_stop_loses_nothing_that_it_accepted(
+def test_a_stopped_ingress_loses_nothing_that_it_accepted(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """Three times in a row, with messages and webhooks coming in: every 2xx is kept, every process of it in order."""
+    """Three stops under load: every request that was answered 2xx is processed, exit code 0."""
     tag = f"shut-{time.time_ns()}"
     fleet = start_fleet(short_timeouts())
     callers = Callers(env, tag, make_conversations(env, 5))
     codes = []
-    with _customers(env, env.integrations[0], tag) as told:
+    with _post_webhooks(env, env.integrations[0], tag) as accepted:
         sending = threading.Thread(target=callers.send, args=(12,), kwargs={"per_s": 60})
         sending.start()
         for _ in range(3):
             time.sleep(1.5)
             codes.append(fleet.first("web").terminate(GRACE_S))
-            wait_until(lambda: fleet.first("web").starts == len(codes) + 1, "the next door")
+            wait_until(lambda: fleet.first("web").starts == len(codes) + 1, "the next ingress")
             wait_until_ready(env)
         sending.join()
     print_progress(
-        f"the door ended with {codes}; the callers were told {dict(callers.answers)}; {len(told)} webhooks accepted"
+        f"the ingress exited with {codes}; answers {dict(callers.answers)}; "
+        f"{len(accepted)} webhooks accepted"
     )
     wait_until_drained(env, 60)
-    books = collect_audit(env, tag, callers.accepted)
-    assert_guarantees(books, callers.accepted)
+    audit = collect_audit(env, tag, callers.accepted)
+    assert_guarantees(audit, callers.accepted)
     written = env.rows(
         "select message_text from chat_messages where not is_outgoing and message_text like %s",
         f"{tag} %",
     )
-    assert sorted(text for (text,) in written) == sorted(told)
+    assert sorted(text for (text,) in written) == sorted(accepted)
     assert codes == [0, 0, 0]
     assert fleet.first("web").log.read_text().count("Finished server process") == len(codes)
-    assert len(told) > 50
+    assert len(accepted) > 50
 
 
 @contextmanager
-def _customers(
+def _post_webhooks(
     env: FaultEnvironment, integration: ConnectedIntegration, tag: str
 ) -> Iterator[list[str]]:
-    """Post what customers write, as the platform does, as fast as the door takes it; yield the texts accepted."""
-    told: list[str] = []
-    over = threading.Event()
+    """Post customers' messages as the platform does; yield the texts that were accepted."""
+    accepted: list[str] = []
+    stopping = threading.Event()
     url = signed_keys.make_webhook_url(env.url, integration.account, (KEY_SECRET.encode(),))
 
     def post() -> None:
         with httpx.Client(timeout=10, trust_env=False) as client:
             count = 0
-            while not over.is_set():
+            while not stopping.is_set():
                 peer, text = f"79995{count % 10:06}", f"{tag} in {count}"
                 event = {
                     "type": "chat",
@@ -121,14 +122,14 @@ def _customers(
                 except httpx.TransportError:
                     taken = False
                 if taken:
-                    told.append(text)
+                    accepted.append(text)
                     count += 1
                 time.sleep(0.02)
 
     thread = threading.Thread(target=post, daemon=True)
     thread.start()
     try:
-        yield told
+        yield accepted
     finally:
-        over.set()
+        stopping.set()
         thread.join()

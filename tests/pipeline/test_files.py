@@ -1,4 +1,4 @@
-"""Files, through every process."""
+"""Files pass through every process."""
 
 import base64
 from typing import Any
@@ -13,7 +13,7 @@ Number = tuple[UUID, dict[str, Any]]
 
 
 def test_a_picture_sent_by_a_customer_is_shown_by_its_row(system: System, number: Number) -> None:
-    """Small or large, it is in the bucket; the row says so and links to it."""
+    """A small and a large file are in the bucket, and the rows link to them."""
     organization_id, integration = number
     pictures = {f"{size} bytes": b"\xff\xd8\xff\xe0" + bytes(size) for size in (100, 3_000_000)}
     for text, content in pictures.items():

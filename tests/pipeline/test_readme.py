@@ -1,4 +1,4 @@
-"""The README is true: its commands run, as they stand there."""
+"""The README is true: its commands run as written."""
 
 import os
 import re
@@ -28,14 +28,14 @@ CURLS = [
 
 @pytest.fixture(scope="module")
 def demo(system: System) -> UUID:
-    """Return the demo organization, with its number connected as the README's reader has it by then."""
+    """Return the demo organization with its integration connected."""
     connect_integration(system, ORGANIZATION)
     return ORGANIZATION
 
 
 @pytest.mark.parametrize("command", CURLS)
 def test_every_curl_works(system: System, demo: UUID, command: str) -> None:
-    """Each request is understood; only the address differs from what a reader types."""
+    """Each request succeeds; only the address differs from what a reader types."""
     ctx = command.replace("localhost:8000", system.url.removeprefix("http://")).replace(
         "curl ", "curl -sS --fail ", 1
     )
@@ -52,7 +52,7 @@ def test_every_curl_works(system: System, demo: UUID, command: str) -> None:
 
 
 def test_the_python_example_works(system: System, demo: UUID) -> None:
-    """The producer's example enqueues, with the address of this Redis instead of the local world's."""
+    """The producer's example enqueues, with the address of this Redis."""
     assert isinstance(demo, UUID)
     (example,) = [text for _, language, text in BLOCKS if language == "python"]
     ctx = example.replace("redis://127.0.0.1:8003/0", system.environment["REDIS_URL"])
@@ -70,7 +70,7 @@ def test_the_python_example_works(system: System, demo: UUID) -> None:
 
 
 def test_every_route_is_named(system: System) -> None:
-    """Whoever reads the README knows what there is; a route that nobody knows is not used."""
+    """The README names every route of the API."""
     described = httpx.get(f"{system.url}/openapi.json").raise_for_status().json()
     assert described["paths"]
     for path in described["paths"]:
@@ -79,8 +79,8 @@ def test_every_route_is_named(system: System) -> None:
         assert any(f"{name}`" in README for name in (short, f"…/{{id}}{last}", f"…{last}")), path
 
 
-def test_every_operators_command_is_told() -> None:
-    """What an operator may need at night is in the table, and what is in the table exists."""
+def test_every_command_of_wpp_is_documented() -> None:
+    """The table has every command of `wpp`, and every command in the table exists."""
     commands = {
         command.name or command.callback.__name__
         for command in app.registered_commands
@@ -90,7 +90,7 @@ def test_every_operators_command_is_told() -> None:
 
 
 def test_every_make_command_exists() -> None:
-    """What the README tells to type is a target of the Makefile."""
+    """Every `make` command in the README is a target of the Makefile."""
     named = set(re.findall(r"`?make ([a-z-]+)", README))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named
@@ -98,6 +98,6 @@ def test_every_make_command_exists() -> None:
 
 
 def test_every_file_that_is_linked_exists() -> None:
-    """A link in the README leads somewhere."""
+    """Every linked file exists."""
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target

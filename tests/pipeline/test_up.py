@@ -1,4 +1,4 @@
-"""`wpp up`, as a person meets it: started, stopped, and when something is wrong."""
+"""`wpp up` for a person: started, stopped, and with errors."""
 
 import os
 import random
@@ -25,7 +25,7 @@ WPP = Path(sys.executable).parent / "wpp"
 
 @pytest.fixture
 def home(open_directory: Path) -> Path:
-    """Return a directory for a local world, which finds the tools that are installed already."""
+    """Return a directory for a local world, with the installed tools."""
     directory = open_directory / f"up-{time.monotonic_ns()}"
     directory.mkdir()
     (directory / "tools").symlink_to(TOOLS)
@@ -50,14 +50,14 @@ def up(home: Path, first: int) -> Iterator[subprocess.Popen[str]]:
 
     It is stopped at the end of the block if it still runs.
     """
-    kept = {
+    environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("WPP_", "SUPABASE_", "REDIS_"))
     }
     program = subprocess.Popen(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", str(WPP), "up", "--directory", str(home)],
-        env={**kept, "WPP_FIRST_PORT": str(first), "PYTHONUNBUFFERED": "1"},
+        env={**environment, "WPP_FIRST_PORT": str(first), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,7 +72,7 @@ def up(home: Path, first: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def read_until(program: subprocess.Popen[str], word: str) -> str:
-    """Return what it has written when `word` comes."""
+    """Return the output up to the line with `word`."""
     assert program.stdout
     written = ""
     for line in program.stdout:
@@ -83,7 +83,7 @@ def read_until(program: subprocess.Popen[str], word: str) -> str:
 
 
 def in_another_terminal(home: Path, command: str) -> str:
-    """Return what an operator's command prints after the line that the summary names."""
+    """Return the output of a command in a shell that has read the `env` file of the summary."""
     bare = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ} | {
         "PATH": "/usr/bin:/bin"
     }
@@ -109,8 +109,8 @@ def left_of(processes: list[psutil.Process]) -> list[str]:
     return [process.name() for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_it_says_where_everything_is_and_leaves_nothing_behind(home: Path) -> None:
-    """Ready with a key and a command for each flow; Ctrl-C ends every process that it started."""
+def test_it_prints_the_addresses_and_leaves_no_process(home: Path) -> None:
+    """It prints a key and a command for each flow; SIGINT ends every process that it started."""
     first = first_of_six_free()
     with up(home, first) as program:
         shown = read_until(program, "Ctrl-C stops everything")
@@ -135,7 +135,7 @@ def test_it_says_where_everything_is_and_leaves_nothing_behind(home: Path) -> No
 
 
 def test_a_part_that_dies_is_named_and_everything_ends(home: Path) -> None:
-    """One killed process is said by name, with where to look; nothing is left running half."""
+    """The error names the killed process and its log; every other process is stopped."""
     with up(home, first_of_six_free()) as program:
         read_until(program, "Ctrl-C stops everything")
         started = descendants(program)
@@ -152,7 +152,7 @@ def test_a_part_that_dies_is_named_and_everything_ends(home: Path) -> None:
 
 
 def test_a_taken_port_is_named(home: Path) -> None:
-    """Which port, what needs it, who holds it, and how to go elsewhere; nothing is started."""
+    """The error names port, program, holder and the setting that moves the ports."""
     first = first_of_six_free()
     with socket.create_server((LOCALHOST, first + 3)), up(home, first) as program:
         shown, _ = program.communicate(timeout=GONE_S)
@@ -162,8 +162,10 @@ def test_a_taken_port_is_named(home: Path) -> None:
     assert "Traceback" not in shown
 
 
-def test_half_a_configuration_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real Supabase without its keys is no mistake to be found out an hour later."""
+def test_an_address_without_its_keys_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address of a real Supabase needs its keys, at the start."""
     monkeypatch.setenv("SUPABASE_URL", "https://example.supabase.co")
     environment = {**os.environ, "WPP_FIRST_PORT": str(first_of_six_free())}
     command = [str(WPP), "up", "--directory", str(home)]
@@ -174,10 +176,10 @@ def test_half_a_configuration_is_refused(home: Path, monkeypatch: pytest.MonkeyP
     assert "SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY must be set too" in done.stderr
 
 
-def test_a_redis_that_would_forget_is_refused(
+def test_a_volatile_redis_is_refused(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reason and the setting that mends it, before anything of the pipeline is started."""
+    """The error has the reason and the remedy, before the pipeline starts."""
     with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         client.config_set("appendonly", "no")
         monkeypatch.setenv("REDIS_URL", server.url)

@@ -1,4 +1,4 @@
-"""A running platform whose every wait is short, a receiver for its webhooks, and a client that knows its API."""
+"""A running platform with short delays, a receiver of its webhooks, and a client of its API."""
 
 import ssl
 import time
@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], Any], within_s: float = 5) -> Any:
 
 
 class Receiver:
-    """An HTTP server that keeps every webhook, and answers with the statuses it was given first, then 200."""
+    """An HTTP server that records webhooks and answers with `statuses` first, then 200."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -142,7 +142,7 @@ PlatformFactory = Callable[..., Platform]
 
 @pytest.fixture
 def start_platform() -> Iterator[PlatformFactory]:
-    """Return a function that starts a platform with the options it is given; stop it early with `stop`."""
+    """Return a function that starts a platform with options; `stop` ends it early."""
     started: list[Platform] = []
 
     def start(**options: Any) -> Platform:
@@ -150,8 +150,8 @@ def start_platform() -> Iterator[PlatformFactory]:
         return started[-1]
 
     yield start
-    for one in started:
-        one.stop()
+    for platform in started:
+        platform.stop()
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def one_receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def receiver(one_receiver: Receiver) -> Receiver:
-    """Return the receiver, empty: the platform of the test before has stopped posting."""
+    """Return the empty receiver: the platform of the test before has stopped posting."""
     one_receiver.bodies.clear()
     one_receiver.statuses.clear()
     return one_receiver
@@ -176,7 +176,7 @@ def receiver(one_receiver: Receiver) -> Receiver:
 
 @pytest.fixture
 def number(platform: Platform, receiver: Receiver) -> Number:
-    """Return a connected account with its webhooks registered, and forget those of connecting."""
+    """Return a connected account with a webhook URL; the webhooks of connecting are dropped."""
     connected = platform.number()
     connected.register(receiver.url)
     connected.connect()

@@ -110,7 +110,7 @@ def test_starting_leads_over_a_qr_code_to_connected(start_platform: PlatformFact
 def test_qr_codes_rotate_and_end_offline(
     start_platform: PlatformFactory, receiver: Receiver
 ) -> None:
-    """Each code is announced once; after the last one the account gives up, and can be started again."""
+    """Each code is announced once; after the last one the account is offline until a start."""
     number = start_platform(qr_period_s=0.05, qr_limit=3).number()
     number.register(receiver.url)
     number.start()

@@ -43,7 +43,7 @@ def test_404_as_of_a_proxy_with_nothing_behind_it(platform: Platform, number: Nu
 def test_a_dropped_connection_has_no_answer(
     platform: Platform, number: Number, fault: str, messages: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client sees its connection closed; whether the message was taken, only the ledger tells."""
+    """The client sees a closed connection; only the ledger tells if the message was accepted."""
     platform.faults(**{fault: 1})
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         number.send()

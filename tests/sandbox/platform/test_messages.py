@@ -196,7 +196,7 @@ def test_a_customer_writes(number: Number, receiver: Receiver) -> None:
 def test_a_customer_sends_media(
     number: Number, receiver: Receiver, sent: dict[str, Any], kind: str, text: str, mimetype: str
 ) -> None:
-    """It arrives as plain base64 with a placeholder before its caption, and can be fetched by its id."""
+    """It arrives as base64 with a placeholder before its caption, and is served by its id."""
     message_id = number.phone("messages", **{"from": "79990001122"}, **sent).json()["messageId"]
     (body,) = receiver.wait(1)
     assert (body["type"], body["text"]) == (kind, text)

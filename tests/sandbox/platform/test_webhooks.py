@@ -7,7 +7,7 @@ from tests.sandbox.platform.conftest import Number, Platform, PlatformFactory, R
 
 
 def test_everything_in_envelopes(start_platform: PlatformFactory, receiver: Receiver) -> None:
-    """Statuses then come as message.status with both ids, and what customers write as message.incoming."""
+    """Statuses come as message.status with both ids, customers' messages as message.incoming."""
     number = start_platform(webhook_shape="enveloped", sent_wa_id=True).number().connect()
     number.register(receiver.url)
     number.send()
@@ -89,7 +89,7 @@ def test_an_account_without_a_url_posts_nothing(platform: Platform) -> None:
 def test_a_restart_keeps_everything(
     start_platform: PlatformFactory, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Keys, tokens, links, messages and the ledger stay, and webhooks that nobody had taken arrive."""
+    """Keys, tokens, links, messages and ledger survive; undelivered webhooks arrive."""
     before = start_platform(state=tmp_path, webhook_attempts=50)
     number = before.number().connect()
     number.register("http://127.0.0.1:9/nobody")

@@ -20,7 +20,8 @@ NOTES = """
       owner uuid default auth.uid(), body text not null, size int default 1
     );
     alter table public.notes enable row level security;
-    create policy own on public.notes to authenticated using (owner = auth.uid()) with check (owner = auth.uid());
+    create policy own on public.notes to authenticated
+      using (owner = auth.uid()) with check (owner = auth.uid());
     create function public.count_notes(prefix text) returns bigint language sql stable as
       $$ select count(*) from public.notes where starts_with(body, prefix) $$;
     create function public.add_notes(bodies jsonb) returns int language plpgsql as $$
@@ -35,7 +36,7 @@ PASSWORD = "correct horse"
 
 @pytest.fixture(scope="module", autouse=True)
 def _notes(supabase_world: Supabase) -> Iterator[None]:
-    """Make a table and functions under a running PostgREST, and wait until its event trigger has told it of them."""
+    """Make a table and functions, and wait until PostgREST has reloaded its schema cache."""
     table, key = f"{supabase_world.url}/rest/v1/notes", supabase_world.service_role_key
     _run(supabase_world, NOTES)
     for _ in range(500):
@@ -127,7 +128,7 @@ def test_returns_no_more_rows_than_a_hosted_project(client: supabase.Client) -> 
         ({"body": "x", "no": 1}, ""),
     ],
 )
-def test_says_what_postgres_objects_to(
+def test_an_error_of_postgres_has_its_sqlstate(
     client: supabase.Client, row: dict[str, Any], sqlstate: str
 ) -> None:
     with pytest.raises(APIError) as refused:
@@ -150,7 +151,9 @@ def test_users_see_their_own_rows_only(client: supabase.Client, make_client: Mak
     assert len(rows(client.table("notes").select("body").execute())) == 2
 
 
-def test_nobody_writes_without_a_policy(client: supabase.Client, make_client: MakeClient) -> None:
+def test_a_write_without_a_policy_is_refused(
+    client: supabase.Client, make_client: MakeClient
+) -> None:
     del client
     with pytest.raises(APIError) as refused:
         make_client().table("notes").insert({"body": "anonymous"}).execute()
@@ -163,12 +166,12 @@ def test_refuses_a_wrong_api_key(make_client: MakeClient) -> None:
 
 
 def test_refuses_a_request_without_an_api_key(supabase_world: Supabase) -> None:
-    """Even with a valid token: the key opens the door, the token says who comes in."""
+    """A valid token does not replace the API key."""
     bearer = {"authorization": f"Bearer {supabase_world.service_role_key}"}
     assert httpx.get(f"{supabase_world.url}/rest/v1/notes", headers=bearer).status_code == 401
 
 
-def test_acts_as_its_key_says_where_no_token_is_sent(
+def test_without_a_token_the_api_key_decides_the_role(
     client: supabase.Client, supabase_world: Supabase
 ) -> None:
     client.table("notes").insert({"body": "x"}).execute()
@@ -221,10 +224,10 @@ def code_of_an_insert(client: supabase.Client) -> str:
     return away.value.code or ""
 
 
-def test_says_503_while_postgres_is_away_and_recovers(
+def test_answers_503_while_postgres_is_down_and_recovers(
     client: supabase.Client, supabase_world: Supabase
 ) -> None:
-    """Postgres killed: the same error as a hosted project's; started again: what was acknowledged is there."""
+    """The same error as a hosted project's; after the start, acknowledged rows are there."""
     client.table("notes").insert({"body": "kept"}).execute()
     supabase_world.postgres.kill()
     try:

@@ -18,7 +18,7 @@ NAME = "org/фото 1+2.png"
 
 @pytest.fixture
 def client(service_client: supabase.Client) -> supabase.Client:
-    """Return the service role's client; there is a private bucket `media` and a public one `logos`."""
+    """Return the service role's client, with a private bucket `media` and a public `logos`."""
     service_client.storage.create_bucket("media")
     service_client.storage.create_bucket("logos", options={"public": True})
     return service_client
@@ -158,7 +158,10 @@ def test_users_may_nothing_without_a_policy(client: supabase.Client, user: supab
 def own_folder(supabase_world: Supabase) -> Iterator[None]:
     """Let users use the folder that is named like them, as a migration would."""
     own = "bucket_id = 'media' and (storage.foldername(name))[1] = auth.uid()::text"
-    policy = f"create policy own_folder on storage.objects to authenticated using ({own}) with check ({own})"
+    policy = (
+        "create policy own_folder on storage.objects to authenticated "
+        f"using ({own}) with check ({own})"
+    )
     with psycopg.connect(supabase_world.database_url, autocommit=True) as connection:
         connection.execute(policy.encode())
         yield
