@@ -1,6 +1,7 @@
 """The claims of one queue in one worker process."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,8 +21,6 @@ from shared.redis import is_transient
 
 MAX_CLAIMS = 32
 """Claims, or results, of one request: Redis does nothing else meanwhile."""
-ROUND_TRIPS = 8
-"""How many groups of results may be under way at once."""
 CONCLUDE_RETRY_S = 120.0
 """How long a result is offered to a Redis that is away: it may be all that is known of a send."""
 UNDECODABLE = "(undecodable)"
@@ -67,8 +66,8 @@ class ClaimExchange:
         self._codec = codec
         self._hand_over = hand_over
         self._results: deque[_Result] = deque()
-        self._round_trips = threading.Semaphore(ROUND_TRIPS)
-        self._with_results = deque(ClaimSequence() for _ in range(ROUND_TRIPS))
+        self._round_trip = threading.Lock()
+        self._with_results = ClaimSequence()
         self._for_free_threads = ClaimSequence()
 
     def claim(self, most: int) -> None:
@@ -98,7 +97,8 @@ class ClaimExchange:
         result = _Result(message.claim, text)
         self._results.append(result)
         while not result.concluded:
-            with self._round_trips:
+            time.sleep(0)  # threads that are about to conclude join the group
+            with self._round_trip:
                 claims = self._conclude_group(result)
             for claim in claims:
                 self._hand_over(self._message(claim))
@@ -155,20 +155,17 @@ class ClaimExchange:
     def _exchange(self, group: Sequence[_Result]) -> Exchange:
         stay = self.capacity.stopping or self.capacity.wanted_beside(self.queue)
         count = 0 if stay else len(group)
-        sequence = self._with_results.pop()
         texts = [result.text for result in group]
         try:
-            found = self.lanes.exchange(self.queue, sequence, count, texts)
+            found = self.lanes.exchange(self.queue, self._with_results, count, texts)
         except redis.RedisError as error:
             if not is_transient(error):
                 raise
-            found = self._retry(sequence, count, texts)
-        finally:
-            self._with_results.append(sequence)
+            found = self._retry(count, texts)
         self.more = found.more or stay
         return found
 
-    def _retry(self, sequence: ClaimSequence, count: int, texts: Sequence[str]) -> Exchange:
+    def _retry(self, count: int, texts: Sequence[str]) -> Exchange:
         retrying = Retrying(
             retry=retry_if_exception(is_transient),
             wait=wait_random(0.1, 0.5),
@@ -176,7 +173,7 @@ class ClaimExchange:
             before_sleep=_log_retry,
             reraise=True,
         )
-        return retrying(self.lanes.exchange, self.queue, sequence, count, texts)
+        return retrying(self.lanes.exchange, self.queue, self._with_results, count, texts)
 
     def _message(self, claim: Claim) -> LaneMessage:
         error = None
