@@ -10,6 +10,7 @@ from dramatiq.errors import ConnectionClosed
 
 from shared.lanes.exchange import ClaimExchange
 from shared.lanes.message import LaneMessage
+from shared.redis import is_transient
 
 STOPPING_POLL_S = 0.05
 IDLE_TIMEOUTS = 2.5
@@ -89,7 +90,10 @@ class LaneConsumer(Consumer):
             self._pinged_s = time.monotonic()
 
     def _conclude(self, message: Any) -> None:
+        """Dramatiq calls it again after a ConnectionClosed, and logs any other error."""
         try:
             self._exchange.acknowledge(message)
         except redis.RedisError as error:
+            if not is_transient(error):
+                raise
             raise ConnectionClosed(error) from None

@@ -96,6 +96,14 @@ class ClaimExchange:
             return
         result = _Result(message.claim, text)
         self._results.append(result)
+        try:
+            self._conclude(result)
+        except redis.RedisError as error:
+            if not is_transient(error):  # Dramatiq does not ask again
+                self.capacity.give_back(1)
+            raise
+
+    def _conclude(self, result: _Result) -> None:
         while not result.concluded:
             time.sleep(0)  # threads that are about to conclude join the group
             with self._round_trip:
