@@ -17,7 +17,6 @@ from shared.lanes.client import Lanes
 from shared.lanes.types import ClaimSequence
 from shared.outbox import Outbox
 from shared.redis import keys
-from shared.redis.keys import PREFIX
 from shared.settings import EngineSettings
 from workers.ingress import metrics
 
@@ -35,7 +34,7 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
         )
     assert lanes.claim("send", ClaimSequence())
     redis_client.hincrby(keys.UNRECOGNIZED_EVENTS, "poll.created", 2)
-    redis_client.set(f"{PREFIX}swept", int(time.time() * 1000) - 90_000)
+    redis_client.set(keys.LAST_SWEEP, int(time.time() * 1000) - 90_000)
     Outbox(redis_client, consumer="a").report_blocked('42703: column "mood" does not exist')
     return redis_client
 
