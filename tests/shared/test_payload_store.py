@@ -80,9 +80,9 @@ def test_a_body_in_another_encoding_is_unchanged(encoding: str) -> None:
 )
 def test_a_hostile_body_is_examined_within_a_second(body: bytes) -> None:
     """Millions of quotes and backslashes do not make it slow."""
-    began = time.perf_counter()
+    began = time.thread_time()
     extract_long_texts(body)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_a_stored_text_is_read_in_chunks(redis_client: redis.Redis) -> None:
