@@ -349,9 +349,9 @@ def test_ids_of_another_organization_are_not_found(system: System, number: Numbe
 @pytest.mark.parametrize("method", ["get", "delete", "patch"])
 def test_every_route_requires_credentials(system: System, number: Number, method: str) -> None:
     """401 comes before any look-up."""
-    path = f"{system.url}/v1/integrations/{number[1]['integration_id']}"
-    for path in ("", "/history", "/qr.svg") if method == "get" else ("",):
-        assert getattr(httpx, method)(path + path).status_code == 401
+    url = f"{system.url}/v1/integrations/{number[1]['integration_id']}"
+    for suffix in ("", "/history", "/qr.svg") if method == "get" else ("",):
+        assert getattr(httpx, method)(url + suffix).status_code == 401
     assert httpx.get(f"{system.url}/v1/integrations/events").status_code == 401
 
 
