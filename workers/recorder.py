@@ -29,7 +29,7 @@ from shared.redis import connect_durable, is_transient
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import build_outcome_dead_letter
 from workers.process import exit_on_startup_error, on_stop_signal
-from workers.retry import Backoff
+from workers.retry import Backoff, RejectionWindow
 
 SUPABASE_BACKOFF = Backoff(base_s=0.2, cap_s=10, floor=0)
 REDIS_BACKOFF = Backoff(base_s=1, cap_s=2, floor=0.25)
@@ -38,33 +38,6 @@ QUERY_CANCELED = "57014"
 """SQLSTATE of a statement that ran into Postgres' time limit."""
 
 log = structlog.get_logger()
-
-
-class RejectionWindow:
-    """How long rows that are all rejected for a reason are retried before they count as refused.
-
-    The window opens with the first rejection for a reason and lasts `window_s`: the database may be
-    at fault and be repaired meanwhile. For `memory_s` from its opening, further rows with the same
-    reason count as refused without another wait.
-    """
-
-    def __init__(
-        self,
-        window_s: float = 300.0,
-        memory_s: float = 3600.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._window_s = window_s
-        self._memory_s = memory_s
-        self._clock = clock
-        self._opened: dict[str, float] = {}
-
-    def has_passed(self, reason: str) -> bool:
-        """Return whether the window of `reason` is over; the first call for a reason opens it."""
-        now = self._clock()
-        if now - self._opened.get(reason, -self._memory_s) >= self._memory_s:
-            self._opened[reason] = now
-        return now - self._opened[reason] >= self._window_s
 
 
 class Recorder:

@@ -24,8 +24,8 @@ from shared.outcomes import MessageOutcome
 from shared.redis import keys
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
-from workers.recorder import Recorder, RejectionWindow
-from workers.retry import Backoff
+from workers.recorder import Recorder
+from workers.retry import Backoff, RejectionWindow
 
 __all__ = ["pipeline"]
 
@@ -240,14 +240,6 @@ def test_an_outcome_whose_dead_letter_is_refused_stays_pending(redis_client: red
     recorder.step(idle_s=0.01)
     assert recorder.step(idle_s=0.01) == 1
     assert redis_client.xlen(keys.OUTBOX) == 1
-
-
-def test_a_rejection_window_passes_once_per_reason_and_memory() -> None:
-    """After 300 s rows are to blame at once, until the reason is forgotten after 3,600 s."""
-    times = [1000.0, 1299.0, 1300.0, 4599.0, 4600.0, 4900.0]
-    window = RejectionWindow(clock=iter([*times, 4900.0]).__next__)
-    assert [window.has_passed("no") for _ in times] == [False, False, True, True, False, True]
-    assert window.has_passed("another reason") is False
 
 
 class StopAtTenthPause(Flag):
