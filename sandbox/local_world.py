@@ -1,7 +1,7 @@
 """The local world: Redis, Supabase and the platform's sandbox.
 
-A part whose address is set (REDIS_URL, SUPABASE_URL, WPP_BASE_URL) is a real one and is used as it
-is; the others are started.
+A part whose address is set (REDIS_URL, SUPABASE_URL, WPP_BASE_URL) is real and is used as it is.
+The missing parts are started.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ class Ports:
 
 
 class LocalWorld:
-    """Everything that the pipeline needs, inside a `with` block; its end stops what was started.
+    """The servers that the pipeline needs, inside a `with` block that stops them at its end.
 
     `with LocalWorld(directory) as environment` gives the variables for child processes:
     REDIS_URL, SUPABASE_URL, SUPABASE_ANON_KEY, SUPABASE_SERVICE_ROLE_KEY, WPP_BASE_URL,
@@ -71,7 +71,7 @@ class LocalWorld:
 
     Raises on entering:
         SandboxError: a part could not be installed or started; what was started is stopped.
-        PortTakenError: another program listens on one of the ports.
+        PortTakenError: another program listens on a port of the world.
     """
 
     def __init__(  # noqa: PLR0913 - each has its default

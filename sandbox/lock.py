@@ -1,4 +1,4 @@
-"""One local world per folder, and the signals that end it."""
+"""A lock per folder of a local world, and the signals that end it."""
 
 import contextlib
 import fcntl

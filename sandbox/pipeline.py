@@ -27,7 +27,7 @@ class Pipeline(Service):
         self._log = log
 
     def check(self) -> None:
-        """Raise SandboxError if a process has ended: honcho then ends all others."""
+        """Raise SandboxError if a process has ended: honcho then ends the rest."""
         if self._process and not self._process.alive:
             ended = [
                 line

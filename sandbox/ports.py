@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1: find a free one, or make sure that one is free and name its holder."""
+"""Ports on 127.0.0.1: find a free port, or claim a port and name its holder."""
 
 import random
 import socket
@@ -16,7 +16,7 @@ CLAIM_WITHIN_S = 1.5  # servers of a killed parent need a moment to end
 
 
 def free_port() -> int:
-    """Return a port without a listener, another one at each call."""
+    """Return a port without a listener, a different port at each call."""
     for _ in range(END - FIRST):
         port = next(_candidates())
         if _can_bind(port):
@@ -44,7 +44,7 @@ def claim_port(name: str, port: int) -> None:
 
 @cache
 def _candidates() -> Iterator[int]:
-    """Return all ports in a random order: two test processes rarely choose the same one."""
+    """Return all ports in a random order: two test processes rarely choose the same."""
     ports = list(range(FIRST, END))
     random.SystemRandom().shuffle(ports)  # not seeded: pytest plugins seed `random` alike
     return cycle(ports)

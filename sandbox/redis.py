@@ -25,7 +25,7 @@ ONCE = Retry(NoBackoff(), retries=0)
 
 
 class RedisServer(Service):
-    """One redis-server on 127.0.0.1 with its data in `directory`."""
+    """A redis-server on 127.0.0.1 with its data in `directory`."""
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.directory = directory

@@ -56,12 +56,12 @@ HOW_TO_STOP = "Ctrl-C stops everything."
 
 
 def run(directory: Path) -> None:
-    """Start everything, print the addresses, and run until Ctrl-C or until a part ends.
+    """Start world and pipeline, print the addresses, run until Ctrl-C or until a part ends.
 
     Data stays in `directory`.
 
     Raises:
-        SandboxError: a part could not be started, or has ended; everything else is stopped.
+        SandboxError: a part could not be started, or has ended; the rest is stopped.
     """
     started = time.monotonic()
     world = LocalWorld(directory)
@@ -84,7 +84,7 @@ def run(directory: Path) -> None:
 
 
 def _require_durable_redis(environment: Mapping[str, str]) -> None:
-    """Fail with one sentence instead of the same error in the log of every process."""
+    """Fail with a sentence instead of the same error in the log of every process."""
     name = "WPP_ALLOW_VOLATILE_REDIS"
     allow = environment.get(name) or os.environ.get(name) or "false"
     settings = RedisSettings.model_validate(

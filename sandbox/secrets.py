@@ -20,7 +20,7 @@ class Secrets:
 
     @classmethod
     def load_or_create(cls, file: Path) -> Self:
-        """Return the secrets in `file`; without it make new ones and write it (mode 0600)."""
+        """Return the secrets in `file`; without it make new secrets and write it (mode 0600)."""
         if file.exists():
             stored = json.loads(file.read_text())
             return cls(**{**stored, "supabase": ProjectSecrets(**stored["supabase"])})

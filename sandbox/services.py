@@ -1,4 +1,4 @@
-"""A server of the local world: one way to launch, await, check and stop each of them."""
+"""A server of the local world: how each of them is launched, awaited, checked and stopped."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -8,7 +8,7 @@ from sandbox.processes import Process, Program
 
 
 class Service(ABC):
-    """One server process. Its data survives stop, kill and restart.
+    """A server process. Its data survives stop, kill and restart.
 
     As a context manager it runs inside the block. `launch` and `wait` are apart so that several
     services can start at once.
@@ -49,7 +49,7 @@ class Service(ABC):
             raise
 
     def check(self) -> None:
-        """Raise SandboxError if the process has ended by itself; does nothing before `launch`."""
+        """Raise SandboxError if the process has ended by itself; before `launch` it returns."""
         if self._process:
             self._process.check()
 

@@ -66,7 +66,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random nam
 MEMORY_NEEDED = 4 * 2**30
 MakeClient = Callable[..., supabase.Client]
 WHOLE_SYSTEM = ("browser", "pipeline")
-"""Folders whose tests run every process of the system, started once."""
+"""Folders of tests that run every process of the system, started once."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ TESTED_THROUGH = {
         "shared/database/users.py",
         "shared/database/webhook_log.py",
     ],
-    # the lanes as a broker: one Dramatiq app, then one file per guarantee
+    # the lanes as a broker: a Dramatiq app, then a file per guarantee
     "shared/lanes/test_plain_app.py": [
         "shared/lanes/broker.py",
         "shared/lanes/capacity.py",
@@ -36,7 +36,7 @@ TESTED_THROUGH = {
         "shared/lanes/types.py",
         "shared/lanes/wire.py",
     ],
-    # the parts of one conversion, checked by a corpus of webhooks and expected outcomes
+    # the parts of the conversion, checked by a corpus of webhooks and expected outcomes
     "shared/webhooks/test_to_outcomes.py": [
         "shared/outcomes.py",
         "shared/webhooks/content.py",
@@ -55,7 +55,7 @@ TESTED_THROUGH = {
     ],
     # answers as values, made by the function that reads them
     "shared/platform/test_responses.py": ["shared/platform/models.py"],
-    # the two levels of one cache
+    # the two levels of the cache
     "shared/tokens/test_cache.py": ["shared/tokens/memory.py"],
     # over HTTP, as callers use them
     "workers/ingress/integrations/test_service.py": [
@@ -85,7 +85,7 @@ TESTED_THROUGH = {
     "shared/test_route_cache.py": ["workers/clock/route_refresh.py"],
     # the loop of an actor, with the broker and the codec that production uses
     "workers/test_runner.py": ["workers/broker.py", "workers/event_codec.py"],
-    # steps of one handler
+    # steps of a handler
     "workers/media/test_handler.py": [
         "workers/media/context.py",
         "workers/media/hostile.py",

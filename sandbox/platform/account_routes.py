@@ -13,7 +13,7 @@ from sandbox.platform.errors import ApiError, make_invalid_token_error
 
 
 async def create_client(request: Request) -> Response:
-    """`{organizationId}` → `{apiKey, session, status}`; a revoked key is replaced by a new one."""
+    """`{organizationId}` → `{apiKey, session, status}`; a revoked key is replaced."""
     state = request_data.get_state(request)
     if not secrets.compare_digest(
         request_data.read_bearer_token(request).encode(),

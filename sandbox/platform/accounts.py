@@ -1,4 +1,4 @@
-"""Accounts: one organizationId, one key, one session; from starting over a QR code to connected."""
+"""Accounts: each has an organizationId, a key and a session, and connects by QR code."""
 
 import asyncio
 import base64
@@ -57,7 +57,7 @@ class Accounts:
         self._by_key = {account.api_key: account for account in self.by_session.values()}
 
     def resume(self) -> None:
-        """Continue after a restart: an account that was to show a QR code shows the next one."""
+        """Continue after a restart: an account that needs a QR code shows the next code."""
         for account in self.by_session.values():
             if account.status in {"starting", "qr"}:
                 self._schedule(account, 0, self._finish_start)
@@ -88,7 +88,7 @@ class Accounts:
             self._schedule(account, self._settings.starting_s, self._finish_start)
 
     def scan(self, account: Account, code: object = None) -> bool:
-        """Link the phone; return False without a QR code, or if `code` is not the current one."""
+        """Link the phone; return False without a QR code, or if `code` has expired."""
         if account.status != "qr" or (code is not None and code != account.qr):
             return False
         account.linked = True

@@ -40,7 +40,7 @@ class Dialect:
         )
 
     def status(self, message: Message) -> dict[str, Any]:
-        """Return `delivery` with one id, or `message.status` with both."""
+        """Return `delivery` with a single id, or `message.status` with both."""
         if self._settings.webhook_shape == "enveloped":
             ids = {"taskId": message.task_id, "waMessageId": message.wa_id}
             return _make_envelope(

@@ -40,7 +40,7 @@ class FaultMiddleware:
             self._ledger.count("faults", name, kind)
 
     async def _serve(self, kind: str | None, scope: Scope, receive: Receive, send: Send) -> str:
-        """Return the status that the client sees, or the kind of fault instead of one."""
+        """Return the status that the client sees, or the kind of fault."""
         plan = self._faults.plan
         if kind in {"429", "404", "5xx"}:
             if kind == "5xx" and plan.processed_5xx:

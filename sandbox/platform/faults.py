@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-"""Probability for one request or one webhook."""
+"""Probability for a request or a webhook."""
 
 
 class Slow(BaseModel):
@@ -21,7 +21,7 @@ class Slow(BaseModel):
 
 
 class FaultPlan(BaseModel):
-    """At most one of 429, 404, 5xx, drop and slow happens to a request: rates sum to 1 at most."""
+    """A request gets 429, 404, 5xx, drop, slow or no fault: the rates sum to 1 at most."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -125,7 +125,7 @@ class Faults:
         return bool(self._paths.search(path))
 
     def draw_fault(self) -> str | None:
-        """Return the kind of fault for one request, or None."""
+        """Return the kind of fault for a request, or None."""
         if self.plan.limit is not None and self.injected >= self.plan.limit:
             return None
         left = self._random.random()

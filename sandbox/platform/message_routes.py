@@ -15,7 +15,7 @@ from sandbox.platform.errors import ApiError
 from sandbox.platform.messages import Message
 
 Content = dict[str, Any]
-"""`text`, and `media` when there is one."""
+"""`text`, and `media` where it exists."""
 
 
 def _make_refusal(message: str) -> Response:
@@ -35,7 +35,7 @@ def _read_recipient(body: dict[str, Any]) -> str:
 
 
 def _make_send_route(kind: str, content: Callable[[dict[str, Any]], Content]) -> Route:
-    """Return the route for one kind: `{to, …}` → `{taskId, status: "queued"}`."""
+    """Return the route for a kind of message: `{to, …}` → `{taskId, status: "queued"}`."""
 
     async def send(request: Request) -> Response:
         state = request_data.get_state(request)

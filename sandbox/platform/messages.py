@@ -77,7 +77,7 @@ class Messages:
         self._schedule(message, account)
 
     def arrive(self, message: Message) -> None:
-        """Add a customer's message, or one written on the phone."""
+        """Add a customer's message, or a message written on the phone."""
         message.status = "read" if message.direction == "in" else "delivered"
         self._add(message)
         self._announce("conversation", message)

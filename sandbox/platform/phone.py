@@ -34,7 +34,7 @@ async def show_account(request: Request) -> Response:
 
 
 async def scan_code(request: Request) -> Response:
-    """Link the phone; `{"qr": code}` requires that code. 409 if it is not the current one."""
+    """Link the phone; `{"qr": code}` requires that code. 409 if it has expired."""
     account = _load_account(request)
     code = (await _read_body(request)).get("qr")
     if not get_state(request).accounts.scan(account, code):

@@ -14,7 +14,7 @@ _PAGE = Template(Path(__file__).with_name("phone_page.html").read_text(encoding=
 _FORMS = Template(Path(__file__).with_name("phone_forms.html").read_text(encoding="utf-8"))
 
 MAX_SHOWN = 200
-"""How many messages of a conversation a page has, the latest ones."""
+"""How many of the latest messages of a conversation a page has."""
 SAMPLE_PEER = "79990001122"
 TICKS = {
     "queued": "🕓",

@@ -44,7 +44,7 @@ class _Server(uvicorn.Server):
 
 
 class ThreadedServer:
-    """Any ASGI app on 127.0.0.1 inside a `with` block; without `port` on a free one."""
+    """Any ASGI app on 127.0.0.1 inside a `with` block; without `port` on a free port."""
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._socket = socket.create_server(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""How the played platform behaves: every open question about the real one is a choice here."""
+"""The behaviour of the sandbox: each unknown of the real platform is a setting."""
 
 from pathlib import Path
 from typing import Literal

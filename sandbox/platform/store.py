@@ -1,4 +1,4 @@
-"""The state that survives the process: one SQLite table of JSON bodies."""
+"""The state that survives the process: a SQLite table of JSON bodies."""
 
 import asyncio
 import json
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class Store:
-    """Bodies by kind and id, in the order of their first write; without a folder it stores nothing.
+    """Bodies by kind and id, in the order of their first write; a store without a folder is empty.
 
-    The writes of one turn of the event loop are one transaction, ended by `commit` or in the next
+    The writes of one turn of the event loop are a transaction, ended by `commit` or in the next
     turn. Committed data survives a killed process, not always a power cut.
     """
 
@@ -26,7 +26,7 @@ class Store:
             )
 
     def drop(self, kind: str, key: str | None = None) -> None:
-        """Delete one entry, or all entries of a kind."""
+        """Delete an entry, or all entries of a kind."""
         if key is None:
             self._write("delete from entry where kind = ?", (kind,))
         else:

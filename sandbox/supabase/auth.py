@@ -36,7 +36,7 @@ class AuthApiError(Exception):
 
 
 class Auth:
-    """The endpoints. Each works in one transaction."""
+    """The endpoints. Each works in a transaction."""
 
     def __init__(self, database_url: str, secret: str) -> None:
         self._database_url = database_url

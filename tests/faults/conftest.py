@@ -38,7 +38,7 @@ def print_progress(capsys: pytest.CaptureFixture[str]) -> PrintProgress:
 def environment(
     open_directory: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FaultEnvironment]:
-    """Return the environment with one connected integration per organization."""
+    """Return the environment with a connected integration per organization."""
     logs = tmp_path_factory.mktemp("logs")
     with pytest.MonkeyPatch.context() as patched:
         for name, value in PLATFORM_DELAYS.items():
@@ -66,7 +66,7 @@ def env(environment: FaultEnvironment) -> Iterator[FaultEnvironment]:
 def start_fleet(env: FaultEnvironment, request: pytest.FixtureRequest) -> Iterator[StartFleet]:
     """Return a function that starts processes for this test: `start_fleet(settings, {"web": 1})`.
 
-    It returns once the ingress is ready, if there is one.
+    It returns once the ingress is ready, if it is part of the fleet.
     """
     with ExitStack() as running:
 

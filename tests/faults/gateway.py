@@ -21,7 +21,7 @@ class FaultyGateway:
     """Forwards to `port` on this machine, inside a `with` block.
 
     The share `rate` of the calls to /rest/v1 fails. Half of them are answered 503 and not
-    forwarded; the others are forwarded, and the connection is reset before the answer. `failed`
+    forwarded; the rest is forwarded, and the connection is reset before the answer. `failed`
     counts both.
     """
 
@@ -36,7 +36,7 @@ class FaultyGateway:
         self.url = f"http://{LOCALHOST}:{self._server.server_address[1]}"
 
     def fault(self, path: str) -> str | None:
-        """Return the fault of one call, or None."""
+        """Return the fault of a call, or None."""
         if not path.startswith("/rest/v1"):
             return None
         with self._lock:
@@ -47,7 +47,7 @@ class FaultyGateway:
             return kind
 
     def stall(self, part: str, seconds: float) -> None:
-        """Delay the next call whose path and query contain `part`."""
+        """Delay the next call with `part` in its path and query."""
         with self._lock:
             self._stalls.append((part, seconds))
 
@@ -153,4 +153,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - name of the base class
-        """Log nothing."""
+        """Drop the access log."""

@@ -1,6 +1,6 @@
 """All faults at once for a minute: no loss, no duplicate, each conversation in order.
 
-`CHAOS_SEED=7 make test-faults` runs one given seed, `CHAOS_SEED=1,2,3` several.
+`CHAOS_SEED=7 make test-faults` runs a given seed, `CHAOS_SEED=1,2,3` several.
 """
 
 import os
@@ -85,7 +85,7 @@ class Chaos:
                 self.done[victim.name] += 1
 
     def _kill_redis(self) -> None:
-        rng = random.Random(self._random.random())  # noqa: S311 - one per thread
+        rng = random.Random(self._random.random())  # noqa: S311 - per thread
         while not self._over.wait(rng.uniform(7, 11)):
             self._env.redis.kill()
             time.sleep(rng.uniform(0.2, 2))

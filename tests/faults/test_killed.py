@@ -63,7 +63,7 @@ def test_a_hundred_sends_of_a_killed_worker_are_settled_within_30_s(
 def test_a_hundred_connects_of_a_killed_worker_run_again_within_30_s(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """A connect may be repeated: each ends in one integration with one code to scan."""
+    """A connect may be repeated: each ends in a single integration with a code to scan."""
     fleet = start_fleet(
         {"PROVISION_THREADS": "128"}, {"web": 1, "provision": 1, "record": 1, "clock": 1}
     )
@@ -104,7 +104,7 @@ def test_a_hundred_connects_of_a_killed_worker_run_again_within_30_s(
 def test_a_worker_sends_nothing_after_its_lease_has_expired(
     env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
 ) -> None:
-    """Its message is unknown and the next one is out: to send it now would break the order."""
+    """Its message is unknown and the next is out: to send it now would break the order."""
     tag = f"late-{time.time_ns()}"
     start_fleet(short_timeouts(), {"send": 1, "webhook": 1, "record": 1, "clock": 1})
     conversation = make_conversations(env, 1)[0]

@@ -1,4 +1,4 @@
-"""SIGTERM during work: running calls finish, the rest goes to other processes, no loss."""
+"""SIGTERM during work: running calls finish, the rest goes to the next process, no loss."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A folder holds one local world, and signals end it in order."""
+"""A folder holds a single local world, and signals end it in order."""
 
 import os
 import signal

@@ -65,7 +65,7 @@ class Receiver:
 
 
 class Number:
-    """One account on the platform, as its client sees it."""
+    """An account on the platform, as its client sees it."""
 
     def __init__(self, http: httpx.Client, organization_id: str = "org-1") -> None:
         self.http = http

@@ -12,7 +12,7 @@ CREATE = "/api/integrations/wpp/create"
 
 
 def test_one_organization_has_one_key_and_one_session(platform: Platform) -> None:
-    """The same organizationId gets the same key however often it asks; another one gets its own."""
+    """The same organizationId gets the same key each time; another id gets another key."""
     first, again, other = (
         platform.number(),
         platform.number(),
@@ -79,7 +79,7 @@ def test_no_token_is_refused(platform: Platform) -> None:
 
 
 def test_a_token_opens_its_own_account_only(platform: Platform) -> None:
-    """Every route that names an account refuses the token of another one."""
+    """Every route that names an account refuses the token of another account."""
     number, other = platform.number(), platform.number("org-2")
     answers = [
         other.ask("POST", "/api/accounts/start", number=number.session),
@@ -110,7 +110,7 @@ def test_starting_leads_over_a_qr_code_to_connected(start_platform: PlatformFact
 def test_qr_codes_rotate_and_end_offline(
     start_platform: PlatformFactory, receiver: Receiver
 ) -> None:
-    """Each code is announced once; after the last one the account is offline until a start."""
+    """Each code is announced once; after the last code the account is offline until a start."""
     number = start_platform(qr_period_s=0.05, qr_limit=3).number()
     number.register(receiver.url)
     number.start()

@@ -32,7 +32,7 @@ def test_5xx_before_or_after_processing(
 
 
 def test_404_as_of_a_proxy_with_nothing_behind_it(platform: Platform, number: Number) -> None:
-    """Not the platform's own, which is HTML for a route and JSON for a thing."""
+    """It differs from the platform's own 404, which is HTML for a route and JSON for an object."""
     platform.faults(rate_404=1)
     answer = number.send()
     assert (answer.status_code, answer.text) == (404, "404 page not found\n")

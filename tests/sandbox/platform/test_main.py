@@ -44,7 +44,7 @@ def running(folder: Path, port: int) -> Iterator[Process]:
 
 
 def test_a_killed_platform_has_what_it_answered(tmp_path: Path) -> None:
-    """Accounts, links and messages survive kill -9; a stop by SIGTERM logs nothing."""
+    """Accounts, links and messages survive kill -9; a stop by SIGTERM leaves the log empty."""
     port = free_port()
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
         with running(tmp_path, port) as process:

@@ -65,7 +65,7 @@ def test_what_is_missing_is_named(
 
 
 def test_an_account_that_is_not_connected_answers_with_an_error(platform: Platform) -> None:
-    """2xx with status error, as the real one does; nothing is accepted."""
+    """2xx with status error, as the real platform; no message is accepted."""
     number = platform.number()
     answer = number.send()
     said = {"status": "error", "message": f"Account {number.session} is not connected"}

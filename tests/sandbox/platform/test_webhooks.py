@@ -119,7 +119,7 @@ def test_a_restart_keeps_everything(
 def test_a_restart_goes_on_with_what_was_under_way(
     start_platform: PlatformFactory, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """A queued message leaves after all, and an account that showed a QR code shows one again."""
+    """A queued message leaves, and an account with a QR code shows a new code."""
     before = start_platform(state=tmp_path, sent_s=60)
     number, other = before.number().connect(), before.number("org-2")
     number.register(receiver.url)

@@ -131,7 +131,7 @@ def test_refuses_a_short_password(client: supabase.Client) -> None:
 def test_the_service_role_manages_users(
     service_client: supabase.Client, make_client: MakeClient
 ) -> None:
-    """Created, found, listed, changed, signed in, deleted; a second deletion finds nobody."""
+    """Created, found, listed, changed, signed in, deleted; a second deletion finds no user."""
     admin = service_client.auth.admin
     made = admin.create_user(
         {"email": EMAIL, "password": PASSWORD, "app_metadata": {"plan": "pro"}}

@@ -23,7 +23,7 @@ exit 3
 
 
 def put_npm_on_path(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a fake npm before the real one."""
+    """Put a fake npm first on PATH."""
     program = folder / "bin" / "npm"
     program.parent.mkdir()
     program.write_text(script)

@@ -24,7 +24,7 @@ def shared(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Path:
-    """Return a folder below one that only its owner may enter, as /root is."""
+    """Return a folder in a folder that only its owner may enter, as /root is."""
     (tmp_path / "root").mkdir(mode=0o700)
     (tmp_path / "root" / "postgres").mkdir()
     return tmp_path / "root" / "postgres"
@@ -40,7 +40,7 @@ def test_data_stays_in_a_folder_that_the_user_can_enter(
 
 
 def test_data_goes_to_the_shared_folder_otherwise(closed: Path, shared: Path) -> None:
-    """One folder always gets the same shared folder, which its user can enter."""
+    """A folder always gets the same shared folder, which its user can enter."""
     found = home.find_directory(closed, ANOTHER_USER, shared)
     assert found.parent == shared
     assert stat.S_IMODE(found.stat().st_mode) == 0o755

@@ -71,7 +71,7 @@ def signed_up(make_client: MakeClient, email: str) -> supabase.Client:
 
 
 def test_reads_back_what_it_inserted(client: supabase.Client) -> None:
-    """Text that means something in a URL, and beyond ASCII, is found again."""
+    """Text with URL syntax and beyond ASCII is found again."""
     body = "a+b & c=d, «ü», (x.eq.1)"
     written = rows(client.table("notes").insert({"body": body}).execute())[0]
     assert rows(client.table("notes").select("id, size").eq("body", body).execute()) == [
@@ -110,7 +110,7 @@ def test_counts_without_reading(client: supabase.Client) -> None:
 
 
 def test_calls_functions(client: supabase.Client) -> None:
-    """A batch as one jsonb argument, and one read with GET."""
+    """A batch as a jsonb argument, and a read with GET."""
     assert client.rpc("add_notes", {"bodies": [f"n{n}" for n in range(100)]}).execute().data == 100
     assert client.rpc("count_notes", {"prefix": "n1"}, get=True).execute().data == 11
 
@@ -137,7 +137,7 @@ def test_an_error_of_postgres_has_its_sqlstate(
 
 
 def test_users_see_their_own_rows_only(client: supabase.Client, make_client: MakeClient) -> None:
-    """Row level security tells two users apart, and shows nothing to who is not signed in."""
+    """Row level security separates two users and hides all rows without a sign-in."""
     anna, boris = (
         signed_up(make_client, "anna@example.com"),
         signed_up(make_client, "boris@example.com"),
@@ -192,7 +192,7 @@ def test_answers_a_browser_from_another_origin(supabase_world: Supabase) -> None
 def test_keeps_every_row_that_was_acknowledged_to_many_at_once(
     supabase_world: Supabase, client: supabase.Client
 ) -> None:
-    """Eight clients share the gateway's connections; no answer reaches the wrong one."""
+    """Eight clients share the gateway's connections; each answer reaches its client."""
 
     def write(name: int) -> set[str]:
         with httpx.Client(headers={"apikey": supabase_world.service_role_key}) as http:
@@ -234,7 +234,7 @@ def test_answers_503_while_postgres_is_down_and_recovers(
         codes = {code_of_an_insert(client) for _ in range(5)}
     finally:
         supabase_world.postgres.start()
-    # the first one may have been under way when Postgres went (57P01)
+    # the first call may have been in flight at the kill (57P01)
     assert any(code.startswith("PGRST0") for code in codes), codes
     for _ in range(100):
         try:

@@ -59,7 +59,7 @@ def test_replaces_a_file_only_when_told_to(client: supabase.Client) -> None:
 def test_a_signed_url_opens_this_file_for_a_while(
     client: supabase.Client, supabase_world: Supabase
 ) -> None:
-    """No key is needed with it; it opens no other file, and nothing once its time is over."""
+    """It needs no key, opens only its own file, and expires."""
     put(client)
     put(client, name="org/other.png")
     url = client.storage.from_("media").create_signed_url(NAME, 60)["signedURL"]
@@ -118,7 +118,7 @@ def test_deletes_files_and_then_their_bucket(client: supabase.Client) -> None:
 
 
 def test_a_bucket_keeps_to_its_limits(client: supabase.Client) -> None:
-    """A file that is refused leaves nothing behind."""
+    """A refused file leaves no object."""
     client.storage.create_bucket(
         "small", options={"file_size_limit": 10, "allowed_mime_types": ["image/png"]}
     )
