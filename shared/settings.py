@@ -11,6 +11,7 @@ from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import ConfigurationError
+from shared.redis_url import check_url
 
 
 class SettingsGroup(BaseSettings):
@@ -34,10 +35,8 @@ class RedisSettings(SettingsGroup):
 
     @field_validator("redis_url")
     @classmethod
-    def _check_scheme(cls, value: SecretStr) -> SecretStr:
-        if not re.match(r"(redis|rediss|unix)://.", value.get_secret_value()):
-            msg = "give a URL such as redis://127.0.0.1:6379/0, rediss://… or unix://…"
-            raise ValueError(msg)
+    def _check_url(cls, value: SecretStr) -> SecretStr:
+        check_url(value.get_secret_value())
         return value
 
 

@@ -12,6 +12,7 @@ from shared.lanes.watchdog import Watchdog
 from shared.redis import connect
 from shared.settings import EngineSettings, RedisSettings, load_settings
 from shared.tokens import TokenCache
+from workers.process import exit_on_startup_error
 
 log = structlog.get_logger()
 
@@ -39,10 +40,11 @@ class SaveTokens(Middleware):
             log.warning("token.not_saved_in_time")
 
 
-broker = LaneBroker(
-    connect(load_settings(RedisSettings).redis_url),
-    settings=load_settings(EngineSettings),
-    middleware=[TimeLimit(time_limit=TIME_LIMIT_MS), CurrentMessage(), FairShare()],
-)
+with exit_on_startup_error():
+    broker = LaneBroker(
+        connect(load_settings(RedisSettings).redis_url),
+        settings=load_settings(EngineSettings),
+        middleware=[TimeLimit(time_limit=TIME_LIMIT_MS), CurrentMessage(), FairShare()],
+    )
 broker.add_middleware(Watchdog(lambda: broker.replies))
 dramatiq.set_broker(broker)

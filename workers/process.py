@@ -11,6 +11,7 @@ import redis
 import structlog
 
 from shared.errors import ConfigurationError
+from shared.redis import is_transient
 
 EXIT_SOFTWARE = 70
 """EX_SOFTWARE of sysexits.h: a thread ended with an error."""
@@ -35,9 +36,15 @@ def exit_on_startup_error() -> Iterator[None]:
     except ConfigurationError as error:
         log.critical("process.cannot_start", reason=str(error))
         raise SystemExit(EXIT_CONFIG) from None
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        log.critical("process.cannot_start", reason=explain_redis_outage(error))
-        raise SystemExit(EXIT_UNAVAILABLE) from None
+    except redis.RedisError as error:
+        if is_transient(error) and not isinstance(error, redis.AuthenticationError):
+            log.critical("process.cannot_start", reason=explain_redis_outage(error))
+            raise SystemExit(EXIT_UNAVAILABLE) from None
+        if not isinstance(error, (redis.AuthenticationError, redis.ResponseError)):
+            raise
+        reason = f"cannot start: REDIS_URL: Redis refuses it: {error}. See .env.example."
+        log.critical("process.cannot_start", reason=reason)
+        raise SystemExit(EXIT_CONFIG) from None
 
 
 def explain_redis_outage(error: redis.RedisError) -> str:

@@ -13,6 +13,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from shared.errors import NotDurableError
+from shared.redis.pools import make_async_pool, make_pool
 from shared.settings import RedisSettings
 
 MIN_VERSION = (6, 2)
@@ -57,7 +58,7 @@ def connect(url: SecretStr | str) -> "redis.Redis":
 
     Every command we send may be repeated. The client connects when it is first used.
     """
-    return redis.Redis.from_url(
+    pool = make_pool(
         url.get_secret_value() if isinstance(url, SecretStr) else url,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
@@ -66,6 +67,7 @@ def connect(url: SecretStr | str) -> "redis.Redis":
         max_connections=MAX_CONNECTIONS,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), RETRIES),
     )
+    return redis.Redis.from_pool(pool)
 
 
 def connect_async(url: SecretStr) -> "redis.asyncio.Redis":
@@ -79,13 +81,13 @@ def connect_async(url: SecretStr) -> "redis.asyncio.Redis":
         ASYNC_RETRIES,
         supported_errors=(redis.ConnectionError,),
     )
-    pool: Any = redis.asyncio.ConnectionPool.from_url(
+    pool = make_async_pool(
         url.get_secret_value(),
+        _UvloopErrors,
         socket_timeout=ASYNC_TIMEOUT_S,
         socket_connect_timeout=ASYNC_TIMEOUT_S,
         retry=retry,
     )
-    pool.connection_class = type("Connection", (_UvloopErrors, pool.connection_class), {})
     return redis.asyncio.Redis.from_pool(pool)
 
 

@@ -75,7 +75,7 @@ def test_a_missing_setting_is_named(redis_server: RedisServer, program: list[str
         (WORKER, "WPP_MEDIA_LIMIT", "much"),
         (CLOCK, "WPP_BASE_URL", "nowhere"),
         (RECORD, "SUPABASE_URL", "nowhere"),
-        *((program, "REDIS_URL", "localhost:6379") for program in (WEB, RECORD)),
+        *((program, "REDIS_URL", "localhost:6379") for program in PROGRAMS),
     ],
 )
 def test_a_wrong_setting_is_named(
@@ -87,6 +87,25 @@ def test_a_wrong_setting_is_named(
     assert f"cannot start: {name}: " in done.stdout
     assert value not in done.stdout or name not in {"WPP_KEY_SECRETS", "REDIS_URL"}
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
+def test_a_wrong_redis_url_is_named_without_its_password(
+    redis_server: RedisServer, program: list[str]
+) -> None:
+    """Also where Redis itself has to say what is wrong: the password, the database."""
+    for url, fault in (
+        ("redis://:hunter2#x@{host}/0", "it contains '#'"),
+        ("redis://:hunter2@{host}/0?foo=bar", "it has an unknown option"),
+        ("redis://nobody:hunter2@{host}/0", "Redis refuses it: invalid username-password pair"),
+        ("redis://{host}/99", "Redis refuses it: DB index is out of range"),
+    ):
+        redis_url = url.format(host=f"127.0.0.1:{redis_server.port}")
+        done = start(program, **ENOUGH, REDIS_URL=redis_url)
+        assert done.returncode == EXIT_CONFIG, done.stdout + done.stderr
+        assert f"cannot start: REDIS_URL: {fault}" in done.stdout
+        assert "hunter" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
