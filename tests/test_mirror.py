@@ -25,7 +25,6 @@ TESTED_THROUGH = {
     ],
     # the lanes as a broker: a Dramatiq app, then a file per guarantee
     "shared/lanes/test_plain_app.py": [
-        "shared/lanes/broker.py",
         "shared/lanes/capacity.py",
         "shared/lanes/client.py",
         "shared/lanes/codec.py",
