@@ -15,7 +15,7 @@ up: .venv/ready ## Run everything locally: Redis, Postgres + PostgREST, the plat
 	@exec wpp up
 
 test: .venv/ready ## Run the tests, a process per core; they start the servers they need (browser tests need Chromium)
-	@exec pytest -m "not faults" -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
+	@exec pytest -m "not faults" -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-faults: .venv/ready ## Run the fault tests: kill processes and cut connections, about ten minutes
 	@exec pytest -m faults $(ARGS)
