@@ -65,7 +65,7 @@ EMPTY_ALL = """
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name
 MEMORY_NEEDED = 4 * 2**30
 MakeClient = Callable[..., supabase.Client]
-WHOLE_SYSTEM = ("browser", "pipeline")
+WHOLE_SYSTEM = {("browser",), ("pipeline",)}
 """Folders of tests that run every process of the system, started once."""
 
 
@@ -73,7 +73,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group tests for `pytest -n`: by file, and all tests of the whole system together."""
     for item in items:
         file = item.path.relative_to(TESTS)
-        group = "system" if file.parts[0] in WHOLE_SYSTEM else str(file)
+        runs_system = file.parent.parts in WHOLE_SYSTEM
+        group = "system" if runs_system else str(file)
         item.add_marker(pytest.mark.xdist_group(group))
 
 
