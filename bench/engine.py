@@ -1,7 +1,8 @@
-"""Our engine beside the broker that comes with Dramatiq: `python -m bench.engine [--no-fail] [--only PART …]`.
+"""Measure the engine beside Dramatiq's Redis broker.
 
-Both are started in turns or side by side within this one run, each on a durable Redis of its own, the stock broker with
-its default settings. README.md says what each figure is. Exits with 1 when a target was missed.
+`python -m bench.engine [--no-fail] [--only PART …]`. Both run within this run, in turns or side by
+side, each on its own durable Redis, the stock broker with its default settings. README.md defines
+each figure. Exits with 1 when a target is missed.
 """
 
 import argparse
@@ -24,7 +25,7 @@ def recovery() -> list[Figure]:
 
 
 def quiet() -> list[Figure]:
-    """Measure what takes hardly any CPU, some of it at the same time."""
+    """Run the measurements that need little CPU, some of them at the same time."""
     recovering = Recovery()
     return [*pickups(), *idle(), recovering.figure()]
 

@@ -1,7 +1,8 @@
-"""The platform and Supabase, as far as sends need them, played with next to no work: `python -m bench.engine_sides.answers`.
+"""A stand-in for the platform and Supabase that answers with next to no work.
 
-A program of its own: its CPU is nobody's. It prints the port that it listens on. `/sent` tells how many messages there
-were; after `/late/50` each is answered 50 ms later, as by a platform that is some way off.
+`python -m bench.engine_sides.answers`: a process of its own, whose CPU is not counted. It prints
+its port. `/sent` returns the number of messages so far; after `/late/50` each message is answered
+50 ms later, like a distant platform.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ ANSWERS: dict[bytes, Any] = {
     b"/auth/token": {"token": "bench", "expiresIn": 900},
     b"/rest/v1/rpc/wpp_apply": {"changed": [], "refused": [], "busy": []},
     b"/rest/v1/rpc/wpp_settings": {"wppApiKey": "bench"},
-    b"/rest/v1/rpc/": 0,  # nothing to do, nothing to say
+    b"/rest/v1/rpc/": 0,  # an empty answer
     b"/": [],
 }
 
@@ -25,7 +26,7 @@ class Counts:
 
 
 class Answering(asyncio.Protocol):
-    """Answers one request after the other with the first of `ANSWERS` whose path it begins with."""
+    """Answer each request of a connection by the first matching path prefix in `ANSWERS`."""
 
     def __init__(self) -> None:
         self._seen = b""

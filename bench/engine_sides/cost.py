@@ -1,12 +1,13 @@
 """CPU for one sent message: our whole path beside a bare Dramatiq actor that posts the same body.
 
-Ours: accepted into its lane, claimed, posted with its token within a deadline, settled, put into the outbox, recorded
-in batches. Counted: user and system of every worker process (send, record, clock), and all of Redis. The bare actor:
-the stock broker, one httpx.Client with httpx's own transport for all threads, and nothing kept of what became of it.
-The platform and Supabase are played by a program of their own (`answers.py`), which is not counted.
+Ours: accepted into its lane, claimed, posted with its token within a deadline, settled, appended
+to the outbox, recorded in batches. Counted: user and system time of every worker process (send,
+record, clock), and all of Redis. The bare actor: the stock broker, a single httpx.Client with
+httpx's own transport for all threads, and no record of the result. The platform and Supabase are
+a stand-in (`answers.py`) that is not counted.
 
-The target is for the first load, a worker that has as much to do as it can. With 100 messages a second each of them
-calls a sleeping thread by itself, and each round trip is paid for with a wait and an fsync of its own.
+The target holds for the first load, a saturated worker. At 100 messages a second each message
+wakes a sleeping thread, and pays for each round trip with a wait and an fsync of its own.
 """
 
 import statistics
@@ -33,12 +34,12 @@ NUMBERS = [UUID(int=number) for number in range(1, 21)]
 PEERS = 15
 TEXT = "Hello, this is your appointment tomorrow at 10:30."
 THREADS = 32
-"""As the Procfile has it."""
+"""As in the Procfile."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """`per_s` messages a second, 0: all at once. The platform answers `late_ms` after it was asked.
+    """`per_s`: messages a second, 0 for all at once. `late_ms`: delay of the platform's answer.
 
     `binding`: ours has to cost no more than the bare actor.
     """

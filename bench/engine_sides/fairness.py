@@ -1,4 +1,4 @@
-"""How long a tenant with one event now and then waits while another one has 100,000 of them waiting."""
+"""How long a small tenant's events wait while a large tenant has 100,000 events waiting."""
 
 import time
 
@@ -12,7 +12,7 @@ EVERY_S = 0.25
 
 
 def fairness() -> list[Figure]:
-    """Measure with the many in lanes of one event each, and in ten lanes. The stock broker has one line for all."""
+    """Measure with the large tenant's events in 100,000 lanes, and in ten."""
     with Place() as place:
         beside = wait_ms(Stock(place), lanes=1)
     figures = []
@@ -27,7 +27,7 @@ def fairness() -> list[Figure]:
 
 
 def wait_ms(side: Side, lanes: int) -> list[float]:
-    """Return how long each event of the small tenant waited, or has waited until nobody measured any more."""
+    """Return how long each event of the small tenant waited, or waited until the end."""
     side.fill(("big", str(number % lanes)) for number in range(WAITING))
     side.workers()
     put: dict[str, float] = {}

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """`target`: what ours has to be at most (at least, where `more` is better). `over`: theirs is more than that."""
+    """`target`: a maximum for ours, or a minimum where `more` is better.
+
+    `over`: the stock figure is a lower bound.
+    """
 
     name: str
     unit: str
@@ -41,11 +44,14 @@ def table(figures: Sequence[Figure]) -> str:
 
 def _row(figure: Figure) -> str:
     over = ">" if figure.over else ""
-    row = f"{figure.name:46} {_number(figure.ours):>9} {over + _number(figure.stock):>9} {figure.unit:8}"
+    numbers = f"{_number(figure.ours):>9} {over + _number(figure.stock):>9}"
+    row = f"{figure.name:46} {numbers} {figure.unit:8}"
     row += f" {over + format(figure.better, '.1f') + 'x':>7}"
     if figure.target is None:
         return row
-    return f"{row}  {'≥' if figure.more else '≤'} {_number(figure.target)}{'  MISSED' if figure.missed else ''}"
+    sign = "≥" if figure.more else "≤"
+    missed = "  MISSED" if figure.missed else ""
+    return f"{row}  {sign} {_number(figure.target)}{missed}"
 
 
 def _number(value: float) -> str:

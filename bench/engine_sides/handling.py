@@ -1,4 +1,4 @@
-"""What both brokers' workers do with an event of the bench: note when it began, or nothing at all."""
+"""The handler of both brokers' workers: note when an event began, or do nothing."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from typing import Any
 
 NOTES = "BENCH_NOTES"
 HELD_S = 100.0
-"""Longer than any measurement: what is held ends with its worker."""
+"""Longer than any measurement: a held event ends with its worker."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Note:
 
 
 def handle(payload: dict[str, Any]) -> None:
-    """Note the begin of what has a `name`. What is to `hold` doesn't end the first time, whoever gets it."""
+    """Note the start of an event with a `name`. An event to `hold` blocks its first worker."""
     if name := payload.get("name"):
         os.write(_notes(), f"{name} {time.monotonic()} {os.getpid()}\n".encode())
         if payload.get("hold"):
@@ -32,7 +32,7 @@ def handle(payload: dict[str, Any]) -> None:
 
 
 def read(notes: Path) -> Iterator[Note]:
-    """Yield what has been noted. Its times are of the system's monotonic clock, as everybody's are here."""
+    """Yield the noted starts, in times of the system's monotonic clock."""
     for line in notes.read_text().splitlines() if notes.exists() else []:
         name, at, pid = line.split()
         yield Note(name, float(at), int(pid))

@@ -1,7 +1,7 @@
-"""What a fleet that has nothing to do asks of Redis.
+"""How many commands an idle fleet sends to Redis.
 
-Counted by MONITOR: the commands that clients send. What a script does inside Redis (MONITOR says `lua`) is part of the
-one command that called it. A second list says which commands they are.
+MONITOR counts the commands of clients. Commands inside a script (MONITOR says `lua`) belong to the
+command that called it. A second list names the commands.
 """
 
 import time
@@ -23,7 +23,7 @@ FLEET = "4 send, provision, 2 webhook, record, clock, web"
 
 
 def idle() -> list[Figure]:
-    """Count both fleets at the same time; print which commands ours are."""
+    """Count both fleets at the same time; print the commands of ours."""
     counts: dict[str, Counter[str]] = {}
     with playing() as played, Place(**played.environment) as here, Place() as there:
         start_ours(here)
@@ -54,10 +54,11 @@ def start_ours(place: Place) -> None:
 
 
 def start_stock(place: Place) -> None:
-    """Start the seven workers; there is no recorder, clock or door with it."""
+    """Start the seven workers; this fleet has no recorder, clock or ingress."""
     for queue, processes, threads in (("send", 4, 32), ("provision", 1, 8), ("webhook", 2, 8)):
         place.start(
-            f"dramatiq bench.engine_sides.stock_worker --queues {queue} -p {processes} -t {threads} --skip-logging"
+            f"dramatiq bench.engine_sides.stock_worker --queues {queue}"
+            f" -p {processes} -t {threads} --skip-logging"
         )
     assert wait_until(lambda: place.redis.zcard("dramatiq:__heartbeats__") >= 7)
 
@@ -77,7 +78,7 @@ def count(place: Place) -> Counter[str]:
 
 
 def _ring(place: Place, end: float) -> None:
-    """MONITOR tells nothing while nothing happens: see that something does."""
+    """MONITOR prints nothing while no command is sent: send commands that it shows."""
     time.sleep(end - time.time() + 0.1)
     place.redis.ping()
 

@@ -1,4 +1,4 @@
-"""Our engine with the bench's handler: `dramatiq bench.engine_sides.ours_worker --queues webhook`."""
+"""Our engine with the bench's handler: `dramatiq bench.engine_sides.ours_worker`."""
 
 import dramatiq
 

@@ -12,14 +12,17 @@ from bench.engine_sides.sides import Ours, Side, Stock
 LASTS_S = 40.0
 EVENTS = 240
 SELDOM = 26
-"""So few that each one meets workers that have long gone back to sleep."""
+"""Few enough that each event meets workers that are asleep."""
 STOCK = 60
-"""The stock broker polls more often while there is something to do; it is given time to be idle, too."""
+"""The stock broker polls more often under load; fewer events let it become idle, too."""
 
 
 @dataclass
 class Waits:
-    """`events` at random moments of `LASTS_S`, and how long each of them waited, in ms. The first is a rehearsal."""
+    """Append `events` at random moments of `LASTS_S`; measure the wait of each in ms.
+
+    The first event is a rehearsal.
+    """
 
     side: Side
     events: int
@@ -44,7 +47,7 @@ class Waits:
 
 
 def pickups() -> list[Figure]:
-    """Measure all at the same time: hardly anything runs."""
+    """Run all measurements at the same time: they need little CPU."""
     with Place() as often, Place() as seldom, Place() as there:
         ours, ours_seldom, stock = (
             Waits(Ours(often), EVENTS),

@@ -1,4 +1,4 @@
-"""Where one broker is measured: a Redis of its own, programs, and what they use up."""
+"""The place of a measurement: a Redis, the programs on it, and their CPU time."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ MADE_UP = {
 
 
 class Place:
-    """A durable Redis, and the programs that were started on it; at the end of the block all of them are killed."""
+    """A durable Redis and the programs on it; all are killed at the end of the block."""
 
     def __init__(self, **environment: str) -> None:
         self._undo = ExitStack()
@@ -58,7 +58,7 @@ class Place:
         self._undo.close()
 
     def start(self, command: str, **environment: str) -> Process:
-        """Start a command line, such as one of the Procfile."""
+        """Start a command line, such as a line of the Procfile."""
         process = Process(
             Program(
                 command.split(maxsplit=1)[0],
@@ -97,7 +97,7 @@ class Place:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the programs stand still: what is put in meanwhile waits for all of them."""
+        """Stop the programs for a while: events appended meanwhile wait for all of them."""
         for program in self.programs:
             os.killpg(program.pid, signal.SIGSTOP)
         try:
@@ -107,7 +107,7 @@ class Place:
                 os.killpg(program.pid, signal.SIGCONT)
 
     def cpu_s(self) -> tuple[float, float]:
-        """Return the CPU seconds, user and system, that the programs and that Redis have used so far."""
+        """Return the CPU seconds (user, system) of the programs and of Redis so far."""
         programs = [each for program in self.programs for each in _family(program.pid)]
         used = self.redis.info("cpu")
         return (

@@ -1,4 +1,4 @@
-"""The program that plays the platform and Supabase (`answers.py`), from the outside."""
+"""A client of the stand-in for the platform and Supabase (`answers.py`)."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""How long until what a killed worker (kill -9) had in its hands runs again, beside a living one that is idle."""
+"""How long after kill -9 of a worker its events run again, beside an idle worker."""
 
 import time
 from threading import Thread
@@ -16,7 +16,7 @@ LONGEST_S = 60.0
 
 
 class Recovery:
-    """Begins when it is made, in the background: it is little else than waiting."""
+    """Starts at construction, in the background: it mostly waits."""
 
     def __init__(self) -> None:
         self._found: dict[str, float] = {}
@@ -48,7 +48,7 @@ class Recovery:
 
 
 def recovery_s(side: Side) -> float:
-    """Return seconds from the death of the worker that holds most of some events to their last new begin."""
+    """Return seconds from the death of the busiest worker to the last new start."""
     workers = [side.workers(), side.workers()]
     for number in range(EVENTS):
         side.put({"name": str(number), "hold": True})
@@ -71,5 +71,5 @@ def recovery_s(side: Side) -> float:
 
 
 def by(worker: Process, note: Note) -> bool:
-    """Return whether it was one of these processes that noted it; their master starts them."""
+    """Return whether a child of this master noted the start."""
     return bool(psutil.Process(note.pid).ppid() == worker.pid)

@@ -1,4 +1,4 @@
-"""The two brokers, to be asked the same things."""
+"""The two brokers behind the same interface."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ AT_ONCE = 1000
 
 
 class Side(Protocol):
-    """One of the brokers on the Redis of its `place`."""
+    """A broker on the Redis of its `place`."""
 
     place: Place
 
     def workers(self, processes: int = 1) -> Process:
-        """Start worker processes under one master; return once each of them is ready."""
+        """Start worker processes under a master; return when all are ready."""
 
     def put(self, payload: dict[str, Any], tenant: str = "one") -> None:
-        """Hand over one event, as a service would."""
+        """Enqueue an event, as a service would."""
 
     def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
-        """Put in one event that nothing is done with for each (tenant, lane), quickly."""
+        """Append a no-op event for each (tenant, lane), quickly."""
 
     def waiting(self) -> bool: ...
 
@@ -53,7 +53,7 @@ class Ours:
         )
 
     def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
-        """Each event is a copy of one, under an id, a tenant and a lane of its own."""
+        """Each event is a copy with its own id, tenant and lane."""
         item = routing.route_webhook("TENANT", {}, "any", "LANE")
         [text] = Lanes(self.place.redis, EngineSettings()).append_arguments([item])
         text = text.replace(str(item.id), "IDENTITY")
@@ -89,7 +89,7 @@ class Stock:
         self._broker.enqueue(_message(payload))
 
     def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
-        """Write what the broker's script would write."""
+        """Write the keys that the broker's script would write."""
         for some in _batches(lanes):
             ids = [str(uuid4()) for _ in some]
             messages = {

@@ -1,4 +1,4 @@
-"""The broker that comes with Dramatiq, as it comes: `dramatiq bench.engine_sides.stock_worker`."""
+"""Dramatiq's Redis broker with its defaults: `dramatiq bench.engine_sides.stock_worker`."""
 
 import os
 from functools import cache
@@ -26,7 +26,7 @@ def post(body: dict[str, str]) -> None:
 
 @cache
 def _http() -> httpx.Client:
-    """One client for all threads: with one each, or one a message, it would cost several times as much."""
+    """A client for all threads: a client per thread or message costs several times as much."""
     return httpx.Client(headers={"Authorization": "Bearer bench"})
 
 

@@ -1,4 +1,4 @@
-"""Events a second when many wait: the engine alone, since nothing is done with them."""
+"""Events a second from a backlog of no-op events: the cost of the engine alone."""
 
 import statistics
 import time
