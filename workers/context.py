@@ -6,7 +6,8 @@ from functools import cache
 import redis
 
 from shared.database import Database
-from shared.lanes.client import Lanes
+from shared.errors import DatabaseError
+from shared.lanes.client import Lanes, total_waiting
 from shared.platform import Platform
 from shared.platform.account import PlatformAccount
 from shared.platform.circuit_breaker import CircuitBreaker
@@ -54,7 +55,12 @@ def build_context(client: "redis.Redis") -> WorkerContext:
     engine = load_settings(EngineSettings)
     database = Database(load_settings(SupabaseSettings))
     settings = load_settings(PlatformSettings)
-    breaker = CircuitBreaker(client, str(settings.wpp_base_url))
+    route_cache = RouteCache(client, database)
+    breaker = CircuitBreaker(
+        client,
+        str(settings.wpp_base_url),
+        count_waiting=lambda account: count_waiting(client, route_cache, account),
+    )
     platform = Platform(settings, breaker=breaker, deadline_s=engine.wpp_http_deadline_s)
     tokens = TokenCache(client, platform.mint_token, database.tokens)
     return WorkerContext(
@@ -63,8 +69,25 @@ def build_context(client: "redis.Redis") -> WorkerContext:
         redis=client,
         lanes=Lanes(client, engine),
         database=database,
-        route_cache=RouteCache(client, database),
+        route_cache=route_cache,
         platform=platform,
         tokens=tokens,
         breaker=breaker,
     )
+
+
+def count_waiting(
+    client: "redis.Redis", route_cache: RouteCache, account: str | None
+) -> int | None:
+    """Return how many messages of an account's organization wait, or of all of them.
+
+    None: unknown, as Redis or Supabase does not answer.
+    """
+    try:
+        tenants = total_waiting(client, ["send"])["send"]
+        if account is None:
+            return sum(tenants.values())
+        route = route_cache.find_account_route(account)
+    except (redis.RedisError, DatabaseError):
+        return None
+    return tenants.get(str(route.organization_id), 0) if route else 0

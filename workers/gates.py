@@ -25,6 +25,7 @@ KEY_RETRY_S = 60.0
 CONNECTION_RETRY_S = 15.0
 """How long a gate stays closed for an unlinked phone."""
 MIN_CLOSED_S = 0.1
+PLATFORM_FAILS = "circuit breaker open: the platform fails or cannot be reached"
 
 log = structlog.get_logger()
 
@@ -76,12 +77,22 @@ def open_account_gate(account: str, ctx: WorkerContext) -> None:
             ctx.lanes.open_gate(routing.integration_gate(route.id))
 
 
+def close_breaker_gate(route: IntegrationRoute, ctx: WorkerContext) -> None:
+    """Close the gate of what an open circuit breaker stops: the platform, or this integration."""
+    state = ctx.breaker.state(route.account)
+    if state.name != "open":
+        return
+    gate = routing.integration_gate(route.id)
+    reason = "circuit breaker open: the platform fails for this number"
+    if state.scope == "platform":
+        gate = routing.PLATFORM_GATE
+        reason = PLATFORM_FAILS
+    ctx.lanes.close_gate(gate, max(MIN_CLOSED_S, state.retry_after_s), reason)
+
+
 def close_platform_gate(ctx: WorkerContext) -> None:
-    """Close the gate of all lanes that call the platform while the circuit breaker is open."""
+    """Close the gate of all lanes that call the platform while its circuit breaker is open."""
     state = ctx.breaker.state()
     if state.name == "open":
-        ctx.lanes.close_gate(
-            routing.PLATFORM_GATE,
-            max(MIN_CLOSED_S, state.retry_after_s),
-            "circuit breaker open: the platform fails or cannot be reached",
-        )
+        retry_after_s = max(MIN_CLOSED_S, state.retry_after_s)
+        ctx.lanes.close_gate(routing.PLATFORM_GATE, retry_after_s, PLATFORM_FAILS)

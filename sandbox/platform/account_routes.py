@@ -1,5 +1,6 @@
 """Clients, tokens and accounts: the newest contract of the platform's API."""
 
+import asyncio
 import secrets
 import time
 from typing import Any
@@ -64,9 +65,11 @@ async def start_account(request: Request) -> Response:
 
 
 async def get_status(request: Request) -> Response:
-    return JSONResponse(
-        {"status": request_data.authenticate(request, request.path_params["number"]).wire_status}
-    )
+    account = request_data.authenticate(request, request.path_params["number"])
+    faults = request_data.get_state(request).faults
+    if account.session in faults.plan.hanging_accounts:
+        await asyncio.sleep(faults.plan.hanging_s)
+    return JSONResponse({"status": account.wire_status})
 
 
 async def get_qr(request: Request) -> Response:

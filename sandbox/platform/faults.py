@@ -73,6 +73,17 @@ class FaultPlan(BaseModel):
     new_key_refused_s: float = Field(
         default=0, ge=0, description="A key younger than this is refused."
     )
+    failing_accounts: list[str] = Field(
+        default=[], description="Accounts whose messages are answered with `status_5xx`."
+    )
+    failing_after_s: float = Field(default=0.05, ge=0, description="When these answers leave.")
+    account_limits: dict[str, float] = Field(
+        default={}, description="Account: messages it takes per second; the rest gets a 429."
+    )
+    hanging_accounts: list[str] = Field(
+        default=[], description="Accounts whose status is answered `hanging_s` later."
+    )
+    hanging_s: float = Field(default=60, ge=0)
     refused_recipients: list[str] = Field(
         default=[], description="Digits; a send to one is answered with an error."
     )
@@ -116,6 +127,7 @@ class Faults:
         """Replace the whole plan."""
         self.plan = plan
         self.injected = 0
+        self._free_at: dict[str, float] = {}
         # two generators: the number of webhooks must not change the faults of requests
         self._random = random.Random(plan.seed)  # noqa: S311 - no secrets
         self._webhook_random = random.Random(plan.seed)  # noqa: S311
@@ -135,6 +147,17 @@ class Faults:
                 return kind
             left -= rate
         return None
+
+    def take_message(self, session: str, now_s: float) -> bool:
+        """Return whether an account's limit allows a message now; a burst of a second's worth."""
+        per_s = self.plan.account_limits.get(session)
+        if not per_s:
+            return True
+        free_at = max(self._free_at.get(session, 0.0), now_s - 1)
+        if free_at + 1 / per_s > now_s:
+            return False
+        self._free_at[session] = free_at + 1 / per_s
+        return True
 
     def is_muted(self, session: str) -> bool:
         return session in self.plan.mute if isinstance(self.plan.mute, list) else self.plan.mute

@@ -1,7 +1,10 @@
 """Messages: send, delete, react, and the media of incoming messages."""
 
+import asyncio
 import base64
+import math
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +16,7 @@ from sandbox.platform import request_data
 from sandbox.platform.accounts import Account
 from sandbox.platform.errors import ApiError
 from sandbox.platform.messages import Message
+from sandbox.platform.state import PlatformState
 
 Content = dict[str, Any]
 """`text`, and `media` where it exists."""
@@ -25,6 +29,20 @@ def _make_refusal(message: str) -> Response:
 
 def _refuse_unconnected(account: Account) -> Response:
     return _make_refusal(f"Account {account.session} is not connected")
+
+
+async def _inject_fault(state: PlatformState, session: str) -> Response | None:
+    """Return the answer of an account that fails or is over its limit, or None."""
+    plan = state.faults.plan
+    if session in plan.failing_accounts:
+        await asyncio.sleep(plan.failing_after_s)
+        state.ledger.count("faults", session, "5xx")
+        return JSONResponse({"error": "Internal server error"}, plan.status_5xx)
+    if state.faults.take_message(session, time.monotonic()):
+        return None
+    state.ledger.count("faults", session, "429")
+    headers = {"Retry-After": str(math.ceil(plan.retry_after_s))} if plan.retry_after_s else {}
+    return JSONResponse({"error": "Too many requests"}, 429, headers)
 
 
 def _read_recipient(body: dict[str, Any]) -> str:
@@ -44,6 +62,8 @@ def _make_send_route(kind: str, content: Callable[[dict[str, Any]], Content]) ->
         message = Message(account.session, _read_recipient(body), "api", kind, **content(body))
         if account.status != "connected":
             return _refuse_unconnected(account)
+        if fault := await _inject_fault(state, account.session):
+            return fault
         if message.peer in state.faults.plan.refused_recipients:
             return _make_refusal("The phone number is not on WhatsApp")
         state.messages.send(account, message)

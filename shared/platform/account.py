@@ -1,16 +1,17 @@
 """The platform's calls for an account, each with the account's token."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import Message as Headers
 from pathlib import PurePath
 from typing import Any
 
 import httpx
 
-from shared.errors import RefusedError
+from shared.errors import PlatformError, RefusedError
 from shared.events import SendEvent
 from shared.platform import endpoints, payloads
+from shared.platform.circuit_breaker import CircuitBreaker
 from shared.platform.endpoints import Endpoint
 from shared.platform.failures import build_unreadable_error
 from shared.platform.http import PlatformHttp
@@ -18,6 +19,8 @@ from shared.platform.models import AccountStatus, MediaDownload, QrCode, SendRes
 from shared.platform.responses import PlatformResponse
 
 MEDIA_TIMEOUT_S = 60.0
+PROBE_TIMEOUT_S = 5.0
+"""Limit of the status call that tests a circuit breaker; the message after it has the rest."""
 CONNECTED = {"connected", "ready"}
 STARTING = {"starting", "pending"}
 OFFLINE = {"offline", "disconnected", "logout"}
@@ -30,10 +33,17 @@ class PlatformAccount:
     when the platform refused the account's API key.
     """
 
-    def __init__(self, http: PlatformHttp, account: str, auth: httpx.Auth) -> None:
+    def __init__(
+        self,
+        http: PlatformHttp,
+        account: str,
+        auth: httpx.Auth,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
         self._http = http
         self._account = account
         self._auth = auth
+        self._breaker = breaker
 
     def start(self) -> StartResult:
         """Start the account; the result may already be "connected", or the code to scan."""
@@ -72,6 +82,7 @@ class PlatformAccount:
                 errors prove that it has not.
         """
         endpoint, body = payloads.build_message(self._account, event)
+        self._probe_breakers()
         response = self._request(endpoint, body)
         if response.fields is None:
             raise build_unreadable_error(endpoint, response.status, "not a JSON object")
@@ -117,6 +128,21 @@ class PlatformAccount:
                 length=length,
                 chunks=_limit_size(response.iter_bytes(), max_bytes, length or 0),
             )
+
+    def _probe_breakers(self) -> None:
+        """Test an open breaker of the platform, then that of the account, with a status call.
+
+        Its result counts through the transport. While a breaker stays open, the message that
+        follows is refused there, before it is sent.
+        """
+        for _ in range(2):
+            if self._breaker is None or not self._breaker.needs_probe(self._account):
+                return
+            params = {"account": self._account}
+            with suppress(PlatformError):
+                self._http.request(
+                    endpoints.STATUS, self._auth, params=params, deadline_s=PROBE_TIMEOUT_S
+                )
 
     def _request(
         self, endpoint: Endpoint, body: dict[str, Any] | None = None, **params: str

@@ -1,26 +1,32 @@
-"""Circuit breaker: stops calls to a platform that fails, and lets a probe find its recovery.
+"""Circuit breakers: stop calls to an account or a platform that fails, until a probe succeeds.
 
-The breaker opens when at least half of 20 or more calls within about 10 s failed, or 5 connects in
-a row. It stays open for 5 s. Each failed probe doubles that time, up to a minute. All processes
-share the state through Redis (`circuit_breaker.lua`).
+The breaker of an account opens when at least half of 20 or more of its calls within about 10 s
+failed. The breaker of the platform opens when at least three accounts, and four fifths of those
+called lately, fail, or when 5 connects in a row fail. An account that fails alone thus delays no
+other account. A breaker stays open for 5 s. Each failed probe doubles that time, up to a minute.
 
-Cost: a process counts its successes in memory and reports them with its next read of the state, at
-most once a second; it reports a failure at once. A healthy platform therefore costs a round trip
-a second, and an idle process none. The breaker counts as closed while Redis does not answer.
+An idempotent call probes an open breaker, in practice the status call that precedes a message
+(`needs_probe`). After it, an account's breaker lets a single call of any kind through, and closes
+when that succeeds: an account may answer status calls and refuse messages.
+
+All processes share the state through Redis (`circuit_breaker.lua`). A process counts its successes
+in memory and reports them with its next read of the state, at most once a second, for all accounts
+together; it reports a failure at once. A healthy platform therefore costs a round trip a second,
+and an idle process none. Every breaker counts as closed while Redis does not answer.
 """
 
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import httpx
 import redis
+import structlog
 
 from shared.errors import UnavailableError
 from shared.redis import keys
@@ -30,18 +36,42 @@ SCRIPT = LuaScript.from_package("shared.platform", "circuit_breaker.lua")
 REPORT_INTERVAL_S = 1.0
 PROBE_LEASE_S = 60.0
 """How long a probe may last; longer than the deadline of any call."""
-BreakerStateName = Literal["closed", "open", "probe"]
-STATES: dict[bytes, BreakerStateName] = {b"closed": "closed", b"open": "open", b"probe": "probe"}
-LOCAL_FAILURES = (httpx.PoolTimeout, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
-"""Failures of this process: a full connection pool or a token that fits no header."""
+MAX_REPORTED = 500
+"""Accounts whose successes one report contains: Redis is blocked meanwhile."""
+BreakerStateName = Literal["closed", "open", "probe", "trial"]
+BreakerScope = Literal["platform", "account"]
+FAILING = {
+    "platform": "The circuit breaker is open: the platform fails, calls wait for its recovery",
+    "account": "The circuit breaker of the account is open: its calls to the platform fail",
+}
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """`retry_after_s` is set while the breaker is open; "probe": the next call may test it."""
+    """The state that decides about a call, and whose breaker it is.
+
+    `retry_after_s` is set while the breaker is open. "probe": an idempotent call may test it,
+    "trial": a single call may.
+    """
 
     name: BreakerStateName
     retry_after_s: float = 0.0
+    scope: BreakerScope = "platform"
+
+
+CLOSED = BreakerState("closed")
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChange:
+    """A breaker that opened for `open_s`, or closed; without an account it is the platform's."""
+
+    account: str | None
+    change: Literal["opened", "closed"]
+    open_s: float
+    reason: str
 
 
 class BreakerCall:
@@ -64,116 +94,163 @@ class BreakerCall:
 
 
 class CircuitBreaker:
-    """The breaker of the platform at `base_url`, for all threads of a process."""
+    """The breakers of the platform at `base_url` and its accounts, for a process' threads.
+
+    `count_waiting` returns how many events wait for an account, or for the platform (None): it is
+    logged when a breaker opens or closes.
+    """
 
     def __init__(
-        self, client: "redis.Redis", base_url: str, clock: Callable[[], float] = time.monotonic
+        self,
+        client: "redis.Redis",
+        base_url: str,
+        clock: Callable[[], float] = time.monotonic,
+        count_waiting: Callable[[str | None], int | None] | None = None,
     ) -> None:
         self._client = client
         self._key = keys.circuit_breaker(urlsplit(base_url).netloc.rpartition("@")[2])
         self._clock = clock
+        self._count_waiting = count_waiting
         self._lock = threading.Lock()
-        self._state = BreakerState("closed")
+        self._platform = CLOSED
+        self._accounts: dict[str, BreakerState] = {}
         self._read_at = -REPORT_INTERVAL_S
-        self._unreported_successes = 0
+        self._unreported: dict[str, int] = {}
 
-    def state(self) -> BreakerState:
-        """Return the state, at most a second old. Acquires no probe, so it suits planning."""
+    def state(self, account: str | None = None) -> BreakerState:
+        """Return the state for calls of `account`, at most a second old.
+
+        Acquires no probe, so it suits planning.
+        """
         with self._lock:
             age_s = self._clock() - self._read_at
-            is_over = self._state.name == "open" and age_s >= self._state.retry_after_s
+            known = self._select_state(account)
+            is_over = known.name == "open" and age_s >= known.retry_after_s
             if age_s < REPORT_INTERVAL_S and not is_over:
-                left_s = max(0.0, self._state.retry_after_s - age_s)
-                return BreakerState(self._state.name, left_s)
+                return replace(known, retry_after_s=max(0.0, known.retry_after_s - age_s))
             self._read_at = self._clock()
-            successes = self._take_successes()
-        return self._run("report", successes, 0, 0, _jitter())
+            calls = self._take_successes()
+        self._run("report", 0, *calls)
+        with self._lock:
+            return self._select_state(account)
 
-    def record(self, *, ok: bool, reached: bool = True) -> None:
+    def needs_probe(self, account: str) -> bool:
+        """Return whether an idempotent call has to precede a message of `account`."""
+        return self.state(account).name == "probe"
+
+    def record(self, *, ok: bool, reached: bool = True, account: str | None = None) -> None:
         """Count the result of a call that was not made through `call`."""
+        account = account or ""
         with self._lock:
             if ok:
-                self._unreported_successes += 1
+                self._unreported[account] = self._unreported.get(account, 0) + 1
                 return
-            successes = self._take_successes()
-        self._run("report", successes, 1, int(not reached), _jitter())
+            calls = self._take_successes()
+        if reached:
+            calls += [account, 0, 1]
+        self._run("report", int(not reached), *calls)
 
     @contextmanager
-    def call(self) -> Iterator[BreakerCall]:
+    def call(self, account: str | None = None, *, may_probe: bool = True) -> Iterator[BreakerCall]:
         """Let a call through and learn its result; a call that reports none is not counted.
 
         Raises:
-            UnavailableError: the breaker is open; `retry_after_s` says for how long.
+            UnavailableError: the breaker is open, `retry_after_s` says for how long; or it waits
+                for a probe, and this call must not be it.
         """
-        state = self.state()
+        state = self.state(account)
         if state.name == "closed":
-            yield BreakerCall(lambda ok, reached: self.record(ok=ok, reached=reached))
+            yield BreakerCall(
+                lambda ok, reached: self.record(ok=ok, reached=reached, account=account)
+            )
             return
         owner = uuid4().hex
-        if state.name == "probe":
-            state = self._run("acquire_probe", owner, int(PROBE_LEASE_S * 1000))
-        if state.name == "open":
-            msg = "The circuit breaker is open: the platform fails, calls wait for its recovery"
-            raise UnavailableError(msg, retry_after_s=max(0.1, state.retry_after_s))
-        call = BreakerCall(lambda ok, _reached: self._finish_probe(owner, str(int(ok))))
+        tested = account if state.scope == "account" and account else ""
+        if state.name == "trial" or (state.name == "probe" and may_probe):
+            self._run("acquire", tested, owner, int(PROBE_LEASE_S * 1000))
+            with self._lock:
+                state = self._select_state(account)
+        if state.name == "open" or (state.name == "probe" and not may_probe):
+            raise UnavailableError(
+                FAILING[state.scope], retry_after_s=max(0.1, state.retry_after_s)
+            )
+        call = BreakerCall(
+            lambda ok, reached: self._finish(tested, owner, account, ok=ok, reached=reached)
+        )
         try:
             yield call
         finally:
             if not call.is_reported:
-                self._finish_probe(owner, "-")
+                self._run("finish", tested, owner, "-", "")
 
-    def _finish_probe(self, owner: str, result: str) -> None:
-        self._run("finish_probe", owner, result, _jitter())
+    def _finish(
+        self, tested: str, owner: str, account: str | None, *, ok: bool, reached: bool
+    ) -> None:
+        """Report the result of a probe or trial; a lost connect says nothing about an account."""
+        if reached or not tested:
+            caller = account if reached and account else ""
+            self._run("finish", tested, owner, str(int(ok)), caller)
+            return
+        self._run("finish", tested, owner, "-", "")
+        self.record(ok=False, reached=False)
 
-    def _take_successes(self) -> int:
-        successes = self._unreported_successes
-        self._unreported_successes = 0
-        return successes
+    def _select_state(self, account: str | None) -> BreakerState:
+        """Return an account's state while it is open, else the platform's unless it is closed."""
+        own = self._accounts.get(account, CLOSED) if account else CLOSED
+        if own.name == "open" or self._platform.name == "closed":
+            return own
+        return self._platform
 
-    def _run(self, operation: str, *arguments: str | float) -> BreakerState:
+    def _take_successes(self) -> list[str | int]:
+        """Return the successes to report, as arguments of the script."""
+        taken: list[str | int] = []
+        for account in list(self._unreported)[:MAX_REPORTED]:
+            taken += [account, self._unreported.pop(account), 0]
+        return taken
+
+    def _run(self, operation: str, *arguments: str | int) -> None:
+        """Run an operation and keep the states that it returns."""
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+        platform = CLOSED
+        accounts: dict[str, BreakerState] = {}
+        changes: list[BreakerChange] = []
         try:
-            name, ms = SCRIPT.run(self._client, [self._key], [operation, *arguments])
-            name = name if isinstance(name, bytes) else name.encode()
-            state = BreakerState(STATES[name], ms / 1000)
+            reply = SCRIPT.run(
+                self._client, [self._key, keys.BREAKER_CHANGES], [operation, jitter, *arguments]
+            )
+            platform = BreakerState(_to_text(reply[0]), reply[1] / 1000)
+            for account, name, ms in _group(reply[2], 3):
+                state = BreakerState(_to_text(name), ms / 1000, "account")
+                accounts[_to_text(account)] = state
+            changes = [_read_change(change) for change in _group(reply[3], 4)]
         except redis.RedisError:
-            state = BreakerState("closed")
+            pass
         with self._lock:
-            self._state = state
+            self._platform = platform
+            self._accounts = accounts
             self._read_at = self._clock()
-        return state
+        for change in changes:
+            self._log_change(change)
+
+    def _log_change(self, change: BreakerChange) -> None:
+        waiting = self._count_waiting(change.account) if self._count_waiting else None
+        fields = {"account": change.account, "reason": change.reason, "waiting": waiting}
+        if change.change == "opened":
+            log.warning("breaker.opened", open_s=round(change.open_s, 1), **fields)
+        else:
+            log.info("breaker.closed", **fields)
 
 
-class CircuitBreakerTransport(httpx.BaseTransport):
-    """Reports the result of each request to the breaker, and sends none while it is open.
-
-    A 429 is an answer of a healthy platform. `LOCAL_FAILURES` say nothing about the platform.
-    """
-
-    def __init__(self, inner: httpx.BaseTransport, breaker: CircuitBreaker) -> None:
-        self._inner = inner
-        self._breaker = breaker
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        with self._breaker.call() as call:
-            try:
-                response = self._inner.handle_request(request)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                call.failed(reached=False)
-                raise
-            except LOCAL_FAILURES:
-                raise
-            except httpx.TransportError:
-                call.failed()
-                raise
-            if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-                call.failed()
-            else:
-                call.succeeded()
-            return response
-
-    def close(self) -> None:
-        self._inner.close()
+def _group(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
-def _jitter() -> float:
-    return random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+def _read_change(change: Sequence[Any]) -> BreakerChange:
+    account, name, ms, reason = change
+    return BreakerChange(
+        _to_text(account) or None, _to_text(name), int(ms) / 1000, _to_text(reason)
+    )
+
+
+def _to_text(value: bytes | str) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

@@ -31,7 +31,8 @@ from shared.http.deadline import within
 from shared.http.transports import open_transport
 from shared.platform import endpoints
 from shared.platform.account import PlatformAccount
-from shared.platform.circuit_breaker import CircuitBreaker, CircuitBreakerTransport
+from shared.platform.circuit_breaker import CircuitBreaker
+from shared.platform.circuit_breaker_transport import CircuitBreakerTransport
 from shared.platform.failures import build_unreadable_error
 from shared.platform.http import PlatformHttp
 from shared.platform.models import CreatedClient
@@ -67,6 +68,7 @@ class Platform:
         if breaker:
             transport = CircuitBreakerTransport(transport, breaker)
         self._http = PlatformHttp(str(settings.wpp_base_url), transport, deadline_s)
+        self._breaker = breaker
         self._secret_auth = BearerAuth(settings.wpp_secret)
 
     def __enter__(self) -> Self:
@@ -80,7 +82,7 @@ class Platform:
 
     def as_account(self, account: str, auth: httpx.Auth) -> PlatformAccount:
         """Return the calls for `account`; `auth` adds its token."""
-        return PlatformAccount(self._http, account, auth)
+        return PlatformAccount(self._http, account, auth, self._breaker)
 
     def create_client(self, organization_id: str) -> CreatedClient:
         """Create the client of an organization id, or return its existing client.

@@ -93,7 +93,12 @@ class PlatformHttp:
         left_s = max(0.001, remaining())
         connect_s = min(CONNECT_TIMEOUT_S, left_s)
         timeout = httpx.Timeout(left_s, connect=connect_s, pool=connect_s)
-        request = _build_request(method, self._base_url + path, body, timeout)
+        extensions = {
+            "timeout": timeout.as_dict(),
+            "account": params.get("account"),
+            "idempotent": endpoint.idempotent,
+        }
+        request = _build_request(method, self._base_url + path, body, extensions)
         try:
             with closing(self._send(request, auth)) as response:
                 yield response
@@ -118,7 +123,7 @@ class PlatformHttp:
 
 
 def _build_request(
-    method: str, url: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout
+    method: str, url: str, body: Mapping[str, Any] | None, extensions: dict[str, Any]
 ) -> httpx.Request:
     parsed = _parse_url(url)
     headers = [(b"Host", parsed.netloc), *HEADERS]
@@ -129,7 +134,6 @@ def _build_request(
         headers.append((b"Content-Type", b"application/json"))
     if body is not None or method == "POST":
         headers.append((b"Content-Length", str(len(content)).encode()))
-    extensions = {"timeout": timeout.as_dict()}
     return httpx.Request(
         method, parsed, headers=headers, stream=httpx.ByteStream(content), extensions=extensions
     )

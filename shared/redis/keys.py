@@ -175,13 +175,37 @@ def token_bell(account: str, fence: int | str) -> str:
 
 
 def circuit_breaker(host: str) -> str:
-    """Hash, 1 h. Calls and failures of a platform host, and until when its breaker is open."""
+    """Hash, 1 h. The breaker of a platform host: until when it is open, lost connects in a row."""
     return f"{PREFIX}breaker:{{{host}}}"
 
 
+def account_breaker(host: str, account: str) -> str:
+    """Hash, 1 h. The breaker of an account: until when it is open, whether its probe succeeded."""
+    return f"{circuit_breaker(host)}:account:{account}"
+
+
+def open_breakers(host: str) -> str:
+    """Sorted set, 1 h. Account whose breaker is not closed → until when it is open, in ms."""
+    return f"{circuit_breaker(host)}:open"
+
+
+def breaker_calls(host: str, window: int | str) -> str:
+    """Hash, 15 s. Successes and failures of each account in a window of 5 s."""
+    return f"{circuit_breaker(host)}:calls:{window}"
+
+
 def circuit_breaker_probe(host: str) -> str:
-    """String, 60 s. Which process makes the call that tests an open breaker."""
+    """String, 60 s. Which process makes the call that tests an open breaker of the platform."""
     return f"{circuit_breaker(host)}:probe"
+
+
+def account_breaker_probe(host: str, account: str) -> str:
+    """String, 60 s. Which process makes the call that tests an open breaker of an account."""
+    return f"{account_breaker(host, account)}:probe"
+
+
+BREAKER_CHANGES = f"{PREFIX}breaker_changes"
+"""Hash, no TTL. "platform opened", "account closed" and so on → how often."""
 
 
 # Pacing of sends: workers/send (pacing.lua)

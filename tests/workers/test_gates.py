@@ -44,7 +44,7 @@ def refuse_key(_api_key: SecretStr) -> MintedToken:
 
 
 def accept(_request: httpx.Request) -> httpx.Response:
-    return httpx.Response(200, json={"taskId": "t"})
+    return httpx.Response(200, json={"taskId": "t", "status": "connected"})
 
 
 def drop(_request: httpx.Request) -> httpx.Response:
@@ -72,6 +72,7 @@ class GateContext:
         self.integrations = self
         self.answer_request = accept
         self.requests = 0
+        self.probes = 0
         self.reported: list[str] = []
         self.database_error: DatabaseError | None = None
 
@@ -90,6 +91,8 @@ class GateContext:
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.requests += 1
+        if request.url.path.endswith("/status"):
+            self.probes += 1
         return self.answer_request(request)
 
     def report_error(self, _integration_id: object, text: str) -> None:
@@ -115,8 +118,7 @@ class GateContext:
         """Move the clocks of the circuit breaker, the gates and the lanes forward."""
         self.later_s += seconds
         client: Any = self.redis
-        for key in client.keys(keys.circuit_breaker("*")):
-            client.hincrby(key, "open_until", -int(seconds * 1000))
+        client.hincrby(keys.circuit_breaker("platform.test"), "open_until", -int(seconds * 1000))
         for key in client.keys(keys.gate("*")):
             client.pexpire(key, max(1, client.pttl(key) - int(seconds * 1000)))
         if delayed := client.zrange(keys.delayed("send"), 0, -1, withscores=True):
@@ -190,12 +192,14 @@ def test_an_open_circuit_breaker_pauses_all_lanes_until_a_probe_succeeds(ctx: Ga
         ctx.pass_time(61)
         ctx.drain()
         assert ctx.requests == probes
+    assert ctx.probes == 2, "a message was the probe"
     ctx.answer_request = accept
     ctx.pass_time(61)
     ctx.drain()
     ctx.pass_time(61)
     ctx.drain()
-    assert ctx.requests == 7 + 20
+    assert ctx.requests == 7 + 1 + 20
+    assert ctx.probes == 3
     assert ctx.lanes.claim("send", ClaimSequence()) is None
     assert not ctx.redis.keys(keys.lane("*")), "a message is still queued"
 

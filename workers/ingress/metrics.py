@@ -65,6 +65,15 @@ class PipelineCollector(Collector):
         """Read Redis once; raises redis.RedisError."""
         yield from self._lanes()
         yield from self._outbox()
+        changes: Any = self._client.hgetall(keys.BREAKER_CHANGES)
+        family = CounterMetricFamily(
+            "wpp_circuit_breaker_changes",
+            "Circuit breakers that opened or closed, of an account or of the platform",
+            labels=["scope", "change"],
+        )
+        for name, count in changes.items():
+            family.add_metric(name.decode().split(), int(count))
+        yield family
         unrecognized = sum(int(count) for count in self._values(keys.UNRECOGNIZED_EVENTS))
         yield CounterMetricFamily(
             "wpp_unrecognized_events",

@@ -75,7 +75,7 @@ def handle_platform_error(
         case LimitedError():
             return Postponed(error.retry_after_s, str(error))
         case NotSentError() | UnauthorizedError():
-            gates.close_platform_gate(ctx)
+            gates.close_breaker_gate(route, ctx)
             retry_after_s = getattr(error, "retry_after_s", None) or 0
             wait_s = max(retry_after_s, EVENT_BACKOFF.after(claim.attempts))
             return Postponed(wait_s, str(error))

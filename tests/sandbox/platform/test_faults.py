@@ -155,6 +155,33 @@ def test_recipients_that_cannot_be_reached(
     assert [body["type"] for body in receiver.wait(1)] == ["message.dead"]
 
 
+def test_a_failing_account_takes_no_message(platform: Platform, number: Number) -> None:
+    platform.faults(failing_accounts=[number.session], failing_after_s=0, status_5xx=502)
+    assert number.send().status_code == 502
+    platform.faults(failing_accounts=["0"])
+    assert number.send().is_success
+    assert len(platform.ledger()["messages"]) == 1
+
+
+def test_an_account_over_its_limit_is_told_to_wait(platform: Platform, number: Number) -> None:
+    """A second's worth of messages may go at once."""
+    platform.faults(account_limits={number.session: 5})
+    answers = [number.send() for _ in range(8)]
+    assert [answer.status_code for answer in answers[:5]] == [200] * 5
+    assert answers[-1].status_code == 429
+    assert answers[-1].headers["retry-after"] == "1"
+
+
+def test_the_status_of_a_hanging_account_is_not_answered(
+    platform: Platform, number: Number
+) -> None:
+    platform.faults(hanging_accounts=[number.session])
+    headers = {"Authorization": f"Bearer {number.token}"}
+    path = f"/api/accounts/{number.session}/status"
+    with pytest.raises(httpx.ReadTimeout):
+        platform.http.get(path, headers=headers, timeout=0.2)
+
+
 @pytest.mark.parametrize(
     "plan",
     [

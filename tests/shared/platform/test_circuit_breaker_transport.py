@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from shared.errors import UnavailableError
-from shared.platform.circuit_breaker import CircuitBreaker, CircuitBreakerTransport
+from shared.platform.circuit_breaker import CircuitBreaker
+from shared.platform.circuit_breaker_transport import CircuitBreakerTransport
 
 
 @pytest.fixture
@@ -20,6 +21,11 @@ def open_client(
 ) -> httpx.Client:
     transport = CircuitBreakerTransport(httpx.MockTransport(answer), breaker)
     return httpx.Client(transport=transport, base_url="http://platform.test")
+
+
+def call_account(client: httpx.Client) -> httpx.Response:
+    """Make a call of an account."""
+    return client.get("/", extensions={"account": "0000000000042"})
 
 
 def test_refused_connects_open_the_breaker(breaker: CircuitBreaker) -> None:
@@ -44,8 +50,8 @@ def test_any_answer_below_500_counts_as_a_success(breaker: CircuitBreaker, statu
     """A refusal or a rate limit shows a working platform."""
     with open_client(breaker, lambda _request: httpx.Response(status)) as client:
         for _ in range(30):
-            assert client.get("/").status_code == status
-    assert breaker.state().name == "closed"
+            assert call_account(client).status_code == status
+    assert breaker.state("0000000000042").name == "closed"
 
 
 @pytest.mark.parametrize("failure", [500, 504, httpx.ReadTimeout("")])
@@ -60,11 +66,11 @@ def test_failures_open_the_breaker(breaker: CircuitBreaker, failure: int | Excep
     with open_client(breaker, fail) as client:
         for _ in range(20):
             try:
-                client.get("/")
+                call_account(client)
             except httpx.ReadTimeout:
                 continue
         with pytest.raises(UnavailableError):
-            client.get("/")
+            call_account(client)
 
 
 @pytest.mark.parametrize(
@@ -81,5 +87,5 @@ def test_local_failures_do_not_count(
     with open_client(breaker, fail) as client:
         for _ in range(30):
             with pytest.raises(type(failure)):
-                client.get("/")
-    assert breaker.state().name == "closed"
+                call_account(client)
+    assert breaker.state("0000000000042").name == "closed"

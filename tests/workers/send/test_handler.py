@@ -91,7 +91,7 @@ class FakeContext:
     def report_error(self, _integration_id: UUID, text: str) -> None:
         self.reported.append(text)
 
-    def state(self) -> BreakerState:
+    def state(self, _account: str | None = None) -> BreakerState:
         return self.breaker_state
 
 
@@ -270,6 +270,25 @@ def test_an_open_circuit_breaker_closes_the_gate_of_the_platform(
             ORGANIZATION, uuid4(), Message(to="+79990003344", text="Other integration")
         )
     )
+    assert ctx.lanes.claim("send", ClaimSequence()) is None
+
+
+def test_an_open_breaker_of_an_account_closes_the_gate_of_its_integration(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
+) -> None:
+    """Messages of other integrations can be claimed."""
+    ctx.answer = UnavailableError("the account fails")
+    ctx.breaker_state = BreakerState("open", retry_after_s=30, scope="account")
+    assert isinstance(send_one(), Postponed)
+    for integration_id in (INTEGRATION, uuid4()):
+        ctx.lanes.append(
+            routing.route_send(
+                ORGANIZATION, integration_id, Message(to="+79990003344", text="Hello")
+            )
+        )
+    claim = ctx.lanes.claim("send", ClaimSequence())
+    assert claim
+    assert SendEvent.model_validate_json(claim.body).integration_id != INTEGRATION
     assert ctx.lanes.claim("send", ClaimSequence()) is None
 
 
