@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
     BaseModel,
     ConfigDict,
     Field,
-    HttpUrl,
     StringConstraints,
+    UrlConstraints,
     ValidationInfo,
     field_validator,
 )
@@ -30,6 +32,9 @@ Phone = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{6,14}$")]
 MAX_TEXT_CHARS = 65_536
 """WhatsApp's limit for a text message, in characters."""
 
+MAX_URL_CHARS = 8192
+"""Signed URLs of storage services have 1,000 to 4,000 characters."""
+
 MAX_EXPIRY_S = 30 * 86_400
 """Upper bound of `expires_in_s`, in seconds. The deployment's limit is usually lower."""
 
@@ -44,6 +49,18 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def _refuse_credentials(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.username is not None or url.password is not None:
+        msg = "a URL with a user name or a password is refused: it would be stored and passed on"
+        raise ValueError(msg)
+    return url
+
+
+MediaUrl = Annotated[
+    AnyHttpUrl, UrlConstraints(max_length=MAX_URL_CHARS), AfterValidator(_refuse_credentials)
+]
+
+
 class Media(StrictModel):
     """A file that the platform downloads from `url`.
 
@@ -52,8 +69,13 @@ class Media(StrictModel):
     """
 
     type: Literal["image", "video", "audio", "voice", "document"]
-    url: HttpUrl
-    filename: str | None = Field(default=None, max_length=255)
+    url: MediaUrl
+    filename: str | None = Field(
+        default=None,
+        max_length=255,
+        description="Name that the recipient sees, without path. Default: the last part of the "
+        "URL, with the extension of `mime` if it has none.",
+    )
     mime: str | None = Field(default=None, max_length=127)
 
 
@@ -65,7 +87,10 @@ class Location(StrictModel):
 
 
 class Message(StrictModel):
-    """A message to a recipient: a text, a file with the text as its caption, or a location."""
+    """A message to a recipient: a text, a file with the text as its caption, or a location.
+
+    A location has no text: send the text as a message of its own.
+    """
 
     to: str = Field(max_length=64, description="Recipient's phone number, in any usual form.")
     media: Media | None = None
@@ -105,11 +130,14 @@ class Message(StrictModel):
 
     @field_validator("text")
     @classmethod
-    def _check_not_empty(cls, value: str, info: ValidationInfo) -> str:
+    def _check_text(cls, value: str, info: ValidationInfo) -> str:
         invalid = {"media", "location"} - info.data.keys()  # reported by their own validators
         has_attachment = invalid or info.data["media"] or info.data["location"]
         if not has_attachment and not value.strip():
             msg = "give a text, a media or a location"
+            raise ValueError(msg)
+        if value and info.data.get("location"):
+            msg = "a location has no text: send the text as a message of its own"
             raise ValueError(msg)
         return value
 

@@ -33,3 +33,38 @@ def test_a_wrong_field_is_named_without_its_value() -> None:
     with pytest.raises(ValidationError, match="to") as caught:
         events.SendEvent.model_validate(given | {"to": PRIVATE, "text": PRIVATE})
     assert PRIVATE not in str(caught.value)
+
+
+def read_fault(**fields: object) -> tuple[str, str]:
+    """Return the field and the text of the only fault of a message."""
+    with pytest.raises(ValidationError) as caught:
+        events.Message.model_validate({"to": "+79990001122", **fields})
+    (fault,) = caught.value.errors()
+    return ".".join(map(str, fault["loc"])), fault["msg"]
+
+
+def test_a_location_has_no_text() -> None:
+    """The platform sends the location alone, so the text would be lost."""
+    field, text = read_fault(text="We are here", location={"lat": 55.75, "lng": 37.62})
+    assert (field, "message of its own" in text) == ("text", True)
+    events.Message.model_validate({"to": "+79990001122", "location": {"lat": 55.75, "lng": 37.62}})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://anna:secret@files.test/a.pdf", "https://anna@files.test/a.pdf"]
+)
+def test_credentials_in_a_url_are_refused(url: str) -> None:
+    """The URL is stored, shown in the CRM and passed to the platform."""
+    field, text = read_fault(media={"type": "document", "url": url})
+    assert (field, "password" in text) == ("media.url", True)
+
+
+@pytest.mark.parametrize(("length", "valid"), [(8192, True), (8193, False)])
+def test_a_url_has_up_to_8_kilobytes(length: int, valid: bool) -> None:  # noqa: FBT001
+    """Signed URLs of storage services are long."""
+    url = "https://files.test/a.pdf?signature="
+    media = {"type": "document", "url": url + "x" * (length - len(url))}
+    if valid:
+        events.Message.model_validate({"to": "+79990001122", "media": media})
+    else:
+        assert read_fault(media=media)[0] == "media.url"

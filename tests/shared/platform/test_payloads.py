@@ -81,3 +81,50 @@ def test_a_location_names_its_account() -> None:
         "lng": 37.62,
         "name": "Moscow",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "mime", "expected"),
+    [
+        ("document", "https://files.test/files/8f2c", "application/pdf", "8f2c.pdf"),
+        ("document", "https://files.test/a.pdf", "text/plain", "a.pdf"),
+        ("document", "https://files.test/v1.2-final", "application/pdf", "v1.2-final.pdf"),
+        ("document", "https://files.test/8f2c", "application/x-unknown", "8f2c"),
+        ("document", "https://files.test/", "Text/CSV; charset=utf-8", "document.csv"),
+        ("voice", "https://files.test/", "audio/mp4", "voice.m4a"),
+        ("audio", "https://files.test/8f2c", None, "8f2c"),
+    ],
+)
+def test_a_name_of_a_url_gets_the_extension_of_its_type(
+    kind: str, url: str, mime: str | None, expected: str
+) -> None:
+    """A phone chooses the program that opens a file by its extension."""
+    media = {"type": kind, "url": url, "mime": mime}
+    assert build_message("42", event(media=media))[1]["filename"] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("report.pdf", "report.pdf"),
+        ("Договор № 5 (копия).pdf", "Договор № 5 (копия).pdf"),
+        ("README", "README"),
+        ("क्\u200dष.pdf", "क्\u200dष.pdf"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\anna\\report.pdf", "report.pdf"),
+        ("a\r\nb\x00\x1b[0m.pdf", "a b[0m.pdf"),
+        ("invoice\u202efdp.exe", "invoicefdp.exe"),
+        ("..hidden.pdf.", "hidden.pdf"),
+        ("  a   b .pdf ", "a b.pdf"),
+        ('a"b<c>:d|e?f*.pdf', "a_b_c__d_e_f_.pdf"),
+        ("x" * 240 + ".pdf", "x" * 196 + ".pdf"),
+        ("я" * 250 + ".pdf", "я" * 98 + ".pdf"),
+        ("..", "document"),
+        ("folder/", "document"),
+        ("\u202e\u200b\ufeff", "document"),
+    ],
+)
+def test_a_file_name_is_cleaned(given: str, expected: str) -> None:
+    """No path, no control or formatting characters, at most 200 bytes; else the default name."""
+    media = {"type": "document", "url": "https://files.test/", "filename": given}
+    assert build_message("42", event(media=media))[1]["filename"] == expected
