@@ -85,6 +85,12 @@ class EngineSettings(SettingsGroup):
         description="Events of one organization and queue in progress at the same time. "
         "At most half of the threads of one worker process.",
     )
+    wpp_redis_replicas: int = Field(
+        default=0,
+        ge=0,
+        description="Replicas of Redis that must have an accepted or claimed event. 0: a failover "
+        "may lose the last writes.",
+    )
     wpp_outbox_limit: int = Field(
         default=250_000,  # 10 minutes without Supabase at 100 events/s, doubled; about 110 MB
         gt=0,

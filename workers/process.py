@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from shared.errors import ConfigurationError
-from shared.redis import is_transient
+from shared.redis import CONNECTION_ERRORS, explain_outage, is_transient
 
 EXIT_SOFTWARE = 70
 """EX_SOFTWARE of sysexits.h: a thread ended with an error."""
@@ -49,7 +49,9 @@ def exit_on_startup_error() -> Iterator[None]:
 
 def explain_redis_outage(error: redis.RedisError) -> str:
     """Return a sentence for an operator: Redis cannot be reached."""
-    return f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?"
+    if isinstance(error, CONNECTION_ERRORS):
+        return f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?"
+    return f"{explain_outage(error)}: {error}."
 
 
 def on_stop_signal(call: Callable[[], object], *, chain: bool = False) -> None:

@@ -24,10 +24,12 @@ from shared.lanes.types import (
     ClaimResult,
     ClaimSequence,
     Exchange,
+    Postponed,
     Settled,
     SweepResult,
 )
-from shared.redis import keys
+from shared.redis import NotReplicatedError, keys
+from shared.redis.replication import run_replicated, run_replicated_async
 from shared.redis.scripts import LuaScript
 from shared.settings import EngineSettings
 
@@ -35,6 +37,10 @@ TAKEOVER_S = 5.0
 """How long a sweeper has to conclude what it took over, before the next sweeper takes it over."""
 MAX_SCANS = 64
 """Lanes that one request looks at when all of them have to wait: Redis is blocked meanwhile."""
+
+
+UNREPLICATED = frozenset({"sweep", "open_gate"})
+"""Commands that may be lost in a failover: the clock, or the next caller, does them again."""
 
 
 def _script(*names: str) -> LuaScript:
@@ -56,6 +62,7 @@ class Lanes:
         self.client = client
         self.settings = settings
         self.max_inflight = settings.wpp_max_inflight_per_tenant
+        self.replicas = settings.wpp_redis_replicas
         self._max_scans = max_scans
 
     def append(self, item: Append) -> Accepted:
@@ -65,16 +72,19 @@ class Lanes:
             IdempotencyConflictError: the id stands for a different request.
             OverloadedError: too many outcomes wait for Supabase, or too many events of this tenant
                 and queue for their turn, or Redis has no memory left.
-            redis.RedisError: Redis did not confirm; asking again with the same id is safe.
+            redis.RedisError: Redis, or a replica, did not confirm; asking again with the same id is
+                safe.
         """
-        [reply] = APPEND.run(self.client, [keys.PREFIX], self.append_arguments([item]))
+        [reply] = self._run(APPEND, self.append_arguments([item]))
         return wire.read_accepted(item, reply)
 
     async def append_async(
         self, client: "redis.asyncio.Redis", items: Sequence[Append]
     ) -> list[Any]:
         """Append several events in one atomic step; return one reply for `wire.read_accepted` each."""
-        reply = await APPEND.run_async(client, [keys.PREFIX], self.append_arguments(items))
+        reply = await run_replicated_async(
+            client, APPEND, [keys.PREFIX], self.append_arguments(items), self.replicas
+        )
         return list(reply)
 
     def append_arguments(self, items: Sequence[Append]) -> list[str]:
@@ -107,14 +117,19 @@ class Lanes:
         """Conclude with `results` (of `wire.dump_result`), then claim up to `count` events.
 
         Safe to repeat after an error, with the same sequence: it then has one effect, and the same
-        claims are returned, as far as they still hold.
+        claims are returned, as far as they still hold. Claims that the replicas do not confirm are
+        handed back: after a failover nobody would know of them.
         """
         request = self._claim_request(queue, sequence, count) if count else ""
         counted: list[bool] = []
         while True:
             asked_s = time.monotonic()
             arguments = [str(self.settings.wpp_record_ttl_s), request, *results]
-            words, (status, found) = EXCHANGE.run(self.client, [keys.PREFIX], arguments)
+            try:
+                words, (status, found) = self._run(EXCHANGE, arguments)
+            except NotReplicatedError as error:
+                self._return_claims(queue, error.reply, sequence)
+                raise
             counted = counted or [word == b"ok" for word in words]
             if status != b"again":
                 break
@@ -205,7 +220,25 @@ class Lanes:
         return int(self.settings.wpp_lease_s * 1000)
 
     def _operate(self, command: str, arguments: Mapping[str, Any]) -> Any:
-        return OPERATE.run(self.client, [keys.PREFIX], [command, wire.dump_json(arguments)])
+        packed = [command, wire.dump_json(arguments)]
+        if command in UNREPLICATED:
+            return OPERATE.run(self.client, [keys.PREFIX], packed)
+        return self._run(OPERATE, packed)
+
+    def _run(self, script: LuaScript, arguments: Sequence[str]) -> Any:
+        return run_replicated(self.client, script, [keys.PREFIX], arguments, self.replicas)
+
+    def _return_claims(self, queue: str, reply: Any, sequence: ClaimSequence) -> None:
+        """Hand back claims that were not confirmed. Their reply is not repeated then."""
+        claims = [wire.read_claim(queue, each) for each in reply[1][1]]
+        if claims:
+            results = [
+                wire.dump_result(claim, Postponed(0, claim.reason, unstarted=True), self.settings)
+                for claim in claims
+            ]
+            arguments = [str(self.settings.wpp_record_ttl_s), "", *results]
+            EXCHANGE.run(self.client, [keys.PREFIX], arguments)
+            sequence.number += 1
 
     def _claim_request(self, queue: str, sequence: ClaimSequence, count: int) -> str:
         return wire.dump_json(

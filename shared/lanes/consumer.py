@@ -11,12 +11,13 @@ from dramatiq.errors import ConnectionClosed
 from shared.lanes.exchange import ClaimExchange
 from shared.lanes.message import LaneMessage
 from shared.redis import is_transient
+from shared.redis.replication import check_writable
 
 STOPPING_POLL_S = 0.05
 IDLE_TIMEOUTS = 2.5
 """For how many timeouts of the worker an idle consumer blocks on the bell."""
 PING_EVERY_S = 20.0
-"""How often Redis is asked for a sign of life while every thread is busy (for the watchdog)."""
+"""How often Redis is asked for a write while every thread is busy (for the watchdog)."""
 
 
 class LaneConsumer(Consumer):
@@ -85,7 +86,7 @@ class LaneConsumer(Consumer):
 
     def _ping(self) -> None:
         if time.monotonic() - self._pinged_s > PING_EVERY_S:
-            self._exchange.lanes.client.ping()
+            check_writable(self._exchange.lanes.client, self._exchange.lanes.replicas)
             self._exchange.replies += 1
             self._pinged_s = time.monotonic()
 

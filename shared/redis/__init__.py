@@ -6,14 +6,18 @@ from shared.redis.client import (
     connect,
     connect_async,
     connect_durable,
+    explain_outage,
     is_transient,
 )
+from shared.redis.replication import NotReplicatedError
 
 __all__ = [
     "CONNECTION_ERRORS",
+    "NotReplicatedError",
     "check_durability",
     "connect",
     "connect_async",
     "connect_durable",
+    "explain_outage",
     "is_transient",
 ]

@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from shared.errors import NotDurableError
 from shared.redis.pools import make_async_pool, make_pool
+from shared.redis.replication import NotReplicatedError
 from shared.settings import RedisSettings
 
 MIN_VERSION = (6, 2)
@@ -40,6 +41,16 @@ The code stands at the beginning of a command's error, after a minus in an error
 pipeline (`… caused error: ('READONLY …',)`).
 """
 
+OUTAGES = {
+    "READONLY": "Redis is a replica, which accepts no writes",
+    "OOM": "Redis has no memory left",
+    "MISCONF": "Redis cannot write to its disk",
+    "LOADING": "Redis is loading its data",
+    "MASTERDOWN": "Redis is a replica without its primary",
+    "NOREPLICAS": "Redis has too few replicas to accept writes",
+    "BUSY": "Redis is busy with a script",
+}
+
 log = structlog.get_logger(__name__)
 
 
@@ -50,7 +61,23 @@ def is_transient(error: BaseException) -> bool:
     """
     if isinstance(error, (*CONNECTION_ERRORS, redis.OutOfMemoryError, redis.ReadOnlyError)):
         return True
+    if isinstance(error, NotReplicatedError):
+        return True
     return isinstance(error, redis.ResponseError) and bool(TRANSIENT_REPLY.search(str(error)))
+
+
+def explain_outage(error: redis.RedisError) -> str:
+    """Return why Redis accepts no writes now, in a sentence without an address."""
+    if isinstance(error, NotReplicatedError):
+        return f"Too few replicas of Redis confirm its writes: {error}"
+    for code, reason in OUTAGES.items():
+        if re.search(rf"\b{code}\b", str(error)):
+            return reason
+    if isinstance(error, redis.ReadOnlyError):
+        return OUTAGES["READONLY"]
+    if isinstance(error, redis.OutOfMemoryError):
+        return OUTAGES["OOM"]
+    return "Redis does not answer"
 
 
 def connect(url: SecretStr | str) -> "redis.Redis":
@@ -123,9 +150,13 @@ def check_durability(client: "redis.Redis", *, allow: bool = False) -> list[str]
 
     Raises:
         NotDurableError: Redis may lose or evict data; the message names the settings to change.
+        redis.ReadOnlyError: Redis is a replica; the primary may be reached a moment later.
         redis.RedisError: Redis did not answer.
     """
     info: dict[str, Any] = client.info()
+    if info.get("role") == "slave":  # the word of the protocol
+        msg = "it is a replica"
+        raise redis.ReadOnlyError(msg)
     config = _read_config(client)
     faults = list(_find_faults(info, config))
     warnings = list(_find_warnings(config))

@@ -7,6 +7,7 @@ is next taken from its pool. Pipelines read all their replies first.
 """
 
 import re
+import time
 from typing import Any
 
 import redis
@@ -17,6 +18,8 @@ DEMOTED = re.compile(
 )
 """Replies of a server that may no longer be the primary; the last is redis-py's with Sentinel."""
 
+SUSPECT_EVERY_S = 1.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -25,11 +28,19 @@ class Failovers:
 
     def __init__(self) -> None:
         self.count = 0
+        self._suspected_s = -SUSPECT_EVERY_S
 
     def notice(self, reason: str) -> None:
         """Have every open connection replaced before its next use."""
         self.count += 1
         log.warning("redis.reconnecting", reason=reason)
+
+    def suspect(self, reason: str) -> None:
+        """Do the same, once in a while: this primary may have been left behind, or be all right."""
+        now = time.monotonic()
+        if now - self._suspected_s >= SUSPECT_EVERY_S:
+            self._suspected_s = now
+            self.notice(reason)
 
 
 FAILOVERS = Failovers()

@@ -13,6 +13,9 @@ from uuid import UUID
 PREFIX = "wpp:"
 """The beginning of every key."""
 
+WRITE_CHECK = f"{PREFIX}write_check"
+"""String, 60 s. Written to find out whether Redis accepts writes (shared/redis/replication.py)."""
+
 # Lanes: shared/lanes, in lanes/lua
 
 FENCE = f"{PREFIX}fence"

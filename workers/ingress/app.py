@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Self
 
+import redis
+import structlog
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -16,7 +19,8 @@ from starlette.types import Receive, Scope, Send
 from shared import logs, payload_store
 from shared.database import Database
 from shared.lanes.client import Lanes
-from shared.redis import connect, connect_async, connect_durable
+from shared.redis import connect, connect_async, connect_durable, explain_outage
+from shared.redis.replication import check_writable_async
 from shared.route_cache import RouteCache
 from shared.settings import (
     EngineSettings,
@@ -32,7 +36,7 @@ from workers.ingress.auth import SessionCache
 from workers.ingress.connect_page import ConnectPage
 from workers.ingress.deps import AppState
 from workers.ingress.enqueue import BatchingProducer
-from workers.ingress.errors import Problem, install_error_handlers
+from workers.ingress.errors import RETRY_AFTER_S, Problem, install_error_handlers, problem
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations import endpoints as integrations
 from workers.ingress.messages import endpoints as messages
@@ -43,8 +47,8 @@ DESCRIPTION = """\
 Connect WhatsApp numbers of an organization, send messages through them and read their status.
 
 Every request carries the credentials of an organization and has access to that organization only.
-Errors are problem details (RFC 9457). A request that is answered with 503 was not accepted: repeat
-it with the same `Idempotency-Key`, and it takes effect once.
+Errors are problem details (RFC 9457). A request that is answered with 503 was not confirmed:
+repeat it with the same `Idempotency-Key`, and it takes effect once.
 """
 TAGS = [
     {"name": "messages", "description": "Send messages and read their status."},
@@ -53,6 +57,9 @@ TAGS = [
 CORS_METHODS = ("GET", "POST", "PATCH", "DELETE")
 CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer")
 CORS_RESPONSE_HEADERS = ("Location", "Idempotent-Replayed", "Preference-Applied", "Retry-After")
+
+
+log = structlog.get_logger()
 
 
 class IngressApp(FastAPI):
@@ -149,28 +156,28 @@ def create_app() -> FastAPI:
 async def open_state(settings: ProcessSettings, app: FastAPI) -> AsyncIterator[None]:
     """Open the clients of the app, and close them when it stops."""
     sync_redis = connect(settings.redis.redis_url)
-    redis = connect_async(settings.redis.redis_url)
+    async_redis = connect_async(settings.redis.redis_url)
     database = Database(settings.supabase)
     lanes = Lanes(sync_redis, settings.engine)
-    notifications = Notifications(redis)
+    notifications = Notifications(async_redis)
     call_on_stop_signal(notifications.stop)
     app.state.ingress = AppState(
         keys=settings.keys,
         limits=settings.ingress,
         payload_ttl_s=int(2 * settings.engine.wpp_max_age_s) + payload_store.RELEASED_TTL_S,
-        redis=redis,
+        redis=async_redis,
         sync_redis=sync_redis,
         lanes=lanes,
-        producer=BatchingProducer(redis, lanes),
+        producer=BatchingProducer(async_redis, lanes),
         database=database,
         route_cache=RouteCache(sync_redis, database),
         sessions=SessionCache(database.users.find_organization),
-        idempotency=IdempotencyStore(redis),
+        idempotency=IdempotencyStore(async_redis),
         notifications=notifications,
     )
     yield
     await notifications.aclose()
-    await redis.aclose()
+    await async_redis.aclose()
     sync_redis.close()
 
 
@@ -180,7 +187,16 @@ async def get_health(_request: Request) -> Response:
 
 
 async def get_readiness(request: Request) -> Response:
-    """Answer while Redis can be reached, so that requests can be accepted."""
+    """Answer while Redis accepts writes, so that requests can be accepted; else say why not."""
     state: AppState = request.app.state.ingress
-    await state.redis.ping()
+    try:
+        await check_writable_async(state.redis, state.lanes.replicas)
+    except redis.RedisError as error:
+        log.warning("redis.unavailable", error=str(error))
+        return problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "queue_unavailable",
+            f"{explain_outage(error)}. Nothing can be accepted now.",
+            Retry_After=str(RETRY_AFTER_S),
+        )
     return JSONResponse({"ok": True})

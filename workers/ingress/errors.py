@@ -24,7 +24,7 @@ from shared.errors import (
     OverloadedError,
     PipelineError,
 )
-from shared.redis import is_transient
+from shared.redis import NotReplicatedError, is_transient
 
 STATUS: dict[type[PipelineError], HTTPStatus] = {
     AccessError: HTTPStatus.UNAUTHORIZED,
@@ -122,6 +122,15 @@ def to_response(error: Exception) -> JSONResponse:
             return response
         case PipelineError():
             return _pipeline_error(error)
+        case NotReplicatedError():
+            log.warning("redis.not_replicated", error=str(error))
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "not_replicated",
+                "Too few replicas of the queue have confirmed the request. It may be accepted: "
+                "send it again with the same Idempotency-Key, and it takes effect once.",
+                Retry_After=str(RETRY_AFTER_S),
+            )
         case redis.RedisError() if is_transient(error):
             log.warning("redis.unavailable", error=str(error))
             return problem(

@@ -10,6 +10,7 @@ import redis
 from shared.errors import OverloadedError
 from shared.lanes.types import Append
 from shared.redis import keys
+from shared.redis.replication import check_writable_async
 from shared.redis.scripts import LuaScript
 from shared.webhooks import RETRY_WINDOW_S
 from workers.ingress.deps import AppState
@@ -67,6 +68,8 @@ async def _find_accepted(ids: set[UUID], state: AppState) -> set[UUID]:
     times: list[Any] = await asyncio.gather(
         *(state.redis.hget(keys.event(each), "accepted") for each in ids)
     )
+    if state.lanes.replicas and any(times):  # they may not have confirmed the first attempt
+        await check_writable_async(state.redis, state.lanes.replicas)
     since_ms = (time.time() - RETRY_WINDOW_S) * 1000
     return {
         each

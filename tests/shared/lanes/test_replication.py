@@ -1,0 +1,147 @@
+"""With `WPP_REDIS_REPLICAS`, an acceptance or a claim counts once the replicas have it."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from shared.lanes.client import Lanes
+from shared.lanes.types import ClaimSequence
+from shared.lanes.wire import read_accepted
+from shared.redis import NotReplicatedError, connect, is_transient, keys
+from shared.redis.client import connect_async
+from shared.redis.replication import check_writable
+from shared.settings import EngineSettings
+from tests.fixtures.replicated_redis import ReplicatedRedis
+from tests.shared.lanes.harness import Bench
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[ReplicatedRedis]:
+    with ReplicatedRedis(tmp_path) as servers:
+        yield servers
+
+
+@pytest.fixture
+def bench(servers: ReplicatedRedis) -> Iterator[Bench]:
+    with connect(servers.url) as client:
+        yield Bench(client, wpp_redis_replicas=1)
+
+
+def read_replica(servers: ReplicatedRedis, key: str, field: str) -> Any:
+    with redis.Redis.from_url(servers.replica.url) as client:
+        return client.hget(key, field)
+
+
+def test_what_was_accepted_and_claimed_is_on_the_replica(
+    servers: ReplicatedRedis, bench: Bench
+) -> None:
+    """At the moment of the answer, not soon after."""
+    for number in range(20):
+        event_id = bench.append(f"lane {number}")
+        assert read_replica(servers, keys.event(event_id), "state") == b"queued"
+        claim = bench.claim()
+        assert read_replica(servers, keys.event(event_id), "state") == b"claimed"
+        bench.conclude(claim)
+        assert read_replica(servers, keys.event(event_id), "state") == b"sent"
+
+
+def test_an_append_is_confirmed_by_a_retry_even_though_the_retry_writes_nothing(
+    servers: ReplicatedRedis, bench: Bench
+) -> None:
+    """The event is on the primary after the first attempt; each answer waits for the replica."""
+    item = bench.item("lane")
+    with servers.paused_replica():
+        for _ in range(2):
+            with pytest.raises(NotReplicatedError, match="0 of 1 replicas") as error:
+                bench.lanes.append(item)
+            assert is_transient(error.value)
+        with pytest.raises(NotReplicatedError):
+            check_writable(bench.client, 1)
+    accepted = bench.lanes.append(item)
+    assert (accepted.id, accepted.new) == (item.id, False)
+    check_writable(bench.client, 1)
+
+
+def test_a_claim_that_the_replica_does_not_confirm_is_handed_back(
+    servers: ReplicatedRedis, bench: Bench
+) -> None:
+    """It was no attempt. The same sequence gets a new claim once the replica confirms again."""
+    event_id = bench.append("lane")
+    with servers.paused_replica():
+        with pytest.raises(NotReplicatedError):
+            bench.claim()
+        record = bench.client.hmget(keys.event(event_id), "state", "attempts")
+        assert record == [b"queued", b"0"]
+        assert bench.client.zcard(keys.leases("send")) == 0
+    claim = bench.claim()
+    assert (claim.id, claim.attempts) == (event_id, 1)
+
+
+def test_a_result_is_offered_again_until_the_replica_has_it(
+    servers: ReplicatedRedis, bench: Bench
+) -> None:
+    """A repeated result counts, and the claim that came with it is handed back meanwhile."""
+    for name in ("one", "two"):
+        bench.append(name)
+    claim = bench.claim()
+    with servers.paused_replica(), pytest.raises(NotReplicatedError):
+        bench.conclude(claim)
+    assert bench.conclude(claim)
+    assert read_replica(servers, keys.event(claim.id), "state") == b"sent"
+
+
+def test_a_failover_costs_only_what_was_not_confirmed(
+    servers: ReplicatedRedis, bench: Bench
+) -> None:
+    """What the caller was not told is gone, and its retry is a new event."""
+    kept = bench.append("lane")
+    servers.cut_replication()
+    lost = bench.item("lane")
+    with pytest.raises(NotReplicatedError):
+        bench.lanes.append(lost)
+    servers.primary.kill()
+    servers.promote()
+    servers.replica.start()
+    servers.replicate()
+    assert bench.lanes.append(lost).new
+    assert [bench.claim().id, bench.nothing_ready()] == [kept, True]
+
+
+def test_an_old_primary_that_nobody_demoted_is_left_behind(
+    servers: ReplicatedRedis, bench: Bench
+) -> None:
+    """Its connections stay open; that no replica confirms is why they are replaced."""
+    bench.append("lane")
+    servers.cut_replication()
+    servers.promote()
+    with pytest.raises(NotReplicatedError):
+        bench.append("lane")
+    assert bench.client.role()[0] == b"master"
+    with redis.Redis.from_url(servers.primary.url) as client:
+        info: Any = client.info("clients")
+    assert info["connected_clients"] >= 2, "the bench's connection leads to the new primary"
+
+
+def test_async_appends_wait_for_the_replica_as_well(servers: ReplicatedRedis, bench: Bench) -> None:
+    """A batch is confirmed as a whole."""
+    items = [bench.item(f"lane {number}") for number in range(3)]
+    lanes = Lanes(bench.client, EngineSettings(wpp_redis_replicas=1))
+
+    async def run() -> None:
+        client = connect_async(SecretStr(servers.url))
+        try:
+            with servers.paused_replica(), pytest.raises(NotReplicatedError):
+                await lanes.append_async(client, items)
+            replies = await lanes.append_async(client, items)
+        finally:
+            await client.aclose()
+        accepted = [read_accepted(*each) for each in zip(items, replies, strict=True)]
+        assert [each.new for each in accepted] == [False] * 3
+
+    asyncio.run(run())
+    assert len({bench.lanes.claim("send", ClaimSequence()) for _ in items}) == 3
