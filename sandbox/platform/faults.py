@@ -77,6 +77,9 @@ class FaultPlan(BaseModel):
         default=[], description="Accounts whose messages are answered with `status_5xx`."
     )
     failing_after_s: float = Field(default=0.05, ge=0, description="When these answers leave.")
+    slow_accounts: dict[str, float] = Field(
+        default={}, description="Account: seconds until a message is processed and answered."
+    )
     account_limits: dict[str, float] = Field(
         default={}, description="Account: messages it takes per second; the rest gets a 429."
     )

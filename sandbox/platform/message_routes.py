@@ -32,8 +32,12 @@ def _refuse_unconnected(account: Account) -> Response:
 
 
 async def _inject_fault(state: PlatformState, session: str) -> Response | None:
-    """Return the answer of an account that fails or is over its limit, or None."""
+    """Return the answer of an account that fails or is over its limit, or None.
+
+    A slow account's message waits here.
+    """
     plan = state.faults.plan
+    await asyncio.sleep(plan.slow_accounts.get(session, 0))
     if session in plan.failing_accounts:
         await asyncio.sleep(plan.failing_after_s)
         state.ledger.count("faults", session, "5xx")

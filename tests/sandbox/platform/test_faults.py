@@ -163,6 +163,17 @@ def test_a_failing_account_takes_no_message(platform: Platform, number: Number) 
     assert len(platform.ledger()["messages"]) == 1
 
 
+def test_a_slow_account_delays_its_own_messages_only(platform: Platform, number: Number) -> None:
+    platform.faults(slow_accounts={number.session: 0.3})
+    began = time.monotonic()
+    assert number.send().is_success
+    assert time.monotonic() - began >= 0.3
+    platform.faults(slow_accounts={"0": 30})
+    began = time.monotonic()
+    assert number.send().is_success
+    assert time.monotonic() - began < 10
+
+
 def test_an_account_over_its_limit_is_told_to_wait(platform: Platform, number: Number) -> None:
     """A second's worth of messages may go at once."""
     platform.faults(account_limits={number.session: 5})
