@@ -70,7 +70,12 @@ def describe_error(error: Exception) -> str:
 
 
 def dead_letter_raw(claim: Claim, reason: str, detail: str, state: State = "failed") -> Settled:
-    """Settle an event that this version cannot parse, with a dead letter of its raw JSON."""
+    """Settle an event that this version cannot parse, with a dead letter of its raw JSON.
+
+    A send that went out before, with an unknown effect, ends as unknown.
+    """
+    if claim.resends:
+        state = "unknown"
     raw = claim.body.decode(errors="replace")
     try:
         event = json.loads(raw)

@@ -14,6 +14,7 @@ from shared.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     InvalidApiKeyError,
+    LimitedError,
     NotConnectedError,
     TokenPausedError,
 )
@@ -44,6 +45,12 @@ def close_integration_gate(
             ctx.lanes.close_gate(gate, CONNECTION_RETRY_S, str(error))
         case TokenPausedError():
             ctx.lanes.close_gate(gate, max(MIN_CLOSED_S, error.retry_after_s), str(error))
+
+
+def close_limited_gate(error: LimitedError, route: IntegrationRoute, ctx: WorkerContext) -> None:
+    """Close an integration's gate for the Retry-After of a 429."""
+    gate = routing.integration_gate(route.id)
+    ctx.lanes.close_gate(gate, max(MIN_CLOSED_S, error.retry_after_s), str(error))
 
 
 def close_gate_for_refused_key(

@@ -224,6 +224,22 @@ def pace_slot(event_id: UUID | str) -> str:
     return f"{PREFIX}pace_slot:{event_id}"
 
 
+# Rate limits of the platform (429): workers/send (rate_limits.lua)
+
+RATE_LIMITED = f"{PREFIX}rate_limited"
+"""Set, no TTL. Ids of the integrations that the platform limits now."""
+
+
+def rate_limit(integration_id: UUID | str) -> str:
+    """Hash, 10 min after the last 429. How many messages a second an integration may send."""
+    return f"{PREFIX}rate_limit:{integration_id}"
+
+
+def rate_place(event_id: UUID | str) -> str:
+    """String, a minute longer than it waits. Place of a message of a limited integration."""
+    return f"{PREFIX}rate_place:{event_id}"
+
+
 # Integrations that change: workers/ingress/integrations and workers/provision
 
 

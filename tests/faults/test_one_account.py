@@ -19,6 +19,7 @@ from tests.fixtures.waiting import wait_until
 
 FLEET = {"web": 1, "send": 1, "webhook": 1, "record": 1, "clock": 1}
 CODES = 30
+LIMITED_S = 70.0
 
 
 def append_campaign(env: FaultEnvironment, sender: ConnectedIntegration, count: int) -> None:
@@ -84,3 +85,27 @@ def test_one_failing_account_delays_no_other_organization(
     assert delays[-1] <= 1.0
     assert states["unknown"] <= 60
     assert not env.client.exists(keys.gate(routing.PLATFORM_GATE))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(180)
+def test_a_limited_account_is_asked_as_often_as_it_allows(
+    env: FaultEnvironment, start_fleet: StartFleet, print_progress: PrintProgress
+) -> None:
+    """5 messages a second are taken: of a campaign of 1,500, few calls are refused meanwhile."""
+    limited, other = env.integrations[:2]
+    start_fleet(short_timeouts(), FLEET)
+    env.fail(account_limits={limited.account: 5})
+    append_campaign(env, limited, 1500)
+    begun = time.monotonic()
+    delays = delays_s(env, send_codes(env, other, f"codes {time.time_ns()}"))
+    time.sleep(max(0.0, begun + LIMITED_S - time.monotonic()))
+    refused = env.ledger()["faults"][limited.account]["429"]
+    taken = sum(message["session"] == limited.account for message in env.messages())
+    print_progress(
+        f"in {LIMITED_S:.0f} s {taken} taken, {refused} refused ({refused / taken:.2f} each); "
+        f"delays of the other number: last {delays[-1]:.3f} s"
+    )
+    assert refused <= 0.2 * taken
+    assert taken >= 2 * LIMITED_S
+    assert delays[-1] <= 1.0

@@ -74,6 +74,10 @@ class PipelineCollector(Collector):
         for name, count in changes.items():
             family.add_metric(name.decode().split(), int(count))
         yield family
+        limited: Any = self._client.scard(keys.RATE_LIMITED)
+        yield GaugeMetricFamily(
+            "wpp_rate_limited_integrations", "Integrations that the platform limits (429)", limited
+        )
         unrecognized = sum(int(count) for count in self._values(keys.UNRECOGNIZED_EVENTS))
         yield CounterMetricFamily(
             "wpp_unrecognized_events",

@@ -23,8 +23,8 @@ from workers import gates
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
 from workers.retry import EVENT_BACKOFF
-from workers.send import pacing
-from workers.send.in_doubt import settle_as_unknown
+from workers.send import pacing, rate_limits
+from workers.send.in_doubt import settle_as_unknown, settle_resent
 
 log = structlog.get_logger()
 
@@ -39,12 +39,14 @@ def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResu
         return dead_letter_send(
             event, claim, "disabled", f"the integration {route.name!r} is disabled"
         )
-    if wait_s := pacing.take_slot(ctx.redis, event, ctx.engine.wpp_pace_s):
-        return Postponed(wait_s, "paced: waits for the integration's send slot (WPP_PACE_S)")
+    if postponed := _wait_for_turn(event, ctx):
+        return postponed
     try:
         with within(claim.left_s):
             sent = ctx.as_account(route.account).send(event)
     except PlatformError as error:
+        if not isinstance(error, NotSentError):
+            rate_limits.report_taken(ctx.redis, event)
         return handle_platform_error(event, claim, error, route, ctx)
     except PipelineError:
         raise  # no token could be had, so the platform was not called
@@ -52,8 +54,19 @@ def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResu
         log.exception("send.failed")
         reason = f"internal error during the call to the platform: {type(error).__name__}"
         return settle_as_unknown(event, claim, reason, route)
+    rate_limits.report_taken(ctx.redis, event)
     outcome = routing.build_message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
     return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
+
+
+def _wait_for_turn(event: SendEvent, ctx: WorkerContext) -> Postponed | None:
+    """Postpone a message whose number is paced, or limited by the platform, until its turn."""
+    if wait_s := pacing.take_slot(ctx.redis, event, ctx.engine.wpp_pace_s):
+        return Postponed(wait_s, "paced: waits for the integration's send slot (WPP_PACE_S)")
+    if wait_s := rate_limits.acquire(ctx.redis, event):
+        reason = "waits for the rate of its number: the platform limits it (429)"
+        return Postponed(wait_s, reason, unstarted=True)
+    return None
 
 
 def handle_platform_error(
@@ -73,6 +86,8 @@ def handle_platform_error(
             gates.close_integration_gate(error, route, ctx)
             return Postponed(0, str(error))
         case LimitedError():
+            rate_limits.report_refused(ctx.redis, event, error)
+            gates.close_limited_gate(error, route, ctx)
             return Postponed(error.retry_after_s, str(error))
         case NotSentError() | UnauthorizedError():
             gates.close_breaker_gate(route, ctx)
@@ -86,7 +101,13 @@ def handle_platform_error(
 
 
 def dead_letter_send(event: SendEvent, claim: Claim, reason: str, detail: str) -> ClaimResult:
-    """Settle a message as failed, with a dead letter that can be replayed."""
+    """Settle a message as failed, with a dead letter that can be replayed.
+
+    A message that was sent again, because its delivery was unknown, ends as unknown: an earlier
+    attempt may have gone out, and a replay would send it once more.
+    """
+    if claim.resends:
+        return settle_resent(event, detail)
     outcomes = (
         routing.build_message_outcome(event, "failed", utc_now(), error=detail),
         build_dead_letter(event, claim, reason, detail),

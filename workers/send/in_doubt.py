@@ -48,11 +48,17 @@ def settle_as_unknown(
             f"delivery unknown, sent again by the organization's policy: {reason}",
             fields={"resends": str(claim.resends + 1)},
         )
-    return Settled(
-        "unknown",
-        [routing.build_message_outcome(event, "unknown", utc_now(), error=reason)],
-        {"reason": reason},
-    )
+    return _settle(event, reason)
+
+
+def settle_resent(event: SendEvent, reason: str) -> Settled:
+    """Settle a message as unknown whose last attempt failed: an earlier one may have gone out."""
+    return _settle(event, f"an earlier attempt may have been delivered; the last one: {reason}")
+
+
+def _settle(event: SendEvent, reason: str) -> Settled:
+    outcome = routing.build_message_outcome(event, "unknown", utc_now(), error=reason)
+    return Settled("unknown", [outcome], {"reason": reason})
 
 
 def resolve_unknown(

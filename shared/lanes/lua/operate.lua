@@ -70,8 +70,9 @@ local function resolve(args)
   redis.call('HSET', record, 'state', args.state, 'settled', now, 'by', 'resolve' .. args.state)
   redis.call('SREM', PREFIX .. 'unknown:' .. h[4], args.id)
   if args.state == 'queued' then
-    redis.call('HSET', record, 'expires', now + args.max_age)
-    redis.call('HDEL', record, 'settled', 'unexpected_errors', 'resends')
+    -- It may have gone out before: it must not end as failed.
+    redis.call('HSET', record, 'expires', now + args.max_age, 'resends', 1)
+    redis.call('HDEL', record, 'settled', 'unexpected_errors')
     push_event(h[2], h[3], h[4], args.id, 0)
   else
     expire_record(args.id, args.ttl)

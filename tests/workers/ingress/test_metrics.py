@@ -35,6 +35,7 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
     assert lanes.claim("send", ClaimSequence())
     redis_client.hincrby(keys.UNRECOGNIZED_EVENTS, "poll.created", 2)
     redis_client.hincrby(keys.BREAKER_CHANGES, "account opened", 3)
+    redis_client.sadd(keys.RATE_LIMITED, str(uuid4()))
     redis_client.set(keys.LAST_SWEEP, int(time.time() * 1000) - 90_000)
     Outbox(redis_client, consumer="a").report_blocked('42703: column "mood" does not exist')
     return redis_client
@@ -59,6 +60,7 @@ def test_metrics_of_a_busy_system(busy: redis.Redis) -> None:
     assert value("wpp_events_waiting", {"kind": "send"}) == 3
     assert value("wpp_events_waiting", {"kind": "webhook"}) == 0
     assert value("wpp_events_in_flight", {"kind": "send"}) == 1
+    assert value("wpp_rate_limited_integrations") == 1
     labels = {"scope": "account", "change": "opened"}
     assert value("wpp_circuit_breaker_changes_total", labels) == 3
     assert value("wpp_tenants_waiting") == 2

@@ -34,8 +34,11 @@ from shared.redis import keys
 from shared.route_cache import IntegrationRoute
 from shared.settings import EngineSettings
 from tests.draining import drain, parse_first
+from workers import runner
 from workers.context import WorkerContext
+from workers.dead_letters import dead_letter_raw
 from workers.send import handler as send
+from workers.send.in_doubt import resolve_unknown
 
 ORGANIZATION = uuid4()
 INTEGRATION = uuid4()
@@ -157,6 +160,7 @@ def test_a_rate_limit_postpones_for_as_long_as_the_platform_says(
     result = send_one()
     assert isinstance(result, Postponed)
     assert result.delay_s == 7
+    assert 6_000 < ctx.redis.pttl(keys.gate(routing.integration_gate(INTEGRATION))) <= 7_000
 
 
 def test_a_refused_message_fails_with_a_dead_letter(
@@ -220,6 +224,54 @@ def test_the_resend_policy_postpones_instead_of_unknown(
     ctx.answer = UnknownEffectError("the connection broke after the request")
     ctx.route = ROUTE.model_copy(update={"resends_unknown": True})
     assert isinstance(send_one(), Postponed)
+
+
+def resend(claim: Claim) -> Claim:
+    """Return the claim as of a message that was sent again after an unknown delivery."""
+    return Claim(**{**vars(claim), "resends": 1})
+
+
+@pytest.mark.parametrize(
+    ("answer", "route"),
+    [
+        (RefusedError("recipient has no WhatsApp"), ROUTE),
+        (SendResult("task_1"), ROUTE.model_copy(update={"is_enabled": False})),
+        (SendResult("task_1"), None),
+    ],
+)
+def test_a_resent_message_that_cannot_go_out_ends_as_unknown(
+    ctx: FakeContext, answer: SendResult | Exception, route: IntegrationRoute | None
+) -> None:
+    """Its first attempt may have been delivered: a dead letter would invite a third one."""
+    ctx.answer = answer
+    ctx.route = route
+    result = as_settled(handle(resend(claim_message(ctx.lanes)), ctx))
+    assert result.state == "unknown"
+    assert [cast("MessageOutcome", outcome).status for outcome in result.outcomes] == ["unknown"]
+
+
+def test_a_resent_message_that_expires_ends_as_unknown(ctx: FakeContext) -> None:
+    """Its policy does not apply: it would be postponed forever."""
+    claim = resend(claim_message(ctx.lanes))
+    ctx.route = ROUTE.model_copy(update={"resends_unknown": True})
+    expired = Claim(**{**vars(claim), "now_ms": claim.expires_ms})
+    dead_letter = parse_first(SendEvent, send.dead_letter_send)
+    result = as_settled(runner.handle_claim(expired, lambda _: pytest.fail("sent"), dead_letter))
+    assert result.state == "unknown"
+    assert len(result.outcomes) == 1
+    assert as_settled(dead_letter_raw(claim, "unreadable", "of another version")).state == "unknown"
+
+
+def test_a_message_that_an_operator_sends_again_never_ends_as_failed(ctx: FakeContext) -> None:
+    """It may have gone out before it was unknown."""
+    ctx.answer = UnknownEffectError("the connection broke after the request")
+    claim = claim_message(ctx.lanes)
+    ctx.lanes.conclude(claim, handle(claim, ctx))
+    assert resolve_unknown(ctx.redis, ctx.lanes, claim.id, "again")
+    ctx.answer = RefusedError("recipient has no WhatsApp")
+    again = ctx.lanes.claim("send", ClaimSequence())
+    assert again
+    assert as_settled(handle(again, ctx)).state == "unknown"
 
 
 def test_a_refused_key_closes_the_gate_of_its_integration(
