@@ -20,11 +20,12 @@ test: .venv/ready ## Run the tests, a process per core; they start the servers t
 test-faults: .venv/ready ## Run the fault tests: kill processes and cut connections, about ten minutes
 	@exec pytest -m faults $(ARGS)
 
-check: .venv/ready ## Format, lint, types, import layers
+check: .venv/ready ## Format, lint, types, import layers; words, names, Redis keys, links
 	ruff format --check
 	ruff check
 	mypy
 	lint-imports
+	pytest -q tests/style tests/shared/redis/test_keys.py
 
 format: .venv/ready ## Let the formatter and the linter mend what they can
 	ruff check --fix-only

@@ -1,7 +1,8 @@
 """What another service imports to enqueue. It needs Redis, and nothing else.
 
 producer = Producer.connect("redis://…")
-accepted = producer.send(organization_id, Message(to="+79990001122", text="Hello"), idempotency_key="order-17")
+message = Message(to="+79990001122", text="Hello")
+accepted = producer.send(organization_id, message, idempotency_key="order-17")
 producer.find(accepted.id)  # where it is
 """
 
@@ -32,7 +33,7 @@ class Producer:
 
     @classmethod
     def connect(cls, url: SecretStr | str) -> "Producer":
-        """Return a producer on the Redis at `url`; it connects when it is first used. Share one among threads."""
+        """Return a producer on the Redis at `url`; threads may share it. It connects when used."""
         return cls(connect(url))
 
     def close(self) -> None:
@@ -47,10 +48,11 @@ class Producer:
     def send(
         self, organization_id: UUID, message: Message, idempotency_key: str | None = None
     ) -> Accepted:
-        """Queue a message; once this returns, it is kept.
+        """Queue a message durably.
 
-        With an `idempotency_key` it is safe to call again after an error: the same key is the same message. Without
-        `integration_id` it leaves from the organization's primary number, as far as Redis knows that.
+        With an `idempotency_key` the call is safe to repeat after an error: the same key is the
+        same message. Without `integration_id` it leaves from the organization's primary number, as
+        far as Redis knows it.
 
         Raises:
             NotFoundError: no such number in this organization, or none is known here: name one.

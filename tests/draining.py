@@ -28,7 +28,7 @@ def parse_first(
 
 
 def drain(lanes: Lanes, queue: str, handler: Handler, dead_letter: DeadLetterHandler) -> None:
-    """Handle and conclude events of `queue` until none is ready; each conclusion claims the next."""
+    """Handle and conclude events of `queue` until none is ready; each result claims the next."""
     sequence = ClaimSequence()
     claim = lanes.claim(queue, sequence)
     while claim:

@@ -20,7 +20,7 @@ ACTORS: dict[str, tuple[str, type[Event]]] = {
 
 
 class EventCodec:
-    """Lanes hold events as JSON, as any producer appends them: their actor is known by the queue."""
+    """Lanes hold events as JSON, as any producer appends them; the queue determines the actor."""
 
     def encode(self, message: "Message[Any]", delay_s: float) -> Append:
         """Return the append of the only argument of a message, an event."""

@@ -1,7 +1,7 @@
-"""Apply `supabase/migrations/*.sql`: in the order of their versions, each once, each in one transaction.
+"""Apply `supabase/migrations/*.sql` by version, each once and in a transaction of its own.
 
-Recorded where the Supabase CLI records them (`supabase_migrations.schema_migrations`), so that it takes over
-where we stop. A migration is `<version>_<name>.sql`, its version all digits.
+They are recorded in the table of the Supabase CLI (`supabase_migrations.schema_migrations`), which
+can therefore continue. A migration is `<version>_<name>.sql`, its version all digits.
 """
 
 import re
@@ -38,8 +38,8 @@ def migrate(database_url: str, folder: Path) -> list[str]:
     """Apply what is not applied yet; return the file names, in order.
 
     Raises:
-        SandboxError: a file is not named as a migration, or failed; says which, its line and Postgres' reason.
-            Those before it stay applied, nothing of it does. Or one was edited after it was applied.
+        SandboxError: a file has no migration's name, failed (with line and reason of Postgres;
+                earlier files stay applied), or was edited after it was applied.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
@@ -56,7 +56,7 @@ def migrate(database_url: str, folder: Path) -> list[str]:
 
 
 def _applied(migration: Migration, done: dict[str, list[str] | None]) -> bool:
-    """Whether it is applied already, as it stands; the Supabase CLI keeps its statements apart, so it is believed."""
+    """Return whether this text is applied; an entry of the Supabase CLI is trusted."""
     if migration.version not in done:
         return False
     statements = done[migration.version]
@@ -66,8 +66,8 @@ def _applied(migration: Migration, done: dict[str, list[str] | None]) -> bool:
         and statements[0] != migration.path.read_text(encoding="utf-8")
     ):
         msg = (
-            f"{migration.path.name} has been edited since this database applied it: write a new migration, "
-            "or start afresh without this data (`make clean`)"
+            f"{migration.path.name} has been edited since this database applied it: write a new "
+            "migration, or start afresh without this data (`make clean`)"
         )
         raise SandboxError(msg)
     return True
@@ -82,7 +82,8 @@ def migrations(folder: Path) -> list[Migration]:
     found = sorted(_read(path) for path in folder.glob("*.sql"))
     for one, following in pairwise(found):
         if one.version == following.version:
-            msg = f"two migrations have the version {one.version}: {one.path.name} and {following.path.name}"
+            names = f"{one.path.name} and {following.path.name}"
+            msg = f"two migrations have the version {one.version}: {names}"
             raise SandboxError(msg)
     return found
 
@@ -100,7 +101,8 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     with connection.transaction():
         _run(connection, migration.path.name, statements)
         connection.execute(
-            "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
+            "insert into supabase_migrations.schema_migrations (version, name, statements)"
+            " values (%s, %s, %s)",
             (migration.version, migration.name, [statements]),
         )
 

@@ -65,7 +65,7 @@ class LaneBroker(Broker):
             self.emit_after("declare_queue", queue_name)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> LaneConsumer:
-        """Return a consumer; it claims no more messages than threads are free, nor than `prefetch`."""
+        """Return a consumer that claims at most `prefetch` messages, and only for free threads."""
         return LaneConsumer(self.exchanges[queue_name], prefetch, timeout / 1000)
 
     def enqueue(self, message: "Message[Any]", *, delay: int | None = None) -> "Message[Any]":

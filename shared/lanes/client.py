@@ -81,7 +81,7 @@ class Lanes:
     async def append_async(
         self, client: "redis.asyncio.Redis", items: Sequence[Append]
     ) -> list[Any]:
-        """Append several events in one atomic step; return one reply for `wire.read_accepted` each."""
+        """Append several events atomically; return a reply for `wire.read_accepted` each."""
         reply = await run_replicated_async(
             client, APPEND, [keys.PREFIX], self.append_arguments(items), self.replicas
         )

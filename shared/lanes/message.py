@@ -10,7 +10,7 @@ from shared.settings import EngineSettings
 
 
 class LaneMessage(MessageProxy):
-    """`claim` is the right to work on it; `result` is what ack concludes the claim with, as JSON."""
+    """`claim` is the right to work on it; ack concludes the claim with `result`, as JSON."""
 
     def __init__(
         self,

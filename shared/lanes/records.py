@@ -1,7 +1,7 @@
-"""The ledger: what became of every accepted event, for as long as its idempotency key is remembered.
+"""Records of accepted events, for as long as their idempotency keys are known.
 
-queued → claimed → sent | done | failed | unknown. The record is written by the lanes' script alone (`lua/`);
-this is how everybody else reads it.
+queued → claimed → sent | done | failed | unknown. Only the lanes' scripts (`lua/`)
+write a record; this module reads it.
 """
 
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ FIELDS = (
 
 
 class Record(BaseModel):
-    """One event as the ledger has it. `tenant` is the organization, or the account for a webhook."""
+    """The record of an event. `tenant` is the organization, or the account for a webhook."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +45,7 @@ class Record(BaseModel):
     reason: str | None = None
     """Why it waits, or how it ended: a sentence."""
     code: str | None = None
-    """How it failed: one word, as its dead letter's `reason` has it."""
+    """How it failed, as its dead letter's `reason` has it."""
     task_id: str | None = None
     body: bytes | None = None
     """The event itself, until it is settled."""

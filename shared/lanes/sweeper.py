@@ -1,4 +1,4 @@
-"""The clock of the lanes: due lanes become ready, lost bells ring again, ended leases are taken over."""
+"""Sweeps lanes: due lanes become ready, lost bells ring again, ended leases are taken over."""
 
 from collections.abc import Callable, Iterable
 from threading import Event as Flag
@@ -42,9 +42,9 @@ class Sweeper:
             pause = self.tick()
 
     def tick(self) -> float:
-        """Sweep every queue once; return the seconds until the next sweep is worth it.
+        """Sweep every queue once; return the seconds until the next sweep.
 
-        A Redis that cannot do it now is asked again at the next tick; any other error is raised.
+        Transient errors of Redis are logged and retried at the next tick; any other is raised.
         """
         pause = TICK_S
         for queue in self._queues:
@@ -55,7 +55,7 @@ class Sweeper:
                     raise
                 log.warning("redis.away", queue=queue, error=str(error))
                 if isinstance(error, CONNECTION_ERRORS):
-                    break  # the other queues would wait as long
+                    break  # the remaining queues would wait as long
         return max(SHORTEST_PAUSE_S, pause)
 
     def _sweep(self, queue: str) -> float:
@@ -65,7 +65,7 @@ class Sweeper:
         return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
 
     def _take_over(self, claim: Claim) -> None:
-        """Conclude a claim whose lease has ended; an error costs no other claim anything."""
+        """Conclude a claim whose lease has ended; an error does not affect the next claim."""
         about = {"event_id": str(claim.id), "lane": claim.lane, "attempt": claim.attempts}
         log.warning("claim.lease_expired", **about)
         try:

@@ -1,4 +1,4 @@
-"""A worker that can make no progress says so and exits: its supervisor starts a fresh one."""
+"""Ends a worker process that makes no progress, for its supervisor to restart."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
 CHECKS = 12
 LIMIT_S = 180.0
-"""Longer than a verdict is offered to a Redis that is away (workers/runner.py): it may be all we know of a send."""
+"""Longer than results are retried: they may be the only trace of a send."""
 
 DRAIN_S = 1.0
 """How long the last log line may take to be read from the pipe to Dramatiq's main process."""
@@ -25,10 +25,10 @@ log = structlog.get_logger(__name__)
 
 
 class Watchdog(Middleware):
-    """Ends the process when `replies` (a count that grows with every answer of Redis) stands still for `limit_s`.
+    """Ends the process when `replies` (a counter of answers of Redis) stands still for `limit_s`.
 
-    It ends at once, without handing anything back: nobody would take it. What the worker held runs again elsewhere.
-    Standing still is counted in checks, so that a machine that was asleep isn't taken for a Redis that was silent.
+    The process ends at once and hands nothing back. Its claims are taken over elsewhere. Time is
+    counted in checks, so that a machine that slept is not taken for a silent Redis.
     """
 
     def __init__(

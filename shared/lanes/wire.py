@@ -63,7 +63,8 @@ def read_accepted(item: Append, reply: Sequence[bytes]) -> Accepted:
         raise IdempotencyConflictError
     if word == "full":
         raise OverloadedError(OVERLOADED[reply[1].decode()])
-    return Accepted(id=item.id, new=word == "new", state=reply[1].decode())  # type: ignore[arg-type]
+    state: Any = reply[1].decode()
+    return Accepted(id=item.id, new=word == "new", state=state)
 
 
 def read_claim(queue: str, reply: Sequence[bytes], until_s: float = math.inf) -> Claim:

@@ -90,7 +90,7 @@ def claim_reply(sequence: str) -> str:
 
 
 def bell(queue: str) -> str:
-    """List, no TTL. One token for each lane that became ready, at most 64; consumers block on it."""
+    """List, no TTL. A token per lane that became ready, at most 64; consumers block on it."""
     return f"{PREFIX}bell:{queue}"
 
 

@@ -1,6 +1,6 @@
 """What tests of the mechanisms share.
 
-`bench`     lanes on the session's Redis, empty; whatever a test did to them, their keys are sound afterwards
+`bench`     empty lanes on the session's Redis; after each test their keys must be sound
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,6 @@ from tests.shared.lanes.invariants import Truth
 
 @pytest.fixture
 def bench(redis_client: "redis.Redis") -> Iterator[Bench]:
-    """Return lanes with the default settings. The test fails if it leaves them in a state that may not be."""
+    """Return lanes with default settings; the test fails if their keys are unsound afterwards."""
     yield Bench(redis_client)
     assert Truth(redis_client, EngineSettings().wpp_max_inflight_per_tenant).faults == []

@@ -54,7 +54,7 @@ def test_a_message_is_kept_and_a_worker_woken(
 def test_a_worker_is_woken_for_what_it_could_begin(
     producer: Producer, redis_client: redis.Redis
 ) -> None:
-    """Behind another message of its conversation there is nothing to begin: no wake-up. Another conversation is one."""
+    """A message behind another of its conversation rings no bell; a new conversation does."""
     known(redis_client)
     for to in ("+79990001122", "+79990001122", "+79990003344"):
         producer.send(ORGANIZATION, hello(to=to))

@@ -1,4 +1,4 @@
-"""A Redis without memory left: new events are refused, accepted ones are worked off, which makes room."""
+"""A full Redis refuses new events; accepted events are worked off, which frees memory."""
 
 from collections.abc import Iterator
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""What an event costs a worker in Redis: its threads share one server with the door, the clock and each other."""
+"""The round trips to Redis of an event: all processes share the server."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +32,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[Count]:
     counted = Count()
     sends: Any = Connection.send_packed_command
 
-    def send_and_count(self: Connection, command: Any, check_health: bool = True) -> Any:  # noqa: FBT001, FBT002 - redis-py's
+    def send_and_count(self: Connection, command: Any, check_health: bool = True) -> Any:  # noqa: FBT001, FBT002
         counted.trips += 1
         return sends(self, command, check_health)
 

@@ -87,7 +87,7 @@ UNABLE = [
 
 @pytest.mark.parametrize("error", UNABLE)
 def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: Exception) -> None:
-    """A message that was held back for an hour by a limit does not fail because Redis restarts just then."""
+    """A message held back for an hour by a limit does not fail when Redis restarts."""
     accept(lanes, "Hello")
 
     def away(_claim: Claim) -> ClaimResult:
@@ -101,7 +101,7 @@ def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: 
 
 
 def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
-    """A handler that raises what nobody expected costs its own event a few attempts, and nobody else anything."""
+    """An unexpected error costs its own event a few attempts, and no other event."""
     accept(lanes, "Hello")
 
     def broken(_claim: Claim) -> ClaimResult:
@@ -118,7 +118,7 @@ def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
 
 
 def test_only_surprises_count_as_such(lanes: Lanes, redis_client: redis.Redis) -> None:
-    """What a limit held back for hours has as many tries as anything else when something goes wrong at last."""
+    """An event that a limit held back for hours has all its tries for unexpected errors."""
     accept(lanes, "Hello")
 
     def broken(_claim: Claim) -> ClaimResult:
@@ -155,7 +155,10 @@ READ: dict[QueueName, type[Event]] = {
     "media": MediaEvent,
 }
 BODIES = [
-    '{"v": 2, "id": "00000000-0000-4000-8000-000000000001", "organization_id": "00000000-0000-4000-8000-000000000002"}',
+    (
+        '{"v": 2, "id": "00000000-0000-4000-8000-000000000001",'
+        ' "organization_id": "00000000-0000-4000-8000-000000000002"}'
+    ),
     '{"half of a pair": "\\ud800"}',
     "[]",
     "no JSON",
@@ -167,7 +170,7 @@ BODIES = [
 def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
     lanes: Lanes, redis_client: redis.Redis, kind: QueueName, body: str
 ) -> None:
-    """After as many tries as any surprise has: a newer worker might be able to. The next in its lane goes on."""
+    """After as many tries as any unexpected error: a newer worker may succeed. The next goes on."""
     event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     for each in (event, event.model_copy(update={"id": uuid4()})):
         lanes.append(Append(each.id, kind, "x", "one", dump_model(each)))
@@ -246,7 +249,7 @@ def test_an_expired_event_is_given_up_with_the_last_reason(lanes: Lanes) -> None
 
 
 def test_times_nest() -> None:
-    """A verdict is offered for as long as it may be before the watchdog ends the process, or Dramatiq the drain."""
+    """A result is offered until shortly before the watchdog ends the process."""
     longest_call_s = (SOCKET_TIMEOUT_S + 0.5) * (RETRIES + 1)
     offered_s = CONCLUDE_RETRY_S + longest_call_s
     assert offered_s < watchdog.LIMIT_S

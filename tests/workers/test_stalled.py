@@ -69,7 +69,7 @@ def stalled() -> Iterator[Stalled]:
 def workers(
     redis_client: "redis.Redis", stalled: Stalled, monkeypatch: pytest.MonkeyPatch
 ) -> list[WorkerContext]:
-    """Return two workers as they are in production; only their integrations are known without Supabase."""
+    """Return two workers as in production; their integrations are known without Supabase."""
     settings = {
         "SUPABASE_URL": stalled.url,
         "SUPABASE_ANON_KEY": "anon",
@@ -88,7 +88,7 @@ def workers(
 def test_sends_are_postponed_in_time_and_one_asks(
     workers: list[WorkerContext], stalled: Stalled, redis_client: "redis.Redis"
 ) -> None:
-    """Nothing has left, so none is unknown; and the account's lease outlasts whatever its holder waits for."""
+    """No request left, so no message is unknown; the account's lease outlasts its holder's wait."""
     for number in range(2 * THREADS):
         text = Message(to=f"+7999000{number:04d}", text="Hello")
         workers[0].lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, text))

@@ -68,7 +68,8 @@ def test_a_failing_one_is_named_with_its_line_and_leaves_nothing(url: str, tmp_p
 
 def test_names_the_line_of_a_statement_that_the_data_refuses(url: str, tmp_path: Path) -> None:
     """Postgres gives no position for these: it is the statement's first line."""
-    statements = f"{FIRST}\n-- a; b\ndo $$ begin perform 1; end $$;\n\ninsert into trial.events\n  values (1), (1);\n"
+    block = "-- a; b\ndo $$ begin perform 1; end $$;\n\n"
+    statements = FIRST + "\n" + block + "insert into trial.events\n  values (1), (1);\n"  # noqa: S608
     write(tmp_path, v20260101000000_first=statements)
     with pytest.raises(SandboxError, match=r"first.sql, line 5: duplicate key value"):
         migrate(url, tmp_path)
@@ -87,7 +88,7 @@ def test_refuses_two_of_one_version(url: str, tmp_path: Path) -> None:
 
 
 def test_an_edited_one_is_not_passed_over(url: str, tmp_path: Path) -> None:
-    """A database that has applied another text than the file's would behave as neither of them says."""
+    """A database that applied a different text matches neither version."""
     write(tmp_path, v20260101000000_first=FIRST)
     migrate(url, tmp_path)
     write(tmp_path, v20260101000000_first=FIRST.replace("at int", "at bigint"))

@@ -20,7 +20,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def outcome(told: object) -> SessionOutcome:
-    """Return an outcome that can be told from others by what it tells."""
+    """Return an outcome that is recognised by its text."""
     return SessionOutcome(at=NOON, account="a", status="connected", reason=str(told))
 
 
@@ -35,7 +35,7 @@ class Bench:
         self.sequence = ClaimSequence()
 
     def item(self, lane: str, told: object = "", **more: Any) -> Append:
-        """Return an append to `lane` of a new event that tells `told`; `id`, `tenant`, `queue`, … may be given."""
+        """Return an append of a new event with the text `told`; options override its fields."""
         event = WebhookEvent(
             id=more.pop("id", None) or uuid4(), account="a", payload={"told": told}
         )
@@ -71,7 +71,7 @@ class Bench:
         return self.lanes.conclude(claim, settled(state, told))[0]
 
     def take_over(self, queue: str = "send") -> Claim:
-        """End every lease now and sweep: return the one claim that is given up."""
+        """End every lease now and sweep; return the only claim that is taken over."""
         self.end(f"leases:{queue}")
         [claim] = self.lanes.sweep(queue).expired_claims
         return claim

@@ -65,7 +65,7 @@ class Truth:
             self.faults.append(told)
 
     def _places(self) -> None:
-        """Every lane stands in exactly one place, and that is where it says it stands."""
+        """Every lane is in exactly one place: where its state says."""
         places: dict[str, list[str]] = defaultdict(list)
         for family, word in (
             ("ready", "ready"),
@@ -101,7 +101,7 @@ class Truth:
         return found.get(name)
 
     def _tenants(self) -> None:
-        """Every tenant with ready lanes has its turn, or as much in work as it may; the counters are right."""
+        """Every tenant with ready lanes is in the rotation or at its bound; counters are right."""
         for queue in QUEUE_NAMES:
             busy = Counter(self._is(lane, "tenant") for lane in self.at["leases"].get(queue, ()))
             ring = self.at["rr:tenants"].get(queue, [])
@@ -134,7 +134,7 @@ class Truth:
         return (event for lane in self.at["lane"].values() for event in lane)
 
     def _events(self) -> None:
-        """Every event is in its lane until it has an end; only the head of a claimed lane is claimed."""
+        """Every event is in its lane until it is settled; a claimed head is in a claimed lane."""
         where = Counter(self._inside())
         for event, record in self.at["event"].items():
             lane = self.at["lane"].get(record["lane"], [])

@@ -1,4 +1,4 @@
-"""The stage of the state machine over lanes: a real Redis, the model beside it, and the comparison of the two."""
+"""The state machine over lanes: a real Redis, the model, and their comparison."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Say:
 
 @dataclass
 class Held:
-    """A claim in the hands of a worker, who may be slow, and what was already said about it (perhaps unheard)."""
+    """A claim that a slow worker holds, and the results it has sent so far, heard or not."""
 
     claim: Claim
     said: ClaimResult | None = None
@@ -58,7 +58,7 @@ class Play(RuleBasedStateMachine):
         self.model = Model(ROOM)
         self.workers = [Worker() for _ in range(2)]
         self.held: list[Held] = []
-        """Claims that somebody believes to have, valid or not. Whoever heard that it is concluded may say so again."""
+        """Claims that workers believe to hold, valid or not, concluded ones included."""
 
     def item(self, name: str, *, event_id: UUID | None = None, delayed: bool = False) -> Append:
         lane = self.model.lanes[name]
@@ -80,7 +80,7 @@ class Play(RuleBasedStateMachine):
         return Settled(say.state, told, {}, follow)
 
     def say(self, held: Held, say: Say, sequence: ClaimSequence | None) -> Claim | None:
-        """Conclude, the same way as before if the answer was not heard; it counts exactly when the model says so."""
+        """Conclude, in the same way after a lost reply; it counts when the model says so."""
         held.said = held.said or self.verdict(held.claim, say)
         counts = self.expect(held.claim, held.said)
         counted, following = self.bench.lanes.conclude(held.claim, held.said, sequence)
@@ -159,7 +159,7 @@ class Play(RuleBasedStateMachine):
             self.held.append(Held(found))
 
     def validate(self, claim: Claim) -> None:
-        """A claim is for the head of a lane that nobody holds and nothing holds back."""
+        """A claim is for the head of a free lane that neither a gate nor a delay holds."""
         lane = self.model.lanes[claim.lane]
         assert self.model.may_be_claimed(lane)
         assert lane.ids[0] == claim.id
@@ -179,7 +179,7 @@ class Play(RuleBasedStateMachine):
         ]
 
     def compare(self) -> None:
-        """Nothing is lost, out of order or told twice; nobody is woken early or forgotten; the keys are sound."""
+        """No event is lost, doubled or out of order; no lane early or forgotten; keys are sound."""
         truth = Truth(self.client, ROOM)
         assert truth.faults == []
         assert truth.at["lane"] == {
@@ -211,7 +211,7 @@ class Play(RuleBasedStateMachine):
         assert (where == "claimed") == bool(lane.holder)
 
     def nothing_is_left(self) -> None:
-        """Every event has exactly one end (or is unknown), one more each time it is put back; nothing else is kept."""
+        """Every event ends exactly once, and once more for each time it is put back."""
         self.compare()
         families = {key.split(b":")[1] for key in self.client.keys("wpp:*")}
         known = {record.id: record.state != "unknown" for record in self.model.records.values()}

@@ -1,4 +1,4 @@
-"""What lanes promise, written down a second time, in Python: the state machine compares the two after every step."""
+"""A model of the lanes in Python: the state machine compares both after every step."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -16,9 +16,9 @@ class Lane:
     gates: tuple[str, ...]
     ids: list[UUID] = field(default_factory=list)
     holder: str = ""
-    """The fence of whoever may work on its head now."""
+    """The fencing token of the current claim of its head."""
     ended: bool = False
-    """The lease is over, but nobody has noticed."""
+    """The lease is over, and no sweep has noticed."""
     postponed: bool = False
 
 

@@ -29,6 +29,6 @@ def note(name: str, seconds: float = 0) -> None:
 
 
 def write(line: str) -> None:
-    """Append one line, whole even when several processes write."""
+    """Append a line, whole even when several processes write."""
     with open(os.environ["TEST_JOURNAL"], "ab", buffering=0) as journal:  # noqa: PTH123
         journal.write(f"{line}\n".encode())

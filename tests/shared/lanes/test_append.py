@@ -1,4 +1,4 @@
-"""Appending: once per key, refused when too much waits, each with what Supabase is told at that moment."""
+"""Append: once per key, refused when too much waits, with its outcomes in the same step."""
 
 import asyncio
 import threading
@@ -87,7 +87,7 @@ def test_any_text_arrives_as_it_was_written(bench: Bench) -> None:
 
 
 def test_a_full_outbox_refuses_new_events_and_pauses_claims(redis_client: "redis.Redis") -> None:
-    """What is in work is still concluded: that alone brings the outbox its end. Known keys are still answered."""
+    """Claimed events are still concluded, which drains the outbox; known keys are answered."""
     bench = Bench(redis_client, wpp_outbox_limit=3)
     first, _ = bench.append("x"), bench.append("y")
     claim = bench.claim()
@@ -143,7 +143,7 @@ def test_a_full_memory_refuses_new_events_and_lets_the_others_end(bench: Bench) 
 
 
 def test_one_tenant_cannot_fill_redis_for_the_others(redis_client: "redis.Redis") -> None:
-    """Past its bound more of a kind is refused: of this tenant alone, and not what follows from what was accepted."""
+    """Past its bound a queue refuses this tenant alone, and no follower of an accepted event."""
     bench = Bench(redis_client, wpp_waiting_limit=2)
     first = bench.append("x")
     bench.append("y")
@@ -173,7 +173,7 @@ def test_a_finished_event_is_remembered_for_the_record_ttl(redis_client: "redis.
 
 
 def test_nothing_is_left_behind_when_everything_is_settled(bench: Bench) -> None:
-    """What stays: records for a while, the counter of claims, one sequence per thread, the outbox."""
+    """Only records, the counter of claims, a sequence per thread and the outbox remain."""
     for number in range(30):
         bench.append(f"lane{number % 7}", tenant=f"tenant{number % 3}", gates=("g",))
     bench.lanes.close_gate("g", 60, "closed")
@@ -195,7 +195,7 @@ def test_equal_requests_have_equal_fingerprints() -> None:
 
 
 def test_appends_share_a_round_trip(redis_server: RedisServer, bench: Bench) -> None:
-    """Many appends are one atomic step, and each has its own reply."""
+    """Many appends are an atomic step with a reply each."""
     items = [bench.item("x", number) for number in range(3)]
     items.append(replace(items[0], fingerprint="another request"))
 

@@ -1,4 +1,4 @@
-"""Bells: a lane that becomes ready rings for an idle consumer, and a sweep repeats what was lost."""
+"""Bells: a lane that becomes ready rings for an idle consumer; a sweep repeats lost rings."""
 
 from threading import Timer
 
@@ -9,7 +9,7 @@ from tests.shared.lanes.harness import Bench, settled
 
 
 def test_each_lane_that_becomes_ready_rings_once(bench: Bench) -> None:
-    """Events behind others, and those that are not due, ring no bell."""
+    """Events behind another, and events that are not due, ring no bell."""
     for lane in ("a", "b", "b", "a"):
         bench.append(lane)
     bench.append("c", delay_s=60)
@@ -38,7 +38,7 @@ def test_a_consumer_waits_for_its_timeout_at_most(bench: Bench) -> None:
 
 
 def test_a_token_that_is_given_back_wakes_another_consumer(bench: Bench) -> None:
-    """A process that stops just then leaves the event to others."""
+    """A process that stops at that moment leaves the event to another process."""
     bench.append("a")
     assert bench.lanes.await_bell("send", 1)
     bench.lanes.ring("send")
@@ -55,7 +55,7 @@ def test_once_nothing_is_ready_no_token_is_left(bench: Bench) -> None:
 
 
 def test_a_lane_that_goes_on_without_its_worker_rings(bench: Bench) -> None:
-    """A process that stops concludes its event and claims none: the next event is for others."""
+    """A process that stops concludes its event and claims none."""
     bench.append("a")
     bench.append("a")
     claim = bench.claim()

@@ -269,7 +269,7 @@ def test_an_actor_has_a_time_limit(redis_client: redis.Redis) -> None:
 
 
 def test_no_more_is_claimed_than_threads_are_free(redis_client: redis.Redis) -> None:
-    """What waits is left to other processes; a worker with free threads takes it at once."""
+    """Waiting events are left to another process; a worker with free threads takes them at once."""
     over = threading.Event()
     brokers = [LaneBroker(connect_like(redis_client)) for _ in range(2)]
     running: list[Counter[int]] = [Counter(), Counter()]
@@ -296,7 +296,7 @@ def connect_like(client: redis.Redis) -> redis.Redis:
 
 
 def test_queues_of_one_process_share_its_threads(broker: LaneBroker) -> None:
-    """A queue with much to do leaves threads to the other one."""
+    """A busy queue leaves threads to the second queue."""
     order: list[str] = []
 
     @dramatiq.actor(broker=broker, queue_name="busy")

@@ -1,4 +1,4 @@
-"""Claims: leases and who may take over, whose verdict counts, and replies that get lost."""
+"""Claims: leases, takeover, results that count, and lost replies."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def test_a_lease_that_runs_is_not_taken_over(bench: Bench) -> None:
 
 
 def test_an_ended_lease_is_taken_over_once(bench: Bench) -> None:
-    """By one of two clocks, with a higher fence and a lease of its own."""
+    """A single sweeper of two takes it over, with a higher fence and its own lease."""
     bench.append("x", "hello")
     first = bench.claim()
     taken = bench.take_over()
@@ -117,7 +117,7 @@ LATE: list[tuple[Happening, str, bool, str]] = [
         "queued",
         False,
         "unknown",
-    ),  # it is shown as unknown: somebody may have acted on that
+    ),  # it is shown as unknown: an operator may have acted on that
     (requeued, "sent", True, "sent"),
     (requeued, "failed", True, "failed"),
     (requeued, "unknown", False, "queued"),
@@ -135,7 +135,7 @@ LATE: list[tuple[Happening, str, bool, str]] = [
 def test_the_verdict_of_a_worker_after_something_happened(
     bench: Bench, happens: Happening, verdict: str, then: str, *, counts: bool
 ) -> None:
-    """Late news counts where nobody else has claimed the event since; it is told then, and only then."""
+    """A late result counts unless the event was claimed again since."""
     event_id = bench.append("x")
     claim = bench.claim()
     happens(bench, claim)
@@ -147,7 +147,7 @@ def test_the_verdict_of_a_worker_after_something_happened(
 
 
 def test_the_verdict_of_a_stranger_is_nothing(bench: Bench) -> None:
-    """Neither of one with a made-up fence, nor of the holder of another lane, nor about an event nobody knows."""
+    """Neither with a forged fence, nor for a different lane, nor for an unknown event."""
     event_id = bench.append("x")
     bench.append("y")
     claim, other = bench.claims()
@@ -182,7 +182,7 @@ def test_late_news_does_not_disturb_whoever_works_on_the_lane_now(bench: Bench) 
 
 @pytest.mark.parametrize("waits", ["postponed", "gated", "ready"])
 def test_late_news_ends_what_the_lane_was_waiting_for(bench: Bench, waits: str) -> None:
-    """The head that was postponed or parked is done: the next one goes on at once, nothing is left at the gate."""
+    """After the postponed or gated head, the next event goes on at once; the gate holds no lane."""
     bench.append("x", "first", gates=("g",))
     bench.append("x", "second")
     late = bench.claim()
@@ -198,7 +198,7 @@ def test_late_news_ends_what_the_lane_was_waiting_for(bench: Bench, waits: str) 
 
 
 def test_a_lane_emptied_by_late_news_takes_new_events(bench: Bench) -> None:
-    """Whether or not somebody has looked at the empty lane in between."""
+    """Whether or not a claim looked at the empty lane in between."""
     for look in (True, False):
         bench.append("x")
         late = bench.claim()
@@ -212,7 +212,7 @@ def test_a_lane_emptied_by_late_news_takes_new_events(bench: Bench) -> None:
 
 
 def test_a_claim_whose_reply_was_lost_is_given_again(bench: Bench) -> None:
-    """The same one with a whole lease; the other lanes are left for others."""
+    """The same claim with a whole lease; the remaining lanes stay free."""
     bench.append("x")
     bench.append("y")
     sequence = ClaimSequence("a thread")
@@ -260,7 +260,7 @@ def test_a_lost_claim_is_not_given_to_the_same_thread_for_another_kind(bench: Be
 def test_a_lost_claim_is_not_given_again_when_it_no_longer_holds(
     bench: Bench, happens: Happening
 ) -> None:
-    """Whoever claimed it would send what somebody else has settled, or works on."""
+    """A second claim would repeat an event that is settled or in work."""
     bench.append("x", "first")
     lost = bench.claim(sequence=ClaimSequence("a thread"))
     happens(bench, lost)
@@ -275,7 +275,7 @@ def test_numbered_claims_of_one_thread_are_different_claims(bench: Bench) -> Non
 
 
 def test_a_lane_stays_with_the_tenant_that_opened_it(bench: Bench) -> None:
-    """An integration that changed hands while events waited: the counters of both come out right."""
+    """Events of an integration that changed its tenant: the counters of both are right."""
     bench.append("x", tenant="before")
     bench.append("x", tenant="after")
     for claim in bench.claims():

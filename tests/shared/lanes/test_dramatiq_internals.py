@@ -1,4 +1,4 @@
-"""What the broker leans on inside Dramatiq. It fails when that changes, before a message is lost to it."""
+"""Fails when the internals of Dramatiq that the broker depends on change."""
 
 import hashlib
 import inspect
@@ -24,14 +24,14 @@ LEANS_ON: dict[Any, str] = {
     Retries.after_process_message: "d88a4a458b8a",  # enqueues the very message that was processed
     Message.copy: "7022ed74280d",  # merges options
     Message.decode: "757eaec26681",
-    MessageProxy.__getattr__: "4092401351ef",  # a proxy stands for its message; its claim is on the proxy
+    MessageProxy.__getattr__: "4092401351ef",  # the claim is on the proxy
     Worker.__init__: "63b32f58a979",  # prefetch
     Worker.start: "d9d7a708be25",  # before_worker_boot comes before the first consumer
-    Worker.stop: "af7d3f33ae8e",  # before_worker_shutdown, threads end, requeue, close, after_worker_shutdown
+    Worker.stop: "af7d3f33ae8e",  # threads end, then requeue and close
     Worker._add_consumer: "77c8892ce932",  # noqa: SLF001
     ConsumerThread.run: "a82a8efb986f",  # closes and rebuilds the consumer after an error
     ConsumerThread.handle_message: "687e40a82da6",
-    ConsumerThread.post_process_message: "d2bba383331b",  # settles again every 5 s after a BrokerConnectionError
+    ConsumerThread.post_process_message: "d2bba383331b",  # retried every 5 s
     ConsumerThread.requeue_messages: "d00991971cd6",
     ConsumerThread.close: "d13ece3176fe",  # requeues, then closes the consumer
     WorkerThread.process_message: "b70d3c6c438a",  # emits process_message, then settles
@@ -47,8 +47,9 @@ def fingerprint(function: Any) -> str:
 def test_dramatiq_still_is_what_the_broker_was_written_for(function: Any) -> None:
     where = f"{function.__module__}.{function.__qualname__}"
     assert fingerprint(function) == LEANS_ON[function], (
-        f"{where} is not what it was in Dramatiq {REVIEWED} (this is {dramatiq.__version__}). Read what has changed, "
-        "see whether shared/lanes/broker.py, consumer.py and exchange.py hold, run `pytest -m faults tests/shared`, "
+        f"{where} differs from Dramatiq {REVIEWED} (this is {dramatiq.__version__}). Read "
+        "the change, check shared/lanes/broker.py, consumer.py and exchange.py, run "
+        "`pytest -m faults tests/shared`, "
         f'then set its fingerprint here to "{fingerprint(function)}".'
     )
 

@@ -1,4 +1,4 @@
-"""Gates: lanes wait in order behind something that is known to be down, and cost nothing meanwhile."""
+"""Gates: lanes wait in order while a gate is closed, and cost nothing meanwhile."""
 
 import time
 
@@ -36,7 +36,7 @@ def test_opening_an_open_gate_changes_nothing(bench: Bench) -> None:
 
 
 def test_a_gate_opens_by_itself(bench: Bench) -> None:
-    """Nobody opens it: the lanes go on when its time is over, and its list of parked lanes is gone."""
+    """A gate that is not opened ends with its time: lanes go on, its list is gone."""
     bench.lanes.close_gate("g", 0.05, "closed")
     bench.append("x", gates=("g",))
     assert bench.nothing_ready()
@@ -69,7 +69,7 @@ def test_of_two_closed_gates_each_holds(bench: Bench) -> None:
 
 
 def test_an_event_that_expires_behind_a_gate_is_handed_out_as_expired(bench: Bench) -> None:
-    """The lane is due at the event's end, not at the gate's: the worker then says that it could not be done."""
+    """The lane is due when its event expires, before the gate ends: its worker dead-letters it."""
     bench.lanes.close_gate("g", 60, "closed")
     event_id = bench.append("x", gates=("g",))
     bench.client.hset(f"wpp:event:{event_id}", "expires", int(time.time() * 1000) + 50)
@@ -93,7 +93,7 @@ def test_a_gate_closed_in_the_middle_of_work_holds_the_next_try(bench: Bench) ->
 
 
 def test_more_parked_lanes_than_one_call_looks_at_hide_nothing(bench: Bench) -> None:
-    """500 lanes behind a gate stand in front of one that is free: it is found by a single claim, all are let go."""
+    """A single claim finds the free lane behind 500 gated lanes; all go on afterwards."""
     bench.lanes.close_gate("g", 60, "closed")
     for number in range(500):
         bench.append(f"parked{number}", gates=("g",))

@@ -1,6 +1,7 @@
-"""Lanes under everything that happens to workers: crashes, pauses, lost replies, ended leases, gates, second thoughts.
+"""A state machine over lanes: crashes, pauses, lost replies, ended leases, gates, replays.
 
-Hypothesis plays; `lanes_model` says what should be, `lanes_truth` what may never be, a real Redis runs the script.
+Hypothesis chooses the steps, `model` the expected state, `invariants` what always holds; a
+real Redis runs the scripts.
 """
 
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ class Machine(Play):
     @precondition(lambda self: len(self.model.records) < 20)
     @rule(name=LANES, delayed=st.booleans())
     def append(self, name: str, *, delayed: bool) -> None:
-        """Appended twice, an event is one; the second answer says what has become of it."""
+        """An event appended twice exists once; the second reply has its state."""
         item = self.item(name, delayed=delayed)
         with self.ringing():
             assert self.bench.lanes.append(item).new
@@ -62,7 +63,7 @@ class Machine(Play):
     @precondition(lambda self: self.held)
     @rule(pick=PICK, who=WORKERS, say=SAYINGS, lost=st.booleans())
     def conclude_and_go_on(self, pick: int, who: int, say: Say, *, lost: bool) -> None:
-        """The claim may be of long ago, and said before: a worker that heard nothing says the same again."""
+        """The claim may be old and concluded: a worker without a reply repeats its result."""
         held = self.held[pick % len(self.held)]
         found = self.say(held, say, self.workers[who].sequence)
         self.received(self.workers[who], held.claim.queue, found, lost=lost)
@@ -117,7 +118,7 @@ class Machine(Play):
 
     @rule(who=WORKERS, queue=KINDS, say=st.none() | CLOCK_SAYINGS, lost=st.booleans())
     def pause(self, who: int, queue: str, say: Say | None, *, lost: bool) -> None:
-        """A worker stops, or hears nothing, for longer than its lease: the clock has its say before it is back."""
+        """A worker pauses for longer than its lease: a sweep takes over before it is back."""
         if found := self.take(self.workers[who], queue, lost=lost):
             self.end_lease(self.model.lanes[found.lane])
             self.sweep(queue, say)
@@ -169,7 +170,7 @@ class Machine(Play):
     @precondition(lambda self: self.model.closed)
     @rule(gate=GATES, by_itself=st.booleans())
     def open_gate(self, gate: str, *, by_itself: bool) -> None:
-        """Somebody opens it, or its time is over."""
+        """It is opened, or its time is over."""
         self.model.closed.discard(gate)
         if not by_itself:
             with self.ringing():
@@ -185,7 +186,7 @@ class Machine(Play):
     )
     @rule(data=st.data(), state=st.sampled_from(["sent", "queued"]), times=st.integers(1, 2))
     def resolve(self, data: st.DataObject, state: State, times: int) -> None:
-        """A webhook or an operator settles what nobody knew, or sends it once more; what is known is left alone."""
+        """A webhook or an operator settles or resends an unknown event; any other stays."""
         unknown = [
             record for record in self.model.records.values() if record.by.endswith("unknown")
         ]
@@ -242,7 +243,7 @@ class Machine(Play):
 
 @pytest.fixture
 def quick_client(redis_client: "redis.Redis") -> Iterator["redis.Redis"]:
-    """Return a client of a Redis that does not wait for its disk: this one is not killed."""
+    """Return a client of a Redis that does not wait for its disk: this Redis is not killed."""
     redis_client.config_set("appendfsync", "no")
     yield redis_client
     redis_client.config_set("appendfsync", "always")
@@ -251,7 +252,7 @@ def quick_client(redis_client: "redis.Redis") -> Iterator["redis.Redis"]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("examples", [60, pytest.param(250, marks=pytest.mark.faults)])
 def test_lanes_keep_their_promises(quick_client: "redis.Redis", examples: int) -> None:
-    """Order, one holder, rising fences, nothing lost, nothing told twice, nobody forgotten: whatever happens."""
+    """Order, a single holder, rising fences, no loss, no double, no lane forgotten."""
 
     class OnThisRedis(Machine):
         client = quick_client

@@ -59,7 +59,7 @@ def test_what_a_postponed_event_has_learned_is_told(bench: Bench) -> None:
 
 
 def test_lanes_never_wait_for_each_other(bench: Bench) -> None:
-    """One is in work, one is postponed, one is behind a closed gate: the fourth is free."""
+    """The first is claimed, the second postponed, the third gated: the fourth is free."""
     bench.lanes.close_gate("g", 60, "closed")
     for lane in ("held", "postponed", "gated", "free"):
         bench.append(lane, gates=("g",) if lane == "gated" else ())
@@ -108,7 +108,7 @@ def test_tenants_take_turns(bench: Bench) -> None:
 
 
 def test_a_tenant_has_so_much_in_work_and_no_more(redis_client: "redis.Redis") -> None:
-    """At its cap it leaves the turn to others; it is back as soon as one of its claims ends, however that ends."""
+    """At its bound a tenant leaves the rotation, and returns when any of its claims ends."""
     bench = Bench(redis_client, wpp_max_inflight_per_tenant=2)
     for number in range(6):
         bench.append(f"lane{number}", tenant="greedy")
@@ -136,7 +136,7 @@ def test_a_tenant_at_its_cap_comes_back_after_the_clock_gave_up_its_claims(
 
 
 def test_kinds_do_not_share(redis_client: "redis.Redis") -> None:
-    """Neither turns nor caps: a webhook is claimed while the same tenant's sends are at their cap."""
+    """Turns and bounds are per queue: a webhook is claimed while sends are at their bound."""
     bench = Bench(redis_client, wpp_max_inflight_per_tenant=1)
     bench.append("s1")
     bench.append("s2")
@@ -148,7 +148,7 @@ def test_kinds_do_not_share(redis_client: "redis.Redis") -> None:
 
 
 def test_follow_ups_enter_their_lanes_with_the_verdict(bench: Bench) -> None:
-    """Into the same lane behind what waits there, into another one at its own time."""
+    """At the end of the same lane, or in another lane at its own time."""
     bench.append("x", "first")
     bench.append("x", "second")
     follow = [bench.item("x", "third"), bench.item("y", "later", delay_s=60)]
@@ -166,7 +166,7 @@ def test_follow_ups_enter_their_lanes_with_the_verdict(bench: Bench) -> None:
 
 
 def test_an_event_may_follow_itself(bench: Bench) -> None:
-    """A watch that goes on looking: each round is a new event in the lane that just became empty."""
+    """Each round of polling is a new event in the lane that just became empty."""
     bench.append("watch", 0)
     for number in range(1, 4):
         follow = bench.item("watch", number, delay_s=60)

@@ -1,4 +1,4 @@
-"""The ledger: what became of an event, as anybody may ask."""
+"""Records: the state of an event, for any reader."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -50,7 +50,7 @@ def test_a_settled_event_says_how_and_when_it_ended(bench: Bench) -> None:
 
 
 def test_an_event_that_goes_out_once_more_is_not_settled(bench: Bench) -> None:
-    """What was unknown keeps its content until somebody knows."""
+    """An unknown event keeps its content until it is settled."""
     event_id = bench.append("x", "hello")
     bench.conclude(bench.claim(), "unknown")
     unknown = records.find_record(bench.client, event_id)

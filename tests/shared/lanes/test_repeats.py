@@ -1,4 +1,4 @@
-"""Second thoughts: what was unknown gets known, what failed is put back, each with one effect."""
+"""Resolve and replay: unknown events settled, failed events put back, each with a single effect."""
 
 import pytest
 import redis
@@ -9,7 +9,7 @@ from tests.shared.lanes.harness import Bench, outcome, settled
 
 
 def test_what_is_unknown_is_settled_by_whoever_knows(bench: Bench) -> None:
-    """Once; told twice, it is one effect. What is known already is left alone."""
+    """Repeated, it has a single effect. A settled event stays as it is."""
     event_id = bench.append("x")
     assert not bench.lanes.resolve(event_id, settled("sent")), "it is not unknown"
     claim = bench.claim()
@@ -50,7 +50,7 @@ def test_an_event_nobody_knows_is_not_resolved(bench: Bench) -> None:
 
 
 def test_a_lane_lists_what_is_unknown_in_it(bench: Bench) -> None:
-    """Until somebody knows: the worker itself, late, or another."""
+    """The late worker itself or another source settles it."""
     late, other = bench.append("x", "late"), bench.append("x", "other")
     slow = bench.claim()
     bench.conclude(bench.take_over(), "unknown")
@@ -71,7 +71,7 @@ def test_what_goes_out_once_more_is_no_longer_unknown(bench: Bench) -> None:
 
 
 def test_what_failed_is_put_back_as_if_new(bench: Bench) -> None:
-    """Last in its lane, whole, with all its tries and its whole time before it, and kept until it ends."""
+    """Last in its lane, with all its attempts and its whole time before it."""
     item = bench.item("x", "first", gates=("g",))
     bench.lanes.append(item)
     bench.conclude(bench.claim(), "failed")
@@ -127,7 +127,7 @@ def test_nothing_is_put_back_while_the_outbox_is_full(redis_client: "redis.Redis
 
 
 def test_late_news_of_one_that_is_not_in_front_wakes_nobody(bench: Bench) -> None:
-    """It was to go out once more, and turns out to be sent: the head, which is postponed, waits on."""
+    """A resend that turns out to be sent is removed; the postponed head waits on."""
     bench.append("x", "first")
     bench.append("x", "second")
     slow = bench.claim()

@@ -67,7 +67,7 @@ def tokens(client: redis.Redis, queue: str) -> int:
 def test_a_lost_wake_up_is_repeated(
     clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
-    """An event that is ready while nobody was woken for it is found by the next tick."""
+    """The next tick finds a ready event whose bell was lost."""
     accept(lanes)
     redis_client.delete(keys.bell("send"))
     clock.tick()
@@ -77,7 +77,7 @@ def test_a_lost_wake_up_is_repeated(
 def test_as_many_are_woken_as_could_work(
     clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
-    """After an outage all of one tenant is due at once: not one thread comes for it, and another one each second."""
+    """After an outage many lanes are due at once: a tick rings for all that can be worked on."""
     for number in range(100):
         lanes.append(
             routing.route_send(
@@ -91,7 +91,7 @@ def test_as_many_are_woken_as_could_work(
 
 
 def test_tokens_do_not_pile_up(clock: Sweeper, lanes: Lanes, redis_client: redis.Redis) -> None:
-    """While nobody follows them, ticking on adds no more than threads could follow."""
+    """Without consumers, further ticks add no more tokens than threads could follow."""
     accept(lanes)
     for _ in range(300):
         clock.tick()
@@ -101,7 +101,7 @@ def test_tokens_do_not_pile_up(clock: Sweeper, lanes: Lanes, redis_client: redis
 def test_a_send_whose_worker_vanished_is_unknown(
     clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
-    """Nobody can know whether it went out, so nobody sends it again."""
+    """A send whose effect is unknown is never repeated."""
     event_id = accept(lanes)
     assert lanes.claim("send", ClaimSequence())
     end_leases(redis_client, "send")
@@ -149,7 +149,7 @@ def test_a_webhook_whose_worker_vanished_is_done_again(
 def test_the_policy_resend_has_a_bound(
     clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
-    """Three times the reply was lost: after that it is shown as unknown, not delivered a fourth time."""
+    """After three lost replies it is shown as unknown, and not delivered a fourth time."""
     route = IntegrationRoute(
         id=INTEGRATION,
         organization_id=ORGANIZATION,
@@ -179,7 +179,7 @@ def test_the_policy_resend_has_a_bound(
 def test_a_claim_that_cannot_be_read_costs_only_itself(
     clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
-    """Its worker was of a newer version, and may have sent it: unknown, in view as a dead letter. Others go on."""
+    """A newer version's send may have gone out: unknown, with a dead letter; the next goes on."""
     event_id = accept(lanes)
     webhook = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
     lanes.append(routing.route_event(webhook))
@@ -228,7 +228,7 @@ def test_a_redis_that_cannot_write_is_asked_again(
 
 
 def test_an_error_of_ours_is_raised(clock: Sweeper, redis_client: redis.Redis) -> None:
-    """It is for a supervisor: nobody would notice a clock that stands still."""
+    """A failed clock exits, because a clock that stands still would stay unnoticed."""
     redis_client.set(keys.delayed("webhook"), "no zset")
     with pytest.raises(redis.ResponseError):
         clock.tick()
@@ -237,7 +237,7 @@ def test_an_error_of_ours_is_raised(clock: Sweeper, redis_client: redis.Redis) -
 def test_a_clock_that_cannot_go_on_says_so_and_ends(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """Its supervisor starts it anew; a process that lives on without sweeping would be found by nobody."""
+    """Its supervisor restarts it; a process that lives on without sweeping would stay unnoticed."""
     redis_client.set(keys.leases("send"), "no zset")
     done = subprocess.run(
         [sys.executable, "-m", "workers.clock"],
@@ -252,7 +252,7 @@ def test_a_clock_that_cannot_go_on_says_so_and_ends(
 
 
 def test_a_tick_says_when_the_next_is_due(clock: Sweeper, lanes: Lanes) -> None:
-    """A lane that is due soon is woken then, not at the next full second; idle ticks are a second apart."""
+    """A lane becomes ready when it is due; idle ticks are a second apart."""
     assert clock.tick() == 1.0
     accept(lanes)
     claim = lanes.claim("send", ClaimSequence())
