@@ -2,8 +2,8 @@
 
 A 429 closes the number's gate for its Retry-After. After it a single message tests the limit. When
 that is taken, the number goes on at one message a second, and the rate grows with each message
-taken. Each further 429 lowers it to seven tenths. After 10 minutes without a 429, or at 100 messages
-a second, the number is free again. All processes share the rate through Redis (`rate_limits.lua`).
+taken. Each further 429 lowers it to seven tenths. After 10 minutes without a 429, or at 100 a
+second, the number is free again. All processes share the rate through Redis (`rate_limits.lua`).
 
 A number without a limit costs nothing: a process reads the set of limited numbers once a second. A
 process that has not read it yet finds the number's gate closed, for a second at least.
