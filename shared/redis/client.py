@@ -25,6 +25,8 @@ RETRIES = 3
 ASYNC_TIMEOUT_S = 3
 """Timeout of an attempt of the async client, which serves HTTP callers who wait."""
 ASYNC_RETRIES = 2
+ASYNC_MAX_CONNECTIONS = 64
+"""Commands of the async client in flight at once; further commands wait for a connection."""
 MAX_CONNECTIONS = 512
 """A connection per thread. Above the limit (100 by default) redis-py raises and does not wait."""
 
@@ -113,6 +115,8 @@ def connect_async(url: SecretStr) -> "redis.asyncio.Redis":
         _UvloopErrors,
         socket_timeout=ASYNC_TIMEOUT_S,
         socket_connect_timeout=ASYNC_TIMEOUT_S,
+        max_connections=ASYNC_MAX_CONNECTIONS,
+        timeout=ASYNC_TIMEOUT_S,
         retry=retry,
     )
     return redis.asyncio.Redis.from_pool(pool)

@@ -41,7 +41,10 @@ def make_pool(url: str, **options: Any) -> "redis.ConnectionPool":
 
 
 def make_async_pool(url: str, *mixins: type, **options: Any) -> "redis.asyncio.ConnectionPool":
-    """Return a pool of async connections; `mixins` come before redis-py's connection class."""
+    """Return a pool of async connections; `mixins` come before redis-py's connection class.
+
+    Above `max_connections`, a command waits for a connection, for at most `timeout` s.
+    """
     pool: redis.asyncio.ConnectionPool
     if is_sentinel_url(url):
         parsed = parse_sentinel_url(url)
@@ -53,7 +56,7 @@ def make_async_pool(url: str, *mixins: type, **options: Any) -> "redis.asyncio.C
             parsed.service, sentinel, ssl=parsed.tls, **{**options, **parsed.options}
         )
     else:
-        pool = redis.asyncio.ConnectionPool.from_url(url, **_supported(url, options))
+        pool = redis.asyncio.BlockingConnectionPool.from_url(url, **_supported(url, options))
     bases = (FollowFailoverAsync, *mixins, pool.connection_class)
     pool.connection_class = type("Connection", bases, {})
     return pool
@@ -68,8 +71,8 @@ class _SentinelPool(SentinelConnectionPool):
             self.sentinel_manager.close()
 
 
-class _AsyncSentinelPool(AsyncSentinelConnectionPool):
-    """Closes the connections to the sentinels with its own."""
+class _AsyncSentinelPool(AsyncSentinelConnectionPool, redis.asyncio.BlockingConnectionPool):
+    """Waits for a connection, and closes the connections to the sentinels with its own."""
 
     async def aclose(self) -> None:
         await super().aclose()

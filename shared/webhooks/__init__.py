@@ -2,7 +2,7 @@
 
 from shared.webhooks.classify import ClassifiedEvent, classify_event, find_claimed_account
 from shared.webhooks.identity import RETRY_WINDOW_S, EventIdentity, identify_event
-from shared.webhooks.payload import Payload, parse_payload, split_body
+from shared.webhooks.payload import Payload, TooManyEventsError, parse_payload, split_body
 from shared.webhooks.to_outcomes import build_outcomes, make_row_id
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ClassifiedEvent",
     "EventIdentity",
     "Payload",
+    "TooManyEventsError",
     "build_outcomes",
     "classify_event",
     "find_claimed_account",

@@ -4,9 +4,10 @@ Flat: the fields are at the root. Enveloped: `id`, `type`, `created` at the root
 `data`. Legacy: `event` in place of `type`. Any field may be missing or of a wrong type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from shared.webhooks.fields import (
@@ -20,12 +21,21 @@ from shared.webhooks.fields import (
 from shared.webhooks.vocabulary import normalize_word
 
 MAX_DEPTH = 64
+MAX_EVENTS = 10_000
+"""Events of one body: a longer list takes minutes to store, and its sender waits for seconds."""
 
 _ENVELOPE = frozenset({"id", "type", "event", "created", "data"})
 _EPOCH = datetime(2009, 1, 1, tzinfo=UTC)
 """WhatsApp's first year: an earlier time is a mistake."""
 _CLOCK_SKEW = timedelta(minutes=5)
 _EVENT_ID_PREFIX = "evt_"
+
+
+class TooManyEventsError(Exception):
+    """A body holds more events than are accepted at once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A body may hold at most {limit} events.")
 
 
 @dataclass(frozen=True)
@@ -44,25 +54,23 @@ class Payload:
     """What the event says, from the root and from the envelope's `data`."""
 
 
-def split_body(body: Any) -> list[dict[str, Any]]:
+def split_body(body: Any, max_events: int = MAX_EVENTS) -> list[dict[str, Any]]:
     """Return the events of a JSON body.
 
     A body is an event, a list of events, or an envelope with a list in `events` or `data`.
     Characters that Postgres cannot store are replaced.
 
     Raises:
+        TooManyEventsError: the body holds more than `max_events`; none of them was examined.
         ValueError: the body holds no event. The text says what it holds instead.
     """
-    if isinstance(body, list):
-        invalid = [index for index, item in enumerate(body) if not isinstance(item, dict)]
-        if invalid:
-            msg = f"event {invalid[0]} of the list is not a JSON object"
-            raise ValueError(msg)
-        return [_scrub(event, 0) for item in body for event in _unpack(item)]
-    if isinstance(body, dict):
-        return [_scrub(event, 0) for event in _unpack(body)]
-    msg = f"an event is a JSON object, or a list of them, not {type(body).__name__}"
-    raise ValueError(msg)
+    items = _list_items(body)
+    if len(items) > max_events:
+        raise TooManyEventsError(max_events)
+    events = list(islice((event for item in items for event in _unpack(item)), max_events + 1))
+    if len(events) > max_events:
+        raise TooManyEventsError(max_events)
+    return [_scrub(event, 0) for event in events]
 
 
 def parse_payload(raw: Mapping[str, Any]) -> Payload:
@@ -106,6 +114,19 @@ def is_event_id(name: str) -> bool:
     return name.startswith(_EVENT_ID_PREFIX)
 
 
+def _list_items(body: Any) -> list[dict[str, Any]]:
+    if isinstance(body, dict):
+        return [body]
+    if isinstance(body, list):
+        invalid = (index for index, item in enumerate(body) if not isinstance(item, dict))
+        if (first := next(invalid, None)) is None:
+            return body
+        msg = f"event {first} of the list is not a JSON object"
+        raise ValueError(msg)
+    msg = f"an event is a JSON object, or a list of them, not {type(body).__name__}"
+    raise ValueError(msg)
+
+
 def _merge_envelope(raw: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in raw.items() if name not in _ENVELOPE} | data
 
@@ -116,22 +137,26 @@ def _has_content(raw: Mapping[str, Any]) -> bool:
     return any(raw.get(name) is not None for name in ("text", "body", "media"))
 
 
-def _unpack(body: dict[str, Any]) -> list[dict[str, Any]]:
-    if events := _list_objects(body.get("events")):
-        shared = _copy_small(body, "account", "session")
-        return [part for event in events for part in _unpack_data({**shared, **event})]
-    return _unpack_data(body)
+def _unpack(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    events = _list_objects(body.get("events"))
+    if not events:
+        yield from _unpack_data(body)
+        return
+    shared = _copy_small(body, "account", "session")
+    for event in events:
+        yield from _unpack_data({**shared, **event})
 
 
-def _unpack_data(body: dict[str, Any]) -> list[dict[str, Any]]:
-    if not (items := _list_objects(body.get("data"))):
-        return [body]
+def _unpack_data(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    items = _list_objects(body.get("data"))
+    if not items:
+        yield body
+        return
     shared = _copy_small(body, "type", "event", "created", "account", "session")
     envelope_id = parse_id(body.get("id"))
-    return [
-        {**({"id": f"{envelope_id}#{index}"} if envelope_id else {}), **shared, "data": item}
-        for index, item in enumerate(items)
-    ]
+    for index, item in enumerate(items):
+        own_id = {"id": f"{envelope_id}#{index}"} if envelope_id else {}
+        yield {**own_id, **shared, "data": item}
 
 
 def _copy_small(body: Mapping[str, Any], *names: str) -> dict[str, Any]:

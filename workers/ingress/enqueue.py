@@ -35,10 +35,17 @@ class BatchingProducer:
         return await future
 
     async def append_all(self, items: list[Append]) -> list[Accepted]:
-        """Append several events; raises the first error, what `Lanes.append` raises."""
+        """Append several events; raises the first error, what `Lanes.append` raises.
+
+        A long list is appended batch by batch, so that concurrent requests come in between.
+        """
         if len(items) == 1:
             return [await self.append(items[0])]
-        return list(await asyncio.gather(*(self.append(item) for item in items)))
+        accepted: list[Accepted] = []
+        for start in range(0, len(items), MAX_BATCH):
+            batch = items[start : start + MAX_BATCH]
+            accepted += await asyncio.gather(*(self.append(item) for item in batch))
+        return accepted
 
     async def _flush(self) -> None:
         while self._waiting:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.webhooks.payload import MAX_DEPTH, parse_payload, split_body
+from shared.webhooks.payload import MAX_DEPTH, TooManyEventsError, parse_payload, split_body
 
 ONE, TWO = {"type": "chat", "text": "one"}, {"type": "chat", "text": "two"}
 
@@ -44,6 +44,23 @@ def test_events_of_one_envelope_have_ids_of_their_own() -> None:
 def test_a_body_without_objects_is_refused(body: object) -> None:
     with pytest.raises(ValueError, match="JSON object"):
         split_body(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [ONE] * 4,
+        {"events": [ONE] * 4},
+        {"data": [ONE] * 4},
+        {"events": [{"data": [ONE] * 2}] * 2},
+        [{"events": [ONE] * 2}] * 2,
+    ],
+)
+def test_the_number_of_events_is_limited(body: object) -> None:
+    """In whichever envelope they come."""
+    assert split_body(body, max_events=4)
+    with pytest.raises(TooManyEventsError, match="at most 3"):
+        split_body(body, max_events=3)
 
 
 def test_a_body_nested_too_deeply_is_refused() -> None:

@@ -59,6 +59,19 @@ def test_a_retry_succeeds_after_its_integration_is_gone(tenant: Tenant) -> None:
     assert tenant.count_waiting("send") == 2
 
 
+def test_a_retry_gets_the_present_status(tenant: Tenant) -> None:
+    """Not that of its acceptance: a caller who asks again learns of the failure."""
+    tenant.add_integration("42")
+    first = tenant.post("/v1/messages", HELLO, key="k")
+    assert (first.json()["status"], is_replay(first)) == ("queued", False)
+    again = tenant.post("/v1/messages", HELLO, key="k")
+    assert (again.json(), is_replay(again)) == (first.json(), True)
+    tenant.settle_next("send", Settled("failed", fields={"reason": "400", "code": "refused"}))
+    failed = tenant.post("/v1/messages", HELLO, key="k")
+    assert (failed.status_code, failed.json()["status"]) == (202, "failed")
+    assert failed.json()["id"] == first.json()["id"]
+
+
 class TestResolution:
     """POST /v1/messages/{id}/resolution."""
 

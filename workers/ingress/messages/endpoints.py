@@ -30,14 +30,17 @@ async def send_message(
     """Accept a message for sending.
 
     An accepted message is stored durably. Messages of a conversation are sent in the order in
-    which they were accepted. `Location` is the path of the message's status.
+    which they were accepted. `Location` is the path of the message's status. A request that is
+    repeated with the same Idempotency-Key gets the present status of its message.
     """
     item = await service.build_append(message, organization_id, idempotency_key, state)
     accepted = await state.producer.append(item)
     response.headers["Location"] = f"/v1/messages/{accepted.id}"
-    if not accepted.new:
-        set_replayed_header(response)
-    return AcceptedMessage(id=accepted.id)
+    if accepted.new:
+        return AcceptedMessage(id=accepted.id)
+    set_replayed_header(response)
+    found = await service.get_state(accepted.id, organization_id, state)
+    return AcceptedMessage(id=found.id, status=found.status)
 
 
 @router.get(

@@ -15,7 +15,10 @@ class AcceptedMessage(BaseModel):
     """A message that was accepted."""
 
     id: UUID = Field(description="Id of the message, for `GET /v1/messages/{id}`.")
-    status: Literal["queued"] = "queued"
+    status: MessageStatus = Field(
+        default="queued",
+        description="`queued`; for a repeated request, the present status of the message.",
+    )
 
 
 class MessageResolution(StrictModel):

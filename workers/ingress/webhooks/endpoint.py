@@ -87,7 +87,7 @@ async def _respond(scope: Scope, receive: Receive, state: AppState) -> Response:
             "The body did not arrive in time.",
             Connection="close",
         )
-    except BodyTooLargeError as error:
+    except (BodyTooLargeError, webhooks.TooManyEventsError) as error:
         return problem(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", str(error), Connection="close"
         )
@@ -144,6 +144,7 @@ def _parse_body(
 
     Raises:
         BodyTooLargeError: the body exceeds `rest_limit` without its long texts.
+        TooManyEventsError: the body holds more events than are accepted at once.
         MalformedError: the body is not an event, nor a list of events.
     """
     rest: bytes | bytearray = body

@@ -5,7 +5,7 @@ import json
 import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import psutil
@@ -24,6 +24,7 @@ from tests.fixtures.ingress_process import (
 )
 from tests.shared.webhooks.webhook_events import ACCOUNT, classify
 from workers.ingress.webhooks import storage
+from workers.ingress.webhooks.storage import LOOKUP_BATCH
 
 HELLO = {
     "account": ACCOUNT,
@@ -266,6 +267,46 @@ def test_a_list_of_thousands_is_accepted(
     kept = list_accepted_events(redis_client)
     assert len(kept) == 5001
     assert [len(event.blobs) for event in kept if event.payload["messageId"] == "P"] == [1]
+
+
+def test_a_list_without_ids_and_times_is_accepted(
+    ingress: IngressProcess, redis_client: redis.Redis
+) -> None:
+    """More events than Redis connections; each is looked up under its earlier identity."""
+    events = [
+        {"from": "+79990001122", "type": "chat", "text": f"text {n}"}
+        for n in range(2 * LOOKUP_BATCH)
+    ]
+    for _ in range(2):
+        assert ingress.post(events).body == {"ok": True, "events": len(events)}
+    assert len(list_accepted_events(redis_client)) == len(events)
+
+
+def test_concurrent_webhooks_wait_for_a_connection(
+    ingress: IngressProcess, redis_client: redis.Redis
+) -> None:
+    """More of them than connections to Redis, which is slow meanwhile: all are accepted."""
+    with ExitStack() as stack:
+        redis_client.client_pause(1500)
+        senders = []
+        for number in range(200):
+            body = b'{"from":"+79990001122","type":"chat","text":"text %d"}' % number
+            head = f"Content-Length: {len(body)}"
+            senders.append(stack.enter_context(ingress.open_raw(head, body)))
+        statuses = [sender.recv(1000).split()[1] for sender in senders]
+    assert statuses == [b"200"] * 200
+    assert len(list_accepted_events(redis_client)) == 200
+
+
+def test_too_many_events_are_413(ingress: IngressProcess, redis_client: redis.Redis) -> None:
+    """200,000 tiny events are refused with less than a second of CPU; nothing is stored."""
+    body = b"[" + b",".join([b'{"type":"chat"}'] * 200_000) + b"]"
+    process = psutil.Process(ingress.pid)
+    before = sum(process.cpu_times()[:2])
+    answer = ingress.post(body)
+    assert (answer.status, answer.body["code"]) == (413, "too_large")
+    assert sum(process.cpu_times()[:2]) - before < 1
+    assert list_accepted_events(redis_client) == []
 
 
 def test_a_large_event_is_stored_beside_the_queue(
