@@ -46,6 +46,10 @@ TESTED_THROUGH = {
         "shared/webhooks/updates.py",
         "shared/webhooks/vcards.py",
     ],
+    # what its connections find: the primary that sentinels name
+    "shared/redis/test_sentinel.py": ["shared/redis/pools.py"],
+    # waiting for replicas is part of each append and claim
+    "shared/lanes/test_replication.py": ["shared/redis/replication.py"],
     # exception classes, each raised where the tests expect it
     "shared/platform/test_failures.py": ["shared/errors.py"],
     "workers/media/test_download.py": [
