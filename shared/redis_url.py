@@ -81,6 +81,9 @@ def check_url(url: str) -> None:
     except ValueError:
         msg = f"its host is malformed; {ENCODE}"
         raise InvalidRedisUrlError(msg) from None
+    if parts.netloc.count("@") > 1:
+        msg = f"it contains '@' twice; {ENCODE}"
+        raise InvalidRedisUrlError(msg)
     if is_sentinel_url(url):
         parse_sentinel_url(url)
     elif scheme == "unix":

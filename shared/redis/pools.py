@@ -16,14 +16,19 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from shared.redis.failover import FollowFailover, FollowFailoverAsync
-from shared.redis_url import SentinelUrl, is_sentinel_url, parse_sentinel_url
+from shared.redis_url import SentinelUrl, check_url, is_sentinel_url, parse_sentinel_url
 
 SENTINEL_TIMEOUT_S = 1.0
 """How long one sentinel may take before the next one is asked."""
 
 
 def make_pool(url: str, **options: Any) -> "redis.ConnectionPool":
-    """Return a pool of sync connections; `options` are redis-py's."""
+    """Return a pool of sync connections; `options` are redis-py's.
+
+    Raises:
+        InvalidRedisUrlError: a part of the URL is wrong.
+    """
+    check_url(url)
     pool: redis.ConnectionPool
     if is_sentinel_url(url):
         parsed = parse_sentinel_url(url)
@@ -44,7 +49,11 @@ def make_async_pool(url: str, *mixins: type, **options: Any) -> "redis.asyncio.C
     """Return a pool of async connections; `mixins` come before redis-py's connection class.
 
     Above `max_connections`, a command waits for a connection, for at most `timeout` s.
+
+    Raises:
+        InvalidRedisUrlError: a part of the URL is wrong.
     """
+    check_url(url)
     pool: redis.asyncio.ConnectionPool
     if is_sentinel_url(url):
         parsed = parse_sentinel_url(url)

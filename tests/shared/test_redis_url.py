@@ -14,7 +14,7 @@ PASSWORD = "hunter2"
         "redis://127.0.0.1:6379/0",
         "redis://redis",
         "redis://:p%23w@redis:6379",
-        "redis://user:a@b@redis:6379/3?socket_timeout=2.5&max_connections=64",
+        "redis://user:a%40b@redis:6379/3?socket_timeout=2.5&max_connections=64",
         "redis://[::1]:6379/0",
         "rediss://user:pw@redis.example.com:6380/0?ssl_cert_reqs=required&ssl_ca_certs=/ca.pem",
         "unix:///run/redis.sock",
@@ -36,6 +36,7 @@ def test_a_valid_url_makes_a_client(url: str) -> None:
         ("http://x", "give a URL"),
         ("redis://", "give a URL"),
         (f"redis://:{PASSWORD}#x@redis:6379/0", "contains '#'"),
+        (f"redis://:p@{PASSWORD}@redis:6379/0", "contains '@' twice"),
         (f"redis://:{PASSWORD}/x@redis:6379/0", "port is no number"),
         (f"redis://:{PASSWORD}?x@redis:6379/0", "port is no number"),
         (f"redis://:12/{PASSWORD}@redis:6379/0", "host is missing"),
@@ -57,9 +58,10 @@ def test_a_valid_url_makes_a_client(url: str) -> None:
 )
 def test_a_wrong_url_is_refused_without_its_password(url: str, fault: str) -> None:
     """The message names the fault, and how to write special characters."""
-    with pytest.raises(InvalidRedisUrlError, match=fault) as error:
-        check_url(url)
-    assert PASSWORD not in str(error.value)
+    for use in (check_url, connect):
+        with pytest.raises(InvalidRedisUrlError, match=fault) as error:
+            use(url)
+        assert PASSWORD not in str(error.value)
 
 
 def test_a_sentinel_url_names_the_sentinels_the_primary_and_both_passwords() -> None:

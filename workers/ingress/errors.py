@@ -71,7 +71,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     401: _describe("Missing or invalid credentials."),
     404: _describe("Not found in this organization."),
     422: _describe("Invalid field, or an Idempotency-Key that was used for another request."),
-    503: _describe("Temporarily unavailable: nothing was accepted. Retry after `Retry-After` s."),
+    503: _describe("Temporarily unavailable, not confirmed. Retry after `Retry-After` s."),
 }
 """The errors that every route may answer with, for OpenAPI."""
 CONFLICT: dict[int | str, dict[str, Any]] = {
