@@ -121,6 +121,12 @@ class EngineSettings(SettingsGroup):
         gt=0,
         description="Interval between two health checks of a connected integration.",
     )
+    wpp_idle_check_s: float = Field(
+        default=86_400,
+        gt=0,
+        description="Interval between two health checks of an integration without a valid token, "
+        "which neither sends nor receives.",
+    )
     wpp_checks_per_second: int = Field(
         default=10,
         gt=0,

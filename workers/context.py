@@ -35,9 +35,13 @@ class WorkerContext:
     tokens: TokenCache
     breaker: CircuitBreaker
 
-    def as_account(self, account: str) -> PlatformAccount:
-        """Return the platform's calls for `account`, each with the account's token."""
-        return self.platform.as_account(account, TokenAuth(self.tokens, account))
+    def as_account(self, account: str, *, refresh_ahead: bool = True) -> PlatformAccount:
+        """Return the platform's calls for `account`, each with the account's token.
+
+        Without `refresh_ahead` they use a token to its end.
+        """
+        auth = TokenAuth(self.tokens, account, refresh_ahead=refresh_ahead)
+        return self.platform.as_account(account, auth)
 
 
 @cache

@@ -53,8 +53,11 @@ class PlatformAccount:
         is_connected = response.keyword("status", "state") in CONNECTED
         return StartResult("connected" if is_connected else "starting", None)
 
-    def get_status(self) -> AccountStatus:
-        response = self._request(endpoints.STATUS)
+    def get_status(self, *, deadline_s: float | None = None) -> AccountStatus:
+        params = {"account": self._account}
+        response = self._http.request(
+            endpoints.STATUS, self._auth, params=params, deadline_s=deadline_s
+        )
         status = response.keyword("status", "state")
         if not status:
             raise build_unreadable_error(endpoints.STATUS, response.status, "no status")
@@ -138,11 +141,8 @@ class PlatformAccount:
         for _ in range(2):
             if self._breaker is None or not self._breaker.needs_probe(self._account):
                 return
-            params = {"account": self._account}
             with suppress(PlatformError):
-                self._http.request(
-                    endpoints.STATUS, self._auth, params=params, deadline_s=PROBE_TIMEOUT_S
-                )
+                self.get_status(deadline_s=PROBE_TIMEOUT_S)
 
     def _request(
         self, endpoint: Endpoint, body: dict[str, Any] | None = None, **params: str

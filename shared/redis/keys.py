@@ -289,6 +289,11 @@ def health_check(integration_id: UUID | str) -> str:
     return f"{PREFIX}health_check:{integration_id}"
 
 
+def idle_check(integration_id: UUID | str) -> str:
+    """String, twice `WPP_IDLE_CHECK_S`. Number of the period in which it was last checked."""
+    return f"{PREFIX}idle_check:{integration_id}"
+
+
 def health_checks(second: int) -> str:
     """String, 5 s. How many checks started in this second (Unix time), in all processes."""
     return f"{PREFIX}health_checks:{second}"

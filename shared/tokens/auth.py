@@ -18,12 +18,14 @@ log = structlog.get_logger(__name__)
 class TokenAuth(httpx.Auth):
     """Adds the account's token. After a 401 it drops the token and repeats the call once.
 
-    Any failure to get a token is raised as a PipelineError of an unsent call.
+    Any failure to get a token is raised as a PipelineError of an unsent call. Without
+    `refresh_ahead` the call is no reason to refresh a token that is still usable.
     """
 
-    def __init__(self, cache: TokenCache, account: str) -> None:
+    def __init__(self, cache: TokenCache, account: str, *, refresh_ahead: bool = True) -> None:
         self._cache = cache
         self._account = account
+        self._refresh_ahead = refresh_ahead
 
     def sync_auth_flow(
         self, request: httpx.Request
@@ -44,6 +46,7 @@ class TokenAuth(httpx.Auth):
             self._account,
             timeout_s=min(TOKEN_TIMEOUT_S, remaining()),
             not_generation=rejected.generation if rejected else None,
+            refresh_ahead=self._refresh_ahead,
         )
 
     @contextmanager

@@ -61,10 +61,33 @@ class TokenCache:
         )
         self._refreshes = threading.BoundedSemaphore(MAX_REFRESHES)
 
+    def find(self, account: str) -> Token | None:
+        """Return a usable token of this process or of Redis, or None; requests none.
+
+        Raises:
+            UnavailableError: Redis did not answer.
+        """
+        now = self._clock()
+        if token := self._memory.entry(account).find_usable(now, None):
+            return token
+        with _map_redis_errors(account):
+            state = self._flights.request(account, unwanted=None, may_mint=False, may_refresh=False)
+        if not isinstance(state, Cached):
+            return None
+        value = SecretStr(state.value)
+        return self._memory.put(account, value, state.generation, state.lifetime, now)
+
     def get(
-        self, account: str, *, timeout_s: float = 20.0, not_generation: int | None = None
+        self,
+        account: str,
+        *,
+        timeout_s: float = 20.0,
+        not_generation: int | None = None,
+        refresh_ahead: bool = True,
     ) -> Token:
         """Return a usable token of another generation than `not_generation`, within `timeout_s`.
+
+        With `refresh_ahead`, a token that ends soon is refreshed in the background meanwhile.
 
         The call may run a flight longer. It starts a flight only in the first half of
         `timeout_s`, or while enough time is left for the flight, and never in the last second: a
@@ -83,7 +106,9 @@ class TokenCache:
         try:
             with _map_redis_errors(account):
                 token = entry.find_usable(self._clock(), not_generation)
-                return token or self._wait_for_token(account, end, not_generation)
+                return token or self._wait_for_token(
+                    account, end, not_generation, refresh_ahead=refresh_ahead
+                )
         finally:
             entry.lock.release()
 
@@ -132,12 +157,15 @@ class TokenCache:
         """Wait until the store has every token; False if that takes longer than `timeout_s`."""
         return self._refresher.flush(timeout_s)
 
-    def _wait_for_token(self, account: str, end: float, unwanted: int | None) -> Token:
+    def _wait_for_token(
+        self, account: str, end: float, unwanted: int | None, *, refresh_ahead: bool
+    ) -> Token:
         min_left_s = min(self._policy.flight_s, max((end - self._clock()) / 2, 1.0))
         while True:
             now = self._clock()
             left_s = end - now
-            match self._request(account, unwanted, may_mint=left_s >= min_left_s):
+            may_mint = left_s >= min_left_s
+            match self._request(account, unwanted, may_mint, refresh_ahead):
                 case Cached(value, generation, lifetime):
                     return self._memory.put(account, SecretStr(value), generation, lifetime, now)
                 case Elected(fence, after_rejection):
@@ -155,9 +183,15 @@ class TokenCache:
                 case _:
                     raise _build_timeout_error(account)
 
-    def _request(self, account: str, unwanted: int | None, *, may_mint: bool) -> TokenState:
+    def _request(
+        self,
+        account: str,
+        unwanted: int | None,
+        may_mint: bool,  # noqa: FBT001 - private, and named by its caller
+        refresh_ahead: bool,  # noqa: FBT001
+    ) -> TokenState:
         """Request a token from Redis; start a thread when elected to refresh it ahead."""
-        is_free = self._refreshes.acquire(blocking=False)
+        is_free = refresh_ahead and self._refreshes.acquire(blocking=False)
         is_started = False
         try:
             state = self._flights.request(

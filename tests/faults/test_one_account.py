@@ -96,8 +96,8 @@ def test_a_limited_account_is_asked_as_often_as_it_allows(
     limited, other = env.integrations[:2]
     start_fleet(short_timeouts(), FLEET)
     env.fail(account_limits={limited.account: 5})
-    append_campaign(env, limited, 1500)
     begun = time.monotonic()
+    append_campaign(env, limited, 1500)
     delays = delays_s(env, send_codes(env, other, f"codes {time.time_ns()}"))
     time.sleep(max(0.0, begun + LIMITED_S - time.monotonic()))
     refused = env.ledger()["faults"][limited.account]["429"]

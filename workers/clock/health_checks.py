@@ -4,17 +4,25 @@ A recent webhook proves that an integration works. Without it, the status is req
 in `wpp_check_every_s`, and of all integrations together at most `wpp_checks_per_second` times a
 second, over all clocks. Integrations with an error are checked more rarely: their key may
 have been repaired elsewhere. Disconnected integrations are not checked.
+
+A check uses a valid token and refreshes none. An idle integration has no token, and is checked at
+most once in `wpp_idle_check_s`, at a time of day that its id decides. The platform's webhook
+reports an unlinked phone at once; without it, the next message finds out, or that daily check.
+
+Checks run side by side: accounts that do not answer delay no other account.
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from threading import Event as Flag
+from typing import Any
 
 import redis
 import structlog
 
 from shared.database import Integration
-from shared.errors import DatabaseError, InvalidApiKeyError, PlatformError, RefusedError
+from shared.errors import DatabaseError, InvalidApiKeyError, PipelineError, RefusedError
 from shared.events import utc_now
 from shared.outbox import Outbox
 from shared.outcomes import SessionOutcome, SessionStatus
@@ -26,6 +34,9 @@ from workers.provision.pairing import POLLED, build_session_outcome
 
 ROUND_PAUSE_S = 15.0
 """Pause between two rounds over all integrations."""
+CHECK_TIMEOUT_S = 5.0
+"""Limit of one status request."""
+MAX_THREADS = 128
 ERROR_INTERVALS = 12
 """After how many check intervals an integration with an error is checked again."""
 
@@ -52,23 +63,27 @@ def run_health_checks(stopping: Flag, pause_s: float = ROUND_PAUSE_S) -> None:
 def check_all(ctx: WorkerContext, stopping: Flag) -> int:
     """Check each integration that is due; return the number of status requests.
 
-    A failed request ends the round only when the circuit breaker is open: an account with refused
-    tokens must not keep the remaining integrations from being checked.
+    The round ends while the circuit breaker of the platform is open.
     """
     requests = 0
-    for integration in ctx.database.integrations.iterate():
-        if stopping.is_set():
-            break
-        if not _is_candidate(integration, ctx.engine):
-            continue
-        if is_active(integration, ctx.engine) and not integration.last_error:
-            if integration.status == "degraded":
-                _record(build_session_outcome(integration, "connected", utc_now(), ACTIVE), ctx)
-        elif _acquire_check(integration, ctx, stopping):
-            requests += 1
-            if not _try_check(integration, ctx) and ctx.breaker.state().name == "open":
+    with ThreadPoolExecutor(_count_threads(ctx.engine), "health-check") as threads:
+        for integration in ctx.database.integrations.iterate():
+            if stopping.is_set() or ctx.breaker.state().name == "open":
                 break
+            if not _is_candidate(integration, ctx.engine):
+                continue
+            if is_active(integration, ctx.engine) and not integration.last_error:
+                if integration.status == "degraded":
+                    _record(build_session_outcome(integration, "connected", utc_now(), ACTIVE), ctx)
+            elif _acquire_check(integration, ctx, stopping):
+                requests += 1
+                threads.submit(_try_check, integration, ctx)
     return requests
+
+
+def _count_threads(engine: EngineSettings) -> int:
+    """Return how many checks run at most when each lasts until its deadline."""
+    return min(MAX_THREADS, int(engine.wpp_checks_per_second * CHECK_TIMEOUT_S) + 1)
 
 
 def check_session(integration: Integration, ctx: WorkerContext) -> None:
@@ -79,7 +94,8 @@ def check_session(integration: Integration, ctx: WorkerContext) -> None:
     """
     requested_at = utc_now()
     try:
-        status = ctx.as_account(integration.account).get_status()
+        account = ctx.as_account(integration.account, refresh_ahead=False)
+        status = account.get_status(deadline_s=CHECK_TIMEOUT_S)
     except (InvalidApiKeyError, RefusedError) as error:
         outcome = build_session_outcome(
             integration, "error", requested_at, error.code, error=str(error)
@@ -90,13 +106,13 @@ def check_session(integration: Integration, ctx: WorkerContext) -> None:
         _record(change, ctx)
 
 
-def _try_check(integration: Integration, ctx: WorkerContext) -> bool:
+def _try_check(integration: Integration, ctx: WorkerContext) -> None:
     try:
         check_session(integration, ctx)
-    except PlatformError as error:
+    except (PipelineError, redis.RedisError) as error:
         log.warning("health_check.failed", account=integration.account, error=str(error))
-        return False
-    return True
+    except Exception:
+        log.exception("health_check.failed", account=integration.account)
 
 
 def detect_change(
@@ -151,6 +167,8 @@ def _acquire_check(integration: Integration, ctx: WorkerContext, stopping: Flag)
     interval_ms = int(ctx.engine.wpp_check_every_s * 1000)
     if not ctx.redis.set(keys.health_check(integration.id), 1, nx=True, px=interval_ms):
         return False
+    if not _may_use_token(integration, ctx):
+        return False
     while not stopping.is_set():
         counter = keys.health_checks(int(time.time()))
         pipe = ctx.redis.pipeline(transaction=True)
@@ -160,6 +178,24 @@ def _acquire_check(integration: Integration, ctx: WorkerContext, stopping: Flag)
             return True
         stopping.wait(1 - time.time() % 1)
     return False
+
+
+def _may_use_token(integration: Integration, ctx: WorkerContext) -> bool:
+    """Return whether a check may request a token, or needs none.
+
+    An integration that only seems idle is no exception: it may wait for a webhook that is lost.
+    """
+    is_idle = integration.status == "connected" and not (
+        integration.awaited_since or integration.last_error
+    )
+    if not is_idle or ctx.tokens.find(integration.account):
+        return True
+    interval_s = ctx.engine.wpp_idle_check_s
+    period = int((time.time() + integration.id.int % int(interval_s + 1)) // interval_s)
+    last: Any = ctx.redis.set(
+        keys.idle_check(integration.id), period, get=True, px=int(2 * interval_s * 1000)
+    )
+    return last is not None and int(last) < period
 
 
 def _record(outcome: SessionOutcome, ctx: WorkerContext) -> None:

@@ -228,7 +228,7 @@ def test_an_open_circuit_breaker_ends_the_round(
     connect_more(env, ctx, 2)
     for _ in range(5):
         ctx.breaker.record(ok=False, reached=False)
-    assert check_all(env, ctx) == 1
+    assert check_all(env, ctx) == 0
 
 
 def test_a_successful_check_clears_an_error(
@@ -290,3 +290,86 @@ def test_a_stale_qr_code_is_checked(
     set_status(env, account, "qr_issued")
     assert check_all(env, ctx) == 1
     assert get_status(ctx, organization_id)[0] == "connected"
+
+
+def test_accounts_that_do_not_answer_delay_no_other_account(
+    env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 of 24 integrations hang: the round lasts as long as one of them."""
+    monkeypatch.setattr(health_checks, "CHECK_TIMEOUT_S", 2.0)
+    ctx, organization_id, _ = connected
+    organizations = connect_more(env, ctx, 23)
+    accounts = [
+        env.find_integrations(found)[0]["account"] for found in (*organizations, organization_id)
+    ]
+    env.inject_faults(mute=True, hanging_accounts=accounts[:20])
+    for account in accounts[20:]:
+        httpx.post(f"{env.platform.url}/phone/{account}/unlink").raise_for_status()
+    begun = time.monotonic()
+    assert check_all(env, ctx) == 24
+    assert time.monotonic() - begun < 2 * 2.0 + 24 / ctx.engine.wpp_checks_per_second
+    found = [get_status(ctx, organization)[0] for organization in organizations[20:]]
+    assert found == ["disconnected"] * 3
+
+
+def end_token(env: ProvisionEnv) -> None:
+    env.client.delete(*env.client.keys(keys.token("*")))
+
+
+def count_tokens(env: ProvisionEnv) -> int:
+    ledger = httpx.get(f"{env.platform.url}/admin/ledger").json()
+    return sum(int(account["minted"]) for account in ledger["tokens"].values())
+
+
+def test_an_idle_integration_without_a_token_mints_none(
+    env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
+) -> None:
+    """Its checks use a token while it lasts, and do not refresh it before its end."""
+    _, _, account = connected
+    minted = count_tokens(env)
+    env.client.hincrby(keys.token(account), "refresh_at", -900_000)
+    with env.worker() as other:
+        assert check_all(env, other) == 1
+        assert check_all(env, other) == 1
+    end_token(env)
+    with env.worker() as other:
+        for _ in range(5):
+            assert check_all(env, other) == 0
+    time.sleep(0.2)  # a refresh would run in a thread of its own
+    assert count_tokens(env) == minted
+
+
+def test_an_idle_integration_is_checked_once_in_its_period(
+    env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str]
+) -> None:
+    """A lost phone whose webhook was lost, too, is found by then."""
+    ctx, organization_id, account = connected
+    end_token(env)
+    env.inject_faults(mute=True)
+    httpx.post(f"{env.platform.url}/phone/{account}/unlink").raise_for_status()
+    key = keys.idle_check(ctx.database.integrations.list_for(organization_id)[0].id)
+    with env.worker() as other:
+        assert check_all(env, other) == 0, "the first look only notes the period"
+        env.client.set(key, int(env.client.get(key) or 0) - 1)
+        assert check_all(env, other) == 1
+        assert get_status(other, organization_id)[0] == "disconnected"
+
+
+@pytest.mark.parametrize("sign", ["awaited_since", "degraded"])
+def test_an_integration_that_waits_for_a_webhook_is_not_idle(
+    env: ProvisionEnv, connected: tuple[WorkerContext, UUID, str], sign: str
+) -> None:
+    """A message went out and nothing came back: the check is worth a token."""
+    ctx, organization_id, account = connected
+    if sign == "degraded":
+        set_status(env, account, "degraded")
+    else:
+        env.sql(
+            "insert into wpp_integration_activity "
+            "(integration_id, organization_id, awaited_since) values (%s, %s, now())",
+            ctx.database.integrations.list_for(organization_id)[0].id,
+            organization_id,
+        )
+    end_token(env)
+    with env.worker() as other:
+        assert check_all(env, other) == 1
