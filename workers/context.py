@@ -7,7 +7,8 @@ import redis
 
 from shared.database import Database
 from shared.errors import DatabaseError
-from shared.lanes.client import Lanes, total_waiting
+from shared.lanes.client import Lanes
+from shared.lanes.records import total_waiting
 from shared.platform import Platform
 from shared.platform.account import PlatformAccount
 from shared.platform.circuit_breaker import CircuitBreaker

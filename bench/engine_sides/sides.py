@@ -13,7 +13,8 @@ from dramatiq.message import Message
 from bench.engine_sides.place import Place, wait_until
 from sandbox.processes import Process
 from shared import routing
-from shared.lanes.client import APPEND, Lanes
+from shared.lanes.client import Lanes
+from shared.lanes.scripts import APPEND
 from shared.producer import Producer
 from shared.redis import keys
 from shared.settings import EngineSettings

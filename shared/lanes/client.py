@@ -8,8 +8,7 @@ protocol is in `lua/`; `places.lua` describes the keys.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ import redis
 import redis.asyncio
 
 from shared.lanes import wire
+from shared.lanes.scripts import APPEND, EXCHANGE, OPERATE
 from shared.lanes.types import (
     Accepted,
     Append,
@@ -37,20 +37,8 @@ TAKEOVER_S = 5.0
 """How long a sweeper has to conclude what it took over, before the next sweeper takes it over."""
 MAX_SCANS = 64
 """Lanes that one request looks at when all of them have to wait: Redis is blocked meanwhile."""
-
-
 UNREPLICATED = frozenset({"sweep", "open_gate"})
 """Commands that may be lost in a failover: the clock, or the next caller, does them again."""
-
-
-def _script(*names: str) -> LuaScript:
-    folder = files("shared.lanes").joinpath("lua")
-    return LuaScript("\n".join(folder.joinpath(f"{name}.lua").read_text() for name in names))
-
-
-APPEND = _script("places", "append", "main_append")
-EXCHANGE = _script("places", "append", "claim", "conclude", "main_exchange")
-OPERATE = _script("places", "append", "claim", "conclude", "operate", "main_operate")
 
 
 class Lanes:
@@ -253,12 +241,3 @@ class Lanes:
                 "outbox_limit": self.settings.wpp_outbox_limit,
             }
         )
-
-
-def total_waiting(client: "redis.Redis", queues: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Return events in lanes as {queue: {tenant: count}}: for metrics and operators."""
-    totals: dict[str, dict[str, int]] = {}
-    for queue in queues:
-        waiting: Any = client.hgetall(keys.waiting(queue))
-        totals[queue] = {tenant.decode(): int(count) for tenant, count in waiting.items()}
-    return totals

@@ -4,6 +4,7 @@ queued → claimed → sent | done | failed | unknown. Only the lanes' scripts (
 write a record; this module reads it.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -73,3 +74,12 @@ def find_record(client: "redis.Redis", event_id: UUID) -> Record | None:
     """Return the record of an event, or None when there is none (any more)."""
     reply: Any = client.hmget(keys.event(event_id), FIELDS)
     return parse_record(event_id, reply)
+
+
+def total_waiting(client: "redis.Redis", queues: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Return events in lanes as {queue: {tenant: count}}: for metrics and operators."""
+    totals: dict[str, dict[str, int]] = {}
+    for queue in queues:
+        waiting: Any = client.hgetall(keys.waiting(queue))
+        totals[queue] = {tenant.decode(): int(count) for tenant, count in waiting.items()}
+    return totals

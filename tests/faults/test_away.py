@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.lanes.client import APPEND, Lanes
+from shared.lanes.client import Lanes
+from shared.lanes.scripts import APPEND
 from shared.lanes.types import Append
 from shared.redis import keys
 from shared.settings import EngineSettings

@@ -11,7 +11,7 @@ import redis
 
 from shared.outbox import BLOCKED_TTL_S, CONSUMER_GROUP, Outbox, OutboxEntry
 from shared.redis import keys
-from tests.shared.lanes.harness import Bench, outcome, settled
+from tests.shared.lanes.harness import LaneHarness, outcome, settled
 
 QUICK_MS = 50
 """A time after which entries count as abandoned, so short that tests can wait for it."""
@@ -40,9 +40,9 @@ def count_pending(client: Any) -> int:
 
 def test_an_outcome_of_a_settled_event_arrives_unchanged(recorder: Outbox) -> None:
     """The first recorder also reads what was added before the group existed."""
-    bench = Bench(recorder.client)
-    bench.append("x")
-    bench.conclude(bench.claim(), "sent", "hello")
+    harness = LaneHarness(recorder.client)
+    harness.append("x")
+    harness.conclude(harness.claim(), "sent", "hello")
     [entry] = recorder.read()
     assert entry.row == outcome("hello").model_dump(mode="json", exclude_none=True)
 
@@ -267,9 +267,9 @@ def test_unexpected_errors_of_redis_are_raised(redis_client: "redis.Redis") -> N
 
 def test_settling_an_event_adds_its_outcomes_in_the_same_step(recorder: Outbox) -> None:
     """A second conclusion of the same claim is rejected, and its outcome is not added."""
-    bench = Bench(recorder.client)
-    bench.append("x")
-    claim = bench.claim()
+    harness = LaneHarness(recorder.client)
+    harness.append("x")
+    claim = harness.claim()
     for state in ("sent", "failed"):
-        bench.lanes.conclude(claim, settled(state, state))
+        harness.lanes.conclude(claim, settled(state, state))
     assert [entry.row["reason"] for entry in recorder.read(gather_s=0)] == ["sent"]

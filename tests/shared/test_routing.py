@@ -12,7 +12,7 @@ from shared.errors import IdempotencyConflictError
 from shared.events import Location, Media, Message, ProvisionEvent, SendEvent, WebhookEvent, utc_now
 from shared.lanes.types import Append
 from shared.outcomes import MessageOutcome
-from tests.shared.lanes.harness import Bench
+from tests.shared.lanes.harness import LaneHarness
 
 ORGANIZATION, OTHER, INTEGRATION = (UUID(int=number) for number in (1, 2, 3))
 
@@ -84,12 +84,12 @@ def test_a_maximum_age_is_a_number_of_whole_seconds(seconds: object) -> None:
         message(expires_in_s=seconds)
 
 
-def test_the_maximum_age_is_part_of_the_request(bench: Bench) -> None:
+def test_the_maximum_age_is_part_of_the_request(harness: LaneHarness) -> None:
     """The same key with another age is a conflict; None equals the default."""
-    bench.lanes.append(send("k"))
-    bench.lanes.append(send("k", expires_in_s=None))
+    harness.lanes.append(send("k"))
+    harness.lanes.append(send("k", expires_in_s=None))
     with pytest.raises(IdempotencyConflictError):
-        bench.lanes.append(send("k", expires_in_s=60))
+        harness.lanes.append(send("k", expires_in_s=60))
 
 
 def test_a_file_is_shown_with_its_caption() -> None:
@@ -148,28 +148,30 @@ def test_different_keys_are_different_events(first: str, second: str) -> None:
     assert (send(first).id == send(second).id) == (first == second)
 
 
-def test_the_chosen_integration_is_not_part_of_the_request(bench: Bench) -> None:
+def test_the_chosen_integration_is_not_part_of_the_request(harness: LaneHarness) -> None:
     """A retry after the primary integration changed is the same message."""
-    first = bench.lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, message(), "key"))
-    again = bench.lanes.append(routing.route_send(ORGANIZATION, OTHER, message(), "key"))
+    first = harness.lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, message(), "key"))
+    again = harness.lanes.append(routing.route_send(ORGANIZATION, OTHER, message(), "key"))
     assert (again.id, again.new) == (first.id, False)
 
 
 @pytest.mark.parametrize(
     "other", [{"text": "Bye"}, {"to": "+7 999 000-11-23"}, {"integration_id": str(OTHER)}]
 )
-def test_the_same_key_for_another_message_is_refused(bench: Bench, other: dict[str, Any]) -> None:
+def test_the_same_key_for_another_message_is_refused(
+    harness: LaneHarness, other: dict[str, Any]
+) -> None:
     """Text, recipient and requested integration are part of the request."""
-    bench.lanes.append(send("key"))
+    harness.lanes.append(send("key"))
     with pytest.raises(IdempotencyConflictError):
-        bench.lanes.append(send("key", **other))
+        harness.lanes.append(send("key", **other))
 
 
-def test_a_worker_reads_the_event_that_was_accepted(bench: Bench) -> None:
+def test_a_worker_reads_the_event_that_was_accepted(harness: LaneHarness) -> None:
     """No field is lost on the way through Redis."""
     item = send(media={"type": "image", "url": "https://x.example/a.png"}, teacher_id=str(OTHER))
-    bench.lanes.append(item)
-    assert SendEvent.model_validate_json(bench.claim().body) == parse(item)
+    harness.lanes.append(item)
+    assert SendEvent.model_validate_json(harness.claim().body) == parse(item)
 
 
 def test_provisioning_waits_in_the_lane_of_its_organization() -> None:
@@ -197,13 +199,13 @@ def test_a_webhook_waits_in_the_lane_of_its_conversation_or_account() -> None:
     )
 
 
-def test_a_repeated_webhook_is_the_same_event_despite_another_payload(bench: Bench) -> None:
+def test_a_repeated_webhook_is_the_same_event_despite_another_payload(harness: LaneHarness) -> None:
     """A retry may contain another time or URL; the identity decides, the first payload stays."""
     answers = [
-        bench.lanes.append(routing.route_webhook("acc", {"at": at}, "m1", None)) for at in (1, 2)
+        harness.lanes.append(routing.route_webhook("acc", {"at": at}, "m1", None)) for at in (1, 2)
     ]
     assert [answer.new for answer in answers] == [True, False]
-    assert WebhookEvent.model_validate_json(bench.claim("webhook").body).payload == {"at": 1}
+    assert WebhookEvent.model_validate_json(harness.claim("webhook").body).payload == {"at": 1}
 
 
 def test_equal_webhooks_of_two_accounts_are_two_events() -> None:

@@ -11,8 +11,7 @@ from shared.database import Database, DeadLetterQuery
 from shared.database.diagnosis import advise
 from shared.errors import DatabaseError
 from shared.events import QUEUE_NAMES
-from shared.lanes.client import total_waiting
-from shared.lanes.records import Record, find_record
+from shared.lanes.records import Record, find_record, total_waiting
 from shared.outbox import Outbox
 from shared.redis import keys
 

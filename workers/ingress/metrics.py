@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.events import QUEUE_NAMES
-from shared.lanes.client import total_waiting
+from shared.lanes.records import total_waiting
 from shared.outbox import Outbox
 from shared.redis import keys
 from workers.ingress.errors import problem

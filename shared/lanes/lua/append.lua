@@ -10,7 +10,7 @@ local function push_event(queue, tenant, lane, id, delay)
   place_lane(queue, tenant, lane, delay)
 end
 
--- Write a record first: false when Redis' memory is full (what a script writes later is let through).
+-- Write a record first: false when the memory of Redis is full. Later writes of a script succeed.
 local function write_record(record, ...)
   local reply = redis.pcall('HSET', record, ...)
   if type(reply) == 'number' then return true end
@@ -32,9 +32,9 @@ local function append_event(event)
     local waiting = redis.call('HGET', PREFIX .. 'waiting:' .. event.queue, event.tenant)
     if tonumber(waiting or 0) >= event.waiting_limit then return {'full', 'waiting'} end
   end
-  if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane, 'tenant', event.tenant,
-    'queue', event.queue, 'print', event.print, 'attempts', 0, 'accepted', now, 'expires', now + event.max_age,
-    'gates', table.concat(event.gates, ' '))
+  if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
+    'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
+    'print', event.print, 'attempts', 0, 'accepted', now, 'expires', now + event.max_age)
   then
     return {'full', 'memory'}
   end

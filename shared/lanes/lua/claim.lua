@@ -1,5 +1,6 @@
--- Claim the heads of ready lanes, tenants in turn. `request`: sequence, number, queue, count, lease (ms),
--- max_inflight (claims of one tenant), max_scans (lanes to look at, should all of them have to wait), outbox_limit.
+-- Claim the heads of ready lanes, tenants in turn. `request`: sequence, number, queue, count,
+-- lease (ms), max_inflight (claims of a tenant), max_scans (lanes to look at, if all of them have
+-- to wait), outbox_limit.
 
 local function closed_gate(gates)
   for gate in string.gmatch(gates, '%S+') do
@@ -9,19 +10,20 @@ local function closed_gate(gates)
 end
 
 local function read_event(id)
-  local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'gates', 'expires', 'due', 'attempts', 'accepted', 'body',
-    'reason', 'unexpected_errors', 'resends')
-  return {gates = h[1], expires = h[2], due = h[3], attempts = h[4], accepted = h[5], body = h[6], reason = h[7],
-    unexpected_errors = h[8], resends = h[9]}
+  local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'gates', 'expires', 'due', 'attempts',
+    'accepted', 'body', 'reason', 'unexpected_errors', 'resends')
+  return {gates = h[1], expires = h[2], due = h[3], attempts = h[4], accepted = h[5],
+    body = h[6], reason = h[7], unexpected_errors = h[8], resends = h[9]}
 end
 
 local function describe(id, lane, fence, event)
-  return {id, lane, tostring(fence), tostring(event.attempts), event.accepted, event.expires, tostring(now),
-    event.body, event.reason or '', event.unexpected_errors or '0', event.resends or '0'}
+  return {id, lane, tostring(fence), tostring(event.attempts), event.accepted, event.expires,
+    tostring(now), event.body, event.reason or '', event.unexpected_errors or '0',
+    event.resends or '0'}
 end
 
--- Whether a lane has to wait because its head is not due or a gate is closed; then it is put there. An event that
--- would expire at a gate is let through: its worker dead-letters it.
+-- Whether a lane has to wait because its head is not due or a gate is closed; then it is placed
+-- there. An event that would expire at a gate passes: its worker dead-letters it.
 local function must_wait(queue, lane, id, event)
   local expires = tonumber(event.expires)
   local due = tonumber(event.due or 0)
@@ -31,7 +33,8 @@ local function must_wait(queue, lane, id, event)
   end
   local gate, left = closed_gate(event.gates)
   if not gate or expires <= now then return false end
-  redis.call('HSET', PREFIX .. 'event:' .. id, 'reason', redis.call('GET', PREFIX .. 'gate:' .. gate))
+  local reason = redis.call('GET', PREFIX .. 'gate:' .. gate)
+  redis.call('HSET', PREFIX .. 'event:' .. id, 'reason', reason)
   redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'gated', 'gate', gate)
   redis.call('SADD', PREFIX .. 'gated:' .. gate, lane)
   redis.call('ZADD', PREFIX .. 'delayed:' .. queue, math.min(now + left, expires), lane)
@@ -44,11 +47,13 @@ local function hold(request, tenant, lane, id, event)
   redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence)
   redis.call('ZADD', PREFIX .. 'leases:' .. request.queue, now + request.lease, lane)
   redis.call('HINCRBY', PREFIX .. 'busy:' .. request.queue, tenant, 1)
-  redis.call('HSET', PREFIX .. 'event:' .. id, 'state', 'claimed', 'fence', fence, 'attempts', event.attempts)
+  redis.call('HSET', PREFIX .. 'event:' .. id, 'state', 'claimed', 'fence', fence,
+    'attempts', event.attempts)
   return fence
 end
 
--- The ready lane whose turn it is, of the next tenant with room: nil when none is ready, false for no such lane.
+-- The next ready lane of the next tenant. nil: no tenant has ready lanes; false: the tenant has as
+-- much in work as it may.
 local function next_lane(request)
   local rotation = PREFIX .. 'rr:tenants:' .. request.queue
   local members = PREFIX .. 'rr:tenants:set:' .. request.queue
@@ -69,7 +74,7 @@ local function next_lane(request)
   return lane, tenant
 end
 
--- The reply to this very request was lost: give its claims again, those that still hold, with a whole lease.
+-- The reply to this very request was lost: repeat its claims that still hold, with a whole lease.
 local function claim_again(request)
   local stored = redis.call('GET', PREFIX .. 'reply:' .. request.sequence)
   local last = stored and cjson.decode(stored)
@@ -93,8 +98,9 @@ local function store_reply(request, found)
   redis.call('SET', PREFIX .. 'reply:' .. request.sequence, stored, 'PX', 3600000)
 end
 
--- Look at lanes until `count` are claimed: returns them and `more`, `none` (nothing is ready any more) or `again`
--- (many lanes that have to wait stood in front: the caller asks once more, so that no call takes long).
+-- Look at lanes until `count` are claimed. Returns them and `more`, `none` (no lane is ready) or
+-- `again` (many lanes that have to wait were in front: the caller asks again, so that no call
+-- takes long).
 local function claim_new(request)
   local found = {}
   for _ = 1, request.max_scans + request.count do
@@ -102,7 +108,9 @@ local function claim_new(request)
     local lane, tenant = next_lane(request)
     if lane == nil then return found, 'none' end
     local id = lane and redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
-    if lane and not id then redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state') end -- emptied by a late result
+    if lane and not id then -- emptied by a late result
+      redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
+    end
     local event = id and read_event(id)
     if event and not must_wait(request.queue, lane, id, event) then
       found[#found + 1] = describe(id, lane, hold(request, tenant, lane, id, event), event)
@@ -119,7 +127,7 @@ local function claim_heads(request)
   local found, status = claim_new(request)
   if found[1] then store_reply(request, found) end
   if status == 'none' then redis.call('DEL', PREFIX .. 'bell:' .. request.queue) end
-  -- What is claimed here needs no bell; what this call made ready beyond that does.
+  -- Lanes that this call made ready need a bell, except those that it claimed.
   local left = (rung[request.queue] or 0) - #found
   rung[request.queue] = status ~= 'none' and left > 0 and left or nil
   return {status, found}

@@ -15,13 +15,15 @@ local function expire_record(id, ttl)
   redis.call('EXPIRE', PREFIX .. 'event:' .. id, ttl)
 end
 
--- The holder of the last claim may conclude an event. So may the sweeper that took over an ended lease. A late result
--- of an event that was taken over (it is `unknown`, or waits to be tried again) counts, unless it says `unknown`.
+-- The holder of the last claim may conclude an event. So may the sweeper that took over an ended
+-- lease. A late result of an event that was taken over (it is `unknown`, or waits to be tried
+-- again) counts, except for a late `unknown`.
 local function may_conclude(event, lane, result)
   if event.state == 'claimed' then
     return event.fence == result.fence or lane.fence == result.fence
   end
-  if event.fence ~= result.fence or result.state == 'queued' or result.state == 'unknown' then return false end
+  if event.fence ~= result.fence then return false end
+  if result.state == 'queued' or result.state == 'unknown' then return false end
   return event.state == 'queued' or event.state == 'unknown'
 end
 
@@ -58,15 +60,16 @@ local function settle(event, lane, result, ttl)
   end
 end
 
--- `result`: id, lane, fence, state, fields, outcomes, follow; for state queued: delay (ms), and `unstarted` for an event
--- that is handed back before its handler began: that was no attempt.
+-- `result`: id, lane, fence, state, fields, outcomes, follow; for state queued: delay (ms), and
+-- `unstarted` for an event that is handed back before its handler began: that was no attempt.
 local function conclude(result, ttl)
   local record = PREFIX .. 'event:' .. result.id
   local h = redis.call('HMGET', record, 'state', 'fence', 'queue', 'tenant', 'by')
   local event = {state = h[1], fence = h[2], queue = h[3], tenant = h[4], by = h[5]}
   local by = result.fence .. result.state
   if event.by == by then return 'ok' end -- this very call, again
-  h = redis.call('HMGET', PREFIX .. 'lane:' .. result.lane .. ':state', 'where', 'fence', 'tenant', 'gate')
+  local state = PREFIX .. 'lane:' .. result.lane .. ':state'
+  h = redis.call('HMGET', state, 'where', 'fence', 'tenant', 'gate')
   local lane = {where = h[1], fence = h[2], tenant = h[3], gate = h[4]}
   if not may_conclude(event, lane, result) then return 'lost' end
   set_fields(result.id, result.fields)

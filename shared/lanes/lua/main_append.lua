@@ -1,4 +1,4 @@
--- ARGV[1]: a JSON list of events. Returns one reply for each.
+-- ARGV[1]: a JSON list of events. Returns a reply for each.
 local replies = {}
 for i, event in ipairs(cjson.decode(ARGV[1])) do replies[i] = append_event(event) end
 ring_bells()

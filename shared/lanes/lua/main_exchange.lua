@@ -1,4 +1,5 @@
--- ARGV[1]: ttl (s) of settled events. ARGV[2]: the request for claims, or ''. ARGV[3…]: results to conclude.
+-- ARGV[1]: TTL (s) of settled events. ARGV[2]: the request for claims, or ''.
+-- ARGV[3…]: results to conclude.
 -- Returns a word for each result, then {status, claims}.
 redis.call('DEL', PREFIX .. 'nothing') -- see main_operate.lua
 local words = {}

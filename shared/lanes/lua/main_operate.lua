@@ -1,8 +1,10 @@
 -- ARGV[1]: the command; ARGV[2]: its arguments as JSON.
--- With its memory full, Redis refuses a script whose first write asks for more. What was accepted has to end all the
--- same, because that alone makes room: hence a first write that asks for none.
+-- With its memory full, Redis refuses a script whose first write asks for more. Accepted events
+-- have to end all the same, because that alone makes room: hence a first write that asks for none.
 if ARGV[1] ~= 'replay' then redis.call('DEL', PREFIX .. 'nothing') end
-local commands = {extend = extend, sweep = sweep, open_gate = open_gate, resolve = resolve, replay = replay}
+local commands = {
+  extend = extend, sweep = sweep, open_gate = open_gate, resolve = resolve, replay = replay,
+}
 local reply = commands[ARGV[1]](cjson.decode(ARGV[2]))
 ring_bells()
 return reply

@@ -7,7 +7,7 @@ local function extend(args)
   return 'ok'
 end
 
--- How many more events could be worked on now: the ready lanes of each tenant, as far as it has room.
+-- How many more events could be worked on now: ready lanes, at most the room of each tenant.
 local function count_workable(args)
   local rotation = PREFIX .. 'rr:tenants:' .. args.queue
   local total = 0
@@ -28,18 +28,21 @@ local function take_over(lane, args)
   return describe(id, lane, fence, read_event(id))
 end
 
--- Make ready what is due and take over claims whose lease has ended. The caller concludes what it took over, under a
--- lease of its own. The bell then has a token for each event that could be worked on: those that were lost are back.
+-- Make ready what is due and take over claims whose lease has ended. The caller concludes what it
+-- took over, under a lease of its own. The bell then has a token for each event that could be
+-- worked on, so that lost tokens are replaced.
 local function sweep(args)
   local queue = args.queue
   local delayed = PREFIX .. 'delayed:' .. queue
-  for _, lane in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, args.count)) do
+  local due_lanes = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, args.count)
+  for _, lane in ipairs(due_lanes) do
     local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'tenant', 'gate')
     end_delay(queue, lane, state[2])
     make_ready(queue, state[1], lane)
   end
+  local leases = PREFIX .. 'leases:' .. queue
+  local ended = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, args.count)
   local taken = {}
-  local ended = redis.call('ZRANGEBYSCORE', PREFIX .. 'leases:' .. queue, '-inf', now, 'LIMIT', 0, args.count)
   for i, lane in ipairs(ended) do taken[i] = take_over(lane, args) end
   redis.call('SET', PREFIX .. 'last_sweep', now)
   local workable = count_workable(args)
@@ -80,19 +83,21 @@ local function resolve(args)
   return 'ok'
 end
 
--- A failed event goes back as the last of its lane, as if new: earlier claims of it no longer count. In any other
--- state it is on its way or done.
+-- A failed event goes back as the last of its lane, as if new: earlier claims of it no longer
+-- count. In a different state it is queued or done already.
 local function replay(event)
   local record = PREFIX .. 'event:' .. event.id
   local state = redis.call('HGET', record, 'state')
   if not state then return append_event(event) end
   if state ~= 'failed' then return {'same', state} end
-  if not write_record(record, 'state', 'queued', 'body', event.body, 'gates', table.concat(event.gates, ' '),
-    'lane', event.lane, 'tenant', event.tenant, 'queue', event.queue, 'expires', now + event.max_age, 'attempts', 0)
+  if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
+    'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
+    'expires', now + event.max_age, 'attempts', 0)
   then
     return {'full', 'memory'}
   end
-  redis.call('HDEL', record, 'settled', 'fence', 'by', 'reason', 'code', 'unexpected_errors', 'resends')
+  redis.call('HDEL', record, 'settled', 'fence', 'by', 'reason', 'code', 'unexpected_errors',
+    'resends')
   redis.call('PERSIST', record)
   push_event(event.queue, event.tenant, event.lane, event.id, 0)
   return {'new', 'queued'}

@@ -1,25 +1,27 @@
--- Where a lane stands, and the bells of the queues. Every other file of this directory builds on this one.
+-- The places of a lane, and the bells of the queues. The files beside this one build on it.
 --
--- KEYS[1] is the prefix of every key below. Times are the server's, in ms. Every command may be sent twice, because
--- its reply was lost, and has one effect.
+-- KEYS[1] is the prefix of every key below. Times are the server's, in ms. Every command may be
+-- sent twice, because its reply was lost, and has one effect.
 --
---   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, lane, tenant, queue, gates,
---                                   attempts, fence, accepted, expires, due, reason, print, settled, by (which claim
---                                   ended it, and how), unexpected_errors, resends, + fields of the handler
+--   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, lane,
+--                                   tenant, queue, gates, attempts, fence, accepted, expires, due,
+--                                   reason, print, settled, by (the fence and state that ended the
+--                                   last claim), unexpected_errors, resends, + the handler's fields
 --   lane:{lane}             list    event ids, oldest first
 --   lane:{lane}:state       hash    where ready|claimed|delayed|gated, fence, gate, queue, tenant
 --   ready:{queue}:{tenant}  list    lanes to be claimed, in turn
---   rr:tenants:{queue}      list    tenants with ready lanes and room for one more claim, in turn (round robin);
---                                   rr:tenants:set:{queue} is its set
+--   rr:tenants:{queue}      list    tenants with ready lanes and room for another claim, in turn
+--                                   (round robin); rr:tenants:set:{queue} has the same members
 --   busy:{queue}            hash    tenant -> lanes claimed now
 --   waiting:{queue}         hash    tenant -> events in lanes
 --   leases:{queue}          zset    claimed lane -> end of its lease
 --   delayed:{queue}         zset    postponed lane -> due time
---   gate:{name}             string  why it is closed, with a TTL; gated:{name} is the set of lanes that wait at it
---   bell:{queue}            list    tokens: consumers block on it; one token for each lane that became ready
---   reply:{sequence}        string  the last claims of one claim sequence, given again when their reply was lost
+--   gate:{name}             string  why it is closed, with a TTL
+--   gated:{name}            set     lanes that wait at the gate
+--   bell:{queue}            list    a token for each lane that became ready; consumers block on it
+--   reply:{sequence}        string  last claims of a claim sequence, to repeat a lost reply
 --   unknown:{lane}          set     events of the lane whose effect is unknown
---   fence                   counter of claims: a later claim has a higher fence
+--   fence                   string  counter of claims: a later claim has a higher fence
 --   outbox                  stream  outcomes on their way to Supabase
 --   last_sweep              string  time of the last sweep
 
@@ -39,7 +41,9 @@ local function ring_bells()
   end
 end
 
-local function set_where(lane, value) redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', value) end
+local function set_where(lane, value)
+  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', value)
+end
 
 -- Give a tenant with ready lanes its turn; return whether it had none.
 local function enter_rotation(queue, tenant)
@@ -72,7 +76,7 @@ local function end_delay(queue, lane, gate)
   end
 end
 
--- Place a lane that stands nowhere: due `delay` ms from now, ready at once, or gone when it is empty.
+-- Place a lane that has no place: due in `delay` ms, ready at once, or gone when it is empty.
 local function place_lane(queue, tenant, lane, delay)
   if redis.call('EXISTS', PREFIX .. 'lane:' .. lane) == 0 then
     redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
@@ -88,5 +92,7 @@ local function add_outcomes(outcomes)
 end
 
 local function set_fields(id, fields)
-  for name, value in pairs(fields or {}) do redis.call('HSET', PREFIX .. 'event:' .. id, name, value) end
+  for name, value in pairs(fields or {}) do
+    redis.call('HSET', PREFIX .. 'event:' .. id, name, value)
+  end
 end

@@ -28,7 +28,7 @@ def settled(state: State, told: object | None = None) -> Settled:
     return Settled(state, [] if told is None else [outcome(told)])
 
 
-class Bench:
+class LaneHarness:
     def __init__(self, client: "redis.Redis", max_scans: int = MAX_SCANS, **engine: Any) -> None:
         self.client: Any = client
         self.lanes = Lanes(client, EngineSettings(**engine), max_scans)

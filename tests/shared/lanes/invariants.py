@@ -24,7 +24,7 @@ READ |= {
 }
 
 
-class Truth:
+class Invariants:
     """A picture of every key of the lanes, and what is wrong with it."""
 
     def __init__(self, client: "redis.Redis", room: int) -> None:

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from shared.events import QUEUE_NAMES
 from shared.lanes.types import Append, Claim, ClaimResult, ClaimSequence, Postponed, Settled, State
-from tests.shared.lanes.harness import Bench, outcome
-from tests.shared.lanes.invariants import Truth
+from tests.shared.lanes.harness import LaneHarness, outcome
+from tests.shared.lanes.invariants import Invariants
 from tests.shared.lanes.model import ENDS, Lane, Model
 
 ROOM = 2
@@ -43,14 +43,14 @@ class Worker:
         """What its last claim got, if the reply was lost."""
 
 
-class Play(RuleBasedStateMachine):
+class LaneMachine(RuleBasedStateMachine):
     client: ClassVar[Any]
 
     def __init__(self) -> None:
         super().__init__()
         self.client.flushall()
         # Few scans, so that lanes which have to wait stand in front now and then.
-        self.bench = Bench(
+        self.harness = LaneHarness(
             self.client, max_scans=2, wpp_lease_s=HOUR_S, wpp_max_inflight_per_tenant=ROOM
         )
         self.told_more: set[str] = set()
@@ -63,7 +63,7 @@ class Play(RuleBasedStateMachine):
     def item(self, name: str, *, event_id: UUID | None = None, delayed: bool = False) -> Append:
         lane = self.model.lanes[name]
         delay_s = HOUR_S if delayed else 0
-        return self.bench.item(
+        return self.harness.item(
             name,
             id=event_id,
             queue=lane.queue,
@@ -83,7 +83,7 @@ class Play(RuleBasedStateMachine):
         """Conclude, in the same way after a lost reply; it counts when the model says so."""
         held.said = held.said or self.verdict(held.claim, say)
         counts = self.expect(held.claim, held.said)
-        counted, following = self.bench.lanes.conclude(held.claim, held.said, sequence)
+        counted, following = self.harness.lanes.conclude(held.claim, held.said, sequence)
         assert counted == counts
         return following
 
@@ -99,7 +99,7 @@ class Play(RuleBasedStateMachine):
         return counts
 
     def take(self, worker: Worker, queue: str, *, lost: bool) -> Claim | None:
-        found = self.bench.lanes.claim(queue, worker.sequence)
+        found = self.harness.lanes.claim(queue, worker.sequence)
         self.received(worker, queue, found, lost=lost)
         return found
 
@@ -107,11 +107,11 @@ class Play(RuleBasedStateMachine):
     def ringing(self) -> Iterator[None]:
         """Each lane that becomes ready meanwhile rings the bell of its queue."""
         ready = self._ready()
-        bells = {queue: self.bench.bell(queue) for queue in QUEUE_NAMES}
+        bells = {queue: self.harness.bell(queue) for queue in QUEUE_NAMES}
         yield
         for queue in QUEUE_NAMES:
             new = [name for name in self._ready() - ready if self.model.lanes[name].queue == queue]
-            assert self.bench.bell(queue) - bells[queue] >= len(new), f"{new}: no bell was rung"
+            assert self.harness.bell(queue) - bells[queue] >= len(new), f"{new}: no bell was rung"
 
     def _ready(self) -> set[str]:
         return {
@@ -147,7 +147,7 @@ class Play(RuleBasedStateMachine):
             self.validate(found)
         else:
             assert self.ready(queue) == [], "a ready lane was passed by"
-            assert not self.bench.bell(queue), "a token is left though nothing is ready"
+            assert not self.harness.bell(queue), "a token is left though nothing is ready"
         if found:
             self.told_more.add(queue)
         else:
@@ -180,23 +180,23 @@ class Play(RuleBasedStateMachine):
 
     def compare(self) -> None:
         """No event is lost, doubled or out of order; no lane early or forgotten; keys are sound."""
-        truth = Truth(self.client, ROOM)
+        truth = Invariants(self.client, ROOM)
         assert truth.faults == []
         assert truth.at["lane"] == {
             lane.name: [*map(str, lane.ids)] for lane in self.model.lanes.values() if lane.ids
         }
         states = {event: record["state"] for event, record in truth.at["event"].items()}
         assert states == {str(record.id): record.state for record in self.model.records.values()}
-        assert self.bench.outbox() == self.model.outbox
+        assert self.harness.outbox() == self.model.outbox
         for lane in self.model.lanes.values():
             self._stands_where_it_should(truth, lane)
         for queue in QUEUE_NAMES:
-            awaited = queue in self.told_more or self.bench.bell(queue)
+            awaited = queue in self.told_more or self.harness.bell(queue)
             assert awaited or not self.workable(queue), (
                 f"{queue}: no bell was rung for what is ready"
             )
 
-    def _stands_where_it_should(self, truth: Truth, lane: Lane) -> None:
+    def _stands_where_it_should(self, truth: Invariants, lane: Lane) -> None:
         where = truth.at["state"].get(lane.name, {}).get("where")
         due = truth.at["delayed"].get(lane.queue, {}).get(lane.name, 0) <= 1
         head = self.model.records[lane.ids[0]] if lane.ids else None

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from shared.lanes.types import Claim, Settled, State
 from tests.shared.lanes.harness import outcome
-from tests.shared.lanes.machine import HOUR_S, Held, Play, Say
+from tests.shared.lanes.machine import HOUR_S, Held, LaneMachine, Say
 from tests.shared.lanes.model import Lane
 
 LANES = st.sampled_from(["a1", "a2", "a3", "b1", "w1"])
@@ -38,7 +38,7 @@ SAYINGS = st.builds(
 CLOCK_SAYINGS = st.sampled_from([Say("unknown"), Say("queued"), Say("queued", later=True)])
 
 
-class Machine(Play):
+class LaneStateMachine(LaneMachine):
     @initialize()
     def begin_with_work(self) -> None:
         for name in [*self.model.lanes, "a1", "b1"]:
@@ -50,10 +50,10 @@ class Machine(Play):
         """An event appended twice exists once; the second reply has its state."""
         item = self.item(name, delayed=delayed)
         with self.ringing():
-            assert self.bench.lanes.append(item).new
+            assert self.harness.lanes.append(item).new
         self.model.append(item.id, self.model.lanes[name], early=delayed)
         record = next(iter(self.model.records.values()))
-        answer = self.bench.lanes.append(self.item(record.lane.name, event_id=record.id))
+        answer = self.harness.lanes.append(self.item(record.lane.name, event_id=record.id))
         assert (answer.new, answer.state) == (False, record.state)
 
     @rule(who=WORKERS, queue=KINDS, lost=st.booleans())
@@ -84,7 +84,7 @@ class Machine(Play):
             return
         lane = self.model.lanes[held.claim.lane]
         valid = lane.holder == held.claim.fence
-        assert self.bench.lanes.extend(held.claim) == valid
+        assert self.harness.lanes.extend(held.claim) == valid
         lane.ended = lane.ended and not valid
 
     @precondition(
@@ -147,24 +147,24 @@ class Machine(Play):
         ended = {
             lane.name for lane in self.model.lanes.values() if lane.ended and lane.queue == queue
         }
-        swept = self.bench.lanes.sweep(queue)
+        swept = self.harness.lanes.sweep(queue)
         taken = swept.expired_claims
         assert swept.ready == self.workable(queue), (
             "each token finds something to do, and no lane is forgotten"
         )
-        assert self.bench.bell(queue) >= swept.ready
+        assert self.harness.bell(queue) >= swept.ready
         assert {claim.lane for claim in taken} == ended
         for claim in taken:
             lane = self.model.lanes[claim.lane]
             assert lane.ids[0] == claim.id
             self.model.taken_over(lane, claim.fence)
-        assert self.bench.lanes.sweep(queue).expired_claims == []
+        assert self.harness.lanes.sweep(queue).expired_claims == []
         return taken
 
     @precondition(lambda self: not self.model.closed)
     @rule(gate=GATES)
     def close_gate(self, gate: str) -> None:
-        self.bench.lanes.close_gate(gate, HOUR_S, "closed")
+        self.harness.lanes.close_gate(gate, HOUR_S, "closed")
         self.model.closed.add(gate)
 
     @precondition(lambda self: self.model.closed)
@@ -174,7 +174,7 @@ class Machine(Play):
         self.model.closed.discard(gate)
         if not by_itself:
             with self.ringing():
-                self.bench.lanes.open_gate(gate)
+                self.harness.lanes.open_gate(gate)
             assert not self.client.exists(f"wpp:gated:{gate}")
             return
         for lane in self.client.smembers(f"wpp:gated:{gate}"):
@@ -195,7 +195,7 @@ class Machine(Play):
         counts = self.model.resolve(record, state)
         with self.ringing():
             for _ in range(times):
-                assert self.bench.lanes.resolve(record.id, verdict) == counts
+                assert self.harness.lanes.resolve(record.id, verdict) == counts
 
     @precondition(lambda self: any(record.by for record in self.model.records.values()))
     @rule(pick=PICK, times=st.integers(1, 2))
@@ -206,7 +206,7 @@ class Machine(Play):
         with self.ringing():
             for _ in range(times):
                 item = self.item(record.lane.name, event_id=record.id)
-                assert self.bench.lanes.replay(item) == self.model.replay(record)
+                assert self.harness.lanes.replay(item) == self.model.replay(record)
 
     @invariant()
     def all_is_as_it_should_be(self) -> None:
@@ -215,7 +215,7 @@ class Machine(Play):
     def teardown(self) -> None:
         """In the end everything can be worked off, in order, and nothing is left behind."""
         for gate in "gh":
-            self.bench.lanes.open_gate(gate)
+            self.harness.lanes.open_gate(gate)
         self.model.closed.clear()
         for lane in self.model.lanes.values():
             if lane.holder:
@@ -229,14 +229,14 @@ class Machine(Play):
             assert waiting > sum(len(lane.ids) for lane in self.model.lanes.values()), (
                 "nobody can go on"
             )
-        assert self.bench.nothing_ready("send")
-        assert self.bench.nothing_ready("webhook")
+        assert self.harness.nothing_ready("send")
+        assert self.harness.nothing_ready("webhook")
         self.nothing_is_left()
 
     def work_off(self, queue: str) -> None:
         for claim in self.take_over(queue):
             self.say(Held(claim), Say("sent"), None)
-        for claim in self.bench.claims(queue):
+        for claim in self.harness.claims(queue):
             self.validate(claim)
             self.say(Held(claim), Say("sent"), None)
 
@@ -254,7 +254,7 @@ def quick_client(redis_client: "redis.Redis") -> Iterator["redis.Redis"]:
 def test_lanes_keep_their_promises(quick_client: "redis.Redis", examples: int) -> None:
     """Order, a single holder, rising fences, no loss, no double, no lane forgotten."""
 
-    class OnThisRedis(Machine):
+    class OnThisRedis(LaneStateMachine):
         client = quick_client
 
     run_state_machine_as_test(

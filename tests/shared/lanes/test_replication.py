@@ -17,7 +17,7 @@ from shared.redis.client import connect_async
 from shared.redis.replication import check_writable
 from shared.settings import EngineSettings
 from tests.fixtures.replicated_redis import ReplicatedRedis
-from tests.shared.lanes.harness import Bench
+from tests.shared.lanes.harness import LaneHarness
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def servers(tmp_path: Path) -> Iterator[ReplicatedRedis]:
 
 
 @pytest.fixture
-def bench(servers: ReplicatedRedis) -> Iterator[Bench]:
+def harness(servers: ReplicatedRedis) -> Iterator[LaneHarness]:
     with connect(servers.url) as client:
-        yield Bench(client, wpp_redis_replicas=1)
+        yield LaneHarness(client, wpp_redis_replicas=1)
 
 
 def read_replica(servers: ReplicatedRedis, key: str, field: str) -> Any:
@@ -38,99 +38,101 @@ def read_replica(servers: ReplicatedRedis, key: str, field: str) -> Any:
 
 
 def test_what_was_accepted_and_claimed_is_on_the_replica(
-    servers: ReplicatedRedis, bench: Bench
+    servers: ReplicatedRedis, harness: LaneHarness
 ) -> None:
     """At the moment of the answer, not soon after."""
     for number in range(20):
-        event_id = bench.append(f"lane {number}")
+        event_id = harness.append(f"lane {number}")
         assert read_replica(servers, keys.event(event_id), "state") == b"queued"
-        claim = bench.claim()
+        claim = harness.claim()
         assert read_replica(servers, keys.event(event_id), "state") == b"claimed"
-        bench.conclude(claim)
+        harness.conclude(claim)
         assert read_replica(servers, keys.event(event_id), "state") == b"sent"
 
 
 def test_an_append_is_confirmed_by_a_retry_even_though_the_retry_writes_nothing(
-    servers: ReplicatedRedis, bench: Bench
+    servers: ReplicatedRedis, harness: LaneHarness
 ) -> None:
     """The event is on the primary after the first attempt; each answer waits for the replica."""
-    item = bench.item("lane")
+    item = harness.item("lane")
     with servers.paused_replica():
         for _ in range(2):
             with pytest.raises(NotReplicatedError, match="0 of 1 replicas") as error:
-                bench.lanes.append(item)
+                harness.lanes.append(item)
             assert is_transient(error.value)
         with pytest.raises(NotReplicatedError):
-            check_writable(bench.client, 1)
-    accepted = bench.lanes.append(item)
+            check_writable(harness.client, 1)
+    accepted = harness.lanes.append(item)
     assert (accepted.id, accepted.new) == (item.id, False)
-    check_writable(bench.client, 1)
+    check_writable(harness.client, 1)
 
 
 def test_a_claim_that_the_replica_does_not_confirm_is_handed_back(
-    servers: ReplicatedRedis, bench: Bench
+    servers: ReplicatedRedis, harness: LaneHarness
 ) -> None:
     """It was no attempt. The same sequence gets a new claim once the replica confirms again."""
-    event_id = bench.append("lane")
+    event_id = harness.append("lane")
     with servers.paused_replica():
         with pytest.raises(NotReplicatedError):
-            bench.claim()
-        record = bench.client.hmget(keys.event(event_id), "state", "attempts")
+            harness.claim()
+        record = harness.client.hmget(keys.event(event_id), "state", "attempts")
         assert record == [b"queued", b"0"]
-        assert bench.client.zcard(keys.leases("send")) == 0
-    claim = bench.claim()
+        assert harness.client.zcard(keys.leases("send")) == 0
+    claim = harness.claim()
     assert (claim.id, claim.attempts) == (event_id, 1)
 
 
 def test_a_result_is_offered_again_until_the_replica_has_it(
-    servers: ReplicatedRedis, bench: Bench
+    servers: ReplicatedRedis, harness: LaneHarness
 ) -> None:
     """A repeated result counts, and the claim that came with it is handed back meanwhile."""
     for name in ("one", "two"):
-        bench.append(name)
-    claim = bench.claim()
+        harness.append(name)
+    claim = harness.claim()
     with servers.paused_replica(), pytest.raises(NotReplicatedError):
-        bench.conclude(claim)
-    assert bench.conclude(claim)
+        harness.conclude(claim)
+    assert harness.conclude(claim)
     assert read_replica(servers, keys.event(claim.id), "state") == b"sent"
 
 
 def test_a_failover_costs_only_what_was_not_confirmed(
-    servers: ReplicatedRedis, bench: Bench
+    servers: ReplicatedRedis, harness: LaneHarness
 ) -> None:
     """What the caller was not told is gone, and its retry is a new event."""
-    kept = bench.append("lane")
+    kept = harness.append("lane")
     servers.cut_replication()
-    lost = bench.item("lane")
+    lost = harness.item("lane")
     with pytest.raises(NotReplicatedError):
-        bench.lanes.append(lost)
+        harness.lanes.append(lost)
     servers.primary.kill()
     servers.promote()
     servers.replica.start()
     servers.replicate()
-    assert bench.lanes.append(lost).new
-    assert [bench.claim().id, bench.nothing_ready()] == [kept, True]
+    assert harness.lanes.append(lost).new
+    assert [harness.claim().id, harness.nothing_ready()] == [kept, True]
 
 
 def test_an_old_primary_that_nobody_demoted_is_left_behind(
-    servers: ReplicatedRedis, bench: Bench
+    servers: ReplicatedRedis, harness: LaneHarness
 ) -> None:
     """Its connections stay open; that no replica confirms is why they are replaced."""
-    bench.append("lane")
+    harness.append("lane")
     servers.cut_replication()
     servers.promote()
     with pytest.raises(NotReplicatedError):
-        bench.append("lane")
-    assert bench.client.role()[0] == b"master"
+        harness.append("lane")
+    assert harness.client.role()[0] == b"master"
     with redis.Redis.from_url(servers.primary.url) as client:
         info: Any = client.info("clients")
-    assert info["connected_clients"] >= 2, "the bench's connection leads to the new primary"
+    assert info["connected_clients"] >= 2, "the harness's connection leads to the new primary"
 
 
-def test_async_appends_wait_for_the_replica_as_well(servers: ReplicatedRedis, bench: Bench) -> None:
+def test_async_appends_wait_for_the_replica_as_well(
+    servers: ReplicatedRedis, harness: LaneHarness
+) -> None:
     """A batch is confirmed as a whole."""
-    items = [bench.item(f"lane {number}") for number in range(3)]
-    lanes = Lanes(bench.client, EngineSettings(wpp_redis_replicas=1))
+    items = [harness.item(f"lane {number}") for number in range(3)]
+    lanes = Lanes(harness.client, EngineSettings(wpp_redis_replicas=1))
 
     async def run() -> None:
         client = connect_async(SecretStr(servers.url))
@@ -144,4 +146,4 @@ def test_async_appends_wait_for_the_replica_as_well(servers: ReplicatedRedis, be
         assert [each.new for each in accepted] == [False] * 3
 
     asyncio.run(run())
-    assert len({bench.lanes.claim("send", ClaimSequence()) for _ in items}) == 3
+    assert len({harness.lanes.claim("send", ClaimSequence()) for _ in items}) == 3

@@ -1,0 +1,16 @@
+"""The Lua scripts of the lanes, put together from the files of `lua/`."""
+
+from importlib.resources import files
+
+from shared.redis.scripts import LuaScript
+
+
+def load_script(*names: str) -> LuaScript:
+    """Return the script that consists of these files, in this order."""
+    folder = files("shared.lanes").joinpath("lua")
+    return LuaScript("\n".join(folder.joinpath(f"{name}.lua").read_text() for name in names))
+
+
+APPEND = load_script("places", "append", "main_append")
+EXCHANGE = load_script("places", "append", "claim", "conclude", "main_exchange")
+OPERATE = load_script("places", "append", "claim", "conclude", "operate", "main_operate")
