@@ -41,7 +41,7 @@ def hello(**more: object) -> Message:
 def test_a_message_is_kept_and_a_worker_woken(
     producer: Producer, redis_client: redis.Redis
 ) -> None:
-    """Once it returns, the event is in its lane, its row is on the way, and one wake-up waits."""
+    """The event is in its lane, its row is in the outbox, and the bell has a token."""
     route = known(redis_client)
     accepted = producer.send(ORGANIZATION, hello())
     record = producer.find(accepted.id)

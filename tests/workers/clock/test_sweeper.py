@@ -1,4 +1,4 @@
-"""The clock: due lanes wake, given-up claims are taken over, lost wake-ups are repeated."""
+"""The clock: due lanes become ready, ended leases are taken over, lost tokens are replaced."""
 
 import os
 import subprocess
