@@ -1,11 +1,12 @@
 """Route cache: integration → organization and platform account, without a query to Supabase.
 
-Two layers: this process (seconds) and Redis (minutes, refreshed by the clock). Supabase is asked
-when both miss.
+Two layers: this process (seconds) and Redis. The clock refreshes Redis each minute and deletes what
+is gone from Supabase. While Supabase is away, what is known stays in use. Supabase is asked when
+both layers miss.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -21,9 +22,9 @@ if TYPE_CHECKING:  # the producer uses this module in services that have no Supa
 
 LOCAL_TTL_S = 10.0
 """After an integration was disabled through the API, further processes may send for this long."""
-REDIS_TTL_S = 180
-"""The clock refreshes every route each minute. An integration that was deleted directly in
-Supabase may send for this long."""
+REDIS_TTL_S = 7 * 86_400
+"""How long routes are used while no clock can refresh them. A clock that reaches Supabase deletes
+the route of an integration that was deleted there within a minute."""
 
 
 class IntegrationRoute(BaseModel):
@@ -66,7 +67,7 @@ class RouteCache:
         return route if self._clock() < expires_s else None
 
     def find_route(self, integration_id: UUID) -> IntegrationRoute | None:
-        """Return the route of an integration, or None when it does not exist.
+        """Return the route of an integration, or None when it does not exist or is disconnected.
 
         Without a database, None also means that Redis does not contain the route.
 
@@ -75,7 +76,11 @@ class RouteCache:
         """
         if route := self.find_local_route(integration_id):
             return route
-        stored: Any = self._client.get(keys.route(integration_id))
+        stored, removed = self._client.mget(
+            keys.route(integration_id), keys.removed(integration_id)
+        )
+        if removed:
+            return None
         route = (
             IntegrationRoute.model_validate_json(stored)
             if stored
@@ -111,12 +116,46 @@ class RouteCache:
         """Put routes into Redis: by id, by account, and as the primary of their organization."""
         pipe = self._client.pipeline(transaction=False)
         for route in routes:
+            pipe.sadd(keys.ROUTES, str(route.id))
             pipe.set(keys.route(route.id), route.model_dump_json(), ex=REDIS_TTL_S)
             pipe.set(keys.account_route(route.account), str(route.id), ex=REDIS_TTL_S)
             if route.is_primary:
                 primary_key = keys.primary_route(route.organization_id)
                 pipe.set(primary_key, str(route.id), ex=REDIS_TTL_S)
         pipe.execute()
+
+    def prune_routes(
+        self, existing: Collection[UUID], still_exists: Callable[[UUID], bool]
+    ) -> list[UUID]:
+        """Delete from Redis the routes that are not `existing`, and return their ids.
+
+        `still_exists` decides about each: an integration may be newer than the list.
+        """
+        stored: Any = self._client.smembers(keys.ROUTES)
+        gone = [
+            integration_id
+            for integration_id in {UUID(member.decode()) for member in stored} - set(existing)
+            if not still_exists(integration_id)
+        ]
+        for integration_id in gone:
+            self._delete_route(integration_id)
+        return gone
+
+    def _delete_route(self, integration_id: UUID) -> None:
+        stored: Any = self._client.get(keys.route(integration_id))
+        self._local.pop(integration_id, None)
+        names = [keys.route(integration_id)]
+        if stored:
+            route = IntegrationRoute.model_validate_json(stored)
+            pointers = (
+                keys.account_route(route.account),
+                keys.primary_route(route.organization_id),
+            )
+            names += [
+                name for name in pointers if self._client.get(name) == str(integration_id).encode()
+            ]
+        self._client.delete(*names)
+        self._client.srem(keys.ROUTES, str(integration_id))
 
     def refresh(self, integration_id: UUID, organization_id: UUID) -> None:
         """Reload an organization's routes because `integration_id` has changed.

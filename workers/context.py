@@ -21,6 +21,7 @@ from shared.settings import (
     load_settings,
 )
 from shared.tokens import TokenAuth, TokenCache
+from shared.tokens.key_cache import KeyCachingStore
 from workers.broker import broker
 
 
@@ -67,10 +68,12 @@ def build_context(client: "redis.Redis") -> WorkerContext:
         count_waiting=lambda account: count_waiting(client, route_cache, account),
     )
     platform = Platform(settings, breaker=breaker, deadline_s=engine.wpp_http_deadline_s)
-    tokens = TokenCache(client, platform.mint_token, database.tokens)
+    key_settings = load_settings(KeySettings)
+    store = KeyCachingStore(database.tokens, client, key_settings.secrets)
+    tokens = TokenCache(client, platform.mint_token, store)
     return WorkerContext(
         engine=engine,
-        keys=load_settings(KeySettings),
+        keys=key_settings,
         redis=client,
         lanes=Lanes(client, engine),
         database=database,

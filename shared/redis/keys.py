@@ -116,19 +116,22 @@ def changes(organization_id: UUID | str) -> str:
 
 # Route cache: shared/route_cache.py
 
+ROUTES = f"{PREFIX}routes"
+"""Set, no TTL. Ids of the integrations that have a route here."""
+
 
 def route(integration_id: UUID | str) -> str:
-    """String, 180 s. JSON of an `IntegrationRoute`."""
+    """String, 7 days, refreshed each minute. JSON of an `IntegrationRoute`."""
     return f"{PREFIX}route:integration:{integration_id}"
 
 
 def account_route(account: str) -> str:
-    """String, 180 s. Id of the integration that uses an account."""
+    """String, 7 days. Id of the integration that uses an account."""
     return f"{PREFIX}route:account:{account}"
 
 
 def primary_route(organization_id: UUID | str) -> str:
-    """String, 180 s. Id of an organization's primary integration."""
+    """String, 7 days. Id of an organization's primary integration."""
     return f"{PREFIX}route:primary:{organization_id}"
 
 
@@ -169,6 +172,11 @@ def token_refusal(account: str) -> str:
 def token_pause(account: str) -> str:
     """String, until a minute after the pause. failures:until_ms, no request before that time."""
     return f"{token(account)}:pause"
+
+
+def token_api_key(account: str) -> str:
+    """String, 30 days. The account's API key, encrypted, for an outage of Supabase."""
+    return f"{token(account)}:api_key"
 
 
 def token_bell(account: str, fence: int | str) -> str:

@@ -11,6 +11,7 @@
 --   :fence         the highest fence given out. Losing this key is harmless, because a fence is
 --                  never below this server's clock.
 --   :refused       why the platform refused the account's API key, PX
+--   :api_key       the API key, encrypted (key_cache.py)
 --   :pause         "failures:until_ms": no request before that time; PX
 --   :bell:<fence>  a single element, PX 30 s: the flight has finished. Waiters BLMOVE the element
 --                  onto itself. It stays, so that all waiters wake, late waiters too.
@@ -99,7 +100,7 @@ end
 -- take_over owner request lease -> fence. The account has a new API key: the state of the old key
 -- is cleared, its flights are fenced off, and only the caller requests a token until it finishes.
 if operation == 'take_over' then
-  redis.call('DEL', key .. ':refused', key .. ':pause')
+  redis.call('DEL', key .. ':refused', key .. ':pause', key .. ':api_key')
   redis.call('HDEL', key, 'rejections')
   return elect(ARGV[2], ARGV[3], ARGV[4])
 end

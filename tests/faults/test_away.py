@@ -1,5 +1,6 @@
 """Supabase or the platform is down for a while: work waits and is done once, in order."""
 
+import itertools
 import os
 import threading
 import time
@@ -26,6 +27,8 @@ Each makes two outcomes. They are appended as the ingress does, as fast as Redis
 """
 BATCH_SIZE = 500
 PLATFORM_DOWN_S = 8.0
+TOKENS_END_S = 40.0
+"""Longer than a process remembers a route (10 s) or a token without Redis (30 s)."""
 
 
 @pytest.mark.faults
@@ -105,6 +108,72 @@ def test_a_full_outbox_refuses_messages(
     assert_guarantees(audit, callers.accepted)
     assert backlog < 200 + 300, "only events in flight may add outcomes"
     assert audit.states == {"sent": 240 + 40}
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(240)
+def test_messages_go_out_while_supabase_is_away_for_longer_than_every_ttl(
+    env: FaultEnvironment,
+    start_fleet: StartFleet,
+    print_progress: PrintProgress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tokens of 12 s end several times, and no process remembers a route; each row is there."""
+    tag = f"ttl-{time.time_ns()}"
+    monkeypatch.setenv("WPP_SANDBOX_TOKEN_TTL_S", "12")
+    _restart_platform(env)
+    env.rows("update messenger_integrations set settings = settings - 'wppJwtToken' returning id")
+    start_fleet(short_timeouts())
+    callers = Callers(env, tag, make_conversations(env, 1))
+    callers.send(1)
+    wait_until_drained(env, 60)
+    minted = _count_tokens(env)
+    env.supabase.stop()
+    try:
+        stopped = time.monotonic()
+        _send_for(callers, TOKENS_END_S)
+        _append_incoming(env, tag, 200)
+        wait_until(
+            lambda: not set(leftovers(env)) & {"lane", "ready", "leases"},
+            "all events handled",
+            60,
+            poll_s=0.5,
+        )
+        print_progress(
+            f"{len(callers.accepted)} messages out in {time.monotonic() - stopped:.0f} s without "
+            f"Supabase, {_count_tokens(env) - minted} tokens; answers {dict(callers.answers)}"
+        )
+        assert set(callers.answers) == {"202"}
+        assert _count_tokens(env) - minted >= 2 * len(env.integrations)
+    finally:
+        env.supabase.start()
+        monkeypatch.delenv("WPP_SANDBOX_TOKEN_TTL_S")
+        _restart_platform(env)
+    wait_until_drained(env, 90)
+    audit = collect_audit(env, tag, callers.accepted)
+    assert_guarantees(audit, callers.accepted)
+    assert audit.states == {"sent": len(callers.accepted)}
+    query = "select count(*) from chat_messages where not is_outgoing and message_text like %s"
+    assert env.rows(query, f"{tag} in %") == [(200,)]
+
+
+def _send_for(callers: Callers, seconds: float) -> None:
+    """Send the second and later messages of each conversation for so long."""
+    end = time.monotonic() + seconds
+    for number in itertools.count(1):
+        callers.send(1, first=number)
+        if time.monotonic() > end:
+            return
+
+
+def _restart_platform(env: FaultEnvironment) -> None:
+    env.platform.stop()
+    env.platform.launch()
+    env.platform.wait()
+
+
+def _count_tokens(env: FaultEnvironment) -> int:
+    return sum(int(account["minted"]) for account in env.ledger()["tokens"].values())
 
 
 @pytest.mark.faults

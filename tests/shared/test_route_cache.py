@@ -12,7 +12,9 @@ import redis
 
 from shared.database import Database
 from shared.errors import DatabaseUnavailableError
+from shared.redis import keys
 from shared.route_cache import LOCAL_TTL_S, REDIS_TTL_S, IntegrationRoute, RouteCache
+from workers.clock.route_refresh import copy_routes
 
 ORGANIZATION = uuid4()
 
@@ -153,13 +155,49 @@ def test_an_account_that_moved_leads_to_its_new_integration(redis_client: redis.
     assert cache.find_account_route("42") == new
 
 
-def test_routes_in_redis_expire(redis_client: redis.Redis) -> None:
-    """An integration that was deleted directly in Supabase sends for a few minutes at most."""
-    make_cache(redis_client, FakeDatabase([])).store_routes([make_route()])
-    ttls = [redis_client.ttl(key) for key in redis_client.keys("*")]
-    assert len(ttls) == 3
-    assert all(0 < ttl <= REDIS_TTL_S for ttl in ttls)
-    assert REDIS_TTL_S <= 300
+def test_known_routes_outlive_an_outage_of_supabase(redis_client: redis.Redis) -> None:
+    """They are used for days; the clock, not a short lifetime, deletes what is gone."""
+    route = make_route()
+    make_cache(redis_client, FakeDatabase([])).store_routes([route])
+    names = [keys.route(route.id), keys.account_route("42"), keys.primary_route(ORGANIZATION)]
+    assert all(86_400 < redis_client.ttl(name) <= REDIS_TTL_S for name in names)
+    away = make_cache(redis_client, FakeDatabase([], unavailable=True))
+    assert away.find_primary_route(ORGANIZATION) == away.find_account_route("42") == route
+
+
+def test_the_clock_deletes_the_route_of_a_deleted_integration(redis_client: redis.Redis) -> None:
+    """It may have been deleted directly in Supabase; one that is newer than the list stays."""
+    gone = make_route()
+    kept = make_route(account="43", is_primary=False)
+    newer = make_route(account="44", is_primary=False)
+    database = FakeDatabase([gone, kept, newer])
+    cache = make_cache(redis_client, None)
+    cache.store_routes(database.routes)
+    database.routes = [kept, newer]
+    listed = SimpleNamespace(
+        get=database.get, iterate=lambda: [route for route in database.routes if route != newer]
+    )
+    policies = SimpleNamespace(resending_organizations=set)
+    fake = cast("Database", SimpleNamespace(integrations=listed, policies=policies))
+    copy_routes(cache, fake)
+    assert cache.find_route(gone.id) is None
+    assert cache.find_account_route("42") is None
+    assert cache.find_primary_route(ORGANIZATION) is None
+    assert (cache.find_route(kept.id), cache.find_route(newer.id)) == (kept, newer)
+    database.unavailable = True
+    database.routes = []
+    with pytest.raises(DatabaseUnavailableError):
+        copy_routes(cache, fake)
+    assert make_cache(redis_client, None).find_route(newer.id) == newer
+
+
+def test_a_disconnected_integration_has_no_route(redis_client: redis.Redis) -> None:
+    """At once, although Supabase is away and its row cannot be removed yet."""
+    route = make_route()
+    make_cache(redis_client, None).store_routes([route])
+    redis_client.set(keys.removed(route.id), 1)
+    away = make_cache(redis_client, FakeDatabase([], unavailable=True))
+    assert away.find_route(route.id) is None
 
 
 def test_an_outage_of_supabase_is_raised(redis_client: redis.Redis) -> None:
