@@ -5,6 +5,7 @@
 
 import re
 from functools import cached_property
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
@@ -222,6 +223,33 @@ class PageSettings(SettingsGroup):
 class IngressSettings(SettingsGroup):
     """Limits and secrets of the ingress."""
 
+    wpp_connection_limit: int = Field(
+        default=4000,
+        gt=0,
+        description="Connections of one web process. Above it, the connection that has been "
+        "waiting for its client the longest is closed.",
+    )
+    wpp_keep_alive_s: int = Field(
+        default=75,
+        gt=0,
+        description="How long an idle connection stays open, in seconds. Longer than the idle "
+        "timeout of a proxy in front, which would answer 502 otherwise.",
+    )
+    wpp_head_deadline_s: float = Field(
+        default=10,
+        gt=0,
+        description="Time limit of the head of a request (request line and headers), in seconds.",
+    )
+    wpp_api_body_limit: int = Field(
+        default=256 * 1024,
+        gt=0,
+        description="Maximum size of the body of an API request in bytes.",
+    )
+    wpp_trusted_proxies: str = Field(
+        default="127.0.0.1,::1",
+        description="Addresses or networks of proxies whose X-Forwarded-For names the client, "
+        "comma-separated.",
+    )
     wpp_body_limit: int = Field(
         default=25 * 1024 * 1024,
         gt=0,
@@ -230,7 +258,7 @@ class IngressSettings(SettingsGroup):
     wpp_body_stall_s: float = Field(
         default=10,
         gt=0,
-        description="Longest pause within the body of a webhook, in seconds.",
+        description="Longest pause within the body of a request, in seconds.",
     )
     wpp_body_rest_limit: int = Field(
         default=4 * 1024 * 1024,
@@ -238,7 +266,7 @@ class IngressSettings(SettingsGroup):
         description="Maximum size of a webhook without its long texts, in bytes.",
     )
     wpp_body_deadline_s: float = Field(
-        default=60, gt=0, description="Time limit of a webhook's whole body, in seconds."
+        default=60, gt=0, description="Time limit of the whole body of a request, in seconds."
     )
     wpp_webhook_secret: SecretStr | None = Field(
         default=None,
@@ -249,6 +277,17 @@ class IngressSettings(SettingsGroup):
         default=None,
         description="Bearer token of GET /metrics (Prometheus). Unset: the route does not exist.",
     )
+
+    @field_validator("wpp_trusted_proxies")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                ip_network(part)
+            except ValueError:
+                msg = "give addresses or networks such as 10.0.0.0/8, comma-separated"
+                raise ValueError(msg) from None
+        return value
 
     @field_validator("wpp_webhook_secret", "wpp_metrics_token")
     @classmethod

@@ -72,7 +72,7 @@ TESTED_THROUGH = {
         "workers/ingress/messages/service.py",
     ],
     "workers/ingress/webhooks/test_endpoint.py": [
-        "workers/ingress/webhooks/body.py",
+        "workers/ingress/body.py",
         "workers/ingress/webhooks/storage.py",
     ],
     # as processes: start, stop, exit code

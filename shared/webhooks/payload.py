@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from shared.errors import PipelineError
 from shared.webhooks.fields import (
     find_value,
     parse_id,
@@ -31,8 +32,10 @@ _CLOCK_SKEW = timedelta(minutes=5)
 _EVENT_ID_PREFIX = "evt_"
 
 
-class TooManyEventsError(Exception):
+class TooManyEventsError(PipelineError):
     """A body holds more events than are accepted at once."""
+
+    code = "too_large"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"A body may hold at most {limit} events.")

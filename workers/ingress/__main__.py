@@ -1,24 +1,48 @@
 """The web process: `python -m workers.ingress --host 127.0.0.1 --port 8000`."""
 
 import argparse
+import resource
 
+import structlog
 import uvicorn
 
+from shared.settings import IngressSettings, load_settings
 from workers.ingress.app import create_app
+from workers.ingress.connections import ConnectionLimits, make_protocol
 from workers.process import exit_on_startup_error, on_stop_signal
 
 SHUTDOWN_TIMEOUT_S = 25
 """How long open requests may take after a stop signal; supervisors kill after 30 s."""
 
 
+RESERVED_FILES = 700
+"""Open files besides the connections of clients: Redis, Supabase, modules, sockets."""
+
+
+log = structlog.get_logger()
+
+
+def allow_open_files(connections: int) -> None:
+    """Raise the soft limit of open files, as far as the hard limit permits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + RESERVED_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        if limit < wanted:
+            log.warning("connections.files_limited", open_files=limit, wanted=wanted)
+
+
 def main() -> None:
     """Serve until a stop signal. Exit with 0 after a clean stop, with 78 on invalid settings."""
     with exit_on_startup_error():
         app = create_app()
+        limits = load_settings(IngressSettings)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
+    allow_open_files(limits.wpp_connection_limit)
     on_stop_signal(lambda: None)  # uvicorn raises the signal again after its own shutdown
     server = uvicorn.Server(
         uvicorn.Config(
@@ -27,6 +51,13 @@ def main() -> None:
             port=arguments.port,
             access_log=False,
             log_config=None,  # structlog is configured already, and masks secrets
+            http=make_protocol(
+                ConnectionLimits(limits.wpp_connection_limit, limits.wpp_head_deadline_s)
+            ),
+            ws="none",
+            server_header=False,
+            timeout_keep_alive=limits.wpp_keep_alive_s,
+            forwarded_allow_ips=limits.wpp_trusted_proxies.split(","),
             timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         )
     )

@@ -32,6 +32,7 @@ from shared.settings import (
     load_settings,
 )
 from workers.ingress import metrics
+from workers.ingress.access import ApiAccess
 from workers.ingress.auth import SessionCache
 from workers.ingress.connect_page import ConnectPage
 from workers.ingress.deps import AppState
@@ -132,8 +133,10 @@ def create_app() -> FastAPI:
         lifespan=partial(open_state, settings),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would follow the Host header
     )
     install_error_handlers(app)
+    app.add_middleware(ApiAccess)
     app.add_middleware(
         ApiCors,
         allow_origins=settings.page.wpp_page_parents.split(),

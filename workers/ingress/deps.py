@@ -7,11 +7,10 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from shared import signed_keys
 from shared.database import Database
 from shared.errors import AccessError
 from shared.lanes.client import Lanes
@@ -25,6 +24,16 @@ from workers.ingress.notifications import Notifications
 MAX_LARGE_BODIES = 8
 """Webhook bodies of more than 1 MiB that are read at the same time; further bodies wait."""
 MAX_PREFER_WAIT_S = 30
+CALLER = "wpp.caller"
+"""The key of an ASGI scope under which the authenticated `Caller` stands."""
+MISSING_CREDENTIALS = (
+    "Missing credentials: send the header "
+    "`Authorization: Bearer <service key or Supabase access token>`."
+)
+INVALID_CREDENTIALS = (
+    "Invalid credentials: the bearer token is neither a service key of this server "
+    "nor the session of a member of an organization."
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,14 @@ class AppState:
     )
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who makes a request. `session` is the access token of a user; a service has none."""
+
+    organization_id: UUID
+    session: str | None = None
+
+
 def get_state(request: Request) -> AppState:
     """Return the state that the lifespan of the app has opened."""
     state: AppState = request.app.state.ingress
@@ -65,36 +82,28 @@ bearer = HTTPBearer(
 )
 
 
-async def authenticate(
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)], state: StateDep
-) -> UUID:
-    """Return the organization that the bearer token stands for.
+async def get_caller(request: Request, _credentials: Annotated[object, Depends(bearer)]) -> Caller:
+    """Return the caller, whom `workers.ingress.access` has authenticated.
 
     Raises:
-        AccessError: missing or invalid credentials.
-        OverloadedError: too many sessions are being verified.
-        DatabaseUnavailableError: Supabase did not answer.
+        AccessError: the request has not passed there.
     """
-    token = credentials.credentials.strip() if credentials else ""
-    if not token:
-        msg = (
-            "Missing credentials: send the header "
-            "`Authorization: Bearer <service key or Supabase access token>`."
-        )
-        raise AccessError(msg)
-    organization_id = signed_keys.read_service_key(token, state.keys.secrets)
-    organization_id = organization_id or await state.sessions.find_organization(token)
-    if organization_id is None:
-        msg = (
-            "Invalid credentials: the bearer token is neither a service key of this server "
-            "nor the session of a member of an organization."
-        )
-        raise AccessError(msg)
-    return organization_id
+    caller = request.scope.get(CALLER)
+    if not isinstance(caller, Caller):
+        raise AccessError(MISSING_CREDENTIALS)
+    return caller
 
 
-OrganizationId = Annotated[UUID, Depends(authenticate)]
+CallerDep = Annotated[Caller, Depends(get_caller)]
 """A route with this parameter requires credentials."""
+
+
+def get_organization_id(caller: CallerDep) -> UUID:
+    return caller.organization_id
+
+
+OrganizationId = Annotated[UUID, Depends(get_organization_id)]
+"""The caller's organization. A route with this parameter requires credentials."""
 
 MessageId = Annotated[UUID, Path(description="Id of the message.")]
 IntegrationId = Annotated[UUID, Path(description="Id of the integration.")]
@@ -141,8 +150,3 @@ class ProvisionContext:
 
 
 ProvisionContextDep = Annotated[ProvisionContext, Depends()]
-
-
-def disable_caching(response: Response) -> None:
-    """Forbid caches to store a response."""
-    response.headers["Cache-Control"] = "no-store"

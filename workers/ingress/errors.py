@@ -24,7 +24,9 @@ from shared.errors import (
     OverloadedError,
     PipelineError,
 )
-from shared.redis import NotReplicatedError, is_transient
+from shared.redis import is_transient
+from shared.webhooks import TooManyEventsError
+from workers.ingress.body import BodyTimeoutError, BodyTooLargeError
 
 STATUS: dict[type[PipelineError], HTTPStatus] = {
     AccessError: HTTPStatus.UNAUTHORIZED,
@@ -33,6 +35,9 @@ STATUS: dict[type[PipelineError], HTTPStatus] = {
     IdempotencyConflictError: HTTPStatus.UNPROCESSABLE_ENTITY,
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    BodyTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
+    BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooManyEventsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
 """The status of each error, subclasses included; a PipelineError without an entry is a 500."""
 RETRY_AFTER_S = 2
@@ -70,6 +75,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     400: _describe("Malformed request."),
     401: _describe("Missing or invalid credentials."),
     404: _describe("Not found in this organization."),
+    408: _describe("The body did not arrive in time."),
+    413: _describe("The body exceeds the limit."),
     422: _describe("Invalid field, or an Idempotency-Key that was used for another request."),
     503: _describe("Temporarily unavailable, not confirmed. Retry after `Retry-After` s."),
 }
@@ -122,15 +129,6 @@ def to_response(error: Exception) -> JSONResponse:
             return response
         case PipelineError():
             return _pipeline_error(error)
-        case NotReplicatedError():
-            log.warning("redis.not_replicated", error=str(error))
-            return problem(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "not_replicated",
-                "Too few replicas of the queue have confirmed the request. It may be accepted: "
-                "send it again with the same Idempotency-Key, and it takes effect once.",
-                Retry_After=str(RETRY_AFTER_S),
-            )
         case redis.RedisError() if is_transient(error):
             log.warning("redis.unavailable", error=str(error))
             return problem(
@@ -170,6 +168,8 @@ def _pipeline_error(error: PipelineError) -> JSONResponse:
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         wait_s = int(getattr(error, "retry_after_s", RETRY_AFTER_S))
         headers["Retry_After"] = str(max(1, wait_s))
+    if status is HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW_Authenticate"] = "Bearer"
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -5,11 +5,11 @@ import time
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from shared.errors import PipelineError
-from workers.ingress.deps import AppState, OrganizationId, StateDep, disable_caching
+from workers.ingress.deps import AppState, OrganizationId, StateDep
 from workers.ingress.integrations.queries import get_accepted, list_integrations
 from workers.ingress.integrations.schemas import IntegrationState
 
@@ -30,7 +30,6 @@ HOLD_POLL_S = 3.0
     summary="Stream the integrations",
     operation_id="stream_integrations",
     response_description="The stream of server-sent events.",
-    dependencies=[Depends(disable_caching)],
 )
 async def stream_integrations(
     organization_id: OrganizationId, state: StateDep

@@ -22,14 +22,13 @@ from starlette.types import Receive, Scope, Send
 from shared import payload_store, routing, signed_keys, webhooks
 from shared.events import utc_now
 from shared.redis import keys
-from workers.ingress.deps import AppState
-from workers.ingress.errors import problem, to_response
-from workers.ingress.webhooks.body import (
+from workers.ingress.body import (
     BodyReader,
-    BodyTimeoutError,
     BodyTooLargeError,
     DisconnectedError,
 )
+from workers.ingress.deps import AppState
+from workers.ingress.errors import problem, to_response
 from workers.ingress.webhooks.storage import IncomingEvent, store_events
 
 PATH = "/webhooks/wpp"
@@ -80,17 +79,6 @@ async def _respond(scope: Scope, receive: Receive, state: AppState) -> Response:
         )
     try:
         count = await _accept(account, scope, receive, state)
-    except BodyTimeoutError:
-        return problem(
-            HTTPStatus.REQUEST_TIMEOUT,
-            "stalled",
-            "The body did not arrive in time.",
-            Connection="close",
-        )
-    except (BodyTooLargeError, webhooks.TooManyEventsError) as error:
-        return problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", str(error), Connection="close"
-        )
     except MalformedError as error:
         log.warning("webhook.malformed", account=account, error=str(error))
         with suppress(redis.RedisError):
@@ -122,7 +110,7 @@ def _authenticate(scope: Scope, state: AppState) -> tuple[bool, str | None]:
 
 async def _accept(account: str | None, scope: Scope, receive: Receive, state: AppState) -> int:
     """Store the events of a body; return how many there were."""
-    reader = BodyReader(scope, receive, state.limits)
+    reader = BodyReader(scope, receive, state.limits, state.limits.wpp_body_limit)
     rest_limit = state.limits.wpp_body_rest_limit
     start, more = await reader.read_chunk()
     if not more and len(start) <= payload_store.LONG_TEXT_BYTES:

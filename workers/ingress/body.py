@@ -6,21 +6,29 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Receive, Scope
 
+from shared.errors import PipelineError
 from shared.settings import IngressSettings
 
 LARGE_BODY = 1 << 20
 """Bytes. Only some bodies longer than this are read at the same time, to bound the memory."""
 
 
-class BodyTooLargeError(Exception):
+class BodyTooLargeError(PipelineError):
     """The body exceeds a limit."""
+
+    code = "too_large"
 
     def __init__(self, limit: int, scope: str = "") -> None:
         super().__init__(f"A body may have at most {limit} bytes{scope}.")
 
 
-class BodyTimeoutError(Exception):
+class BodyTimeoutError(PipelineError):
     """The body stalls, or takes too long as a whole."""
+
+    code = "stalled"
+
+    def __init__(self) -> None:
+        super().__init__("The body did not arrive in time.")
 
 
 class DisconnectedError(Exception):
@@ -28,12 +36,12 @@ class DisconnectedError(Exception):
 
 
 class BodyReader:
-    """Reads a body. The deadline runs from the construction on."""
+    """Reads a body of at most `limit` bytes. The deadline runs from the construction on."""
 
-    def __init__(self, scope: Scope, receive: Receive, limits: IngressSettings) -> None:
+    def __init__(self, scope: Scope, receive: Receive, limits: IngressSettings, limit: int) -> None:
         """Raise BodyTooLargeError at once if the Content-Length exceeds the limit."""
         self._receive = receive
-        self._limit = limits.wpp_body_limit
+        self._limit = limit
         self._stall_s = limits.wpp_body_stall_s
         self._deadline = self._now() + limits.wpp_body_deadline_s
         if _content_length(scope) > self._limit:
@@ -54,6 +62,22 @@ class BodyReader:
         if message["type"] == "http.disconnect":
             raise DisconnectedError
         return message.get("body", b""), message.get("more_body", False)
+
+    async def read_all(self) -> bytes:
+        """Return the whole body; for small limits.
+
+        Raises:
+            BodyTooLargeError: the body exceeds the limit.
+            BodyTimeoutError: the sender is too slow.
+            DisconnectedError: the sender closed the connection.
+        """
+        body, more = await self.read_chunk()
+        while more and len(body) <= self._limit:
+            chunk, more = await self.read_chunk()
+            body += chunk
+        if len(body) > self._limit:
+            raise BodyTooLargeError(self._limit)
+        return body
 
     @asynccontextmanager
     async def read_rest(

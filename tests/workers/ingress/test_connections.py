@@ -1,0 +1,156 @@
+"""Connections: each wait for a client ends, and there is always room for another client."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import psutil
+import pytest
+
+from sandbox.redis import RedisServer
+from shared.settings import IngressSettings
+from tests.fixtures.ingress_process import IngressProcess, read_response
+from workers.ingress.connections import LINGER_S, MAX_HEAD_BYTES
+
+LIMIT = 20
+DEADLINE_S = 1.0
+KEEP_ALIVE_S = 2
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+UNAUTHORIZED_POST = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def strict(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[IngressProcess]:
+    """Return an ingress with short deadlines and few connections."""
+    settings = {
+        "WPP_CONNECTION_LIMIT": str(LIMIT),
+        "WPP_HEAD_DEADLINE_S": str(DEADLINE_S),
+        "WPP_KEEP_ALIVE_S": str(KEEP_ALIVE_S),
+    }
+    with IngressProcess(redis_server.url, tmp_path_factory.mktemp("strict"), **settings) as ingress:
+        yield ingress
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    """Return what the server sends before it closes the connection."""
+    received = b""
+    try:
+        while chunk := connection.recv(65_536):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def send_until_closed(connection: socket.socket, data: bytes, pause_s: float) -> None:
+    """Send the same data again and again; fail if that works for 20 s."""
+    until = time.monotonic() + 20
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while time.monotonic() < until:
+            connection.sendall(data)
+            time.sleep(pause_s)
+        pytest.fail("the connection is still open")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"", b""),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 408 "),
+        (b"GET", b"HTTP/1.1 408 "),
+    ],
+)
+def test_a_head_has_a_deadline(strict: IngressProcess, sent: bytes, status: bytes) -> None:
+    """A connection without a request, or with half of one, is closed."""
+    began = time.monotonic()
+    with strict.connect() as connection:
+        connection.sendall(sent)
+        assert read_to_end(connection).startswith(status)
+    assert 0.8 * DEADLINE_S < time.monotonic() - began < 5 * DEADLINE_S
+
+
+@pytest.mark.parametrize("before", [b"", GET])
+@pytest.mark.parametrize("drop", [b"X", b"\r\n"])
+def test_the_deadline_is_that_of_the_whole_head(
+    strict: IngressProcess, before: bytes, drop: bytes
+) -> None:
+    """Bytes that keep coming do not extend it, also in the second request of a connection."""
+    with strict.connect() as connection:
+        if before:
+            connection.sendall(before)
+            assert read_response(connection).startswith(b"HTTP/1.1 200 ")
+        began = time.monotonic()
+        send_until_closed(connection, drop, 0.05)
+        assert time.monotonic() - began < 5 * DEADLINE_S
+
+
+def test_a_head_has_a_limit(strict: IngressProcess) -> None:
+    """Headers without end do not fill the memory."""
+    with strict.connect() as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\n")
+        header = b"X-Padding: " + b"x" * 1000 + b"\r\n"
+        try:
+            for _ in range(100 * MAX_HEAD_BYTES // len(header)):
+                connection.sendall(header)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        assert read_to_end(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_keep_alive_is_a_setting(strict: IngressProcess) -> None:
+    """An idle connection is closed after that time, not before. The default suits proxies."""
+    assert IngressSettings().wpp_keep_alive_s == 75
+    with strict.connect() as connection:
+        for _ in range(2):
+            connection.sendall(GET)
+            assert read_response(connection).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.6 * KEEP_ALIVE_S)
+        connection.sendall(GET)
+        read_response(connection)
+        began = time.monotonic()
+        assert read_to_end(connection) == b""
+        assert 0.8 * KEEP_ALIVE_S < time.monotonic() - began < 3 * KEEP_ALIVE_S
+
+
+def test_there_is_room_for_another_client(strict: IngressProcess) -> None:
+    """Idle and slow connections beyond the limit are closed, the oldest first."""
+    process = psutil.Process(strict.pid)
+    with ExitStack() as stack:
+        for number in range(3 * LIMIT):
+            connection = stack.enter_context(strict.connect())
+            connection.sendall(GET[: number % 20])
+            if number % 10 == 9:
+                with strict.connect() as client:
+                    began = time.monotonic()
+                    client.sendall(GET)
+                    assert read_response(client).startswith(b"HTTP/1.1 200 ")
+                    assert time.monotonic() - began < DEADLINE_S
+        opened = [each for each in process.net_connections() if each.status == "ESTABLISHED"]
+        assert len(opened) < LIMIT + 10, "the remaining connections lead to Redis"
+
+
+def test_an_answered_request_does_not_break_the_connection(strict: IngressProcess) -> None:
+    """The rest of its body is discarded, and the next request is answered; then it is idle."""
+    with strict.connect() as connection:
+        connection.sendall(UNAUTHORIZED_POST % 300_000)
+        assert read_response(connection).startswith(b"HTTP/1.1 401 "), "before the body is sent"
+        connection.sendall(b" " * 300_000 + GET)
+        assert read_response(connection).startswith(b"HTTP/1.1 200 ")
+        began = time.monotonic()
+        read_to_end(connection)
+        assert time.monotonic() - began < 3 * KEEP_ALIVE_S
+
+
+def test_an_unread_body_is_discarded_for_seconds_only(strict: IngressProcess) -> None:
+    """A body without end is neither stored nor received for long."""
+    process = psutil.Process(strict.pid)
+    before = process.memory_info().rss
+    began = time.monotonic()
+    with strict.connect() as connection:
+        connection.sendall(UNAUTHORIZED_POST % 10**12)
+        send_until_closed(connection, b" " * 100_000, 0.005)
+    assert time.monotonic() - began < 3 * LINGER_S
+    assert process.memory_info().rss - before < 30 << 20

@@ -1,0 +1,206 @@
+"""uvicorn's HTTP protocol, with deadlines and a bound on the number of connections.
+
+A connection is waiting for its client while it has no request, a part of a head, or a part of a
+body. Each such wait ends: a head has a deadline, a body has those of `workers.ingress.body`, an
+idle connection has the keep-alive timeout, a body that nobody reads is discarded for a few
+seconds. When there are too many connections, the longest wait ends first.
+"""
+
+import time
+from asyncio import TimerHandle, Transport
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from workers.ingress.errors import problem
+
+MAX_HEAD_BYTES = 65_536
+"""Request line and headers. A Supabase session is a header of up to 8 KB."""
+LINGER_S = 5.0
+"""How long the rest of a body is discarded after its request was answered.
+
+Closing at once would reset the connection, and the client would lose the answer.
+"""
+WRITE_STALL_S = 30.0
+"""How long a client may read nothing of a response."""
+LOG_INTERVAL_S = 10.0
+
+log = structlog.get_logger()
+
+
+@dataclass
+class ConnectionLimits:
+    """The limits of a process, and its connections that wait for their clients, oldest first."""
+
+    connections: int
+    head_deadline_s: float
+    waiting: "dict[IngressProtocol, None]" = field(default_factory=dict)
+    logged_s: float = 0.0
+
+
+def make_protocol(limits: ConnectionLimits) -> type["IngressProtocol"]:
+    """Return a protocol class for uvicorn with these limits."""
+    return type("LimitedIngressProtocol", (IngressProtocol,), {"limits": limits})
+
+
+class IngressProtocol(HttpToolsProtocol):
+    limits: ConnectionLimits
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_timer: TimerHandle | None = None
+        self._linger_timer: TimerHandle | None = None
+        self._write_timer: TimerHandle | None = None
+        self._head_bytes = 0
+        self._in_head = False
+        self._in_body = False
+        self._refused = False
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_head_timer()
+        self._update()
+        if len(self.connections) > self.limits.connections:
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._refused = True
+        for timer in (self._head_timer, self._linger_timer, self._write_timer):
+            if timer:
+                timer.cancel()
+        self.limits.waiting.pop(self, None)
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if not self._in_body:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._is_idle and self.timeout_keep_alive_task is None and self._head_timer is None:
+            self._start_head_timer()
+        if self._head_bytes > MAX_HEAD_BYTES and not self._in_body:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large.")
+        self._update()
+
+    # Callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._unset_keepalive_if_required()
+        self._in_head = True
+        if self._head_timer is None:
+            self._start_head_timer()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._in_body = True
+        self._head_bytes = 0
+        self._stop_head_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_body = False
+        if self._linger_timer:
+            self._linger_timer.cancel()
+            self._linger_timer = None
+        if not self._is_responding and not self.pipeline:
+            self._start_keep_alive()
+
+    # Callbacks of a request and of the transport
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body and not self._is_responding:
+            self._unset_keepalive_if_required()
+            self._linger_timer = self.loop.call_later(LINGER_S, self._close)
+        elif self._in_head:
+            self._unset_keepalive_if_required()
+        self._update()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(WRITE_STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    @property
+    def _is_responding(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    @property
+    def _is_idle(self) -> bool:
+        return not (self._is_responding or self._in_body or self.pipeline)
+
+    def _update(self) -> None:
+        """Note whether the connection waits for its client from now on."""
+        if self._refused or (self._is_responding and not self._in_body):
+            self.limits.waiting.pop(self, None)
+        else:
+            self.limits.waiting.setdefault(self)
+
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self.limits.head_deadline_s, self._end_head)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _start_keep_alive(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _end_head(self) -> None:
+        self._head_timer = None
+        if self._is_responding:  # to the request before
+            self._start_head_timer()
+        elif self._head_bytes:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The head did not arrive in time.")
+        else:
+            self._close()
+
+    def _make_room(self) -> None:
+        """Close the connection that has waited the longest, or this one if none waits."""
+        now_s = time.monotonic()
+        if now_s - self.limits.logged_s > LOG_INTERVAL_S:
+            self.limits.logged_s = now_s
+            log.warning("connections.limit_reached", limit=self.limits.connections)
+        oldest = next(iter(self.limits.waiting), self)
+        if oldest is self:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections; try again.")
+        else:
+            self.connections.discard(oldest)
+            oldest.abort()
+
+    def abort(self) -> None:
+        """Close the connection without waiting for what was not sent yet."""
+        self._refused = True
+        self._update()
+        self.transport.abort()
+
+    def _close(self) -> None:
+        self._refused = True
+        self._update()
+        self.transport.close()
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer without a request, and close the connection."""
+        if not self.transport.is_closing():
+            response = problem(status, status.name.lower(), detail, Connection="close")
+            head = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+            head += [b"%b: %b" % pair for pair in response.raw_headers]
+            self.transport.write(b"\r\n".join([*head, b"", bytes(response.body)]))
+        self._close()
