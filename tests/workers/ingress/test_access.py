@@ -60,8 +60,8 @@ def test_credentials_are_checked_before_the_body(
     [
         ("POST", "/v1/messages"),
         ("POST", "/v1/integrations"),
-        ("PATCH", f"/v1/integrations/{uuid4()}"),
-        ("POST", f"/v1/messages/{uuid4()}/resolution"),
+        ("PATCH", "/v1/integrations/00000000-0000-4000-8000-000000000001"),
+        ("POST", "/v1/messages/00000000-0000-4000-8000-000000000001/resolution"),
     ],
 )
 def test_no_body_is_awaited_without_credentials(
