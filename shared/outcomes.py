@@ -169,7 +169,7 @@ class SetAside(BaseModel):
     the SQLSTATE, `waiting` the number of outcomes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     owner: str
     code: str

@@ -31,16 +31,27 @@ class _Server(uvicorn.Server):
             server.close()
         for listener in sockets or []:
             listener.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        await asyncio.sleep(0.005)  # idle connections close
+        await self._close_connections()
         with suppress(TimeoutError):
             await asyncio.wait_for(
                 self._wait_tasks_to_complete(), self.config.timeout_graceful_shutdown
             )
         for task in self.server_state.tasks:
             task.cancel()
+        await self._close_connections()
         await self.lifespan.shutdown()
+
+    async def _close_connections(self) -> None:
+        """Close connections for at most 0.25 s, those accepted at the last moment included.
+
+        A connection that is open when the loop closes is an error of the loop.
+        """
+        for _ in range(50):
+            await asyncio.sleep(0.005)
+            if not self.server_state.connections:
+                break
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
 
 
 class ThreadedServer:
