@@ -38,8 +38,7 @@ class MessageOutcome(Outcome):
 
     The integration is identified by `integration_id` (our sends) or `account` (platform events).
     `task_id` is the id in the platform's queue, `wa_message_id` is WhatsApp's id. Either may become
-    known only later. `metadata.stand_in` marks a text that is a label in place of words that may
-    still come.
+    known only later.
     """
 
     type: Literal["message"] = "message"
@@ -49,7 +48,6 @@ class MessageOutcome(Outcome):
     account: str | None = None
     outgoing: bool
     phone: str = Field(description="The peer, international digits.")
-    lid: str | None = Field(None, description="The peer's hidden id: <digits>@lid.")
     peer_name: str | None = None
     client_id: UUID | None = None
     teacher_id: UUID | None = None
@@ -67,35 +65,27 @@ class MessageOutcome(Outcome):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-class MessageReference(Outcome):
-    """What names an earlier message: any of its ids, and its chat and direction where known."""
-
-    account: str
-    external_ids: list[str]
-    lid: str | None = Field(None, description="The hidden id of the chat: <digits>@lid.")
-    target_outgoing: bool | None = Field(
-        None, description="Whether the organization wrote the message that the ids name."
-    )
-
-
-class StatusOutcome(MessageReference):
+class StatusOutcome(Outcome):
     """A later status of a message, which the platform identifies by any of its ids."""
 
     type: Literal["status"] = "status"
-    phone: str | None = Field(None, description="The peer, international digits.")
+    account: str
+    external_ids: list[str]
     task_id: str | None = None
     wa_message_id: str | None = None
     status: MessageStatus
     error: str | None = None
 
 
-class ReactionOutcome(MessageReference):
+class ReactionOutcome(Outcome):
     """A reaction to a message.
 
     A newer reaction of the same person replaces it; a reaction without `emoji` withdraws it.
     """
 
     type: Literal["reaction"] = "reaction"
+    account: str
+    external_ids: list[str]
     outgoing: bool = Field(
         description="True if the reaction was given on the organization's phone."
     )
@@ -103,11 +93,12 @@ class ReactionOutcome(MessageReference):
     emoji: str | None = None
 
 
-class EditOutcome(MessageReference):
+class EditOutcome(Outcome):
     """A message was edited: the row has the newest text, its metadata the first text."""
 
     type: Literal["edit"] = "edit"
-    phone: str | None = Field(None, description="The peer, international digits.")
+    account: str
+    external_ids: list[str]
     text: str
 
 

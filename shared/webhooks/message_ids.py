@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from shared.webhooks.fields import parse_id
 from shared.webhooks.payload import Payload, is_event_id
@@ -28,19 +28,6 @@ _TARGET_FIELDS = (
 """Fields that name the message of a reaction, an edit or a revocation, the most specific first."""
 
 
-_KEY = re.compile(r"(?:(true|false)_)?([^_@\s]+@[A-Za-z.]+)_([^_\s]+)")
-"""WhatsApp Web's spelling of an id: own message or not, chat, key. A participant or a suffix may
-follow. `wpp.message_key` in the SQL reads the same."""
-
-
-class MessageKey(NamedTuple):
-    """What WhatsApp's id of a message says. The key alone is unique within its chat only."""
-
-    key: str
-    outgoing: bool | None = None
-    chat: str | None = None
-
-
 @dataclass(frozen=True)
 class MessageIds:
     """The ids of a message. `all` also holds an id that may be of either kind."""
@@ -48,14 +35,6 @@ class MessageIds:
     task: str | None
     whatsapp: str | None
     all: tuple[str, ...]
-
-
-def parse_key(name: str) -> MessageKey:
-    """Return the parts of WhatsApp's id of a message; any other id is its own key."""
-    if not (match := _KEY.match(name)):
-        return MessageKey(name)
-    outgoing = None if match[1] is None else match[1] == "true"
-    return MessageKey(match[3], outgoing, match[2].lower())
 
 
 def read_message_ids(payload: Payload) -> MessageIds:

@@ -66,17 +66,6 @@ return array[digits, '00' || digits] || case when starts_with(digits, country_co
   trunk_prefix || substr(digits, length(country_code) + 1),
   substr(digits, length(country_code) + 1)] else '{}' end;
 
--- A phone in the shorter of the two spellings that WhatsApp and a changed numbering plan give it.
-create or replace function wpp.unify_phone(digits text) returns text
-language sql immutable parallel safe
-return case
-  when digits ~ '^521\d{10}$' then '52' || substr(digits, 4)
-  when digits ~ '^549\d{10}$' then '54' || substr(digits, 4)
-  when digits ~ '^55\d\d9[6-9]\d{7}$' then substr(digits, 1, 4) || substr(digits, 6)
-  when digits ~ '^22901\d{8}$' then '229' || substr(digits, 6)
-  when digits ~ '^225(01|05|07|21|25|27)\d{8}$' then '225' || substr(digits, 6)
-  else digits end;
-
 -- Whether a stored phone that has any of these variants is this number. A plus makes it
 -- international: "+84 912 345 678" in a Russian school stays Vietnam. No country code begins with
 -- 89, so "+8 999 …" is a Russian number with a needless plus.
