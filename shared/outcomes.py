@@ -160,7 +160,7 @@ class SetAside(BaseModel):
     the SQLSTATE, `waiting` the number of outcomes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     owner: str
     code: str
