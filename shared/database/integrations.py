@@ -14,9 +14,6 @@ from shared.errors import DatabaseError
 
 log = structlog.get_logger()
 
-NOTHING: Any = list[None] | None
-"""The result of a function without one."""
-
 
 class Integrations:
     """The WPP integrations of all organizations."""
@@ -66,7 +63,6 @@ class Integrations:
         """
         self._connection.call(
             "wpp_save_integration",
-            NOTHING,
             id=str(integration_id),
             organization_id=str(organization_id),
             name=name,
@@ -121,7 +117,7 @@ class Integrations:
 
     def _call(self, function: str, integration_id: UUID, organization_id: UUID) -> bool:
         ids = {"integration_id": str(integration_id), "organization_id": str(organization_id)}
-        return self._connection.call(function, bool, **ids)
+        return bool(self._connection.call(function, **ids))
 
 
 def _readable(rows: Iterable[dict[str, Any]]) -> Iterator[Integration]:
