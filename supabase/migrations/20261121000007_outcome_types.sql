@@ -69,8 +69,7 @@ begin
 
   -- What a batch means for a client.
   create type wpp.client_activity as (
-    organization_id uuid, client_id uuid, last_message_at timestamptz, answered_at timestamptz,
-    unread_from timestamptz
+    client_id uuid, last_message_at timestamptz, answered_at timestamptz, unread_from timestamptz
   );
 end
 $$;
