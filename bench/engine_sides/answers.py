@@ -9,13 +9,31 @@ import asyncio
 import json
 from functools import partial
 from typing import Any
+from uuid import UUID
+
+NUMBERS = [UUID(int=number) for number in range(1, 21)]
+"""The integrations, each of an organization and with an account of the same id."""
+INTEGRATIONS = [
+    {
+        "id": str(each),
+        "organization_id": str(each),
+        "name": "",
+        "account": str(each),
+        "is_primary": True,
+        "is_enabled": True,
+        "status": "disconnected",
+    }
+    for each in NUMBERS
+]
 
 ANSWERS: dict[bytes, Any] = {
     b"/api/messages": {"taskId": "task_7", "status": "queued"},
     b"/auth/token": {"token": "bench", "expiresIn": 900},
+    b"/rest/v1/rpc/wpp_apply_parked": 0,
     b"/rest/v1/rpc/wpp_apply": {"changed": [], "refused": [], "busy": []},
     b"/rest/v1/rpc/wpp_settings": {"wppApiKey": "bench"},
     b"/rest/v1/rpc/": 0,  # an empty answer
+    b"/rest/v1/wpp_integrations": INTEGRATIONS,
     b"/": [],
 }
 

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.message import Message as Enqueued
 
+from bench.engine_sides.answers import INTEGRATIONS, NUMBERS
 from bench.engine_sides.figures import Figure
 from bench.engine_sides.place import Place, procfile, wait_until
 from bench.engine_sides.played import Played, playing
@@ -30,7 +31,6 @@ from shared.redis import keys
 from shared.route_cache import IntegrationRoute, RouteCache
 
 ROUNDS = 4
-NUMBERS = [UUID(int=number) for number in range(1, 21)]
 PEERS = 15
 TEXT = "Hello, this is your appointment tomorrow at 10:30."
 THREADS = 32
@@ -64,18 +64,8 @@ class Ours:
     place: Place
 
     def start(self) -> None:
-        organizations = [
-            IntegrationRoute(
-                id=each,
-                organization_id=each,
-                name="",
-                account=str(each),
-                is_primary=True,
-                is_enabled=True,
-            )
-            for each in NUMBERS
-        ]
-        RouteCache(self.place.redis, database=None).store_routes(organizations)
+        routes = [IntegrationRoute.model_validate(each) for each in INTEGRATIONS]
+        RouteCache(self.place.redis, database=None).store_routes(routes)
         for name in ("send", "record", "clock"):
             self.place.start(procfile()[name])
 
@@ -163,7 +153,11 @@ def cost_us(side: Ours | Bare, played: Played, load: Load) -> tuple[float, float
         side.put(number)
     assert wait_until(lambda: not side.waiting())
     after = side.place.cpu_s()
-    assert played.sent - sent == load.messages, "each message is sent once"
+    arrived = played.sent - sent
+    assert arrived == load.messages, (
+        f"{type(side).__name__}, {load.name}: {arrived} of {load.messages} messages arrived;"
+        f" its programs' logs are in {side.place.directory}"
+    )
     workers, redis = (
         1e6 * (late - early) / load.messages for early, late in zip(before, after, strict=True)
     )

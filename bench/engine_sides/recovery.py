@@ -51,7 +51,7 @@ def recovery_s(side: Side) -> float:
     """Return seconds from the death of the busiest worker to the last new start."""
     workers = [side.workers(), side.workers()]
     for number in range(EVENTS):
-        side.put({"name": str(number), "hold": True})
+        side.put({"name": str(number), "hold": True}, tenant=str(number))
     assert wait_until(lambda: len(side.place.notes()) == EVENTS)
     held = {each: {note.name for note in side.place.notes() if by(each, note)} for each in workers}
     victim = max(workers, key=lambda each: len(held[each]))
