@@ -13,13 +13,15 @@ from typing import Any
 
 import redis
 
-from shared.outcomes import Outcome
+from shared.outcomes import Outcome, SetAside
 from shared.redis import keys
 from shared.redis.scripts import LuaScript
 
 CONSUMER_GROUP = "recorders"
 ABANDONED_MS = 15_000
 BLOCKED_TTL_S = 60
+SET_ASIDE_TTL_S = 90
+"""Longer than a recorder's pause between two looks at what is set aside."""
 MAX_BLOCK_S = 3.0
 """Longest blocking read: redis-py takes 5 s of silence, its timeout, for a dead connection."""
 IDLE_CONSUMER_MS = 3_600_000
@@ -102,15 +104,32 @@ class Outbox:
             ids = [entry.id for entry in entries]
             ACKNOWLEDGE.run(self.client, [keys.OUTBOX], [CONSUMER_GROUP, *ids])
 
-    def report_blocked(self, reason: str) -> None:
-        """Publish for a minute why no outcome can be written to Supabase."""
-        self.client.set(keys.OUTBOX_BLOCKED, reason, ex=BLOCKED_TTL_S)
+    def report_blocked(self, reason: str | None) -> None:
+        """Publish for a minute why no outcome can be written to Supabase; None: it works again."""
+        if reason is None:
+            self.client.delete(keys.OUTBOX_BLOCKED)
+        else:
+            self.client.set(keys.OUTBOX_BLOCKED, reason, ex=BLOCKED_TTL_S)
 
     @property
     def blocked_reason(self) -> str | None:
         """Why no outcome can be written to Supabase, if a recorder reported it within a minute."""
         reason: Any = self.client.get(keys.OUTBOX_BLOCKED)
         return reason.decode() if reason else None
+
+    def report_set_aside(self, organizations: Sequence[SetAside]) -> None:
+        """Publish which organizations are set aside."""
+        if not organizations:
+            self.client.delete(keys.SET_ASIDE)
+            return
+        listed = json.dumps([each.model_dump(mode="json") for each in organizations])
+        self.client.set(keys.SET_ASIDE, listed, ex=SET_ASIDE_TTL_S)
+
+    @property
+    def set_aside(self) -> list[SetAside]:
+        """The organizations that are set aside, as a recorder reported them last."""
+        listed: Any = self.client.get(keys.SET_ASIDE)
+        return [SetAside.model_validate(each) for each in json.loads(listed)] if listed else []
 
     def publish_changes(self, changes: Sequence[dict[str, Any]]) -> None:
         """Notify the watchers of each organization of the rows that have changed."""

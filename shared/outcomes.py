@@ -151,3 +151,20 @@ AnyOutcome = Annotated[
     | DeadLetterOutcome,
     Field(discriminator="type"),
 ]
+
+
+class SetAside(BaseModel):
+    """An organization whose outcomes cannot be applied: they wait in Supabase, and are retried.
+
+    `owner` is the id of the organization, or the account where no organization is known. `code` is
+    the SQLSTATE, `waiting` the number of outcomes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    owner: str
+    code: str
+    why: str
+    retry_at: datetime
+    since: datetime | None = None
+    waiting: int = 0

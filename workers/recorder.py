@@ -1,8 +1,8 @@
 """The recorder: carries outcomes from the outbox to Supabase in batches.
 
-A refused outcome becomes a dead letter and holds up no further outcome. While Supabase is
-unavailable, or its schema does not fit (a missing migration, a renamed column), outcomes stay in
-the outbox and the log says what to repair.
+A refused outcome becomes a dead letter and holds up no further outcome. The outcomes of an
+organization that cannot be applied wait in Supabase (workers/set_aside.py), and hold up no further
+organization. While Supabase is unavailable, outcomes stay in the outbox.
 
 Any number of recorders may run: `python -m workers.recorder`.
 """
@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 import structlog
@@ -21,15 +21,17 @@ from tenacity.nap import sleep_using_event
 
 from shared import logs
 from shared.database import Database
-from shared.database.diagnosis import SCHEMA_FAULT, diagnose
+from shared.database.diagnosis import diagnose
 from shared.database.models import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.outbox import Outbox, OutboxEntry
+from shared.outcomes import SetAside
 from shared.redis import connect_durable, is_transient
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import build_outcome_dead_letter
-from workers.process import exit_on_startup_error, on_stop_signal
-from workers.retry import Backoff, RejectionWindow
+from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_signal
+from workers.retry import Backoff
+from workers.set_aside import SetAsideRetrier, report_set_aside
 
 SUPABASE_BACKOFF = Backoff(base_s=0.2, cap_s=10, floor=0)
 REDIS_BACKOFF = Backoff(base_s=1, cap_s=2, floor=0.25)
@@ -40,24 +42,35 @@ QUERY_CANCELED = "57014"
 log = structlog.get_logger()
 
 
+class OutcomeWriter(Protocol):
+    """The part of `Database.outcomes` that the recorder uses."""
+
+    def apply(self, outcomes: Sequence[dict[str, Any]]) -> Applied:
+        """Apply outcomes in one transaction."""
+
+    def put_aside(self, outcomes: Sequence[dict[str, Any]], code: str, why: str) -> list[SetAside]:
+        """Set the organizations of outcomes aside without applying them."""
+
+
 class Recorder:
-    """Records the batches of an outbox consumer; `apply` is `Database.outcomes.apply`."""
+    """Records the batches of an outbox consumer. Calls `on_set_aside` when outcomes wait."""
 
     def __init__(
         self,
         outbox: Outbox,
-        apply: Callable[..., Applied],
+        outcomes: OutcomeWriter,
         stopping: Flag,
         *,
+        on_set_aside: Callable[[], object] = lambda: None,
         supabase_backoff: Backoff = SUPABASE_BACKOFF,
         redis_backoff: Backoff = REDIS_BACKOFF,
-        rejection_window: RejectionWindow | None = None,
     ) -> None:
         self._outbox = outbox
-        self._apply = apply
+        self._outcomes = outcomes
         self._stopping = stopping
+        self._on_set_aside = on_set_aside
         self._redis_backoff = redis_backoff
-        self._rejection_window = rejection_window or RejectionWindow()
+        self._is_blocked = False
         self._retrying = Retrying(
             retry=retry_if_exception(_is_outage),
             wait=supabase_backoff,
@@ -102,21 +115,46 @@ class Recorder:
             return  # the process stops: another recorder takes the entries, which stay pending
         for refused in applied.refused:
             _warn("outcome.refused", entries[refused.row], refused.why)
-        done = [entry for index, entry in enumerate(entries) if index not in applied.busy]
-        self._outbox.acknowledge(done)
+        self._outbox.acknowledge(entries)
         self._outbox.publish_changes(applied.changed)
-        log.info("outcomes.recorded", count=len(done), busy=len(applied.busy))
+        self._report_waiting(applied.set_aside, applied.waiting)
+        log.info("outcomes.recorded", count=len(entries) - applied.waiting)
 
     def _divide(self, entries: Sequence[OutboxEntry], error: DatabaseError) -> None:
-        """Record a refused batch in halves, down to the single outcome that causes the error."""
-        if len(entries) > 1:
+        """Record a batch that failed in parts.
+
+        A batch that takes too long is divided by organization: the organization that takes too
+        long alone is set aside. Any other batch is halved down to the outcome that is refused.
+        """
+        if isinstance(error, DatabaseUnavailableError):
+            groups = _group_by_owner(entries)
+            if len(groups) == 1:
+                self._put_aside(entries, error)
+            else:
+                for group in groups:
+                    self._record(group)
+        elif len(entries) > 1:
             middle = len(entries) // 2
             self._record(entries[:middle])
             self._record(entries[middle:])
-        elif isinstance(error, DatabaseUnavailableError):
-            _warn("outcome.postponed", entries[0], str(error))  # it is read again when abandoned
         else:
             self._dead_letter(entries[0], error)
+
+    def _put_aside(self, entries: Sequence[OutboxEntry], error: DatabaseError) -> None:
+        rows = [entry.row for entry in entries]
+        try:
+            set_aside = self._outcomes.put_aside(rows, error.sqlstate or "", str(error))
+        except DatabaseError as failure:  # they are read again when abandoned
+            log.warning("outcomes.postponed", count=len(rows), error=str(failure))
+            return
+        self._outbox.acknowledge(entries)
+        self._report_waiting(set_aside, len(entries))
+
+    def _report_waiting(self, set_aside: Sequence[SetAside], waiting: int) -> None:
+        for each in set_aside:
+            report_set_aside(each)
+        if waiting:
+            self._on_set_aside()
 
     def _dead_letter(self, entry: OutboxEntry, error: DatabaseError) -> None:
         """Record a dead letter in place of an outcome that Supabase refuses."""
@@ -131,46 +169,53 @@ class Recorder:
             self._outbox.acknowledge([entry])
 
     def _apply_with_retry(self, rows: list[dict[str, Any]]) -> Applied | None:
-        """Apply rows, and retry for as long as Supabase is unavailable or its schema does not fit.
+        """Apply rows, and retry for as long as Supabase is unavailable.
 
         Returns None when the process stops meanwhile.
 
         Raises:
             DatabaseError: Supabase refuses these rows, or so many of them.
         """
-        all_wrong = False
         for attempt in self._retrying:
             if self._stopping.is_set() and attempt.retry_state.attempt_number > 1:
                 return None
             with attempt:
-                try:
-                    return self._apply(rows, all_wrong=all_wrong)
-                except DatabaseUnavailableError as error:
-                    if all_wrong or not self._are_rows_to_blame(error):
-                        raise
-                    all_wrong = True
-                    return self._apply(rows, all_wrong=True)
-        return None
-
-    def _are_rows_to_blame(self, error: DatabaseUnavailableError) -> bool:
-        return error.sqlstate == SCHEMA_FAULT and self._rejection_window.has_passed(str(error))
+                applied = self._outcomes.apply(rows)
+        self._clear_outage()
+        return applied
 
     def _report_outage(self, retry_state: RetryCallState) -> None:
-        """Log the failed attempt, and what to repair where a repair is needed."""
+        """Log the failed attempt and publish its reason, with the repair where one is needed."""
         error = retry_state.outcome and retry_state.outcome.exception()
         attempts = retry_state.attempt_number
+        reason = str(error)
         if isinstance(error, DatabaseError) and (action := diagnose(error)):
-            log.error("supabase.unusable", attempts=attempts, error=str(error), action=action)
-            self._outbox.report_blocked(f"{error}: {action}")
+            log.error("supabase.unusable", attempts=attempts, error=reason, action=action)
+            reason = f"{reason}: {action}"
         else:
             pause_s = round(retry_state.upcoming_sleep, 2)
-            log.warning(
-                "supabase.unavailable", attempts=attempts, pause_s=pause_s, error=str(error)
-            )
+            log.warning("supabase.unavailable", attempts=attempts, pause_s=pause_s, error=reason)
+        self._is_blocked = True
+        self._outbox.report_blocked(reason)
+
+    def _clear_outage(self) -> None:
+        """Withdraw the reason of an outage that is over."""
+        if self._is_blocked:
+            self._is_blocked = False
+            self._outbox.report_blocked(None)
+
+
+def _group_by_owner(entries: Sequence[OutboxEntry]) -> list[list[OutboxEntry]]:
+    """Return the entries of each organization or account, the smallest group first."""
+    groups: dict[Any, list[OutboxEntry]] = {}
+    for entry in entries:
+        owner = entry.row.get("organization_id") or entry.row.get("account")
+        groups.setdefault(owner, []).append(entry)
+    return sorted(groups.values(), key=len)
 
 
 def _is_outage(error: BaseException) -> bool:
-    """Return whether to retry; a batch that ran into the time limit is halved instead."""
+    """Return whether to retry; a batch that ran into the time limit is divided instead."""
     return isinstance(error, DatabaseUnavailableError) and error.sqlstate != QUERY_CANCELED
 
 
@@ -178,16 +223,28 @@ def _warn(event: str, entry: OutboxEntry, error: str) -> None:
     log.warning(event, row=entry.row.get("type"), id=entry.row.get("id"), error=error)
 
 
-def main() -> None:
-    stopping = Flag()
-    on_stop_signal(stopping.set)
+def main() -> int:
+    """Run until the process stops; return the exit code."""
+    threads = SupervisedThreads()
     with exit_on_startup_error():
         logs.configure_logging("record")
         client = connect_durable(load_settings(RedisSettings))
-        database = Database(load_settings(SupabaseSettings))
+        outcomes = Database(load_settings(SupabaseSettings)).outcomes
     consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
-    Recorder(Outbox(client, consumer), database.outcomes.apply, stopping).run()
+    outbox = Outbox(client, consumer)
+    retrier = SetAsideRetrier(outbox, outcomes, threads.stopping)
+    recorder = Recorder(outbox, outcomes, threads.stopping, on_set_aside=retrier.wake)
+
+    def stop() -> None:
+        threads.stopping.set()
+        retrier.wake()
+
+    on_stop_signal(stop)
+    threads.start(retrier.run)
+    threads.run(recorder.run)
+    retrier.wake()
+    return threads.join()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

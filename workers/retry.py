@@ -1,8 +1,6 @@
-"""Retry policies: exponential backoff with jitter, and how long rejected rows are retried."""
+"""Retry policy: exponential backoff with jitter, for postponed events and for tenacity."""
 
 import random
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tenacity import RetryCallState
@@ -32,30 +30,3 @@ class Backoff(wait_base):
 
 EVENT_BACKOFF = Backoff()
 """Between two attempts at an event."""
-
-
-class RejectionWindow:
-    """How long rows that are all rejected for a reason are retried before they count as refused.
-
-    The window opens with the first rejection for a reason and lasts `window_s`: the database may be
-    at fault and be repaired meanwhile. For `memory_s` from its opening, further rows with the same
-    reason count as refused without another wait.
-    """
-
-    def __init__(
-        self,
-        window_s: float = 300.0,
-        memory_s: float = 3600.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._window_s = window_s
-        self._memory_s = memory_s
-        self._clock = clock
-        self._opened: dict[str, float] = {}
-
-    def has_passed(self, reason: str) -> bool:
-        """Return whether the window of `reason` is over; the first call for a reason opens it."""
-        now = self._clock()
-        if now - self._opened.get(reason, -self._memory_s) >= self._memory_s:
-            self._opened[reason] = now
-        return now - self._opened[reason] >= self._window_s

@@ -30,7 +30,12 @@ ANSWERS: dict[bytes, Any] = {
     b"/api/messages": {"taskId": "task_7", "status": "queued"},
     b"/auth/token": {"token": "bench", "expiresIn": 900},
     b"/rest/v1/rpc/wpp_apply_parked": 0,
-    b"/rest/v1/rpc/wpp_apply": {"changed": [], "refused": [], "busy": []},
+    b"/rest/v1/rpc/wpp_apply": {
+        "changed": [],
+        "refused": [],
+        "set_aside": [],
+        "waiting": 0,
+    },
     b"/rest/v1/rpc/wpp_settings": {"wppApiKey": "bench"},
     b"/rest/v1/rpc/": 0,  # an empty answer
     b"/rest/v1/wpp_integrations": INTEGRATIONS,

@@ -4,13 +4,14 @@ import re
 
 from shared.errors import DatabaseError
 
-SCHEMA_FAULT = "WPPDB"
-"""The SQLSTATE of `wpp_apply` where Postgres' own code would put the blame on the rows."""
-
 ADVICE = {
-    SCHEMA_FAULT: (
-        "give the column that it names a default, or let it be null; else look at the table's "
-        "triggers and constraints"
+    r"55P03|40P01|40001": (
+        "another transaction has locked rows of this organization: find it in pg_stat_activity"
+    ),
+    r"57014": "these rows take too long: look at the triggers, indexes and load of the tables",
+    r"23502": "give the column that it names a default, or let it be null",
+    r"(2[0-37]|44|54|P0)[0-9A-Z]{3}": (
+        "a rule of the CRM refuses all of these rows: look at the table's triggers and constraints"
     ),
     r"42501|PGRST30\d|401|403": (
         "apply supabase/migrations again, and check SUPABASE_SERVICE_ROLE_KEY"
@@ -31,5 +32,9 @@ REFUSED_KEY = "Invalid API key"
 
 def diagnose(error: DatabaseError) -> str | None:
     """Return what an operator has to do; None where waiting may be enough."""
-    code = "401" if REFUSED_KEY in str(error) else error.sqlstate or ""
+    return advise("401" if REFUSED_KEY in str(error) else error.sqlstate or "")
+
+
+def advise(code: str) -> str | None:
+    """Return the advice for a SQLSTATE or PostgREST code, if there is any."""
     return next((advice for pattern, advice in ADVICE.items() if re.fullmatch(pattern, code)), None)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from shared.outcomes import MessageStatus, SessionStatus
+from shared.outcomes import MessageStatus, SessionStatus, SetAside
 from shared.phones import DEFAULT_REGION
 
 
@@ -30,13 +30,41 @@ class Applied(Row):
     """The result of a batch.
 
     `changed`: what changed, each once: {"organization_id", "integration_id", "what": "session" |
-    "message"}. `busy`: the indexes of outcomes that wait for the lock of another transaction; apply
-    them later.
+    "message"}. `set_aside`: the organizations that were set aside by this batch. `waiting`: the
+    number of its outcomes that wait with them.
     """
 
     changed: Sequence[dict[str, Any]]
     refused: Sequence[Refused] = ()
-    busy: Sequence[int] = ()
+    set_aside: Sequence[SetAside] = ()
+    waiting: int = 0
+
+
+class ClaimedOutcomes(Row):
+    """Outcomes of an organization that was set aside, claimed for another try."""
+
+    owner: str
+    rows: Sequence[int]
+
+
+class SetAsideClaim(Row):
+    """What is set aside, and the claim of those that are due, if any.
+
+    `due_in_s`: when the next try is due; None while no organization is set aside.
+    """
+
+    claimed: ClaimedOutcomes | None
+    set_aside: Sequence[SetAside]
+    due_in_s: float | None
+
+
+class Retried(Row):
+    """The result of another try: the reasons of those refused, and the numbers of the rest."""
+
+    changed: Sequence[dict[str, Any]]
+    refused: Sequence[str]
+    applied: int
+    left: int
 
 
 class Integration(Row):

@@ -1,29 +1,46 @@
-"""Writes outcomes (shared/outcomes.py): the SQL function `wpp_apply`."""
+"""Writes outcomes (shared/outcomes.py): the SQL function `wpp_apply`, and what it set aside."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from shared.database.connection import Connection
-from shared.database.models import Applied
+from shared.database.models import Applied, ClaimedOutcomes, Retried, SetAsideClaim
+from shared.outcomes import SetAside
+
+MAX_RETRIED = 200
+"""Outcomes that a try applies at most, as many as a batch of the recorder."""
 
 
 class Outcomes:
-    """The batch function."""
+    """The batch function, and the retry of organizations that it set aside."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def apply(self, outcomes: Sequence[dict[str, Any]], *, all_wrong: bool = False) -> Applied:
+    def apply(self, outcomes: Sequence[dict[str, Any]]) -> Applied:
         """Apply outcomes (`model_dump(mode="json")`) in one transaction.
 
-        Refused outcomes and outcomes behind a lock are left out and named in the result. When every
-        outcome of a batch is refused for the same reason, the database is at fault, unless
-        `all_wrong` says that the outcomes are.
+        Refused outcomes are left out and named in the result. Outcomes of an organization that
+        cannot be applied wait in Supabase, apart from those of further organizations.
 
         Raises:
             DatabaseError: the batch is unreadable or too large; no outcome was applied.
             DatabaseUnavailableError: the outcomes are fine, try again; no outcome was applied.
         """
-        flags = {"all_wrong": True} if all_wrong else {}
-        answer = self._connection.call("wpp_apply", batch=list(outcomes), **flags)
-        return Applied.model_validate(answer)
+        return Applied.model_validate(self._connection.call("wpp_apply", batch=list(outcomes)))
+
+    def put_aside(self, outcomes: Sequence[dict[str, Any]], code: str, why: str) -> list[SetAside]:
+        """Set the organizations of outcomes aside without applying them; raises as `apply`."""
+        answer = self._connection.call("wpp_put_aside", batch=list(outcomes), code=code, why=why)
+        return [SetAside.model_validate(each) for each in answer or ()]
+
+    def claim_set_aside(self) -> SetAsideClaim:
+        """Claim outcomes of an organization whose next try is due; raises as `apply`."""
+        return SetAsideClaim.model_validate(
+            self._connection.call("wpp_claim_set_aside", max_rows=MAX_RETRIED)
+        )
+
+    def apply_set_aside(self, claimed: ClaimedOutcomes) -> Retried:
+        """Try claimed outcomes again; raises as `apply`."""
+        values = {"owner": claimed.owner, "rows": list(claimed.rows)}
+        return Retried.model_validate(self._connection.call("wpp_apply_set_aside", **values))

@@ -105,6 +105,8 @@ OUTBOX = f"{PREFIX}outbox"
 """Stream, no TTL. Outcomes on their way to Supabase; consumer group `recorders`."""
 OUTBOX_BLOCKED = f"{PREFIX}outbox:blocked"
 """String, 60 s. Why no outcome can be written to Supabase."""
+SET_ASIDE = f"{PREFIX}outbox:set_aside"
+"""String, 90 s. JSON: the organizations that are set aside, and why."""
 
 
 def changes(organization_id: UUID | str) -> str:

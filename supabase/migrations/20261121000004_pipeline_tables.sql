@@ -49,6 +49,28 @@ create index if not exists parked_outcomes_by_account
   on wpp.parked_outcomes (account) where awaits = 'account';
 create index if not exists parked_outcomes_by_age on wpp.parked_outcomes (parked_at);
 
+-- Organizations whose outcomes cannot be applied at present: a transaction of the CRM locks their
+-- rows, or a rule of the CRM refuses all of them. Their outcomes wait apart, so that no further
+-- organization waits for them. `owner` is the organization's id, or the account where no
+-- organization is known. No foreign key: an organization may be deleted meanwhile.
+create table if not exists wpp.set_aside (
+  owner text primary key,
+  code text not null, -- the SQLSTATE
+  why text not null,
+  since timestamptz not null default clock_timestamp(),
+  attempts integer not null default 0, -- without success in a row
+  retry_at timestamptz not null
+);
+create sequence if not exists wpp.set_aside_order;
+create table if not exists wpp.set_aside_outcomes (
+  n bigint primary key default nextval('wpp.set_aside_order'),
+  owner text not null,
+  outcome jsonb not null,
+  since timestamptz not null default now()
+);
+create index if not exists set_aside_outcomes_of_owner on wpp.set_aside_outcomes (owner, n);
+create index if not exists set_aside_outcomes_by_age on wpp.set_aside_outcomes (since);
+
 -- Events that ended without success. No foreign key: a dead letter is always accepted.
 create table if not exists public.wpp_dead_letters (
   id uuid primary key, -- the event's id

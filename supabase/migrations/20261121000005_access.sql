@@ -68,6 +68,8 @@ select pg_temp.guard('public.message_reactions', 'all',
 alter table public.wpp_accounts enable row level security;
 alter table public.wpp_webhook_log enable row level security;
 alter table wpp.parked_outcomes enable row level security;
+alter table wpp.set_aside enable row level security;
+alter table wpp.set_aside_outcomes enable row level security;
 
 -- Hosted Supabase grants every new table in `public` to anon and authenticated; row security alone
 -- would leave TRUNCATE open.
@@ -82,7 +84,8 @@ grant select (id, organization_id, account, kind, lane, reason, detail, attempts
   on public.wpp_dead_letters to authenticated;
 grant all on public.wpp_accounts, public.wpp_message_ids, public.wpp_message_history,
   public.wpp_dead_letters, public.wpp_session_history, public.wpp_webhook_log,
-  public.wpp_integration_activity, wpp.parked_outcomes to service_role;
+  public.wpp_integration_activity, wpp.parked_outcomes, wpp.set_aside, wpp.set_aside_outcomes
+  to service_role;
 
 -- Users reach the CRM's tables through row security; a fresh database has no grants yet.
 grant select on public.organizations, public.profiles, public.whatsapp_sessions to authenticated;

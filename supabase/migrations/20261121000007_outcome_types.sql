@@ -49,6 +49,9 @@ begin
     reason text, detail text, attempts integer, accepted_at timestamptz, event jsonb
   );
 
+  -- An outcome as it came, its index in the batch, and who takes the blame for its errors.
+  create type wpp.owned_outcome as (n integer, owner text, outcome jsonb);
+
   -- An id of a message.
   create type wpp.message_link as (
     organization_id uuid, account text, external_id text, message_id uuid

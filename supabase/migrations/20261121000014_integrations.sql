@@ -116,7 +116,7 @@ begin
         if not is_first then
           raise;
         end if;
-        is_first := false; -- the CRM, which takes no lock, has just made another integration primary
+        is_first := false; -- the CRM, which takes no lock, has just made another one primary
       end;
     end loop;
   end if;

@@ -53,6 +53,22 @@ class Tenant:
         assert answer
         return dict(answer["answer"])
 
+    def retry(self) -> dict[str, Any]:
+        """Try what is set aside again, as if its time had come; return the last result."""
+        self.db.execute("update wpp.set_aside set retry_at = now()")
+        answer: dict[str, Any] = {}
+        while claimed := self.rows("select wpp_claim_set_aside(200) as it")[0]["it"]["claimed"]:
+            (row,) = self.rows(
+                "select wpp_apply_set_aside(%s, %s) as it", claimed["owner"], claimed["rows"]
+            )
+            answer = row["it"]
+        return answer
+
+    def aside(self) -> list[str]:
+        """Return the owners that are set aside."""
+        self.rows("select wpp_claim_set_aside(0)")
+        return [row["owner"] for row in self.rows("select owner from wpp.set_aside order by 1")]
+
     def sent(self, status: Any = "sent", second: float = 0, **given: Any) -> MessageOutcome:
         """Return a message of our own."""
         defaults: dict[str, Any] = {"id": uuid4(), "phone": PHONE, "text": "Hello"}

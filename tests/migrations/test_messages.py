@@ -41,7 +41,8 @@ def test_a_sent_message_is_one_row_with_its_task_id(tenant: Tenant) -> None:
             },
         ],
         "refused": [],
-        "busy": [],
+        "set_aside": [],
+        "waiting": 0,
     }
 
 
@@ -193,7 +194,7 @@ def test_a_row_of_the_old_system_is_found_by_its_external_id(tenant: Tenant) -> 
 
 
 def test_an_empty_batch_changes_nothing(tenant: Tenant) -> None:
-    assert tenant.apply() == {"changed": [], "refused": [], "busy": []}
+    assert tenant.apply() == {"changed": [], "refused": [], "set_aside": [], "waiting": 0}
 
 
 LIFE = (

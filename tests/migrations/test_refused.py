@@ -7,7 +7,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from tests.migrations.conftest import PHONE, Db, Tenant, at
 
@@ -113,17 +112,21 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_changed_schema_is_no_fault_of_the_rows(undone: Tenant, change: str) -> None:
-    """The whole batch fails with a temporary error, and no row becomes a dead letter."""
-    alter(undone, change)
-    for outcomes in (
-        [undone.arrived()],
-        [undone.session("connected", 1), undone.arrived(), undone.arrived()],
-    ):
-        with pytest.raises(psycopg.Error) as caught, undone.db.transaction():
-            undone.apply(*outcomes)
-        assert caught.value.sqlstate in {"WPPDB", "42703"}
-        assert caught.value.diag.message_primary
-    assert letters(undone) == []
+    """The rows wait with the reason, no row becomes a dead letter, what needs no row is applied."""
+    with undone.db.transaction(force_rollback=True):
+        alter(undone, change)
+        for outcomes in (
+            [undone.arrived()],
+            [undone.session("connected", 1), undone.arrived(), undone.arrived()],
+        ):
+            with undone.db.transaction(force_rollback=True):
+                answer = undone.apply(*outcomes)
+                (aside,) = answer["set_aside"]
+                assert aside["owner"] == str(undone.id)
+                assert aside["code"] in {"23502", "42703"}
+                assert aside["why"]
+                assert (answer["waiting"], answer["refused"]) == (len(outcomes), [])
+                assert letters(undone) == []
 
 
 REFUSE_ALL = """
@@ -133,17 +136,34 @@ REFUSE_ALL = """
       for each row execute function pg_temp.refuse()"""
 
 
-def test_rows_that_are_all_refused_for_one_reason_are_not_at_fault(undone: Tenant) -> None:
-    """Unless `all_wrong` says so."""
+def test_rows_that_are_all_refused_for_one_reason_wait_for_five_minutes(undone: Tenant) -> None:
+    """The rule may be wrong: they become dead letters only when it stays."""
     alter(undone, REFUSE_ALL)
     batch = [undone.sent().model_dump(mode="json") for _ in range(3)]
-    with pytest.raises(psycopg.Error, match="not today") as caught, undone.db.transaction():
-        undone.apply(*batch)
-    assert caught.value.sqlstate == "WPPDB"
+    answer = undone.apply(*batch)
+    assert [(each["code"], each["why"]) for each in answer["set_aside"]] == [("P0001", "not today")]
+    assert undone.retry()["left"] == 3
     assert letters(undone) == []
-    (row,) = undone.rows("select wpp_apply(%s, all_wrong => true) as answer", Jsonb(batch))
-    assert [each["row"] for each in row["answer"]["refused"]] == [0, 1, 2]
+    undone.rows("update wpp.set_aside set since = since - interval '6 minutes' returning owner")
+    assert undone.retry()["refused"] == ["P0001: not today"] * 3
     assert len(letters(undone)) == 3
+    assert undone.aside() == []
+
+
+def test_a_reason_that_concerns_several_organizations_refuses_no_row(undone: Tenant) -> None:
+    """It is the schema's fault: the rows wait until it is mended."""
+    second = Tenant(undone.db, "0000000000042").connect()
+    with undone.db.transaction(force_rollback=True):
+        alter(undone, REFUSE_ALL)
+        undone.apply(*(each.sent() for each in (undone, second) for _ in range(2)))
+        undone.rows("update wpp.set_aside set since = since - interval '1 day' returning owner")
+        undone.retry()
+        assert letters(undone) == []
+        assert undone.aside() == sorted([str(undone.id), str(second.id)])
+        alter(undone, "drop trigger refuse on chat_messages")
+        undone.retry()
+        assert (len(undone.messages()), len(second.messages())) == (2, 2)
+        assert undone.aside() == []
 
 
 def test_a_constraint_that_some_rows_break_refuses_only_these(undone: Tenant) -> None:
@@ -153,18 +173,21 @@ def test_a_constraint_that_some_rows_break_refuses_only_these(undone: Tenant) ->
     assert len(undone.messages()) == 2
 
 
-def test_a_row_behind_a_lock_is_busy_and_delays_no_other(tenant: Tenant, database_url: str) -> None:
-    """A transaction of the CRM locks a client: only the message of this client is busy."""
+def test_a_row_behind_a_lock_waits_and_delays_no_other(tenant: Tenant, database_url: str) -> None:
+    """A transaction of the CRM locks a client: only the message of this client waits."""
     held = tenant.add_client(PHONE, last_message_at=at(0))
     with psycopg.connect(database_url) as crm:
         crm.execute("select from clients where id = %s for update", (held,))
         answer = tenant.apply(
             tenant.arrived(1), *(tenant.arrived(2, phone=f"7999000333{n}") for n in range(3))
         )
-        assert (answer["busy"], answer["refused"]) == ([0], [])
+        assert (answer["waiting"], answer["refused"]) == (1, [])
+        assert [each["code"] for each in answer["set_aside"]] == ["55P03"]
         assert len(tenant.messages()) == 3
+        assert tenant.retry()["left"] == 1
         crm.rollback()
-    assert tenant.apply(tenant.arrived(1))["busy"] == []
+    tenant.retry()
+    assert tenant.aside() == []
     assert len(tenant.messages()) == 4
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from threading import Event as Flag
 from typing import Any
 from uuid import uuid4
@@ -20,12 +21,14 @@ from shared.database.models import Applied, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import utc_now
 from shared.outbox import Outbox
-from shared.outcomes import MessageOutcome
+from shared.outcomes import MessageOutcome, SetAside
 from shared.redis import keys
+from tests.fixtures.waiting import wait_until
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from workers.recorder import Recorder
-from workers.retry import Backoff, RejectionWindow
+from workers.retry import Backoff
+from workers.set_aside import SetAsideRetrier
 
 __all__ = ["pipeline"]
 
@@ -44,8 +47,7 @@ class Table:
         self._poisoned = poisoned
         self._outages = outages
 
-    def apply(self, outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
-        del all_wrong
+    def apply(self, outcomes: Rows) -> Applied:
         self.calls += 1
         if self.calls <= self._outages:
             msg = "no answer"
@@ -57,6 +59,21 @@ class Table:
             changed=[], refused=[Refused(row=index, why="22P02: no") for index in poison]
         )
 
+    def put_aside(self, outcomes: Rows, code: str, why: str) -> list[SetAside]:
+        raise NotImplementedError
+
+
+@dataclass
+class Writer:
+    """A writer of outcomes with a given `apply`; remembers what is set aside."""
+
+    apply: Callable[[Rows], Applied]
+    aside: list[dict[str, Any]] = field(default_factory=list)
+
+    def put_aside(self, outcomes: Rows, code: str, why: str) -> list[SetAside]:
+        self.aside += outcomes
+        return [SetAside(owner="X", code=code, why=why, retry_at=utc_now())]
+
 
 def put(client: redis.Redis, count: int) -> None:
     for n in range(count):
@@ -64,7 +81,7 @@ def put(client: redis.Redis, count: int) -> None:
 
 
 def record_all(client: redis.Redis, table: Table) -> None:
-    recorder = Recorder(Outbox(client, "r1"), table.apply, Flag(), supabase_backoff=QUICK)
+    recorder = Recorder(Outbox(client, "r1"), table, Flag(), supabase_backoff=QUICK)
     recorder.step(idle_s=0.01)  # creates the consumer group where there is none
     while recorder.step(idle_s=0.01):
         pass
@@ -114,7 +131,7 @@ def test_the_recorder_waits_for_a_redis_that_cannot_write(redis_client: redis.Re
     table, stopping = Table(), Flag()
     Outbox(redis_client, "r1").read(idle_s=0.01)
     redis_client.replicaof("127.0.0.1", "1")
-    recorder = Recorder(Outbox(redis_client, "r1"), table.apply, stopping, redis_backoff=QUICK)
+    recorder = Recorder(Outbox(redis_client, "r1"), table, stopping, redis_backoff=QUICK)
     running = threading.Thread(target=recorder.run)
     running.start()
     time.sleep(0.3)
@@ -134,72 +151,61 @@ def test_a_recorder_that_stops_during_an_outage_leaves_its_batch_to_others(
     put(redis_client, 3)
     stopping = Flag()
     stopping.set()
-    Recorder(Outbox(redis_client, "r1"), Table(outages=99).apply, stopping).step(idle_s=0.01)
-    Recorder(Outbox(redis_client, "r1"), Table(outages=99).apply, stopping).step(idle_s=0.01)
+    Recorder(Outbox(redis_client, "r1"), Table(outages=99), stopping).step(idle_s=0.01)
+    Recorder(Outbox(redis_client, "r1"), Table(outages=99), stopping).step(idle_s=0.01)
     assert redis_client.xlen(keys.OUTBOX) == 3
     pending: Any = redis_client.xpending(keys.OUTBOX, "recorders")
     assert pending["pending"] == 3
 
 
-def slow(written: list[int], too_slow: Callable[[Rows], bool]) -> Callable[..., Applied]:
-    """Return an `apply` that runs into the statement timeout for some batches."""
+def test_an_organization_that_takes_too_long_is_set_aside(redis_client: redis.Redis) -> None:
+    """The remaining organizations of its batch are recorded; nothing stays in the outbox."""
+    for n, owner in enumerate("abcab"):
+        redis_client.xadd(keys.OUTBOX, {"r": json.dumps({"n": n, "organization_id": owner})})
+    written: list[int] = []
 
-    def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
-        del all_wrong
-        if too_slow(outcomes):
+    def apply(outcomes: Rows) -> Applied:
+        if any(row["organization_id"] == "b" for row in outcomes):
             msg = "canceling statement due to statement timeout"
             raise DatabaseUnavailableError(msg, sqlstate="57014")
         written.extend(row["n"] for row in outcomes)
         return NOTHING
 
-    return apply
-
-
-def test_a_batch_that_takes_too_long_is_halved(redis_client: redis.Redis) -> None:
-    """What Postgres cannot do within its time limit at once, it does in parts."""
-    put(redis_client, 8)
-    written: list[int] = []
+    woken: list[bool] = []
+    writer = Writer(apply)
     recorder = Recorder(
-        Outbox(redis_client, "r1"), slow(written, lambda rows: len(rows) > 2), Flag()
-    )
-    for _ in range(2):
-        recorder.step(idle_s=0.01)
-    assert written == list(range(8))
-    assert redis_client.xlen(keys.OUTBOX) == 0
-
-
-def test_a_row_that_always_takes_too_long_holds_up_no_other_row(
-    redis_client: redis.Redis,
-) -> None:
-    """It stays pending, is read again after `ABANDONED_MS`, and recorded once that works."""
-    put(redis_client, 8)
-    written: list[int] = []
-    locked = {5}
-    apply = slow(written, lambda rows: any(row["n"] in locked for row in rows))
-    outbox = Outbox(redis_client, "r1")
-    recorder = Recorder(outbox, apply, Flag())
-    recorder.step(idle_s=0.01)
-    assert recorder.step(idle_s=0.01) == 8
-    assert written == [0, 1, 2, 3, 4, 6, 7]
-    assert recorder.step(idle_s=0.01) == 0, "the row was read again at once"
-    locked.clear()
-    outbox.abandoned_ms = 0
-    assert recorder.step(idle_s=0.01) == 1
-    assert written[-1] == 5
-    assert redis_client.xlen(keys.OUTBOX) == 0
-
-
-def test_a_row_that_is_busy_stays_pending(redis_client: redis.Redis) -> None:
-    """A row that Supabase reports as locked is tried again later."""
-    put(redis_client, 3)
-    recorder = Recorder(
-        Outbox(redis_client, "r1"), lambda *_, **__: Applied(changed=[], busy=[1]), Flag()
+        Outbox(redis_client, "r1"), writer, Flag(), on_set_aside=lambda: woken.append(True)
     )
     recorder.step(idle_s=0.01)
+    with structlog.testing.capture_logs() as logs:
+        assert recorder.step(idle_s=0.01) == 5
+    assert sorted(written) == [0, 2, 3]
+    assert [row["n"] for row in writer.aside] == [1, 4]
+    assert woken == [True]
+    assert redis_client.xlen(keys.OUTBOX) == 0
+    (line,) = [line for line in logs if line["event"] == "organization.set_aside"]
+    assert "take too long" in line["action"]
+    assert line["until"]
+
+
+def test_outcomes_that_cannot_be_set_aside_stay_pending(redis_client: redis.Redis) -> None:
+    """They are read again after `ABANDONED_MS`."""
+    put(redis_client, 2)
+
+    class Slow(Table):
+        def apply(self, outcomes: Rows) -> Applied:
+            del outcomes
+            msg = "canceling statement due to statement timeout"
+            raise DatabaseUnavailableError(msg, sqlstate="57014")
+
+        def put_aside(self, outcomes: Rows, code: str, why: str) -> list[SetAside]:
+            del outcomes, code
+            raise DatabaseUnavailableError(why)
+
+    recorder = Recorder(Outbox(redis_client, "r1"), Slow(), Flag())
     recorder.step(idle_s=0.01)
-    left: Any = redis_client.xrange(keys.OUTBOX)
-    ((_, fields),) = left
-    assert json.loads(fields[b"r"]) == {"n": 1}
+    assert recorder.step(idle_s=0.01) == 2
+    assert redis_client.xlen(keys.OUTBOX) == 2
 
 
 def test_a_row_that_the_gateway_refuses_becomes_a_dead_letter(redis_client: redis.Redis) -> None:
@@ -207,15 +213,14 @@ def test_a_row_that_the_gateway_refuses_becomes_a_dead_letter(redis_client: redi
     put(redis_client, 7)
     taken: list[dict[str, Any]] = []
 
-    def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
-        del all_wrong
+    def apply(outcomes: Rows) -> Applied:
         if any(row.get("n") == 4 for row in outcomes):
             msg = "too large"
             raise DatabaseError(msg, sqlstate="413")
         taken.extend(outcomes)
         return NOTHING
 
-    recorder = Recorder(Outbox(redis_client, "r1"), apply, Flag())
+    recorder = Recorder(Outbox(redis_client, "r1"), Writer(apply), Flag())
     recorder.step(idle_s=0.01)
     recorder.step(idle_s=0.01)
     (letter,) = [row for row in taken if "n" not in row]
@@ -231,12 +236,12 @@ def test_an_outcome_whose_dead_letter_is_refused_stays_pending(redis_client: red
     """An outcome leaves the outbox only when Supabase holds it or its dead letter."""
     put(redis_client, 1)
 
-    def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
-        del outcomes, all_wrong
+    def apply(outcomes: Rows) -> Applied:
+        del outcomes
         msg = "no"
         raise DatabaseError(msg)
 
-    recorder = Recorder(Outbox(redis_client, "r1"), apply, Flag())
+    recorder = Recorder(Outbox(redis_client, "r1"), Writer(apply), Flag())
     recorder.step(idle_s=0.01)
     assert recorder.step(idle_s=0.01) == 1
     assert redis_client.xlen(keys.OUTBOX) == 1
@@ -255,26 +260,42 @@ class StopAtTenthPause(Flag):
         return self.is_set()
 
 
-def test_a_database_that_stays_broken_is_called_with_pauses(redis_client: redis.Redis) -> None:
-    """Each call follows a pause, except the first that blames the rows."""
+def test_a_database_that_stays_away_is_called_with_pauses(redis_client: redis.Redis) -> None:
+    """Each call but the first follows a pause, and nothing is lost."""
     put(redis_client, 3)
-    blamed: list[bool] = []
-
-    def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
-        del outcomes
-        blamed.append(all_wrong)
-        msg = "null value in column branch"
-        raise DatabaseUnavailableError(msg, sqlstate="WPPDB")
-
+    table = Table(outages=99)
     stopping = StopAtTenthPause()
-    recorder = Recorder(
-        Outbox(redis_client, "r1"), apply, stopping, rejection_window=RejectionWindow(window_s=0)
-    )
+    recorder = Recorder(Outbox(redis_client, "r1"), table, stopping)
     recorder.step(idle_s=0.01)
     recorder.step(idle_s=0.01)
-    assert blamed == [False] + [True] * 10
+    assert table.calls == 10
     assert stopping.pauses == 10
     assert redis_client.xlen(keys.OUTBOX) == 3
+
+
+def test_the_reason_of_an_outage_is_withdrawn_when_it_is_over(redis_client: redis.Redis) -> None:
+    """`wpp lanes` shows the last failure at once, and no failure after the first success."""
+    put(redis_client, 1)
+    seen: list[str | None] = []
+    outbox = Outbox(redis_client, "r1")
+    answers = ["permission denied", "no answer", None]
+
+    def apply(outcomes: Rows) -> Applied:
+        del outcomes
+        seen.append(outbox.blocked_reason)
+        if answer := answers.pop(0):
+            raise DatabaseUnavailableError(
+                answer, sqlstate="42501" if answer != "no answer" else None
+            )
+        return NOTHING
+
+    recorder = Recorder(outbox, Writer(apply), Flag(), supabase_backoff=QUICK)
+    recorder.step(idle_s=0.01)
+    recorder.step(idle_s=0.01)
+    assert seen[0] is None
+    assert str(seen[1]).startswith("permission denied: apply supabase/migrations")
+    assert seen[2] == "no answer"
+    assert outbox.blocked_reason is None
 
 
 def a_message(pipeline: InboundPipeline, text: str = "Hello") -> MessageOutcome:
@@ -314,56 +335,52 @@ RENAMED = (
 def test_a_column_that_the_crm_changed_costs_time_and_no_row(
     pipeline: InboundPipeline, alter: str, undo: str
 ) -> None:
-    """The recorder names the column and the repair, and records the row after the repair."""
-    stopping = Flag()
-    errors: list[str] = []
-
-    def apply(outcomes: Rows, /, *, all_wrong: bool = False) -> Applied:
-        try:
-            return pipeline.ctx.database.outcomes.apply(outcomes, all_wrong=all_wrong)
-        except DatabaseUnavailableError as error:
-            errors.append(str(error))
-            if len(errors) >= 3:
-                stopping.set()
-            raise
-
+    """The log names the column and the repair, and the row is recorded after the repair."""
+    outcomes = pipeline.ctx.database.outcomes
+    retrier = SetAsideRetrier(pipeline.outbox, outcomes, Flag())
     with altered(pipeline, alter, undo), structlog.testing.capture_logs() as logs:
         pipeline.outbox.add([a_message(pipeline)])
-        recorder = Recorder(pipeline.outbox, apply, stopping, supabase_backoff=QUICK)
-        recorder.step(idle_s=0.01)
-        recorder.step(idle_s=0.01)
-    assert ("branch" in errors[0]) or ("file_type" in errors[0])
-    (line, *_) = [line for line in logs if line["event"] == "supabase.unusable"]
-    assert line["log_level"] == "error"
-    assert line["action"] in str(pipeline.outbox.blocked_reason)
-    assert errors[0] in str(pipeline.outbox.blocked_reason)
-    assert len(pipeline.outbox) == 1
-    pipeline.outbox.abandoned_ms = 0
-    pipeline.record()
+        pipeline.record()
+        retrier.step()
+        (aside,) = pipeline.outbox.set_aside
+    (line,) = [line for line in logs if line["event"] == "organization.set_aside"]
+    assert ("branch" in line["error"]) or ("file_type" in line["error"])
+    assert ("default" in line["action"]) or ("supabase/migrations" in line["action"])
+    assert (aside.owner, aside.why, aside.waiting) == (
+        str(pipeline.organization),
+        line["error"],
+        1,
+    )
+    assert pipeline.messages() == []
+    with structlog.testing.capture_logs() as logs:
+        wait_until(lambda: retrier.step() and pipeline.messages(), "the row")
+        retrier.step()
     assert [row["message_text"] for row in pipeline.messages()] == ["Hello"]
+    assert "organization.resumed" in [line["event"] for line in logs]
+    assert pipeline.outbox.set_aside == []
     assert pipeline.ctx.database.dead_letters.find(DeadLetterQuery()) == []
 
 
-def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_the_window(
+def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_five_minutes(
     pipeline: InboundPipeline,
 ) -> None:
-    """The database may be at fault, so the rows are retried first."""
-    window = RejectionWindow(window_s=0.2)
-    recorder = Recorder(
-        pipeline.outbox,
-        pipeline.ctx.database.outcomes.apply,
-        Flag(),
-        supabase_backoff=QUICK,
-        rejection_window=window,
-    )
+    """The rule may be wrong, so the rows are retried first."""
+    retrier = SetAsideRetrier(pipeline.outbox, pipeline.ctx.database.outcomes, Flag())
+
+    def letters() -> int:
+        return len(pipeline.ctx.database.dead_letters.find(DeadLetterQuery(kind="outcome")))
+
     rule = (
         "alter table chat_messages add constraint polite check (message_text <> 'damn') not valid"
     )
     with altered(pipeline, rule, "alter table chat_messages drop constraint polite"):
         pipeline.outbox.add([a_message(pipeline, "damn") for _ in range(3)])
+        pipeline.record()
+        retrier.step()
+        assert letters() == 0
+        pipeline.env.sql(
+            "update wpp.set_aside set since = since - interval '6 minutes', retry_at = now()"
+        )
         with structlog.testing.capture_logs() as logs:
-            while len(pipeline.outbox):
-                recorder.step(idle_s=0.01)
-    events = [line["event"] for line in logs]
-    assert events.index("supabase.unusable") < events.index("outcome.refused")
-    assert len(pipeline.ctx.database.dead_letters.find(DeadLetterQuery(kind="outcome"))) == 3
+            wait_until(lambda: retrier.step() and letters() == 3, "the dead letters")
+    assert [line["event"] for line in logs].count("outcome.refused") == 3

@@ -1,9 +1,9 @@
-"""Backoff grows within its bounds and drives tenacity; a rejection window ends retries."""
+"""Backoff grows with each attempt, stays within its bounds, and drives tenacity."""
 
 import pytest
 from tenacity import Retrying, stop_after_attempt
 
-from workers.retry import EVENT_BACKOFF, Backoff, RejectionWindow
+from workers.retry import EVENT_BACKOFF, Backoff
 
 
 @pytest.mark.parametrize("attempts", [1, 5, 1000])
@@ -34,11 +34,3 @@ def test_tenacity_waits_as_the_backoff_says() -> None:
             if attempt.retry_state.attempt_number < 4:
                 raise ZeroDivisionError
     assert slept == [2, 4, 5]
-
-
-def test_a_rejection_window_passes_once_per_reason_and_memory() -> None:
-    """After 300 s rows are to blame at once, until the reason is forgotten after 3,600 s."""
-    times = [1000.0, 1299.0, 1300.0, 4599.0, 4600.0, 4900.0]
-    window = RejectionWindow(clock=iter([*times, 4900.0]).__next__)
-    assert [window.has_passed("no") for _ in times] == [False, False, True, True, False, True]
-    assert window.has_passed("another reason") is False

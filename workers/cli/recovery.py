@@ -182,7 +182,7 @@ def _replay_webhooks(database: Database, query: LogQuery) -> None:
     count = replay_events(database.webhook_log.iterate(query), database.outcomes.apply)
     typer.echo(
         f"{count.events} events: {count.applied} outcomes applied, {count.skipped} skipped, "
-        f"{count.refused} refused, {count.locked} locked (replay these again)"
+        f"{count.refused} refused, {count.set_aside} set aside (see wpp lanes)"
     )
 
 

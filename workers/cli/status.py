@@ -8,6 +8,7 @@ from uuid import UUID
 import redis
 
 from shared.database import Database, DeadLetterQuery
+from shared.database.diagnosis import advise
 from shared.errors import DatabaseError
 from shared.events import QUEUE_NAMES
 from shared.lanes.records import Record, find_record, total_waiting
@@ -24,7 +25,9 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
     """Yield the lines of the status; without a database, dead letters are left out."""
     yield from _print_backlog(client)
     yield from _print_gates(client)
-    yield from _print_outbox(Outbox(client, consumer=""))
+    outbox = Outbox(client, consumer="")
+    yield from _print_outbox(outbox)
+    yield from _print_set_aside(outbox)
     yield from _print_dead_letters(database)
     yield _print_clock(client)
     counts: Any = client.hgetall(keys.UNRECOGNIZED_EVENTS)
@@ -70,6 +73,14 @@ def _print_outbox(outbox: Outbox) -> Iterator[str]:
     yield f"{len(outbox):8}  outcomes on their way to Supabase{oldest}"
     if outbox.blocked_reason:
         yield f"{INDENT}{outbox.blocked_reason}"
+
+
+def _print_set_aside(outbox: Outbox) -> Iterator[str]:
+    for each in outbox.set_aside:
+        until = each.retry_at.astimezone().strftime("%H:%M:%S")
+        yield f"{each.waiting:8}  outcomes of {each.owner} set aside until {until}: {each.why}"
+        if advice := advise(each.code):
+            yield f"{INDENT}{advice}"
 
 
 def _print_dead_letters(database: Database | None) -> Iterator[str]:

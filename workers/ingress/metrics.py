@@ -127,6 +127,18 @@ class PipelineCollector(Collector):
             "wpp_outbox_blocked", "1 while Supabase accepts no outcome at all", blocked
         )
 
+        set_aside = outbox.set_aside
+        yield GaugeMetricFamily(
+            "wpp_organizations_set_aside",
+            "Organizations whose outcomes Supabase cannot take at present",
+            len(set_aside),
+        )
+        yield GaugeMetricFamily(
+            "wpp_outcomes_set_aside",
+            "Outcomes of these organizations, which wait in Supabase",
+            sum(each.waiting for each in set_aside),
+        )
+
     def _values(self, key: str) -> list[bytes]:
         values: Any = self._client.hvals(key)
         return list(values)

@@ -29,15 +29,15 @@ Apply = Callable[[Sequence[dict[str, Any]]], Applied]
 class ReplayCount:
     """The events of a replay, and what happened to their outcomes.
 
-    skipped: the log does not hold enough of them. refused: by the database. locked: a lock was in
-    the way; replay these events again.
+    skipped: the log does not hold enough of them. refused: by the database. set_aside: they wait in
+    Supabase, and the recorder retries them.
     """
 
     events: int = 0
     applied: int = 0
     skipped: int = 0
     refused: int = 0
-    locked: int = 0
+    set_aside: int = 0
 
 
 def replay_events(events: Iterable[LoggedEvent], apply: Apply) -> ReplayCount:
@@ -99,8 +99,8 @@ def _apply(batch: list[dict[str, Any]], apply: Apply, count: ReplayCount) -> Non
         return
     for refused in applied.refused:
         _report_refused(batch[refused.row], refused.why, count)
-    count.locked += len(applied.busy)
-    count.applied += len(batch) - len(applied.refused) - len(applied.busy)
+    count.set_aside += applied.waiting
+    count.applied += len(batch) - len(applied.refused) - applied.waiting
 
 
 def _report_refused(row: dict[str, Any], why: str, count: ReplayCount) -> None:

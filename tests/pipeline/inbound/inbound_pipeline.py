@@ -72,7 +72,7 @@ class InboundPipeline:
 
     def record(self) -> None:
         """Apply the outcomes in the outbox."""
-        recorder = Recorder(self.outbox, self.ctx.database.outcomes.apply, Flag())
+        recorder = Recorder(self.outbox, self.ctx.database.outcomes, Flag())
         while len(self.outbox):
             recorder.step(idle_s=0.01)
 

@@ -17,7 +17,7 @@ from shared.events import Message, SendEvent, utc_now
 from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
 from shared.lanes.types import ClaimSequence
-from shared.outcomes import DeadLetterOutcome
+from shared.outcomes import DeadLetterOutcome, SetAside
 from shared.redis import keys
 from shared.settings import EngineSettings
 from tests.draining import parse_first
@@ -256,7 +256,13 @@ def test_lanes_prints_backlog_gates_outbox_dead_letters_and_clock(
     pipeline.ctx.lanes.close_gate(routing.PLATFORM_GATE, 60, "the platform is in trouble")
     assert pipeline.ctx.lanes.claim("send", ClaimSequence()) is None
     pipeline.outbox.report_blocked("a column is gone: apply supabase/migrations")
+    pipeline.outbox.report_set_aside(
+        [SetAside(owner="T1", code="55P03", why="lock timeout", retry_at=utc_now(), waiting=7)]
+    )
     status = wpp("lanes")
+    assert "7  outcomes of T1 set aside until " in status
+    assert ": lock timeout\n" in status
+    assert "another transaction has locked rows of this organization" in status
     assert f"1  send       {pipeline.organization}" in status
     assert "1  lanes held by platform for 60 s at most: the platform is in trouble" in status
     assert "1  outcomes on their way to Supabase, the oldest for 0 s" in status

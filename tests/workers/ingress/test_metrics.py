@@ -12,10 +12,11 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from shared import routing
-from shared.events import Message
+from shared.events import Message, utc_now
 from shared.lanes.client import Lanes
 from shared.lanes.types import ClaimSequence
 from shared.outbox import Outbox
+from shared.outcomes import SetAside
 from shared.redis import keys
 from shared.settings import EngineSettings
 from workers.ingress import metrics
@@ -37,7 +38,10 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
     redis_client.hincrby(keys.BREAKER_CHANGES, "account opened", 3)
     redis_client.sadd(keys.RATE_LIMITED, str(uuid4()))
     redis_client.set(keys.LAST_SWEEP, int(time.time() * 1000) - 90_000)
-    Outbox(redis_client, consumer="a").report_blocked('42703: column "mood" does not exist')
+    outbox = Outbox(redis_client, consumer="a")
+    outbox.report_blocked('42703: column "mood" does not exist')
+    locked = SetAside(owner=str(ONE), code="55P03", why="no", retry_at=utc_now(), waiting=7)
+    outbox.report_set_aside([locked])
     return redis_client
 
 
@@ -67,6 +71,8 @@ def test_metrics_of_a_busy_system(busy: redis.Redis) -> None:
     assert value("wpp_outbox_outcomes") == 3
     assert 0 <= (value("wpp_outbox_age_seconds") or 0) < 60
     assert value("wpp_outbox_blocked") == 1
+    assert value("wpp_organizations_set_aside") == 1
+    assert value("wpp_outcomes_set_aside") == 7
     assert value("wpp_unrecognized_events_total") == 2
     assert 90 <= (value("wpp_clock_age_seconds") or 0) < 150
     assert (value("wpp_redis_bytes") or 0) > 0

@@ -148,16 +148,16 @@ def test_a_refused_row_does_not_affect_its_batch(pipeline: InboundPipeline) -> N
     assert {row["wa_message_id"] for row in taken} == {"M0", "M2"}
 
 
-def test_refused_and_locked_rows_are_counted(pipeline: InboundPipeline) -> None:
-    """The database names both; locked rows are to be replayed again."""
+def test_refused_and_waiting_rows_are_counted(pipeline: InboundPipeline) -> None:
+    """The database names both; the recorder retries what waits."""
     pipeline.post(*({**FLAT, "messageId": f"M{number}"} for number in range(3)))
     pipeline.settle()
 
     def apply(_rows: Sequence[dict[str, Any]]) -> Applied:
-        return Applied(changed=[], refused=[Refused(row=0, why="no")], busy=[2])
+        return Applied(changed=[], refused=[Refused(row=0, why="no")], waiting=1)
 
     events = pipeline.ctx.database.webhook_log.iterate(LogQuery())
-    assert replay_events(events, apply) == ReplayCount(events=3, applied=1, refused=1, locked=1)
+    assert replay_events(events, apply) == ReplayCount(events=3, applied=1, refused=1, set_aside=1)
 
 
 def test_an_outage_ends_a_replay(pipeline: InboundPipeline) -> None:
