@@ -69,7 +69,8 @@ begin
 
   -- What a batch means for a client.
   create type wpp.client_activity as (
-    client_id uuid, last_message_at timestamptz, answered_at timestamptz, unread_from timestamptz
+    organization_id uuid, client_id uuid, last_message_at timestamptz, answered_at timestamptz,
+    unread_from timestamptz
   );
 end
 $$;

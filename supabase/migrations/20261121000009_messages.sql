@@ -12,9 +12,32 @@ language sql stable as $$
   )) || coalesce(m.metadata, '{}')
 $$;
 
+-- Users may write any value into any column of their organization's rows, `metadata` included. So
+-- these rows are read through functions that accept any value, and joined by organization.
+create or replace function wpp.to_object(value jsonb) returns jsonb
+language sql immutable as $$
+  select case jsonb_typeof(value) when 'object' then value else '{}' end
+$$;
+
+create or replace function wpp.to_array(value jsonb) returns jsonb
+language sql immutable as $$
+  select case jsonb_typeof(value) when 'array' then value else '[]' end
+$$;
+
+create or replace function wpp.to_time(value text) returns timestamptz
+language plpgsql stable set search_path = '' as $$
+begin
+  return value::timestamptz;
+exception when data_exception then
+  return null;
+end
+$$;
+
 -- When the echo of our own message came.
 create or replace function wpp.echoed_at(metadata jsonb) returns timestamptz
-language sql stable as $$ select (metadata ->> 'echoed')::timestamptz $$;
+language sql stable as $$
+  select case when metadata ? 'echoed' then wpp.to_time(metadata ->> 'echoed') end
+$$;
 
 -- The rank of a media state: a higher rank replaces a lower rank.
 create or replace function wpp.media_rank(media_state text) returns integer
@@ -63,7 +86,8 @@ create or replace function wpp.begin_history(message_ids uuid[]) returns void
 language plpgsql set search_path = '' as $$
 begin
   insert into public.wpp_message_history (message_id, organization_id, status, source, at)
-  select c.id, c.organization_id, coalesce(c.message_status, 'sent'), 'own', c.created_at
+  select c.id, c.organization_id, coalesce(c.message_status, 'sent'), 'own',
+         coalesce(c.created_at, now())
   from public.chat_messages c
   where c.id = any (message_ids)
     and not exists (select from public.wpp_message_history h where h.message_id = c.id);
@@ -92,14 +116,14 @@ begin
       cross join lateral wpp.find_message(m.organization_id, m.account, m.ids) f
     ) s
     order by s.n);
+  inserted := wpp.insert_messages(messages);
+  -- Checked after the insert: the other row may have come at the same moment.
   if exists (
     select from unnest(messages) as m join public.chat_messages c on c.id = m.message_id
     where c.organization_id <> m.organization_id
   ) then
     raise exception 'this message belongs to another organization' using errcode = 'WP001';
   end if;
-
-  inserted := wpp.insert_messages(messages);
   perform wpp.link_external_ids(array(
     select row(m.organization_id, m.account, e.id, m.message_id)::wpp.message_link
     from unnest(messages) as m, lateral (values (m.task_id), (m.wa_message_id)) as e (id)
@@ -246,7 +270,8 @@ begin
       and i.account = l.account and i.external_id = l.external_id
       and i.message_id <> l.message_id
     join public.chat_messages own on own.id = l.message_id
-    join public.chat_messages echo on echo.id = i.message_id
+    join public.chat_messages echo
+      on echo.id = i.message_id and echo.organization_id = own.organization_id
     where echo.metadata ? 'echo' and own.is_outgoing and not own.metadata ? 'echo'
   loop
     perform wpp.merge_echo(twin.echo, twin.own);
@@ -269,9 +294,10 @@ language sql set search_path = pg_catalog, public, pg_temp as $$
     and (r.client_id = o.client_id or r.user_id = o.user_id);
   update public.message_reactions r set message_id = own_id where r.message_id = echo_id;
   update public.chat_messages own
-  set metadata = (echo.metadata - 'echo') || coalesce(own.metadata, '{}')
+  set metadata = (wpp.to_object(echo.metadata) - 'echo') || wpp.to_object(own.metadata)
         || case when echo.metadata ? 'reactions' then jsonb_build_object('reactions',
-                  (echo.metadata -> 'reactions') || coalesce(own.metadata -> 'reactions', '{}'))
+                  wpp.to_object(echo.metadata -> 'reactions')
+                  || wpp.to_object(own.metadata -> 'reactions'))
                 else '{}' end
         || jsonb_build_object('echoed',
              greatest(wpp.echoed_at(own.metadata), echo.created_at)),
@@ -294,7 +320,7 @@ begin
     return;
   end if;
   with a as (
-    select m.message_id as id, min(m.at) as at,
+    select m.message_id as id, m.organization_id, min(m.at) as at,
            (array_agg(m.task_id order by m.n) filter (where m.task_id is not null))[1] as task_id,
            (array_agg(m.wa_message_id order by m.n)
               filter (where m.wa_message_id is not null))[1] as wa_message_id,
@@ -308,7 +334,8 @@ begin
            array_agg(distinct m.metadata ->> 'media_path')
              filter (where m.metadata ->> 'media_path' is not null) as files
     from unnest(messages) as m
-    group by m.message_id having count(*) > 1 or not m.message_id = any (inserted)
+    group by m.message_id, m.organization_id
+    having count(*) > 1 or not m.message_id = any (inserted)
   ), merged as (
     select a.id, least(c.created_at, a.at) as created_at,
            coalesce(c.external_message_id,
@@ -319,7 +346,7 @@ begin
            case when r.is_further then (a.best).file_name else c.file_name end as file_name,
            case when r.is_further then (a.best).file_type else c.file_type end as file_type,
            case when r.is_echo then r.metadata else r.metadata - 'echo' end
-             || coalesce(c.metadata, '{}')
+             || wpp.to_object(c.metadata)
              || case when r.is_echo or a.echoed is null then '{}'
                      else jsonb_build_object('echoed',
                        greatest(wpp.echoed_at(c.metadata), a.echoed)) end
@@ -329,7 +356,8 @@ begin
                      else jsonb_build_object('conflicts', d.texts) end
              || case when f.files is null then '{}'
                      else jsonb_build_object('other_files', f.files) end as metadata
-    from a join public.chat_messages c on c.id = a.id,
+    from a join public.chat_messages c
+      on c.id = a.id and c.organization_id = a.organization_id,
     lateral (select
       not c.is_outgoing or coalesce(c.metadata ? 'echo', false) as is_echo,
       case when cardinality(a.metadata) = 1 then a.metadata[1]
@@ -337,11 +365,11 @@ begin
       a.media > coalesce(wpp.media_rank(c.metadata ->> 'media_state'), 1) as is_further) r,
     lateral (select jsonb_agg(t order by t) as texts from (
       select unnest(a.texts) as t
-      union select jsonb_array_elements_text(coalesce(c.metadata -> 'conflicts', '[]'))
+      union select jsonb_array_elements_text(wpp.to_array(c.metadata -> 'conflicts'))
       except select coalesce(c.metadata ->> 'original_text', c.message_text)) as t) d,
     lateral (select jsonb_agg(t order by t) as files from (
       select unnest(a.files) as t
-      union select jsonb_array_elements_text(coalesce(c.metadata -> 'other_files', '[]'))
+      union select jsonb_array_elements_text(wpp.to_array(c.metadata -> 'other_files'))
       except select coalesce(c.metadata ->> 'media_path', (a.best).metadata ->> 'media_path')
     ) as t) f
   )
@@ -365,7 +393,7 @@ language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
   activities wpp.client_activity[] := array(
     select row(
-      c.id, max(o.at),
+      c.organization_id, c.id, max(o.at),
       greatest(max(m.created_at) filter (where m.metadata ? 'echo'),
                max(wpp.echoed_at(m.metadata))),
       min(m.created_at) filter (where not m.is_outgoing and not m.is_read))::wpp.client_activity
@@ -387,19 +415,23 @@ begin
       end;
     end loop;
   end;
-  -- An answer may have been recorded before the message that it answers.
+  -- An answer may have been recorded before the message that it answers. (`::text`: Postgres shall
+  -- look up the client and not walk the organization.)
   update public.chat_messages m set is_read = true
   from (
-    select a.client_id, greatest(a.answered_at, case when a.unread_from is not null then (
+    select a.organization_id, a.client_id,
+           greatest(a.answered_at, case when a.unread_from is not null then (
       select max(coalesce(wpp.echoed_at(m.metadata), m.created_at))
       from public.chat_messages m
-      where m.client_id = a.client_id and m.created_at >= a.unread_from - interval '1 day'
+      where m.client_id = a.client_id and m.organization_id::text = a.organization_id::text
+        and m.created_at >= greatest(a.unread_from, '1970-01-02') - interval '1 day'
         and ((m.metadata ? 'echo' and m.created_at >= a.unread_from)
              or wpp.echoed_at(m.metadata) >= a.unread_from)
     ) end) as answered_at
     from unnest(activities) as a offset 0
   ) a
-  where m.client_id = a.client_id and not m.is_outgoing and not m.is_read
+  where m.client_id = a.client_id and m.organization_id::text = a.organization_id::text
+    and not m.is_outgoing and not m.is_read
     and m.created_at <= a.answered_at;
 end
 $$;
@@ -409,7 +441,7 @@ language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
   update public.clients c set last_message_at = a.last_message_at
   from unnest(activities) as a
-  where c.id = a.client_id
+  where c.id = a.client_id and c.organization_id = a.organization_id
     and (c.last_message_at is null or c.last_message_at < a.last_message_at);
 end
 $$;

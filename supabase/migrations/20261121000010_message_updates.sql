@@ -63,7 +63,7 @@ begin
 
   update public.chat_messages c
   set external_message_id = coalesce(c.external_message_id, a.external_id),
-      metadata = a.metadata || coalesce(c.metadata, '{}')
+      metadata = a.metadata || wpp.to_object(c.metadata)
   from (
     select u.message_id as id,
            min(case when m.is_outgoing and not coalesce(m.metadata ? 'echo', false)
@@ -75,7 +75,7 @@ begin
     group by 1
   ) a
   where c.id = a.id and (c.external_message_id, c.metadata) is distinct from (
-    coalesce(c.external_message_id, a.external_id), a.metadata || coalesce(c.metadata, '{}'));
+    coalesce(c.external_message_id, a.external_id), a.metadata || wpp.to_object(c.metadata));
 
   perform wpp.begin_history(array(select u.message_id from unnest(updates) as u));
   insert into public.wpp_message_history (message_id, organization_id, status, source, at, error)
@@ -94,7 +94,7 @@ language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
   update public.chat_messages c
   set message_text = e.text,
-      metadata = coalesce(c.metadata, '{}') || jsonb_build_object('edited_at', e.at,
+      metadata = wpp.to_object(c.metadata) || jsonb_build_object('edited_at', e.at,
         'original_text', coalesce(c.metadata ->> 'original_text', c.message_text))
   from (
     select distinct on (u.message_id) u.message_id as id, u.at, u.text
@@ -102,7 +102,7 @@ begin
     order by u.message_id, u.at desc, u.text desc
   ) e
   where c.id = e.id and (e.at, e.text) > (
-    coalesce((c.metadata ->> 'edited_at')::timestamptz, '-infinity'), c.message_text);
+    coalesce(wpp.to_time(c.metadata ->> 'edited_at'), '-infinity'), c.message_text);
 end
 $$;
 
@@ -124,11 +124,11 @@ begin
     order by u.message_id, p.person, u.at desc, u.emoji desc
   loop
     update public.chat_messages c
-    set metadata = coalesce(c.metadata, '{}') || jsonb_build_object('reactions',
-      coalesce(c.metadata -> 'reactions', '{}') || jsonb_build_object(reaction.person,
+    set metadata = wpp.to_object(c.metadata) || jsonb_build_object('reactions',
+      wpp.to_object(c.metadata -> 'reactions') || jsonb_build_object(reaction.person,
         jsonb_build_object('emoji', reaction.emoji, 'at', reaction.at)))
     where c.id = reaction.id and (reaction.at, coalesce(reaction.emoji, '')) > (
-      coalesce((c.metadata #>> array['reactions', reaction.person, 'at'])::timestamptz,
+      coalesce(wpp.to_time(c.metadata #>> array['reactions', reaction.person, 'at']),
                '-infinity'),
       coalesce(c.metadata #>> array['reactions', reaction.person, 'emoji'], ''))
     returning c.client_id into client;
@@ -152,8 +152,8 @@ language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
   update public.chat_messages c
   set message_status = s.status,
-      metadata = case when s.error is null then coalesce(c.metadata, '{}') - 'error'
-                      else coalesce(c.metadata, '{}') || jsonb_build_object('error', s.error) end
+      metadata = case when s.error is null then wpp.to_object(c.metadata) - 'error'
+                      else wpp.to_object(c.metadata) || jsonb_build_object('error', s.error) end
   from (
     select distinct on (h.message_id) h.message_id as id, h.status,
            case when h.status in ('failed', 'unknown') then h.error end as error
