@@ -36,6 +36,7 @@ ANSWERS: dict[bytes, Any] = {
         "set_aside": [],
         "waiting": 0,
     },
+    b"/rest/v1/rpc/wpp_claim_set_aside": {"claimed": None, "set_aside": [], "due_in_s": None},
     b"/rest/v1/rpc/wpp_settings": {"wppApiKey": "bench"},
     b"/rest/v1/rpc/": 0,  # an empty answer
     b"/rest/v1/wpp_integrations": INTEGRATIONS,

@@ -13,11 +13,12 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
 from postgrest.exceptions import APIError
+from pydantic import TypeAdapter
 from storage3.exceptions import StorageApiError
 from supabase import Client, ClientOptions, create_client
 from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError
@@ -45,6 +46,8 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 FIRST_ID = str(UUID(int=0))
+ROWS = TypeAdapter(list[dict[str, Any]])
+Result = TypeVar("Result")
 
 
 class Connection:
@@ -84,7 +87,7 @@ class Connection:
     def rows(self, query: Any) -> list[dict[str, Any]]:
         """Execute a query and return its rows."""
         with map_errors():
-            return cast("list[dict[str, Any]]", query.execute().data)
+            return ROWS.validate_python(query.execute().data)
 
     def iterate(self, query: Callable[[], Any], key: str = "id") -> Iterator[dict[str, Any]]:
         """Return all rows of a query page by page, in the order of a UUID column."""
@@ -96,10 +99,11 @@ class Connection:
                 return
             last = page[-1][key]
 
-    def call(self, function: str, **arguments: Any) -> Any:
-        """Call an SQL function with named arguments and return its result."""
+    def call(self, function: str, returns: type[Result], /, **arguments: Any) -> Result:
+        """Call an SQL function with named arguments; `returns` is the type of its result."""
         with map_errors():
-            return self.client.rpc(function, storable(arguments)).execute().data
+            data = self.client.rpc(function, storable(arguments)).execute().data
+            return TypeAdapter(returns).validate_python(data)
 
     def close(self) -> None:
         """Close this connection's own HTTP client; the next use opens it again."""
@@ -151,6 +155,9 @@ def map_errors(deadline_s: float = CALL_DEADLINE_S) -> Iterator[None]:
     except StorageApiError as error:
         is_permanent = str(error.status).startswith("4")
         raise _error(error.message, is_permanent=is_permanent) from error
+    except ValueError as error:  # a proxy's page, or other JSON
+        msg = f"answers, but not as Supabase does: {type(error).__name__}"
+        raise _error(msg, is_permanent=False) from error
     except AuthError as error:
         raise _error(error.message, is_permanent=True) from error
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from shared.database.connection import Connection, map_errors
 from shared.database.models import DeadLetter, DeadLetterQuery
+from shared.errors import DatabaseUnavailableError
 
 COLUMNS = (
     "id, organization_id, account, kind, lane, reason, detail, attempts, accepted_at, at, event, "
@@ -48,7 +49,11 @@ class DeadLetters:
         """Return the number of matching dead letters."""
         matching = self._matching(query, "id", count="exact").limit(1)
         with map_errors():
-            return int(matching.execute().count or 0)
+            count = matching.execute().count
+        if count is None:
+            msg = "Supabase: answers, but not as Supabase does: no count"
+            raise DatabaseUnavailableError(msg)
+        return int(count)
 
     def mark_replayed(self, ids: Sequence[UUID], at: datetime) -> None:
         """Mark dead letters as replayed, so that `find` leaves them out until they die again.

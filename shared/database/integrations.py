@@ -14,6 +14,9 @@ from shared.errors import DatabaseError
 
 log = structlog.get_logger()
 
+NOTHING: Any = list[None] | None
+"""The result of a function without one."""
+
 
 class Integrations:
     """The WPP integrations of all organizations."""
@@ -63,6 +66,7 @@ class Integrations:
         """
         self._connection.call(
             "wpp_save_integration",
+            NOTHING,
             id=str(integration_id),
             organization_id=str(organization_id),
             name=name,
@@ -117,7 +121,7 @@ class Integrations:
 
     def _call(self, function: str, integration_id: UUID, organization_id: UUID) -> bool:
         ids = {"integration_id": str(integration_id), "organization_id": str(organization_id)}
-        return bool(self._connection.call(function, **ids))
+        return self._connection.call(function, bool, **ids)
 
 
 def _readable(rows: Iterable[dict[str, Any]]) -> Iterator[Integration]:

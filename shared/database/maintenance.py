@@ -17,14 +17,14 @@ class Maintenance:
 
     def apply_parked(self) -> int:
         """Apply outcomes that waited for their account and is known now."""
-        return int(self._connection.call("wpp_apply_parked", max_rows=BATCH))
+        return self._connection.call("wpp_apply_parked", int, max_rows=BATCH)
 
     def expire_parked(self, before: datetime) -> int:
         """Turn outcomes that were parked before a time into dead letters."""
         values = {"parked_before": before.isoformat(), "max_rows": self._prune_size}
-        return int(self._connection.call("wpp_expire_parked", **values))
+        return self._connection.call("wpp_expire_parked", int, **values)
 
     def prune(self, before: datetime) -> int:
         """Delete webhook logs, replayed dead letters and session changes older than a time."""
         values = {"older_than": before.isoformat(), "max_rows": self._prune_size}
-        return int(self._connection.call("wpp_prune", **values))
+        return self._connection.call("wpp_prune", int, **values)

@@ -27,20 +27,18 @@ class Outcomes:
             DatabaseError: the batch is unreadable or too large; no outcome was applied.
             DatabaseUnavailableError: the outcomes are fine, try again; no outcome was applied.
         """
-        return Applied.model_validate(self._connection.call("wpp_apply", batch=list(outcomes)))
+        return self._connection.call("wpp_apply", Applied, batch=list(outcomes))
 
     def put_aside(self, outcomes: Sequence[dict[str, Any]], code: str, why: str) -> list[SetAside]:
         """Set the organizations of outcomes aside without applying them; raises as `apply`."""
-        answer = self._connection.call("wpp_put_aside", batch=list(outcomes), code=code, why=why)
-        return [SetAside.model_validate(each) for each in answer or ()]
+        values = {"batch": list(outcomes), "code": code, "why": why}
+        return self._connection.call("wpp_put_aside", list[SetAside], **values)
 
     def claim_set_aside(self) -> SetAsideClaim:
         """Claim outcomes of an organization whose next try is due; raises as `apply`."""
-        return SetAsideClaim.model_validate(
-            self._connection.call("wpp_claim_set_aside", max_rows=MAX_RETRIED)
-        )
+        return self._connection.call("wpp_claim_set_aside", SetAsideClaim, max_rows=MAX_RETRIED)
 
     def apply_set_aside(self, claimed: ClaimedOutcomes) -> Retried:
         """Try claimed outcomes again; raises as `apply`."""
         values = {"owner": claimed.owner, "rows": list(claimed.rows)}
-        return Retried.model_validate(self._connection.call("wpp_apply_set_aside", **values))
+        return self._connection.call("wpp_apply_set_aside", Retried, **values)

@@ -10,6 +10,8 @@ from shared.errors import InvalidApiKeyError
 from shared.tokens import expiry
 from shared.tokens.store import StoredCredentials, Token
 
+SETTINGS: Any = dict[str, Any] | None
+
 
 class StoredTokens:
     """The `TokenStore` (shared/tokens/store.py) in Supabase."""
@@ -30,8 +32,7 @@ class StoredTokens:
 
     def load(self, account: str) -> StoredCredentials:
         """Return the API key of an account and its stored token, however old."""
-        answer = self._connection.call("wpp_settings", account=account)
-        settings = answer if isinstance(answer, dict) else {}
+        settings = self._connection.call("wpp_settings", SETTINGS, account=account) or {}
         key = settings.get("wppApiKey")
         return StoredCredentials(
             SecretStr(key) if isinstance(key, str) and key else None, _token(settings)
@@ -41,6 +42,7 @@ class StoredTokens:
         """Store a token and leave the other settings as they are; a newer token stays."""
         self._connection.call(
             "wpp_save_token",
+            bool,
             account=account,
             token=token.value.get_secret_value(),
             expires_at_ms=int(token.expires_at.timestamp() * 1000),

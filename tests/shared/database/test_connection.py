@@ -4,18 +4,23 @@ import socket
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from postgrest.exceptions import APIError
 from pydantic import HttpUrl, SecretStr
 
-from shared.database import Database
+from shared.database import Database, DeadLetterQuery
 from shared.database.connection import Connection, map_errors
+from shared.database.diagnosis import diagnose
+from shared.database.models import ClaimedOutcomes
 from shared.errors import DatabaseError, DatabaseUnavailableError
+from shared.events import utc_now
 from shared.http.deadline import within
 from shared.settings import SupabaseSettings
 
+ID = UUID(int=7)
 SETTINGS = SupabaseSettings(
     supabase_url=HttpUrl("http://127.0.0.1:9"),
     supabase_anon_key=SecretStr("anon"),
@@ -151,3 +156,70 @@ def test_a_statement_that_took_too_long_has_its_code() -> None:
     with pytest.raises(DatabaseUnavailableError) as raised, map_errors():
         raise APIError({"code": "57014", "message": "canceling statement due to statement timeout"})
     assert raised.value.sqlstate == "57014"
+
+
+PAGE = "<html><body>Sign in to the hotel's network</body></html>"
+READS: dict[str, Callable[[Database], object]] = {
+    "apply": lambda database: database.outcomes.apply([]),
+    "put_aside": lambda database: database.outcomes.put_aside([], "", ""),
+    "claim_set_aside": lambda database: database.outcomes.claim_set_aside(),
+    "apply_set_aside": lambda database: database.outcomes.apply_set_aside(
+        ClaimedOutcomes(owner="A", rows=[1])
+    ),
+    "list_for": lambda database: database.integrations.list_for(ID),
+    "iterate": lambda database: list(database.integrations.iterate()),
+    "find_owner": lambda database: database.integrations.find_owner("1"),
+    "save": lambda database: database.integrations.save(integration_id=ID, organization_id=ID),
+    "remove": lambda database: database.integrations.remove(ID, ID),
+    "message": lambda database: database.messages.get(ID, ID),
+    "history": lambda database: database.messages.status_history(ID, ID),
+    "letters": lambda database: database.dead_letters.find(DeadLetterQuery()),
+    "count": lambda database: database.dead_letters.count(DeadLetterQuery()),
+    "policy": lambda database: database.policies.resends_unknown(ID),
+    "policies": lambda database: database.policies.resending_organizations(),
+    "parked": lambda database: database.maintenance.apply_parked(),
+    "prune": lambda database: database.maintenance.prune(utc_now()),
+    "settings": lambda database: database.tokens.load("1"),
+    "user": lambda database: database.users.find_organization("a.b.c"),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, html=PAGE),
+        httpx.Response(200, text="OK"),
+        httpx.Response(200, json="OK"),
+        httpx.Response(200, json=[1]),
+    ],
+    ids=["html", "text", "string", "list"],
+)
+def test_an_answer_that_is_not_supabase_s_is_an_outage(
+    read: Callable[[Database], object], answer: httpx.Response
+) -> None:
+    """A proxy, a parked domain or a sign-in page answers 200 at Supabase's address."""
+    with pytest.raises(DatabaseUnavailableError, match="not as Supabase does"):
+        read(
+            answering(lambda _: httpx.Response(200, headers=answer.headers, content=answer.read()))
+        )
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "advice"),
+    [
+        ("cannot execute INSERT in a read-only transaction", "25006", "read-only"),
+        ("Legacy API keys are disabled", None, "legacy keys are disabled"),
+        ("JWT issued at future", "PGRST303", "compare the clocks"),
+        ("JWT not yet valid", "PGRST303", "compare the clocks"),
+        ("JWT expired", "PGRST303", "has expired"),
+        ("Invalid API key", None, "check SUPABASE_SERVICE_ROLE_KEY"),
+        ("permission denied", "42501", "check SUPABASE_SERVICE_ROLE_KEY"),
+        ("no such column", "42703", "apply supabase/migrations again"),
+    ],
+)
+def test_the_advice_fits_the_fault(message: str, code: str | None, advice: str) -> None:
+    body = {"code": code, "message": message, "details": None, "hint": None}
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        answering(lambda _: httpx.Response(401, json=body)).outcomes.apply([])
+    assert advice in str(diagnose(caught.value))
