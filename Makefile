@@ -6,7 +6,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= $(shell getconf _NPROCESSORS_ONLN)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help up test test-faults check format bench bench-engine bench-webhooks lock clean
+.PHONY: help up test test-faults check format bench bench-engine bench-isolation bench-webhooks lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -36,6 +36,9 @@ bench: .venv/ready ## Measure against baselines in the same run
 
 bench-engine: .venv/ready ## The same for the engine alone, beside stock Dramatiq
 	@exec python -m bench.engine
+
+bench-isolation: .venv/ready ## Measure what an organization at its worst costs another, about eight minutes
+	@exec python -m bench.isolation $(ARGS)
 
 bench-webhooks: .venv/ready ## The same for webhook events, beside a baseline
 	@exec python -m bench.webhooks
