@@ -51,8 +51,9 @@ create index if not exists parked_outcomes_by_age on wpp.parked_outcomes (parked
 
 -- Organizations whose outcomes cannot be applied at present: a transaction of the CRM locks their
 -- rows, or a rule of the CRM refuses all of them. Their outcomes wait apart, so that no further
--- organization waits for them. `owner` is the organization's id, or the account where no
--- organization is known. No foreign key: an organization may be deleted meanwhile.
+-- organization waits for them: those that failed, and while any of these waits, all further ones.
+-- `owner` is the organization's id, or the account where no organization is known. No foreign key:
+-- an organization may be deleted meanwhile.
 create table if not exists wpp.set_aside (
   owner text primary key,
   code text not null, -- the SQLSTATE
@@ -66,9 +67,11 @@ create table if not exists wpp.set_aside_outcomes (
   n bigint primary key default nextval('wpp.set_aside_order'),
   owner text not null,
   outcome jsonb not null,
+  failed boolean not null, -- it was tried; else it waits behind one that was
   since timestamptz not null default now()
 );
 create index if not exists set_aside_outcomes_of_owner on wpp.set_aside_outcomes (owner, n);
+create index if not exists set_aside_outcomes_failed on wpp.set_aside_outcomes (owner) where failed;
 create index if not exists set_aside_outcomes_by_age on wpp.set_aside_outcomes (since);
 
 -- Events that ended without success. No foreign key: a dead letter is always accepted.

@@ -318,6 +318,13 @@ begin
 end
 $$;
 
+-- Whether an outcome of the owner failed and waits to be tried again. (Not whether any waits: those
+-- that were put behind it are still being applied when new ones can be applied at once.)
+create or replace function wpp.is_in_trouble(named_owner text) returns boolean
+language sql stable set search_path = '' as $$
+  select exists (select from wpp.set_aside_outcomes o where o.owner = named_owner and o.failed)
+$$;
+
 -- Set outcomes of one owner aside, to be tried again by `wpp_apply_set_aside`. Returns {"owner",
 -- "code", "why", "retry_at"}.
 create or replace function wpp.put_aside(
@@ -330,9 +337,12 @@ declare
 begin
   insert into wpp.set_aside as s (owner, code, why, retry_at)
   values (blamed, failed_code, reason, retry_at)
-  on conflict (owner) do nothing;
-  insert into wpp.set_aside_outcomes (owner, outcome)
-  select blamed, o.outcome from unnest(owned) as o order by o.n;
+  on conflict (owner) do update
+  set code = excluded.code, why = excluded.why, retry_at = excluded.retry_at,
+      since = clock_timestamp(), attempts = 0
+  where not wpp.is_in_trouble(blamed);
+  insert into wpp.set_aside_outcomes (owner, outcome, failed)
+  select blamed, o.outcome, true from unnest(owned) as o order by o.n;
   return jsonb_build_object(
     'owner', blamed, 'code', failed_code, 'why', reason, 'retry_at', retry_at);
 end
@@ -372,10 +382,11 @@ begin
     -- The lock keeps `wpp_claim_set_aside` from ending the set-aside at this moment.
     aside := array(
       select s.owner from wpp.set_aside s
-      where s.owner in (select o.owner from unnest(todo) as o)
+      where s.owner in (select o.owner from unnest(todo) as o) and wpp.is_in_trouble(s.owner)
       for key share skip locked);
-    insert into wpp.set_aside_outcomes (owner, outcome)
-    select o.owner, o.outcome from unnest(todo) as o where o.owner = any (aside) order by o.n;
+    insert into wpp.set_aside_outcomes (owner, outcome, failed)
+    select o.owner, o.outcome, false from unnest(todo) as o
+    where o.owner = any (aside) order by o.n;
     get diagnostics waiting = row_count;
     if waiting > 0 then
       todo := array(select o from unnest(todo) as o where o.owner <> all (aside));

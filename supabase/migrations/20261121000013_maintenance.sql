@@ -181,6 +181,7 @@ begin
   answer := wpp.apply_for_owner(owned, clock_timestamp() + interval '1 second');
   delete from wpp.set_aside_outcomes s
   where s.n = any (taken) and not answer -> 'left' @> to_jsonb(array_position(taken, s.n));
+  update wpp.set_aside_outcomes s set failed = true where s.n = any (taken) and not s.failed;
   perform wpp.insert_refused(answer -> 'refused');
   if jsonb_array_length(answer -> 'left') < cardinality(owned) then -- some went through
     update wpp.set_aside s set attempts = 0,

@@ -116,6 +116,41 @@ def test_rows_that_one_organization_has_refused_stop_no_other(
         assert tenant.aside() == [str(tenant.id)]
 
 
+def test_a_set_aside_ends_when_what_failed_went_through(tenant: Tenant, database_url: str) -> None:
+    """New outcomes are applied at once then, while those that were put behind it still wait."""
+    held = tenant.add_client("79990000000", last_message_at=at(-1))
+    with psycopg.connect(database_url) as crm:
+        crm.execute("select from clients where id = %s for update", (held,))
+        tenant.apply(tenant.arrived(1, phone="79990000000"))
+        behind = [tenant.arrived(n, phone="79990000001") for n in range(2, 6)]
+        assert tenant.apply(*behind)["waiting"] == 4
+        crm.rollback()
+    tenant.db.execute("update wpp.set_aside set retry_at = now()")
+    (row,) = tenant.rows("select wpp_claim_set_aside(1) as it")
+    claimed = row["it"]["claimed"]
+    tenant.rows("select wpp_apply_set_aside(%s, %s)", claimed["owner"], claimed["rows"])
+    assert tenant.apply(tenant.arrived(6, phone="79990000001"))["waiting"] == 0
+    assert len(tenant.messages()) == 2
+    assert tenant.aside() == [str(tenant.id)]
+    tenant.retry()
+    assert len(tenant.messages()) == 6
+    assert tenant.aside() == []
+
+
+def test_an_outcome_behind_a_set_aside_that_fails_prolongs_it(
+    tenant: Tenant, database_url: str
+) -> None:
+    held = tenant.add_client("79990000000", last_message_at=at(-1))
+    with psycopg.connect(database_url) as crm:
+        crm.execute("select from clients where id = %s for update", (held,))
+        tenant.apply(tenant.arrived(1, phone="79990000000"))
+        tenant.apply(tenant.arrived(2, phone="79990000000"))
+        tenant.retry()
+        failed = tenant.rows("select failed from wpp.set_aside_outcomes")
+        assert failed == [{"failed": True}] * 2
+        crm.rollback()
+
+
 def test_recorders_share_what_is_set_aside(tenant: Tenant, database_url: str) -> None:
     """A claimed outcome is claimed by no further recorder, and not again before its pause."""
     tenant.add_client("79990000000", last_message_at=at(-1))
