@@ -220,6 +220,9 @@ class PageSettings(SettingsGroup):
         return value
 
 
+QUOTA = r"^(0|[1-9][0-9]{0,8}/[1-9][0-9]{0,4})$"
+
+
 class IngressSettings(SettingsGroup):
     """Limits and secrets of the ingress."""
 
@@ -249,6 +252,27 @@ class IngressSettings(SettingsGroup):
         default="127.0.0.1,::1",
         description="Addresses or networks of proxies whose X-Forwarded-For names the client, "
         "comma-separated.",
+    )
+    wpp_key_quota: str = Field(
+        default="6000/30",
+        pattern=QUOTA,
+        description="Requests/seconds that a service key or a signed-in user may make. 0: no limit.",
+    )
+    wpp_webhook_quota: str = Field(
+        default="15000/30",
+        pattern=QUOTA,
+        description="Requests/seconds that the platform may post for one account. 0: no limit.",
+    )
+    wpp_address_quota: str = Field(
+        default="3000/60",
+        pattern=QUOTA,
+        description="Requests/seconds of one address without credentials: pages, unknown paths. "
+        "0: no limit.",
+    )
+    wpp_failure_quota: str = Field(
+        default="600/60",
+        pattern=QUOTA,
+        description="Missing or invalid credentials/seconds of one address. 0: no limit.",
     )
     wpp_body_limit: int = Field(
         default=25 * 1024 * 1024,

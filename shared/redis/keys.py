@@ -289,6 +289,15 @@ def idempotency_key(organization_id: UUID | str, digest: str) -> str:
 UNRECOGNIZED_EVENTS = f"{PREFIX}unrecognized_events"
 """Hash, no TTL. Unknown type of a webhook event → number of events."""
 
+
+def request_bucket(limit: str, subject: str) -> str:
+    """String, until the bucket is full. Its lifetime tells how much of a quota is used up."""
+    return f"{PREFIX}requests:{limit}:{subject}"
+
+
+REFUSED_REQUESTS = f"{PREFIX}requests:refused"
+"""Hash, no TTL. Rate limit of the ingress → number of requests that were refused."""
+
 # Health checks: workers/clock/health_checks.py
 
 

@@ -1,8 +1,9 @@
-"""ASGI middleware of /v1: what a request has to pass before FastAPI sees it.
+"""ASGI middleware: what a request has to pass before FastAPI sees it.
 
 FastAPI parses a body before it runs the dependencies of a route. So credentials are checked here,
 and only then is the body read, within limits of size and time. A path or a method that does not
-exist goes to the router at once, which answers without reading a body.
+exist goes to the router at once, which answers without reading a body. Each request counts against
+one quota: that of its key or user, or, without valid credentials, that of its address.
 """
 
 import re
@@ -22,8 +23,11 @@ from workers.ingress.deps import (
     Caller,
 )
 from workers.ingress.errors import to_response
+from workers.ingress.request_limits import find_client
 
 PREFIX = "/v1/"
+PROBES = ("/health", "/ready")
+"""Paths that a load balancer asks for: they have no quota."""
 
 
 class ApiAccess:
@@ -34,17 +38,19 @@ class ApiAccess:
         self._routes: ApiRoutes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        respond = _without_caching(send)
-        if not self._find_routes(scope).has(scope["method"], scope["path"]):
-            await self._app(scope, receive, respond)
-            return
         state: AppState = scope["app"].state.ingress
+        is_api = scope["path"].startswith(PREFIX)
+        headers = MutableHeaders()
+        respond = _with_headers(send, headers, cached=not is_api)
         try:
-            scope[CALLER] = await authenticate(scope, state)
-            receive = await _read_body(scope, receive, state)
+            if is_api and self._find_routes(scope).has(scope["method"], scope["path"]):
+                scope[CALLER] = await _admit(scope, state, headers)
+                receive = await _read_body(scope, receive, state)
+            else:
+                state.request_limits.take("address", find_client(scope))
         except DisconnectedError:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a problem response
@@ -74,11 +80,31 @@ class ApiRoutes:
         return bool(found and found.lastindex and method in self._methods[found.lastindex - 1])
 
 
+async def _admit(scope: Scope, state: AppState, headers: MutableHeaders) -> Caller:
+    """Return the caller of a request that its quota allows; add what is left to `headers`.
+
+    Raises:
+        TooManyRequestsError: the quota of the caller, or of an address that failed too often.
+        AccessError, OverloadedError, DatabaseUnavailableError: as `authenticate`.
+    """
+    try:
+        caller = await authenticate(scope, state)
+    except AccessError:
+        left = state.request_limits.take("failure", find_client(scope))
+        headers.update(left.headers if left else {})
+        raise
+    left = state.request_limits.take("key", caller.subject)
+    headers.update(left.headers if left else {})
+    return caller
+
+
 async def authenticate(scope: Scope, state: AppState) -> Caller:
     """Return the caller that the bearer token of a request stands for.
 
     Raises:
         AccessError: missing or invalid credentials.
+        TooManyRequestsError: Supabase would have to verify a session for an address that failed
+            too often.
         OverloadedError: too many sessions are being verified.
         DatabaseUnavailableError: Supabase did not answer.
     """
@@ -87,9 +113,11 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
     if scheme.lower() != "bearer" or not token:
         raise AccessError(MISSING_CREDENTIALS)
     if organization_id := signed_keys.read_service_key(token, state.keys.secrets):
-        return Caller(organization_id)
-    if organization_id := await state.sessions.find_organization(token):
-        return Caller(organization_id, session=token)
+        return Caller(organization_id, f"organization {organization_id}", token)
+    if not state.sessions.knows(token):
+        state.request_limits.check("failure", find_client(scope))
+    if session := await state.sessions.find_session(token):
+        return Caller(session.organization_id, f"user {session.user_id}", token)
     raise AccessError(INVALID_CREDENTIALS)
 
 
@@ -115,14 +143,18 @@ async def _read_body(scope: Scope, receive: Receive, state: AppState) -> Receive
     return receive_again
 
 
-def _without_caching(send: Send) -> Send:
-    """Return a `send` that forbids caches to store the response: it may hold a QR code."""
+def _with_headers(send: Send, added: MutableHeaders, *, cached: bool) -> Send:
+    """Return a `send` that adds headers to the response.
+
+    Unless `cached`, caches may not store the response: it may hold a QR code.
+    """
 
     async def send_marked(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            headers.update(added)
             given = headers.get("Cache-Control", "")
-            if "no-store" not in given:
+            if not cached and "no-store" not in given:
                 headers["Cache-Control"] = f"{given}, no-store" if given else "no-store"
         await send(message)
 

@@ -42,6 +42,7 @@ from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations import endpoints as integrations
 from workers.ingress.messages import endpoints as messages
 from workers.ingress.notifications import Notifications, call_on_stop_signal
+from workers.ingress.request_limits import RequestLimits, read_quotas
 from workers.ingress.webhooks import endpoint as webhooks
 
 DESCRIPTION = """\
@@ -49,7 +50,8 @@ Connect WhatsApp numbers of an organization, send messages through them and read
 
 Every request carries the credentials of an organization and has access to that organization only.
 Errors are problem details (RFC 9457). A request that is answered with 503 was not confirmed:
-repeat it with the same `Idempotency-Key`, and it takes effect once.
+repeat it with the same `Idempotency-Key`, and it takes effect once. `RateLimit` says what is left
+of the caller's quota; beyond it the answer is 429.
 """
 TAGS = [
     {"name": "messages", "description": "Send messages and read their status."},
@@ -57,7 +59,14 @@ TAGS = [
 ]
 CORS_METHODS = ("GET", "POST", "PATCH", "DELETE")
 CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer")
-CORS_RESPONSE_HEADERS = ("Location", "Idempotent-Replayed", "Preference-Applied", "Retry-After")
+CORS_RESPONSE_HEADERS = (
+    "Location",
+    "Idempotent-Replayed",
+    "Preference-Applied",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+)
 
 
 log = structlog.get_logger()
@@ -163,6 +172,7 @@ async def open_state(settings: ProcessSettings, app: FastAPI) -> AsyncIterator[N
     database = Database(settings.supabase)
     lanes = Lanes(sync_redis, settings.engine)
     notifications = Notifications(async_redis)
+    request_limits = RequestLimits(async_redis, read_quotas(settings.ingress))
     call_on_stop_signal(notifications.stop)
     app.state.ingress = AppState(
         keys=settings.keys,
@@ -177,9 +187,11 @@ async def open_state(settings: ProcessSettings, app: FastAPI) -> AsyncIterator[N
         sessions=SessionCache(database.users.find_organization),
         idempotency=IdempotencyStore(async_redis),
         notifications=notifications,
+        request_limits=request_limits,
     )
     yield
     await notifications.aclose()
+    await request_limits.aclose()
     await async_redis.aclose()
     sync_redis.close()
 

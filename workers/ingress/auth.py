@@ -1,4 +1,4 @@
-"""Supabase sessions: which organization the bearer of an access token belongs to, cached.
+"""Supabase sessions: which user and organization an access token stands for, cached.
 
 Anyone can send tokens, and each look-up is a call to Supabase of up to 15 s. So a token that cannot
 be a session is rejected without a call, each answer is cached for a while, requests with the same
@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
 
 import jwt
@@ -17,7 +18,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from shared.errors import OverloadedError
 
-POSITIVE_TTL_S = 60.0
+POSITIVE_TTL_S = 30.0
 """How long a session that Supabase confirmed is valid without another look-up."""
 NEGATIVE_TTL_S = 10.0
 """How long a token that Supabase refused stays refused without another look-up."""
@@ -27,6 +28,22 @@ MAX_WAIT_S = 5.0
 """How long a request waits for a free look-up."""
 MAX_ENTRIES = 10_000
 MAX_TOKEN_LENGTH = 8_192
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a token says about itself. `expires_s`: in s since 1970."""
+
+    user_id: str
+    expires_s: float
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session that Supabase has confirmed."""
+
+    user_id: str
+    organization_id: UUID
 
 
 class SessionCache:
@@ -48,16 +65,25 @@ class SessionCache:
         self._confirmed: TTLCache[bytes, UUID] = TTLCache(max_entries, positive_ttl_s)
         self._refused: TTLCache[bytes, bool] = TTLCache(max_entries, negative_ttl_s)
 
-    async def find_organization(self, token: str) -> UUID | None:
-        """Return the organization of the session's user, or None if the token is not valid.
+    async def find_session(self, token: str) -> Session | None:
+        """Return the session of a token, or None if the token is not valid.
 
         Raises:
             OverloadedError: no look-up became free in time.
             DatabaseUnavailableError: Supabase did not answer.
         """
-        if read_expiry(token) <= time.time():
+        claims = read_claims(token)
+        if claims is None or claims.expires_s <= time.time():
             return None
-        digest = hashlib.sha256(token.encode()).digest()
+        organization_id = await self._find_organization(token)
+        return Session(claims.user_id, organization_id) if organization_id else None
+
+    def knows(self, token: str) -> bool:
+        """Return whether no look-up is needed, because the session was confirmed lately."""
+        return _digest(token) in self._confirmed
+
+    async def _find_organization(self, token: str) -> UUID | None:
+        digest = _digest(token)
         if (organization_id := self._confirmed.get(digest)) is not None:
             return organization_id
         if digest in self._refused:
@@ -91,18 +117,22 @@ class SessionCache:
             done.exception()  # marks it as retrieved: every request may have gone by now
 
 
-def read_expiry(token: str) -> float:
-    """Return when a token expires by its own claim, in s since 1970; 0 if it cannot be a session.
+def read_claims(token: str) -> Claims | None:
+    """Return the claims of a token, or None if it cannot be a session.
 
     The signature is not verified: Supabase does that with its own key.
     """
     if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
-        return 0
+        return None
     try:
         claims = jwt.decode(token, options={"verify_signature": False, "require": ["exp", "sub"]})
     except (jwt.InvalidTokenError, RecursionError):
-        return 0
-    expires = claims["exp"]
-    if not isinstance(claims["sub"], str) or not isinstance(expires, int | float):
-        return 0
-    return float(expires) if abs(expires) < 1e12 else 0
+        return None
+    user_id, expires = claims["sub"], claims["exp"]
+    if not isinstance(user_id, str) or not isinstance(expires, int | float) or abs(expires) >= 1e12:
+        return None
+    return Claims(user_id, float(expires))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

@@ -20,6 +20,7 @@ from workers.ingress.auth import SessionCache
 from workers.ingress.enqueue import BatchingProducer
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.notifications import Notifications
+from workers.ingress.request_limits import RequestLimits
 
 MAX_LARGE_BODIES = 8
 """Webhook bodies of more than 1 MiB that are read at the same time; further bodies wait."""
@@ -53,6 +54,7 @@ class AppState:
     sessions: SessionCache
     idempotency: IdempotencyStore
     notifications: Notifications
+    request_limits: RequestLimits
     large_bodies: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(MAX_LARGE_BODIES)
     )
@@ -60,10 +62,11 @@ class AppState:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a request. `session` is the access token of a user; a service has none."""
+    """Who makes a request. `subject` is whose quota counts: a service key or a user."""
 
     organization_id: UUID
-    session: str | None = None
+    subject: str
+    token: str = field(repr=False)
 
 
 def get_state(request: Request) -> AppState:

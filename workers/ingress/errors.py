@@ -3,6 +3,7 @@
 {"type": "about:blank", "title", "status", "code", "detail", "errors": [{"field", "message"}]}
 """
 
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +28,7 @@ from shared.errors import (
 from shared.redis import is_transient
 from shared.webhooks import TooManyEventsError
 from workers.ingress.body import BodyTimeoutError, BodyTooLargeError
+from workers.ingress.request_limits import TooManyRequestsError
 
 STATUS: dict[type[PipelineError], HTTPStatus] = {
     AccessError: HTTPStatus.UNAUTHORIZED,
@@ -38,6 +40,7 @@ STATUS: dict[type[PipelineError], HTTPStatus] = {
     BodyTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TooManyEventsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
 }
 """The status of each error, subclasses included; a PipelineError without an entry is a 500."""
 RETRY_AFTER_S = 2
@@ -78,6 +81,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     408: _describe("The body did not arrive in time."),
     413: _describe("The body exceeds the limit."),
     422: _describe("Invalid field, or an Idempotency-Key that was used for another request."),
+    429: _describe("Too many requests; `RateLimit-Policy` names the quota. Wait `Retry-After` s."),
     503: _describe("Temporarily unavailable, not confirmed. Retry after `Retry-After` s."),
 }
 """The errors that every route may answer with, for OpenAPI."""
@@ -165,9 +169,11 @@ def _pipeline_error(error: PipelineError) -> JSONResponse:
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
     headers: dict[str, str] = {}
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        wait_s = int(getattr(error, "retry_after_s", RETRY_AFTER_S))
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
+        wait_s = math.ceil(getattr(error, "retry_after_s", RETRY_AFTER_S))
         headers["Retry_After"] = str(max(1, wait_s))
+    if isinstance(error, TooManyRequestsError):
+        headers |= error.allowance.headers
     if status is HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"
     if status is HTTPStatus.UNAUTHORIZED:

@@ -78,6 +78,15 @@ class PipelineCollector(Collector):
         yield GaugeMetricFamily(
             "wpp_rate_limited_integrations", "Integrations that the platform limits (429)", limited
         )
+        refused: Any = self._client.hgetall(keys.REFUSED_REQUESTS)
+        family = CounterMetricFamily(
+            "wpp_requests_limited",
+            "Requests that were refused with 429, by the limit of the ingress",
+            labels=["limit"],
+        )
+        for name, count in refused.items():
+            family.add_metric([name.decode()], int(count))
+        yield family
         unrecognized = sum(int(count) for count in self._values(keys.UNRECOGNIZED_EVENTS))
         yield CounterMetricFamily(
             "wpp_unrecognized_events",

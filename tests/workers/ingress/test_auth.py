@@ -62,6 +62,12 @@ def run(lookup: Callable[[str], UUID | None], story: Story, **options: Any) -> A
     return asyncio.run(whole())
 
 
+async def find(cache: SessionCache, bearer: str) -> UUID | None:
+    """Return the organization of a session."""
+    session = await cache.find_session(bearer)
+    return session.organization_id if session else None
+
+
 @pytest.mark.parametrize(
     "bearer",
     [
@@ -85,7 +91,7 @@ def run(lookup: Callable[[str], UUID | None], story: Story, **options: Any) -> A
 def test_a_token_that_cannot_be_a_session_is_rejected_without_a_call(bearer: str) -> None:
     """It is not a JWT, not a user's, or it has expired."""
     lookup = FakeLookup(uuid4())
-    assert run(lookup, lambda cache: cache.find_organization(bearer)) is None
+    assert run(lookup, lambda cache: find(cache, bearer)) is None
     assert lookup.calls == []
 
 
@@ -97,13 +103,13 @@ def test_a_confirmed_session_is_looked_up_once_per_ttl() -> None:
     async def story(cache: SessionCache) -> None:
         bearer, short = token(), token(exp=time.time() + 0.3)
         for _ in range(2):
-            found = await asyncio.gather(*(cache.find_organization(bearer) for _ in range(20)))
+            found = await asyncio.gather(*(find(cache, bearer) for _ in range(20)))
             assert set(found) == {organization_id}
         assert len(lookup.calls) == 1
-        assert await cache.find_organization(short) == organization_id
+        assert await find(cache, short) == organization_id
         await asyncio.sleep(0.6)
-        assert await cache.find_organization(short) is None
-        assert await cache.find_organization(bearer) == organization_id
+        assert await find(cache, short) is None
+        assert await find(cache, bearer) == organization_id
         assert lookup.calls == [bearer, short, bearer]
 
     run(lookup, story, positive_ttl_s=0.5)
@@ -116,11 +122,11 @@ def test_a_refused_token_is_looked_up_once_per_ttl() -> None:
     async def story(cache: SessionCache) -> None:
         bearer = token()
         for _ in range(5):
-            assert await cache.find_organization(bearer) is None
+            assert await find(cache, bearer) is None
         assert len(lookup.calls) == 1
-        assert await cache.find_organization(token()) is None
+        assert await find(cache, token()) is None
         await asyncio.sleep(0.4)
-        await cache.find_organization(bearer)
+        await find(cache, bearer)
         assert len(lookup.calls) == 3
 
     run(lookup, story, negative_ttl_s=0.3)
@@ -132,7 +138,7 @@ def test_concurrent_lookups_are_limited() -> None:
 
     async def story(cache: SessionCache) -> None:
         found = await asyncio.gather(
-            *(cache.find_organization(token()) for _ in range(40)), return_exceptions=True
+            *(find(cache, token()) for _ in range(40)), return_exceptions=True
         )
         assert lookup.max_concurrent == auth.MAX_LOOKUPS
         assert found.count(None) == len(lookup.calls) < 40
@@ -155,8 +161,8 @@ def test_an_outage_of_supabase_is_not_cached() -> None:
     async def story(cache: SessionCache) -> None:
         bearer = token()
         with pytest.raises(DatabaseUnavailableError):
-            await cache.find_organization(bearer)
-        assert await cache.find_organization(bearer) == organization_id
+            await find(cache, bearer)
+        assert await find(cache, bearer) == organization_id
 
     run(lookup, story)
 
@@ -167,11 +173,11 @@ def test_the_cache_is_bounded() -> None:
 
     async def story(cache: SessionCache) -> None:
         good = token()
-        await cache.find_organization(good)
+        await find(cache, good)
         lookup.answer = None
         refused = [token() for _ in range(5)]
         for bearer in [*refused, good, *refused[-3:]]:
-            await cache.find_organization(bearer)
+            await find(cache, bearer)
         assert lookup.calls == [good, *refused]
 
     run(lookup, story, max_entries=3)

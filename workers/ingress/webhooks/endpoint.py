@@ -29,6 +29,7 @@ from workers.ingress.body import (
 )
 from workers.ingress.deps import AppState
 from workers.ingress.errors import problem, to_response
+from workers.ingress.request_limits import find_client
 from workers.ingress.webhooks.storage import IncomingEvent, store_events
 
 PATH = "/webhooks/wpp"
@@ -69,7 +70,9 @@ async def handle_webhook(scope: Scope, receive: Receive, send: Send, state: AppS
 async def _respond(scope: Scope, receive: Receive, state: AppState) -> Response:
     authentic, account = _authenticate(scope, state)
     if not authentic:
+        state.request_limits.take("failure", find_client(scope))
         return problem(HTTPStatus.NOT_FOUND, "not_found", "There is no webhook at this URL.")
+    state.request_limits.take("webhook", account or "")
     if scope["method"] != "POST":
         return problem(
             HTTPStatus.METHOD_NOT_ALLOWED,

@@ -1,0 +1,263 @@
+"""Rate limits: of a key, an account and an address, over all ingress processes together."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import redis
+from pydantic import SecretStr
+
+from sandbox.ports import LOCALHOST, free_port
+from sandbox.redis import RedisServer
+from shared import signed_keys
+from shared.redis import connect_async, keys
+from shared.settings import IngressSettings
+from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
+from tests.fixtures.waiting import wait_until
+from workers.ingress import request_limits
+from workers.ingress.request_limits import (
+    Limit,
+    Quota,
+    RequestLimits,
+    TooManyRequestsError,
+    find_client,
+    read_quotas,
+)
+
+KEY_QUOTA = 600
+FEW = 5
+SETTINGS = {
+    "WPP_KEY_QUOTA": f"{KEY_QUOTA}/{10 * KEY_QUOTA}",
+    "WPP_WEBHOOK_QUOTA": f"{FEW}/{1000 * FEW}",
+    "WPP_ADDRESS_QUOTA": f"{FEW}/{1000 * FEW}",
+    "WPP_FAILURE_QUOTA": f"{FEW}/{1000 * FEW}",
+}
+"""Quotas that hardly refill during a test."""
+INVALID_PATH = "/v1/messages/no-id"
+"""A request with credentials is admitted, and refused afterwards: 422."""
+
+
+@pytest.fixture(scope="module")
+def pair(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[IngressProcess, IngressProcess]]:
+    """Return two processes with one Redis; the second trusts no proxy on this machine."""
+    trust = ({}, {"WPP_TRUSTED_PROXIES": "192.0.2.1"})
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(
+                IngressProcess(
+                    redis_server.url, tmp_path_factory.mktemp("limits"), **SETTINGS, **more
+                )
+            )
+            for more in trust
+        )
+        yield first, second
+
+
+def authorize(organization_id: UUID) -> dict[str, str]:
+    key = signed_keys.make_service_key(organization_id, [KEY_SECRET.encode()])
+    return {"Authorization": f"Bearer {key}"}
+
+
+def via_proxy(address: str) -> dict[str, str]:
+    """Return the headers of a request that a proxy on this machine passes on."""
+    return {"X-Forwarded-For": f"198.51.100.{uuid4().int % 256}, {address}"}
+
+
+def count_statuses(ingress: IngressProcess, path: str, times: int, **headers: str) -> list[int]:
+    return [ingress.http.get(path, headers=headers).status_code for _ in range(times)]
+
+
+def test_a_quota_holds_over_all_processes(
+    pair: tuple[IngressProcess, IngressProcess], redis_client: redis.Redis
+) -> None:
+    """Two processes accept at most a quarter more than the quota; another key is not affected."""
+    greedy, modest = authorize(uuid4()), authorize(uuid4())
+    statuses: Counter[int] = Counter()
+
+    def ask(ingress: IngressProcess) -> None:
+        for _ in range(KEY_QUOTA):
+            statuses[ingress.http.get(INVALID_PATH, headers=greedy).status_code] += 1
+
+    asking = [threading.Thread(target=ask, args=(ingress,)) for ingress in pair]
+    for thread in asking:
+        thread.start()
+    others: list[int] = []
+    while any(thread.is_alive() for thread in asking) and len(others) < KEY_QUOTA // 2:
+        with httpx.Client(base_url=pair[0].url, headers=modest, trust_env=False) as http:
+            others.append(http.get(INVALID_PATH).status_code)
+    for thread in asking:
+        thread.join()
+    assert set(statuses) == {422, 429}
+    assert KEY_QUOTA <= statuses[422] <= 1.25 * KEY_QUOTA
+    assert set(others) == {422}
+    wait_until(
+        lambda: int(redis_client.hget(keys.REFUSED_REQUESTS, "key") or 0) == statuses[429],  # type: ignore[arg-type]
+        "all refused requests to be counted",
+    )
+
+
+def test_the_answers_tell_the_quota(pair: tuple[IngressProcess, IngressProcess]) -> None:
+    """In the fields of the IETF draft; a refused request is a problem with Retry-After."""
+    bearer = authorize(uuid4())
+    first, second = (pair[0].http.get(INVALID_PATH, headers=bearer) for _ in range(2))
+    policy = f'"key";q={KEY_QUOTA};w={10 * KEY_QUOTA}'
+    assert {first.headers["RateLimit-Policy"], second.headers["RateLimit-Policy"]} == {policy}
+    assert first.headers["RateLimit"].startswith(f'"key";r={KEY_QUOTA - 1};t=')
+    assert second.headers["RateLimit"].startswith(f'"key";r={KEY_QUOTA - 2};t=')
+    path = pair[0].webhook_path("77")
+    refused = [pair[0].http.post(path, json={"type": "connected"}) for _ in range(FEW + 1)][-1]
+    assert refused.status_code == 429
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.json()["code"] == "rate_limited"
+    assert 0 < int(refused.headers["Retry-After"]) <= 1000
+    assert refused.headers["RateLimit"].startswith('"webhook";r=0;t=')
+    assert pair[0].http.post(pair[0].webhook_path("78"), json={"type": "x"}).status_code == 200
+
+
+def test_failed_credentials_are_counted_by_address(
+    pair: tuple[IngressProcess, IngressProcess],
+) -> None:
+    """Beyond the quota they get 429; valid keys from there, and other addresses, are answered."""
+    here, elsewhere = via_proxy("203.0.113.7"), via_proxy("203.0.113.8")
+    wrong = {"Authorization": "Bearer wrong"}
+    path = f"/webhooks/wpp/77/{'x' * 43}"
+    assert count_statuses(pair[0], INVALID_PATH, 3, **here, **wrong) == [401] * 3
+    assert [pair[0].http.post(path, headers=here).status_code for _ in range(3)] == [404, 404, 429]
+    assert count_statuses(pair[0], INVALID_PATH, 1, **here) == [429]
+    assert count_statuses(pair[0], INVALID_PATH, 1, **here, **authorize(uuid4())) == [422]
+    assert count_statuses(pair[0], INVALID_PATH, 1, **elsewhere, **wrong) == [401]
+
+
+def test_requests_without_credentials_are_counted_by_address(
+    pair: tuple[IngressProcess, IngressProcess],
+) -> None:
+    """Pages and unknown paths; the probes of a load balancer are always answered."""
+    here = via_proxy("203.0.113.17")
+    paths = ["/connect", "/openapi.json", "/v1/unknown", "/unknown", "/v1/messages", "/connect"]
+    statuses = [pair[0].http.get(path, headers=here).status_code for path in paths]
+    assert statuses == [200, 200, 404, 404, 405, 429]
+    assert count_statuses(pair[0], "/health", 2 * FEW, **here) == [200] * 2 * FEW
+
+
+def test_only_a_trusted_proxy_names_the_client(
+    pair: tuple[IngressProcess, IngressProcess],
+) -> None:
+    """The header of anybody else is ignored: all its names are one address."""
+    statuses = [
+        pair[1].http.get("/unknown", headers=via_proxy(f"203.0.113.{number}")).status_code
+        for number in range(FEW + 1)
+    ]
+    assert statuses == [404] * FEW + [429]
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        (("192.0.2.7", 1), "192.0.2.7"),
+        (("::ffff:192.0.2.7", 1), "192.0.2.7"),
+        (("2001:db8:1:2:3::4", 1), "2001:db8:1:2::/64"),
+        (("unknown", 0), "unknown"),
+        (("x" * 1000, 0), "x" * 64),
+        (None, ""),
+    ],
+    ids=["v4", "mapped", "v6", "name", "long", "none"],
+)
+def test_the_address_of_a_client(client: tuple[str, int] | None, address: str) -> None:
+    """An IPv6 subscriber has 2^64 addresses, which count as one."""
+    assert find_client({"client": client}) == address
+
+
+# In the event loop of a process
+
+Story = Callable[[RequestLimits], Awaitable[Any]]
+
+
+def run(url: str, quotas: dict[Limit, Quota], story: Story) -> Any:
+    async def whole() -> Any:
+        client = connect_async(SecretStr(url))
+        limits = RequestLimits(client, quotas)
+        try:
+            return await story(limits)
+        finally:
+            await limits.aclose()
+            await client.aclose()
+
+    return asyncio.run(whole())
+
+
+def take_all(limits: RequestLimits, limit: Limit = "key", subject: str = "a") -> int:
+    """Take requests until one is refused; return how many were accepted."""
+    for accepted in range(10_000):
+        try:
+            limits.take(limit, subject)
+        except TooManyRequestsError:
+            return accepted
+    return -1
+
+
+def test_an_accepted_request_waits_for_nothing(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """What was taken reaches Redis later, in one script for all buckets."""
+
+    async def story(limits: RequestLimits) -> None:
+        for number in range(100):
+            limits.take("key", str(number))
+        calls = redis_client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+        while len(redis_client.keys(keys.request_bucket("key", "*"))) < 100:
+            await asyncio.sleep(0.01)
+        now = redis_client.info("commandstats")["cmdstat_evalsha"]["calls"]
+        assert now - calls <= 2, "once more when Redis did not know the script"
+
+    run(redis_server.url, {"key": Quota(50, 500)}, story)
+
+
+def test_a_quota_refills_evenly(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+    """A bucket in Redis lives until it is full: its lifetime is the share that is used."""
+
+    async def story(limits: RequestLimits) -> None:
+        assert take_all(limits) == 20
+        while not redis_client.exists(keys.request_bucket("key", "a")):
+            await asyncio.sleep(0.01)
+        lifetime_ms = redis_client.pttl(keys.request_bucket("key", "a"))
+        assert isinstance(lifetime_ms, int)
+        assert 9000 <= lifetime_ms <= 10_000
+        with pytest.raises(TooManyRequestsError) as refused:
+            limits.take("key", "a")
+        await asyncio.sleep(refused.value.retry_after_s + 0.01)
+        assert limits.take("key", "a")
+
+    run(redis_server.url, {"key": Quota(20, 10)}, story)
+
+
+def test_without_redis_each_process_limits_alone() -> None:
+    """No request fails because of Redis."""
+
+    async def story(limits: RequestLimits) -> None:
+        assert take_all(limits) == 20
+        await asyncio.sleep(3 * request_limits.SETTLE_S)
+        assert take_all(limits, subject="b") == 20
+        assert take_all(limits) == 0
+
+    run(f"redis://{LOCALHOST}:{free_port()}", {"key": Quota(20, 2000)}, story)
+
+
+def test_a_quota_of_zero_is_no_limit() -> None:
+    """Nothing is counted."""
+    limits = RequestLimits(connect_async(SecretStr("redis://x")), {"key": Quota.parse("0")})
+    assert [limits.take("key", "a") for _ in range(3)] == [None] * 3
+
+
+def test_the_defaults_are_generous() -> None:
+    """200 requests a second of a key, 500 webhooks a second of an account."""
+    quotas = read_quotas(IngressSettings())
+    assert quotas["key"] == Quota(6000, 30)
+    assert quotas["webhook"].requests / quotas["webhook"].seconds >= 500
