@@ -253,6 +253,23 @@ class IngressSettings(SettingsGroup):
         description="Addresses or networks of proxies whose X-Forwarded-For names the client, "
         "comma-separated.",
     )
+    wpp_stream_limit: int = Field(
+        default=2000,
+        gt=0,
+        description="Open streams and held responses of one web process.",
+    )
+    wpp_stream_limit_per_organization: int = Field(
+        default=100,
+        gt=0,
+        description="Of these, streams and held responses of one organization.",
+    )
+    wpp_session_check_s: float = Field(
+        default=30,
+        gt=0,
+        le=30,  # with the 15 s between two looks of a stream: every 45 s
+        description="How long a session that Supabase confirmed is valid without another look-up, "
+        "in seconds.",
+    )
     wpp_key_quota: str = Field(
         default="6000/30",
         pattern=QUOTA,

@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import signed_keys
 from shared.errors import AccessError
 from workers.ingress.body import BodyReader, DisconnectedError
+from workers.ingress.callers import Caller
 from workers.ingress.deps import (
     CALLER,
     INVALID_CREDENTIALS,
     MISSING_CREDENTIALS,
     AppState,
-    Caller,
 )
 from workers.ingress.errors import to_response
 from workers.ingress.request_limits import find_client
@@ -112,13 +111,12 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise AccessError(MISSING_CREDENTIALS)
-    if organization_id := signed_keys.read_service_key(token, state.keys.secrets):
-        return Caller(organization_id, f"organization {organization_id}", token)
-    if not state.sessions.knows(token):
+    if not state.callers.knows(token):
         state.request_limits.check("failure", find_client(scope))
-    if session := await state.sessions.find_session(token):
-        return Caller(session.organization_id, f"user {session.user_id}", token)
-    raise AccessError(INVALID_CREDENTIALS)
+    caller = await state.callers.find(token)
+    if caller is None:
+        raise AccessError(INVALID_CREDENTIALS)
+    return caller
 
 
 async def _read_body(scope: Scope, receive: Receive, state: AppState) -> Receive:

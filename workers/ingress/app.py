@@ -34,12 +34,14 @@ from shared.settings import (
 from workers.ingress import metrics
 from workers.ingress.access import ApiAccess
 from workers.ingress.auth import SessionCache
+from workers.ingress.callers import Callers
 from workers.ingress.connect_page import ConnectPage
 from workers.ingress.deps import AppState
 from workers.ingress.enqueue import BatchingProducer
 from workers.ingress.errors import RETRY_AFTER_S, Problem, install_error_handlers, problem
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations import endpoints as integrations
+from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
 from workers.ingress.messages import endpoints as messages
 from workers.ingress.notifications import Notifications, call_on_stop_signal
 from workers.ingress.request_limits import RequestLimits, read_quotas
@@ -173,6 +175,9 @@ async def open_state(settings: ProcessSettings, app: FastAPI) -> AsyncIterator[N
     lanes = Lanes(sync_redis, settings.engine)
     notifications = Notifications(async_redis)
     request_limits = RequestLimits(async_redis, read_quotas(settings.ingress))
+    sessions = SessionCache(
+        database.users.find_organization, settings.ingress.wpp_session_check_s
+    )
     call_on_stop_signal(notifications.stop)
     app.state.ingress = AppState(
         keys=settings.keys,
@@ -184,10 +189,14 @@ async def open_state(settings: ProcessSettings, app: FastAPI) -> AsyncIterator[N
         producer=BatchingProducer(async_redis, lanes),
         database=database,
         route_cache=RouteCache(sync_redis, database),
-        sessions=SessionCache(database.users.find_organization),
+        callers=Callers(settings.keys.secrets, sessions),
         idempotency=IdempotencyStore(async_redis),
         notifications=notifications,
         request_limits=request_limits,
+        open_streams=OpenStreams(
+            settings.ingress.wpp_stream_limit, settings.ingress.wpp_stream_limit_per_organization
+        ),
+        shared_lists=SharedLists(),
     )
     yield
     await notifications.aclose()

@@ -18,8 +18,6 @@ from fastapi.concurrency import run_in_threadpool
 
 from shared.errors import OverloadedError
 
-POSITIVE_TTL_S = 30.0
-"""How long a session that Supabase confirmed is valid without another look-up."""
 NEGATIVE_TTL_S = 10.0
 """How long a token that Supabase refused stays refused without another look-up."""
 MAX_LOOKUPS = 8
@@ -40,20 +38,24 @@ class Claims:
 
 @dataclass(frozen=True)
 class Session:
-    """A session that Supabase has confirmed."""
+    """A session that Supabase has confirmed. `expires_s`: in s since 1970."""
 
     user_id: str
     organization_id: UUID
+    expires_s: float
 
 
 class SessionCache:
-    """Cached look-ups. `lookup(token)` blocks; it returns the organization, or None if refused."""
+    """Cached look-ups. `lookup(token)` blocks; it returns the organization, or None if refused.
+
+    A session that Supabase confirmed is valid for `positive_ttl_s` without another look-up.
+    """
 
     def __init__(
         self,
         lookup: Callable[[str], UUID | None],
+        positive_ttl_s: float,
         *,
-        positive_ttl_s: float = POSITIVE_TTL_S,
         negative_ttl_s: float = NEGATIVE_TTL_S,
         max_wait_s: float = MAX_WAIT_S,
         max_entries: int = MAX_ENTRIES,
@@ -76,7 +78,9 @@ class SessionCache:
         if claims is None or claims.expires_s <= time.time():
             return None
         organization_id = await self._find_organization(token)
-        return Session(claims.user_id, organization_id) if organization_id else None
+        if organization_id is None:
+            return None
+        return Session(claims.user_id, organization_id, claims.expires_s)
 
     def knows(self, token: str) -> bool:
         """Return whether no look-up is needed, because the session was confirmed lately."""

@@ -16,9 +16,10 @@ from shared.errors import AccessError
 from shared.lanes.client import Lanes
 from shared.route_cache import RouteCache
 from shared.settings import IngressSettings, KeySettings
-from workers.ingress.auth import SessionCache
+from workers.ingress.callers import Caller, Callers
 from workers.ingress.enqueue import BatchingProducer
 from workers.ingress.idempotency import IdempotencyStore
+from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
 from workers.ingress.notifications import Notifications
 from workers.ingress.request_limits import RequestLimits
 
@@ -51,22 +52,15 @@ class AppState:
     producer: BatchingProducer
     database: Database
     route_cache: RouteCache
-    sessions: SessionCache
+    callers: Callers
     idempotency: IdempotencyStore
     notifications: Notifications
     request_limits: RequestLimits
+    open_streams: OpenStreams
+    shared_lists: SharedLists
     large_bodies: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(MAX_LARGE_BODIES)
     )
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who makes a request. `subject` is whose quota counts: a service key or a user."""
-
-    organization_id: UUID
-    subject: str
-    token: str = field(repr=False)
 
 
 def get_state(request: Request) -> AppState:

@@ -28,6 +28,7 @@ from shared.errors import (
 from shared.redis import is_transient
 from shared.webhooks import TooManyEventsError
 from workers.ingress.body import BodyTimeoutError, BodyTooLargeError
+from workers.ingress.integrations.open_streams import TooManyStreamsError
 from workers.ingress.request_limits import TooManyRequestsError
 
 STATUS: dict[type[PipelineError], HTTPStatus] = {
@@ -41,6 +42,7 @@ STATUS: dict[type[PipelineError], HTTPStatus] = {
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TooManyEventsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyStreamsError: HTTPStatus.TOO_MANY_REQUESTS,
 }
 """The status of each error, subclasses included; a PipelineError without an entry is a 500."""
 RETRY_AFTER_S = 2

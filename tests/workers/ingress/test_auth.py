@@ -57,7 +57,7 @@ class FakeLookup:
 
 def run(lookup: Callable[[str], UUID | None], story: Story, **options: Any) -> Any:
     async def whole() -> Any:
-        return await story(SessionCache(lookup, **options))
+        return await story(SessionCache(lookup, **{"positive_ttl_s": 30.0, **options}))
 
     return asyncio.run(whole())
 

@@ -15,6 +15,7 @@ from workers.ingress.deps import AppState, ProvisionContext
 from workers.ingress.idempotency import set_replayed_header
 from workers.ingress.integrations import pending, queries
 from workers.ingress.integrations.connect_requests import ConnectRequest
+from workers.ingress.integrations.open_streams import TooManyStreamsError
 from workers.ingress.integrations.schemas import PATH, IntegrationState
 from workers.ingress.integrations.streaming import wait_for_result
 
@@ -43,8 +44,18 @@ async def enqueue_connect(
     _set_headers(request, context)
     if before is None:
         return await queries.get_accepted(integration_id, event.organization_id, state)
-    context.response.headers["Preference-Applied"] = f"wait={context.wait_s}"
-    return await wait_for_result(before, event.organization_id, context.wait_s, state)
+    return await _hold(before, context)
+
+
+async def _hold(before: IntegrationState, context: ProvisionContext) -> IntegrationState:
+    """Return the result of a connect once it is there; with too many open streams, the state."""
+    state, organization_id = context.state, context.organization_id
+    try:
+        with state.open_streams.open(organization_id):
+            context.response.headers["Preference-Applied"] = f"wait={context.wait_s}"
+            return await wait_for_result(before, organization_id, context.wait_s, state)
+    except TooManyStreamsError:
+        return await wait_for_result(before, organization_id, 0, state)
 
 
 async def already_connected(request: ConnectRequest, context: ProvisionContext) -> IntegrationState:

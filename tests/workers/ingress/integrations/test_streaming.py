@@ -1,19 +1,31 @@
 """The stream of integrations, and held responses."""
 
 import json
+import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import jwt
+import psycopg
 import pytest
 import redis
 
+from sandbox.redis import RedisServer
+from sandbox.supabase.project import Supabase
 from shared.outbox import Outbox
+from shared.settings import IngressSettings
+from tests.fixtures.ingress_process import IngressProcess
+from tests.fixtures.waiting import wait_until
 from tests.workers.ingress.tenants import Tenant
 from workers.ingress.deps import MAX_PREFER_WAIT_S, parse_prefer_wait
+from workers.ingress.integrations.streaming import STREAM_POLL_S
 
 RETRY = "retry: 1000"
 
@@ -98,3 +110,169 @@ def test_a_held_response_ends_with_its_time(tenant: Tenant) -> None:
     answer = tenant.http.post(f"{path}/reconnect", headers={"Prefer": "wait=1"})
     assert 1 <= time.monotonic() - began < 4
     assert (answer.status_code, answer.json()["status"]) == (202, "starting")
+
+
+# Sessions
+
+
+@pytest.fixture(scope="module")
+def attentive_ingress(
+    redis_server: RedisServer, supabase_world: Supabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[IngressProcess]:
+    """Return an ingress that looks at a session again after a second."""
+    settings = {
+        "SUPABASE_URL": supabase_world.url,
+        "SUPABASE_ANON_KEY": supabase_world.anon_key,
+        "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
+        "WPP_SESSION_CHECK_S": "1",
+    }
+    with IngressProcess(
+        redis_server.url, tmp_path_factory.mktemp("attentive"), **settings
+    ) as ingress:
+        yield ingress
+
+
+@dataclass(frozen=True)
+class Member:
+    """A signed-in user of an organization."""
+
+    id: str
+    session: dict[str, Any]
+    world: Supabase
+    database_url: str
+
+    @classmethod
+    def new(cls, world: Supabase, database_url: str) -> "Member":
+        sign_up = httpx.post(
+            f"{world.url}/auth/v1/signup",
+            json={"email": f"{uuid4().hex}@example.com", "password": "password"},
+            headers={"apikey": world.anon_key},
+            trust_env=False,
+        ).json()
+        user_id = sign_up["user"]["id"]
+        with psycopg.connect(database_url) as connection:
+            organization_id = uuid4()
+            connection.execute(
+                "insert into public.organizations (id, name) values (%s, 'Test')",
+                (organization_id,),
+            )
+            connection.execute(
+                "insert into public.profiles (id, organization_id) values (%s, %s) "
+                "on conflict (id) do update set organization_id = excluded.organization_id",
+                (user_id, organization_id),
+            )
+        return cls(user_id, sign_up, world, database_url)
+
+    def sign_out(self) -> None:
+        self._call("POST", "logout", self.session["access_token"])
+
+    def delete(self) -> None:
+        self._call("DELETE", f"admin/users/{self.id}", self.world.service_role_key)
+
+    def leave(self) -> None:
+        """Have another organization from now on."""
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(
+                "update public.profiles set organization_id = null where id = %s", (self.id,)
+            )
+
+    def make_short_token(self, valid_s: float) -> str:
+        """Return an access token of the session that expires soon."""
+        claims = jwt.decode(self.session["access_token"], options={"verify_signature": False})
+        claims["exp"] = int(time.time() + valid_s)
+        return jwt.encode(claims, self.world.secrets.jwt, "HS256")
+
+    def _call(self, method: str, path: str, bearer: str) -> None:
+        httpx.request(
+            method,
+            f"{self.world.url}/auth/v1/{path}",
+            headers={"apikey": self.world.anon_key, "Authorization": f"Bearer {bearer}"},
+            trust_env=False,
+        ).raise_for_status()
+
+
+@pytest.fixture
+def member(supabase_world: Supabase, database_url: str) -> Member:
+    return Member.new(supabase_world, database_url)
+
+
+@pytest.mark.parametrize("end", ["sign_out", "delete", "leave", "expire"])
+def test_a_stream_ends_with_its_session(
+    attentive_ingress: IngressProcess, member: Member, end: str
+) -> None:
+    """Within a minute by the settings that are allowed; here the session is looked at sooner."""
+    expires = end == "expire"
+    token = member.make_short_token(5) if expires else member.session["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    with attentive_ingress.http.stream("GET", "/v1/integrations/events", headers=bearer) as stream:
+        assert stream.status_code == 200, stream.read()
+        lines = stream.iter_lines()
+        next_list(lines)
+        if not expires:
+            getattr(member, end)()
+        for _ in lines:  # until the server ends the stream
+            pass
+    assert attentive_ingress.http.get("/v1/integrations", headers=bearer).status_code == 401
+
+
+def test_a_session_is_looked_at_again_every_45_s() -> None:
+    """The longest time that a session is trusted, and the longest pause of a stream."""
+    longest = IngressSettings.model_fields["wpp_session_check_s"].metadata
+    (limit_s,) = [each.le for each in longest if hasattr(each, "le")]
+    assert limit_s + STREAM_POLL_S <= 45
+
+
+# Bounds
+
+
+def test_the_streams_of_an_organization_are_bounded(
+    ingress_with_supabase: IngressProcess,
+    supabase_world: Supabase,
+    redis_client: redis.Redis,
+    tenant: Tenant,
+) -> None:
+    """Of 500 streams, 400 are refused; another organization is served, and has streams too."""
+    path = "/v1/integrations/events"
+    limit = IngressSettings().wpp_stream_limit_per_organization
+    request = (
+        f"GET {path} HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: {tenant.http.headers['Authorization']}\r\n\r\n"
+    )
+    with ExitStack() as stack:
+        streams = [stack.enter_context(ingress_with_supabase.connect()) for _ in range(500)]
+        for stream in streams:
+            stream.sendall(request.encode())
+        heads = [read_head(stream) for stream in streams]
+        statuses = Counter(head.split(b" ", 2)[1] for head in heads)
+        assert statuses == {b"200": limit, b"429": 500 - limit}
+        refused = tenant.http.get(path)
+        assert refused.status_code == 429
+        assert refused.json()["code"] == "too_many_streams"
+        assert int(refused.headers["Retry-After"]) > 0
+        number = tenant.add_integration("42", "disconnected")
+        held = tenant.http.post(f"{number}/reconnect", headers={"Prefer": "wait=30"})
+        assert (held.status_code, "Preference-Applied" in held.headers) == (202, False)
+        other = stack.enter_context(
+            Tenant.new(ingress_with_supabase, supabase_world, redis_client)
+        )
+        number = other.add_integration("43")
+        assert other.http.patch(number, json={"name": "Other"}).status_code == 200
+        assert [each["name"] for each in other.http.get("/v1/integrations").json()] == ["Other"]
+        with other.http.stream("GET", path) as another:
+            assert another.status_code == 200
+    wait_until(lambda: _can_stream(tenant), "closed streams to make room")
+
+
+def _can_stream(tenant: Tenant) -> bool:
+    with tenant.http.stream("GET", "/v1/integrations/events") as stream:
+        return stream.status_code == 200
+
+
+def read_head(connection: socket.socket) -> bytes:
+    """Return what a connection has received up to the end of the first head."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        chunk = connection.recv(65_536)
+        assert chunk, "the server has closed the connection"
+        received += chunk
+    return received
