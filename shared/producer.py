@@ -14,13 +14,14 @@ from pydantic import SecretStr
 
 from shared import routing
 from shared.errors import IntegrationNotFoundError, NotFoundError
+from shared.event_ids import EventIds
 from shared.events import Message
 from shared.lanes import records
 from shared.lanes.client import Lanes
 from shared.lanes.records import Record
 from shared.lanes.types import Accepted, Append
 from shared.phones import DEFAULT_REGION
-from shared.redis import connect
+from shared.redis import connect, keys
 from shared.route_cache import RouteCache
 from shared.settings import EngineSettings
 
@@ -30,6 +31,7 @@ class Producer:
         self._client = client
         self._lanes = Lanes(client, settings or EngineSettings())
         self._route_cache = RouteCache(client, database=None)
+        self._event_ids: EventIds | None = None
 
     @classmethod
     def connect(cls, url: SecretStr | str) -> "Producer":
@@ -61,9 +63,10 @@ class Producer:
             ValueError: the key is empty, or the recipient is no phone in the organization's region.
             redis.RedisError: Redis did not confirm.
         """
+        event_id = self._make_id(organization_id, idempotency_key)
         integration_id, region = self._number(organization_id, message)
         return self.append(
-            routing.route_send(organization_id, integration_id, message, idempotency_key, region)
+            routing.route_send(organization_id, integration_id, message, event_id, region)
         )
 
     def find(self, event_id: UUID) -> Record | None:
@@ -73,6 +76,16 @@ class Producer:
     def append(self, item: Append) -> Accepted:
         """Put an event into its lane, which wakes a worker, in one round trip."""
         return self._lanes.append(item)
+
+    def _make_id(self, organization_id: UUID, idempotency_key: str | None) -> UUID | None:
+        if idempotency_key is None:
+            return None
+        if self._event_ids is None:
+            self._event_ids = EventIds.load(self._client)
+        previous = self._event_ids.make_previous(organization_id, idempotency_key)
+        if previous and self._client.exists(keys.event(previous)):
+            return previous
+        return self._event_ids.make(organization_id, idempotency_key)
 
     def _number(self, organization_id: UUID, message: Message) -> tuple[UUID, str]:
         """Return the integration to send from, and its organization's region."""

@@ -26,18 +26,9 @@ def integration_gate(integration_id: UUID) -> str:
     return f"integration:{integration_id}"
 
 
-def make_event_id(tenant: UUID | str, idempotency_key: str | None) -> UUID:
-    """Return the id of an event: derived from tenant and key, or random without a key.
-
-    Raises:
-        ValueError: the key is empty, most likely by mistake of the caller.
-    """
-    if idempotency_key is None:
-        return uuid4()
-    if not idempotency_key:
-        msg = "the idempotency key is empty; pass None for no key"
-        raise ValueError(msg)
-    return uuid5(NAMESPACE_URL, f"wpp:{tenant}:{idempotency_key}")
+def make_webhook_id(account: str, identity: str) -> UUID:
+    """Return the id of an event that the platform posted: a retry of it has the same."""
+    return uuid5(NAMESPACE_URL, f"wpp:{account}:{identity}")
 
 
 def route_event(event: AnyEvent, request: str | None = None) -> Append:
@@ -92,19 +83,20 @@ def route_send(
     organization_id: UUID,
     integration_id: UUID,
     message: Message,
-    idempotency_key: str | None = None,
+    event_id: UUID | None = None,
     region: str = DEFAULT_REGION,
 ) -> Append:
     """Return the append of a message, with the outcome that shows it as `queued` in Supabase.
 
     The fingerprint is that of the request and excludes the integration chosen for it. A recipient
-    without country code is a number of `region`, the organization's.
+    without country code is a number of `region`, the organization's. `event_id` is the one that
+    `shared.event_ids` derives from an idempotency key; None is a new message.
 
     Raises:
         ValueError: the recipient is not a phone number.
     """
     event = SendEvent(
-        id=make_event_id(organization_id, idempotency_key),
+        id=event_id or uuid4(),
         organization_id=organization_id,
         integration_id=integration_id,
         to=normalize(message.to, region),
@@ -134,7 +126,7 @@ def route_webhook(
     `peer` is the customer in its conversation. `blobs` and `whole` as in `WebhookEvent`.
     """
     event = WebhookEvent(
-        id=make_event_id(account, identity),
+        id=make_webhook_id(account, identity),
         account=account,
         peer=peer,
         payload={} if whole else payload,

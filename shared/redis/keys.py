@@ -99,6 +99,13 @@ def unknown_events(lane_name: str) -> str:
     return f"{PREFIX}unknown:{lane_name}"
 
 
+# Ids of messages: shared/event_ids.py
+
+EVENT_ID_SECRET = f"{PREFIX}event_ids:secret"
+"""String, no TTL. The secret with which ids are derived from idempotency keys."""
+PREVIOUS_EVENT_IDS = f"{PREFIX}event_ids:previous"
+"""String, 8 days after the secret was made. Records may have ids of before there was a secret."""
+
 # Outbox: shared/outbox.py, and shared/lanes/lua, which appends in the step that settles an event
 
 OUTBOX = f"{PREFIX}outbox"

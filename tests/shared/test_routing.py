@@ -4,8 +4,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared import routing
 from shared.errors import IdempotencyConflictError
@@ -14,15 +12,17 @@ from shared.lanes.types import Append
 from shared.outcomes import MessageOutcome
 from tests.shared.lanes.harness import LaneHarness
 
-ORGANIZATION, OTHER, INTEGRATION = (UUID(int=number) for number in (1, 2, 3))
+ORGANIZATION, OTHER, INTEGRATION, ID = (UUID(int=number) for number in (1, 2, 3, 4))
 
 
 def message(**fields: Any) -> Message:
     return Message.model_validate({"to": "+7 999 000-11-22", "text": "Hello"} | fields)
 
 
-def send(key: str | None = None, organization: UUID = ORGANIZATION, **fields: Any) -> Append:
-    return routing.route_send(organization, INTEGRATION, message(**fields), key)
+def send(
+    event_id: UUID | None = None, organization: UUID = ORGANIZATION, **fields: Any
+) -> Append:
+    return routing.route_send(organization, INTEGRATION, message(**fields), event_id)
 
 
 def parse(item: Append) -> SendEvent:
@@ -86,10 +86,10 @@ def test_a_maximum_age_is_a_number_of_whole_seconds(seconds: object) -> None:
 
 def test_the_maximum_age_is_part_of_the_request(harness: LaneHarness) -> None:
     """The same key with another age is a conflict; None equals the default."""
-    harness.lanes.append(send("k"))
-    harness.lanes.append(send("k", expires_in_s=None))
+    harness.lanes.append(send(ID))
+    harness.lanes.append(send(ID, expires_in_s=None))
     with pytest.raises(IdempotencyConflictError):
-        harness.lanes.append(send("k", expires_in_s=60))
+        harness.lanes.append(send(ID, expires_in_s=60))
 
 
 def test_a_file_is_shown_with_its_caption() -> None:
@@ -134,24 +134,10 @@ def test_without_a_key_every_request_is_new() -> None:
     assert send().id != send().id
 
 
-def test_the_same_key_is_the_same_event_of_that_organization_only() -> None:
-    """Another key, or the same key of another organization, is another event."""
-    event_id = send("order-17").id
-    assert event_id == send("order-17").id
-    assert event_id != send("order-18").id
-    assert event_id != send("order-17", OTHER).id
-
-
-@given(first=st.text(min_size=1), second=st.text(min_size=1))
-def test_different_keys_are_different_events(first: str, second: str) -> None:
-    """They may contain any characters."""
-    assert (send(first).id == send(second).id) == (first == second)
-
-
 def test_the_chosen_integration_is_not_part_of_the_request(harness: LaneHarness) -> None:
     """A retry after the primary integration changed is the same message."""
-    first = harness.lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, message(), "key"))
-    again = harness.lanes.append(routing.route_send(ORGANIZATION, OTHER, message(), "key"))
+    first = harness.lanes.append(send(ID))
+    again = harness.lanes.append(routing.route_send(ORGANIZATION, OTHER, message(), ID))
     assert (again.id, again.new) == (first.id, False)
 
 
@@ -162,9 +148,9 @@ def test_the_same_key_for_another_message_is_refused(
     harness: LaneHarness, other: dict[str, Any]
 ) -> None:
     """Text, recipient and requested integration are part of the request."""
-    harness.lanes.append(send("key"))
+    harness.lanes.append(send(ID))
     with pytest.raises(IdempotencyConflictError):
-        harness.lanes.append(send("key", **other))
+        harness.lanes.append(send(ID, **other))
 
 
 def test_a_worker_reads_the_event_that_was_accepted(harness: LaneHarness) -> None:

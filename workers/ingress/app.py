@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from shared import logs, payload_store
 from shared.database import Database
+from shared.event_ids import EventIds
 from shared.lanes.client import Lanes
 from shared.redis import connect, connect_async, connect_durable, explain_outage
 from shared.redis.replication import check_writable_async
@@ -135,13 +136,14 @@ def create_app() -> FastAPI:
     """
     logs.configure_logging("web")
     settings = ProcessSettings.load()
-    connect_durable(settings.redis).close()
+    with connect_durable(settings.redis) as client:
+        event_ids = EventIds.load(client)
     app = IngressApp(
         title="WPP pipeline",
         version="1",
         description=DESCRIPTION,
         openapi_tags=TAGS,
-        lifespan=partial(open_state, settings),
+        lifespan=partial(open_state, settings, event_ids),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would follow the Host header
@@ -167,7 +169,9 @@ def create_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def open_state(settings: ProcessSettings, app: FastAPI) -> AsyncIterator[None]:
+async def open_state(
+    settings: ProcessSettings, event_ids: EventIds, app: FastAPI
+) -> AsyncIterator[None]:
     """Open the clients of the app, and close them when it stops."""
     sync_redis = connect(settings.redis.redis_url)
     async_redis = connect_async(settings.redis.redis_url)
@@ -187,6 +191,7 @@ async def open_state(settings: ProcessSettings, app: FastAPI) -> AsyncIterator[N
         sync_redis=sync_redis,
         lanes=lanes,
         producer=BatchingProducer(async_redis, lanes),
+        event_ids=event_ids,
         database=database,
         route_cache=RouteCache(sync_redis, database),
         callers=Callers(settings.keys.secrets, sessions),

@@ -13,6 +13,7 @@ from redis.asyncio import Redis as AsyncRedis
 
 from shared.database import Database
 from shared.errors import AccessError
+from shared.event_ids import EventIds
 from shared.lanes.client import Lanes
 from shared.route_cache import RouteCache
 from shared.settings import IngressSettings, KeySettings
@@ -50,6 +51,7 @@ class AppState:
     sync_redis: Redis
     lanes: Lanes
     producer: BatchingProducer
+    event_ids: EventIds
     database: Database
     route_cache: RouteCache
     callers: Callers

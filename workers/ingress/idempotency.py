@@ -1,6 +1,7 @@
 """Idempotency keys: the first request with a key and its result, so that a retry has no effect.
 
-POST /v1/messages does without: there the key determines the id of the message (shared/routing.py).
+POST /v1/messages does without: there the key determines the id of the message
+(shared/event_ids.py).
 """
 
 import hashlib

@@ -29,7 +29,7 @@ def interpret(raw: dict[str, Any], account: str = ACCOUNT) -> tuple[ClassifiedEv
     """Return an event and its outcomes. It travels as JSON, as it does between processes."""
     accepted = classify(raw, account)
     event = WebhookEvent(
-        id=routing.make_event_id(account, webhooks.identify_event(accepted).value),
+        id=routing.make_webhook_id(account, webhooks.identify_event(accepted).value),
         accepted_at=ACCEPTED,
         account=account,
         peer=accepted.conversation,

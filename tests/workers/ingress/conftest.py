@@ -7,8 +7,17 @@ import redis
 
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
+from shared.redis import keys
 from tests.fixtures.ingress_process import SHARED_SECRET, IngressProcess
 from tests.workers.ingress.tenants import Tenant
+
+
+EVENT_ID_SECRET = "the secret of message ids, longer than the tests"
+
+
+def restore_secret(client: redis.Redis) -> None:
+    """Put back the secret that an ingress read at its start, and that an emptied Redis lacks."""
+    client.set(keys.EVENT_ID_SECRET, EVENT_ID_SECRET)
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +57,8 @@ def _ingress_with_supabase(
         "SUPABASE_ANON_KEY": supabase_world.anon_key,
         "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
     }
+    with redis.Redis.from_url(redis_server.url) as client:
+        restore_secret(client)
     with IngressProcess(
         redis_server.url, tmp_path_factory.mktemp("supabase"), **settings
     ) as ingress:
@@ -59,7 +70,8 @@ def ingress_with_supabase(
     _ingress_with_supabase: IngressProcess, redis_client: redis.Redis, database_url: str
 ) -> IngressProcess:
     """Return an ingress with Supabase, both empty. No worker runs, so accepted events wait."""
-    del redis_client, database_url  # asked for because they empty what is there
+    del database_url  # asked for because it empties the tables
+    restore_secret(redis_client)
     return _ingress_with_supabase
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -23,11 +23,13 @@ from shared.settings import EngineSettings
 from tests.fixtures.tcp_proxy import TcpProxy
 from workers.ingress.enqueue import MAX_BATCH, BatchingProducer
 
-ORGANIZATION, INTEGRATION = uuid4(), uuid4()
+ORGANIZATION, INTEGRATION, ONE = uuid4(), uuid4(), uuid4()
 
 
-def message(text: str, key: str | None = None) -> Append:
-    return routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990001122", text=text), key)
+def message(text: str, event_id: UUID | None = None) -> Append:
+    return routing.route_send(
+        ORGANIZATION, INTEGRATION, Message(to="+79990001122", text=text), event_id
+    )
 
 
 @asynccontextmanager
@@ -63,10 +65,10 @@ def test_each_append_gets_its_own_answer(
     async def append() -> None:
         async with open_producer(redis_client, redis_server.url) as producer:
             items = [
-                message("one", "a"),
-                message("one", "a"),
-                message("two", "a"),
-                message("three", "b"),
+                message("one", ONE),
+                message("one", ONE),
+                message("two", ONE),
+                message("three"),
             ]
             first, again, conflict, other = await asyncio.gather(
                 *(producer.append(item) for item in items), return_exceptions=True

@@ -28,22 +28,32 @@ async def build_append(
         NotFoundError: unknown integration, or the organization has none.
         RequestValidationError: the recipient is not a phone number of the organization's region.
     """
+    event_id = await _find_event_id(organization_id, idempotency_key, state)
     try:
         route = await _find_route(message, organization_id, state)
     except NotFoundError:
-        accepted = idempotency_key and await state.redis.exists(
-            records.record_key(routing.make_event_id(organization_id, idempotency_key))
-        )
-        if not accepted:
+        if not event_id or not await state.redis.exists(records.record_key(event_id)):
             raise
         integration_id = message.integration_id or UUID(int=0)
-        return routing.route_send(organization_id, integration_id, message, idempotency_key)
+        return routing.route_send(organization_id, integration_id, message, event_id)
     try:
-        return routing.route_send(organization_id, route.id, message, idempotency_key, route.region)
+        return routing.route_send(organization_id, route.id, message, event_id, route.region)
     except ValueError as error:
         raise RequestValidationError(
             [{"type": "value_error", "loc": ("body", "to"), "msg": str(error)}]
         ) from None
+
+
+async def _find_event_id(
+    organization_id: UUID, idempotency_key: str | None, state: AppState
+) -> UUID | None:
+    """Return the id that a key stands for: the earlier one if that message was accepted."""
+    if idempotency_key is None:
+        return None
+    previous = state.event_ids.make_previous(organization_id, idempotency_key)
+    if previous and await state.redis.exists(records.record_key(previous)):
+        return previous
+    return state.event_ids.make(organization_id, idempotency_key)
 
 
 async def _find_route(message: Message, organization_id: UUID, state: AppState) -> IntegrationRoute:

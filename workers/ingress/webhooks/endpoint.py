@@ -172,5 +172,5 @@ def _build_event(
     append = routing.route_webhook(
         account, payload, identity.value, event.conversation, tuple(stored), digest
     )
-    earlier = routing.make_event_id(account, identity.previous) if identity.previous else None
+    earlier = routing.make_webhook_id(account, identity.previous) if identity.previous else None
     return IncomingEvent(append, stored | ({digest: whole} if digest else {}), earlier)

@@ -1,15 +1,23 @@
 """/v1/messages: accepted, read, resolved."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from shared.events import SendEvent
+import psycopg
+import pytest
+
+from sandbox.redis import RedisServer
+from sandbox.supabase.project import Supabase
+from shared.events import Message, SendEvent
 from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
 from shared.lanes.types import ClaimSequence, Settled
 from shared.outcomes import StatusOutcome
+from shared.producer import Producer
+from shared.redis import keys
 from shared.routing import build_message_outcome
 from shared.settings import EngineSettings
+from tests.fixtures.ingress_process import IngressProcess
 from tests.workers.ingress.tenants import Tenant
 
 HELLO = {"to": "+7 999 000-11-22", "text": "Hello"}
@@ -138,6 +146,81 @@ def test_sending_needs_an_integration(tenant: Tenant) -> None:
     answer = tenant.post("/v1/messages", {**HELLO, "integration_id": other})
     assert answer.status_code == 404
     assert other in answer.json()["detail"]
+
+
+def test_a_prepared_row_does_not_take_a_message(tenant: Tenant, database_url: str) -> None:
+    """Another organization has rows under ids that it can derive from organization and key."""
+    tenant.add_integration("42")
+    guess = uuid5(NAMESPACE_URL, f"wpp:{tenant.id}:otp-42")
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "with o as (insert into public.organizations (id, name) values (%s, 'Thief') "
+            "returning id) insert into public.chat_messages "
+            "(id, organization_id, message_text, message_type, is_outgoing) "
+            "select %s, o.id, 'mine', 'manager', true from o",
+            (uuid4(), guess),
+        )
+    sent = tenant.post("/v1/messages", HELLO, key="otp-42")
+    event = SendEvent.model_validate_json(
+        str(tenant.client.hget(keys.event(sent.json()["id"]), "body").decode())  # type: ignore[union-attr]
+    )
+    queued = build_message_outcome(event, "queued", event.accepted_at)
+    applied = tenant.database.outcomes.apply([queued.model_dump(mode="json", exclude_none=True)])
+    assert not applied.refused
+    assert tenant.database.messages.get(event.id, tenant.id)
+
+
+def test_a_row_of_another_organization_takes_no_outcome(
+    tenant: Tenant, database_url: str
+) -> None:
+    """Even if it has the id of the message; and it answers no request."""
+    number = UUID(tenant.add_integration("42").rsplit("/", 1)[-1])
+    event = SendEvent(
+        id=uuid4(), organization_id=tenant.id, integration_id=number, to="79990001122", text="Hello"
+    )
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "with o as (insert into public.organizations (id, name) values (%s, 'Thief') "
+            "returning id) insert into public.chat_messages "
+            "(id, organization_id, message_text, message_type, is_outgoing) "
+            "select %s, o.id, 'mine', 'manager', true from o",
+            (uuid4(), event.id),
+        )
+    sent = build_message_outcome(event, "sent", event.accepted_at)
+    applied = tenant.database.outcomes.apply([sent.model_dump(mode="json", exclude_none=True)])
+    assert [each.row for each in applied.refused] == [0]
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "select message_text, message_status from public.chat_messages where id = %s",
+            (event.id,),
+        ).fetchone()
+    assert row
+    assert (row[0], str(row[1]) in {"None", "sent"}) == ("mine", True)
+    assert tenant.http.get(f"/v1/messages/{event.id}").status_code == 404
+
+
+def test_every_process_gives_a_key_the_same_message(
+    tenant: Tenant,
+    redis_server: RedisServer,
+    supabase_world: Supabase,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Also one that starts later, and a service that enqueues by itself."""
+    tenant.add_integration("42")
+    first = tenant.post("/v1/messages", HELLO, key="k").json()["id"]
+    settings = {
+        "SUPABASE_URL": supabase_world.url,
+        "SUPABASE_ANON_KEY": supabase_world.anon_key,
+        "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
+    }
+    directory = tmp_path_factory.mktemp("later")
+    with IngressProcess(redis_server.url, directory, **settings) as later:
+        headers = {"Authorization": tenant.http.headers["Authorization"], "Idempotency-Key": "k"}
+        again = later.http.post("/v1/messages", json=HELLO, headers=headers)
+    assert (again.json()["id"], again.headers["Idempotent-Replayed"]) == (first, "true")
+    accepted = Producer(tenant.client).send(tenant.id, Message.model_validate(HELLO), "k")
+    assert (str(accepted.id), accepted.new) == (first, False)
+    assert tenant.count_waiting("send") == 1
 
 
 def test_a_provisioning_event_is_not_a_message(tenant: Tenant) -> None:

@@ -343,7 +343,7 @@ def test_a_retry_without_an_id_is_recognized_across_time_windows(
     said = {"from": "+79990001122", "type": "chat", "text": "ok"}
     earlier = webhooks.identify_event(classify(said, accepted_at=utc_now())).previous
     assert earlier
-    first = records.record_key(routing.make_event_id(ACCOUNT, earlier))
+    first = records.record_key(routing.make_webhook_id(ACCOUNT, earlier))
     redis_client.hset(first, "accepted", str(int((time.time() - seconds) * 1000)))
     assert ingress.post([said, {**HELLO, "messageId": "another"}]).body == {"ok": True, "events": 2}
     assert [event.payload["text"] for event in list_accepted_events(redis_client)].count(
