@@ -273,7 +273,7 @@ class IngressSettings(SettingsGroup):
     wpp_key_quota: str = Field(
         default="6000/30",
         pattern=QUOTA,
-        description="Requests/seconds that a service key or a signed-in user may make. 0: no limit.",
+        description="Requests/seconds of a service key or a signed-in user. 0: no limit.",
     )
     wpp_webhook_quota: str = Field(
         default="15000/30",

@@ -19,9 +19,7 @@ def message(**fields: Any) -> Message:
     return Message.model_validate({"to": "+7 999 000-11-22", "text": "Hello"} | fields)
 
 
-def send(
-    event_id: UUID | None = None, organization: UUID = ORGANIZATION, **fields: Any
-) -> Append:
+def send(event_id: UUID | None = None, organization: UUID = ORGANIZATION, **fields: Any) -> Append:
     return routing.route_send(organization, INTEGRATION, message(**fields), event_id)
 
 

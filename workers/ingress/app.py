@@ -179,9 +179,7 @@ async def open_state(
     lanes = Lanes(sync_redis, settings.engine)
     notifications = Notifications(async_redis)
     request_limits = RequestLimits(async_redis, read_quotas(settings.ingress))
-    sessions = SessionCache(
-        database.users.find_organization, settings.ingress.wpp_session_check_s
-    )
+    sessions = SessionCache(database.users.find_organization, settings.ingress.wpp_session_check_s)
     call_on_stop_signal(notifications.stop)
     app.state.ingress = AppState(
         keys=settings.keys,

@@ -40,7 +40,7 @@ BATCH = 500
 MAX_BUCKETS = 20_000
 LOG_INTERVAL_S = 10.0
 
-Limit = Literal["key", "webhook", "address", "failure"]
+QuotaName = Literal["key", "webhook", "address", "failure"]
 """What is limited: the requests of a key or user, the webhooks of an account, the requests without
 credentials of an address, and its failed attempts to authenticate."""
 
@@ -63,7 +63,7 @@ class Quota:
         return cls(int(requests), float(seconds or 1))
 
 
-def read_quotas(settings: IngressSettings) -> dict[Limit, Quota]:
+def read_quotas(settings: IngressSettings) -> dict[QuotaName, Quota]:
     return {
         "key": Quota.parse(settings.wpp_key_quota),
         "webhook": Quota.parse(settings.wpp_webhook_quota),
@@ -76,7 +76,7 @@ def read_quotas(settings: IngressSettings) -> dict[Limit, Quota]:
 class Allowance:
     """What is left of a quota. `full_in_s`: until all of it is there again."""
 
-    limit: Limit
+    limit: QuotaName
     quota: Quota
     remaining: int
     full_in_s: float
@@ -111,7 +111,7 @@ class Bucket:
     What was taken is measured by the time in which the bucket regains it.
     """
 
-    limit: Limit
+    limit: QuotaName
     subject: str
     quota: Quota
     full_at_s: float = 0.0
@@ -147,11 +147,11 @@ class Bucket:
 class RefusedRequests:
     """Counts of refused requests: what the next log line tells, and what Redis does not know."""
 
-    unsettled: Counter[Limit] = field(default_factory=Counter)
-    unlogged: Counter[Limit] = field(default_factory=Counter)
-    logged_s: dict[Limit, float] = field(default_factory=dict)
+    unsettled: Counter[QuotaName] = field(default_factory=Counter)
+    unlogged: Counter[QuotaName] = field(default_factory=Counter)
+    logged_s: dict[QuotaName, float] = field(default_factory=dict)
 
-    def add(self, limit: Limit, subject: str, now_s: float) -> None:
+    def add(self, limit: QuotaName, subject: str, now_s: float) -> None:
         """Count a request; write a log line at most every `LOG_INTERVAL_S`."""
         self.unsettled[limit] += 1
         self.unlogged[limit] += 1
@@ -164,17 +164,17 @@ class RefusedRequests:
 class RequestLimits:
     """The buckets of a process. All methods run in one event loop."""
 
-    def __init__(self, client: "redis.asyncio.Redis", quotas: Mapping[Limit, Quota]) -> None:
+    def __init__(self, client: "redis.asyncio.Redis", quotas: Mapping[QuotaName, Quota]) -> None:
         self._client = client
         self._quotas = quotas
-        self._buckets: LRUCache[tuple[Limit, str], Bucket] = LRUCache(MAX_BUCKETS)
-        self._unsettled: dict[tuple[Limit, str], Bucket] = {}
+        self._buckets: LRUCache[tuple[QuotaName, str], Bucket] = LRUCache(MAX_BUCKETS)
+        self._unsettled: dict[tuple[QuotaName, str], Bucket] = {}
         self._refused = RefusedRequests()
         self._settler: asyncio.Task[None] | None = None
         self._settle_at_s = math.inf
         self._unshared_log_s = -math.inf
 
-    def take(self, limit: Limit, subject: str) -> Allowance | None:
+    def take(self, limit: QuotaName, subject: str) -> Allowance | None:
         """Count a request; return what is left, or None without a limit.
 
         Raises:
@@ -191,7 +191,7 @@ class RequestLimits:
         self._settle_by(now_s + (SETTLE_S if urgent else REST_S))
         return bucket.read(now_s)
 
-    def check(self, limit: Limit, subject: str) -> None:
+    def check(self, limit: QuotaName, subject: str) -> None:
         """Raise TooManyRequestsError if the quota is used up; count nothing else."""
         if self._quotas[limit].requests and (limit, subject) in self._buckets:
             self._check(self._buckets[limit, subject], time.monotonic())
@@ -202,7 +202,7 @@ class RequestLimits:
             self._settler.cancel()
             await asyncio.gather(self._settler, return_exceptions=True)
 
-    def _find_bucket(self, limit: Limit, subject: str) -> Bucket:
+    def _find_bucket(self, limit: QuotaName, subject: str) -> Bucket:
         bucket = self._buckets.get((limit, subject))
         if bucket is None:
             bucket = Bucket(limit, subject, self._quotas[limit])
@@ -254,7 +254,7 @@ class RequestLimits:
             bucket.full_at_s = now_s + lifetime_ms / 1000 + bucket.unsettled_s
 
     async def _call(
-        self, batch: list[Bucket], taken_ms: list[int], refused: Mapping[Limit, int]
+        self, batch: list[Bucket], taken_ms: list[int], refused: Mapping[QuotaName, int]
     ) -> list[int]:
         names = [keys.request_bucket(bucket.limit, bucket.subject) for bucket in batch]
         arguments: list[Any] = [json.dumps(refused)]
@@ -265,7 +265,9 @@ class RequestLimits:
         )
         return found
 
-    def _restore(self, batch: list[Bucket], taken_ms: list[int], refused: Counter[Limit]) -> None:
+    def _restore(
+        self, batch: list[Bucket], taken_ms: list[int], refused: Counter[QuotaName]
+    ) -> None:
         """Regard a batch as unsettled again."""
         for bucket, taken in zip(batch, taken_ms, strict=True):
             bucket.unsettled_s = min(bucket.unsettled_s + taken / 1000, bucket.quota.seconds)

@@ -11,7 +11,6 @@ from shared.redis import keys
 from tests.fixtures.ingress_process import SHARED_SECRET, IngressProcess
 from tests.workers.ingress.tenants import Tenant
 
-
 EVENT_ID_SECRET = "the secret of message ids, longer than the tests"
 
 

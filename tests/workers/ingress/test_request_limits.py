@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,8 +22,9 @@ from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
 from tests.fixtures.waiting import wait_until
 from workers.ingress import request_limits
 from workers.ingress.request_limits import (
-    Limit,
+    Bucket,
     Quota,
+    QuotaName,
     RequestLimits,
     TooManyRequestsError,
     find_client,
@@ -48,7 +49,7 @@ def pair(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[IngressProcess, IngressProcess]]:
     """Return two processes with one Redis; the second trusts no proxy on this machine."""
-    trust = ({}, {"WPP_TRUSTED_PROXIES": "192.0.2.1"})
+    trust: list[dict[str, str]] = [{}, {"WPP_TRUSTED_PROXIES": "192.0.2.1"}]
     with ExitStack() as stack:
         first, second = (
             stack.enter_context(
@@ -99,7 +100,7 @@ def test_a_quota_holds_over_all_processes(
     assert KEY_QUOTA <= statuses[422] <= 1.25 * KEY_QUOTA
     assert set(others) == {422}
     wait_until(
-        lambda: int(redis_client.hget(keys.REFUSED_REQUESTS, "key") or 0) == statuses[429],  # type: ignore[arg-type]
+        lambda: int(redis_client.hget(keys.REFUSED_REQUESTS, "key") or 0) == statuses[429],
         "all refused requests to be counted",
     )
 
@@ -180,7 +181,7 @@ def test_the_address_of_a_client(client: tuple[str, int] | None, address: str) -
 Story = Callable[[RequestLimits], Awaitable[Any]]
 
 
-def run(url: str, quotas: dict[Limit, Quota], story: Story) -> Any:
+def run(url: str, quotas: dict[QuotaName, Quota], story: Story) -> Any:
     async def whole() -> Any:
         client = connect_async(SecretStr(url))
         limits = RequestLimits(client, quotas)
@@ -193,7 +194,16 @@ def run(url: str, quotas: dict[Limit, Quota], story: Story) -> Any:
     return asyncio.run(whole())
 
 
-def take_all(limits: RequestLimits, limit: Limit = "key", subject: str = "a") -> int:
+async def wait_for(check: Callable[[], bool]) -> None:
+    """Wait without blocking the loop, which settles meanwhile."""
+    await asyncio.to_thread(wait_until, check)
+
+
+def count_buckets(client: redis.Redis) -> int:
+    return sum(1 for _ in client.scan_iter(keys.request_bucket("key", "test *")))
+
+
+def take_all(limits: RequestLimits, limit: QuotaName = "key", subject: str = "test a") -> int:
     """Take requests until one is refused; return how many were accepted."""
     for accepted in range(10_000):
         try:
@@ -204,38 +214,54 @@ def take_all(limits: RequestLimits, limit: Limit = "key", subject: str = "a") ->
 
 
 def test_an_accepted_request_waits_for_nothing(
-    redis_server: RedisServer, redis_client: redis.Redis
+    redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was taken reaches Redis later, in one script for all buckets."""
+    calls: list[int] = []
+    settle = request_limits.SETTLE.run_async
+
+    async def count(client: Any, names: Sequence[str], arguments: Sequence[Any]) -> Any:
+        calls.append(len(names))
+        return await settle(client, names, arguments)
 
     async def story(limits: RequestLimits) -> None:
         for number in range(100):
-            limits.take("key", str(number))
-        calls = redis_client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
-        while len(redis_client.keys(keys.request_bucket("key", "*"))) < 100:
-            await asyncio.sleep(0.01)
-        now = redis_client.info("commandstats")["cmdstat_evalsha"]["calls"]
-        assert now - calls <= 2, "once more when Redis did not know the script"
+            limits.take("key", f"test {number}")
+        assert not calls
+        await wait_for(lambda: count_buckets(redis_client) == 100)
 
+    monkeypatch.setattr(request_limits.SETTLE, "run_async", count)
     run(redis_server.url, {"key": Quota(50, 500)}, story)
+    assert calls == [101], "the counts of refused requests, and the buckets"
 
 
-def test_a_quota_refills_evenly(redis_server: RedisServer, redis_client: redis.Redis) -> None:
-    """A bucket in Redis lives until it is full: its lifetime is the share that is used."""
+def test_redis_knows_what_was_taken(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+    """A bucket lives until it is full: its lifetime is the share that is used."""
 
     async def story(limits: RequestLimits) -> None:
         assert take_all(limits) == 20
-        while not redis_client.exists(keys.request_bucket("key", "a")):
-            await asyncio.sleep(0.01)
-        lifetime_ms = redis_client.pttl(keys.request_bucket("key", "a"))
+        await wait_for(lambda: count_buckets(redis_client) == 1)
+        lifetime_ms = redis_client.pttl(keys.request_bucket("key", "test a"))
         assert isinstance(lifetime_ms, int)
-        assert 9000 <= lifetime_ms <= 10_000
+        assert 1_900_000 <= lifetime_ms <= 2_000_000
         with pytest.raises(TooManyRequestsError) as refused:
-            limits.take("key", "a")
-        await asyncio.sleep(refused.value.retry_after_s + 0.01)
-        assert limits.take("key", "a")
+            limits.take("key", "test a")
+        assert 0 < refused.value.retry_after_s <= 100
 
-    run(redis_server.url, {"key": Quota(20, 10)}, story)
+    run(redis_server.url, {"key": Quota(20, 2000)}, story)
+
+
+def test_a_bucket_refills_evenly() -> None:
+    """20 requests in 10 s: one each 0.5 s after the first 20; never more than 20 at once."""
+    bucket = Bucket("key", "a", Quota(20, 10))
+    for _ in range(20):
+        assert bucket.find_wait(100.0) == 0
+        bucket.take(100.0)
+    assert bucket.read(100.0).remaining == 0
+    assert bucket.find_wait(100.0) == pytest.approx(0.5, abs=0.001)
+    assert bucket.find_wait(100.5) == 0
+    assert bucket.read(105.0).remaining == 10
+    assert bucket.read(1000.0).remaining == 20
 
 
 def test_without_redis_each_process_limits_alone() -> None:

@@ -39,9 +39,7 @@ async def count_stream(organization_id: OrganizationId, state: StateDep) -> Asyn
     operation_id="stream_integrations",
     response_description="The stream of server-sent events.",
 )
-async def stream_integrations(
-    caller: CallerDep, state: StateDep
-) -> AsyncIterator[ServerSentEvent]:
+async def stream_integrations(caller: CallerDep, state: StateDep) -> AsyncIterator[ServerSentEvent]:
     """Send the list of `GET /v1/integrations` as server-sent events, at once and at each change.
 
     The type of every event is `numbers`. The stream ends after ten minutes or when the server

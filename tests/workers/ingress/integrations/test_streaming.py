@@ -252,9 +252,7 @@ def test_the_streams_of_an_organization_are_bounded(
         number = tenant.add_integration("42", "disconnected")
         held = tenant.http.post(f"{number}/reconnect", headers={"Prefer": "wait=30"})
         assert (held.status_code, "Preference-Applied" in held.headers) == (202, False)
-        other = stack.enter_context(
-            Tenant.new(ingress_with_supabase, supabase_world, redis_client)
-        )
+        other = stack.enter_context(Tenant.new(ingress_with_supabase, supabase_world, redis_client))
         number = other.add_integration("43")
         assert other.http.patch(number, json={"name": "Other"}).status_code == 200
         assert [each["name"] for each in other.http.get("/v1/integrations").json()] == ["Other"]

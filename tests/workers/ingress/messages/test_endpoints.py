@@ -170,9 +170,7 @@ def test_a_prepared_row_does_not_take_a_message(tenant: Tenant, database_url: st
     assert tenant.database.messages.get(event.id, tenant.id)
 
 
-def test_a_row_of_another_organization_takes_no_outcome(
-    tenant: Tenant, database_url: str
-) -> None:
+def test_a_row_of_another_organization_takes_no_outcome(tenant: Tenant, database_url: str) -> None:
     """Even if it has the id of the message; and it answers no request."""
     number = UUID(tenant.add_integration("42").rsplit("/", 1)[-1])
     event = SendEvent(
