@@ -48,6 +48,9 @@ class MessageOutcome(Outcome):
     account: str | None = None
     outgoing: bool
     phone: str = Field(description="The peer, international digits.")
+    own_phone: str | None = Field(
+        default=None, description="The account's own number, where the platform names it."
+    )
     peer_name: str | None = None
     client_id: UUID | None = None
     teacher_id: UUID | None = None

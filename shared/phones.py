@@ -9,6 +9,8 @@ import re
 import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
+from shared.numbering import has_changed
+
 DEFAULT_REGION = "RU"
 
 E164_DIGITS = re.compile(r"[1-9][0-9]{6,14}")
@@ -19,8 +21,6 @@ PERSON_SERVERS = ("c.us", "s.whatsapp.net")
 _DIALABLE = re.compile(r"[0-9\s().\-/\u2010-\u2015]{6,32}")
 """A number in its national form, without a plus."""
 _CODE_7_REGIONS = ("RU", "KZ")
-_LEGACY_NUMBERS = re.compile(r"521[0-9]{10}|229[0-9]{8}")
-"""WhatsApp ids that predate a numbering plan: Mexico dropped its 1, Benin went to ten digits."""
 
 
 def normalize(raw: str, region: str = DEFAULT_REGION) -> str:
@@ -115,8 +115,8 @@ def _parse_international(text: str) -> str | None:
     if number is None:
         return None
     digits = _format_e164(number)
-    is_known = phonenumbers.is_possible_number(number) or _LEGACY_NUMBERS.fullmatch(digits)
-    return digits if is_known else None
+    # WhatsApp ids may predate a numbering plan.
+    return digits if phonenumbers.is_possible_number(number) or has_changed(digits) else None
 
 
 def _parse(text: str, region: str | None = None) -> phonenumbers.PhoneNumber | None:

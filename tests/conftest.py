@@ -55,7 +55,7 @@ EMPTY_ALL = """
       for name in
         select format('%I.%I', schemaname, tablename) from pg_tables
         where schemaname in ('public', 'wpp', 'auth', 'storage')
-          and tablename not in ('buckets', 'dialing_rules')
+          and tablename not in ('buckets', 'dialing_rules', 'numbering_changes')
       loop
         execute format('select exists (select from %s)', name) into has_rows;
         if has_rows then execute format('delete from %s', name); end if;

@@ -42,7 +42,6 @@ TESTED_THROUGH = {
         "shared/webhooks/fields.py",
         "shared/webhooks/identity.py",
         "shared/webhooks/message_ids.py",
-        "shared/webhooks/participants.py",
         "shared/webhooks/updates.py",
         "shared/webhooks/vcards.py",
     ],

@@ -88,6 +88,21 @@ def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
     return Chat("service" if addresses else "none")
 
 
+def find_own_phone(fields: Mapping[str, Any], peer: str | None, *, own: bool) -> str | None:
+    """Return the account's own number, where a message names both its ends, or None.
+
+    It is the end that is not the peer; in a note to oneself (`own`: the account wrote it) it is
+    the peer as well.
+    """
+    sender = next(map(read_platform_address, _list_texts(fields, "from", "raw_from")), None)
+    recipient = next(map(read_platform_address, _list_texts(fields, "to", "raw_to")), None)
+    if not (peer and sender and recipient) or peer not in (sender, recipient):
+        return None
+    if sender == recipient:
+        return peer if own else None
+    return recipient if sender == peer else sender
+
+
 def find_sender_name(fields: Mapping[str, Any]) -> str | None:
     """Return the display name that the sender chose, or None."""
     names = (

@@ -9,7 +9,7 @@ from shared.webhooks.classify import MESSAGE_EVENTS, ClassifiedEvent
 from shared.webhooks.content import read_content
 from shared.webhooks.fields import find_value
 from shared.webhooks.message_ids import read_message_ids
-from shared.webhooks.participants import find_sender_name
+from shared.webhooks.participants import find_own_phone, find_sender_name
 from shared.webhooks.redact import redact_payload
 from shared.webhooks.updates import Interpretation
 from shared.webhooks.vocabulary import EventType, parse_status
@@ -80,6 +80,7 @@ def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
         account=event.account,
         outgoing=own,
         phone=event.peer or "",
+        own_phone=find_own_phone(fields, event.peer, own=own),
         peer_name=None if own else find_sender_name(fields),
         content=content.content,
         text=content.text,

@@ -6,10 +6,13 @@ create table if not exists public.wpp_accounts (
   account text primary key,
   organization_id uuid not null references public.organizations (id) on delete cascade,
   integration_id uuid not null,
-  claimed_at timestamptz not null default now()
+  claimed_at timestamptz not null default now(),
+  phone text -- its number, once an event of the platform has named it
 );
 create index if not exists wpp_accounts_of_integration
   on public.wpp_accounts (integration_id, claimed_at desc);
+create index if not exists wpp_accounts_by_phone
+  on public.wpp_accounts (phone) where phone is not null;
 
 -- Every id of a message: the platform's (taskId) and WhatsApp's (waMessageId).
 create table if not exists public.wpp_message_ids (

@@ -16,7 +16,7 @@ begin
     n integer, at timestamptz, id uuid, organization_id uuid, integration_id uuid, account text,
     arrived boolean, ids text[], task_id text, wa_message_id text,
     outgoing boolean, status public.message_status, error text,
-    phone text, peer_name text, client_id uuid, teacher_id uuid, sender_name text,
+    phone text, own_phone text, peer_name text, client_id uuid, teacher_id uuid, sender_name text,
     content text, text text, file_url text, file_name text, file_type text, media_state text,
     metadata jsonb,
     message_id uuid, -- the row of chat_messages
@@ -62,7 +62,7 @@ begin
     organization_id uuid, phone text, name text,
     stored_phone text, -- the phone as a new client carries it
     client_id uuid, teacher_id uuid,
-    flag text, -- what an operator should look at: `ambiguous` or `conflict`
+    flag text, -- what an operator should look at: `ambiguous`, `conflict` or `own_number`
     is_new boolean, -- `client_id` is a new id: its client has to be created
     needs_change boolean -- its client has to be revived or named
   );

@@ -16,23 +16,48 @@ returns table (client_id uuid, teacher_id uuid, is_active boolean, kind integer,
 language sql stable as $$
   select null::uuid, t.id, true, 1, false, t.created_at
   from public.teachers t
-  where wpp.digits(t.phone) = any (variants) and wpp.phone_matches(t.phone, digits)
+  where wpp.stored_numbers(t.phone) && variants
     and t.organization_id::text = organization::text and coalesce(t.is_active, true)
   union all
   select c.id, null, coalesce(c.is_active, true), 2, c.name = digits, c.created_at
   from public.clients c
-  where wpp.digits(c.phone) = any (variants) and wpp.phone_matches(c.phone, digits)
+  where wpp.stored_numbers(c.phone) && variants
     and c.organization_id::text = organization::text
   union all
   select distinct c.id, null::uuid, coalesce(c.is_active, true), 3, c.name = digits, c.created_at
   from public.client_phone_numbers n join public.clients c on c.id = n.client_id
-  where wpp.digits(n.phone) = any (variants) and wpp.phone_matches(n.phone, digits)
+  where wpp.stored_numbers(n.phone) && variants
     and c.organization_id::text = organization::text
+$$;
+
+-- Remember the phones of our own accounts, as the platform's events name them.
+create or replace function wpp.learn_own_phones(messages wpp.message_outcome[]) returns void
+language plpgsql set search_path = '' as $$
+begin
+  update public.wpp_accounts k set phone = s.own_phone
+  from (
+    select distinct on (m.account) m.account, m.own_phone
+    from unnest(messages) as m where m.arrived and m.own_phone ~ '^[1-9][0-9]{6,14}$'
+    order by m.account, m.at desc
+  ) s
+  where k.account = s.account and k.phone is distinct from s.own_phone;
+end
+$$;
+
+-- Whether a phone is that of an account of this organization.
+create or replace function wpp.is_own_phone(organization uuid, digits text) returns boolean
+language plpgsql stable set search_path = '' as $$
+begin
+  return exists (select from public.wpp_accounts k
+                 where k.phone = any (wpp.phone_twins(digits))
+                   and k.organization_id::text = organization::text);
+end
 $$;
 
 -- The contacts of phones, in the order of organization and phone; each phone is given once. Missing
 -- clients are created, deleted clients revived, unnamed clients named. The best candidate counts:
--- active before deleted, teacher before client before further number, newest first.
+-- active before deleted, teacher before client before further number, newest first. For a phone of
+-- our own no client is created: the contact has the flag `own_number`.
 create or replace function wpp.resolve_contacts(wanted wpp.contact[]) returns wpp.contact[]
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -41,14 +66,18 @@ declare
       w.organization_id, w.phone, w.name,
       -- Another country's number keeps its plus, so that it is not read as one of this country.
       case when starts_with(w.phone, w.country_code) then w.phone else '+' || w.phone end,
-      case when best.kind is null then gen_random_uuid() else best.client_id end, best.teacher_id,
-      case when best.rivals > 1 then 'ambiguous' end,
-      best.kind is null,
+      case when best.kind is null and not w.is_own then gen_random_uuid()
+           else best.client_id end,
+      best.teacher_id,
+      case when best.rivals > 1 then 'ambiguous'
+           when best.kind is null and w.is_own then 'own_number' end,
+      best.kind is null and not w.is_own,
       not best.is_active or (best.is_unnamed and w.name is not null)
     )::wpp.contact
     from (
       select c.organization_id, c.phone, nullif(trim(c.name), '') as name, r.country_code,
-             wpp.phone_variants(c.phone, r.country_code, r.trunk_prefix) as variants
+             wpp.phone_variants(c.phone, r.region) as variants,
+             wpp.is_own_phone(c.organization_id, c.phone) as is_own
       from unnest(wanted) as c
       left join public.wpp_policies p on p.organization_id = c.organization_id
       join wpp.dialing_rules r on r.region = coalesce(p.region, 'RU')

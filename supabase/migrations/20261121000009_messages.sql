@@ -171,6 +171,7 @@ begin
     return '{}';
   end if;
 
+  perform wpp.learn_own_phones(fresh);
   contacts := wpp.resolve_contacts(array(
     select row(m.organization_id, m.phone,
       (array_agg(m.peer_name order by m.n)

@@ -14,7 +14,7 @@ CORPUS = load_corpus()
 
 def shown(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as the corpus writes it: set fields, and the platform's time in seconds."""
-    fields = outcome.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
+    fields = outcome.model_dump(mode="json", exclude_defaults=True, exclude={"id", "own_phone"})
     assert fields.pop("account") == ACCOUNT
     fields["at"] = outcome.at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
     if outcome.at == ACCEPTED:
