@@ -87,7 +87,7 @@ def dead_letter_raw(claim: Claim, reason: str, detail: str, state: State = "fail
     letter = DeadLetterOutcome(
         at=utc_now(),
         id=claim.id,
-        organization_id=_parse_uuid(event.get("organization_id")),
+        organization_id=parse_uuid(event.get("organization_id")),
         account=account if isinstance(account := event.get("account"), str) else None,
         kind=claim.queue,
         lane=claim.lane,
@@ -154,7 +154,8 @@ class Replayer:
         return self._lanes.replay(routing.route_event(event))
 
 
-def _parse_uuid(value: Any) -> UUID | None:
+def parse_uuid(value: Any) -> UUID | None:
+    """Return the UUID that a text is, or None."""
     try:
         return UUID(value)
     except (AttributeError, TypeError, ValueError):

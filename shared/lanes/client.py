@@ -24,6 +24,7 @@ from shared.lanes.types import (
     ClaimResult,
     ClaimSequence,
     Exchange,
+    LostEvent,
     Postponed,
     Settled,
     SweepResult,
@@ -148,12 +149,30 @@ class Lanes:
             "lease": int(TAKEOVER_S * 1000),
             "max_inflight": self.max_inflight,
         }
-        ready, due, taken = self._operate("sweep", arguments)
+        ready, due, taken, lost = self._operate("sweep", arguments)
         return SweepResult(
             ready=ready,
             next_due_ms=None if due == b"-1" else max(0, int(due)),
             expired_claims=[wire.read_claim(queue, reply) for reply in taken],
+            lost=[wire.read_lost(queue, reply) for reply in lost],
         )
+
+    def tell_lost(self, queue: str, lost: Sequence[LostEvent], outcomes: Sequence[Any]) -> None:
+        """Put the outcomes of lost events into the outbox, and list these events no longer."""
+        arguments = {
+            "queue": queue,
+            "lost": [event.raw for event in lost],
+            "outcomes": [wire.dump_model(outcome) for outcome in outcomes],
+        }
+        self._operate("tell_lost", arguments)
+
+    def repair(self, lanes: Sequence[str] = (), events: Sequence[str] = ()) -> int:
+        """Put lanes and events back that `shared.lanes.repair` found in no index; return how many.
+
+        The first of `events` ends up behind the last.
+        """
+        arguments = {"lanes": list(lanes), "events": list(events), "lease": self._lease_ms}
+        return int(self._operate("repair", arguments))
 
     def resolve(self, event_id: UUID, settled: Settled) -> bool:
         """Settle an event whose effect was unknown.

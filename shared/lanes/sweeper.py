@@ -1,13 +1,14 @@
 """Sweeps lanes: due lanes become ready, lost bells ring again, ended leases are taken over."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Event as Flag
 
 import redis
 import structlog
+from pydantic import BaseModel
 
 from shared.lanes.client import Lanes
-from shared.lanes.types import Claim, ClaimResult, Postponed
+from shared.lanes.types import Claim, ClaimResult, LostEvent, Postponed
 from shared.redis import CONNECTION_ERRORS, is_transient
 
 TICK_S = 1.0
@@ -22,18 +23,29 @@ def run_again(_claim: Claim) -> ClaimResult:
     return Postponed(0, "its worker stopped")
 
 
+def tell_nothing(_lost: LostEvent) -> Sequence[BaseModel]:
+    """Return no outcomes: the log alone tells of a lost event."""
+    return ()
+
+
 class Sweeper:
-    """Sweeps the lanes of `queues`; `policy` concludes claims whose lease has ended."""
+    """Sweeps the lanes of `queues`.
+
+    `policy` concludes claims whose lease has ended. `describe_lost` returns the outcomes of an
+    event whose record is missing.
+    """
 
     def __init__(
         self,
         lanes: Lanes,
         queues: Iterable[str],
         policy: Callable[[Claim], ClaimResult] = run_again,
+        describe_lost: Callable[[LostEvent], Sequence[BaseModel]] = tell_nothing,
     ) -> None:
         self._lanes = lanes
         self._queues = tuple(queues)
         self._policy = policy
+        self._describe_lost = describe_lost
 
     def run(self, stopping: Flag) -> None:
         """Tick until told to stop."""
@@ -62,7 +74,22 @@ class Sweeper:
         swept = self._lanes.sweep(queue)
         for claim in swept.expired_claims:
             self._take_over(claim)
+        if swept.lost:
+            self._tell_lost(queue, swept.lost)
         return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
+
+    def _tell_lost(self, queue: str, lost: Sequence[LostEvent]) -> None:
+        """Tell of events without a record: their outcomes may be applied twice without harm."""
+        for event in lost:
+            about = {"event_id": str(event.id), "lane": event.lane, "tenant": event.tenant}
+            log.error(
+                "event.record_lost",
+                queue=queue,
+                hint="its key in Redis is missing (a partial restore?); its lane goes on",
+                **about,
+            )
+        outcomes = [outcome for event in lost for outcome in self._describe_lost(event)]
+        self._lanes.tell_lost(queue, lost, outcomes)
 
     def _take_over(self, claim: Claim) -> None:
         """Conclude a claim whose lease has ended; an error does not affect the next claim."""

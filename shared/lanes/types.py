@@ -119,9 +119,23 @@ class Exchange:
 
 
 @dataclass(frozen=True)
+class LostEvent:
+    """An event that stood in a lane, and whose record is missing in Redis."""
+
+    queue: str
+    id: UUID
+    lane: str
+    tenant: str
+    raw: str
+    """How Redis lists it."""
+
+
+@dataclass(frozen=True)
 class SweepResult:
     """What a sweep found: workable events, ms until the next lane is due, claims taken over."""
 
     ready: int
     next_due_ms: int | None
     expired_claims: list[Claim]
+    lost: list[LostEvent]
+    """They are listed until `Lanes.tell_lost`."""

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from shared.errors import IdempotencyConflictError, OverloadedError
-from shared.lanes.types import Accepted, Append, Claim, ClaimResult, Postponed
+from shared.lanes.types import Accepted, Append, Claim, ClaimResult, LostEvent, Postponed
 from shared.settings import EngineSettings
 
 OVERLOADED = {
@@ -83,6 +83,11 @@ def read_claim(queue: str, reply: Sequence[bytes], until_s: float = math.inf) ->
         resends=int(reply[10]),
         until_s=until_s,
     )
+
+
+def read_lost(queue: str, reply: bytes) -> LostEvent:
+    found = json.loads(reply)
+    return LostEvent(queue, UUID(found["id"]), found["lane"], found["tenant"], reply.decode())
 
 
 def dump_result(claim: Claim, result: ClaimResult, settings: EngineSettings) -> str:

@@ -99,6 +99,14 @@ def unknown_events(lane_name: str) -> str:
     return f"{PREFIX}unknown:{lane_name}"
 
 
+def lost_events(queue: str) -> str:
+    """List, no TTL. JSON of events whose record is missing, until the sweeper has told of them."""
+    return f"{PREFIX}lost:{queue}"
+
+
+LOST_EVENT_COUNTS = f"{PREFIX}lost_events"
+"""Hash, no TTL. Queue → how many events were lost because their record is missing."""
+
 # Ids of messages: shared/event_ids.py
 
 EVENT_ID_SECRET = f"{PREFIX}event_ids:secret"

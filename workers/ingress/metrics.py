@@ -93,6 +93,12 @@ class PipelineCollector(Collector):
             "Webhook events of an unknown type, and malformed webhook bodies",
             unrecognized,
         )
+        yield _by_kind(
+            "wpp_lost_events",
+            "Events that could not be handled because their record in Redis is missing",
+            self._lost_events(),
+            CounterMetricFamily,
+        )
         if swept_ms := self._client.get(keys.LAST_SWEEP):
             age_s = max(0.0, time.time() - int(swept_ms) / 1000)
             yield GaugeMetricFamily(
@@ -148,13 +154,22 @@ class PipelineCollector(Collector):
             sum(each.waiting for each in set_aside),
         )
 
+    def _lost_events(self) -> dict[str, int]:
+        counts: Any = self._client.hgetall(keys.LOST_EVENT_COUNTS)
+        return {kind: int(counts.get(kind.encode(), 0)) for kind in QUEUE_NAMES}
+
     def _values(self, key: str) -> list[bytes]:
         values: Any = self._client.hvals(key)
         return list(values)
 
 
-def _by_kind(name: str, documentation: str, values: dict[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, documentation, labels=["kind"])
+def _by_kind(
+    name: str,
+    documentation: str,
+    values: dict[str, int],
+    metric_type: type[GaugeMetricFamily | CounterMetricFamily] = GaugeMetricFamily,
+) -> Metric:
+    family = metric_type(name, documentation, labels=["kind"])
     for kind, value in values.items():
         family.add_metric([kind], value)
     return family

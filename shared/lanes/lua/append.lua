@@ -4,9 +4,7 @@
 local function push_event(queue, tenant, lane, id, delay)
   redis.call('RPUSH', PREFIX .. 'lane:' .. lane, id)
   redis.call('HINCRBY', PREFIX .. 'waiting:' .. queue, tenant, 1)
-  local state = PREFIX .. 'lane:' .. lane .. ':state'
-  if redis.call('EXISTS', state) == 1 then return end
-  redis.call('HSET', state, 'queue', queue, 'tenant', tenant)
+  if redis.call('EXISTS', PREFIX .. 'lane:' .. lane .. ':state') == 1 then return end
   place_lane(queue, tenant, lane, delay)
 end
 

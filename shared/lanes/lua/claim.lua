@@ -11,9 +11,24 @@ end
 
 local function read_event(id)
   local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'gates', 'expires', 'due', 'attempts',
-    'accepted', 'body', 'reason', 'unexpected_errors', 'resends')
+    'accepted', 'body', 'reason', 'unexpected_errors', 'resends', 'state')
   return {gates = h[1], expires = h[2], due = h[3], attempts = h[4], accepted = h[5],
-    body = h[6], reason = h[7], unexpected_errors = h[8], resends = h[9]}
+    body = h[6], reason = h[7], unexpected_errors = h[8], resends = h[9], state = h[10]}
+end
+
+local function is_waiting(event) return event.state == 'queued' and event.body end
+local function is_claimed(event) return event.state == 'claimed' and event.body end
+
+-- The first event of a lane has no record, or is settled: it leaves the lane, which goes on.
+-- `tenant` is the lane's.
+local function drop_head(queue, tenant, lane, id, event)
+  redis.call('LREM', PREFIX .. 'lane:' .. lane, 1, id)
+  leave_waiting(queue, tenant)
+  if not event.state or event.state == 'queued' or event.state == 'claimed' then
+    redis.call('RPUSH', PREFIX .. 'lost:' .. queue,
+      cjson.encode({id = id, lane = lane, tenant = tenant}))
+    redis.call('HINCRBY', PREFIX .. 'lost_events', queue, 1)
+  end
 end
 
 local function describe(id, lane, fence, event)
@@ -24,18 +39,19 @@ end
 
 -- Whether a lane has to wait because its head is not due or a gate is closed; then it is placed
 -- there. An event that would expire at a gate passes: its worker dead-letters it.
-local function must_wait(queue, lane, id, event)
+local function must_wait(queue, tenant, lane, id, event)
   local expires = tonumber(event.expires)
   local due = tonumber(event.due or 0)
   if due > now then
-    make_delayed(queue, lane, due)
+    make_delayed(queue, tenant, lane, due)
     return true
   end
   local gate, left = closed_gate(event.gates)
   if not gate or expires <= now then return false end
   local reason = redis.call('GET', PREFIX .. 'gate:' .. gate)
   redis.call('HSET', PREFIX .. 'event:' .. id, 'reason', reason)
-  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'gated', 'gate', gate)
+  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'gated', 'gate', gate,
+    'queue', queue, 'tenant', tenant)
   redis.call('SADD', PREFIX .. 'gated:' .. gate, lane)
   redis.call('ZADD', PREFIX .. 'delayed:' .. queue, math.min(now + left, expires), lane)
   return true
@@ -44,7 +60,8 @@ end
 local function hold(request, tenant, lane, id, event)
   local fence = redis.call('INCR', PREFIX .. 'fence')
   event.attempts = tonumber(event.attempts) + 1
-  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence)
+  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence,
+    'queue', request.queue, 'tenant', tenant)
   redis.call('ZADD', PREFIX .. 'leases:' .. request.queue, now + request.lease, lane)
   redis.call('HINCRBY', PREFIX .. 'busy:' .. request.queue, tenant, 1)
   redis.call('HSET', PREFIX .. 'event:' .. id, 'state', 'claimed', 'fence', fence,
@@ -83,9 +100,10 @@ local function claim_again(request)
   for _, claim in ipairs(last.claims) do
     local id, lane, fence = claim[1], claim[2], claim[3]
     local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'fence')
-    if state[1] == 'claimed' and state[2] == fence then
+    local event = read_event(id)
+    if state[1] == 'claimed' and state[2] == fence and is_claimed(event) then
       redis.call('ZADD', PREFIX .. 'leases:' .. request.queue, now + request.lease, lane)
-      found[#found + 1] = describe(id, lane, fence, read_event(id))
+      found[#found + 1] = describe(id, lane, fence, event)
     end
   end
   return found[1] and found
@@ -98,6 +116,35 @@ local function store_reply(request, found)
   redis.call('SET', PREFIX .. 'reply:' .. request.sequence, stored, 'PX', 3600000)
 end
 
+-- The first event of a lane is claimed. Without a lease, the sweeper takes it over at once.
+local function keep_claimed(queue, tenant, lane)
+  if redis.call('ZADD', PREFIX .. 'leases:' .. queue, 'NX', now, lane) == 1 then
+    redis.call('HINCRBY', PREFIX .. 'busy:' .. queue, tenant, 1)
+    set_where(queue, tenant, lane, 'claimed')
+  end
+end
+
+-- Claim the first event of a ready lane; nil when the lane has to wait, or has no such event.
+local function claim_lane(request, tenant, lane)
+  local id = redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
+  if not id then -- emptied by a late result
+    redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
+    return nil
+  end
+  local event = read_event(id)
+  if is_waiting(event) then
+    if must_wait(request.queue, tenant, lane, id, event) then return nil end
+    return describe(id, lane, hold(request, tenant, lane, id, event), event)
+  end
+  if is_claimed(event) then -- its state was missing, so that the lane was placed twice
+    keep_claimed(request.queue, tenant, lane)
+    return nil
+  end
+  drop_head(request.queue, tenant, lane, id, event)
+  place_lane(request.queue, tenant, lane)
+  return nil
+end
+
 -- Look at lanes until `count` are claimed. Returns them and `more`, `none` (no lane is ready) or
 -- `again` (many lanes that have to wait were in front: the caller asks again, so that no call
 -- takes long).
@@ -107,14 +154,7 @@ local function claim_new(request)
     if #found == request.count then return found, 'more' end
     local lane, tenant = next_lane(request)
     if lane == nil then return found, 'none' end
-    local id = lane and redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
-    if lane and not id then -- emptied by a late result
-      redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
-    end
-    local event = id and read_event(id)
-    if event and not must_wait(request.queue, lane, id, event) then
-      found[#found + 1] = describe(id, lane, hold(request, tenant, lane, id, event), event)
-    end
+    if lane then found[#found + 1] = claim_lane(request, tenant, lane) end
   end
   return found, found[1] and 'more' or 'again'
 end

@@ -17,8 +17,12 @@ end
 
 -- The holder of the last claim may conclude an event. So may the sweeper that took over an ended
 -- lease. A late result of an event that was taken over (it is `unknown`, or waits to be tried
--- again) counts, except for a late `unknown`.
+-- again) counts, except for a late `unknown`. Of a claimed event whose record is missing, an end
+-- counts: its outcomes are all that is left.
 local function may_conclude(event, lane, result)
+  if event.missing then
+    return lane.where == 'claimed' and lane.fence == result.fence and result.state ~= 'queued'
+  end
   if event.state == 'claimed' then
     return event.fence == result.fence or lane.fence == result.fence
   end
@@ -29,9 +33,7 @@ end
 
 local function remove_from_lane(event, result)
   redis.call('LREM', PREFIX .. 'lane:' .. result.lane, 1, result.id)
-  if redis.call('HINCRBY', PREFIX .. 'waiting:' .. event.queue, event.tenant, -1) <= 0 then
-    redis.call('HDEL', PREFIX .. 'waiting:' .. event.queue, event.tenant)
-  end
+  leave_waiting(event.queue, event.tenant)
 end
 
 local function settle(event, lane, result, ttl)
@@ -42,7 +44,9 @@ local function settle(event, lane, result, ttl)
   else
     remove_from_lane(event, result)
   end
-  if result.state == 'unknown' then
+  if event.missing then
+    redis.call('DEL', PREFIX .. 'event:' .. result.id) -- the handler's fields alone are no record
+  elseif result.state == 'unknown' then
     redis.call('SADD', PREFIX .. 'unknown:' .. result.lane, result.id)
   else
     expire_record(result.id, ttl)
@@ -69,8 +73,11 @@ local function conclude(result, ttl)
   local by = result.fence .. result.state
   if event.by == by then return 'ok' end -- this very call, again
   local state = PREFIX .. 'lane:' .. result.lane .. ':state'
-  h = redis.call('HMGET', state, 'where', 'fence', 'tenant', 'gate')
-  local lane = {where = h[1], fence = h[2], tenant = h[3], gate = h[4]}
+  h = redis.call('HMGET', state, 'where', 'fence', 'tenant', 'gate', 'queue')
+  local lane = {where = h[1], fence = h[2], tenant = h[3] or event.tenant, gate = h[4]}
+  if not event.state then
+    event = {missing = true, state = lane.where, queue = h[5], tenant = lane.tenant}
+  end
   if not may_conclude(event, lane, result) then return 'lost' end
   set_fields(result.id, result.fields)
   add_outcomes(result.outcomes)

@@ -7,6 +7,16 @@ local function extend(args)
   return 'ok'
 end
 
+-- The rotation is a list and a set of the same tenants. If either is missing, begin it anew.
+local function mend_rotation(queue)
+  local ring, members = PREFIX .. 'rr:tenants:' .. queue, PREFIX .. 'rr:tenants:set:' .. queue
+  if redis.call('LLEN', ring) == redis.call('SCARD', members) then return end
+  redis.call('DEL', ring, members)
+  for _, tenant in ipairs(redis.call('HKEYS', PREFIX .. 'waiting:' .. queue)) do
+    enter_rotation(queue, tenant)
+  end
+end
+
 -- How many more events could be worked on now: ready lanes, at most the room of each tenant.
 local function count_workable(args)
   local rotation = PREFIX .. 'rr:tenants:' .. args.queue
@@ -20,12 +30,31 @@ local function count_workable(args)
   return total + redis.call('LLEN', rotation) - #tenants
 end
 
+-- nil: what was claimed is missing, so that the claim ends here, and the lane goes on.
 local function take_over(lane, args)
-  local fence = redis.call('INCR', PREFIX .. 'fence')
-  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'fence', fence)
-  redis.call('ZADD', PREFIX .. 'leases:' .. args.queue, now + args.lease, lane)
   local id = redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
-  return describe(id, lane, fence, read_event(id))
+  local event = id and read_event(id)
+  local tenant = redis.call('HGET', PREFIX .. 'lane:' .. lane .. ':state', 'tenant')
+    or find_tenant(lane)
+  if not event or not is_claimed(event) then
+    if event and not is_waiting(event) then drop_head(args.queue, tenant, lane, id, event) end
+    release(args.queue, tenant, lane)
+    return nil
+  end
+  local fence = redis.call('INCR', PREFIX .. 'fence')
+  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence,
+    'queue', args.queue, 'tenant', tenant)
+  redis.call('ZADD', PREFIX .. 'leases:' .. args.queue, now + args.lease, lane)
+  return describe(id, lane, fence, event)
+end
+
+-- A lane that is neither delayed nor gated was placed twice, because its state was missing.
+local function end_due_delay(queue, lane)
+  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'tenant', 'gate')
+  end_delay(queue, lane, state[3])
+  if not state[1] or state[1] == 'delayed' or state[1] == 'gated' then
+    make_ready(queue, state[2] or find_tenant(lane), lane)
+  end
 end
 
 -- Make ready what is due and take over claims whose lease has ended. The caller concludes what it
@@ -36,28 +65,38 @@ local function sweep(args)
   local delayed = PREFIX .. 'delayed:' .. queue
   local due_lanes = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, args.count)
   for _, lane in ipairs(due_lanes) do
-    local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'tenant', 'gate')
-    end_delay(queue, lane, state[2])
-    make_ready(queue, state[1], lane)
+    end_due_delay(queue, lane)
   end
   local leases = PREFIX .. 'leases:' .. queue
   local ended = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, args.count)
   local taken = {}
-  for i, lane in ipairs(ended) do taken[i] = take_over(lane, args) end
+  for _, lane in ipairs(ended) do taken[#taken + 1] = take_over(lane, args) end
+  mend_rotation(queue)
   redis.call('SET', PREFIX .. 'last_sweep', now)
   local workable = count_workable(args)
   rung[queue] = workable - redis.call('LLEN', PREFIX .. 'bell:' .. queue)
   local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
-  return {workable, due[2] and tostring(tonumber(due[2]) - now) or '-1', taken}
+  local lost = redis.call('LRANGE', PREFIX .. 'lost:' .. queue, 0, args.count - 1)
+  return {workable, due[2] and tostring(tonumber(due[2]) - now) or '-1', taken, lost}
+end
+
+-- What was told of lost events is on its way to Supabase.
+local function tell_lost(args)
+  add_outcomes(args.outcomes)
+  for _, lost in ipairs(args.lost) do redis.call('LREM', PREFIX .. 'lost:' .. args.queue, 1, lost) end
 end
 
 local function open_gate(args)
   redis.call('DEL', PREFIX .. 'gate:' .. args.gate)
   local lanes = redis.call('SPOP', PREFIX .. 'gated:' .. args.gate, 1000)
   for _, lane in ipairs(lanes) do
-    local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'queue', 'tenant')
-    end_delay(state[1], lane, args.gate)
-    make_ready(state[1], state[2], lane)
+    local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'gate',
+      'queue', 'tenant')
+    -- Without a state, the lane is due later.
+    if state[1] == 'gated' and state[2] == args.gate then
+      end_delay(state[3], lane, args.gate)
+      make_ready(state[3], state[4], lane)
+    end
   end
   return #lanes
 end

@@ -1,7 +1,8 @@
 -- The places of a lane, and the bells of the queues. The files beside this one build on it.
 --
 -- KEYS[1] is the prefix of every key below. Times are the server's, in ms. Every command may be
--- sent twice, because its reply was lost, and has one effect.
+-- sent twice, because its reply was lost, and has one effect. Any key may be missing, after a
+-- partial restore: that costs what the key held, and no script fails for it.
 --
 --   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, lane,
 --                                   tenant, queue, gates, attempts, fence, accepted, expires, due,
@@ -21,6 +22,8 @@
 --   bell:{queue}            list    a token for each lane that became ready; consumers block on it
 --   reply:{sequence}        string  last claims of a claim sequence, to repeat a lost reply
 --   unknown:{lane}          set     events of the lane whose effect is unknown
+--   lost:{queue}            list    JSON of events whose record is missing; the sweeper tells of them
+--   lost_events             hash    queue -> how many there were
 --   fence                   string  counter of claims: a later claim has a higher fence
 --   outbox                  stream  outcomes on their way to Supabase
 --   last_sweep              string  time of the last sweep
@@ -41,8 +44,22 @@ local function ring_bells()
   end
 end
 
-local function set_where(lane, value)
-  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', value)
+local function set_where(queue, tenant, lane, value)
+  redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', value, 'queue', queue,
+    'tenant', tenant)
+end
+
+-- The tenant of a lane whose state is missing: that of its first event, or ''.
+local function find_tenant(lane)
+  local id = redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
+  return id and redis.call('HGET', PREFIX .. 'event:' .. id, 'tenant') or ''
+end
+
+-- An event is in no lane any more.
+local function leave_waiting(queue, tenant)
+  if redis.call('HINCRBY', PREFIX .. 'waiting:' .. queue, tenant, -1) <= 0 then
+    redis.call('HDEL', PREFIX .. 'waiting:' .. queue, tenant)
+  end
 end
 
 -- Give a tenant with ready lanes its turn; return whether it had none.
@@ -56,14 +73,14 @@ local function enter_rotation(queue, tenant)
 end
 
 local function make_ready(queue, tenant, lane)
-  set_where(lane, 'ready')
+  set_where(queue, tenant, lane, 'ready')
   redis.call('RPUSH', PREFIX .. 'ready:' .. queue .. ':' .. tenant, lane)
   enter_rotation(queue, tenant)
   count_ready(queue)
 end
 
-local function make_delayed(queue, lane, due)
-  set_where(lane, 'delayed')
+local function make_delayed(queue, tenant, lane, due)
+  set_where(queue, tenant, lane, 'delayed')
   redis.call('ZADD', PREFIX .. 'delayed:' .. queue, due, lane)
 end
 
@@ -81,7 +98,7 @@ local function place_lane(queue, tenant, lane, delay)
   if redis.call('EXISTS', PREFIX .. 'lane:' .. lane) == 0 then
     redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
   elseif delay and delay > 0 then
-    make_delayed(queue, lane, now + delay)
+    make_delayed(queue, tenant, lane, now + delay)
   else
     make_ready(queue, tenant, lane)
   end

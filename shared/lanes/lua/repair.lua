@@ -1,0 +1,40 @@
+-- Put back what an index lacks because its key was missing. The caller found candidates by reading;
+-- each is looked at again here, and a candidate that is where it belongs stays there.
+
+local LOOK_AT = 10000 -- members of a list, counted from its end: what became ready since is there
+
+local function mend_lane(lane, args)
+  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'queue', 'tenant')
+  local where, queue, tenant = state[1], state[2], state[3]
+  if where == 'ready' then
+    local ready = PREFIX .. 'ready:' .. queue .. ':' .. tenant
+    if redis.call('LPOS', ready, lane, 'RANK', -1, 'MAXLEN', LOOK_AT) then return 0 end
+    make_ready(queue, tenant, lane)
+  elseif where == 'claimed' then
+    return redis.call('ZADD', PREFIX .. 'leases:' .. queue, 'NX', now + args.lease, lane)
+  elseif where then
+    return redis.call('ZADD', PREFIX .. 'delayed:' .. queue, 'NX', now, lane)
+  end
+  return where and 1 or 0
+end
+
+-- An event that is in no lane goes to the front of its own: what is there was appended later.
+local function mend_event(id)
+  local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'state', 'lane', 'queue', 'tenant', 'body')
+  local state, lane = h[1], h[2]
+  if not h[5] then return 0 end
+  if state == 'unknown' then return redis.call('SADD', PREFIX .. 'unknown:' .. lane, id) end
+  if redis.call('LPOS', PREFIX .. 'lane:' .. lane, id) then return 0 end
+  local where = redis.call('HGET', PREFIX .. 'lane:' .. lane .. ':state', 'where')
+  if where == 'claimed' and state ~= 'claimed' then return 0 end -- the holder comes first
+  redis.call('LPUSH', PREFIX .. 'lane:' .. lane, id)
+  if not where then place_lane(h[3], h[4], lane) end
+  return 1
+end
+
+local function repair(args)
+  local mended = 0
+  for _, lane in ipairs(args.lanes) do mended = mended + mend_lane(lane, args) end
+  for _, id in ipairs(args.events) do mended = mended + mend_event(id) end
+  return mended
+end
