@@ -38,6 +38,8 @@ TAKEOVER_S = 5.0
 """How long a sweeper has to conclude what it took over, before the next sweeper takes it over."""
 MAX_SCANS = 64
 """Lanes that one request looks at when all of them have to wait: Redis is blocked meanwhile."""
+GATE_SLICE = 100
+"""Lanes that one request releases from a gate."""
 UNREPLICATED = frozenset({"sweep", "open_gate"})
 """Commands that may be lost in a failover: the clock, or the next caller, does them again."""
 
@@ -82,7 +84,10 @@ class Lanes:
 
     def claim(self, queue: str, sequence: ClaimSequence) -> Claim | None:
         """Claim the next ready event of `queue`, or return None when none is ready."""
-        return next(iter(self.exchange(queue, sequence, 1).claims), None)
+        while True:
+            found = self.exchange(queue, sequence, 1)
+            if found.claims or not found.more:
+                return next(iter(found.claims), None)
 
     def conclude(
         self, claim: Claim, result: ClaimResult, sequence: ClaimSequence | None = None
@@ -98,7 +103,10 @@ class Lanes:
             1 if sequence else 0,
             [wire.dump_result(claim, result, self.settings)],
         )
-        return found.counted[0], next(iter(found.claims), None)
+        following = next(iter(found.claims), None)
+        if sequence and not following and found.more:
+            following = self.claim(claim.queue, sequence)
+        return found.counted[0], following
 
     def exchange(
         self, queue: str, sequence: ClaimSequence, count: int, results: Sequence[str] = ()
@@ -108,25 +116,23 @@ class Lanes:
         Safe to repeat after an error, with the same sequence: it then has one effect, and the same
         claims are returned, as far as they still hold. Claims that the replicas do not confirm are
         handed back: after a failover nobody would know of them.
+
+        It is a single, short step of Redis. No claims and `more`: lanes that have to wait stood in
+        front. They are out of the way now, and the caller asks again if it still wants claims.
         """
         request = self._claim_request(queue, sequence, count) if count else ""
-        counted: list[bool] = []
-        while True:
-            asked_s = time.monotonic()
-            arguments = [str(self.settings.wpp_record_ttl_s), request, *results]
-            try:
-                words, (status, found) = self._run(EXCHANGE, arguments)
-            except NotReplicatedError as error:
-                self._return_claims(queue, error.reply, sequence)
-                raise
-            counted = counted or [word == b"ok" for word in words]
-            if status != b"again":
-                break
-            results = ()  # lanes that have to wait stood in front; they are out of the way now
+        asked_s = time.monotonic()
+        arguments = [str(self.settings.wpp_record_ttl_s), request, *results]
+        try:
+            words, (status, found) = self._run(EXCHANGE, arguments)
+        except NotReplicatedError as error:
+            self._return_claims(queue, error.reply, sequence)
+            raise
         sequence.number += 1 if count else 0
         until_s = asked_s + self.settings.wpp_lease_s
         claims = [wire.read_claim(queue, reply, until_s) for reply in found]
-        return Exchange(counted, claims, more=status == b"more")
+        counted = [word == b"ok" for word in words]
+        return Exchange(counted, claims, more=status in {b"more", b"again"})
 
     def extend(self, claim: Claim) -> bool:
         """Renew the lease from now on. False: the claim is lost, stop working on its event."""
@@ -208,10 +214,16 @@ class Lanes:
         self.client.set(keys.gate(gate), reason, px=int(seconds * 1000))
 
     def open_gate(self, gate: str) -> int:
-        """Let the lanes held at `gate` go on; return their number."""
+        """Let the lanes held at `gate` go on; return their number.
+
+        They are released in slices, between which Redis serves its clients. It ends early when the
+        gate is closed again meanwhile.
+        """
+        arguments = {"gate": gate, "count": GATE_SLICE, "first": True}
         total = 0
-        while count := int(self._operate("open_gate", {"gate": gate})):
+        while count := int(self._operate("open_gate", arguments)):
             total += count
+            arguments["first"] = False
         return total
 
     def await_bell(self, queue: str, timeout_s: float) -> bool:

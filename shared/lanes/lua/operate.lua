@@ -86,9 +86,12 @@ local function tell_lost(args)
   for _, lost in ipairs(args.lost) do redis.call('LREM', PREFIX .. 'lost:' .. args.queue, 1, lost) end
 end
 
+-- Release up to `count` lanes. `first`: open the gate. A gate that was closed since stays closed.
 local function open_gate(args)
-  redis.call('DEL', PREFIX .. 'gate:' .. args.gate)
-  local lanes = redis.call('SPOP', PREFIX .. 'gated:' .. args.gate, 1000)
+  local gate = PREFIX .. 'gate:' .. args.gate
+  if args.first then redis.call('DEL', gate) end
+  if redis.call('EXISTS', gate) == 1 then return 0 end
+  local lanes = redis.call('SPOP', PREFIX .. 'gated:' .. args.gate, args.count)
   for _, lane in ipairs(lanes) do
     local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'gate',
       'queue', 'tenant')

@@ -1,9 +1,12 @@
 """Gates: lanes wait in order while a gate is closed, and cost nothing meanwhile."""
 
 import time
+from typing import Any
+
+import pytest
 
 from shared.lanes.scripts import APPEND
-from shared.lanes.types import Postponed
+from shared.lanes.types import ClaimSequence, Postponed
 from shared.redis.keys import PREFIX
 from tests.shared.lanes.harness import LaneHarness
 
@@ -106,16 +109,89 @@ def test_more_parked_lanes_than_one_call_looks_at_hide_nothing(harness: LaneHarn
     assert harness.lanes.open_gate("g") == 500
 
 
-def test_more_than_a_thousand_parked_lanes_are_all_let_go(harness: LaneHarness) -> None:
-    harness.lanes.close_gate("g", 60, "closed")
+def append_many(harness: LaneHarness, count: int) -> None:
+    """Append an event to each of `count` lanes behind the gate `g`."""
     harness.client.script_load(APPEND.source)
     pipe = harness.client.pipeline(transaction=False)
-    for number in range(2500):
-        APPEND.add_to(
-            pipe,
-            [PREFIX],
-            harness.lanes.append_arguments([harness.item(f"parked{number}", gates=("g",))]),
-        )
+    for number in range(count):
+        item = harness.item(f"parked{number}", gates=("g",))
+        APPEND.add_to(pipe, [PREFIX], harness.lanes.append_arguments([item]))
     pipe.execute()
+
+
+def test_more_than_a_thousand_parked_lanes_are_all_let_go(harness: LaneHarness) -> None:
+    harness.lanes.close_gate("g", 60, "closed")
+    append_many(harness, 2500)
     assert harness.nothing_ready()
     assert harness.lanes.open_gate("g") == 2500
+
+
+MAX_COMMANDS = 3000
+"""Commands of one script: Redis executes them in a few milliseconds."""
+
+
+def test_no_script_works_on_a_whole_gate(
+    harness: LaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parking, opening and the end of a gate's time take steps of a bounded size."""
+    client = harness.client
+    evalsha, worst = client.evalsha, [0]
+
+    def count_commands() -> int:
+        stats: dict[str, Any] = client.info("commandstats")
+        return sum(each["calls"] for each in stats.values())
+
+    def measured(*args: Any) -> Any:
+        before = count_commands()
+        reply = evalsha(*args)
+        worst[0] = max(worst[0], count_commands() - before)
+        return reply
+
+    harness.lanes.close_gate("g", 60, "closed")
+    append_many(harness, 4000)
+    monkeypatch.setattr(client, "evalsha", measured)
+    assert harness.nothing_ready()
+    assert harness.lanes.open_gate("g") == 4000
+    harness.lanes.close_gate("g", 60, "closed")
+    assert harness.nothing_ready()
+    client.delete("wpp:gate:g")
+    harness.end("delayed:send")
+    while harness.lanes.sweep("send").next_due_ms is not None:
+        pass
+    assert len(list(harness.claims())) == harness.lanes.max_inflight
+    assert 0 < worst[0] <= MAX_COMMANDS
+
+
+def test_a_claim_of_many_lanes_that_wait_asks_its_caller_whether_to_go_on(
+    harness: LaneHarness,
+) -> None:
+    """A worker process that stops looks at the flag between two steps."""
+    harness.lanes.close_gate("g", 60, "closed")
+    append_many(harness, 500)
+    sequence, steps = ClaimSequence(), 0
+    while (found := harness.lanes.exchange("send", sequence, 1)).more:
+        assert found.claims == []
+        steps += 1
+    assert steps > 1
+
+
+def test_a_gate_that_is_closed_while_it_opens_stays_closed(
+    harness: LaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise lanes would be released and parked in a circle."""
+    harness.lanes.close_gate("g", 60, "closed")
+    append_many(harness, 500)
+    assert harness.nothing_ready()
+    evalsha = harness.client.evalsha
+
+    def close_again(*args: Any) -> Any:
+        reply = evalsha(*args)
+        harness.client.set("wpp:gate:g", "closed again", px=60_000)
+        return reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.client, "evalsha", close_again)
+        assert harness.lanes.open_gate("g") < 500
+    assert harness.nothing_ready()
+    assert harness.client.exists("wpp:gate:g")
+    assert harness.lanes.open_gate("g") == 500

@@ -1,0 +1,94 @@
+"""Measure how long a gate over 100,000 lanes blocks Redis: `python -m bench.gates [--no-fail]`.
+
+Lanes are parked by claims, released by opening the gate, parked again, and released by the end of
+the gate's time. Redis' own log of slow commands names the longest script of each part. Exits with 1
+when a script takes longer than the target.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from bench.engine_sides.place import Place
+from shared.lanes.client import Lanes
+from shared.lanes.scripts import APPEND
+from shared.lanes.types import Append, ClaimSequence
+from shared.redis import keys
+from shared.settings import EngineSettings
+
+LANES = 100_000
+TARGET_MS = 10.0
+GATE = "g"
+BATCH = 1000
+HOUR_S = 3600
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--no-fail", action="store_true", help="exit with 0 in any case")
+    arguments = parser.parse_args()
+    print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
+    with Place() as place:
+        worst = measure(place.redis)
+    print(f"load after: {os.getloadavg()[0]:.1f}; target: {TARGET_MS:.0f} ms a script")
+    if worst > TARGET_MS and not arguments.no_fail:
+        sys.exit(1)
+
+
+def measure(client: Any) -> float:
+    """Print a line for each part; return the milliseconds of the longest script."""
+    lanes = Lanes(client, EngineSettings())
+    fill(lanes)
+    client.config_set("slowlog-log-slower-than", 100)
+    client.config_set("slowlog-max-len", 100_000)
+    lanes.close_gate(GATE, HOUR_S, "closed")
+    parts: dict[str, Callable[[], object]] = {
+        "park": lambda: lanes.claim("send", ClaimSequence()),
+        "open": lambda: lanes.open_gate(GATE),
+        "park again": lambda: (
+            lanes.close_gate(GATE, HOUR_S, "closed"),
+            lanes.claim("send", ClaimSequence()),
+        ),
+        "end of time": lambda: end_gate(lanes),
+    }
+    return max(measure_part(client, name, run) for name, run in parts.items())
+
+
+def measure_part(client: Any, name: str, run: Callable[[], object]) -> float:
+    client.slowlog_reset()
+    began = time.monotonic()
+    run()
+    took_s = time.monotonic() - began
+    slow = client.slowlog_get(100_000)
+    scripts = [each for each in slow if each["command"].startswith(b"EVALSHA")]
+    worst = max((each["duration"] / 1000 for each in scripts), default=0.0)
+    print(f"{name:12} {took_s:6.1f} s in all, longest script {worst:6.2f} ms", flush=True)
+    return worst
+
+
+def fill(lanes: Lanes) -> None:
+    for start in range(0, LANES, BATCH):
+        items = [
+            Append(uuid4(), "send", f"lane{number}", "one", "{}", gates=(GATE,)) for number in range(start, start + BATCH)
+        ]
+        APPEND.run(lanes.client, [keys.PREFIX], lanes.append_arguments(items))
+
+
+def end_gate(lanes: Lanes) -> None:
+    """Let the time of the gate be over for all of its lanes at once."""
+    client: Any = lanes.client
+    client.delete(keys.gate(GATE))
+    names = client.zrange(keys.delayed("send"), 0, -1)
+    for start in range(0, len(names), BATCH):
+        client.zadd(keys.delayed("send"), dict.fromkeys(names[start : start + BATCH], 1))
+    client.slowlog_reset()
+    while lanes.sweep("send").next_due_ms is not None:
+        pass
+
+
+if __name__ == "__main__":
+    main()
