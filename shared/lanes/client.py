@@ -144,7 +144,7 @@ class Lanes:
         }
         return bool(self._operate("extend", arguments) == b"ok")
 
-    def sweep(self, queue: str, count: int = 200) -> SweepResult:
+    def sweep(self, queue: str, count: int = 100) -> SweepResult:
         """Make due lanes ready, take over claims whose lease has ended, ring for what is ready.
 
         Any number of sweepers may run.

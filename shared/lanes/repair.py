@@ -7,30 +7,54 @@ event. Every key of Redis is read, in small steps between which Redis serves its
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from threading import Event as Flag
 from typing import Any
 
+import redis
+import structlog
+
 from shared.lanes.client import Lanes
-from shared.redis import keys
+from shared.redis import is_transient, keys
 
 SCAN_COUNT = 500
 """Keys of one step of reading."""
 REPAIR_COUNT = 20
 """Lanes or events of one step of repairing."""
+REPAIR_EVERY_S = 3600.0
+STEP_PAUSE_S = 0.005
+
+log = structlog.get_logger(__name__)
 
 
-def repair(lanes: Lanes) -> int:
+def run_repairs(lanes: Lanes, stopping: Flag, every_s: float = REPAIR_EVERY_S) -> None:
+    """Repair the lanes at once and every hour until told to stop; any number of processes may."""
+    while True:
+        try:
+            if mended := repair(lanes, stopping):
+                log.error(
+                    "lanes.repaired", count=mended, hint="keys were missing (a partial restore?)"
+                )
+        except redis.RedisError as error:
+            if not is_transient(error):
+                raise
+            log.warning("redis.away", error=str(error))
+        if stopping.wait(every_s):
+            return
+
+
+def repair(lanes: Lanes, stopping: Flag | None = None) -> int:
     """Put back what is in no index; return the number of lanes and events put back."""
-    names = list(find_displaced_lanes(lanes.client))
+    stopping = stopping or Flag()
+    names = list(_find_displaced_lanes(lanes.client, stopping))
     mended = sum(lanes.repair(lanes=batch) for batch in _batches(names))
-    return mended + sum(
-        lanes.repair(events=batch) for batch in _batches(_list_events(lanes.client))
-    )
+    events = _list_displaced_events(lanes.client, stopping)
+    return mended + sum(lanes.repair(events=batch) for batch in _batches(events))
 
 
-def find_displaced_lanes(client: Any) -> Iterator[str]:
+def _find_displaced_lanes(client: Any, stopping: Flag) -> Iterator[str]:
     """Yield the lanes that do not stand where their state says. Some of them moved meanwhile."""
     beginning, end = keys.lane_state("*").split("*")
-    for batch in _scan(client, keys.lane_state("*")):
+    for batch in _scan(client, keys.lane_state("*"), stopping):
         names = [key.decode().removeprefix(beginning).removesuffix(end) for key in batch]
         pipe = client.pipeline(transaction=False)
         for name in names:
@@ -49,14 +73,14 @@ def find_displaced_lanes(client: Any) -> Iterator[str]:
         )
 
 
-def _list_events(client: Any) -> list[str]:
+def _list_displaced_events(client: Any, stopping: Flag) -> list[str]:
     """Return events that are in no lane or list, the newest first, claimed ones last.
 
     In this order each can be put at the front of its lane.
     """
     found: list[tuple[bool, int, str]] = []
     prefix = keys.event("")
-    for batch in _scan(client, keys.event("*")):
+    for batch in _scan(client, keys.event("*"), stopping):
         ids = [key.decode().removeprefix(prefix) for key in batch]
         pipe = client.pipeline(transaction=False)
         for event_id in ids:
@@ -77,11 +101,16 @@ def _list_events(client: Any) -> list[str]:
     return [event_id for *_, event_id in sorted(found)]
 
 
-def _scan(client: Any, pattern: str) -> Iterator[list[bytes]]:
-    yield from _batches(client.scan_iter(pattern, count=SCAN_COUNT, _type="hash"), SCAN_COUNT)
+def _scan(client: Any, pattern: str, stopping: Flag) -> Iterator[list[bytes]]:
+    """Yield the hashes whose key matches, step by step; they end when the process stops."""
+    cursor = None
+    while cursor != 0 and not stopping.wait(STEP_PAUSE_S):
+        cursor, found = client.scan(cursor or 0, pattern, SCAN_COUNT, "hash")
+        if found:
+            yield found
 
 
-def _batches(items: Iterable[Any], count: int = REPAIR_COUNT) -> Iterator[list[Any]]:
+def _batches(items: Iterable[str]) -> Iterator[list[str]]:
     remaining = iter(items)
-    while batch := list(islice(remaining, count)):
+    while batch := list(islice(remaining, REPAIR_COUNT)):
         yield batch

@@ -1,10 +1,11 @@
-"""The clock: sweeps the lanes, checks integrations, prunes old rows, refreshes the route cache.
+"""The clock: sweeps and repairs the lanes, checks integrations, prunes rows, refreshes routes.
 
 Any number of clocks may run, a single clock suffices: `python -m workers.clock`.
 """
 
 from shared import logs
 from shared.lanes.client import Lanes
+from shared.lanes.repair import run_repairs
 from shared.redis import connect_durable
 from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, RetentionSettings, load_settings
@@ -29,6 +30,7 @@ def main() -> int:
     threads.start(health_checks.run_health_checks, threads.stopping)
     threads.start(retention.run_retention, ctx.database, retention_settings, threads.stopping)
     threads.start(refresh_routes, routes, ctx.database, threads.stopping)
+    threads.start(run_repairs, Lanes(client, ctx.engine), threads.stopping)
     threads.run(event_sweeper(Lanes(client, ctx.engine), routes).run, threads.stopping)
     code = threads.join()
     ctx.tokens.flush()

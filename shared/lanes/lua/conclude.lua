@@ -22,6 +22,7 @@ end
 local function may_conclude(event, lane, result)
   if event.missing then
     return lane.where == 'claimed' and lane.fence == result.fence and result.state ~= 'queued'
+      and redis.call('LINDEX', PREFIX .. 'lane:' .. result.lane, 0) == result.id
   end
   if event.state == 'claimed' then
     return event.fence == result.fence or lane.fence == result.fence

@@ -18,7 +18,8 @@ local function mend_lane(lane, args)
   return where and 1 or 0
 end
 
--- An event that is in no lane goes to the front of its own: what is there was appended later.
+-- An event that is in no lane goes to the front of its own, behind what is claimed: the rest was
+-- appended later.
 local function mend_event(id)
   local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'state', 'lane', 'queue', 'tenant', 'body')
   local state, lane = h[1], h[2]
@@ -26,8 +27,12 @@ local function mend_event(id)
   if state == 'unknown' then return redis.call('SADD', PREFIX .. 'unknown:' .. lane, id) end
   if redis.call('LPOS', PREFIX .. 'lane:' .. lane, id) then return 0 end
   local where = redis.call('HGET', PREFIX .. 'lane:' .. lane .. ':state', 'where')
-  if where == 'claimed' and state ~= 'claimed' then return 0 end -- the holder comes first
-  redis.call('LPUSH', PREFIX .. 'lane:' .. lane, id)
+  local head = redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
+  if head and redis.call('HGET', PREFIX .. 'event:' .. head, 'state') == 'claimed' then
+    redis.call('LINSERT', PREFIX .. 'lane:' .. lane, 'AFTER', head, id)
+  else
+    redis.call('LPUSH', PREFIX .. 'lane:' .. lane, id)
+  end
   if not where then place_lane(h[3], h[4], lane) end
   return 1
 end

@@ -16,7 +16,7 @@ from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
 from shared.lanes.sweeper import Sweeper
 from shared.lanes.types import ClaimSequence, Postponed
-from shared.outcomes import DeadLetterOutcome
+from shared.outcomes import DeadLetterOutcome, MessageOutcome
 from shared.redis import keys
 from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
@@ -259,3 +259,49 @@ def test_a_tick_says_when_the_next_is_due(clock: Sweeper, lanes: Lanes) -> None:
     assert claim
     lanes.conclude(claim, Postponed(0.4, "limited"))
     assert 0.05 <= clock.tick() <= 0.4
+
+
+def test_a_message_without_a_record_is_told_as_unknown_and_dead(
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """Its lane names the integration and the recipient; the next message of it goes out."""
+    event_id = accept(lanes)
+    following = accept(lanes)
+    redis_client.delete(keys.event(event_id))
+    claim = lanes.claim("send", ClaimSequence())
+    assert claim
+    assert claim.id == following
+    redis_client.delete(keys.OUTBOX)
+    for _ in range(2):
+        clock.tick()
+    told: Any = redis_client.xrange(keys.OUTBOX)
+    row, letter = (fields[b"r"] for _, fields in told)
+    message = MessageOutcome.model_validate_json(row)
+    assert (message.id, message.organization_id, message.integration_id, message.phone) == (
+        event_id,
+        ORGANIZATION,
+        INTEGRATION,
+        "79990001122",
+    )
+    assert message.status == "unknown"
+    dead = DeadLetterOutcome.model_validate_json(letter)
+    assert (dead.id, dead.organization_id, dead.kind, dead.reason) == (
+        event_id,
+        ORGANIZATION,
+        "send",
+        "record_lost",
+    )
+
+
+def test_a_webhook_without_a_record_is_told_as_dead(
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    event = WebhookEvent(id=uuid4(), account="0000000000042", payload={"type": "connected"})
+    lanes.append(routing.route_event(event))
+    redis_client.delete(keys.event(event.id))
+    assert lanes.claim("webhook", ClaimSequence()) is None
+    clock.tick()
+    told: Any = redis_client.xrange(keys.OUTBOX)
+    [(_, fields)] = told
+    dead = DeadLetterOutcome.model_validate_json(fields[b"r"])
+    assert (dead.id, dead.account, dead.organization_id) == (event.id, event.account, None)

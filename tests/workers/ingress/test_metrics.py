@@ -36,6 +36,7 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
     assert lanes.claim("send", ClaimSequence())
     redis_client.hincrby(keys.UNRECOGNIZED_EVENTS, "poll.created", 2)
     redis_client.hincrby(keys.BREAKER_CHANGES, "account opened", 3)
+    redis_client.hincrby(keys.LOST_EVENT_COUNTS, "send", 4)
     redis_client.sadd(keys.RATE_LIMITED, str(uuid4()))
     redis_client.set(keys.LAST_SWEEP, int(time.time() * 1000) - 90_000)
     outbox = Outbox(redis_client, consumer="a")
@@ -62,6 +63,8 @@ def test_metrics_of_a_busy_system(busy: redis.Redis) -> None:
     registry.register(metrics.PipelineCollector(busy))
     value = registry.get_sample_value
     assert value("wpp_events_waiting", {"kind": "send"}) == 3
+    assert value("wpp_lost_events_total", {"kind": "send"}) == 4
+    assert value("wpp_lost_events_total", {"kind": "media"}) == 0
     assert value("wpp_events_waiting", {"kind": "webhook"}) == 0
     assert value("wpp_events_in_flight", {"kind": "send"}) == 1
     assert value("wpp_rate_limited_integrations") == 1
