@@ -1,4 +1,4 @@
-"""The pipeline's own processes, run from the Procfile by honcho as in production."""
+"""The pipeline's own processes, run from the Procfile as in production."""
 
 import os
 import sys
@@ -16,7 +16,10 @@ STOP_WITHIN_S = 40.0
 
 
 class Pipeline(Service):
-    """Every process of the Procfile, with `environment` from `LocalWorld`; they write to `log`."""
+    """Every process of the Procfile, with `environment` from `LocalWorld`; they write to `log`.
+
+    `log` holds the last run of all processes, `logs/` beside it a file per process and day.
+    """
 
     ready_within_s = 60.0
 
@@ -40,12 +43,12 @@ class Pipeline(Service):
 
     def _make_program(self) -> Program:
         self._log.unlink(missing_ok=True)
-        options = ("-f", str(ROOT / "Procfile"), "-p", self._environment["PORT"])
+        logs = self._log.parent / "logs"
         return Program(
             "the pipeline",
-            (sys.executable, "-m", "honcho", "--app-root", str(ROOT), "start", *options),
+            (sys.executable, "-m", "sandbox.procfile", str(logs)),
             self._log,
-            environment=self._environment,
+            environment={**self._environment, "PYTHONPATH": str(ROOT)},
             stop_within_s=STOP_WITHIN_S,
         )
 

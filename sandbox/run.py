@@ -130,7 +130,7 @@ def _summarize(
         supabase=environment["SUPABASE_URL"],
         postgres=world.database_url or "(your own)",
         redis=logs.mask_text(environment["REDIS_URL"]),
-        logs=f"{world.directory}/*.log",
+        logs=f"{world.directory}/logs  (a file per process and day; of servers: above it)",
         exports=_shorten(exports),
     )
     key = f"\n  KEY={_make_demo_key(environment)}\n" if world.database_url else OWN_KEY

@@ -14,6 +14,7 @@ from uuid import UUID
 import redis
 from pydantic import BaseModel, ConfigDict
 
+from shared.errors import DatabaseError
 from shared.phones import DEFAULT_REGION
 from shared.redis import keys
 
@@ -46,6 +47,11 @@ class IntegrationRoute(BaseModel):
         """Return the route of an integration (`database.Integration`, which has more fields)."""
         route = cls.model_validate(integration)
         return route.model_copy(update={"resends_unknown": resends_unknown})
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The fields of a log line that name this number."""
+        return {"organization_id": str(self.organization_id), "integration_id": str(self.id)}
 
 
 class RouteCache:
@@ -111,6 +117,13 @@ class RouteCache:
         return self._store_integration(
             self._database.integrations.get_by_account(account) if self._database else None
         )
+
+    def name_account(self, account: str) -> dict[str, str]:
+        """Return the fields of a log line that name the number of an account; none if unknown."""
+        with suppress(DatabaseError):
+            if route := self.find_account_route(account):
+                return route.named
+        return {}
 
     def store_routes(self, routes: Iterable[IntegrationRoute]) -> None:
         """Put routes into Redis: by id, by account, and as the primary of their organization."""

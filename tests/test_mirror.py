@@ -25,6 +25,7 @@ TESTED_THROUGH = {
     ],
     # the lanes as a broker: a Dramatiq app, then a file per guarantee
     "shared/lanes/test_plain_app.py": [
+        "shared/lanes/acceptance.py",
         "shared/lanes/capacity.py",
         "shared/lanes/client.py",
         "shared/lanes/codec.py",

@@ -18,6 +18,7 @@ from shared.lanes.client import Lanes
 from shared.lanes.types import Claim, Settled, State
 from shared.outbox import Outbox
 from shared.outcomes import DeadLetterOutcome
+from shared.transitions import tell
 from shared.webhooks.redact import MAX_BYTES, redact_payload
 
 EVENT_ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
@@ -139,6 +140,8 @@ class Replayer:
             self._database.dead_letters.mark_replayed([letter.id], before)
             if is_new:
                 replayed += 1
+                about = {"event_id": letter.id, "organization_id": letter.organization_id}
+                tell("dead_letter.replayed", kind=letter.kind, **about)
                 self._sleep(self._pause_s)
             else:
                 skipped += 1

@@ -5,8 +5,11 @@ keep their order and are not claimed. A gate has a reason and a TTL; when it exp
 event tries again.
 """
 
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 
+import redis
 import structlog
 
 from shared import routing
@@ -18,7 +21,10 @@ from shared.errors import (
     NotConnectedError,
     TokenPausedError,
 )
+from shared.lanes.records import total_waiting
+from shared.redis import keys
 from shared.route_cache import IntegrationRoute
+from shared.transitions import tell
 from workers.context import WorkerContext
 
 KEY_RETRY_S = 60.0
@@ -37,20 +43,18 @@ def close_integration_gate(
     ctx: WorkerContext,
 ) -> None:
     """Close an integration's gate for an error that every message of it would run into."""
-    gate = routing.integration_gate(route.id)
     match error:
         case InvalidApiKeyError():
             close_gate_for_refused_key(error, route, ctx)
         case NotConnectedError():
-            ctx.lanes.close_gate(gate, CONNECTION_RETRY_S, str(error))
+            _close(CONNECTION_RETRY_S, str(error), ctx, route)
         case TokenPausedError():
-            ctx.lanes.close_gate(gate, max(MIN_CLOSED_S, error.retry_after_s), str(error))
+            _close(error.retry_after_s, str(error), ctx, route)
 
 
 def close_limited_gate(error: LimitedError, route: IntegrationRoute, ctx: WorkerContext) -> None:
     """Close an integration's gate for the Retry-After of a 429."""
-    gate = routing.integration_gate(route.id)
-    ctx.lanes.close_gate(gate, max(MIN_CLOSED_S, error.retry_after_s), str(error))
+    _close(error.retry_after_s, str(error), ctx, route)
 
 
 def close_gate_for_refused_key(
@@ -61,11 +65,12 @@ def close_gate_for_refused_key(
     The gate is closed before the refusal is read. A repair clears the refusal before it opens the
     gate. So the gate of a good key ends up open, whichever of the two is faster.
     """
-    gate = routing.integration_gate(route.id)
-    ctx.lanes.close_gate(gate, KEY_RETRY_S, str(error))
+    is_news = _close(KEY_RETRY_S, str(error), ctx, route)
     if not ctx.tokens.is_refused(route.account):
-        ctx.lanes.open_gate(gate)
+        open_gate(route, ctx)
         return
+    if is_news:
+        tell("key.refused", account=route.account, reason=str(error), **route.named)
     try:
         ctx.database.integrations.report_error(route.id, str(error))
     except DatabaseError as database_error:
@@ -81,7 +86,7 @@ def open_account_gate(account: str, ctx: WorkerContext) -> None:
     """
     with suppress(DatabaseUnavailableError):
         if route := ctx.route_cache.find_account_route(account):
-            ctx.lanes.open_gate(routing.integration_gate(route.id))
+            open_gate(route, ctx)
 
 
 def close_breaker_gate(route: IntegrationRoute, ctx: WorkerContext) -> None:
@@ -89,17 +94,52 @@ def close_breaker_gate(route: IntegrationRoute, ctx: WorkerContext) -> None:
     state = ctx.breaker.state(route.account)
     if state.name != "open":
         return
-    gate = routing.integration_gate(route.id)
-    reason = "circuit breaker open: the platform fails for this number"
     if state.scope == "platform":
-        gate = routing.PLATFORM_GATE
-        reason = PLATFORM_FAILS
-    ctx.lanes.close_gate(gate, max(MIN_CLOSED_S, state.retry_after_s), reason)
+        _close(state.retry_after_s, PLATFORM_FAILS, ctx)
+        return
+    reason = "circuit breaker open: the platform fails for this number"
+    _close(state.retry_after_s, reason, ctx, route)
 
 
 def close_platform_gate(ctx: WorkerContext) -> None:
     """Close the gate of all lanes that call the platform while its circuit breaker is open."""
     state = ctx.breaker.state()
     if state.name == "open":
-        retry_after_s = max(MIN_CLOSED_S, state.retry_after_s)
-        ctx.lanes.close_gate(routing.PLATFORM_GATE, retry_after_s, PLATFORM_FAILS)
+        _close(state.retry_after_s, PLATFORM_FAILS, ctx)
+
+
+def open_gate(route: IntegrationRoute, ctx: WorkerContext) -> None:
+    """Open the gate of an integration, and tell it if it was closed."""
+    gate = routing.integration_gate(route.id)
+    ctx.lanes.open_gate(gate)
+    tell_opened(gate, ctx.redis, route.named)
+
+
+def tell_opened(gate: str, client: "redis.Redis", about: Mapping[str, str]) -> None:
+    """Tell that a gate is open, once, if it was told to be closed."""
+    if client.hdel(keys.CLOSED_GATES, gate):
+        waiting = _count_waiting(client, about.get("organization_id"))
+        tell("gate.opened", gate=gate, waiting=waiting, **about)
+
+
+def _close(
+    seconds: float, reason: str, ctx: WorkerContext, route: IntegrationRoute | None = None
+) -> bool:
+    """Close the gate of an integration, or of the platform; return whether it was open before.
+
+    A gate that closes again after its time was closed all along: only the first time is told.
+    """
+    gate = routing.integration_gate(route.id) if route else routing.PLATFORM_GATE
+    ctx.lanes.close_gate(gate, max(MIN_CLOSED_S, seconds), reason)
+    if not ctx.redis.hsetnx(keys.CLOSED_GATES, gate, int(time.time() * 1000)):
+        return False
+    about = route.named if route else {}
+    waiting = _count_waiting(ctx.redis, about.get("organization_id"))
+    tell("gate.closed", gate=gate, reason=reason, waiting=waiting, **about)
+    return True
+
+
+def _count_waiting(client: "redis.Redis", organization_id: str | None) -> int:
+    """Return how many messages of an organization wait, or of all of them."""
+    tenants = total_waiting(client, ["send"])["send"]
+    return tenants.get(organization_id, 0) if organization_id else sum(tenants.values())

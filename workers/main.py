@@ -20,6 +20,7 @@ from workers.process import exit_on_startup_error
 from workers.provision import handler as provision
 from workers.runner import run_event
 from workers.send import handler as send
+from workers.telling import tell_end
 from workers.webhook import handler as webhook
 
 with exit_on_startup_error():
@@ -30,6 +31,7 @@ with exit_on_startup_error():
 
 
 broker.codec = EventCodec()
+broker.lanes.on_concluded = tell_end
 broker.add_middleware(SaveTokens(lambda: worker_context().tokens))
 
 

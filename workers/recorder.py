@@ -24,9 +24,11 @@ from shared.database import Database
 from shared.database.diagnosis import diagnose
 from shared.database.models import Applied
 from shared.errors import DatabaseError, DatabaseUnavailableError
+from shared.number_states import NumberStates
 from shared.outbox import Outbox, OutboxEntry
 from shared.outcomes import SetAside
 from shared.redis import connect_durable, is_transient
+from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import build_outcome_dead_letter
 from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_signal
@@ -69,6 +71,8 @@ class Recorder:
         self._outcomes = outcomes
         self._stopping = stopping
         self._on_set_aside = on_set_aside
+        self.on_recorded: Callable[[list[dict[str, Any]]], object] = lambda _rows: None
+        """Called with the outcomes that Supabase has taken."""
         self._redis_backoff = redis_backoff
         self._is_blocked = False
         self._retrying = Retrying(
@@ -113,12 +117,14 @@ class Recorder:
             return
         if applied is None:
             return  # the process stops: another recorder takes the entries, which stay pending
-        for refused in applied.refused:
-            _warn("outcome.refused", entries[refused.row], refused.why)
+        for each in applied.refused:
+            _warn("outcome.refused", entries[each.row], each.why)
         self._outbox.acknowledge(entries)
         self._outbox.publish_changes(applied.changed)
         self._report_waiting(applied.set_aside, applied.waiting)
-        log.info("outcomes.recorded", count=len(entries) - applied.waiting)
+        refused = {each.row for each in applied.refused}
+        self.on_recorded([entry.row for index, entry in enumerate(entries) if index not in refused])
+        log.debug("outcomes.recorded", count=len(entries) - applied.waiting)
 
     def _divide(self, entries: Sequence[OutboxEntry], error: DatabaseError) -> None:
         """Record a batch that failed in parts.
@@ -234,6 +240,7 @@ def main() -> int:
     outbox = Outbox(client, consumer)
     retrier = SetAsideRetrier(outbox, outcomes, threads.stopping)
     recorder = Recorder(outbox, outcomes, threads.stopping, on_set_aside=retrier.wake)
+    recorder.on_recorded = NumberStates(client, RouteCache(client, None).name_account).report_rows
 
     def stop() -> None:
         threads.stopping.set()

@@ -18,6 +18,7 @@ from shared.errors import DatabaseError
 from shared.outbox import Outbox
 from shared.outcomes import SetAside
 from shared.redis import is_transient
+from shared.transitions import tell
 from workers.retry import Backoff
 
 IDLE_S = 30.0
@@ -93,7 +94,7 @@ class SetAsideRetrier:
         """Publish what is set aside; log who is no longer, and reasons that concern several."""
         owners = {each.owner for each in set_aside}
         for owner in sorted(self._known - owners):
-            log.info("organization.resumed", organization=owner)
+            tell("organization.resumed", organization=owner)
         self._known = owners
         self._outbox.report_set_aside(set_aside)
         common = find_common_reasons(set_aside)
@@ -130,8 +131,8 @@ LOCKED = frozenset({"55P03", "40P01", "40001"})
 
 
 def report_set_aside(each: SetAside) -> None:
-    """Log that an organization was set aside."""
-    log.warning(
+    """Tell that an organization was set aside."""
+    tell(
         "organization.set_aside",
         organization=each.owner,
         error=each.why,

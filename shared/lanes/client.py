@@ -8,7 +8,7 @@ protocol is in `lua/`; `places.lua` describes the keys.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ import redis
 import redis.asyncio
 
 from shared.lanes import wire
+from shared.lanes.acceptance import read_acceptance
 from shared.lanes.scripts import APPEND, EXCHANGE, OPERATE
 from shared.lanes.types import (
     Accepted,
@@ -55,6 +56,8 @@ class Lanes:
         self.max_inflight = settings.wpp_max_inflight_per_tenant
         self.replicas = settings.wpp_redis_replicas
         self._max_scans = max_scans
+        self.on_concluded: Callable[[Claim, ClaimResult], object] = lambda _claim, _result: None
+        """Called once for each claim whose result counted, of a worker or of the sweeper."""
 
     def append(self, item: Append) -> Accepted:
         """Put an event at the end of its lane, once, and ring the bell of its queue.
@@ -67,12 +70,12 @@ class Lanes:
                 safe.
         """
         [reply] = self._run(APPEND, self.append_arguments([item]))
-        return wire.read_accepted(item, reply)
+        return read_acceptance(item, reply)
 
     async def append_async(
         self, client: "redis.asyncio.Redis", items: Sequence[Append]
     ) -> list[Any]:
-        """Append several events atomically; return a reply for `wire.read_accepted` each."""
+        """Append several events atomically; return a reply for `read_acceptance` each."""
         reply = await run_replicated_async(
             client, APPEND, [keys.PREFIX], self.append_arguments(items), self.replicas
         )

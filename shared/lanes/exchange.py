@@ -16,7 +16,7 @@ from shared.lanes.capacity import Capacity
 from shared.lanes.client import Lanes
 from shared.lanes.codec import Codec
 from shared.lanes.message import LaneMessage
-from shared.lanes.types import Claim, ClaimSequence, Exchange, Postponed, Settled
+from shared.lanes.types import Claim, ClaimResult, ClaimSequence, Exchange, Postponed, Settled
 from shared.redis import is_transient
 
 MAX_CLAIMS = 32
@@ -32,10 +32,11 @@ log = structlog.get_logger(__name__)
 class _Result:
     """The end of one claim, as JSON, on its way to Redis."""
 
-    __slots__ = ("claim", "concluded", "text")
+    __slots__ = ("claim", "concluded", "end", "text")
 
-    def __init__(self, claim: Claim, text: str) -> None:
+    def __init__(self, claim: Claim, end: ClaimResult | None, text: str) -> None:
         self.claim = claim
+        self.end = end
         self.text = text
         self.concluded = False
 
@@ -94,7 +95,7 @@ class ClaimExchange:
         if text is None:  # its effect is unknown: the sweeper concludes it when the lease ends
             self.capacity.give_back(1)
             return
-        result = _Result(message.claim, text)
+        result = _Result(message.claim, message.end, text)
         self._results.append(result)
         try:
             self._conclude(result)
@@ -157,6 +158,8 @@ class ClaimExchange:
             if not counted:
                 about = {"event_id": str(result.claim.id), "lane": result.claim.lane}
                 log.warning("claim.lost", **about)
+            elif result.end:
+                self.lanes.on_concluded(result.claim, result.end)
         self.capacity.give_back(len(group) - len(found.claims))
         return found.claims
 

@@ -22,6 +22,7 @@ class LaneMessage(MessageProxy):
         super().__init__(message)
         self.claim = claim
         self.result: str | None = None
+        self.end: ClaimResult | None = None
         self._settings = settings
         self._decoding_error = decoding_error
 
@@ -37,3 +38,4 @@ class LaneMessage(MessageProxy):
             ValueError: an outcome cannot be written as JSON.
         """
         self.result = wire.dump_result(self.claim, result, self._settings)
+        self.end = result

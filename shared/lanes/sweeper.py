@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from shared.lanes.client import Lanes
 from shared.lanes.types import Claim, ClaimResult, LostEvent, Postponed
 from shared.redis import CONNECTION_ERRORS, is_transient
+from shared.transitions import tell
 
 TICK_S = 1.0
 """The longest pause between two sweeps; shorter when a lane is due earlier."""
@@ -94,9 +95,12 @@ class Sweeper:
     def _take_over(self, claim: Claim) -> None:
         """Conclude a claim whose lease has ended; an error does not affect the next claim."""
         about = {"event_id": str(claim.id), "lane": claim.lane, "attempt": claim.attempts}
-        log.warning("claim.lease_expired", **about)
+        tell("claim.lease_expired", **about)
         try:
-            self._lanes.conclude(claim, self._policy(claim))
+            result = self._policy(claim)
+            counted, _ = self._lanes.conclude(claim, result)
+            if counted:
+                self._lanes.on_concluded(claim, result)
         except redis.RedisError:
             raise
         except Exception:

@@ -26,11 +26,11 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import redis
-import structlog
 
 from shared.errors import UnavailableError
 from shared.redis import keys
 from shared.redis.scripts import LuaScript
+from shared.transitions import tell
 
 SCRIPT = LuaScript.from_package("shared.platform", "circuit_breaker.lua")
 REPORT_INTERVAL_S = 1.0
@@ -44,8 +44,6 @@ FAILING = {
     "platform": "The circuit breaker is open: the platform fails, calls wait for its recovery",
     "account": "The circuit breaker of the account is open: its calls to the platform fail",
 }
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +234,9 @@ class CircuitBreaker:
         waiting = self._count_waiting(change.account) if self._count_waiting else None
         fields = {"account": change.account, "reason": change.reason, "waiting": waiting}
         if change.change == "opened":
-            log.warning("breaker.opened", open_s=round(change.open_s, 1), **fields)
+            tell("breaker.opened", open_s=round(change.open_s, 1), **fields)
         else:
-            log.info("breaker.closed", **fields)
+            tell("breaker.closed", **fields)
 
 
 def _group(values: Sequence[Any], size: int) -> list[Sequence[Any]]:

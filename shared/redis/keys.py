@@ -84,6 +84,10 @@ def gated_lanes(name: str) -> str:
     return f"{PREFIX}gated:{name}"
 
 
+CLOSED_GATES = f"{PREFIX}closed_gates"
+"""Hash, no TTL. Gate that was told to be closed → when it was, in ms (workers/gates.py)."""
+
+
 def claim_reply(sequence: str) -> str:
     """String, 1 h. The last claims of a claim sequence, to be repeated when a reply was lost."""
     return f"{PREFIX}reply:{sequence}"
@@ -320,6 +324,10 @@ def request_bucket(limit: str, subject: str) -> str:
 
 REFUSED_REQUESTS = f"{PREFIX}requests:refused"
 """Hash, no TTL. Rate limit of the ingress → number of requests that were refused."""
+
+NUMBER_STATES = f"{PREFIX}number_states"
+"""Hash, no TTL. Account → its newest report: time in ms, status, health as it was told last
+(shared/number_states.py)."""
 
 # Health checks: workers/clock/health_checks.py
 

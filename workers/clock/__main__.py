@@ -6,10 +6,12 @@ Any number of clocks may run, a single clock suffices: `python -m workers.clock`
 from shared import logs
 from shared.lanes.client import Lanes
 from shared.lanes.repair import run_repairs
+from shared.number_states import NumberStates
 from shared.redis import connect_durable
 from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, RetentionSettings, load_settings
 from workers.clock import health_checks, retention
+from workers.clock.gate_watch import GateWatch
 from workers.clock.route_refresh import refresh_routes
 from workers.clock.sweeper import event_sweeper
 from workers.context import worker_context
@@ -29,8 +31,10 @@ def main() -> int:
     routes = RouteCache(client, database=None)
     threads.start(health_checks.run_health_checks, threads.stopping)
     threads.start(retention.run_retention, ctx.database, retention_settings, threads.stopping)
-    threads.start(refresh_routes, routes, ctx.database, threads.stopping)
     threads.start(run_repairs, Lanes(client, ctx.engine), threads.stopping)
+    numbers = NumberStates(client, routes.name_account)
+    threads.start(refresh_routes, routes, ctx.database, threads.stopping, numbers)
+    threads.start(GateWatch(client, routes).run, threads.stopping)
     threads.run(event_sweeper(Lanes(client, ctx.engine), routes).run, threads.stopping)
     code = threads.join()
     ctx.tokens.flush()

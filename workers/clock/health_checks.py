@@ -199,7 +199,7 @@ def _may_use_token(integration: Integration, ctx: WorkerContext) -> bool:
 
 
 def _record(outcome: SessionOutcome, ctx: WorkerContext) -> None:
-    log.info(
+    log.debug(
         "session.changed", account=outcome.account, status=outcome.status, reason=outcome.reason
     )
     Outbox(ctx.redis, consumer="").add([outcome])

@@ -6,8 +6,10 @@ from uuid import UUID
 import redis
 import structlog
 
-from shared.database import Database
+from shared.database import Database, Integration
 from shared.errors import DatabaseError
+from shared.events import utc_now
+from shared.number_states import NumberReport, NumberStates
 from shared.route_cache import IntegrationRoute, RouteCache
 
 REFRESH_S = 60.0
@@ -16,19 +18,34 @@ REFRESH_S = 60.0
 log = structlog.get_logger()
 
 
-def refresh_routes(routes: RouteCache, database: Database, stopping: Flag) -> None:
-    """Copy all integrations every minute until told to stop."""
+def refresh_routes(
+    routes: RouteCache, database: Database, stopping: Flag, numbers: NumberStates
+) -> None:
+    """Copy all integrations every minute until told to stop; report their states to `numbers`."""
     while True:
         try:
-            copy_routes(routes, database)
+            integrations = copy_routes(routes, database)
+            numbers.reconcile(map(_report_state, integrations), utc_now())
         except (DatabaseError, redis.RedisError) as error:
             log.warning("route_cache.refresh_failed", error=str(error))
         if stopping.wait(REFRESH_S):
             return
 
 
-def copy_routes(routes: RouteCache, database: Database) -> None:
+def _report_state(integration: Integration) -> NumberReport:
+    return NumberReport(
+        integration.account,
+        integration.status,
+        integration.status_at or integration.created_at or utc_now(),
+        integration.status_reason,
+        integration.last_error,
+    )
+
+
+def copy_routes(routes: RouteCache, database: Database) -> list[Integration]:
     """Copy all integrations into Redis, and delete those that Supabase no longer has.
+
+    Returns the integrations with an account.
 
     An outage of Supabase, before the last page, deletes nothing.
 
@@ -37,10 +54,10 @@ def copy_routes(routes: RouteCache, database: Database) -> None:
         redis.RedisError: Redis did not answer.
     """
     resend = database.policies.resending_organizations()
+    integrations = [each for each in database.integrations.iterate() if each.account]
     found = [
         IntegrationRoute.from_integration(each, resends_unknown=each.organization_id in resend)
-        for each in database.integrations.iterate()
-        if each.account
+        for each in integrations
     ]
     routes.store_routes(found)
 
@@ -50,3 +67,4 @@ def copy_routes(routes: RouteCache, database: Database) -> None:
 
     for integration_id in routes.prune_routes([route.id for route in found], still_exists):
         log.info("route_cache.route_deleted", integration_id=str(integration_id))
+    return integrations

@@ -12,13 +12,15 @@ from shared.outcomes import DeadLetterOutcome, MessageOutcome, Outcome
 from shared.route_cache import RouteCache
 from workers.dead_letters import dead_letter_raw, parse_uuid
 from workers.send.in_doubt import settle_as_unknown
+from workers.telling import tell_end
 
 VANISHED = "the worker stopped during the call to the platform"
 RECORD_LOST = "its record in Redis is missing, so it cannot be done or replayed"
 
 
 def event_sweeper(lanes: Lanes, routes: RouteCache) -> Sweeper:
-    """Return the sweeper of all queues."""
+    """Return the sweeper of all queues, which tells what it ends."""
+    lanes.on_concluded = tell_end
     return Sweeper(lanes, QUEUE_NAMES, lambda claim: take_over(claim, routes), describe_lost)
 
 

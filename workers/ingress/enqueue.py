@@ -9,9 +9,9 @@ from typing import Any
 
 import redis.asyncio
 
+from shared.lanes.acceptance import read_acceptance
 from shared.lanes.client import Lanes
 from shared.lanes.types import Accepted, Append
-from shared.lanes.wire import read_accepted
 
 MAX_BATCH = 64
 """Events of a round trip: enough to use it well, few enough to keep Redis responsive."""
@@ -66,6 +66,6 @@ def _resolve(future: "asyncio.Future[Accepted]", item: Append, reply: Any) -> No
         future.set_exception(reply)
         return
     try:
-        future.set_result(read_accepted(item, reply))
+        future.set_result(read_acceptance(item, reply))
     except Exception as error:  # noqa: BLE001 - raised in the request
         future.set_exception(error)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import structlog
 from pydantic import SecretStr
 
-from shared import routing
 from shared.database import Integration
 from shared.errors import (
     DatabaseError,
@@ -18,6 +17,8 @@ from shared.events import ProvisionEvent
 from shared.lanes.types import Claim
 from shared.outbox import Outbox
 from shared.platform.models import CreatedClient
+from shared.route_cache import IntegrationRoute
+from workers import gates
 from workers.context import WorkerContext
 
 UNIQUE_VIOLATION = "23505"
@@ -45,7 +46,7 @@ def create_integration(
     ctx.route_cache.refresh(saved.id, saved.organization_id)
     publish_change(saved, ctx)
     install_first_token(client.account, lambda: client.api_key, ctx)
-    ctx.lanes.open_gate(routing.integration_gate(saved.id))
+    gates.open_gate(IntegrationRoute.from_integration(saved), ctx)
     extend_lease(claim, ctx)
     return saved
 

@@ -18,6 +18,7 @@ from shared.lanes.records import Record, find_record, record_key
 from shared.lanes.types import Claim, ClaimResult, Postponed, Settled
 from shared.outcomes import MessageOutcome, Outcome
 from shared.route_cache import IntegrationRoute
+from shared.transitions import tell
 from workers.dead_letters import build_dead_letter
 from workers.retry import EVENT_BACKOFF
 
@@ -91,6 +92,8 @@ def resolve_unknown(
             detail = "delivery was unknown; settled as failed by an operator or the CRM"
             outcomes.append(build_dead_letter(event, record, "settled", detail))
         resolved = lanes.resolve(event_id, Settled(resolution, outcomes, fields))
+    if resolved:
+        tell("message.resolved", event_id=event_id, organization_id=record.tenant, state=resolution)
     return resolved or bool(by and client.hexists(record_key(event_id), request_field))
 
 
@@ -114,6 +117,8 @@ def settle_proven(
                 event, "sent", utc_now(), wa_message_id=echo.wa_message_id
             )
             if lanes.resolve(record.id, Settled("sent", [outcome])):
+                about = {"event_id": record.id, "organization_id": record.tenant}
+                tell("message.resolved", state="sent", by="an echo of the phone", **about)
                 return record.id
     return None
 
