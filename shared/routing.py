@@ -14,6 +14,8 @@ from shared.webhooks.attachments import Attachment
 
 MALFORMED = "(malformed)"
 """Field of `keys.UNRECOGNIZED_EVENTS` that counts bodies which are not an event."""
+UNREADABLE_SENDER = "(unreadable sender)"
+"""Field of it that counts messages whose sender has no known spelling of an address."""
 OTHER_TYPES = "(others)"
 MAX_UNRECOGNIZED = 100
 """Maximum number of types in that hash; further types are counted as `OTHER_TYPES`."""

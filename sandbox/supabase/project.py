@@ -31,8 +31,6 @@ class Ports:
     gateway: int = field(default_factory=free_port)
     postgres: int = field(default_factory=free_port)
     postgrest: int = field(default_factory=free_port)
-    ingress: int | None = None
-    """Where /functions/v1 is answered, if anywhere."""
 
 
 class HttpService(Service):
@@ -171,11 +169,10 @@ class Supabase:
             "GATEWAY_ANON_KEY": self.anon_key,
             "GATEWAY_SERVICE_ROLE_KEY": self.service_role_key,
         }
-        ports = (self.ports.gateway, self.ports.postgrest, self.ports.ingress)
-        arguments = (str(port) for port in ports if port)
+        ports = (str(self.ports.gateway), str(self.ports.postgrest))
         program = Program(
             "the Supabase gateway",
-            (sys.executable, "-m", "sandbox.supabase.gateway", *arguments),
+            (sys.executable, "-m", "sandbox.supabase.gateway", *ports),
             self._directory / "gateway.log",
             self.ports.gateway,
             environment={**os.environ, **settings},

@@ -1,8 +1,9 @@
 """Interpret what the platform posts: which event it is, and its outcomes. Pure functions."""
 
+from shared.webhooks.bodies import SplitBody, TooManyEventsError, split_body
 from shared.webhooks.classify import ClassifiedEvent, classify_event, find_claimed_account
 from shared.webhooks.identity import RETRY_WINDOW_S, EventIdentity, identify_event
-from shared.webhooks.payload import Payload, TooManyEventsError, parse_payload, split_body
+from shared.webhooks.payload import Payload, parse_payload
 from shared.webhooks.to_outcomes import build_outcomes, make_row_id
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "ClassifiedEvent",
     "EventIdentity",
     "Payload",
+    "SplitBody",
     "TooManyEventsError",
     "build_outcomes",
     "classify_event",

@@ -28,6 +28,7 @@ _EXTENSIONS = {
     "audio/amr": "amr",
     "application/pdf": "pdf",
     "application/zip": "zip",
+    "application/was": "was",
     "application/msword": "doc",
     "application/vnd.ms-excel": "xls",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",

@@ -1,4 +1,4 @@
-"""Read single values of an event: texts, ids, flags, times. Values of a wrong type give None.
+"""Read single values of an event: texts, ids, flags. Values of a wrong type give None.
 
 No function raises: an event may miss any field, or hold any JSON value in it.
 """
@@ -6,7 +6,7 @@ No function raises: an event may miss any field, or hold any JSON value in it.
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 MAX_ID = 256
@@ -15,9 +15,7 @@ MAX_ID = 256
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """NUL and half surrogates: neither UTF-8 nor Postgres can hold them."""
 _INT64 = 1 << 63
-_MILLISECONDS_FROM = 1e11
-_MICROSECONDS_FROM = 1e14
-"""A larger number is no time in seconds (year 5138), respectively milliseconds."""
+_MAX_NAME = 64
 
 
 def find_value(fields: Mapping[str, Any], *names: str) -> Any:
@@ -48,7 +46,8 @@ def parse_id(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, dict):
-        value = find_value(value, "_serialized", "id")
+        inner = find_value(value, "_serialized", "id", "ID")
+        value = inner.get("_serialized") if isinstance(inner, dict) else inner
     text = parse_text(value)
     return text if text and len(text) <= MAX_ID else None
 
@@ -60,19 +59,14 @@ def parse_flag(value: Any) -> bool:
     return value is True or value == 1
 
 
-def parse_timestamp(value: Any) -> datetime | None:
-    """Return a time given in seconds, milliseconds or microseconds, or in ISO 8601."""
-    if isinstance(value, str) and not re.fullmatch(r"\s*[0-9.]{1,20}\s*", value):
-        return _parse_iso(value)
-    try:
-        number = float(value) if not isinstance(value, bool) else 0.0
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if number > _MICROSECONDS_FROM:
-        number /= 1e6
-    elif number > _MILLISECONDS_FROM:
-        number /= 1e3
-    return datetime.fromtimestamp(number, UTC) if 0 < number < _MILLISECONDS_FROM else None
+def squeeze_name(name: str) -> str:
+    """Return a field's name in lower case without underscores: sender_pn, senderPn are equal."""
+    return _squeeze(name) if len(name) <= _MAX_NAME else name
+
+
+def spell_in_camel_case(name: str) -> str:
+    """Return a field's name as JavaScript spells it: edited_message_id is editedMessageId."""
+    return _camel(name) if len(name) <= _MAX_NAME else name
 
 
 def scrub_text(value: str) -> str:
@@ -89,9 +83,12 @@ def scrub_number(value: Any) -> Any:
     return value
 
 
-def _parse_iso(value: str) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(value.strip())
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+@lru_cache(maxsize=4096)
+def _squeeze(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+@lru_cache(maxsize=4096)
+def _camel(name: str) -> str:
+    first, *further = name.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in further) if first else name

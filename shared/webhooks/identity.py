@@ -24,7 +24,7 @@ _VOLATILE = frozenset(
 """Fields that the platform may change between deliveries."""
 _MAX_LEVELS = 64
 _LONG_TEXT = 4096
-_UNNAMED_EVENTS = SESSION_EVENTS | TARGETING_EVENTS | {"unknown", "sla"}
+_UNNAMED_EVENTS = SESSION_EVENTS | TARGETING_EVENTS | {"unknown", "sla", "notice"}
 _RECURRING_EVENTS = SESSION_EVENTS | TARGETING_EVENTS
 
 

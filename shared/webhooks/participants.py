@@ -1,34 +1,45 @@
 """Find the chat of an event: a person's phone, a hidden id (LID), or a chat without a contact."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.phones import PERSON_SERVERS, read_platform_address
-from shared.webhooks.fields import find_object, find_value, parse_flag, parse_id
-
-_SERIALIZED_ID = re.compile(r"(true|false)_([^_@\s]+@[a-z.]+)_")
-"""WhatsApp Web's spelling of a message id: own message or not, chat, key."""
-_ID_FIELDS = ("messageId", "id", "waMessageId", "msgId")
-
-_LID_USER = re.compile(r"[0-9]{1,32}")
-_BARE_LID = re.compile(r"[0-9]{14,32}")
-"""A user part that is too long for a phone is a LID, even without its server."""
-_LID_SERVER = "lid"
-_GROUP_SERVERS = ("g.us", "broadcast", "newsletter", "call")
-_GROUP_FLAGS = ("isGroup", "isGroupMsg", "isStatus", "isStatusV3", "isNewsletter")
-_NAME_FIELDS = (
-    "notifyName",
-    "pushName",
-    "pushname",
-    "senderName",
-    "notify_name",
-    "push_name",
-    "sender_name",
+from shared.webhooks.addresses import Address, read_address, spell_address
+from shared.webhooks.fields import (
+    find_object,
+    find_value,
+    parse_flag,
+    parse_id,
+    squeeze_name,
 )
-_SENDER_NAME_FIELDS = ("pushname", "pushName", "name", "formattedName", "shortName")
-_VISIBLE = re.compile(r"[^\W\d_]|[^\x00-\x7f]")
+from shared.webhooks.message_ids import MessageKey, parse_key
+
+_ID_FIELDS = ("messageId", "id", "waMessageId", "msgId")
+_CHAT_FIELDS = ("chatId", "remoteJid", "peerJid")
+_SENDER_FIELDS = ("from", "senderPn", "rawFrom", "raw_from")
+_RECIPIENT_FIELDS = ("to", "rawTo", "raw_to", "recipient", "recipientId")
+_AUTHOR_FIELDS = ("author", "participant", "participantPn", "participantAlt")
+_GROUP_FLAGS = ("isGroup", "isGroupMsg", "isStatus", "isStatusV3", "isNewsletter")
+_PEER_NAMES = frozenset({"remotejidalt", "chatalt", "chatpn", "chatlid"})
+"""Fields that hold a person's other address, in messages of either direction."""
+_SENDER_NAMES = frozenset(
+    {
+        *("senderpn", "senderalt", "senderlid", "participantpn", "participantalt"),
+        *("participantlid", "fromalt", "frompn", "fromlid", "authorpn", "authoralt", "authorlid"),
+        *("callerpn", "callerlid"),
+    }
+)
+_RECIPIENT_NAMES = frozenset(
+    {"recipientpn", "recipientalt", "recipientlid", "peerrecipientpn", "toalt", "topn", "tolid"}
+)
+_PERSON_NAMES = frozenset({"id", "lid", "pn", "phone", "phonenumber", "phonejid", "waid", "jid"})
+"""Fields that hold a person's other address within an object about the person."""
+_SENDER_OBJECTS = frozenset({"sender", "senderobj", "author", "from"})
+_PEER_OBJECTS = frozenset({"chat", "profile"})
+_UNRELATED = frozenset({"me", "owner", "media", "quotedmsg", "quotedmsgobj", "contextinfo"})
+"""Objects about the account itself, about a file, and about another message."""
+_MAX_LEVELS = 5
+_MAX_ADDRESS = 64
 
 
 @dataclass(frozen=True)
@@ -36,18 +47,20 @@ class Chat:
     """The chat of an event.
 
     person: `phone` is set. lid: a person whose phone WhatsApp hides, `lid` is set. group: a group,
-    story, broadcast or channel. service: an address of WhatsApp itself. none: no address at all.
+    story, broadcast or channel. service: an address of WhatsApp itself. unreadable: `address` is
+    no spelling of an address. none: no address at all.
     """
 
-    type: Literal["person", "lid", "group", "service", "none"]
+    type: Literal["person", "lid", "group", "service", "unreadable", "none"]
     phone: str | None = None
     lid: str | None = None
-    """As `<digits>@lid`."""
+    """As `<digits>@lid`; beside a phone where the event shows both."""
+    address: str | None = None
 
 
 def is_own(fields: Mapping[str, Any]) -> bool | None:
     """Return whether the account itself wrote the message, or None where the event has no flag."""
-    flag = find_value(fields, "fromMe", "from_me", "isFromMe")
+    flag = find_value(fields, "fromMe", "isFromMe", "from_me")
     if flag is None:
         flag = find_object(fields, "id").get("fromMe")
     return None if flag is None else parse_flag(flag)
@@ -55,7 +68,7 @@ def is_own(fields: Mapping[str, Any]) -> bool | None:
 
 def has_own_id(fields: Mapping[str, Any]) -> bool:
     """Return whether the message's id says that the account itself wrote it."""
-    return any(match[1] == "true" for match in _match_serialized_ids(fields))
+    return any(key.outgoing for key in _list_keys(fields))
 
 
 def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
@@ -64,28 +77,29 @@ def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
     In own messages, `from` holds the peer in some versions of the platform and the account's own
     number in newer versions: `from` counts only where no field names the chat.
     """
+    keys = list(_list_keys(fields))
     chat = [
-        *_list_texts(fields, "chatId", "chat_id", "remoteJid"),
-        *(match[2] for match in _match_serialized_ids(fields)),
+        *_list_texts(fields, *_CHAT_FIELDS),
+        *_list_texts(find_object(fields, "chat"), "id"),
+        *(key.chat for key in keys if key.chat),
     ]
     sender = [
-        *_list_texts(fields, "from", "senderPn", "raw_from", "rawFrom"),
+        *_list_texts(fields, *_SENDER_FIELDS),
         *_list_texts(find_object(fields, "sender"), "id"),
     ]
-    recipients = [*chat, *_list_texts(fields, "to", "raw_to", "recipient")]
-    addresses = (recipients or sender) if own else [*sender, *chat]
-    servers = {_server(address) for address in (*recipients, *sender)}
-    if servers.intersection(_GROUP_SERVERS) or any(parse_flag(fields.get(f)) for f in _GROUP_FLAGS):
+    recipients = [*chat, *_list_texts(fields, *_RECIPIENT_FIELDS)]
+    texts = (recipients or sender) if own else [*sender, *chat]
+    if not (texts or own or recipients):
+        texts = _list_texts(fields, "sender", *_AUTHOR_FIELDS)
+    kinds = {read_address(text).kind for text in (*recipients, *sender)}
+    if kinds & {"group", "story"} or any(parse_flag(fields.get(flag)) for flag in _GROUP_FLAGS):
         return Chat("group")
-    hidden = {_user(address) for address in addresses if _server(address) == _LID_SERVER}
-    phones = (
-        read_platform_address(address) for address in addresses if _user(address) not in hidden
-    )
-    if phone := next((phone for phone in phones if phone), None):
-        return Chat("person", phone=phone)
-    if lid := next((_user(address) for address in addresses if _is_lid(address)), None):
-        return Chat("lid", lid=f"{lid}@{_LID_SERVER}")
-    return Chat("service" if addresses else "none")
+    if "list" in kinds:
+        if own:
+            return Chat("group")
+        authors = (key.participant for key in keys if key.participant)
+        texts = [*texts, *_list_texts(fields, *_AUTHOR_FIELDS), *authors]
+    return _choose_chat(texts, fields, own=own)
 
 
 def find_own_phone(fields: Mapping[str, Any], peer: str | None, *, own: bool) -> str | None:
@@ -94,8 +108,10 @@ def find_own_phone(fields: Mapping[str, Any], peer: str | None, *, own: bool) ->
     It is the end that is not the peer; in a note to oneself (`own`: the account wrote it) it is
     the peer as well.
     """
-    sender = next(map(read_platform_address, _list_texts(fields, "from", "raw_from")), None)
-    recipient = next(map(read_platform_address, _list_texts(fields, "to", "raw_to")), None)
+    sender, recipient = (
+        next((read_address(text).phone for text in _list_texts(fields, *names)), None)
+        for names in (("from", "rawFrom"), ("to", "rawTo"))
+    )
     if not (peer and sender and recipient) or peer not in (sender, recipient):
         return None
     if sender == recipient:
@@ -103,37 +119,76 @@ def find_own_phone(fields: Mapping[str, Any], peer: str | None, *, own: bool) ->
     return recipient if sender == peer else sender
 
 
-def find_sender_name(fields: Mapping[str, Any]) -> str | None:
-    """Return the display name that the sender chose, or None."""
-    names = (
-        *_list_texts(fields, *_NAME_FIELDS),
-        *_list_texts(find_object(fields, "sender"), *_SENDER_NAME_FIELDS),
-    )
-    return next((name[:255] for name in names if _VISIBLE.search(name)), None)
+def _choose_chat(texts: list[str], fields: Mapping[str, Any], *, own: bool) -> Chat:
+    """Return the chat that the addresses of its person name."""
+    addresses = [read_address(text) for text in texts]
+    hidden = {address.lid for address in addresses if address.lid}
+    phone = next((a.phone for a in addresses if a.phone and f"{a.phone}@lid" not in hidden), None)
+    lid = next((address.lid for address in addresses if address.lid), None)
+    if phone is None or lid is None:
+        for address in list_other_addresses(fields, own=own):
+            phone = phone or address.phone
+            lid = lid or address.lid
+            if phone and lid:
+                break
+    if phone:
+        return Chat("person", phone=phone, lid=lid)
+    if lid:
+        return Chat("lid", lid=lid)
+    for text, address in zip(texts, addresses, strict=True):
+        if address.kind == "unreadable":
+            return Chat("unreadable", address=text[:_MAX_ADDRESS])
+    return Chat("service" if texts else "none")
 
 
-def _is_lid(address: str) -> bool:
-    user = _user(address)
-    server = _server(address)
-    if server == _LID_SERVER:
-        return bool(_LID_USER.fullmatch(user))
-    return bool(_BARE_LID.fullmatch(user)) and server in ("", *PERSON_SERVERS)
+def list_other_addresses(fields: Mapping[str, Any], *, own: bool) -> Iterator[Address]:
+    """Yield the further addresses of the chat's person, wherever the event names them.
+
+    Not the account's own: of an incoming message, that of the recipient, of an own message, that
+    of the sender.
+    """
+    names = _PEER_NAMES | (_RECIPIENT_NAMES if own else _SENDER_NAMES)
+    objects = _PEER_OBJECTS if own else _PEER_OBJECTS | _SENDER_OBJECTS
+    skipped = _UNRELATED | _SENDER_OBJECTS if own else _UNRELATED
+    for text in _walk(fields, names, objects, skipped):
+        address = read_address(text)
+        if address.kind in ("person", "lid"):
+            yield address
 
 
-def _match_serialized_ids(fields: Mapping[str, Any]) -> Iterator[re.Match[str]]:
+def _walk(
+    fields: Mapping[str, Any],
+    names: frozenset[str],
+    objects: frozenset[str],
+    skipped: frozenset[str],
+) -> Iterator[str]:
+    """Yield the texts of the named fields at any level, outer levels first."""
+    level: list[tuple[Mapping[str, Any], frozenset[str]]] = [(fields, names)]
+    for _ in range(_MAX_LEVELS):
+        deeper: list[tuple[Mapping[str, Any], frozenset[str]]] = []
+        for part, wanted in level:
+            for name, value in part.items():
+                plain = squeeze_name(name)
+                if plain in wanted and (text := spell_address(value)):
+                    yield text
+                if plain in skipped or not isinstance(value, dict | list):
+                    continue
+                inner = wanted | _PERSON_NAMES if plain in objects else wanted
+                values = value[:10] if isinstance(value, list) else (value,)
+                deeper.extend((each, inner) for each in values if isinstance(each, dict))
+        if not deeper:
+            return
+        level = deeper
+
+
+def _list_keys(fields: Mapping[str, Any]) -> Iterator[MessageKey]:
     for name in _ID_FIELDS:
-        if name in fields and (match := _SERIALIZED_ID.match(parse_id(fields[name]) or "")):
-            yield match
+        if name in fields and (found := parse_id(fields[name])):
+            key = parse_key(found)
+            if key.chat:
+                yield key
 
 
 def _list_texts(fields: Mapping[str, Any], *names: str) -> list[str]:
     """Return the texts in the named fields; an address may also be WhatsApp's object."""
-    return [text for name in names if name in fields and (text := parse_id(fields[name]))]
-
-
-def _user(address: str) -> str:
-    return address.partition("@")[0].removeprefix("+")
-
-
-def _server(address: str) -> str:
-    return address.partition("@")[2].lower()
+    return [text for name in names if name in fields and (text := spell_address(fields[name]))]

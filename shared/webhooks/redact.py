@@ -17,7 +17,7 @@ SHORTENED = "characters omitted]"
 _SECRET = re.compile(
     r"api_?key|token|secret|password|authorization|cookie|jwt|media_?key", re.IGNORECASE
 )
-_PAIRING_CODES = frozenset({"qr", "qrcode", "qr_code", "urlcode", "pairingcode"})
+_PAIRING_CODES = frozenset({"qr", "qrcode", "qr_code", "urlcode", "pairingcode", "phonecode"})
 """A person who scans the code controls the account."""
 _FILES = frozenset({"base64", "mediabase64", "thumbnail", "jpegthumbnail"})
 _TEXTS = frozenset({*TEXT_FIELDS, "newtext", "newbody", "newmessage"})
@@ -106,5 +106,5 @@ def _has_file(fields: Mapping[str, Any]) -> bool:
 def _is_secret(name: str, value: Any) -> bool:
     lowered = name.lower()
     if lowered in _PAIRING_CODES:
-        return isinstance(value, str)
+        return isinstance(value, str | dict)
     return bool(_SECRET.search(lowered))

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome
-from shared.webhooks import updates
+from shared.webhooks import answers, updates
 from shared.webhooks.classify import MESSAGE_EVENTS, ClassifiedEvent
 from shared.webhooks.content import read_content
 from shared.webhooks.fields import find_value
-from shared.webhooks.message_ids import read_message_ids
-from shared.webhooks.participants import find_own_phone, find_sender_name
+from shared.webhooks.message_ids import MessageIds, read_message_ids
+from shared.webhooks.names import find_sender_name
+from shared.webhooks.participants import find_own_phone
 from shared.webhooks.redact import redact_payload
 from shared.webhooks.updates import Interpretation
 from shared.webhooks.vocabulary import EventType, parse_status
@@ -24,6 +25,7 @@ _UPDATES: dict[EventType, Callable[[ClassifiedEvent], Interpretation]] = {
     "qr": updates.interpret_qr,
     "connected": updates.interpret_session,
     "disconnected": updates.interpret_session,
+    "session_error": updates.interpret_session,
 }
 
 
@@ -67,12 +69,14 @@ def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
     """Return the row of a message. Its file stays in the event: the row has its name and type.
 
     A person whose phone WhatsApp hides has no contact: `phone` is empty, the LID is in the
-    metadata.
+    metadata. So is the address of a sender that cannot be read.
     """
     fields = event.payload.fields
     own = event.type == "echo"
     content = read_content(event)
     ids = read_message_ids(event.payload)
+    if answers.is_vote(event.payload.types) and ids.whatsapp == answers.read_poll_id(fields):
+        ids = MessageIds(None, None, ())  # the poll's id, and not the vote's
     status = (parse_status(fields.get("ack")) or "sent") if own else "delivered"
     return MessageOutcome(
         at=event.at,
@@ -90,8 +94,15 @@ def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
         status=status,
         task_id=ids.task,
         wa_message_id=ids.whatsapp,
-        metadata=content.metadata | ({"chat": event.lid} if event.lid else {}),
+        metadata=content.metadata | _describe_chat(event),
     )
+
+
+def _describe_chat(event: ClassifiedEvent) -> dict[str, str]:
+    """Return what names the chat of a message without a phone."""
+    if event.lid and not event.peer:
+        return {"chat": event.lid}
+    return {"sender": event.unreadable_sender} if event.unreadable_sender else {}
 
 
 def _make_message_id(event: ClassifiedEvent, event_id: UUID, wa_message_id: str | None) -> UUID:

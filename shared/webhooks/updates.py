@@ -13,19 +13,17 @@ from shared.outcomes import (
 from shared.webhooks.classify import ClassifiedEvent
 from shared.webhooks.content import read_edited_text
 from shared.webhooks.fields import find_object, find_value, parse_text
-from shared.webhooks.message_ids import MessageIds, read_listed_ids, read_target_ids
+from shared.webhooks.message_ids import MessageIds, read_listed_ids, read_target
 from shared.webhooks.participants import is_own
-from shared.webhooks.payload import Payload
+from shared.webhooks.reasons import find_reason
+from shared.webhooks.sessions import STATUS_OF_EVENT, explain_meaning, find_meaning
 from shared.webhooks.vocabulary import parse_status
 
 MAX_QR = 65_536
 """Characters. A pairing string has about 240, a picture of a QR code a few thousand."""
 MAX_EMOJI = 32
-MAX_REASON = 500
 _QR_FIELDS = ("qr", "qrCode", "qrcode", "urlcode", "base64", "code")
 _EMOJI_FIELDS = ("emoji", "reactionText", "reaction", "text", "body")
-_REASON_FIELDS = ("reason", "error", "errorMessage", "lastError", "description")
-"""`message` is left out: it may hold the text that was to be sent."""
 
 
 class Interpretation(NamedTuple):
@@ -40,6 +38,8 @@ def interpret_status(event: ClassifiedEvent) -> Interpretation:
     """Read a status from its word, from the number of an ack, or from the event's type."""
     payload = event.payload
     status = parse_status(find_value(payload.fields, "status", "ack", "state"))
+    if status is None and payload.fields.get("errors"):
+        status = "failed"
     if status is None and not payload.fields.get("status"):
         status = next(filter(None, map(parse_status, payload.types)), None)
     return _build_statuses(event, status)
@@ -57,39 +57,42 @@ def interpret_dead(event: ClassifiedEvent) -> Interpretation:
 
 def interpret_revocation(event: ClassifiedEvent) -> Interpretation:
     """Read that a message was deleted on all phones: its row stays, as `deleted`."""
-    target = read_target_ids(event.payload)
-    if not target.all:
+    target = read_target(event.payload)
+    if target is None:
         return Interpretation([], "no_ids")
-    return Interpretation([_build_status(event, target, "deleted")], "revoke")
+    revoked = StatusOutcome(
+        at=event.at, account=event.account, external_ids=list(target.ids), status="deleted"
+    )
+    return Interpretation([revoked], "revoke")
 
 
 def interpret_edit(event: ClassifiedEvent) -> Interpretation:
     """Read the new text of a message."""
-    target = read_target_ids(event.payload)
+    target = read_target(event.payload)
     text = read_edited_text(event.payload.fields)
     if not text:
         return Interpretation([], "no_text")
-    if not target.all:
+    if target is None:
         return Interpretation([], "no_ids")
-    edit = EditOutcome(at=event.at, account=event.account, external_ids=list(target.all), text=text)
+    edit = EditOutcome(at=event.at, account=event.account, external_ids=list(target.ids), text=text)
     return Interpretation([edit], "edit")
 
 
 def interpret_reaction(event: ClassifiedEvent) -> Interpretation:
     """Read a reaction. An empty emoji withdraws it."""
     fields = event.payload.fields
-    target = read_target_ids(event.payload)
+    target = read_target(event.payload)
     own = is_own(fields) is True
-    if not target.all:
+    if target is None:
         return Interpretation([], "no_ids")
     if not (event.peer or own):
         return Interpretation([], "no_peer")
-    nested = find_value(find_object(fields, "reaction"), "emoji", "text")
+    nested = find_value(find_object(fields, "reaction"), "emoji", "text", "message")
     emoji = parse_text(find_value(fields, *_EMOJI_FIELDS)) or parse_text(nested)
     reaction = ReactionOutcome(
         at=event.at,
         account=event.account,
-        external_ids=list(target.all),
+        external_ids=list(target.ids),
         outgoing=own,
         phone=event.peer or "",
         emoji=emoji[:MAX_EMOJI] if emoji else None,
@@ -98,19 +101,26 @@ def interpret_reaction(event: ClassifiedEvent) -> Interpretation:
 
 
 def interpret_session(event: ClassifiedEvent) -> Interpretation:
-    """Read that the account's phone is connected or disconnected."""
+    """Read that the account's phone is connected, or lost, and what to do about it."""
+    status = STATUS_OF_EVENT[event.type]
+    reason = find_reason(event.payload.fields)
+    if meaning := find_meaning(event.payload, names_message=False):
+        reason = explain_meaning(event.payload, meaning, reason)
     session = SessionOutcome(
         at=event.at,
         account=event.account,
-        status="connected" if event.type == "connected" else "disconnected",
-        reason=_find_reason(event.payload) or event.platform_type,
+        status=status,
+        reason=reason or event.platform_type,
+        error=reason if status == "error" else None,
     )
     return Interpretation([session], event.type)
 
 
 def interpret_qr(event: ClassifiedEvent) -> Interpretation:
     """Read a pairing code."""
-    code = parse_text(find_value(event.payload.fields, *_QR_FIELDS))
+    fields = event.payload.fields
+    nested = find_value(find_object(fields, "qrcode"), "code", "base64")
+    code = parse_text(find_value(fields, *_QR_FIELDS)) or parse_text(nested)
     if not code or len(code) > MAX_QR:
         return Interpretation([], "no_qr")
     session = SessionOutcome(
@@ -133,7 +143,7 @@ def _build_statuses(event: ClassifiedEvent, status: MessageStatus | None) -> Int
     error = None
     if status == "failed":
         fallback = f"the platform gave it up ({event.platform_type})"
-        error = _find_reason(event.payload) or fallback
+        error = find_reason(event.payload.fields) or fallback
     outcomes: list[Outcome] = [_build_status(event, ids, status, error) for ids in messages]
     return Interpretation(outcomes, f"status:{status}" if event.type == "status" else event.type)
 
@@ -150,12 +160,3 @@ def _build_status(
         status=status,
         error=error,
     )
-
-
-def _find_reason(payload: Payload) -> str | None:
-    """Return the platform's reason for a failure or a state."""
-    for name in _REASON_FIELDS:
-        nested = find_value(find_object(payload.fields, name), "message", "reason", "code")
-        if reason := parse_text(payload.fields.get(name)) or parse_text(nested):
-            return reason[:MAX_REASON]
-    return None

@@ -4,10 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Self
 
+import redis
+import structlog
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -15,7 +20,8 @@ from shared import logs, payload_store
 from shared.database import Database
 from shared.event_ids import EventIds
 from shared.lanes.client import Lanes
-from shared.redis import connect, connect_async, connect_durable
+from shared.redis import connect, connect_async, connect_durable, explain_outage
+from shared.redis.replication import check_writable_async
 from shared.route_cache import RouteCache
 from shared.settings import (
     EngineSettings,
@@ -33,14 +39,12 @@ from workers.ingress.callers import Callers
 from workers.ingress.connect_page import ConnectPage
 from workers.ingress.deps import AppState
 from workers.ingress.enqueue import BatchingProducer
-from workers.ingress.errors import Problem, install_error_handlers
-from workers.ingress.functions import endpoint as functions
+from workers.ingress.errors import RETRY_AFTER_S, Problem, install_error_handlers, problem
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations import endpoints as integrations
 from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
 from workers.ingress.messages import endpoints as messages
 from workers.ingress.notifications import Notifications, call_on_stop_signal
-from workers.ingress.readiness import ReadinessCheck, get_health, get_readiness
 from workers.ingress.request_limits import RequestLimits, read_quotas
 from workers.ingress.webhooks import endpoint as webhooks
 
@@ -68,13 +72,14 @@ CORS_RESPONSE_HEADERS = (
 )
 
 
+log = structlog.get_logger()
+
+
 class IngressApp(FastAPI):
-    """FastAPI; webhooks (for throughput) and the CRM's functions are handled before it."""
+    """FastAPI, with webhooks handled before its middleware and routing, for throughput."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if functions.matches_path(scope):
-            await functions.handle_function(scope, receive, send, self.state.ingress)
-        elif webhooks.matches_path(scope):
+        if webhooks.matches_path(scope):
             await webhooks.handle_webhook(scope, receive, send, self.state.ingress)
         else:
             await super().__call__(scope, receive, send)
@@ -178,7 +183,6 @@ async def open_state(
     call_on_stop_signal(notifications.stop)
     app.state.ingress = AppState(
         keys=settings.keys,
-        service_role_key=settings.supabase.supabase_service_role_key,
         limits=settings.ingress,
         payload_ttl_s=int(2 * settings.engine.wpp_max_age_s) + payload_store.RELEASED_TTL_S,
         redis=async_redis,
@@ -191,7 +195,6 @@ async def open_state(
         callers=Callers(settings.keys.secrets, sessions),
         idempotency=IdempotencyStore(async_redis),
         notifications=notifications,
-        readiness=ReadinessCheck(async_redis, lanes.replicas),
         request_limits=request_limits,
         open_streams=OpenStreams(
             settings.ingress.wpp_stream_limit, settings.ingress.wpp_stream_limit_per_organization
@@ -203,3 +206,24 @@ async def open_state(
     await request_limits.aclose()
     await async_redis.aclose()
     sync_redis.close()
+
+
+async def get_health(_request: Request) -> Response:
+    """Answer while the process runs."""
+    return JSONResponse({"ok": True})
+
+
+async def get_readiness(request: Request) -> Response:
+    """Answer while Redis accepts writes, so that requests can be accepted; else say why not."""
+    state: AppState = request.app.state.ingress
+    try:
+        await check_writable_async(state.redis, state.lanes.replicas)
+    except redis.RedisError as error:
+        log.warning("redis.unavailable", error=str(error))
+        return problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "queue_unavailable",
+            f"{explain_outage(error)}. Nothing can be accepted now.",
+            Retry_After=str(RETRY_AFTER_S),
+        )
+    return JSONResponse({"ok": True})

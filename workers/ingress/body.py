@@ -71,14 +71,13 @@ class BodyReader:
             BodyTimeoutError: the sender is too slow.
             DisconnectedError: the sender closed the connection.
         """
-        chunk, more = await self.read_chunk()
-        body = bytearray(chunk)
+        body, more = await self.read_chunk()
         while more and len(body) <= self._limit:
             chunk, more = await self.read_chunk()
             body += chunk
         if len(body) > self._limit:
             raise BodyTooLargeError(self._limit)
-        return bytes(body)
+        return body
 
     @asynccontextmanager
     async def read_rest(

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request, Response
 from fastapi.security import HTTPBearer
-from pydantic import SecretStr
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
@@ -23,7 +22,6 @@ from workers.ingress.enqueue import BatchingProducer
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
 from workers.ingress.notifications import Notifications
-from workers.ingress.readiness import ReadinessCheck
 from workers.ingress.request_limits import RequestLimits
 
 MAX_LARGE_BODIES = 8
@@ -46,7 +44,6 @@ class AppState:
     """Settings and clients of the process, opened when it starts to serve."""
 
     keys: KeySettings
-    service_role_key: SecretStr
     limits: IngressSettings
     payload_ttl_s: int
     """How long the long texts of an accepted event are kept: longer than the event may wait."""
@@ -60,7 +57,6 @@ class AppState:
     callers: Callers
     idempotency: IdempotencyStore
     notifications: Notifications
-    readiness: ReadinessCheck
     request_limits: RequestLimits
     open_streams: OpenStreams
     shared_lists: SharedLists

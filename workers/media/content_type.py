@@ -86,6 +86,8 @@ _OFFICE_FOLDERS = {
     "xl/": FileType(f"{_OPENXML}.spreadsheetml.sheet", "xlsx"),
     "ppt/": FileType(f"{_OPENXML}.presentationml.presentation", "pptx"),
 }
+_LOTTIE = FileType("application/was", "was")
+_LOTTIE_FOLDER = "animation/"
 _TEXT_TYPES = {"csv": FileType("text/csv", "csv"), "vcf": _VCARD}
 UNKNOWN_TYPE = "application/octet-stream"
 """Browsers offer to save it, and never show it."""
@@ -102,12 +104,13 @@ _SYNONYMS = {
 _CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _FAMILIES = {
     "image": ("image",),
-    "sticker": ("image", "video"),
+    "sticker": ("image", "video", "application/was", "application/zip", "application/gzip"),
     "video": ("video", "image/gif", "audio/ogg"),
     "audio": ("audio", "video"),
     "voice": ("audio", "video"),
 }
-"""The MIME types that each type of content may have."""
+"""The MIME types that each type of content may have. Animated stickers are archives: WhatsApp's
+(application/was) and Telegram's hold an animation, a sticker pack holds pictures."""
 
 
 def detect_file_type(file: IO[bytes], message: MessageOutcome) -> FileType:
@@ -168,6 +171,8 @@ def _detect_container(file: IO[bytes], container: FileType, extension: str) -> F
     hostile.refuse_active_name(extension)
     members: Sequence[str] = size_limits.check_archive(file) if container is _ZIP else ()
     hostile.refuse_program_archive(members)
+    if members and all(name.startswith(_LOTTIE_FOLDER) for name in members):
+        return _LOTTIE
     for folder, office in _OFFICE_FOLDERS.items():
         if any(name.startswith(folder) for name in members):
             return office

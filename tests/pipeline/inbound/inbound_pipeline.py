@@ -60,7 +60,7 @@ class InboundPipeline:
     def post(self, *bodies: Any) -> None:
         """Accept bodies as the ingress does, but in this process."""
         for body in bodies:
-            for payload in webhooks.split_body(json.loads(json.dumps(body))):
+            for payload in webhooks.split_body(json.loads(json.dumps(body))).events:
                 self.ctx.lanes.append(route(payload, self.account))
 
     def settle(self) -> None:

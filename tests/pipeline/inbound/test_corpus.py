@@ -207,5 +207,13 @@ def test_the_corpus_has_every_event_type() -> None:
             "qr",
             "connected",
         ),
-        *("disconnected", "sla", "ignored_chat", "unknown"),
+        *(
+            "disconnected",
+            "sla",
+            "notice",
+            "session_error",
+            "session_passing",
+            "ignored_chat",
+            "unknown",
+        ),
     }

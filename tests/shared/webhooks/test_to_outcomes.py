@@ -25,7 +25,7 @@ def shown(outcome: Outcome) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CORPUS.values(), ids=CORPUS)
 def test_a_body_becomes_what_the_corpus_says(case: dict[str, Any]) -> None:
     became = []
-    for payload in webhooks.split_body(case["body"]):
+    for payload in webhooks.split_body(case["body"]).events:
         event, outcomes = interpret(payload)
         *made, log = outcomes
         assert isinstance(log, LogOutcome), "the last outcome is the log's"
@@ -39,7 +39,16 @@ def test_the_corpus_has_every_type_of_event() -> None:
     seen = {event["type"] for case in CORPUS.values() for event in case["becomes"]}
     assert seen == {
         *("message", "echo", "qr", "connected", "disconnected", "sent", "status", "sla", "dead"),
-        *("reaction", "edit", "revoke", "ignored_chat", "unknown"),
+        *(
+            "reaction",
+            "edit",
+            "revoke",
+            "notice",
+            "session_error",
+            "session_passing",
+            "ignored_chat",
+            "unknown",
+        ),
     }
 
 

@@ -2,10 +2,12 @@
 
 import pytest
 
+from shared.webhooks.calls import CALL_WORDS
+from shared.webhooks.sessions import STATUS_FIELD_TYPES
 from shared.webhooks.vocabulary import (
+    CONTENT_TYPES,
     EVENT_TYPES,
-    NOTICE_TYPES,
-    STATUS_FIELD_TYPES,
+    STATUSES,
     normalize_word,
     parse_status,
 )
@@ -18,7 +20,8 @@ def test_the_spelling_of_a_word_does_not_matter(word: str) -> None:
 
 def test_the_words_of_the_tables_are_normalized() -> None:
     assert all(
-        normalize_word(word) == word for word in (*EVENT_TYPES, *NOTICE_TYPES, *STATUS_FIELD_TYPES)
+        normalize_word(word) == word
+        for word in (*EVENT_TYPES, *CONTENT_TYPES, *STATUSES, *CALL_WORDS, *STATUS_FIELD_TYPES)
     )
 
 

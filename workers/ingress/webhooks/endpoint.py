@@ -37,6 +37,8 @@ LEGACY_PATHS = (PATH, "/functions/v1/wpp-webhook")
 """Paths without a key, for platforms configured earlier: they need `WPP_WEBHOOK_SECRET`."""
 LARGE_EVENT = 65_536
 """Bytes. An event that is longer without its long texts is stored beside the queue as a whole."""
+MAX_LOGGED = 20
+"""Log lines about the malformed items of one list; all of them are counted."""
 
 log = structlog.get_logger()
 
@@ -117,26 +119,38 @@ async def _accept(account: str | None, scope: Scope, receive: Receive, state: Ap
     rest_limit = state.limits.wpp_body_rest_limit
     start, more = await reader.read_chunk()
     if not more and len(start) <= payload_store.LONG_TEXT_BYTES:
-        events = _parse_body(account, start, rest_limit)
-        await store_events(events, state)
+        events, refused = _parse_body(account, start, rest_limit)
+        await _store(account, events, refused, state)
         return len(events)
     async with reader.read_rest(start, state.large_bodies, more=more) as body:
-        events = await asyncio.to_thread(_parse_body, account, body, rest_limit)
+        events, refused = await asyncio.to_thread(_parse_body, account, body, rest_limit)
         body.clear()
         count = len(events)
-        await store_events(events, state)
+        await _store(account, events, refused, state)
         return count
+
+
+async def _store(
+    account: str | None, events: list[IncomingEvent], refused: list[str], state: AppState
+) -> None:
+    """Store events; log and count the items of their list that are none."""
+    await store_events(events, state)
+    for error in refused[:MAX_LOGGED]:
+        log.warning("webhook.malformed_item", account=account, error=error)
+    if refused:
+        with suppress(redis.RedisError):
+            await state.redis.hincrby(keys.UNRECOGNIZED_EVENTS, routing.MALFORMED, len(refused))
 
 
 def _parse_body(
     account: str | None, body: bytes | bytearray, rest_limit: int
-) -> list[IncomingEvent]:
-    """Return the events of a body.
+) -> tuple[list[IncomingEvent], list[str]]:
+    """Return the events of a body, and why each further item of its list is no event.
 
     Raises:
         BodyTooLargeError: the body exceeds `rest_limit` without its long texts.
         TooManyEventsError: the body holds more events than are accepted at once.
-        MalformedError: the body is not an event, nor a list of events.
+        MalformedError: the body is not an event, nor a list with an event in it.
     """
     rest: bytes | bytearray = body
     texts: dict[str, bytes] = {}
@@ -145,13 +159,18 @@ def _parse_body(
             rest, texts = payload_store.extract_long_texts(body)
         if len(rest) > rest_limit:
             raise BodyTooLargeError(rest_limit, " besides its files")
-        large = len(rest) > LARGE_EVENT
-        return [
-            _build_event(account, payload, texts, large=large)
-            for payload in webhooks.split_body(json.loads(rest))
-        ]
+        payloads, refused = webhooks.split_body(json.loads(rest))
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error) or type(error).__name__) from None
+    events = []
+    for payload in payloads:
+        try:
+            events.append(_build_event(account, payload, texts, large=len(rest) > LARGE_EVENT))
+        except ValueError as error:
+            refused.append(str(error))
+    if refused and not events:
+        raise MalformedError(refused[0])
+    return events, refused
 
 
 def _build_event(
