@@ -38,7 +38,8 @@ class MessageOutcome(Outcome):
 
     The integration is identified by `integration_id` (our sends) or `account` (platform events).
     `task_id` is the id in the platform's queue, `wa_message_id` is WhatsApp's id. Either may become
-    known only later.
+    known only later. `metadata.stand_in` marks a text that is a label in place of words that may
+    still come.
     """
 
     type: Literal["message"] = "message"
@@ -51,6 +52,7 @@ class MessageOutcome(Outcome):
     own_phone: str | None = Field(
         default=None, description="The account's own number, where the platform names it."
     )
+    lid: str | None = Field(None, description="The peer's hidden id: <digits>@lid.")
     peer_name: str | None = None
     client_id: UUID | None = None
     teacher_id: UUID | None = None
@@ -68,27 +70,35 @@ class MessageOutcome(Outcome):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-class StatusOutcome(Outcome):
+class MessageReference(Outcome):
+    """What names an earlier message: any of its ids, and its chat and direction where known."""
+
+    account: str
+    external_ids: list[str]
+    lid: str | None = Field(None, description="The hidden id of the chat: <digits>@lid.")
+    target_outgoing: bool | None = Field(
+        None, description="Whether the organization wrote the message that the ids name."
+    )
+
+
+class StatusOutcome(MessageReference):
     """A later status of a message, which the platform identifies by any of its ids."""
 
     type: Literal["status"] = "status"
-    account: str
-    external_ids: list[str]
+    phone: str | None = Field(None, description="The peer, international digits.")
     task_id: str | None = None
     wa_message_id: str | None = None
     status: MessageStatus
     error: str | None = None
 
 
-class ReactionOutcome(Outcome):
+class ReactionOutcome(MessageReference):
     """A reaction to a message.
 
     A newer reaction of the same person replaces it; a reaction without `emoji` withdraws it.
     """
 
     type: Literal["reaction"] = "reaction"
-    account: str
-    external_ids: list[str]
     outgoing: bool = Field(
         description="True if the reaction was given on the organization's phone."
     )
@@ -96,12 +106,11 @@ class ReactionOutcome(Outcome):
     emoji: str | None = None
 
 
-class EditOutcome(Outcome):
+class EditOutcome(MessageReference):
     """A message was edited: the row has the newest text, its metadata the first text."""
 
     type: Literal["edit"] = "edit"
-    account: str
-    external_ids: list[str]
+    phone: str | None = Field(None, description="The peer, international digits.")
     text: str
 
 

@@ -16,9 +16,11 @@ from shared.webhooks.payload import Payload, is_event_id
 MAX_LISTED = 1000
 """Messages that a status may list: a phone that was off for weeks reads many at once."""
 
-_KEY = re.compile(r"(?:(true|false)_)?([^_@\s]+@[A-Za-z.]+)_([^_\s]+)(?:_(\S+@\S+))?")
-"""WhatsApp Web's spelling of an id: own message or not, chat, key, and in lists the participant.
-`wpp.message_key` in the SQL reads the same."""
+_KEY = re.compile(
+    r"(?:(true|false)_)?([^_@\s]+@[A-Za-z.]+)_([^_@\s]+)(?:_([^_@\s]+@[A-Za-z.]+))?(?:_(?:in|out))?"
+)
+"""WhatsApp Web's spelling of an id: own message or not, chat, key, in lists the participant, and
+sometimes `in` or `out`. `wpp.message_id_parts` in the SQL reads the same."""
 _WHATSAPP_ID = re.compile(
     r"(?:true|false)_|wamid\.|.*@(?:c\.us|s\.whatsapp\.net|lid|hosted)|[0-9A-F]{16,}$",
     re.IGNORECASE,
@@ -86,8 +88,12 @@ class MessageTarget:
 
 
 def parse_key(name: str) -> MessageKey:
-    """Return the parts of WhatsApp's id of a message; any other id is its own key."""
-    if "@" not in name or not (match := _KEY.match(name)):
+    """Return the parts of WhatsApp's id of a message.
+
+    An id that is not entirely of that spelling is its own key: a part of it could be the same in
+    two messages.
+    """
+    if "@" not in name or not (match := _KEY.fullmatch(name)):
         return MessageKey(name)
     outgoing = None if match[1] is None else match[1] == "true"
     return MessageKey(match[3], outgoing, match[2].lower(), match[4])

@@ -8,7 +8,7 @@ from shared.webhooks import answers, updates
 from shared.webhooks.classify import MESSAGE_EVENTS, ClassifiedEvent
 from shared.webhooks.content import read_content
 from shared.webhooks.fields import find_value
-from shared.webhooks.message_ids import MessageIds, read_message_ids
+from shared.webhooks.message_ids import MessageIds, parse_key, read_message_ids
 from shared.webhooks.names import find_sender_name
 from shared.webhooks.participants import find_own_phone
 from shared.webhooks.redact import redact_payload
@@ -49,9 +49,14 @@ def build_outcomes(event: ClassifiedEvent, event_id: UUID) -> list[Outcome]:
     return [*outcomes, log]
 
 
-def make_row_id(account: str, wa_message_id: str) -> UUID:
-    """Return the id of a message's row: the same for every event that brings the message."""
-    return uuid5(NAMESPACE_URL, f"wpp:{account}:message:{wa_message_id}")
+def make_row_id(account: str, wa_message_id: str, *, outgoing: bool, chat: str | None) -> UUID:
+    """Return the id of a message's row: the same for every event that names the same chat.
+
+    The SQL files a message that names its chat by a hidden id under the row that exists.
+    """
+    direction = "out" if outgoing else "in"
+    key = parse_key(wa_message_id).key
+    return uuid5(NAMESPACE_URL, f"wpp:{account}:message:{chat or '-'}:{direction}:{key}")
 
 
 def _interpret(event: ClassifiedEvent, event_id: UUID) -> Interpretation:
@@ -112,7 +117,12 @@ def _make_message_id(event: ClassifiedEvent, event_id: UUID, wa_message_id: str 
     """
     payload = event.payload
     if wa_message_id:
-        return make_row_id(event.account, wa_message_id)
+        return make_row_id(
+            event.account,
+            wa_message_id,
+            outgoing=event.type == "echo",
+            chat=event.conversation,
+        )
     if payload.event_id:
         time = find_value(payload.fields, "timestamp", "t", "messageTimestamp") or payload.created
         return uuid5(NAMESPACE_URL, f"wpp:{event.account}:event:{payload.event_id}:{time}")

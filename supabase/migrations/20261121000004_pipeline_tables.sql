@@ -14,15 +14,28 @@ create index if not exists wpp_accounts_of_integration
 create index if not exists wpp_accounts_by_phone
   on public.wpp_accounts (phone) where phone is not null;
 
--- Every id of a message: the platform's (taskId) and WhatsApp's (waMessageId).
+-- Every id of a message: the platform's (taskId) and WhatsApp's (waMessageId) as `wpp.message_key`
+-- shortens it.
 create table if not exists public.wpp_message_ids (
   organization_id uuid not null references public.organizations (id) on delete cascade,
   account text not null,
   external_id text not null,
   message_id uuid not null references public.chat_messages (id) on delete cascade,
-  primary key (organization_id, account, external_id)
+  -- WhatsApp's ids are unique within a chat and a direction only
+  primary key (organization_id, account, external_id, message_id)
 );
 create index if not exists wpp_message_ids_of_message on public.wpp_message_ids (message_id);
+
+-- The phones behind WhatsApp's hidden ids (LIDs, `<digits>@lid`), for each account that saw both.
+create table if not exists wpp.hidden_ids (
+  organization_id uuid not null references public.organizations (id) on delete cascade,
+  account text not null,
+  lid text not null,
+  phone text not null,
+  is_quoted boolean not null, -- learned from a quoted message only, not from an event with both
+  seen_at timestamptz not null,
+  primary key (organization_id, account, lid)
+);
 
 -- Every status report of a message. Its current status is computed from this set, so that order and
 -- duplicates do not matter. `source` is `own` (the pipeline's conclusion) or `platform`.

@@ -4,7 +4,9 @@
 --   organization_id  its organization: its own, or its account's
 --   integration_id   its integration: its own, or its account's
 --   arrived          whether it named an account: the platform reported it, it is not our own
---   ids              all ids that it has of its message, sorted
+--   ids              all ids that it has of its message, as they came and as keys, sorted
+--   peer_phone, lid  the chat of its message, as far as it is known: the phone, and `<digits>@lid`
+--   target_outgoing  the direction of its message, where it is known
 
 do $$
 begin
@@ -18,7 +20,8 @@ begin
     outgoing boolean, status public.message_status, error text,
     phone text, own_phone text, peer_name text, client_id uuid, teacher_id uuid, sender_name text,
     content text, text text, file_url text, file_name text, file_type text, media_state text,
-    metadata jsonb,
+    metadata jsonb, lid text,
+    key text, -- of its WhatsApp id
     message_id uuid, -- the row of chat_messages
     contact integer -- the number of its contact in the list of contacts, where it has to be found
   );
@@ -30,6 +33,7 @@ begin
     status public.message_status, error text, -- of a status
     outgoing boolean, phone text, emoji text, -- of a reaction
     text text, -- of an edit
+    target_outgoing boolean, peer_phone text, lid text,
     message_id uuid, -- the row of chat_messages; null: it has not come yet
     parked_id uuid -- the row of wpp.parked_outcomes that it was parked in
   );
@@ -55,6 +59,11 @@ begin
   -- An id of a message.
   create type wpp.message_link as (
     organization_id uuid, account text, external_id text, message_id uuid
+  );
+
+  -- A hidden id and the phone behind it, as an event shows them.
+  create type wpp.hidden_id as (
+    organization_id uuid, account text, lid text, phone text, is_quoted boolean, seen_at timestamptz
   );
 
   -- A phone and the person that it belongs to.

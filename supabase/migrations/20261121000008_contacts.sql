@@ -189,3 +189,146 @@ exception when unique_violation then
   return contact;
 end
 $$;
+
+-- Hidden ids: WhatsApp shows `<digits>@lid` (a LID) in place of the phones of some people.
+--
+-- Once an account has seen a LID beside its phone, all its messages of that LID have the phone's
+-- contact, the earlier messages included.
+
+-- Remember the phones of LIDs. A pair that an event shows overrides a pair that a quote suggests.
+-- Returns the pairs that are new or changed.
+create or replace function wpp.remember_hidden_ids(seen wpp.hidden_id[]) returns wpp.hidden_id[]
+language plpgsql set search_path = '' as $$
+declare
+  changed wpp.hidden_id[];
+begin
+  with stored as (
+    insert into wpp.hidden_ids as h (organization_id, account, lid, phone, is_quoted, seen_at)
+    select distinct on (s.organization_id, s.account, s.lid) s.*
+    from unnest(seen) as s
+    order by s.organization_id, s.account, s.lid, s.is_quoted, s.seen_at desc
+    on conflict (organization_id, account, lid) do update
+    set phone = excluded.phone, is_quoted = excluded.is_quoted, seen_at = excluded.seen_at
+    where (not excluded.is_quoted or h.is_quoted) and excluded.seen_at >= h.seen_at
+      and (excluded.phone, excluded.is_quoted) is distinct from (h.phone, h.is_quoted)
+    returning h.organization_id, h.account, h.lid, h.phone, h.is_quoted, h.seen_at
+  )
+  select coalesce(array_agg(row(s.*)::wpp.hidden_id), '{}') into changed from stored s;
+  return changed;
+end
+$$;
+
+-- The same messages, each with the phone of its LID where that is known. A message that quotes our
+-- message to a phone is in that phone's chat.
+create or replace function wpp.add_hidden_phones(messages wpp.message_outcome[])
+returns wpp.message_outcome[]
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
+  if not exists (select from unnest(messages) as m where m.lid is not null) then
+    return messages;
+  end if;
+  perform wpp.remember_hidden_ids(array(
+    select row(m.organization_id, m.account, m.lid, m.phone, false, m.at)::wpp.hidden_id
+    from unnest(messages) as m
+    where m.lid is not null and m.phone <> '' and m.account is not null
+  ) || array(
+    select row(m.organization_id, m.account, m.lid, c.metadata ->> 'phone', true,
+               m.at)::wpp.hidden_id
+    from unnest(messages) as m
+    cross join lateral wpp.find_message(m.organization_id, m.account,
+      array[wpp.message_key(m.metadata ->> 'reply_to')], true, null, null) f
+    join public.chat_messages c
+      on c.id = f.message_id and c.organization_id = m.organization_id
+    where m.lid is not null and m.phone = '' and m.account is not null
+      and c.metadata ->> 'phone' is not null
+      and coalesce(c.metadata ->> 'chat', m.lid) = m.lid));
+  return array(
+    select case when m.lid is not null and m.phone = ''
+                then jsonb_populate_record(m, jsonb_build_object('phone', coalesce(h.phone, '')))
+                else m end
+    from unnest(messages) as m
+    left join wpp.hidden_ids h on h.organization_id = m.organization_id
+      and h.account = m.account and h.lid = m.lid
+    order by m.n);
+end
+$$;
+
+-- Give messages without a contact the contact of their phone: those that another outcome brought a
+-- phone for, and the earlier messages of the LIDs of this batch. Returns them, for the clients'
+-- activity.
+create or replace function wpp.identify_senders(messages wpp.message_outcome[], inserted uuid[])
+returns wpp.message_outcome[]
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+declare
+  found_messages wpp.message_outcome[];
+  contacts wpp.contact[];
+begin
+  if not exists (
+    select from unnest(messages) as m where m.lid is not null or not m.message_id = any (inserted)
+  ) and cardinality(messages) = cardinality(inserted) then
+    return '{}';
+  end if;
+  found_messages := array(
+    select jsonb_populate_record(null::wpp.message_outcome, jsonb_build_object(
+      'organization_id', f.organization_id, 'phone', f.phone, 'peer_name', f.peer_name,
+      'message_id', f.id, 'at', f.created_at))
+    from (
+      select distinct on (c.id) c.id, c.created_at, m.organization_id, m.phone, m.peer_name
+      from unnest(messages) as m,
+      lateral (
+        select c.id, c.created_at, c.client_id, c.teacher_id, c.metadata
+        from public.chat_messages c
+        where c.id = m.message_id and c.client_id is null and c.teacher_id is null
+        union all
+        select c.id, c.created_at, c.client_id, c.teacher_id, c.metadata
+        from public.chat_messages c
+        where m.lid is not null and c.metadata ->> 'chat' = m.lid
+          and c.metadata ->> 'contact' = 'no_phone'
+          and c.organization_id::text = m.organization_id::text
+          and c.integration_id::text = m.integration_id::text
+      ) c
+      where m.phone ~ '^\d{5,}$' and c.client_id is null and c.teacher_id is null
+        and c.metadata ->> 'contact' = 'no_phone'
+      order by c.id, m.peer_name
+    ) f);
+  if cardinality(found_messages) = 0 then
+    return '{}';
+  end if;
+  contacts := wpp.resolve_contacts(array(
+    select row(m.organization_id, m.phone, min(m.peer_name),
+               null, null, null, null, null, null)::wpp.contact
+    from unnest(found_messages) as m group by m.organization_id, m.phone
+    order by m.organization_id, m.phone));
+  begin
+    perform wpp.set_contacts(found_messages, contacts);
+  exception when unique_violation then -- a trigger of the CRM refuses one: one by one, then
+    for i in 1 .. cardinality(found_messages) loop
+      begin
+        perform wpp.set_contacts(found_messages[i:i], contacts);
+      exception when unique_violation then
+        null; -- the message stays without a contact
+      end;
+    end loop;
+  end;
+  return found_messages;
+end
+$$;
+
+create or replace function wpp.set_contacts(messages wpp.message_outcome[], contacts wpp.contact[])
+returns void language plpgsql set search_path = pg_catalog, public, pg_temp as $$
+begin
+  update public.chat_messages c
+  set client_id = x.client_id, teacher_id = x.teacher_id,
+      metadata = c.metadata - 'contact' || jsonb_strip_nulls(jsonb_build_object(
+        'phone', m.phone, 'contact', x.flag, 'teacher_id', x.teacher_id))
+  from unnest(messages) as m
+  join unnest(contacts) as x on x.organization_id = m.organization_id and x.phone = m.phone
+  where c.id = m.message_id;
+end
+$$;
+
+create index if not exists wpp_messages_of_hidden_id
+  on public.chat_messages ((metadata ->> 'chat')) where metadata ->> 'contact' = 'no_phone';
+
+alter table wpp.hidden_ids enable row level security;
+grant all on wpp.hidden_ids to service_role;

@@ -23,9 +23,9 @@ begin
     known_ids := known_ids || array(select unnest(u.ids) from unnest(updates) as u);
     exit when cardinality(known_ids) = 0;
     updates := wpp.match_updates(array(
-      select jsonb_populate_record(null::wpp.message_update, p.outcome || jsonb_build_object(
-        'account', p.account, 'organization_id', p.organization_id, 'ids', p.external_ids,
-        'parked_id', p.id))
+      select jsonb_populate_record(null::wpp.message_update,
+        p.outcome || wpp.message_reference(p.outcome) || jsonb_build_object(
+          'account', p.account, 'organization_id', p.organization_id, 'parked_id', p.id))
       from wpp.parked_outcomes p where p.awaits = 'message' and p.external_ids && known_ids));
     updates := array(select u from unnest(updates) as u where u.message_id is not null);
     exit when cardinality(updates) = 0;
@@ -43,7 +43,8 @@ begin
   return array(
     select jsonb_populate_record(u, jsonb_build_object('message_id', f.message_id))
     from unnest(updates) as u
-    cross join lateral wpp.find_message(u.organization_id, u.account, u.ids) f);
+    cross join lateral wpp.find_message(u.organization_id, u.account, u.ids, u.target_outgoing,
+                                        u.peer_phone, u.lid) f);
 end
 $$;
 
@@ -56,7 +57,7 @@ begin
   end if;
   if wpp.link_external_ids(array(
     select distinct row(u.organization_id, u.account, i.id, u.message_id)::wpp.message_link
-    from unnest(updates) as u, unnest(u.ids) as i (id)
+    from unnest(updates) as u, unnest(u.ids) as i (id) where i.id = wpp.message_key(i.id)
   )) then
     updates := wpp.match_updates(updates); -- two rows were merged
   end if;

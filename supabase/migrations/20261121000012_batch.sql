@@ -35,13 +35,8 @@ begin
     'account', coalesce(o.account, w.account),
     'organization_id', coalesce(o.organization_id, w.organization_id),
     'integration_id', coalesce(o.integration_id, w.integration_id),
-    'owner', w.organization_id,
-    'ids', case when o.value ?| array['external_ids', 'task_id', 'wa_message_id'] then array(
-      select distinct e.id from jsonb_array_elements_text(
-        coalesce(o.value -> 'external_ids', '[]')
-        || jsonb_build_array(o.value -> 'task_id', o.value -> 'wa_message_id')) as e (id)
-      where e.id is not null order by 1) else '{}' end
-  ) order by o.n), '[]')
+    'owner', w.organization_id
+  ) || wpp.message_reference(o.value) order by o.n), '[]')
   into outcomes
   from outcomes o
   left join owners w on w.by_account = o.account

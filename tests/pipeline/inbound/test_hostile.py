@@ -13,6 +13,7 @@ from shared import routing, webhooks
 from shared.events import utc_now
 from shared.outcomes import MessageOutcome
 from shared.redis import keys
+from shared.webhooks.message_ids import parse_key
 from tests.fixtures.ingress_process import IngressProcess
 from tests.pipeline.inbound.corpus import iterate_bodies
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline
@@ -186,7 +187,7 @@ def test_no_event_affects_the_events_behind_it(
         (each.outgoing, each.phone, each.text) for each in posted
     }
     assert len(rows) <= len(posted)
-    named = {each.wa_message_id for each in posted if each.wa_message_id}
+    named = {parse_key(each.wa_message_id).key for each in posted if each.wa_message_id}
     known = pipeline.env.sql(
         "select external_id from wpp_message_ids where account = %s", pipeline.account
     )
