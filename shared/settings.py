@@ -54,6 +54,11 @@ NESTED_TIMES = (
         "an idempotency key must be stored for as long as its event may be tried",
     ),
     (
+        "wpp_record_ttl_s",
+        "wpp_unknown_ttl_s",
+        "a message of unknown effect must answer its idempotency key for longer than a sent one",
+    ),
+    (
         "wpp_watch_limit_s",
         "wpp_max_age_s",
         "the wait for a scan must end before its event is too old",
@@ -98,7 +103,7 @@ class EngineSettings(SettingsGroup):
         description="Outcomes that may wait for Supabase before new events are refused.",
     )
     wpp_waiting_limit: int = Field(
-        default=150_000,  # about 200 MB: room for the campaigns of several tenants
+        default=150_000,  # about 300 MB: room for the campaigns of several tenants
         gt=0,
         description="Events of one organization and queue that may wait before more are refused.",
     )
@@ -111,6 +116,23 @@ class EngineSettings(SettingsGroup):
         default=8 * 86_400,
         gt=0,
         description="How long the record of a finished event answers its Idempotency-Key.",
+    )
+    wpp_webhook_record_ttl_s: int = Field(
+        default=2 * 86_400,
+        gt=0,
+        description="How long a webhook that was handled, or its file, is recognized when the "
+        "platform posts it again.",
+    )
+    wpp_unknown_ttl_s: int = Field(
+        default=30 * 86_400,
+        gt=0,
+        description="How long a message of unknown effect can be resolved.",
+    )
+    wpp_unknown_limit: int = Field(
+        default=10_000,  # about 24 MB
+        gt=0,
+        description="Messages of unknown effect of one organization that can be resolved; of "
+        "older ones, Supabase alone knows.",
     )
     wpp_watch_limit_s: float = Field(
         default=600,
@@ -138,6 +160,11 @@ class EngineSettings(SettingsGroup):
         gt=0,
         description="Silence after a sent message that marks an integration as degraded.",
     )
+
+    def record_ttl_s(self, queue: str) -> int:
+        """Return how long the record of a finished event of `queue` is kept."""
+        webhooks = queue in {"webhook", "media"}
+        return self.wpp_webhook_record_ttl_s if webhooks else self.wpp_record_ttl_s
 
     @model_validator(mode="after")
     def _check_nested_times(self) -> Self:

@@ -125,7 +125,7 @@ class Lanes:
         """
         request = self._claim_request(queue, sequence, count) if count else ""
         asked_s = time.monotonic()
-        arguments = [str(self.settings.wpp_record_ttl_s), request, *results]
+        arguments = [*self._retention(queue), request, *results]
         try:
             words, (status, found) = self._run(EXCHANGE, arguments)
         except NotReplicatedError as error:
@@ -180,7 +180,12 @@ class Lanes:
 
         The first of `events` ends up behind the last.
         """
-        arguments = {"lanes": list(lanes), "events": list(events), "lease": self._lease_ms}
+        arguments = {
+            "lanes": list(lanes),
+            "events": list(events),
+            "lease": self._lease_ms,
+            "unknown_ttl": self.settings.wpp_unknown_ttl_s,
+        }
         return int(self._operate("repair", arguments))
 
     def resolve(self, event_id: UUID, settled: Settled) -> bool:
@@ -193,7 +198,7 @@ class Lanes:
             "state": settled.state,
             "fields": dict(settled.fields),
             "outcomes": [wire.dump_model(outcome) for outcome in settled.outcomes],
-            "ttl": self.settings.wpp_record_ttl_s,
+            "ttl": self.settings.record_ttl_s("send"),
             "max_age": int(self.settings.wpp_max_age_s * 1000),
         }
         return bool(self._operate("resolve", arguments) == b"ok")
@@ -241,6 +246,15 @@ class Lanes:
     def _lease_ms(self) -> int:
         return int(self.settings.wpp_lease_s * 1000)
 
+    def _retention(self, queue: str) -> list[str]:
+        settings = self.settings
+        numbers = (
+            settings.record_ttl_s(queue),
+            settings.wpp_unknown_ttl_s,
+            settings.wpp_unknown_limit,
+        )
+        return [str(number) for number in numbers]
+
     def _operate(self, command: str, arguments: Mapping[str, Any]) -> Any:
         packed = [command, wire.dump_json(arguments)]
         if command in UNREPLICATED:
@@ -258,7 +272,7 @@ class Lanes:
                 wire.dump_result(claim, Postponed(0, claim.reason, unstarted=True), self.settings)
                 for claim in claims
             ]
-            arguments = [str(self.settings.wpp_record_ttl_s), "", *results]
+            arguments = [*self._retention(queue), "", *results]
             EXCHANGE.run(self.client, [keys.PREFIX], arguments)
             sequence.number += 1
 

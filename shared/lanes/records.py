@@ -27,7 +27,9 @@ FIELDS = (
     "code",
     "task_id",
     "body",
+    *(f"reason{piece}" for piece in range(1, 8)),
 )
+"""`reason1`, `reason2`, … continue the `reason` of a settled event: pieces of at most 64 bytes."""
 
 
 class Record(BaseModel):
@@ -39,7 +41,8 @@ class Record(BaseModel):
     state: State
     queue: str
     tenant: str
-    lane: str
+    lane: str = ""
+    """Empty once it is settled."""
     attempts: int
     accepted: datetime
     settled: datetime | None = None
@@ -49,7 +52,7 @@ class Record(BaseModel):
     """How it failed, as its dead letter's `reason` has it."""
     task_id: str | None = None
     body: bytes | None = None
-    """The event itself, until it is settled."""
+    """The event itself, until it is settled; an unknown event has it while it can be resolved."""
 
 
 def record_key(event_id: UUID) -> str:
@@ -61,6 +64,9 @@ def parse_record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
     found = {name: value for name, value in zip(FIELDS, reply, strict=True) if value is not None}
     if "state" not in found:
         return None
+    pieces = [found.pop(name) for name in FIELDS if name.startswith("reason") and name in found]
+    if pieces:
+        found["reason"] = b"".join(pieces)
     values: dict[str, Any] = {
         name: value if name == "body" else value.decode() for name, value in found.items()
     }

@@ -12,5 +12,7 @@ def load_script(*names: str) -> LuaScript:
 
 
 APPEND = load_script("places", "append", "main_append")
-EXCHANGE = load_script("places", "append", "claim", "conclude", "main_exchange")
-OPERATE = load_script("places", "append", "claim", "conclude", "operate", "repair", "main_operate")
+EXCHANGE = load_script("places", "append", "settled", "claim", "conclude", "main_exchange")
+OPERATE = load_script(
+    *("places", "append", "settled", "claim", "conclude", "operate", "repair", "main_operate")
+)

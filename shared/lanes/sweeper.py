@@ -80,15 +80,15 @@ class Sweeper:
         return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
 
     def _tell_lost(self, queue: str, lost: Sequence[LostEvent]) -> None:
-        """Tell of events without a record: their outcomes may be applied twice without harm."""
+        """Tell of lost events: their outcomes may be applied twice without harm."""
         for event in lost:
             about = {"event_id": str(event.id), "lane": event.lane, "tenant": event.tenant}
-            log.error(
-                "event.record_lost",
-                queue=queue,
-                hint="its key in Redis is missing (a partial restore?); its lane goes on",
-                **about,
-            )
+            if event.why == "record missing":
+                hint = "its key in Redis is missing (a partial restore?); its lane goes on"
+                log.error("event.record_lost", queue=queue, hint=hint, **about)
+            else:
+                hint = "more than WPP_UNKNOWN_LIMIT: it stays unknown, and cannot be resolved"
+                log.warning("event.unknown_dropped", queue=queue, hint=hint, **about)
         outcomes = [outcome for event in lost for outcome in self._describe_lost(event)]
         self._lanes.tell_lost(queue, lost, outcomes)
 

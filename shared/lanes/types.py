@@ -120,12 +120,13 @@ class Exchange:
 
 @dataclass(frozen=True)
 class LostEvent:
-    """An event that stood in a lane, and whose record is missing in Redis."""
+    """An event of which Redis has lost the record, or dropped the content."""
 
     queue: str
     id: UUID
     lane: str
     tenant: str
+    why: Literal["record missing", "too many unknown"]
     raw: str
     """How Redis lists it."""
 

@@ -21,9 +21,12 @@ OVERLOADED = {
 
 
 def fingerprint(value: Mapping[str, Any]) -> str:
-    """Return a hash that is equal for equal requests: SHA-256 of the canonical JSON."""
+    """Return a hash that is equal for equal requests: half of the SHA-256 of the canonical JSON.
+
+    128 bits suffice to notice a different request, and a record keeps them for days.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def dump_model(model: BaseModel) -> str:
@@ -87,7 +90,7 @@ def read_claim(queue: str, reply: Sequence[bytes], until_s: float = math.inf) ->
 
 def read_lost(queue: str, reply: bytes) -> LostEvent:
     found = json.loads(reply)
-    return LostEvent(queue, UUID(found["id"]), found["lane"], found["tenant"], reply.decode())
+    return LostEvent(**{**found, "id": UUID(found["id"])}, queue=queue, raw=reply.decode())
 
 
 def dump_result(claim: Claim, result: ClaimResult, settings: EngineSettings) -> str:

@@ -99,17 +99,26 @@ def bell(queue: str) -> str:
 
 
 def unknown_events(lane_name: str) -> str:
-    """Set, no TTL. Ids of the events of a lane that have an unknown effect."""
+    """Set, `WPP_UNKNOWN_TTL_S`. Ids of the events of a lane that have an unknown effect."""
     return f"{PREFIX}unknown:{lane_name}"
 
 
+def unknown_of(tenant: str) -> str:
+    """Sorted set, `WPP_UNKNOWN_TTL_S`. Event of a tenant with an unknown effect → since when."""
+    return f"{PREFIX}unknown_of:{tenant}"
+
+
+UNKNOWN_TENANTS = f"{PREFIX}unknown_tenants"
+"""Set, no TTL. Tenants that have events with an unknown effect."""
+
+
 def lost_events(queue: str) -> str:
-    """List, no TTL. JSON of events whose record is missing, until the sweeper has told of them."""
+    """List, no TTL. JSON of events that were lost, and why, until the sweeper has told of them."""
     return f"{PREFIX}lost:{queue}"
 
 
 LOST_EVENT_COUNTS = f"{PREFIX}lost_events"
-"""Hash, no TTL. Queue → how many events were lost because their record is missing."""
+"""Hash, no TTL. Queue → how many events were lost: their record is missing."""
 
 # Ids of messages: shared/event_ids.py
 

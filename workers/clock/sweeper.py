@@ -41,8 +41,11 @@ def take_over(claim: Claim, routes: RouteCache) -> ClaimResult:
 def describe_lost(lost: LostEvent) -> Sequence[Outcome]:
     """Return a dead letter of what is known of an event, and of a message its row as `unknown`.
 
-    The lane of a message names its integration and its recipient.
+    The lane of a message names its integration and its recipient. Supabase knows of a message that
+    is unknown already.
     """
+    if lost.why == "too many unknown":
+        return []
     now = utc_now()
     owned = lost.queue in {"send", "provision"}
     letter = DeadLetterOutcome(

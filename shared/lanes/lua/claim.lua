@@ -25,8 +25,7 @@ local function drop_head(queue, tenant, lane, id, event)
   redis.call('LREM', PREFIX .. 'lane:' .. lane, 1, id)
   leave_waiting(queue, tenant)
   if not event.state or event.state == 'queued' or event.state == 'claimed' then
-    redis.call('RPUSH', PREFIX .. 'lost:' .. queue,
-      cjson.encode({id = id, lane = lane, tenant = tenant}))
+    report_lost(queue, tenant, lane, id, 'record missing')
     redis.call('HINCRBY', PREFIX .. 'lost_events', queue, 1)
   end
 end

@@ -1,4 +1,5 @@
--- End claims: settle an event, or postpone it at the head of its lane.
+-- End claims: settle an event, or postpone it at the head of its lane. `keep`: how long records are
+-- kept, and how many of events with an unknown effect (see main_exchange.lua).
 
 local function release(queue, tenant, lane, delay)
   redis.call('ZREM', PREFIX .. 'leases:' .. queue, lane)
@@ -7,12 +8,6 @@ local function release(queue, tenant, lane, delay)
   end
   place_lane(queue, tenant, lane, delay)
   if enter_rotation(queue, tenant) then count_ready(queue) end
-end
-
--- A settled event answers its idempotency key for `ttl` s; what it carried is in Supabase.
-local function expire_record(id, ttl)
-  redis.call('HDEL', PREFIX .. 'event:' .. id, 'body', 'gates', 'expires', 'due')
-  redis.call('EXPIRE', PREFIX .. 'event:' .. id, ttl)
 end
 
 -- The holder of the last claim may conclude an event. So may the sweeper that took over an ended
@@ -37,22 +32,25 @@ local function remove_from_lane(event, result)
   leave_waiting(event.queue, event.tenant)
 end
 
-local function settle(event, lane, result, ttl)
+local function settle(event, lane, result, keep)
+  local claimed = event.state == 'claimed'
   local waited = (lane.where == 'delayed' or lane.where == 'gated')
     and redis.call('LINDEX', PREFIX .. 'lane:' .. result.lane, 0) == result.id
   if event.state == 'unknown' then
-    redis.call('SREM', PREFIX .. 'unknown:' .. result.lane, result.id)
+    leave_unknown(event.tenant, result.lane, result.id)
   else
     remove_from_lane(event, result)
   end
-  if event.missing then
-    redis.call('DEL', PREFIX .. 'event:' .. result.id) -- the handler's fields alone are no record
-  elseif result.state == 'unknown' then
-    redis.call('SADD', PREFIX .. 'unknown:' .. result.lane, result.id)
-  else
-    expire_record(result.id, ttl)
+  if result.state == 'unknown' and not event.missing then
+    set_fields(result.id, result.fields)
+    redis.call('HSET', PREFIX .. 'event:' .. result.id, 'state', 'unknown', 'by', event.by,
+      'settled', now)
+    enter_unknown(event.tenant, result.lane, result.id, keep)
+  elseif not event.missing then
+    event.state, event.settled = result.state, now
+    keep_record(result.id, event, result.fields, keep.ttl)
   end
-  if event.state == 'claimed' then
+  if claimed then
     release(event.queue, lane.tenant, result.lane)
   elseif waited then -- for a time or a gate of this event
     end_delay(event.queue, result.lane, lane.gate)
@@ -67,28 +65,27 @@ end
 
 -- `result`: id, lane, fence, state, fields, outcomes, follow; for state queued: delay (ms), and
 -- `unstarted` for an event that is handed back before its handler began: that was no attempt.
-local function conclude(result, ttl)
+local function conclude(result, keep)
   local record = PREFIX .. 'event:' .. result.id
-  local h = redis.call('HMGET', record, 'state', 'fence', 'queue', 'tenant', 'by')
-  local event = {state = h[1], fence = h[2], queue = h[3], tenant = h[4], by = h[5]}
+  local event = read_record(result.id)
   local by = result.fence .. result.state
   if event.by == by then return 'ok' end -- this very call, again
   local state = PREFIX .. 'lane:' .. result.lane .. ':state'
-  h = redis.call('HMGET', state, 'where', 'fence', 'tenant', 'gate', 'queue')
+  local h = redis.call('HMGET', state, 'where', 'fence', 'tenant', 'gate', 'queue')
   local lane = {where = h[1], fence = h[2], tenant = h[3] or event.tenant, gate = h[4]}
   if not event.state then
     event = {missing = true, state = lane.where, queue = h[5], tenant = lane.tenant}
   end
   if not may_conclude(event, lane, result) then return 'lost' end
-  set_fields(result.id, result.fields)
   add_outcomes(result.outcomes)
   if result.state == 'queued' then
+    set_fields(result.id, result.fields)
     redis.call('HSET', record, 'state', 'queued', 'by', by)
     if result.unstarted then redis.call('HINCRBY', record, 'attempts', -1) end
     release(event.queue, lane.tenant, result.lane, result.delay)
   else
-    redis.call('HSET', record, 'state', result.state, 'by', by, 'settled', now)
-    settle(event, lane, result, ttl)
+    event.by = by
+    settle(event, lane, result, keep)
   end
   return 'ok'
 end

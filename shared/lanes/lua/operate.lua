@@ -107,20 +107,23 @@ end
 -- An event whose effect was unknown is settled by a webhook or an operator, or goes out once more.
 local function resolve(args)
   local record = PREFIX .. 'event:' .. args.id
-  local h = redis.call('HMGET', record, 'state', 'queue', 'tenant', 'lane', 'by')
-  if h[5] == 'resolve' .. args.state then return 'ok' end -- this very call, again
-  if h[1] ~= 'unknown' then return 'lost' end
-  set_fields(args.id, args.fields)
+  local event = read_record(args.id)
+  local by = 'resolve' .. args.state
+  if event.by == by then return 'ok' end -- this very call, again
+  if event.state ~= 'unknown' or not event.lane then return 'lost' end
   add_outcomes(args.outcomes)
-  redis.call('HSET', record, 'state', args.state, 'settled', now, 'by', 'resolve' .. args.state)
-  redis.call('SREM', PREFIX .. 'unknown:' .. h[4], args.id)
+  leave_unknown(event.tenant, event.lane, args.id)
   if args.state == 'queued' then
     -- It may have gone out before: it must not end as failed.
-    redis.call('HSET', record, 'expires', now + args.max_age, 'resends', 1)
+    set_fields(args.id, args.fields)
+    redis.call('HSET', record, 'state', 'queued', 'by', by, 'expires', now + args.max_age,
+      'resends', 1)
     redis.call('HDEL', record, 'settled', 'unexpected_errors')
-    push_event(h[2], h[3], h[4], args.id, 0)
+    redis.call('PERSIST', record)
+    push_event(event.queue, event.tenant, event.lane, args.id, 0)
   else
-    expire_record(args.id, args.ttl)
+    event.state, event.settled, event.by = args.state, now, by
+    keep_record(args.id, event, args.fields, args.ttl)
   end
   return 'ok'
 end
@@ -140,6 +143,7 @@ local function replay(event)
   end
   redis.call('HDEL', record, 'settled', 'fence', 'by', 'reason', 'code', 'unexpected_errors',
     'resends')
+  for piece = 1, PIECES - 1 do redis.call('HDEL', record, 'reason' .. piece) end
   redis.call('PERSIST', record)
   push_event(event.queue, event.tenant, event.lane, event.id, 0)
   return {'new', 'queued'}

@@ -7,7 +7,8 @@
 --   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, lane,
 --                                   tenant, queue, gates, attempts, fence, accepted, expires, due,
 --                                   reason, print, settled, by (the fence and state that ended the
---                                   last claim), unexpected_errors, resends, + the handler's fields
+--                                   last claim), unexpected_errors, resends, + the handler's fields;
+--                                   of a settled event what `keep_record` keeps
 --   lane:{lane}             list    event ids, oldest first
 --   lane:{lane}:state       hash    where ready|claimed|delayed|gated, fence, gate, queue, tenant
 --   ready:{queue}:{tenant}  list    lanes to be claimed, in turn
@@ -22,8 +23,10 @@
 --   bell:{queue}            list    a token for each lane that became ready; consumers block on it
 --   reply:{sequence}        string  last claims of a claim sequence, to repeat a lost reply
 --   unknown:{lane}          set     events of the lane whose effect is unknown
---   lost:{queue}            list    JSON of events whose record is missing; the sweeper tells of them
---   lost_events             hash    queue -> how many there were
+--   unknown_of:{tenant}     zset    the same of a tenant -> since when
+--   unknown_tenants         set     tenants that have such events
+--   lost:{queue}            list    JSON of events that were lost, and why; the sweeper tells of them
+--   lost_events             hash    queue -> how many events had no record
 --   fence                   string  counter of claims: a later claim has a higher fence
 --   outbox                  stream  outcomes on their way to Supabase
 --   last_sweep              string  time of the last sweep
@@ -102,6 +105,12 @@ local function place_lane(queue, tenant, lane, delay)
   else
     make_ready(queue, tenant, lane)
   end
+end
+
+-- Have the sweeper tell of an event that is lost, and why.
+local function report_lost(queue, tenant, lane, id, why)
+  redis.call('RPUSH', PREFIX .. 'lost:' .. queue,
+    cjson.encode({id = id, lane = lane, tenant = tenant, why = why}))
 end
 
 local function add_outcomes(outcomes)

@@ -20,11 +20,15 @@ end
 
 -- An event that is in no lane goes to the front of its own, behind what is claimed: the rest was
 -- appended later.
-local function mend_event(id)
-  local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'state', 'lane', 'queue', 'tenant', 'body')
+local function mend_event(id, args)
+  local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'state', 'lane', 'queue', 'tenant', 'body',
+    'settled')
   local state, lane = h[1], h[2]
   if not h[5] then return 0 end
-  if state == 'unknown' then return redis.call('SADD', PREFIX .. 'unknown:' .. lane, id) end
+  if state == 'unknown' then
+    list_unknown(h[4], lane, id, h[6], args.unknown_ttl)
+    return 1
+  end
   if redis.call('LPOS', PREFIX .. 'lane:' .. lane, id) then return 0 end
   local where = redis.call('HGET', PREFIX .. 'lane:' .. lane .. ':state', 'where')
   local head = redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
@@ -40,6 +44,6 @@ end
 local function repair(args)
   local mended = 0
   for _, lane in ipairs(args.lanes) do mended = mended + mend_lane(lane, args) end
-  for _, id in ipairs(args.events) do mended = mended + mend_event(id) end
+  for _, id in ipairs(args.events) do mended = mended + mend_event(id, args) end
   return mended
 end

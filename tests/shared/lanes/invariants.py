@@ -14,12 +14,14 @@ READ = {
     "rr:tenants:set": "smembers",
     "gated": "smembers",
     "unknown": "smembers",
+    "unknown_tenants": "smembers",
 }
 READ |= {
     "busy": "hgetall",
     "waiting": "hgetall",
     "leases": "zrange",
     "delayed": "zrange",
+    "unknown_of": "zrange",
     "event": "hgetall",
 }
 
@@ -35,6 +37,7 @@ class Invariants:
         self._places()
         self._tenants()
         self._events()
+        self._unknown_tenants()
 
     def _read(self, client: Any) -> None:
         names = sorted(key.decode().removeprefix("wpp:") for key in client.keys("wpp:*"))
@@ -130,6 +133,11 @@ class Invariants:
                 f"{queue}: waiting is not the truth",
             )
 
+    def _unknown_tenants(self) -> None:
+        """Every tenant with unknown events is in the set of these tenants."""
+        listed = self.at["unknown_tenants"].get("", set())
+        self.must(listed == set(self.at["unknown_of"]), f"tenants of unknown events: {listed}")
+
     def _inside(self) -> Iterable[str]:
         return (event for lane in self.at["lane"].values() for event in lane)
 
@@ -137,24 +145,26 @@ class Invariants:
         """Every event is in its lane until it is settled; a claimed head is in a claimed lane."""
         where = Counter(self._inside())
         for event, record in self.at["event"].items():
-            lane = self.at["lane"].get(record["lane"], [])
+            name = record.get("lane", "")
+            lane = self.at["lane"].get(name, [])
             inside = record["state"] in ("queued", "claimed")
             self.must(
                 where[event] == inside and (event in lane) == inside,
                 f"{event} is {record['state']}, in {where[event]} lanes",
             )
-            claimed = (
-                inside and lane[:1] == [event] and self._is(record["lane"], "where") == "claimed"
-            )
+            claimed = inside and lane[:1] == [event] and self._is(name, "where") == "claimed"
             self.must(
                 claimed == (record["state"] == "claimed"),
                 f"{event} is {record['state']}, its lane is not",
             )
-            listed = event in self.at["unknown"].get(record["lane"], ())
+            can_be_resolved = record["state"] == "unknown" and "body" in record
+            listed = [each for each, events in self.at["unknown"].items() if event in events]
             self.must(
-                listed == (record["state"] == "unknown"),
+                listed == ([name] if can_be_resolved else []),
                 f"{event}: {record['state']}, listed: {listed}",
             )
+            indexed = event in self.at["unknown_of"].get(record["tenant"], ())
+            self.must(indexed == can_be_resolved, f"{event}: {record['state']}, indexed: {indexed}")
             ended = not inside and record["state"] != "unknown"
             self.must(
                 ended != ("body" in record),

@@ -216,7 +216,7 @@ class LaneMachine(RuleBasedStateMachine):
         families = {key.split(b":")[1] for key in self.client.keys("wpp:*")}
         known = {record.id: record.state != "unknown" for record in self.model.records.values()}
         assert families <= {b"event", b"reply", b"fence", b"outbox", b"last_sweep"} | (
-            set() if all(known.values()) else {b"unknown"}
+            set() if all(known.values()) else {b"unknown", b"unknown_of", b"unknown_tenants"}
         )
         told = [line.split(":") for line in self.model.outbox]
         ends = Counter(event for event, _, state in told if state in ENDS)

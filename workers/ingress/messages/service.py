@@ -159,5 +159,7 @@ async def resolve(
     )
     if not resolved:
         msg = f"cannot resolve message {message_id}: its status is {current.status}, not unknown"
+        if current.status == "unknown":
+            msg = f"message {message_id} has been unknown for too long: it cannot be resolved here"
         raise NotUnknownError(msg)
     return await get_state(message_id, organization_id, state), stored.replayed
