@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from shared.phones import normalize, read_platform_address
-from shared.webhooks.fields import find_value, parse_id
+from shared.webhooks.fields import MAX_ID, find_value, parse_id, parse_text
 
 LID_SERVER = "lid"
 _PERSON_SERVERS = frozenset({"", "c.us", "s.whatsapp.net", "hosted", "whatsapp.net"})
@@ -47,6 +47,8 @@ class Address(NamedTuple):
 
 def spell_address(value: Any) -> str | None:
     """Return the text of an address, which may also be WhatsApp's object with `_serialized`."""
+    if isinstance(value, str):
+        return parse_text(value) if len(value) <= MAX_ID else None
     if isinstance(value, dict):
         user, server = parse_id(value.get("user")), parse_id(value.get("server"))
         if user and server:

@@ -14,6 +14,16 @@ MAX_OPTIONS = 50
 _MAX_TEXT = 1024
 _MAX_JSON = 65_536
 _POLL_ID_FIELDS = ("msgId", "pollId", "pollMessageId", "pollCreationMessageKey", "parentMsgKey")
+_ANSWER_FIELDS = frozenset(
+    {
+        *("listResponse", "listResponseMessage", "singleSelectReply", "selectedDisplayText"),
+        *("selectedRowTitle", "buttonText", "selectedButtonId", "selectedButtonID", "button"),
+        *("selectedRowId", "selectedId", "selectedID", "buttonsResponse", "buttonsResponseMessage"),
+        *("templateButtonReplyMessage", "interactive", "button_reply", "list_reply"),
+        *("buttonReply", "listReply", "nfm_reply", "nativeFlowResponseMessage"),
+        *("interactiveResponse",),
+    }
+)
 VOTE_WORDS = frozenset(
     {"poll.vote", "onpollresponse", "poll.response", "poll.update", "pollupdatemessage", "vote"}
 )
@@ -28,6 +38,8 @@ class Description(NamedTuple):
 
 def describe_answer(fields: Mapping[str, Any]) -> Description | None:
     """Return the chosen item of a list, a button, or a filled form."""
+    if _ANSWER_FIELDS.isdisjoint(fields):
+        return None
     for source, title_names, id_names in _list_answer_places(fields):
         title = parse_text(find_value(source, *title_names))
         chosen = parse_id(find_value(source, *id_names))

@@ -115,8 +115,8 @@ def _find_type(payload: Payload) -> EventType:
 
 def _find_declared_type(payload: Payload) -> EventType:
     """Return what an event is by its own type, or by the fields of a type that is not known."""
-    meaning = find_meaning(payload, names_message=bool(read_listed_ids(payload)))
-    if meaning:
+    meaning = find_meaning(payload)
+    if meaning and not read_listed_ids(payload):
         return EVENT_OF_MEANING[meaning]
     known = [EVENT_TYPES[word] for word in payload.types if word in EVENT_TYPES]
     specific = (event_type for event_type in known if event_type != "message")

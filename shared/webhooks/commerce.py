@@ -8,6 +8,7 @@ from shared.webhooks.fields import find_object, find_value, parse_id, parse_text
 
 MAX_ITEMS = 50
 _MAX_TEXT = 1024
+_AD_FIELDS = frozenset({"referral", "ctwaContext", "externalAdReply", "contextInfo"})
 
 
 def describe_order(fields: Mapping[str, Any]) -> Description | None:
@@ -58,6 +59,8 @@ def describe_product(fields: Mapping[str, Any]) -> Description | None:
 
 def read_referral(fields: Mapping[str, Any]) -> dict[str, str]:
     """Return the ad that a message answers: its title, text, id and link."""
+    if _AD_FIELDS.isdisjoint(fields):
+        return {}
     context = find_object(fields, "contextInfo")
     ad = (
         find_object(fields, "referral")
@@ -78,6 +81,8 @@ def read_referral(fields: Mapping[str, Any]) -> dict[str, str]:
 
 def read_referred_product(fields: Mapping[str, Any]) -> dict[str, str]:
     """Return the product of a catalog that a message asks about."""
+    if "context" not in fields:
+        return {}
     product = find_object(find_object(fields, "context"), "referred_product")
     named = {
         "id": _text(product, "product_retailer_id"),

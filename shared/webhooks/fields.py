@@ -36,7 +36,9 @@ def find_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def parse_text(value: Any) -> str | None:
     """Return a text without surrounding space, or a number as text; None where it is blank."""
     if isinstance(value, str):
-        return scrub_text(value).strip() or None
+        if not value.isascii() or "\x00" in value:
+            value = _UNSTORABLE.sub("\ufffd", value)
+        return value.strip() or None
     is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < _INT64
     return str(value) if is_number else None
 

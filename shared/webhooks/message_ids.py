@@ -57,6 +57,8 @@ _QUOTE_PATHS = (
     *(("message", "replied_id"), ("repliedId",), ("_data", "quotedStanzaID")),
     *(("_data", "quotedMsgId"), ("context", "quotedMsgId")),
 )
+_EDIT_FIELDS = frozenset(path[0] for path in _EDIT_PATHS)
+_QUOTE_FIELDS = frozenset(path[0] for path in _QUOTE_PATHS)
 
 
 class MessageKey(NamedTuple):
@@ -132,11 +134,15 @@ def read_target(payload: Payload) -> MessageTarget | None:
 
 def read_edit_target(fields: Mapping[str, Any]) -> str | None:
     """Return the id of the message that a message says it edits, or None."""
+    if _EDIT_FIELDS.isdisjoint(fields):
+        return None
     return next(_read_path(fields, _EDIT_PATHS), None)
 
 
 def read_quoted_id(fields: Mapping[str, Any]) -> str | None:
     """Return the id of the message that a message answers, or None."""
+    if _QUOTE_FIELDS.isdisjoint(fields):
+        return None
     return next(_read_path(fields, _QUOTE_PATHS), None)
 
 

@@ -56,8 +56,9 @@ def _is_visible(char: str) -> bool:
 
 def _list_names(fields: Mapping[str, Any]) -> Iterator[Any]:
     for name in _NAME_FIELDS:
-        yield fields.get(name)
+        if name in fields:
+            yield fields[name]
     for holder in _PERSON_OBJECTS:
-        person = find_object(fields, holder)
-        for name in _PERSON_FIELDS:
-            yield person.get(name)
+        if person := find_object(fields, holder):
+            for name in _PERSON_FIELDS:
+                yield person.get(name)

@@ -19,7 +19,8 @@ _CHAT_FIELDS = ("chatId", "remoteJid", "peerJid")
 _SENDER_FIELDS = ("from", "senderPn", "rawFrom", "raw_from")
 _RECIPIENT_FIELDS = ("to", "rawTo", "raw_to", "recipient", "recipientId")
 _AUTHOR_FIELDS = ("author", "participant", "participantPn", "participantAlt")
-_GROUP_FLAGS = ("isGroup", "isGroupMsg", "isStatus", "isStatusV3", "isNewsletter")
+_GROUP_FLAGS = frozenset({"isGroup", "isGroupMsg", "isStatus", "isStatusV3", "isNewsletter"})
+_IGNORED_KINDS = frozenset({"group", "story"})
 _PEER_NAMES = frozenset({"remotejidalt", "chatalt", "chatpn", "chatlid"})
 """Fields that hold a person's other address, in messages of either direction."""
 _SENDER_NAMES = frozenset(
@@ -92,7 +93,7 @@ def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
     if not (texts or own or recipients):
         texts = _list_texts(fields, "sender", *_AUTHOR_FIELDS)
     kinds = {read_address(text).kind for text in (*recipients, *sender)}
-    if kinds & {"group", "story"} or any(parse_flag(fields.get(flag)) for flag in _GROUP_FLAGS):
+    if not kinds.isdisjoint(_IGNORED_KINDS) or _has_group_flag(fields):
         return Chat("group")
     if "list" in kinds:
         if own:
@@ -117,6 +118,12 @@ def find_own_phone(fields: Mapping[str, Any], peer: str | None, *, own: bool) ->
     if sender == recipient:
         return peer if own else None
     return recipient if sender == peer else sender
+
+
+def _has_group_flag(fields: Mapping[str, Any]) -> bool:
+    if _GROUP_FLAGS.isdisjoint(fields):
+        return False
+    return any(parse_flag(fields.get(flag)) for flag in _GROUP_FLAGS)
 
 
 def _choose_chat(texts: list[str], fields: Mapping[str, Any], *, own: bool) -> Chat:
@@ -171,7 +178,7 @@ def _walk(
                 plain = squeeze_name(name)
                 if plain in wanted and (text := spell_address(value)):
                     yield text
-                if plain in skipped or not isinstance(value, dict | list):
+                if not isinstance(value, dict | list) or plain in skipped:
                     continue
                 inner = wanted | _PERSON_NAMES if plain in objects else wanted
                 values = value[:10] if isinstance(value, list) else (value,)

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
 
 from shared.webhooks.attachments import is_file_data
 from shared.webhooks.content import TEXT_FIELDS
@@ -26,7 +27,10 @@ _LIMITS = ((65_536, 1_000), (2_048, 200), (128, 20))
 _MAX_LEVELS = 32
 _MAX_NAME = 128
 _SHORT_FILE = 64
-_Item = TypeVar("_Item")
+_CHARACTER_BYTES = 12
+"""An emoji takes as many in JSON: two escaped halves."""
+_VALUE_BYTES = 64
+"""A number, the note of what was omitted, punctuation."""
 
 
 def redact_payload(payload: Mapping[str, Any], *, is_text: bool = False) -> dict[str, Any]:
@@ -37,7 +41,7 @@ def redact_payload(payload: Mapping[str, Any], *, is_text: bool = False) -> dict
     for max_characters, max_values in _LIMITS:
         redactor = _Redactor(max_characters, iter(range(max_values)))
         redacted: dict[str, Any] = redactor.redact("", payload, _MAX_LEVELS, is_text=is_text)
-        if len(json.dumps(redacted)) <= MAX_BYTES:
+        if redactor.max_bytes <= MAX_BYTES or len(json.dumps(redacted)) <= MAX_BYTES:
             return redacted
     return {"omitted": f"{len(payload)} fields, too large for the log"}
 
@@ -48,11 +52,16 @@ class _Redactor:
     def __init__(self, max_characters: int, budget: Iterator[int]) -> None:
         self._max_characters = max_characters
         self._budget = budget
+        self.max_bytes = 0
+        """What the redacted values take as JSON at most."""
 
     def redact(self, name: str, value: Any, levels: int, *, is_text: bool) -> Any:
         """Return the redacted value of the field `name`."""
+        self.max_bytes += _VALUE_BYTES
         if isinstance(value, str):
-            return self._redact_text(name.lower(), value, is_text=is_text)
+            text = self._redact_text(name.lower(), value, is_text=is_text)
+            self.max_bytes += _CHARACTER_BYTES * len(text)
+            return text
         if not isinstance(value, dict | list):
             return scrub_number(value)
         if levels == 0:
@@ -62,7 +71,10 @@ class _Redactor:
         return self._redact_object(value, levels, is_text=is_text)
 
     def _redact_list(self, name: str, value: list[Any], levels: int, *, is_text: bool) -> list[Any]:
-        items = [self.redact(name, item, levels - 1, is_text=is_text) for item in self._take(value)]
+        items = [
+            self.redact(name, item, levels - 1, is_text=is_text)
+            for item, _ in zip(value, self._budget, strict=False)
+        ]
         omitted = len(value) - len(items)
         return [*items, f"[{omitted} omitted]"] if omitted else items
 
@@ -71,30 +83,32 @@ class _Redactor:
     ) -> dict[str, Any]:
         is_text = is_text and not _has_file(value)
         redacted: dict[str, Any] = {}
-        for key, item in self._take(value.items()):
+        for (key, item), _ in zip(value.items(), self._budget, strict=False):
             name = scrub_text(str(key))[:_MAX_NAME]
+            self.max_bytes += _CHARACTER_BYTES * len(name)
             if _is_secret(name, item):
                 redacted[name] = "[secret]"
+                self.max_bytes += _VALUE_BYTES
             else:
                 redacted[name] = self.redact(name, item, levels - 1, is_text=is_text)
         omitted = len(value) - len(redacted)
         return redacted | {"…": f"[{omitted} omitted]"} if omitted else redacted
 
     def _redact_text(self, name: str, value: str, *, is_text: bool) -> str:
+        is_link = name.endswith("url")
+        if len(value) <= _SHORT_FILE and not is_link and value[:5] != "data:":
+            return scrub_text(value)
         is_message_text = is_text and name in _TEXTS
         is_file = name in _FILES and len(value) > _SHORT_FILE
         if is_file or (not is_message_text and is_file_data(value)):
             return f"[file of {len(value)} characters omitted]"
-        if name.endswith("url"):
+        if is_link:
             value = re.sub(r"\?.*", "?[signature]", value, flags=re.DOTALL)
         value = scrub_text(value)
         omitted = len(value) - self._max_characters
         if omitted <= 0:
             return value
         return f"{value[: self._max_characters]}… [{omitted} {SHORTENED}"
-
-    def _take(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        return (item for item, _ in zip(items, self._budget, strict=False))
 
 
 def _has_file(fields: Mapping[str, Any]) -> bool:
@@ -104,7 +118,11 @@ def _has_file(fields: Mapping[str, Any]) -> bool:
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    lowered = name.lower()
-    if lowered in _PAIRING_CODES:
+    if name.lower() in _PAIRING_CODES:
         return isinstance(value, str | dict)
-    return bool(_SECRET.search(lowered))
+    return _names_secret(name)
+
+
+@lru_cache(maxsize=4096)
+def _names_secret(name: str) -> bool:
+    return bool(_SECRET.search(name))

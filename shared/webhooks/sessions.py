@@ -102,13 +102,14 @@ _CODE_FIELDS = ("statusReason", "statusCode", "disconnectReason", "reason")
 _CHAT_FIELDS = ("from", "chatId", "to", "text", "body", "remoteJid")
 
 
-def find_meaning(payload: Payload, *, names_message: bool) -> SessionMeaning | None:
+def find_meaning(payload: Payload) -> SessionMeaning | None:
     """Return what an event says about its session, or None where it is about something else.
 
-    `names_message`: the event has the id of a message.
+    An event that also has the id of a message is about that message.
     """
-    if names_message or any(payload.fields.get(name) for name in _CHAT_FIELDS):
-        return None
+    for name in _CHAT_FIELDS:
+        if payload.fields.get(name):
+            return None
     meaning: SessionMeaning | None = None
     if not STATUS_FIELD_TYPES.isdisjoint(payload.types):
         state = parse_text(find_value(payload.fields, *_STATE_FIELDS))

@@ -104,7 +104,7 @@ def interpret_session(event: ClassifiedEvent) -> Interpretation:
     """Read that the account's phone is connected, or lost, and what to do about it."""
     status = STATUS_OF_EVENT[event.type]
     reason = find_reason(event.payload.fields)
-    if meaning := find_meaning(event.payload, names_message=False):
+    if meaning := find_meaning(event.payload):
         reason = explain_meaning(event.payload, meaning, reason)
     session = SessionOutcome(
         at=event.at,
