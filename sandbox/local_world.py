@@ -188,11 +188,14 @@ class LocalWorld:
         return environment
 
     def _start_supabase(self, secrets: Secrets, undo: contextlib.ExitStack) -> dict[str, str]:
+        ingress_port = int(self._given.get("PORT") or self.ports.ingress)
         self._report("starting Supabase: Postgres, PostgREST and the gateway")
         supabase = Supabase(
             self.directory,
             tools=self._tools,
-            ports=project.Ports(self.ports.supabase, self.ports.postgres, self.ports.postgrest),
+            ports=project.Ports(
+                self.ports.supabase, self.ports.postgres, self.ports.postgrest, ingress_port
+            ),
             secrets=secrets.supabase,
             migrations=self._migrations,
             durable=self._durable,

@@ -65,7 +65,7 @@ EMPTY_ALL = """
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name
 MEMORY_NEEDED = 4 * 2**30
 MakeClient = Callable[..., supabase.Client]
-WHOLE_SYSTEM = {("browser",), ("pipeline",)}
+WHOLE_SYSTEM = {("browser",), ("pipeline",), ("pipeline", "functions")}
 """Folders of tests that run every process of the system, started once."""
 
 

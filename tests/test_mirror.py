@@ -75,6 +75,17 @@ TESTED_THROUGH = {
         "workers/ingress/body.py",
         "workers/ingress/webhooks/storage.py",
     ],
+    # the CRM's functions, as its pages and servers call them, through every process
+    "pipeline/functions/test_access.py": [
+        "workers/ingress/functions/answers.py",
+        "workers/ingress/functions/calls.py",
+        "workers/ingress/functions/endpoint.py",
+    ],
+    "pipeline/functions/test_numbers.py": [
+        "workers/ingress/functions/numbers.py",
+        "workers/ingress/functions/organizations.py",
+    ],
+    "pipeline/functions/test_repeats.py": ["workers/ingress/functions/repeats.py"],
     # as processes: start, stop, exit code
     "workers/test_process.py": [
         "workers/clock/__main__.py",

@@ -1,7 +1,7 @@
 """The address of a whole project: /rest/v1, /auth/v1 and /storage/v1 behind its API keys.
 
-`python -m sandbox.supabase.gateway PORT POSTGREST_PORT` reads `GatewaySettings` from the
-environment.
+`python -m sandbox.supabase.gateway PORT POSTGREST_PORT [INGRESS_PORT]` reads `GatewaySettings` from
+the environment. /functions/v1 is forwarded to the ingress, with its API key and without one.
 """
 
 import os
@@ -22,6 +22,7 @@ from sandbox.supabase.tokens import is_same
 from sandbox.supabase.upstream import RawHeaders, Upstream
 
 REST = "/rest/v1"
+FUNCTIONS = "/functions/v1"
 PUBLIC_PATHS = (
     "/health",
     "/storage/v1/object/public/",
@@ -39,6 +40,7 @@ WRONG_KEY = {
 }
 
 UNAVAILABLE = {"code": "PGRST000", "message": "PostgREST does not answer", "details": None}
+NO_FUNCTIONS = {"message": "The function's server does not answer"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class KeyCheck:
     def _check_key(self, scope: Scope) -> Response | None:
         if scope["method"] in {"GET", "HEAD"} and scope["path"].startswith(PUBLIC_PATHS):
             return None
+        if scope["path"].startswith(f"{FUNCTIONS}/"):
+            return None  # each function checks its own caller, as on a self-hosted project
         in_query = QueryParams(scope["query_string"])
         given = Headers(scope=scope).get("apikey") or in_query.get("apikey")
         if not given:
@@ -104,6 +108,30 @@ class Rest:
         await send({"type": "http.response.body", "body": bytes(answer.body)})
 
 
+class Functions:
+    """Forwards to the ingress, which answers the CRM's edge functions."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = Upstream(LOCALHOST, port)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = scope["query_string"]
+        target = scope["raw_path"] + (b"?" + query if query else b"")
+        headers = [each for each in scope["headers"] if each[0] not in {b"host", b"origin"}]
+        try:
+            body = await _read_body(receive)
+            answer = await self._upstream.request(
+                scope["method"], target, [*headers, (b"host", b"functions")], body
+            )
+        except (OSError, TimeoutError):
+            await JSONResponse(NO_FUNCTIONS, 503)(scope, receive, send)
+            return
+        await send(
+            {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+        )
+        await send({"type": "http.response.body", "body": bytes(answer.body)})
+
+
 def _select_headers(headers: RawHeaders) -> RawHeaders:
     """Return the headers for PostgREST; without a token, the API key is the token."""
     forwarded = [(name, value) for name, value in headers if name not in NOT_FORWARDED]
@@ -124,7 +152,9 @@ async def _read_body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def build(settings: GatewaySettings, postgrest_port: int) -> ASGIApp:
+def build(
+    settings: GatewaySettings, postgrest_port: int, ingress_port: int | None = None
+) -> ASGIApp:
     """Return the gateway as an ASGI app: CORS, then the API key, then the service."""
     auth_app = auth.build(settings.database_url, settings.jwt_secret)
     storage_app = storage.build(settings.database_url, settings.jwt_secret, settings.storage_secret)
@@ -134,6 +164,8 @@ def build(settings: GatewaySettings, postgrest_port: int) -> ASGIApp:
         Mount("/storage/v1", app=storage_app),
         Route("/health", lambda _: Response("ok")),
     ]
+    if ingress_port:
+        routes.append(Mount(FUNCTIONS, app=Functions(ingress_port)))
     guarded = KeyCheck(Router(routes), (settings.anon_key, settings.service_role_key))
     return CORSMiddleware(
         guarded,
@@ -145,8 +177,8 @@ def build(settings: GatewaySettings, postgrest_port: int) -> ASGIApp:
 
 
 def main() -> None:
-    port, postgrest_port = map(int, sys.argv[1:3])
-    app = build(GatewaySettings.from_environment(), postgrest_port)
+    port, postgrest_port, *ingress_port = map(int, sys.argv[1:4])
+    app = build(GatewaySettings.from_environment(), postgrest_port, *ingress_port)
     uvicorn.run(
         app,
         host=LOCALHOST,

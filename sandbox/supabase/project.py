@@ -31,6 +31,8 @@ class Ports:
     gateway: int = field(default_factory=free_port)
     postgres: int = field(default_factory=free_port)
     postgrest: int = field(default_factory=free_port)
+    ingress: int | None = None
+    """Where /functions/v1 is answered, if anywhere."""
 
 
 class HttpService(Service):
@@ -169,10 +171,11 @@ class Supabase:
             "GATEWAY_ANON_KEY": self.anon_key,
             "GATEWAY_SERVICE_ROLE_KEY": self.service_role_key,
         }
-        ports = (str(self.ports.gateway), str(self.ports.postgrest))
+        ports = (self.ports.gateway, self.ports.postgrest, self.ports.ingress)
+        arguments = (str(port) for port in ports if port)
         program = Program(
             "the Supabase gateway",
-            (sys.executable, "-m", "sandbox.supabase.gateway", *ports),
+            (sys.executable, "-m", "sandbox.supabase.gateway", *arguments),
             self._directory / "gateway.log",
             self.ports.gateway,
             environment={**os.environ, **settings},

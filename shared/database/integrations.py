@@ -114,6 +114,15 @@ class Integrations:
         query = query.order("at", desc=True).order("id", desc=True).limit(limit)
         return [SessionChange.model_validate(row) for row in self._connection.rows(query)]
 
+    def find_last_change(self, named: str, organization_id: UUID) -> SessionChange | None:
+        """Return the latest change of a session by its integration's id or its account."""
+        column = "integration_id" if _is_uuid(named) else "account"
+        query = self._connection.table("wpp_session_history")
+        query = query.select("status, reason, error, account, at").eq(column, named)
+        query = query.eq("organization_id", str(organization_id))
+        rows = self._connection.rows(query.order("at", desc=True).limit(1))
+        return SessionChange.model_validate(rows[0]) if rows else None
+
     def _find(self, column: str, value: str) -> list[Integration]:
         query = self._connection.table("wpp_integrations").select("*").eq(column, value)
         query = query.order("is_primary", desc=True).order("created_at").order("id")
@@ -132,3 +141,11 @@ def _readable(rows: Iterable[dict[str, Any]]) -> Iterator[Integration]:
         except ValidationError as error:
             fields = sorted({str(fault["loc"][0]) for fault in error.errors()})
             log.warning("integration.unreadable", integration_id=row.get("id"), fields=fields)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -314,6 +314,14 @@ def idempotency_key(organization_id: UUID | str, digest: str) -> str:
     return f"{PREFIX}idempotency:{organization_id}:{digest}"
 
 
+def function_call(organization_id: UUID | str, function: str, digest: str) -> str:
+    """String, 10 s. The Idempotency-Key of a call of `/functions/v1`, by the SHA-256 of its body.
+
+    Repeats of the call find it (workers/ingress/functions/repeats.py).
+    """
+    return f"{PREFIX}function_call:{organization_id}:{function}:{digest}"
+
+
 UNRECOGNIZED_EVENTS = f"{PREFIX}unrecognized_events"
 """Hash, no TTL. Unknown type of a webhook event → number of events."""
 

@@ -46,8 +46,8 @@ class ApiAccess:
         respond = _with_headers(send, headers, cached=not is_api)
         try:
             if is_api and self._find_routes(scope).has(scope["method"], scope["path"]):
-                scope[CALLER] = await _admit(scope, state, headers)
-                receive = await _read_body(scope, receive, state)
+                scope[CALLER] = await admit(scope, state, headers)
+                receive = await _read_body_first(scope, receive, state)
             else:
                 state.request_limits.take("address", find_client(scope))
         except DisconnectedError:
@@ -79,7 +79,7 @@ class ApiRoutes:
         return bool(found and found.lastindex and method in self._methods[found.lastindex - 1])
 
 
-async def _admit(scope: Scope, state: AppState, headers: MutableHeaders) -> Caller:
+async def admit(scope: Scope, state: AppState, headers: MutableHeaders) -> Caller:
     """Return the caller of a request that its quota allows; add what is left to `headers`.
 
     Raises:
@@ -107,9 +107,8 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
         OverloadedError: too many sessions are being verified.
         DatabaseUnavailableError: Supabase did not answer.
     """
-    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token:
+    token = read_bearer_token(scope)
+    if not token:
         raise AccessError(MISSING_CREDENTIALS)
     if not state.callers.knows(token):
         state.request_limits.check("failure", find_client(scope))
@@ -119,20 +118,37 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
     return caller
 
 
-async def _read_body(scope: Scope, receive: Receive, state: AppState) -> Receive:
-    """Return a `receive` that begins with the whole body.
+def read_bearer_token(scope: Scope) -> str:
+    """Return the bearer token of a request, or "" without one."""
+    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+async def read_body(scope: Scope, receive: Receive, state: AppState) -> bytes:
+    """Return the whole body, which may be empty.
 
     Raises:
         BodyTooLargeError: the body exceeds `WPP_API_BODY_LIMIT`.
         BodyTimeoutError: the sender is too slow.
         DisconnectedError: the sender closed the connection.
     """
-    headers = Headers(scope=scope)
-    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
-        return receive
+    if not _has_body(scope):
+        return b""
     reader = BodyReader(scope, receive, state.limits, state.limits.wpp_api_body_limit)
+    return await reader.read_all()
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+async def _read_body_first(scope: Scope, receive: Receive, state: AppState) -> Receive:
+    """Return a `receive` that begins with the whole body; raises what `read_body` raises."""
+    if not _has_body(scope):
+        return receive
     waiting: list[Message] = [
-        {"type": "http.request", "body": await reader.read_all(), "more_body": False}
+        {"type": "http.request", "body": await read_body(scope, receive, state), "more_body": False}
     ]
 
     async def receive_again() -> Message:

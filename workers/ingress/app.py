@@ -40,6 +40,7 @@ from workers.ingress.connect_page import ConnectPage
 from workers.ingress.deps import AppState
 from workers.ingress.enqueue import BatchingProducer
 from workers.ingress.errors import RETRY_AFTER_S, Problem, install_error_handlers, problem
+from workers.ingress.functions import endpoint as functions
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations import endpoints as integrations
 from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
@@ -76,10 +77,12 @@ log = structlog.get_logger()
 
 
 class IngressApp(FastAPI):
-    """FastAPI, with webhooks handled before its middleware and routing, for throughput."""
+    """FastAPI; webhooks (for throughput) and the CRM's functions are handled before it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if webhooks.matches_path(scope):
+        if functions.matches_path(scope):
+            await functions.handle_function(scope, receive, send, self.state.ingress)
+        elif webhooks.matches_path(scope):
             await webhooks.handle_webhook(scope, receive, send, self.state.ingress)
         else:
             await super().__call__(scope, receive, send)
@@ -183,6 +186,7 @@ async def open_state(
     call_on_stop_signal(notifications.stop)
     app.state.ingress = AppState(
         keys=settings.keys,
+        service_role_key=settings.supabase.supabase_service_role_key,
         limits=settings.ingress,
         payload_ttl_s=int(2 * settings.engine.wpp_max_age_s) + payload_store.RELEASED_TTL_S,
         redis=async_redis,

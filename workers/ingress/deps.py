@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request, Response
 from fastapi.security import HTTPBearer
+from pydantic import SecretStr
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
@@ -44,6 +45,7 @@ class AppState:
     """Settings and clients of the process, opened when it starts to serve."""
 
     keys: KeySettings
+    service_role_key: SecretStr
     limits: IngressSettings
     payload_ttl_s: int
     """How long the long texts of an accepted event are kept: longer than the event may wait."""

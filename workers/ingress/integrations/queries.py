@@ -81,6 +81,18 @@ async def list_history(
     return history
 
 
+async def find_removed_number(
+    named: str, organization_id: UUID, state: AppState
+) -> SessionChange | None:
+    """Return the last status of a number that the organization has disconnected, or None.
+
+    `named` is its id or its account.
+    """
+    return await run_in_threadpool(
+        state.database.integrations.find_last_change, named, organization_id
+    )
+
+
 async def _combine(rows: list[Integration], state: AppState) -> list[IntegrationState]:
     """Return the states of rows, with what is in progress for them."""
     removed = await pending.find_removed([row.id for row in rows], state)

@@ -1,0 +1,44 @@
+"""For which organization the CRM's servers call: they hold no session of a user."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from fastapi.concurrency import run_in_threadpool
+
+from workers.ingress.deps import AppState
+from workers.ingress.functions.answers import not_found
+from workers.ingress.functions.calls import SESSION_PREFIX, read_text, read_uuid
+
+ORGANIZATION_FIELDS = ("organizationId", "organization_id")
+
+
+async def find_organization(name: str, fields: Mapping[str, Any], state: AppState) -> UUID:
+    """Return the organization that the fields of a call name, by its id or by what it owns.
+
+    Raises:
+        FunctionError: they name none.
+        DatabaseUnavailableError: Supabase did not answer.
+    """
+    if named := read_text(fields, *ORGANIZATION_FIELDS):
+        if organization_id := read_uuid(named):
+            return organization_id
+        msg = f"{named!r} is not the id of an organization."
+        raise not_found(msg[:200])
+    found = await run_in_threadpool(_find_owner, fields, state)
+    if found is None:
+        msg = f"{name}: name the organization (organizationId)."
+        raise not_found(msg)
+    return found
+
+
+def _find_owner(fields: Mapping[str, Any], state: AppState) -> UUID | None:
+    """Return the organization of the number that the fields name."""
+    named = read_text(fields, "integration_id", "session_name", "session")
+    integration_id = read_uuid(named)
+    if integration_id:
+        integration = state.database.integrations.get(integration_id)
+        return integration.organization_id if integration else None
+    if named:
+        return state.database.integrations.find_owner(named.removeprefix(SESSION_PREFIX))
+    return None
