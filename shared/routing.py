@@ -19,6 +19,9 @@ UNREADABLE_SENDER = "(unreadable sender)"
 OTHER_TYPES = "(others)"
 MAX_UNRECOGNIZED = 100
 """Maximum number of types in that hash; further types are counted as `OTHER_TYPES`."""
+NO_AUTO_RETRY = {"retry_count": 99}
+"""Metadata of our messages. Each open chat of the CRM sends a failed message again, without an end,
+while this count is below the organization's maximum: what can be tried again is tried here."""
 PLATFORM_GATE = "platform"
 """Closed while the platform is down: every lane that calls it waits."""
 
@@ -176,6 +179,7 @@ def build_message_outcome(
         file_name=event.media.filename if event.media else None,
         file_type=event.media.mime if event.media else None,
         status=status,
+        metadata=NO_AUTO_RETRY,
         **fields,
     )
 

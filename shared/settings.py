@@ -341,6 +341,12 @@ class IngressSettings(SettingsGroup):
         description="Shared secret of the old webhook URLs (?account=…). Unset: they are disabled.",
     )
 
+    wpp_crm_functions_url: HttpUrl | None = Field(
+        default=None,
+        description="Where the CRM's own edge functions answer, without a final slash. Calls of "
+        "messenger-integrations and whatsapp-send that are not ours are passed on to them.",
+    )
+
     wpp_metrics_token: SecretStr | None = Field(
         default=None,
         description="Bearer token of GET /metrics (Prometheus). Unset: the route does not exist.",

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 TESTED_THROUGH = {
     # every table object, through `Database` and a real Postgres
     "shared/database/test_database.py": [
+        "shared/database/contacts.py",
         "shared/database/dead_letters.py",
         "shared/database/diagnosis.py",
         "shared/database/integrations.py",
@@ -80,6 +81,16 @@ TESTED_THROUGH = {
         "workers/ingress/functions/answers.py",
         "workers/ingress/functions/calls.py",
         "workers/ingress/functions/endpoint.py",
+    ],
+    "pipeline/functions/test_integrations.py": ["workers/ingress/functions/integrations.py"],
+    "pipeline/functions/test_sending.py": [
+        "workers/ingress/functions/sending.py",
+        "workers/ingress/messages/recipients.py",
+        "workers/ingress/messages/verdicts.py",
+    ],
+    "pipeline/functions/test_passing.py": [
+        "workers/ingress/crm_functions.py",
+        "workers/ingress/functions/passing.py",
     ],
     "pipeline/functions/test_numbers.py": [
         "workers/ingress/functions/numbers.py",

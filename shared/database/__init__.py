@@ -10,6 +10,7 @@ from typing import Self
 import httpx
 
 from shared.database.connection import Connection
+from shared.database.contacts import Contacts
 from shared.database.dead_letters import DeadLetters
 from shared.database.integrations import Integrations
 from shared.database.maintenance import Maintenance
@@ -54,6 +55,7 @@ class Database:
         self.outcomes = Outcomes(self._connection)
         self.integrations = Integrations(self._connection)
         self.messages = Messages(self._connection)
+        self.contacts = Contacts(self._connection)
         self.dead_letters = DeadLetters(self._connection)
         self.webhook_log = WebhookLog(self._connection)
         self.policies = Policies(self._connection)

@@ -9,7 +9,7 @@ import structlog
 from pydantic import SecretStr, ValidationError
 
 from shared.database.connection import Connection, storable
-from shared.database.models import Integration, SessionChange
+from shared.database.models import Integration, MessengerRow, SessionChange
 from shared.errors import DatabaseError
 
 log = structlog.get_logger()
@@ -35,6 +35,21 @@ class Integrations:
     def list_for(self, organization_id: UUID) -> list[Integration]:
         """Return an organization's integrations, the primary first, then the oldest."""
         return self._find("organization_id", str(organization_id))
+
+    def list_messengers(
+        self, organization_id: UUID, messenger_type: str | None = None
+    ) -> list[MessengerRow]:
+        """Return an organization's messengers of all providers, the primary first, then the oldest.
+
+        The settings of other providers hold their secrets.
+        """
+        query = self._connection.table("messenger_integrations").select("*")
+        query = query.eq("organization_id", str(organization_id))
+        if messenger_type:
+            query = query.eq("messenger_type", messenger_type)
+        query = query.order("is_primary", desc=True, nullsfirst=False).order("created_at")
+        rows = self._connection.rows(query.order("id"))
+        return [MessengerRow.model_validate(row) for row in rows]
 
     def iterate(self) -> Iterator[Integration]:
         """Return the integrations of all organizations, page by page."""

@@ -115,6 +115,40 @@ class Integration(Row):
         return field.field_name == "is_enabled" if value is None else value
 
 
+class MessengerRow(Row):
+    """A row of messenger_integrations, of any provider."""
+
+    id: UUID
+    organization_id: UUID
+    messenger_type: str
+    provider: str
+    name: str
+    is_primary: bool
+    is_enabled: bool
+    webhook_key: str | None = None
+    settings: dict[str, Any]
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _fill_settings(cls, value: object) -> object:
+        return value if isinstance(value, dict) else {}
+
+    @field_validator("is_primary", "is_enabled", mode="before")
+    @classmethod
+    def _fill_flag(cls, value: object, field: ValidationInfo) -> object:
+        return field.field_name == "is_enabled" if value is None else value
+
+
+class Contact(Row):
+    """A client or a teacher."""
+
+    id: UUID
+    organization_id: UUID | None
+    phone: str | None = None
+
+
 class SessionChange(Row):
     """A change of a session's state, with its reason."""
 

@@ -37,6 +37,7 @@ from workers.ingress.access import ApiAccess
 from workers.ingress.auth import SessionCache
 from workers.ingress.callers import Callers
 from workers.ingress.connect_page import ConnectPage
+from workers.ingress.crm_functions import CrmFunctions
 from workers.ingress.deps import AppState
 from workers.ingress.enqueue import BatchingProducer
 from workers.ingress.errors import RETRY_AFTER_S, Problem, install_error_handlers, problem
@@ -183,6 +184,8 @@ async def open_state(
     notifications = Notifications(async_redis)
     request_limits = RequestLimits(async_redis, read_quotas(settings.ingress))
     sessions = SessionCache(database.users.find_organization, settings.ingress.wpp_session_check_s)
+    crm_url = settings.ingress.wpp_crm_functions_url
+    crm_functions = CrmFunctions(str(crm_url) if crm_url else None)
     call_on_stop_signal(notifications.stop)
     app.state.ingress = AppState(
         keys=settings.keys,
@@ -200,6 +203,7 @@ async def open_state(
         idempotency=IdempotencyStore(async_redis),
         notifications=notifications,
         request_limits=request_limits,
+        crm_functions=crm_functions,
         open_streams=OpenStreams(
             settings.ingress.wpp_stream_limit, settings.ingress.wpp_stream_limit_per_organization
         ),
@@ -208,6 +212,7 @@ async def open_state(
     yield
     await notifications.aclose()
     await request_limits.aclose()
+    await crm_functions.aclose()
     await async_redis.aclose()
     sync_redis.close()
 

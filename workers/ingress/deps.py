@@ -19,6 +19,7 @@ from shared.lanes.client import Lanes
 from shared.route_cache import RouteCache
 from shared.settings import IngressSettings, KeySettings
 from workers.ingress.callers import Caller, Callers
+from workers.ingress.crm_functions import CrmFunctions
 from workers.ingress.enqueue import BatchingProducer
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
@@ -60,6 +61,7 @@ class AppState:
     idempotency: IdempotencyStore
     notifications: Notifications
     request_limits: RequestLimits
+    crm_functions: CrmFunctions
     open_streams: OpenStreams
     shared_lists: SharedLists
     large_bodies: asyncio.Semaphore = field(

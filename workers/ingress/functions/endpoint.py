@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from workers.ingress.access import read_body
 from workers.ingress.body import DisconnectedError
 from workers.ingress.deps import AppState
-from workers.ingress.functions import answers, numbers
+from workers.ingress.functions import answers, integrations, numbers, sending
 from workers.ingress.functions.calls import FunctionCall, authenticate_caller, parse_fields
 from workers.ingress.functions.organizations import find_organization
 from workers.ingress.request_limits import find_client
@@ -42,6 +42,9 @@ FUNCTIONS: Mapping[str, Route] = {
     "wpp-status": Route(numbers.get_status, ("GET", "POST")),
     "wpp-qr": Route(numbers.get_qr, ("GET", "POST")),
     "wpp-disconnect": Route(numbers.disconnect),
+    "wpp-send": Route(sending.send),
+    "whatsapp-send": Route(sending.send_whatsapp),
+    "messenger-integrations": Route(integrations.handle, ("GET", "POST", "PUT", "DELETE")),
     "wpp-diagnostics": Route(numbers.diagnose, ("GET", "POST")),
 }
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
 
+from shared.database.contacts import ContactTable
 from workers.ingress.deps import AppState
 from workers.ingress.functions.answers import not_found
 from workers.ingress.functions.calls import SESSION_PREFIX, read_text, read_uuid
@@ -33,7 +34,16 @@ async def find_organization(name: str, fields: Mapping[str, Any], state: AppStat
 
 
 def _find_owner(fields: Mapping[str, Any], state: AppState) -> UUID | None:
-    """Return the organization of the number that the fields name."""
+    """Return the organization of the contact or of the number that the fields name."""
+    contacts: list[tuple[ContactTable, str | None]] = [
+        ("clients", read_text(fields, "clientId", "client_id")),
+        ("teachers", read_text(fields, "teacherId", "teacher_id")),
+    ]
+    for table, given in contacts:
+        contact_id = read_uuid(given)
+        contact = state.database.contacts.get(table, contact_id) if contact_id else None
+        if contact:
+            return contact.organization_id
     named = read_text(fields, "integration_id", "session_name", "session")
     integration_id = read_uuid(named)
     if integration_id:

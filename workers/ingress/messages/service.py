@@ -15,14 +15,22 @@ from shared.lanes.types import Append
 from shared.route_cache import IntegrationRoute
 from workers.ingress.deps import AppState
 from workers.ingress.idempotency import hash_key
+from workers.ingress.integrations import pending, queries
 from workers.ingress.messages.schemas import MessageResolution, MessageState
 from workers.send import in_doubt
 
 
 async def build_append(
-    message: Message, organization_id: UUID, idempotency_key: str | None, state: AppState
+    message: Message,
+    organization_id: UUID,
+    idempotency_key: str | None,
+    state: AppState,
+    preferred: UUID | None = None,
 ) -> Append:
     """Return the append of a message; a retry succeeds even if its integration is gone by now.
+
+    A message that names no integration leaves from the `preferred` one if it is still connected,
+    else from the primary.
 
     Raises:
         NotFoundError: unknown integration, or the organization has none.
@@ -30,7 +38,7 @@ async def build_append(
     """
     event_id = await _find_event_id(organization_id, idempotency_key, state)
     try:
-        route = await _find_route(message, organization_id, state)
+        route = await _find_route(message, organization_id, state, preferred)
     except NotFoundError:
         if not event_id or not await state.redis.exists(records.record_key(event_id)):
             raise
@@ -56,23 +64,48 @@ async def _find_event_id(
     return state.event_ids.make(organization_id, idempotency_key)
 
 
-async def _find_route(message: Message, organization_id: UUID, state: AppState) -> IntegrationRoute:
-    """Return the integration that the message names, or the organization's primary integration."""
-    wanted = message.integration_id
-    if wanted is None:
-        route = await run_in_threadpool(state.route_cache.find_primary_route, organization_id)
+async def _find_route(
+    message: Message, organization_id: UUID, state: AppState, preferred: UUID | None
+) -> IntegrationRoute:
+    """Return the integration that sends a message, which is never a removed one."""
+    if message.integration_id:
+        route = await _find_connected(message.integration_id, organization_id, state)
         if route is None:
-            msg = (
-                "this organization has no connected integration: "
-                "connect one with POST /v1/integrations"
-            )
-            raise NotFoundError(msg)
+            raise IntegrationNotFoundError(message.integration_id)
         return route
-    route = state.route_cache.find_local_route(wanted)
-    route = route or await run_in_threadpool(state.route_cache.find_route, wanted)
-    if route is None or route.organization_id != organization_id:
-        raise IntegrationNotFoundError(wanted)
+    route = await _find_connected(preferred, organization_id, state) if preferred else None
+    if route is None or not route.is_enabled:
+        route = await _find_primary(organization_id, state) or route
+    if route is None:
+        msg = (
+            "this organization has no connected integration: connect one with POST /v1/integrations"
+        )
+        raise NotFoundError(msg)
     return route
+
+
+async def _find_connected(
+    integration_id: UUID, organization_id: UUID, state: AppState
+) -> IntegrationRoute | None:
+    """Return the route of an organization's integration that is not being removed."""
+    route = state.route_cache.find_local_route(integration_id)
+    route = route or await run_in_threadpool(state.route_cache.find_route, integration_id)
+    if route is None or route.organization_id != organization_id:
+        return None
+    return None if await pending.find_removed([route.id], state) else route
+
+
+async def _find_primary(organization_id: UUID, state: AppState) -> IntegrationRoute | None:
+    """Return the primary integration; while it is being removed, the next one that sends."""
+    route = await run_in_threadpool(state.route_cache.find_primary_route, organization_id)
+    if route is None or not await pending.find_removed([route.id], state):
+        return route
+    listed = await queries.list_integrations(organization_id, state)
+    others = [each for each in listed if each.account_number and not each.closing]
+    usable = sorted(others, key=lambda each: not each.is_enabled)
+    return (
+        await _find_connected(usable[0].integration_id, organization_id, state) if usable else None
+    )
 
 
 async def get_state(message_id: UUID, organization_id: UUID, state: AppState) -> MessageState:

@@ -1,0 +1,298 @@
+"""wpp-send and whatsapp-send, as the chat, its repeats and the CRM's servers call them."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from tests.fixtures.system import System, texts_sent_to
+from tests.fixtures.waiting import wait_until
+from tests.pipeline.functions.front_end import FrontEnd, connect_by_panel, crm_server
+
+
+def add_contact(system: System, pages: FrontEnd, table: str, phone: str | None) -> UUID:
+    """Add a client or a teacher of the pages' organization."""
+    contact_id = uuid4()
+    name = "name" if table == "clients" else "first_name"
+    with psycopg.connect(system.database_url) as db:
+        db.execute(
+            f"insert into public.{table} (id, organization_id, {name}, phone) "  # noqa: S608
+            "values (%s, %s, 'Anna', %s)".encode(),
+            (contact_id, pages.organization_id, phone),
+        )
+    return contact_id
+
+
+def account_of(pages: FrontEnd) -> str:
+    return str(pages.call("wpp-status", {}).data["account_number"])
+
+
+def new_phone() -> str:
+    return f"7999{uuid4().int % 10**7:07}"
+
+
+@contextmanager
+def faults(system: System, **plan: Any) -> Iterator[None]:
+    """Let the platform's sandbox fail as planned while the block runs."""
+    with system.phone() as platform:
+        platform.post("/admin/faults", json=plan).raise_for_status()
+        try:
+            yield
+        finally:
+            platform.delete("/admin/faults").raise_for_status()
+
+
+def row_of(system: System, message_id: str) -> dict[str, Any]:
+    return wait_until(lambda: next(iter(system.rows("chat_messages", id=message_id)), None))
+
+
+def test_the_chat_sends_to_a_client(system: System, connected: FrontEnd) -> None:
+    """The row has the text as it was written, the client, and the sender's name."""
+    phone = new_phone()
+    client = add_contact(system, connected, "clients", f"8 {phone[1:]}")
+    text = "  Good day,\n see you  "
+    sent = connected.call(
+        "wpp-send", {"clientId": str(client), "message": text, "senderName": "Maria"}
+    )
+    assert (sent.status, sent.data["success"], sent.data.get("error")) == (200, True, None)
+    row = row_of(system, sent.data["messageId"])
+    assert (row["message_text"], row["client_id"], row["sender_name"]) == (
+        text,
+        str(client),
+        "Maria",
+    )
+    assert texts_sent_to(system, account_of(connected), phone) == [text]
+
+
+@pytest.mark.parametrize("spelling", ["teacherId", "prefix", "phone", "empty"])
+def test_recipients_in_every_spelling(system: System, connected: FrontEnd, spelling: str) -> None:
+    """A teacher by id or by `teacher:<id>`; a phone without a client, or with an empty one."""
+    phone = new_phone()
+    teacher = add_contact(system, connected, "teachers", phone)
+    named = {
+        "teacherId": {"clientId": "", "teacherId": str(teacher)},
+        "prefix": {"clientId": f"teacher:{teacher}"},
+        "phone": {"phoneNumber": f"+{phone}"},
+        "empty": {"clientId": "", "phoneNumber": phone},
+    }[spelling]
+    sent = connected.call("wpp-send", {**named, "text": f"By {spelling}"})
+    assert (sent.status, sent.data["success"]) == (200, True)
+    assert texts_sent_to(system, account_of(connected), phone) == [f"By {spelling}"]
+
+
+def test_repeats_of_a_wrapper_and_of_many_browsers_are_one_message(
+    system: System, connected: FrontEnd
+) -> None:
+    """While the first call is in work, and after it; another text is another message."""
+    phone = new_phone()
+    body = {"phoneNumber": phone, "message": "Once"}
+    ids: list[str] = []
+
+    def send() -> None:
+        ids.append(connected.call("wpp-send", body).data["messageId"])
+
+    threads = [threading.Thread(target=send) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    send()
+    assert len(set(ids)) == 1
+    connected.call("wpp-send", {**body, "message": "Twice"})
+    assert texts_sent_to(system, account_of(connected), phone) == ["Once", "Twice"]
+
+
+def test_a_refused_message_is_answered_in_time_and_not_sent_again(
+    system: System, connected: FrontEnd
+) -> None:
+    """`success: false` within 5 s; its row counts as retried too often from the first insert."""
+    phone = new_phone()
+    with faults(system, refused_recipients=[phone]):
+        started = time.monotonic()
+        sent = connected.call("wpp-send", {"phoneNumber": phone, "message": "To nobody"})
+        assert time.monotonic() - started < 5
+    assert (sent.status, sent.data["success"]) == (200, False)
+    assert "not on WhatsApp" in sent.data["error"]
+    row = wait_until(
+        lambda: (
+            found
+            if (found := row_of(system, sent.data["messageId"]))["message_status"] == "failed"
+            else None
+        )
+    )
+    assert row["metadata"]["retry_count"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("extension", "kind", "mime"),
+    [
+        ("jpg", "image", "image/jpeg"),
+        ("mp4", "file", "video/mp4"),
+        ("ogg", "file", "audio/ogg"),
+        ("pdf", "file", "application/pdf"),
+        ("unknown", "file", None),
+    ],
+)
+def test_files_by_their_extension(
+    system: System, connected: FrontEnd, extension: str, kind: str, mime: str | None
+) -> None:
+    """The text is their caption; the row names the file and its type."""
+    phone = new_phone()
+    url = f"https://files.example.com/chat-files/a%20file.{extension}?token=1.2"
+    sent = connected.call(
+        "wpp-send",
+        {
+            "phoneNumber": phone,
+            "message": "See",
+            "fileUrl": url,
+            "fileName": f"Homework.{extension}",
+        },
+    )
+    assert sent.data["success"] is True, sent
+    row = row_of(system, sent.data["messageId"])
+    assert (row["message_text"], row["file_url"], row["file_type"]) == ("See", url, mime)
+    assert row["file_name"] == f"Homework.{extension}"
+    with system.phone() as platform:
+        messages = platform.get(f"/phone/{account_of(connected)}/messages").json()["messages"]
+    assert [each["type"] for each in messages if each.get("to") == phone] == [kind]
+
+
+def test_a_reply_leaves_from_the_number_on_which_the_client_wrote_last(
+    system: System, pages: FrontEnd
+) -> None:
+    """A number that was just removed is not used: the primary sends."""
+    first = connect_by_panel(system, pages)
+    second = connect_by_panel(system, pages, add_new=True)
+    phone = new_phone()
+    client = add_contact(system, pages, "clients", phone)
+    with system.phone() as platform:
+        platform.post(
+            f"/phone/{second['session']}/messages", json={"from": f"+{phone}", "text": "Hi"}
+        ).raise_for_status()
+    wait_until(lambda: system.rows("chat_messages", client_id=str(client)), "the client's message")
+
+    def send(text: str, **more: str) -> Any:
+        return pages.call("wpp-send", {"clientId": str(client), "message": text, **more}).data
+
+    assert send("To the second")["success"] is True
+    assert send("By the first", integration_id=first["integration_id"])["success"] is True
+    assert texts_sent_to(system, second["session"], phone) == ["To the second"]
+    pages.call("wpp-disconnect", {"integration_id": second["integration_id"]})
+    assert send("Now by the first")["success"] is True
+    assert texts_sent_to(system, first["session"], phone) == ["By the first", "Now by the first"]
+    gone = pages.call(
+        "wpp-send",
+        {"phoneNumber": phone, "message": "x", "integration_id": second["integration_id"]},
+    )
+    assert (gone.status, gone.ok) == (404, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 400),
+        ({"message": "Hi"}, 400),
+        ({"clientId": "", "message": "Hi"}, 400),
+        ({"clientId": "optimistic-1", "message": "Hi"}, 404),
+        ({"clientId": str(UUID(int=7)), "message": "Hi"}, 404),
+        ({"clientId": f"teacher:{UUID(int=7)}", "message": "Hi"}, 404),
+        ({"phoneNumber": "+79990001122"}, 400),
+        ({"phoneNumber": "+79990001122", "message": "   "}, 400),
+        ({"phoneNumber": "no phone", "message": "Hi"}, 400),
+        ({"phoneNumber": "+79990001122", "message": "Hi", "fileUrl": "no link"}, 400),
+        ({"phoneNumber": "+79990001122", "message": "Hi", "integration_id": "wpp_1"}, 404),
+        ({"phoneNumber": "+79990001122", "message": "Hi", "integration_id": str(UUID(int=7))}, 404),
+        ({"phoneNumber": 7, "message": ["Hi"]}, 400),
+    ],
+    ids=range(13),
+)
+def test_a_permanent_error_is_told_once(
+    connected: FrontEnd, body: dict[str, Any], status: int
+) -> None:
+    """No status that the wrapper repeats, and a text for people."""
+    before = len(connected.attempts)
+    answer = connected.call("wpp-send", body)
+    assert (answer.status, bool(answer.error)) == (status, True)
+    assert len(connected.attempts) == before + 1
+
+
+def test_a_contact_without_a_phone_is_400(system: System, connected: FrontEnd) -> None:
+    """The error says so."""
+    client = add_contact(system, connected, "clients", None)
+    answer = connected.call("wpp-send", {"clientId": str(client), "message": "Hi"})
+    assert (answer.status, answer.error) == (400, "This contact has no phone number.")
+
+
+def test_connections_are_tested_with_wpp_send(connected: FrontEnd, stranger: FrontEnd) -> None:
+    """The answer names the state; nothing is sent."""
+    tested = connected.call("wpp-send", {"action": "test_connection"}).data
+    assert (tested["success"], tested["state"]["status"]) == (True, "connected")
+    assert tested["message"]
+    nothing = stranger.call("wpp-send", {"action": "test_connection"}).data
+    assert (nothing["success"], nothing["state"]["status"]) == (False, "disconnected")
+    assert nothing["error"]
+    typing = connected.call("whatsapp-send", {"action": "send_typing", "isTyping": True})
+    assert (typing.status, typing.data["success"]) == (200, False)
+
+
+def test_contacts_and_numbers_of_another_organization_are_unknown(
+    system: System, connected: FrontEnd, pages: FrontEnd
+) -> None:
+    """By id, also when the body names their organization."""
+    connect_by_panel(system, pages)
+    phone = new_phone()
+    their_client = add_contact(system, connected, "clients", phone)
+    their_teacher = add_contact(system, connected, "teachers", phone)
+    their_number = connected.call("wpp-status", {}).data["integration_id"]
+    as_them = {"organizationId": str(connected.organization_id), "message": "Stolen"}
+    for function in ("wpp-send", "whatsapp-send"):
+        for named in (
+            {"clientId": str(their_client)},
+            {"clientId": str(their_client), "phoneNumber": phone},
+            {"teacherId": str(their_teacher)},
+            {"phoneNumber": phone, "integration_id": their_number},
+        ):
+            assert pages.call(function, {**named, **as_them}).status == 404
+    assert texts_sent_to(system, account_of(connected), phone) == []
+
+
+def test_servers_of_the_crm_send(system: System, connected: FrontEnd) -> None:
+    """The payment's thanks, reminders, and the portal's invitations in their spellings."""
+    phone = new_phone()
+    client = add_contact(system, connected, "clients", phone)
+    organization = str(connected.organization_id)
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (
+            "wpp-send",
+            {
+                "clientId": str(client),
+                "phoneNumber": phone,
+                "message": "1",
+                "organizationId": organization,
+            },
+        ),
+        ("whatsapp-send", {"clientId": str(client), "phoneNumber": phone, "message": "2"}),
+        ("whatsapp-send", {"phone": phone, "message": "3", "organization_id": organization}),
+    ]
+    with crm_server(system) as server:
+        for function, body in calls:
+            answer = server.post(f"/{function}", json=body)
+            assert (answer.status_code, answer.json()["success"]) == (200, True)
+    assert texts_sent_to(system, account_of(connected), phone) == ["1", "2", "3"]
+
+    def texts() -> bool:
+        rows = system.rows("chat_messages", client_id=str(client))
+        return {row["message_text"] for row in rows} == {"1", "2", "3"}
+
+    wait_until(texts, "a row of each")
+
+
+def test_whatsapp_that_is_not_ours_is_not_taken(stranger: FrontEnd) -> None:
+    """Without the address of the CRM's own functions: a permanent error."""
+    answer = stranger.call("whatsapp-send", {"phoneNumber": "+79990001122", "message": "Hi"})
+    assert (answer.status, bool(answer.error)) == (404, True)

@@ -1,0 +1,139 @@
+"""wpp-send, and whatsapp-send for organizations whose WhatsApp is connected here."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from shared.events import Message
+from workers.ingress.functions import numbers
+from workers.ingress.functions.answers import FunctionError, not_found, succeed
+from workers.ingress.functions.calls import FunctionCall, read_uuid
+from workers.ingress.functions.integrations import is_ours
+from workers.ingress.functions.passing import pass_on
+from workers.ingress.functions.repeats import claim_key
+from workers.ingress.messages import service
+from workers.ingress.messages.files import find_kind
+from workers.ingress.messages.recipients import Recipient, find_recipient
+from workers.ingress.messages.verdicts import wait_for_verdict
+
+TEACHER_PREFIX = "teacher:"
+STATE_ACTIONS = {"test_connection", "get_state"}
+
+
+async def send(call: FunctionCall) -> Response:
+    """wpp-send: send a message, and wait some seconds for the platform's verdict.
+
+    A message that waits longer, for a phone or for the platform, is answered as accepted.
+    """
+    action = call.text("action")
+    if action:
+        return await _act(call, action)
+    key = await claim_key(call)
+    recipient = await _find_recipient(call)
+    message = _build_message(call, recipient)
+    item = await service.build_append(
+        message, call.organization_id, key, call.state, recipient.last_integration_id
+    )
+    accepted = await call.state.producer.append(item)
+    found = await wait_for_verdict(accepted.id, call.state)
+    failed = found.status == "failed"
+    return succeed(
+        success=not failed,
+        messageId=str(found.id),
+        savedMessageId=str(found.id),
+        taskId=found.task_id,
+        status=found.status,
+        error=(found.reason or "The message could not be sent.") if failed else None,
+    )
+
+
+async def send_whatsapp(call: FunctionCall) -> Response:
+    """whatsapp-send: the same where the organization's WhatsApp is ours, else the CRM's own."""
+    if await is_ours(call):
+        return await send(call)
+    return await pass_on(call)
+
+
+async def _act(call: FunctionCall, action: str) -> Response:
+    if action not in STATE_ACTIONS:
+        return succeed(success=False, error=f"{action!r} is not supported."[:100])
+    number = await numbers.find_number(call, "integration_id")
+    status = number.status if number else "disconnected"
+    is_connected = status == "connected"
+    state = {
+        "status": status,
+        "stateInstance": "authorized" if is_connected else "notAuthorized",
+    }
+    reason = None if is_connected else (number and number.error) or "WhatsApp is not connected."
+    message = "WhatsApp is connected." if is_connected else reason
+    return succeed(success=is_connected, status=status, state=state, message=message, error=reason)
+
+
+async def _find_recipient(call: FunctionCall) -> Recipient:
+    """Return who the call names; an empty or made-up client id names nobody.
+
+    Raises:
+        FunctionError: it names nobody, or somebody without a phone.
+        NotFoundError: the organization has no such client or teacher.
+    """
+    phone = call.text("phoneNumber", "phone")
+    client = call.text("clientId", "client_id")
+    teacher = call.text("teacherId", "teacher_id")
+    if client and client.startswith(TEACHER_PREFIX):
+        teacher = teacher or client.removeprefix(TEACHER_PREFIX)
+        client = None
+    if not (phone or client or teacher):
+        msg = "clientId, teacherId or phoneNumber is required"
+        raise FunctionError(msg)
+    ids = (read_uuid(client), read_uuid(teacher))
+    if not (phone or any(ids)):
+        msg = f"No such client: {client or teacher}"
+        raise not_found(msg[:100])
+    found = await find_recipient(phone, *ids, call.organization_id, call.state)
+    if not found.phone:
+        msg = "This contact has no phone number."
+        raise FunctionError(msg)
+    return found
+
+
+def _build_message(call: FunctionCall, recipient: Recipient) -> Message:
+    """Return the message of a call, its text unchanged: the page recognises it by that.
+
+    Raises:
+        FunctionError: it has neither text nor file, or a phone or a link that cannot be one.
+    """
+    values: dict[str, Any] = {
+        "to": recipient.phone,
+        "text": _read_content(call),
+        "client_id": recipient.client_id,
+        "teacher_id": recipient.teacher_id,
+        "sender_name": (call.text("senderName", "sender_name") or "")[:255] or None,
+    }
+    if url := call.text("fileUrl"):
+        name = call.text("fileName")
+        kind, mime = find_kind(url, name)
+        values["media"] = {"type": kind, "url": url, "filename": name, "mime": mime}
+    if named := call.text("integration_id", "integrationId"):
+        values["integration_id"] = _read_integration_id(named)
+    try:
+        return Message.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"])
+        msg = f"{field}: {fault['msg'].removeprefix('Value error, ')}"
+        raise FunctionError(msg) from None
+
+
+def _read_content(call: FunctionCall) -> str:
+    values = (call.fields.get(name) for name in ("message", "text"))
+    return next((value for value in values if isinstance(value, str) and value.strip()), "")
+
+
+def _read_integration_id(named: str) -> UUID:
+    integration_id = read_uuid(named)
+    if integration_id is None:
+        msg = "This organization has no such number."
+        raise not_found(msg)
+    return integration_id
