@@ -28,6 +28,7 @@ MADE_UP = {
     "SUPABASE_SERVICE_ROLE_KEY": "bench",
     "WPP_SECRET": "bench",
     "WPP_KEY_SECRETS": "bench" * 8,
+    "WPP_WEBHOOK_QUOTA": "0",
     "WPP_PUBLIC_URL": f"http://{LOCALHOST}",
 }
 
