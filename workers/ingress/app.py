@@ -4,15 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Self
 
-import redis
-import structlog
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -20,8 +15,7 @@ from shared import logs, payload_store
 from shared.database import Database
 from shared.event_ids import EventIds
 from shared.lanes.client import Lanes
-from shared.redis import connect, connect_async, connect_durable, explain_outage
-from shared.redis.replication import check_writable_async
+from shared.redis import connect, connect_async, connect_durable
 from shared.route_cache import RouteCache
 from shared.settings import (
     EngineSettings,
@@ -40,13 +34,14 @@ from workers.ingress.connect_page import ConnectPage
 from workers.ingress.crm_functions import CrmFunctions
 from workers.ingress.deps import AppState
 from workers.ingress.enqueue import BatchingProducer
-from workers.ingress.errors import RETRY_AFTER_S, Problem, install_error_handlers, problem
+from workers.ingress.errors import Problem, install_error_handlers
 from workers.ingress.functions import endpoint as functions
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations import endpoints as integrations
 from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
 from workers.ingress.messages import endpoints as messages
 from workers.ingress.notifications import Notifications, call_on_stop_signal
+from workers.ingress.readiness import ReadinessCheck, get_health, get_readiness
 from workers.ingress.request_limits import RequestLimits, read_quotas
 from workers.ingress.webhooks import endpoint as webhooks
 
@@ -72,9 +67,6 @@ CORS_RESPONSE_HEADERS = (
     "RateLimit",
     "RateLimit-Policy",
 )
-
-
-log = structlog.get_logger()
 
 
 class IngressApp(FastAPI):
@@ -202,6 +194,7 @@ async def open_state(
         callers=Callers(settings.keys.secrets, sessions),
         idempotency=IdempotencyStore(async_redis),
         notifications=notifications,
+        readiness=ReadinessCheck(async_redis, lanes.replicas),
         request_limits=request_limits,
         crm_functions=crm_functions,
         open_streams=OpenStreams(
@@ -215,24 +208,3 @@ async def open_state(
     await crm_functions.aclose()
     await async_redis.aclose()
     sync_redis.close()
-
-
-async def get_health(_request: Request) -> Response:
-    """Answer while the process runs."""
-    return JSONResponse({"ok": True})
-
-
-async def get_readiness(request: Request) -> Response:
-    """Answer while Redis accepts writes, so that requests can be accepted; else say why not."""
-    state: AppState = request.app.state.ingress
-    try:
-        await check_writable_async(state.redis, state.lanes.replicas)
-    except redis.RedisError as error:
-        log.warning("redis.unavailable", error=str(error))
-        return problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "queue_unavailable",
-            f"{explain_outage(error)}. Nothing can be accepted now.",
-            Retry_After=str(RETRY_AFTER_S),
-        )
-    return JSONResponse({"ok": True})

@@ -71,13 +71,14 @@ class BodyReader:
             BodyTimeoutError: the sender is too slow.
             DisconnectedError: the sender closed the connection.
         """
-        body, more = await self.read_chunk()
+        chunk, more = await self.read_chunk()
+        body = bytearray(chunk)
         while more and len(body) <= self._limit:
             chunk, more = await self.read_chunk()
             body += chunk
         if len(body) > self._limit:
             raise BodyTooLargeError(self._limit)
-        return body
+        return bytes(body)
 
     @asynccontextmanager
     async def read_rest(

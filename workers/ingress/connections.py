@@ -4,8 +4,12 @@ A connection is waiting for its client while it has no request, a part of a head
 body. Each such wait ends: a head has a deadline, a body has those of `workers.ingress.body`, an
 idle connection has the keep-alive timeout, a body that nobody reads is discarded for a few
 seconds. When there are too many connections, the longest wait ends first.
+
+Input that costs the server more than its sender is refused while it is parsed: thousands of
+headers, of pipelined requests, or of bytes around a body that are no part of it.
 """
 
+import logging
 import time
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass, field
@@ -19,6 +23,11 @@ from workers.ingress.errors import problem
 
 MAX_HEAD_BYTES = 65_536
 """Request line and headers. A Supabase session is a header of up to 8 KB."""
+MAX_HEADERS = 100
+MAX_PIPELINED = 32
+"""Requests of a connection that wait for the answer to an earlier one."""
+MAX_OVERHEAD = 8
+"""Bytes of a chunked body for each byte of its content: a chunk of one byte takes six."""
 LINGER_S = 5.0
 """How long the rest of a body is discarded after its request was answered.
 
@@ -29,6 +38,40 @@ WRITE_STALL_S = 30.0
 LOG_INTERVAL_S = 10.0
 
 log = structlog.get_logger()
+
+
+class SampledWarnings(logging.Filter):
+    """Passes a warning at most every `LOG_INTERVAL_S`: strangers cause them as often as they like.
+
+    uvicorn warns of each request that is no HTTP and of each upgrade to another protocol.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now_s = time.monotonic()
+        if record.levelno > logging.WARNING:
+            return True
+        if now_s - self._last_s.get(str(record.msg), -LOG_INTERVAL_S) < LOG_INTERVAL_S:
+            return False
+        self._last_s[str(record.msg)] = now_s
+        return True
+
+
+INPUT_LOGGER = logging.getLogger("uvicorn.error.input")
+INPUT_LOGGER.setLevel(logging.WARNING)
+INPUT_LOGGER.addFilter(SampledWarnings())
+
+
+class HostileInputError(Exception):
+    """Raised to the parser, which stops; `status` is the answer."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
 
 
 @dataclass
@@ -51,6 +94,11 @@ class IngressProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.logger = INPUT_LOGGER
+        self._fault: HostileInputError | None = None
+        self._body_parts: list[bytes] = []
+        self._body_bytes = 0
+        self._received_bytes = 0
         self._head_timer: TimerHandle | None = None
         self._linger_timer: TimerHandle | None = None
         self._write_timer: TimerHandle | None = None
@@ -78,9 +126,15 @@ class IngressProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if not self._in_body:
+        if self._in_body:
+            self._received_bytes += len(data)
+        else:
             self._head_bytes += len(data)
         super().data_received(data)
+        self._pass_body_on()
+        if self._received_bytes > MAX_HEAD_BYTES + MAX_OVERHEAD * self._body_bytes:
+            self.abort()
+            return
         if self._is_idle and self.timeout_keep_alive_task is None and self._head_timer is None:
             self._start_head_timer()
         if self._head_bytes > MAX_HEAD_BYTES and not self._in_body:
@@ -96,15 +150,31 @@ class IngressProtocol(HttpToolsProtocol):
         if self._head_timer is None:
             self._start_head_timer()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            return  # a trailer
+        if len(self.headers) >= MAX_HEADERS:
+            self._fail(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head has too many fields.")
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._fail(HTTPStatus.BAD_REQUEST, "Too many requests wait for an answer.")
         self._in_head = False
         self._in_body = True
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = self._received_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Collect the chunks of a body: uvicorn copies what came before for each of them."""
+        self._body_bytes += len(body)
+        self._body_parts.append(body)
+
     def on_message_complete(self) -> None:
+        self._pass_body_on()
         super().on_message_complete()
+        self._received_bytes = 0
         self._in_body = False
         if self._linger_timer:
             self._linger_timer.cancel()
@@ -171,6 +241,25 @@ class IngressProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The head did not arrive in time.")
         else:
             self._close()
+
+    def _pass_body_on(self) -> None:
+        if self._body_parts:
+            body = b"".join(self._body_parts)
+            self._body_parts.clear()
+            if self.parser is not None:
+                super().on_body(body)
+
+    def _fail(self, status: HTTPStatus, detail: str) -> None:
+        self._fault = HostileInputError(status, detail)
+        raise self._fault
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or what a callback of the parser has refused."""
+        if self._is_responding:
+            self.abort()
+            return
+        fault = self._fault or HostileInputError(HTTPStatus.BAD_REQUEST, msg)
+        self._refuse(fault.status, fault.detail)
 
     def _make_room(self) -> None:
         """Close the connection that has waited the longest, or this one if none waits."""

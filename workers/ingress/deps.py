@@ -24,6 +24,7 @@ from workers.ingress.enqueue import BatchingProducer
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
 from workers.ingress.notifications import Notifications
+from workers.ingress.readiness import ReadinessCheck
 from workers.ingress.request_limits import RequestLimits
 
 MAX_LARGE_BODIES = 8
@@ -60,6 +61,7 @@ class AppState:
     callers: Callers
     idempotency: IdempotencyStore
     notifications: Notifications
+    readiness: ReadinessCheck
     request_limits: RequestLimits
     crm_functions: CrmFunctions
     open_streams: OpenStreams

@@ -154,3 +154,90 @@ def test_an_unread_body_is_discarded_for_seconds_only(strict: IngressProcess) ->
         send_until_closed(connection, b" " * 100_000, 0.005)
     assert time.monotonic() - began < 3 * LINGER_S
     assert process.memory_info().rss - before < 30 << 20
+
+
+# Input that costs the server more than its sender
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 20_000),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\nx: ", b"y" * 100_000),
+        (b"Transfer-Encoding: chunked\r\n\r\n1;x=", b"y" * 100_000),
+        (b"Content-Length: 2000000000\r\n\r\n", b"y" * 100_000),
+    ],
+    ids=["trailers", "a long trailer", "a chunk extension", "a body"],
+)
+def test_what_follows_a_head_takes_no_memory(
+    strict: IngressProcess, head: bytes, body: bytes
+) -> None:
+    """Without credentials: it comes without end, and the connection is closed after seconds."""
+    process = psutil.Process(strict.pid)
+    before = peak = process.memory_info().rss
+    with strict.connect() as connection, suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(b"POST /v1/messages HTTP/1.1\r\nHost: x\r\n" + head)
+        for _ in range(1000):
+            connection.sendall(body)
+            peak = max(peak, process.memory_info().rss)
+            time.sleep(0.001)
+    assert peak - before < 30 << 20
+
+
+def test_pipelined_requests_are_bounded(strict: IngressProcess) -> None:
+    """A few are answered in order; thousands are refused before each takes memory."""
+    with strict.connect() as connection:
+        connection.sendall(GET * 8)
+        received = b""
+        while received.count(b"HTTP/1.1 200 ") < 8:
+            received += connection.recv(65_536)
+    process = psutil.Process(strict.pid)
+    before = process.memory_info().rss
+    with ExitStack() as stack:
+        for _ in range(LIMIT // 2):
+            connection = stack.enter_context(strict.connect())
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(GET * 20_000)
+        assert strict.http.get("/health").status_code == 200
+    assert process.memory_info().rss - before < 30 << 20
+
+
+@pytest.mark.parametrize(
+    ("request_line", "rest"),
+    [
+        (b"GET /v1/integrations", b"a:b\r\n" * 12_000 + b"\r\n"),
+        (
+            b"POST /v1/messages",
+            b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 40_000 + b"0\r\n\r\n",
+        ),
+    ],
+    ids=["headers", "chunks"],
+)
+def test_many_small_parts_cost_little(
+    strict: IngressProcess, request_line: bytes, rest: bytes
+) -> None:
+    """30 requests of 60 to 240 KB without credentials take less than 0.6 s of CPU."""
+    process = psutil.Process(strict.pid)
+    before_s = sum(process.cpu_times()[:2])
+    for _ in range(30):
+        with strict.connect() as connection, suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(request_line + b" HTTP/1.1\r\nConnection: close\r\n" + rest)
+            read_to_end(connection)
+    assert sum(process.cpu_times()[:2]) - before_s < 0.6
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/%ff", "/v1/%ff", "/v1/messages/%00", "/webhooks/wpp/%ff/%00", "/%2e%2e/", "/v1//", "*"],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "TRACE", "DELETE"])
+def test_strange_targets_are_no_errors_of_the_server(
+    strict: IngressProcess, method: str, target: str
+) -> None:
+    """Each is answered with a status of 2xx or 4xx, without waiting for the body."""
+    with strict.connect() as connection:
+        connection.sendall(
+            f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n".encode()
+        )
+        status = int(connection.recv(65_536).split(b" ", 2)[1])
+        assert 200 <= status < 500

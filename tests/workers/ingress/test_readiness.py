@@ -1,14 +1,19 @@
 """`/ready` is red while Redis accepts no writes, and says why."""
 
+import asyncio
 from collections.abc import Iterator
 
 import httpx
 import pytest
 import redis
+from pydantic import SecretStr
 
+from sandbox.redis import RedisServer
+from shared.redis import connect_async
 from tests.fixtures.ingress_process import IngressProcess
 from tests.fixtures.replicated_redis import ReplicatedRedis
 from tests.fixtures.waiting import wait_until
+from workers.ingress.readiness import ReadinessCheck
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +73,23 @@ def test_a_demoted_primary(servers: ReplicatedRedis, web: httpx.Client) -> None:
         assert_red(web.get("/ready"), "Redis is a replica, which accepts no writes")
     servers.address.switch(servers.primary.port)
     wait_until_green(web)
+
+
+def test_probes_at_one_time_share_a_check(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """They have no quota, and each check is a durable write; a later probe checks again."""
+
+    def count_writes() -> int:
+        return int(redis_client.info("commandstats").get("cmdstat_set", {}).get("calls", 0))
+
+    async def probe() -> None:
+        client = connect_async(SecretStr(redis_server.url))
+        check = ReadinessCheck(client, replicas=0)
+        before = count_writes()
+        await asyncio.gather(*(check.run() for _ in range(200)))
+        await check.run()
+        assert 2 <= count_writes() - before < 20, "other processes write, too"
+        await client.aclose()
+
+    asyncio.run(probe())
