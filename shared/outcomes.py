@@ -137,6 +137,13 @@ class LogOutcome(Outcome):
     error: str | None = None
 
 
+UNRECOGNIZED_RESULTS = ("no_ids", "no_peer", "no_text", "unknown", "unknown_status")
+"""What `LogOutcome.became` says of an event that the pipeline does not understand yet.
+
+Its payload stays in the log, for a version that understands it. The SQL of the log has this list.
+"""
+
+
 class DeadLetterOutcome(Outcome):
     """An event that ended without success, complete, so that it can be replayed."""
 

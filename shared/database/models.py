@@ -253,8 +253,25 @@ class LogQuery(Row):
     account: str | None = None
     event_type: str | None = None
     became: str | None = None
+    unrecognized: bool = Field(
+        default=False, description="Whether to leave out what the pipeline understood."
+    )
     since: datetime | None = None
     until: datetime | None = None
+
+
+class UnrecognizedType(Row):
+    """Logged webhooks of a type that became the same, for want of understanding.
+
+    `event_id` and `payload` are of the latest.
+    """
+
+    event_type: str
+    became: str
+    events: int
+    last_at: datetime
+    event_id: UUID
+    payload: dict[str, Any]
 
 
 def _word(value: object) -> str | None:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from shared.database.connection import Connection
-from shared.database.models import LoggedEvent, LogQuery
+from shared.database.models import LoggedEvent, LogQuery, UnrecognizedType
+from shared.outcomes import UNRECOGNIZED_RESULTS
 
 COLUMNS = "id, account, event_type, payload, became, error, at"
 
@@ -25,11 +26,23 @@ class WebhookLog:
         for row in self._connection.iterate(lambda: self._matching(query)):
             yield LoggedEvent.model_validate(row)
 
+    def list_unrecognized(self, query: LogQuery, limit: int) -> list[UnrecognizedType]:
+        """Return what the pipeline did not understand by type, the most frequent first.
+
+        Of `query`, the account and the times count.
+        """
+        given = query.model_dump(mode="json", include={"account", "since", "until"})
+        return self._connection.call(
+            "wpp_unrecognized_webhooks", list[UnrecognizedType], max_rows=limit, **given
+        )
+
     def _matching(self, query: LogQuery) -> Any:
         matching = self._connection.table("wpp_webhook_log").select(COLUMNS)
         for column in ("account", "event_type", "became"):
             if (value := getattr(query, column)) is not None:
                 matching = matching.eq(column, value)
+        if query.unrecognized:
+            matching = matching.in_("became", UNRECOGNIZED_RESULTS)
         if query.ids is not None:
             matching = matching.in_("id", [str(event_id) for event_id in query.ids])
         if query.since is not None:

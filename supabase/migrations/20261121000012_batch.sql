@@ -80,7 +80,8 @@ begin
 end
 $$;
 
--- Record webhooks. An event that ended as a dead letter and was replayed has the later result.
+-- Record webhooks. An event that ended as a dead letter, or was not understood, and was replayed
+-- has the later result.
 create or replace function wpp.insert_log(entries wpp.log_outcome[]) returns void
 language plpgsql set search_path = '' as $$
 begin
@@ -92,7 +93,8 @@ begin
   order by e.id, e.at desc, e.became = 'dead', e.became, e.error
   on conflict (id) do update
   set became = excluded.became, error = excluded.error, at = excluded.at
-  where excluded.at > l.at or l.became = 'dead';
+  where excluded.at > l.at or l.became = 'dead'
+    or (wpp.is_unrecognized(l.became) and not wpp.is_unrecognized(excluded.became));
 end
 $$;
 

@@ -1,5 +1,6 @@
 """Commands that list and repair failures: unknown deliveries, dead letters, logged webhooks."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -13,6 +14,7 @@ from shared.lanes.client import Lanes
 from shared.redis import connect
 from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load_settings
 from workers.cli.errors import print_errors
+from workers.cli.samples import mask_values
 from workers.cli.status import find_unknown_messages
 from workers.dead_letters import Replayer
 from workers.webhook.replay import replay_events
@@ -139,6 +141,13 @@ def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
     became: Annotated[
         str | None, typer.Option(help="Result, such as message, status, unknown or dead.")
     ] = None,
+    unrecognized: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--unrecognized",
+            help="What was not understood, by type, with a sample whose values are masked.",
+        ),
+    ] = False,
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
@@ -148,7 +157,8 @@ def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
 ) -> None:
     """List the webhooks that the platform sent, newest first, or apply them again.
 
-    --replay needs a filter. Applying a webhook twice has no second effect.
+    --replay needs a filter. Applying a webhook twice has no second effect. After an upgrade,
+    `--replay --unrecognized` files what is understood by now.
     """
     with print_errors():
         query = LogQuery(
@@ -156,12 +166,15 @@ def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
             account=account,
             event_type=event_type,
             became=became,
+            unrecognized=unrecognized,
             since=_as_utc(since),
             until=_as_utc(until),
         )
         with Database(load_settings(SupabaseSettings)) as database:
             if replay:
                 _replay_webhooks(database, query)
+            elif unrecognized:
+                _print_unrecognized(database, query, limit)
             else:
                 _print_webhooks(database, query, limit)
 
@@ -175,14 +188,27 @@ def _print_webhooks(database: Database, query: LogQuery, limit: int) -> None:
         )
 
 
+def _print_unrecognized(database: Database, query: LogQuery, limit: int) -> None:
+    for each in database.webhook_log.list_unrecognized(query, limit):
+        typer.echo(
+            f"{each.events:8}  {each.event_type}  {each.became}  "
+            f"last {each.last_at:%F %T} {each.event_id}"
+        )
+        typer.echo(f"          {json.dumps(mask_values(each.payload), ensure_ascii=False)}")
+
+
 def _replay_webhooks(database: Database, query: LogQuery) -> None:
-    if not query.model_dump(exclude_none=True):
-        msg = "--replay needs a filter: --since, --until, --account, --id, --type or --became"
+    if not query.model_dump(exclude_defaults=True):
+        msg = (
+            "--replay needs a filter: --since, --until, --account, --id, --type, --became "
+            "or --unrecognized"
+        )
         raise ValueError(msg)
     count = replay_events(database.webhook_log.iterate(query), database.outcomes.apply)
     typer.echo(
         f"{count.events} events: {count.applied} outcomes applied, {count.skipped} skipped, "
         f"{count.refused} refused, {count.set_aside} set aside (see wpp lanes)"
+        + (f", {count.unrecognized} not understood yet" if count.unrecognized else "")
     )
 
 

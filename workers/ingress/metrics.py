@@ -87,12 +87,15 @@ class PipelineCollector(Collector):
         for name, count in refused.items():
             family.add_metric([name.decode()], int(count))
         yield family
-        unrecognized = sum(int(count) for count in self._values(keys.UNRECOGNIZED_EVENTS))
-        yield CounterMetricFamily(
+        unrecognized: Any = self._client.hgetall(keys.UNRECOGNIZED_EVENTS)
+        types = CounterMetricFamily(
             "wpp_unrecognized_events",
-            "Webhook events of an unknown type, and malformed webhook bodies",
-            unrecognized,
+            "Webhook events that are not understood, by type, and malformed webhook bodies",
+            labels=["type"],
         )
+        for name, count in unrecognized.items():
+            types.add_metric([name.decode(errors="replace")], int(count))
+        yield types
         yield _by_kind(
             "wpp_lost_events",
             "Events that could not be handled because their record in Redis is missing",

@@ -7,7 +7,13 @@ import structlog
 from shared import payload_store, routing, webhooks
 from shared.events import WebhookEvent
 from shared.lanes.types import Append, Claim, ClaimResult, Settled
-from shared.outcomes import LogOutcome, MessageOutcome, Outcome, SessionOutcome
+from shared.outcomes import (
+    UNRECOGNIZED_RESULTS,
+    LogOutcome,
+    MessageOutcome,
+    Outcome,
+    SessionOutcome,
+)
 from shared.redis import keys
 from shared.webhooks import ClassifiedEvent, Payload
 from shared.webhooks.attachments import find_attachment
@@ -39,8 +45,8 @@ def handle_webhook(event: WebhookEvent, claim: Claim, ctx: WorkerContext) -> Cla
     outcomes = webhooks.build_outcomes(classified, event.id)
     if classified.type == "echo" and classified.peer:
         outcomes = _settle_proven(outcomes, classified.peer, ctx)
-    if classified.type == "unknown":
-        _report_unrecognized(classified, ctx)
+    if (became := _find_result(outcomes)) in UNRECOGNIZED_RESULTS:
+        _report_unrecognized(classified, became, ctx)
     if classified.unreadable_sender:
         log.warning("webhook.unreadable_sender", account=classified.account)
         ctx.redis.hincrby(keys.UNRECOGNIZED_EVENTS, routing.UNREADABLE_SENDER, 1)
@@ -101,10 +107,16 @@ def _read_text(event: WebhookEvent, digest: str, ctx: WorkerContext) -> str:
     return text
 
 
-def _report_unrecognized(classified: ClassifiedEvent, ctx: WorkerContext) -> None:
-    """Log and count an unrecognized type. The number of counted types is bounded."""
+def _find_result(outcomes: list[Outcome]) -> str:
+    return next(outcome.became for outcome in outcomes if isinstance(outcome, LogOutcome))
+
+
+def _report_unrecognized(classified: ClassifiedEvent, became: str, ctx: WorkerContext) -> None:
+    """Log and count an event that is not understood. The number of counted types is bounded."""
     name = classified.platform_type
-    log.warning("webhook.unrecognized_type", event_type=name, account=classified.account)
+    log.warning(
+        "webhook.unrecognized_type", event_type=name, became=became, account=classified.account
+    )
     is_counted = (
         ctx.redis.hexists(keys.UNRECOGNIZED_EVENTS, name)
         or ctx.redis.hlen(keys.UNRECOGNIZED_EVENTS) < routing.MAX_UNRECOGNIZED

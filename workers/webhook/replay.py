@@ -3,6 +3,9 @@
 Outcomes state facts, so that applying them twice has no further effect. The log holds neither
 files nor pairing codes: a replay restores no file (a row made anew has its name, and no link) and
 shows no pairing code. Texts that the log cut short are skipped.
+
+What an earlier version did not understand is filed once this version does, and its entry in the
+log then says what it became.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +18,14 @@ import structlog
 from shared import webhooks
 from shared.database.models import Applied, LoggedEvent
 from shared.errors import DatabaseError, DatabaseUnavailableError
-from shared.outcomes import EditOutcome, LogOutcome, MessageOutcome, Outcome, SessionOutcome
+from shared.outcomes import (
+    UNRECOGNIZED_RESULTS,
+    EditOutcome,
+    LogOutcome,
+    MessageOutcome,
+    Outcome,
+    SessionOutcome,
+)
 from shared.webhooks.redact import SHORTENED
 from workers.webhook.handler import BECAME_PROOF
 
@@ -30,7 +40,7 @@ class ReplayCount:
     """The events of a replay, and what happened to their outcomes.
 
     skipped: the log does not hold enough of them. refused: by the database. set_aside: they wait in
-    Supabase, and the recorder retries them.
+    Supabase, and the recorder retries them. unrecognized: events that are not understood yet.
     """
 
     events: int = 0
@@ -38,6 +48,7 @@ class ReplayCount:
     skipped: int = 0
     refused: int = 0
     set_aside: int = 0
+    unrecognized: int = 0
 
 
 def replay_events(events: Iterable[LoggedEvent], apply: Apply) -> ReplayCount:
@@ -57,20 +68,33 @@ def _build_rows(events: Iterable[LoggedEvent], count: ReplayCount) -> Iterator[d
     """Yield the outcomes of the events, as the outbox writes them."""
     for event in events:
         count.events += 1
-        for outcome in _build_outcomes(event):
-            if replayable := _reduce_outcome(outcome):
-                yield replayable.model_dump(mode="json", exclude_none=True)
-            else:
-                count.skipped += 1
+        outcomes = _build_outcomes(event)
+        if outcomes is None:
+            count.unrecognized += 1
+            continue
+        replayable = [reduced for each in outcomes if (reduced := _reduce_outcome(each))]
+        count.skipped += len(outcomes) - len(replayable)
+        for outcome in replayable:
+            yield outcome.model_dump(mode="json", exclude_none=True)
 
 
-def _build_outcomes(logged: LoggedEvent) -> list[Outcome]:
+def _build_outcomes(logged: LoggedEvent) -> list[Outcome] | None:
+    """Return the outcomes of an event, or None where it is not understood.
+
+    The log entry is among them where the event was not understood when it came.
+    """
     if logged.became == BECAME_PROOF:  # the message that the echo proved is settled already
         return []
     payload = webhooks.parse_payload(logged.payload)
     event = webhooks.classify_event(payload, logged.account, logged.at)
-    outcomes = webhooks.build_outcomes(event, logged.id)
-    return [outcome for outcome in outcomes if not isinstance(outcome, LogOutcome)]
+    *outcomes, entry = webhooks.build_outcomes(event, logged.id)
+    if logged.became not in UNRECOGNIZED_RESULTS:
+        return outcomes
+    if not isinstance(entry, LogOutcome) or entry.became in UNRECOGNIZED_RESULTS:
+        return None
+    if any(_reduce_outcome(outcome) is None for outcome in outcomes):
+        return outcomes  # the entry stays as it is: not all of it was filed
+    return [*outcomes, entry]
 
 
 def _reduce_outcome(outcome: Outcome) -> Outcome | None:

@@ -229,6 +229,27 @@ def test_log_replay_restores_a_deleted_row_without_duplicates(
     assert "needs a filter" in run_failing("log", "--replay")
 
 
+def test_log_shows_what_was_not_understood_with_masked_samples(
+    pipeline: InboundPipeline, wpp: Wpp
+) -> None:
+    """By type, the most frequent first; `--replay` says what is still not understood."""
+    receive(pipeline, "one")
+    for number in range(2):
+        secret = {"voter": "79991234567@c.us", "choice": "Anna"}
+        pipeline.post({"type": "poll.created", "id": f"evt_{number}", "vote": secret})
+    pipeline.post({"type": "delivery", "messageId": "task_77", "status": "teleported"})
+    pipeline.settle()
+    first, sample, second, _ = wpp("log", "--unrecognized").splitlines()
+    assert ("2  poll.created  unknown" in first, "unknown_status" in second) == (True, True)
+    shown = json.loads(sample)
+    assert shown["vote"] == {"voter": "00000000000@c.us", "choice": "xxxx"}
+    assert shown["type"] == "poll.created"
+    assert wpp("log", "--unrecognized", "--account", "another") == ""
+    replayed = wpp("log", "--replay", "--unrecognized")
+    assert "3 events: 0 outcomes applied" in replayed
+    assert "3 not understood yet" in replayed
+
+
 def test_lanes_prints_backlog_gates_outbox_dead_letters_and_clock(
     pipeline: InboundPipeline, wpp: Wpp
 ) -> None:

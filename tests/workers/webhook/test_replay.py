@@ -1,16 +1,19 @@
 """A replay of the webhook log restores lost rows, and changes no right row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from shared import webhooks
 from shared.database import Database
 from shared.database.models import Applied, LogQuery, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import utc_now
+from shared.outcomes import LogOutcome
+from shared.webhooks import vocabulary
 from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.corpus import iterate_bodies
@@ -171,3 +174,65 @@ def test_an_outage_ends_a_replay(pipeline: InboundPipeline) -> None:
 
     with pytest.raises(DatabaseUnavailableError):
         replay_events(pipeline.ctx.database.webhook_log.iterate(LogQuery()), away)
+
+
+ONCE_NEW: dict[str, Any] = {"type": "whisper", "text": "Pssst", "messageId": "M7"}
+"""A message of a type that no version understood, from a sender in a field that none read."""
+
+
+def learn_whispers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Play an upgrade: from now on the type is a message, and its field names the sender."""
+    parse = webhooks.parse_payload
+
+    def parse_newly(raw: Mapping[str, Any]) -> webhooks.Payload:
+        whisperer = {"from": raw["whisperer"]} if "whisperer" in raw else {}
+        return parse({**raw, **whisperer})
+
+    monkeypatch.setattr(webhooks, "parse_payload", parse_newly)
+    monkeypatch.setitem(vocabulary.EVENT_TYPES, "whisper", "message")
+
+
+def test_what_was_not_understood_is_filed_after_an_upgrade_and_once(
+    pipeline: InboundPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log entry then says what it became; what is still not understood stays listed."""
+    pipeline.post(
+        {**ONCE_NEW, "whisperer": f"+{PEER}"},
+        {**ONCE_NEW, "whisperer": f"+{PEER}"},  # the platform's retry
+        {"type": "poll.created", "id": "evt_1"},
+    )
+    pipeline.settle()
+    assert pipeline.messages() == []
+    assert replay_log(pipeline, unrecognized=True) == ReplayCount(events=2, unrecognized=2)
+    learn_whispers(monkeypatch)
+    assert replay_log(pipeline, unrecognized=True) == ReplayCount(
+        events=2, applied=2, unrecognized=1
+    )
+    (row,) = pipeline.messages()
+    assert (row["message_text"], row["client_phone"]) == ("Pssst", PEER)
+    assert sorted(entry["became"] for entry in pipeline.logged()) == ["message", "unknown"]
+    before = dump_tables(pipeline)
+    assert replay_log(pipeline, unrecognized=True) == ReplayCount(events=1, unrecognized=1)
+    assert replay_log(pipeline).applied == 1
+    assert dump_tables(pipeline) == before
+
+
+def test_an_event_that_came_late_from_an_older_worker_changes_no_result(
+    pipeline: InboundPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outcomes may be retried after a replay has filed it."""
+    pipeline.post({**ONCE_NEW, "whisperer": f"+{PEER}"})
+    pipeline.settle()
+    (entry,) = pipeline.logged()
+    learn_whispers(monkeypatch)
+    replay_log(pipeline, unrecognized=True)
+    old = LogOutcome(
+        at=entry["at"],
+        id=entry["id"],
+        account=pipeline.account,
+        event_type="whisper",
+        payload=entry["payload"],
+        became="unknown",
+    )
+    pipeline.ctx.database.outcomes.apply([old.model_dump(mode="json")])
+    assert [entry["became"] for entry in pipeline.logged()] == ["message"]
