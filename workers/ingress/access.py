@@ -6,13 +6,14 @@ exist goes to the router at once, which answers without reading a body. Each req
 one quota: that of its key or user, or, without valid credentials, that of its address.
 """
 
-import re
-from collections.abc import Mapping
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import AccessError
+from workers.ingress.api_routes import ApiRoutes, MethodNotAllowedError, Operation
 from workers.ingress.body import BodyReader, DisconnectedError
 from workers.ingress.callers import Caller
 from workers.ingress.deps import (
@@ -22,7 +23,7 @@ from workers.ingress.deps import (
     AppState,
 )
 from workers.ingress.errors import to_response
-from workers.ingress.request_limits import find_client
+from workers.ingress.request_limits import TooManyRequestsError, find_client
 
 PREFIX = "/v1/"
 PROBES = ("/health", "/ready")
@@ -45,38 +46,38 @@ class ApiAccess:
         headers = MutableHeaders()
         respond = _with_headers(send, headers, cached=not is_api)
         try:
-            if is_api and self._find_routes(scope).has(scope["method"], scope["path"]):
-                scope[CALLER] = await admit(scope, state, headers)
-                receive = await _read_body_first(scope, receive, state)
+            operation = self._find_operation(scope) if is_api else None
+            if operation:
+                scope = {**scope, CALLER: await admit(scope, state, headers)}
+                receive = await _read_request(scope, receive, operation, state)
+                scope["method"] = "GET" if scope["method"] == "HEAD" else scope["method"]
             else:
                 state.request_limits.take("address", find_client(scope))
         except DisconnectedError:
+            return
+        except MethodNotAllowedError as error:
+            await _refuse_method(error, scope, state)(scope, receive, respond)
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a problem response
             await to_response(error)(scope, receive, respond)
             return
         await self._app(scope, receive, respond)
 
-    def _find_routes(self, scope: Scope) -> "ApiRoutes":
+    def _find_operation(self, scope: Scope) -> Operation | None:
         if self._routes is None:
             self._routes = ApiRoutes(scope["app"].openapi()["paths"])
-        return self._routes
+        return self._routes.find(scope["method"], scope["path"])
 
 
-class ApiRoutes:
-    """Which methods the paths of the API have, by its OpenAPI document."""
-
-    def __init__(self, paths: Mapping[str, Mapping[str, object]]) -> None:
-        groups = [re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)) for path in paths]
-        # Static paths first: `/events` before `/{id}`.
-        order = sorted(range(len(groups)), key=lambda index: "[^/]+" in groups[index])
-        self._pattern = re.compile("|".join(f"({groups[index]})" for index in order))
-        listed = [set(map(str.upper, methods)) for methods in paths.values()]
-        self._methods = [listed[index] for index in order]
-
-    def has(self, method: str, path: str) -> bool:
-        found = self._pattern.fullmatch(path)
-        return bool(found and found.lastindex and method in self._methods[found.lastindex - 1])
+def _refuse_method(error: MethodNotAllowedError, scope: Scope, state: AppState) -> Response:
+    """Return the answer to a method that a path does not have, with those that it has."""
+    try:
+        state.request_limits.take("address", find_client(scope))
+    except TooManyRequestsError as limited:
+        return to_response(limited)
+    if scope["method"] == "OPTIONS":
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": error.allow})
+    return to_response(error)
 
 
 async def admit(scope: Scope, state: AppState, headers: MutableHeaders) -> Caller:
@@ -143,10 +144,20 @@ def _has_body(scope: Scope) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-async def _read_body_first(scope: Scope, receive: Receive, state: AppState) -> Receive:
-    """Return a `receive` that begins with the whole body; raises what `read_body` raises."""
+async def _read_request(
+    scope: Scope, receive: Receive, operation: Operation, state: AppState
+) -> Receive:
+    """Return a `receive` that begins with the whole body.
+
+    Raises:
+        RequestValidationError: unknown query parameters.
+        UnsupportedMediaTypeError: the body is not declared as JSON.
+        BodyTooLargeError, BodyTimeoutError, DisconnectedError: as `read_body`.
+    """
+    operation.check_query(scope["query_string"])
     if not _has_body(scope):
         return receive
+    operation.check_media_type(Headers(scope=scope).get("content-type", ""))
     waiting: list[Message] = [
         {"type": "http.request", "body": await read_body(scope, receive, state), "more_body": False}
     ]

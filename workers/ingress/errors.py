@@ -27,6 +27,7 @@ from shared.errors import (
 )
 from shared.redis import is_transient
 from shared.webhooks import TooManyEventsError
+from workers.ingress.api_routes import MethodNotAllowedError, UnsupportedMediaTypeError
 from workers.ingress.body import BodyTimeoutError, BodyTooLargeError
 from workers.ingress.integrations.open_streams import TooManyStreamsError
 from workers.ingress.request_limits import TooManyRequestsError
@@ -43,6 +44,8 @@ STATUS: dict[type[PipelineError], HTTPStatus] = {
     TooManyEventsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreamsError: HTTPStatus.TOO_MANY_REQUESTS,
+    MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
+    UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
 """The status of each error, subclasses included; a PipelineError without an entry is a 500."""
 RETRY_AFTER_S = 2
@@ -77,12 +80,16 @@ def _describe(description: str) -> dict[str, Any]:
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    400: _describe("Malformed request."),
+    400: _describe("The body is not JSON."),
     401: _describe("Missing or invalid credentials."),
     404: _describe("Not found in this organization."),
+    405: _describe("The path exists without this method; `Allow` lists those it has."),
     408: _describe("The body did not arrive in time."),
     413: _describe("The body exceeds the limit."),
-    422: _describe("Invalid field, or an Idempotency-Key that was used for another request."),
+    415: _describe("The body is not declared as JSON by `Content-Type: application/json`."),
+    422: _describe(
+        "Invalid field or parameter, or an Idempotency-Key that was used for another request."
+    ),
     429: _describe("Too many requests; `RateLimit-Policy` names the quota. Wait `Retry-After` s."),
     503: _describe("Temporarily unavailable, not confirmed. Retry after `Retry-After` s."),
 }
@@ -154,6 +161,10 @@ def to_response(error: Exception) -> JSONResponse:
 
 
 def _invalid_request(error: RequestValidationError) -> JSONResponse:
+    for fault in error.errors():
+        if fault.get("type") == "json_invalid":
+            where = f"{fault['ctx']['error']} at character {fault['loc'][-1]}"
+            return problem(HTTPStatus.BAD_REQUEST, "malformed", f"The body is not JSON: {where}.")
     errors = [
         FieldError(
             field=".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0]),
@@ -176,6 +187,8 @@ def _pipeline_error(error: PipelineError) -> JSONResponse:
         headers["Retry_After"] = str(max(1, wait_s))
     if isinstance(error, TooManyRequestsError):
         headers |= error.allowance.headers
+    if isinstance(error, MethodNotAllowedError):
+        headers["Allow"] = error.allow
     if status is HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"
     if status is HTTPStatus.UNAUTHORIZED:

@@ -1,5 +1,6 @@
 """Every error is a problem (RFC 9457)."""
 
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -102,10 +103,82 @@ def test_an_outage_of_supabase_is_503(ingress: IngressProcess) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_a_body_that_is_not_json_is_422(tenant: Tenant) -> None:
+@pytest.mark.parametrize(
+    "body", [b"{secret", b"secret", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000], ids=range(5)
+)
+def test_a_body_that_is_not_json_is_400(tenant: Tenant, body: bytes) -> None:
     """The problem quotes nothing of it."""
     answer = tenant.http.post(
-        "/v1/messages", content=b"{secret", headers={"Content-Type": "application/json"}
+        "/v1/messages", content=body, headers={"Content-Type": "application/json"}
     )
-    assert read_problem(answer) == (422, "invalid")
+    assert answer.status_code == 400
+    assert read_problem(answer)[1] in {"malformed", "bad_request"}
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        (None, 415),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("application/jsonp", 415),
+        ("application/json", 202),
+        ("Application/JSON; charset=utf-8", 202),
+        ("application/merge-patch+json", 202),
+    ],
+)
+def test_a_body_has_to_be_declared_as_json(
+    tenant: Tenant, content_type: str | None, status: int
+) -> None:
+    """415 says what to send."""
+    tenant.add_integration("42")
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = tenant.http.post("/v1/messages", content=json.dumps(HELLO), headers=headers)
+    assert answer.status_code == status
+    if status == 415:
+        assert read_problem(answer)[1] == "unsupported_media_type"
+        assert "application/json" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+def test_an_unknown_query_parameter_is_named(tenant: Tenant, method: str) -> None:
+    """It would have no effect, and the caller believes that it has one."""
+    path = tenant.add_integration("42") if method in {"PATCH", "DELETE"} else "/v1/integrations"
+    answer = tenant.http.request(method, f"{path}?limt=3&x=", json={})
+    assert read_problem(answer) == (422, "invalid")
+    assert [each["field"] for each in answer.json()["errors"]] == ["limt", "x"]
+
+
+def test_a_known_query_parameter_is_taken(tenant: Tenant) -> None:
+    """The problem about another one lists it."""
+    path = f"{tenant.add_integration('42')}/history"
+    assert len(tenant.http.get(f"{path}?limit=1").json()) == 1
+    assert "limit" in tenant.http.get(f"{path}?limits=1").json()["detail"]
+
+
+def test_allow_lists_every_method_of_a_path(tenant: Tenant) -> None:
+    """Methods of one path are routes of their own."""
+    path = tenant.add_integration("42")
+    for method, target, allow in [
+        ("PUT", "/v1/integrations", "GET, HEAD, OPTIONS, POST"),
+        ("POST", path, "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("GET", "/v1/messages", "OPTIONS, POST"),
+        ("HEAD", "/v1/messages", "OPTIONS, POST"),
+        ("HEAD", "/v1/integrations/events", "GET, OPTIONS"),
+    ]:
+        answer = tenant.http.request(method, target)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, allow), (method, target)
+    answer = tenant.http.options("/v1/integrations")
+    assert (answer.status_code, answer.headers["Allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+
+
+def test_head_is_get_without_its_body(tenant: Tenant) -> None:
+    """Status and headers are those of GET, credentials included."""
+    path = tenant.add_integration("42")
+    for target, status in ((path, 200), ("/v1/integrations", 200), (f"{path}/qr.png", 404)):
+        head, get = tenant.http.head(target), tenant.http.get(target)
+        assert (head.status_code, get.status_code) == (status, status)
+        assert head.headers["Content-Length"] == get.headers["Content-Length"]
+        assert not head.content
+    assert httpx.head(f"{tenant.http.base_url}v1/integrations", trust_env=False).status_code == 401
