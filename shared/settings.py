@@ -297,6 +297,15 @@ class IngressSettings(SettingsGroup):
         description="How long a session that Supabase confirmed is valid without another look-up, "
         "in seconds.",
     )
+    supabase_jwt_secret: SecretStr | None = Field(
+        default=None,
+        description="Secret with which the project signs access tokens, if it signs with a secret. "
+        "Unset: Supabase verifies these. Public keys are fetched from Supabase.",
+    )
+    supabase_jwt_issuer: str = Field(
+        default="",
+        description="Issuer of access tokens. Empty: SUPABASE_URL/auth/v1.",
+    )
     wpp_key_quota: str = Field(
         default="6000/30",
         pattern=QUOTA,

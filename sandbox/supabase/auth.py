@@ -51,7 +51,8 @@ class Auth:
         row = await self._create(
             db, {**given, "user_metadata": given.get("data"), "app_metadata": None}
         )
-        return self._make_session(row, await users.open_session(db, row["id"]))
+        session = await users.open_session(db, row["id"])
+        return self._make_session(row, session, find_issuer(request))
 
     async def token(self, request: Request, db: Database) -> Any:
         given = await request.json()
@@ -62,14 +63,15 @@ class Auth:
             )
             if row is None:
                 raise AuthApiError(400, "invalid_credentials", "Invalid login credentials")
-            return self._make_session(row, await users.open_session(db, row["id"]))
+            session = await users.open_session(db, row["id"])
+            return self._make_session(row, session, find_issuer(request))
         if kind == "refresh_token":
             renewed = await users.refresh(db, given.get("refresh_token") or "")
             if renewed is None:
                 raise AuthApiError(
                     400, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found"
                 )
-            return self._make_session(*renewed)
+            return self._make_session(*renewed, find_issuer(request))
         raise AuthApiError(400, "validation_failed", "unsupported grant_type")
 
     async def user(self, request: Request, db: Database) -> Any:
@@ -150,7 +152,7 @@ class Auth:
         except psycopg.errors.UniqueViolation:
             raise AuthApiError(422, "user_already_exists", "User already registered") from None
 
-    def _make_session(self, row: Row, session: users.Session) -> dict[str, Any]:
+    def _make_session(self, row: Row, session: users.Session, issuer: str) -> dict[str, Any]:
         claims = {
             "aud": row["aud"],
             "role": row["role"],
@@ -159,6 +161,7 @@ class Auth:
             "app_metadata": row["raw_app_meta_data"],
             "user_metadata": row["raw_user_meta_data"],
             "session_id": session.id,
+            "iss": issuer,
         }
         access_token = sign(claims, self._secret, valid_s=SESSION_S)
         return {
@@ -192,6 +195,11 @@ class Auth:
         if claims is None:
             raise AuthApiError(403, "bad_jwt", "invalid JWT: unable to parse or verify signature")
         return claims
+
+
+def find_issuer(request: Request) -> str:
+    """Return the address of Auth, as its tokens name it."""
+    return f"{request.url.scheme}://{request.url.netloc}/auth/v1"
 
 
 def to_json(row: Row) -> dict[str, Any]:

@@ -105,6 +105,23 @@ class Connection:
             data = self.client.rpc(function, storable(arguments)).execute().data
             return TypeAdapter(returns).validate_python(data)
 
+    def get_json(self, path: str) -> dict[str, Any]:
+        """Return a JSON object that the project publishes under `path`; empty if there is none."""
+        url = str(self._settings.supabase_url).rstrip("/")
+        headers = {"apikey": self._settings.supabase_anon_key.get_secret_value()}
+        http = self.client.options.httpx_client
+        assert http  # noqa: S101 - `_create_client` sets it
+        with map_errors():
+            answer = http.get(f"{url}{path}", headers=headers)
+        if answer.status_code >= 500:
+            status = f"answers {answer.status_code}"
+            raise _error(status, is_permanent=False)
+        try:
+            found = answer.json()
+        except ValueError:
+            return {}
+        return found if answer.is_success and isinstance(found, dict) else {}
+
     def close(self) -> None:
         """Close this connection's own HTTP client; the next use opens it again."""
         with self._lock:

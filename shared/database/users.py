@@ -1,5 +1,6 @@
 """Signed-in users of Supabase Auth and their organizations."""
 
+from typing import Any
 from uuid import UUID
 
 from shared.database.connection import Connection, map_errors
@@ -11,6 +12,10 @@ class Users:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def fetch_public_keys(self) -> dict[str, Any]:
+        """Return the JSON Web Key Set with which the project's access tokens are verified."""
+        return self._connection.get_json("/auth/v1/.well-known/jwks.json")
 
     def find_organization(self, jwt: str) -> UUID | None:
         """Return a signed-in user's organization.

@@ -111,7 +111,7 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
     token = read_bearer_token(scope)
     if not token:
         raise AccessError(MISSING_CREDENTIALS)
-    if not state.callers.knows(token):
+    if not await state.callers.is_genuine(token):
         state.request_limits.check("failure", find_client(scope))
     caller = await state.callers.find(token)
     if caller is None:

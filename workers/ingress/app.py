@@ -43,6 +43,7 @@ from workers.ingress.messages import endpoints as messages
 from workers.ingress.notifications import Notifications, call_on_stop_signal
 from workers.ingress.readiness import ReadinessCheck, get_health, get_readiness
 from workers.ingress.request_limits import RequestLimits, read_quotas
+from workers.ingress.token_verifier import TokenVerifier
 from workers.ingress.webhooks import endpoint as webhooks
 
 DESCRIPTION = """\
@@ -175,7 +176,15 @@ async def open_state(
     lanes = Lanes(sync_redis, settings.engine)
     notifications = Notifications(async_redis)
     request_limits = RequestLimits(async_redis, read_quotas(settings.ingress))
-    sessions = SessionCache(database.users.find_organization, settings.ingress.wpp_session_check_s)
+    verifier = TokenVerifier(
+        database.users.fetch_public_keys,
+        settings.ingress.supabase_jwt_issuer
+        or f"{str(settings.supabase.supabase_url).rstrip('/')}/auth/v1",
+        settings.ingress.supabase_jwt_secret,
+    )
+    sessions = SessionCache(
+        database.users.find_organization, settings.ingress.wpp_session_check_s, verifier
+    )
     crm_url = settings.ingress.wpp_crm_functions_url
     crm_functions = CrmFunctions(str(crm_url) if crm_url else None)
     call_on_stop_signal(notifications.stop)

@@ -1,8 +1,9 @@
 """Supabase sessions: which user and organization an access token stands for, cached.
 
 Anyone can send tokens, and each look-up is a call to Supabase of up to 15 s. So a token that cannot
-be a session is rejected without a call, each answer is cached for a while, requests with the same
-token share a look-up, and the number of concurrent look-ups is limited.
+be a session, or that Supabase has not signed, is rejected without a call, each answer is cached for
+a while, requests with the same token share a look-up, and the number of concurrent look-ups is
+limited.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from cachetools import TTLCache
 from fastapi.concurrency import run_in_threadpool
 
 from shared.errors import OverloadedError
+from workers.ingress.token_verifier import TokenVerifier
 
 NEGATIVE_TTL_S = 10.0
 """How long a token that Supabase refused stays refused without another look-up."""
@@ -55,12 +57,14 @@ class SessionCache:
         self,
         lookup: Callable[[str], UUID | None],
         positive_ttl_s: float,
+        verifier: TokenVerifier | None = None,
         *,
         negative_ttl_s: float = NEGATIVE_TTL_S,
         max_wait_s: float = MAX_WAIT_S,
         max_entries: int = MAX_ENTRIES,
     ) -> None:
         self._lookup = lookup
+        self._verifier = verifier
         self._max_wait_s = max_wait_s
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
         self._running: dict[bytes, asyncio.Task[UUID | None]] = {}
@@ -77,6 +81,8 @@ class SessionCache:
         claims = read_claims(token)
         if claims is None or claims.expires_s <= time.time():
             return None
+        if not self.knows(token) and await self._verify(token) is False:
+            return None
         organization_id = await self._find_organization(token)
         if organization_id is None:
             return None
@@ -85,6 +91,13 @@ class SessionCache:
     def knows(self, token: str) -> bool:
         """Return whether no look-up is needed, because the session was confirmed lately."""
         return _digest(token) in self._confirmed
+
+    async def is_genuine(self, token: str) -> bool:
+        """Return whether a token is known to be Supabase's, before Supabase is asked."""
+        return self.knows(token) or await self._verify(token) is True
+
+    async def _verify(self, token: str) -> bool | None:
+        return await self._verifier.verify(token) if self._verifier else None
 
     async def _find_organization(self, token: str) -> UUID | None:
         digest = _digest(token)

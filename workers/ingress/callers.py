@@ -35,10 +35,10 @@ class Callers:
         self._secrets = secrets
         self._sessions = sessions
 
-    def knows(self, token: str) -> bool:
-        """Return whether a token is known to be valid, so that `find` asks nobody else."""
+    async def is_genuine(self, token: str) -> bool:
+        """Return whether a token was made by this server or by Supabase, before asking either."""
         key = signed_keys.read_service_key(token, self._secrets)
-        return key is not None or self._sessions.knows(token)
+        return key is not None or await self._sessions.is_genuine(token)
 
     async def find(self, token: str) -> Caller | None:
         """Return the caller of a token, or None if the token is not valid.

@@ -91,6 +91,7 @@ def test_a_stalled_body_of_the_api_is_408(ingress: IngressProcess, bearer: str) 
     """The deadlines are those of webhooks."""
     with ingress.connect() as connection:
         head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer}\r\n"
+        head += "Content-Type: application/json\r\n"
         connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
         began = time.monotonic()
         assert read_response(connection).startswith(b"HTTP/1.1 408 ")

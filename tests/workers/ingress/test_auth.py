@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 
 import jwt
 import pytest
+from pydantic import SecretStr
 
 from shared.errors import DatabaseUnavailableError, OverloadedError
 from workers.ingress import auth
 from workers.ingress.auth import SessionCache
+from workers.ingress.token_verifier import TokenVerifier
 
 HOUR_S = 3600
 Story = Callable[[SessionCache], Awaitable[Any]]
@@ -92,6 +94,14 @@ def test_a_token_that_cannot_be_a_session_is_rejected_without_a_call(bearer: str
     """It is not a JWT, not a user's, or it has expired."""
     lookup = FakeLookup(uuid4())
     assert run(lookup, lambda cache: find(cache, bearer)) is None
+    assert lookup.calls == []
+
+
+def test_a_token_that_supabase_has_not_signed_is_rejected_without_a_call() -> None:
+    """Where a key of the project is known."""
+    lookup = FakeLookup(uuid4())
+    verifier = TokenVerifier(dict, "issuer", SecretStr("the secret of the project, 32 characters"))
+    assert run(lookup, lambda cache: find(cache, token()), verifier=verifier) is None
     assert lookup.calls == []
 
 

@@ -181,4 +181,7 @@ def test_head_is_get_without_its_body(tenant: Tenant) -> None:
         assert (head.status_code, get.status_code) == (status, status)
         assert head.headers["Content-Length"] == get.headers["Content-Length"]
         assert not head.content
-    assert httpx.head(f"{tenant.http.base_url}v1/integrations", trust_env=False).status_code == 401
+    assert (
+        httpx.head(tenant.http.base_url.join("/v1/integrations"), trust_env=False).status_code
+        == 401
+    )

@@ -7,13 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import jwt
-import psycopg
 import pytest
 import redis
 
@@ -23,6 +20,7 @@ from shared.outbox import Outbox
 from shared.settings import IngressSettings
 from tests.fixtures.ingress_process import IngressProcess
 from tests.fixtures.waiting import wait_until
+from tests.workers.ingress.members import Member
 from tests.workers.ingress.tenants import Tenant
 from workers.ingress.deps import MAX_PREFER_WAIT_S, parse_prefer_wait
 from workers.ingress.integrations.streaming import STREAM_POLL_S
@@ -130,65 +128,6 @@ def attentive_ingress(
         redis_server.url, tmp_path_factory.mktemp("attentive"), **settings
     ) as ingress:
         yield ingress
-
-
-@dataclass(frozen=True)
-class Member:
-    """A signed-in user of an organization."""
-
-    id: str
-    session: dict[str, Any]
-    world: Supabase
-    database_url: str
-
-    @classmethod
-    def new(cls, world: Supabase, database_url: str) -> "Member":
-        sign_up = httpx.post(
-            f"{world.url}/auth/v1/signup",
-            json={"email": f"{uuid4().hex}@example.com", "password": "password"},
-            headers={"apikey": world.anon_key},
-            trust_env=False,
-        ).json()
-        user_id = sign_up["user"]["id"]
-        with psycopg.connect(database_url) as connection:
-            organization_id = uuid4()
-            connection.execute(
-                "insert into public.organizations (id, name) values (%s, 'Test')",
-                (organization_id,),
-            )
-            connection.execute(
-                "insert into public.profiles (id, organization_id) values (%s, %s) "
-                "on conflict (id) do update set organization_id = excluded.organization_id",
-                (user_id, organization_id),
-            )
-        return cls(user_id, sign_up, world, database_url)
-
-    def sign_out(self) -> None:
-        self._call("POST", "logout", self.session["access_token"])
-
-    def delete(self) -> None:
-        self._call("DELETE", f"admin/users/{self.id}", self.world.service_role_key)
-
-    def leave(self) -> None:
-        """Have another organization from now on."""
-        with psycopg.connect(self.database_url) as connection:
-            connection.execute(
-                "update public.profiles set organization_id = null where id = %s", (self.id,)
-            )
-
-    def make_short_token(self, valid_s: float) -> str:
-        """Return an access token of the session that expires soon."""
-        claims = jwt.decode(self.session["access_token"], options={"verify_signature": False})
-        claims["exp"] = int(time.time() + valid_s)
-        return jwt.encode(claims, self.world.secrets.jwt, "HS256")
-
-    def _call(self, method: str, path: str, bearer: str) -> None:
-        httpx.request(
-            method,
-            f"{self.world.url}/auth/v1/{path}",
-            headers={"apikey": self.world.anon_key, "Authorization": f"Bearer {bearer}"},
-            trust_env=False,
-        ).raise_for_status()
 
 
 @pytest.fixture
