@@ -54,6 +54,11 @@ class OutboxEntry:
     id: bytes
     row: dict[str, Any]
 
+    @property
+    def added_s(self) -> float:
+        """When it entered the outbox, in seconds since 1970."""
+        return int(self.id.split(b"-")[0]) / 1000
+
 
 class Outbox:
     def __init__(

@@ -13,6 +13,7 @@ from shared.redis import connect
 from shared.settings import EngineSettings, RedisSettings, load_settings
 from shared.tokens import TokenCache
 from workers.process import exit_on_startup_error
+from workers.pulse import Pulse
 
 log = structlog.get_logger()
 
@@ -27,6 +28,28 @@ class FairShare(Middleware):
         if isinstance(broker, LaneBroker):
             share = max(1, worker.worker_threads // 2)
             broker.lanes.max_inflight = min(broker.lanes.max_inflight, share)
+
+
+class ReportPulse(Middleware):
+    """Reports each worker process: its queues, its threads, and whether it gets answers."""
+
+    def __init__(self) -> None:
+        self._pulse: Pulse | None = None
+
+    def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
+        if isinstance(broker, LaneBroker):
+            queues = worker.consumer_whitelist or broker.queues
+            self._pulse = Pulse(
+                broker.client,
+                sorted(queues),
+                threads=worker.worker_threads,
+                progress=lambda: broker.replies,
+            )
+            self._pulse.start()
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:  # noqa: ARG002
+        if self._pulse:
+            self._pulse.stop()
 
 
 class SaveTokens(Middleware):
@@ -46,5 +69,6 @@ with exit_on_startup_error():
         settings=load_settings(EngineSettings),
         middleware=[TimeLimit(time_limit=TIME_LIMIT_MS), CurrentMessage(), FairShare()],
     )
+broker.add_middleware(ReportPulse())
 broker.add_middleware(Watchdog(lambda: broker.replies))
 dramatiq.set_broker(broker)

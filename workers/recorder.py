@@ -19,7 +19,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.nap import sleep_using_event
 
-from shared import logs
+from shared import logs, metrics, processes
 from shared.database import Database
 from shared.database.diagnosis import diagnose
 from shared.database.models import Applied
@@ -32,6 +32,7 @@ from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.dead_letters import build_outcome_dead_letter
 from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_signal
+from workers.pulse import Pulse
 from workers.retry import Backoff
 from workers.set_aside import SetAsideRetrier, report_set_aside
 
@@ -75,6 +76,8 @@ class Recorder:
         """Called with the outcomes that Supabase has taken."""
         self._redis_backoff = redis_backoff
         self._is_blocked = False
+        self.progress = 0
+        """Grows while it reads the outbox, or tries to write a batch."""
         self._retrying = Retrying(
             retry=retry_if_exception(_is_outage),
             wait=supabase_backoff,
@@ -91,6 +94,7 @@ class Recorder:
         """
         tidied = False
         while not self._stopping.is_set():
+            self.progress += 1
             try:
                 if not tidied:
                     self._outbox.prune_consumers()
@@ -119,12 +123,21 @@ class Recorder:
             return  # the process stops: another recorder takes the entries, which stay pending
         for each in applied.refused:
             _warn("outcome.refused", entries[each.row], each.why)
+        self._measure(entries, len(applied.refused))
         self._outbox.acknowledge(entries)
         self._outbox.publish_changes(applied.changed)
         self._report_waiting(applied.set_aside, applied.waiting)
         refused = {each.row for each in applied.refused}
         self.on_recorded([entry.row for index, entry in enumerate(entries) if index not in refused])
         log.debug("outcomes.recorded", count=len(entries) - applied.waiting)
+
+    @staticmethod
+    def _measure(entries: Sequence[OutboxEntry], refused: int) -> None:
+        now_s = time.time()
+        for entry in entries:
+            metrics.observe("wpp_outcome_recorded_seconds", now_s - entry.added_s)
+        metrics.count("wpp_outcomes_recorded_total", amount=len(entries) - refused)
+        metrics.count("wpp_outcomes_refused_total", amount=refused)
 
     def _divide(self, entries: Sequence[OutboxEntry], error: DatabaseError) -> None:
         """Record a batch that failed in parts.
@@ -185,6 +198,7 @@ class Recorder:
         for attempt in self._retrying:
             if self._stopping.is_set() and attempt.retry_state.attempt_number > 1:
                 return None
+            self.progress += 1
             with attempt:
                 applied = self._outcomes.apply(rows)
         self._clear_outage()
@@ -192,6 +206,7 @@ class Recorder:
 
     def _report_outage(self, retry_state: RetryCallState) -> None:
         """Log the failed attempt and publish its reason, with the repair where one is needed."""
+        self.progress += 1
         error = retry_state.outcome and retry_state.outcome.exception()
         attempts = retry_state.attempt_number
         reason = str(error)
@@ -248,7 +263,8 @@ def main() -> int:
 
     on_stop_signal(stop)
     threads.start(retrier.run)
-    threads.run(recorder.run)
+    with Pulse(client, [processes.RECORDER], progress=lambda: recorder.progress):
+        threads.run(recorder.run)
     retrier.wake()
     return threads.join()
 

@@ -1,10 +1,12 @@
 """Tells how events end. The lanes call `tell_end` once for each claim whose result counted."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from shared import metrics
 from shared.lanes.types import Claim, ClaimResult, Settled
 from shared.outcomes import DeadLetterOutcome, MessageOutcome, StatusOutcome
 from shared.transitions import tell
@@ -14,9 +16,14 @@ EXPIRED = "expired"
 
 
 def tell_end(claim: Claim, result: ClaimResult) -> None:
-    """Tell the end of an event; an event that is postponed goes on."""
+    """Tell and measure the end of an event; an event that is postponed goes on."""
     if not isinstance(result, Settled):
         return
+    age_s = time.time() - claim.accepted_ms / 1000
+    if result.state == "sent":
+        metrics.observe("wpp_message_sent_seconds", age_s)
+    elif claim.queue == "webhook":
+        metrics.observe("wpp_webhook_handled_seconds", age_s)
     if claim.queue == "send":
         _tell_message(claim, result)
     elif result.state == "failed":

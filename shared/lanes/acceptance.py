@@ -1,7 +1,9 @@
-"""What an append to a lane was answered; a message that has its place is told."""
+"""What an append to a lane was answered: counted, and told of a message that has its place."""
 
 from collections.abc import Sequence
 
+from shared import metrics
+from shared.errors import OverloadedError
 from shared.lanes import wire
 from shared.lanes.types import Accepted, Append
 from shared.transitions import tell
@@ -9,7 +11,13 @@ from shared.transitions import tell
 
 def read_acceptance(item: Append, reply: Sequence[bytes]) -> Accepted:
     """Read the script's reply to one append; raises what `wire.read_accepted` raises."""
-    accepted = wire.read_accepted(item, reply)
+    try:
+        accepted = wire.read_accepted(item, reply)
+    except OverloadedError:
+        metrics.count("wpp_events_refused_total", item.queue)
+        raise
+    word = "accepted" if accepted.new else "duplicate"
+    metrics.count(f"wpp_events_{word}_total", item.queue)
     if accepted.new and item.queue == "send":
         tell("message.accepted", event_id=item.id, organization_id=item.tenant, lane=item.lane)
     return accepted

@@ -16,8 +16,8 @@ from shared.redis.replication import check_writable
 STOPPING_POLL_S = 0.05
 IDLE_TIMEOUTS = 2.5
 """For how many timeouts of the worker an idle consumer blocks on the bell."""
-PING_EVERY_S = 20.0
-"""How often Redis is asked for a write while every thread is busy (for the watchdog)."""
+PING_EVERY_S = 8.0
+"""How often Redis is asked for a write while every thread is busy, for watchdog and pulse."""
 
 
 class LaneConsumer(Consumer):

@@ -45,6 +45,7 @@ class Sweeper:
     ) -> None:
         self._lanes = lanes
         self._queues = tuple(queues)
+        self.ticks = 0
         self._policy = policy
         self._describe_lost = describe_lost
 
@@ -52,6 +53,7 @@ class Sweeper:
         """Tick until told to stop."""
         pause = 0.0
         while not stopping.wait(pause):
+            self.ticks += 1
             pause = self.tick()
 
     def tick(self) -> float:

@@ -334,6 +334,16 @@ def request_bucket(limit: str, subject: str) -> str:
 REFUSED_REQUESTS = f"{PREFIX}requests:refused"
 """Hash, no TTL. Rate limit of the ingress → number of requests that were refused."""
 
+METRICS = f"{PREFIX}metrics"
+"""Hash, no TTL. Counter, or bucket of a histogram → its sum over all processes (shared/metrics.py).
+"""
+GAUGES = f"{PREFIX}gauges"
+"""Hash, no TTL. What the clock measures every half minute (workers/clock/gauges.py)."""
+PROCESSES = f"{PREFIX}processes"
+"""Hash, no TTL. Process → JSON of its last report (shared/processes.py)."""
+TAIL = f"{PREFIX}tail"
+"""Channel (pub/sub). Transitions as they happen, while `wpp tail` listens: JSON."""
+
 NUMBER_STATES = f"{PREFIX}number_states"
 """Hash, no TTL. Account → its newest report: time in ms, status, health as it was told last
 (shared/number_states.py)."""

@@ -1,11 +1,13 @@
 """Runs the flight of an elected process: fetches a token and publishes it to every layer."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 from pydantic import SecretStr
 
+from shared import metrics
 from shared.errors import InvalidApiKeyError, LimitedError, PipelineError, UnavailableError
 from shared.http.deadline import within
 from shared.tokens import expiry
@@ -87,7 +89,18 @@ class TokenRefresher:
             raise InvalidApiKeyError.missing(account)
         started = self._clock()
         with within(self._policy.mint_timeout_s):
-            return self._plan(self._mint(credentials.api_key), started, is_stored=False)
+            return self._plan(self._measured_mint(credentials.api_key), started, is_stored=False)
+
+    def _measured_mint(self, api_key: SecretStr) -> MintedToken:
+        started_s = time.monotonic()
+        result = "failed"
+        try:
+            minted = self._mint(api_key)
+            result = "minted"
+        finally:
+            metrics.count("wpp_token_mints_total", result)
+            metrics.observe("wpp_token_mint_seconds", time.monotonic() - started_s)
+        return minted
 
     def _plan(self, minted: MintedToken, started: float, *, is_stored: bool) -> FetchedToken:
         """Return a token with its lifetime, which may have begun when the request `started`."""

@@ -3,7 +3,7 @@
 Any number of clocks may run, a single clock suffices: `python -m workers.clock`.
 """
 
-from shared import logs
+from shared import logs, processes
 from shared.lanes.client import Lanes
 from shared.lanes.repair import run_repairs
 from shared.number_states import NumberStates
@@ -12,10 +12,12 @@ from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, RetentionSettings, load_settings
 from workers.clock import health_checks, retention
 from workers.clock.gate_watch import GateWatch
+from workers.clock.gauges import measure_gauges
 from workers.clock.route_refresh import refresh_routes
 from workers.clock.sweeper import event_sweeper
 from workers.context import worker_context
 from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_signal
+from workers.pulse import Pulse
 
 
 def main() -> int:
@@ -35,7 +37,10 @@ def main() -> int:
     numbers = NumberStates(client, routes.name_account)
     threads.start(refresh_routes, routes, ctx.database, threads.stopping, numbers)
     threads.start(GateWatch(client, routes).run, threads.stopping)
-    threads.run(event_sweeper(Lanes(client, ctx.engine), routes).run, threads.stopping)
+    threads.start(measure_gauges, client, ctx, threads.stopping)
+    sweeper = event_sweeper(Lanes(client, ctx.engine), routes)
+    with Pulse(client, [processes.CLOCK], progress=lambda: sweeper.ticks):
+        threads.run(sweeper.run, threads.stopping)
     code = threads.join()
     ctx.tokens.flush()
     return code

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from shared import logs, payload_store
+from shared import logs, payload_store, processes
 from shared.database import Database
 from shared.event_ids import EventIds
 from shared.lanes.client import Lanes
@@ -41,10 +41,16 @@ from workers.ingress.integrations import endpoints as integrations
 from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
 from workers.ingress.messages import endpoints as messages
 from workers.ingress.notifications import Notifications, call_on_stop_signal
-from workers.ingress.readiness import ReadinessCheck, get_health, get_readiness
+from workers.ingress.readiness import (
+    ReadinessCheck,
+    get_health,
+    get_pipeline_health,
+    get_readiness,
+)
 from workers.ingress.request_limits import RequestLimits, read_quotas
 from workers.ingress.token_verifier import TokenVerifier
 from workers.ingress.webhooks import endpoint as webhooks
+from workers.pulse import Pulse
 
 DESCRIPTION = """\
 Connect WhatsApp numbers of an organization, send messages through them and read their status.
@@ -158,9 +164,14 @@ def create_app() -> FastAPI:
     app.include_router(integrations.router)
     app.routes.extend(ConnectPage(settings.page, settings.supabase).routes)
     app.routes.extend(
-        metrics.build_routes(settings.ingress.wpp_metrics_token, connect(settings.redis.redis_url))
+        metrics.build_routes(
+            settings.ingress.wpp_metrics_token,
+            connect(settings.redis.redis_url),
+            settings.engine.wpp_outbox_limit,
+        )
     )
     app.routes.append(Route("/health", get_health))
+    app.routes.append(Route("/health/pipeline", get_pipeline_health))
     app.routes.append(Route("/ready", get_readiness))
     return app
 
@@ -211,7 +222,8 @@ async def open_state(
         ),
         shared_lists=SharedLists(),
     )
-    yield
+    with Pulse(sync_redis, [processes.WEB]):
+        yield
     await notifications.aclose()
     await request_limits.aclose()
     await crm_functions.aclose()

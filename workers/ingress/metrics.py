@@ -5,7 +5,8 @@ need not know them (`wpp lanes` lists them). A scrape costs a fixed number of Re
 """
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from secrets import compare_digest
 from typing import Any
@@ -13,7 +14,12 @@ from typing import Any
 import redis
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
@@ -21,19 +27,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shared import metrics as counted
+from shared import processes
 from shared.events import QUEUE_NAMES
 from shared.lanes.records import total_waiting
+from shared.number_states import NumberStates
 from shared.outbox import Outbox
 from shared.redis import keys
 from workers.ingress.errors import problem
 
 
-def build_routes(token: SecretStr | None, client: "redis.Redis") -> list[Route]:
+def build_routes(
+    token: SecretStr | None, client: "redis.Redis", outbox_limit: int = 0
+) -> list[Route]:
     """Return the route of the metrics, or no route without a token to protect it."""
     if token is None:
         return []
     registry = CollectorRegistry()
-    registry.register(PipelineCollector(client))
+    registry.register(PipelineCollector(client, outbox_limit))
     expected = f"Bearer {token.get_secret_value()}".encode()
 
     async def get_metrics(request: Request) -> Response:
@@ -54,8 +65,9 @@ def build_routes(token: SecretStr | None, client: "redis.Redis") -> list[Route]:
 class PipelineCollector(Collector):
     """Reads all metrics from Redis at each scrape."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", outbox_limit: int = 0) -> None:
         self._client = client
+        self._outbox_limit = outbox_limit
 
     def describe(self) -> list[Metric]:
         """Return no names, so that registering works while Redis is not reachable."""
@@ -65,6 +77,8 @@ class PipelineCollector(Collector):
         """Read Redis once; raises redis.RedisError."""
         yield from self._lanes()
         yield from self._outbox()
+        yield from self._counted()
+        yield from self._measured()
         changes: Any = self._client.hgetall(keys.BREAKER_CHANGES)
         family = CounterMetricFamily(
             "wpp_circuit_breaker_changes",
@@ -115,6 +129,67 @@ class PipelineCollector(Collector):
             "wpp_redis_limit_bytes", "Memory limit of Redis; 0 means no limit", memory["maxmemory"]
         )
 
+    def _counted(self) -> Iterator[Metric]:
+        """What all processes counted."""
+        for name, values in counted.read(self._client):
+            known = counted.COUNTED[name]
+            if known.buckets:
+                yield _histogram(name, known, values)
+                continue
+            labels = [known.label] if known.label else []
+            family = CounterMetricFamily(name, known.text, labels=labels)
+            for label, value in (values or ({} if known.label else {"": 0.0})).items():
+                family.add_metric([label] if known.label else [], value)
+            yield family
+
+    def _measured(self) -> Iterator[Metric]:
+        """What the clock and the recorders measure."""
+        stored: Any = self._client.hgetall(keys.GAUGES)
+        found = {name.decode(): float(value) for name, value in stored.items()}
+        ages = {kind: found.get(f"oldest|{kind}", 0.0) for kind in QUEUE_NAMES}
+        yield _by_kind(
+            "wpp_oldest_event_seconds", "Age of the oldest event that is not settled", ages
+        )
+        yield GaugeMetricFamily(
+            "wpp_unknown_messages", "Messages with an unknown delivery", found.get("unknown", 0.0)
+        )
+        yield GaugeMetricFamily(
+            "wpp_dead_letters", "Dead letters that were not replayed", found.get("dead", 0.0)
+        )
+        yield GaugeMetricFamily(
+            "wpp_platform_circuit_breaker_open",
+            "1 while calls to the platform are stopped",
+            found.get("breaker|platform", 0.0),
+        )
+        numbers = GaugeMetricFamily("wpp_numbers", "Numbers, by their state", labels=["state"])
+        for state, count in NumberStates(self._client).count().items():
+            numbers.add_metric([state], count)
+        yield numbers
+        gates: Any = self._client.hkeys(keys.CLOSED_GATES)
+        yield GaugeMetricFamily("wpp_closed_gates", "Gates that are closed", len(gates))
+        pipe = self._client.pipeline(transaction=False)
+        for gate in gates:
+            pipe.scard(keys.gated_lanes(gate.decode()))
+        yield GaugeMetricFamily(
+            "wpp_lanes_held", "Lanes that wait at a closed gate", sum(pipe.execute())
+        )
+        yield self._processes()
+
+    def _processes(self) -> Metric:
+        at_ms = processes.now_ms(self._client)
+        running = GaugeMetricFamily(
+            "wpp_processes", "Processes that report and make progress, by role", labels=["role"]
+        )
+        counts = Counter(
+            role
+            for each in processes.list_processes(self._client, at_ms)
+            for role in each.roles
+            if each.silent_s(at_ms) <= processes.SILENT_S and each.stalled_s < processes.STALLED_S
+        )
+        for role in (*processes.CONSUMERS, processes.WEB):
+            running.add_metric([role], counts[role])
+        return running
+
     def _lanes(self) -> Iterator[Metric]:
         waiting = total_waiting(self._client, QUEUE_NAMES)
         yield _by_kind(
@@ -136,6 +211,11 @@ class PipelineCollector(Collector):
         outbox = Outbox(self._client, consumer="")
         yield GaugeMetricFamily(
             "wpp_outbox_outcomes", "Outcomes that are not yet written to Supabase", len(outbox)
+        )
+        yield GaugeMetricFamily(
+            "wpp_outbox_limit_outcomes",
+            "WPP_OUTBOX_LIMIT: with so many, requests get 503",
+            self._outbox_limit,
         )
         yield GaugeMetricFamily(
             "wpp_outbox_age_seconds", "Age of the oldest of these outcomes", outbox.age_s() or 0.0
@@ -166,10 +246,19 @@ class PipelineCollector(Collector):
         return list(values)
 
 
+def _histogram(name: str, known: counted.Counted, values: dict[str, float]) -> Metric:
+    total = 0.0
+    buckets = []
+    for limit in (*(f"{each:g}" for each in known.buckets), "+Inf"):
+        total += values.get(limit, 0.0)
+        buckets.append((limit, total))
+    return HistogramMetricFamily(name, known.text, buckets=buckets, sum_value=values.get("sum", 0))
+
+
 def _by_kind(
     name: str,
     documentation: str,
-    values: dict[str, int],
+    values: Mapping[Any, float],
     metric_type: type[GaugeMetricFamily | CounterMetricFamily] = GaugeMetricFamily,
 ) -> Metric:
     family = metric_type(name, documentation, labels=["kind"])

@@ -1,7 +1,10 @@
-"""GET /health and /ready: whether the process runs, and whether it can accept requests."""
+"""GET /health, /health/pipeline and /ready: whether this process, and the pipeline, can work."""
 
 import asyncio
+import math
+import time
 from http import HTTPStatus
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -9,9 +12,12 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from shared.redis import explain_outage
+from shared import processes
+from shared.redis import explain_outage, keys
 from shared.redis.replication import check_writable_async
 from workers.ingress.errors import RETRY_AFTER_S, problem
+
+FAULTS_TTL_S = 1.0
 
 log = structlog.get_logger()
 
@@ -23,12 +29,23 @@ class ReadinessCheck:
         self._client = client
         self._replicas = replicas
         self._running: asyncio.Task[None] | None = None
+        self._faults: list[str] = []
+        self._faults_at_s = -math.inf
 
     async def run(self) -> None:
         """Raise redis.RedisError if Redis accepts no writes, or `replicas` do not confirm them."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._write())
         await asyncio.shield(self._running)
+
+    async def find_faults(self) -> list[str]:
+        """Return what accepted events wait for, as of the last second; raises redis.RedisError."""
+        if time.monotonic() - self._faults_at_s > FAULTS_TTL_S:
+            at_ms = processes.read_time(await self._client.time())
+            stored: Any = await self._client.hgetall(keys.PROCESSES)
+            self._faults = processes.describe_faults(processes.parse_reports(stored), at_ms)
+            self._faults_at_s = time.monotonic()
+        return self._faults
 
     async def _write(self) -> None:
         await check_writable_async(self._client, self._replicas)
@@ -39,11 +56,31 @@ async def get_health(_request: Request) -> Response:
     return JSONResponse({"ok": True})
 
 
+async def get_pipeline_health(request: Request) -> Response:
+    """Answer 200 while queues, outbox and lanes are consumed; else name what is not.
+
+    It turns red within 30 s when a consumption stops. No probe of a single process: it is about
+    all of them.
+    """
+    check: ReadinessCheck = request.app.state.ingress.readiness
+    try:
+        faults = await check.find_faults()
+    except redis.RedisError as error:
+        faults = [f"{explain_outage(error)}: nothing is consumed"]
+    if faults:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "not_consumed", "; ".join(faults))
+    return JSONResponse({"ok": True})
+
+
 async def get_readiness(request: Request) -> Response:
-    """Answer while Redis accepts writes, so that requests can be accepted; else say why not."""
+    """Answer while Redis accepts writes, so that requests can be accepted; else say why not.
+
+    `not_consumed` says what accepted events wait for: no reason to refuse them.
+    """
     check: ReadinessCheck = request.app.state.ingress.readiness
     try:
         await check.run()
+        faults = await check.find_faults()
     except redis.RedisError as error:
         log.warning("redis.unavailable", error=str(error))
         return problem(
@@ -52,4 +89,4 @@ async def get_readiness(request: Request) -> Response:
             f"{explain_outage(error)}. Nothing can be accepted now.",
             Retry_After=str(RETRY_AFTER_S),
         )
-    return JSONResponse({"ok": True})
+    return JSONResponse({"ok": True, "not_consumed": faults})

@@ -1,0 +1,46 @@
+"""A process reports that it runs and whether it moves, and hands over what it counted."""
+
+import redis
+
+from shared import metrics, processes, transitions
+from tests.fixtures.waiting import wait_until
+from workers.pulse import Pulse
+
+
+def reports(client: redis.Redis) -> list[processes.RunningProcess]:
+    return processes.list_processes(client, processes.now_ms(client))
+
+
+def test_a_process_is_known_while_it_runs(redis_client: redis.Redis) -> None:
+    """What it counted in its last seconds is not lost."""
+    metrics.flush(redis_client)
+    before = dict(metrics.read(redis_client))["wpp_messages_sent_total"].get("", 0)
+    with Pulse(redis_client, ["send", "media"], threads=8):
+        (found,) = wait_until(lambda: reports(redis_client), "the report")
+        assert (found.roles, found.threads) == (["send", "media"], 8)
+        transitions.tell("message.sent", event_id="1")
+    assert reports(redis_client) == []
+    assert dict(metrics.read(redis_client))["wpp_messages_sent_total"][""] == before + 1
+
+
+def test_a_process_that_stands_still_reports_since_when(redis_client: redis.Redis) -> None:
+    progress = [0]
+    pulse = Pulse(redis_client, ["record"], progress=lambda: progress[0])
+    pulse.report()
+    (first,) = reports(redis_client)
+    pulse.report()
+    (still,) = reports(redis_client)
+    assert still.progress_ms == first.progress_ms
+    assert still.at_ms >= first.at_ms
+    progress[0] += 1
+    pulse.report()
+    (moved,) = reports(redis_client)
+    assert moved.progress_ms == moved.at_ms
+
+
+def test_a_web_process_cannot_stand_still(redis_client: redis.Redis) -> None:
+    pulse = Pulse(redis_client, ["web"])
+    pulse.report()
+    pulse.report()
+    (found,) = reports(redis_client)
+    assert found.progress_ms == found.at_ms

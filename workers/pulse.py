@@ -1,0 +1,96 @@
+"""The pulse of a process: reports to Redis that it runs and makes progress, and what it counted.
+
+A thread beats every second for `wpp tail`, and reports every few seconds. While Redis is away it
+keeps what it counted.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from shared import metrics, processes, tail, transitions
+
+BEAT_S = 1.0
+BEATS_PER_REPORT = 5
+
+
+class Pulse:
+    """`progress` grows while the process does its work; None: it cannot stand still.
+
+    It beats inside a `with` block, or between `start` and `stop`.
+    """
+
+    def __init__(
+        self,
+        client: "redis.Redis",
+        roles: Iterable[str],
+        *,
+        threads: int = 1,
+        progress: Callable[[], int] | None = None,
+    ) -> None:
+        self._client = client
+        self._roles = tuple(roles)
+        self._threads = threads
+        self._progress = progress
+        self._seen: int | None = None
+        self._report: processes.RunningProcess | None = None
+        self._publisher = tail.TailPublisher(client, "+".join(self._roles))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def start(self) -> None:
+        transitions.add_listener(metrics.count_transition)
+        transitions.add_listener(self._publisher.hear)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Report the end, and what was counted until now."""
+        self._stopping.set()
+        self._thread.join(2 * BEAT_S)
+        transitions.remove_listener(metrics.count_transition)
+        transitions.remove_listener(self._publisher.hear)
+
+    def report(self) -> None:
+        """Report that the process runs, and whether it made progress; raises redis.RedisError."""
+        at_ms = processes.now_ms(self._client)
+        last = self._report or processes.RunningProcess.of_this_process(
+            self._roles, self._threads, at_ms
+        )
+        progress = self._progress() if self._progress else None
+        moved = self._progress is None or progress != self._seen
+        self._seen = progress
+        self._report = replace(last, at_ms=at_ms, progress_ms=at_ms if moved else last.progress_ms)
+        processes.report(self._client, self._report)
+
+    def _run(self) -> None:
+        beat = 0
+        while True:
+            stopped = self._stopping.wait(BEAT_S if beat else 0)
+            try:
+                if beat % BEATS_PER_REPORT == 0 or stopped:
+                    self.report()
+                    metrics.flush(self._client)
+                self._publisher.publish()
+                if stopped and self._report:
+                    processes.forget(self._client, self._report.name)
+            except redis.RedisError:
+                pass  # the work itself reports it; the next beat tries again
+            if stopped:
+                return
+            beat += 1
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.stop()
