@@ -41,7 +41,7 @@ MAX_SCANS = 64
 """Lanes that one request looks at when all of them have to wait: Redis is blocked meanwhile."""
 GATE_SLICE = 100
 """Lanes that one request releases from a gate."""
-UNREPLICATED = frozenset({"sweep", "open_gate"})
+UNREPLICATED = frozenset({"sweep", "close_gate", "open_gate"})
 """Commands that may be lost in a failover: the clock, or the next caller, does them again."""
 
 
@@ -219,7 +219,8 @@ class Lanes:
 
     def close_gate(self, gate: str, seconds: float, reason: str) -> None:
         """Hold every lane that names `gate`, for at most `seconds`: their events wait in order."""
-        self.client.set(keys.gate(gate), reason, px=int(seconds * 1000))
+        arguments = {"gate": gate, "ms": max(1, int(seconds * 1000)), "reason": reason}
+        self._operate("close_gate", arguments)
 
     def open_gate(self, gate: str) -> int:
         """Let the lanes held at `gate` go on; return their number.

@@ -82,6 +82,22 @@ def find_record(client: "redis.Redis", event_id: UUID) -> Record | None:
     return parse_record(event_id, reply)
 
 
+def find_unknown(client: "redis.Redis", tenant: str | None = None) -> list[Record]:
+    """Return the events whose effect is unknown, of a tenant or of all, oldest first."""
+    tenants: Any = [tenant.encode()] if tenant else client.smembers(keys.UNKNOWN_TENANTS)
+    found: list[Record] = []
+    for each in tenants:
+        members: Any = client.zrange(keys.unknown_of(each.decode()), 0, -1)
+        ids = [UUID(member.decode()) for member in members]
+        with client.pipeline(transaction=False) as pipe:
+            for event_id in ids:
+                pipe.hmget(keys.event(event_id), FIELDS)
+            replies = pipe.execute()
+        records = map(parse_record, ids, replies)
+        found += [record for record in records if record and record.state == "unknown"]
+    return sorted(found, key=lambda record: record.accepted)
+
+
 def total_waiting(client: "redis.Redis", queues: Iterable[str]) -> dict[str, dict[str, int]]:
     """Return events in lanes as {queue: {tenant: count}}: for metrics and operators."""
     totals: dict[str, dict[str, int]] = {}

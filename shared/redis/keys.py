@@ -79,6 +79,10 @@ def gate(name: str) -> str:
     return f"{PREFIX}gate:{name}"
 
 
+GATE_ENDS = f"{PREFIX}gate_ends"
+"""Sorted set, no TTL. Closed gate → until when, in ms since 1970; some have opened since."""
+
+
 def gated_lanes(name: str) -> str:
     """Set, no TTL. Lanes parked at a gate."""
     return f"{PREFIX}gated:{name}"

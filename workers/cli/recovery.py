@@ -11,11 +11,11 @@ from shared.database import Database, DeadLetterQuery
 from shared.database.models import LogQuery
 from shared.errors import DatabaseError
 from shared.lanes.client import Lanes
+from shared.lanes.records import find_unknown
 from shared.redis import connect
 from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load_settings
 from workers.cli.errors import print_errors
 from workers.cli.samples import mask_values
-from workers.cli.status import find_unknown_messages
 from workers.dead_letters import Replayer
 from workers.webhook.replay import replay_events
 
@@ -35,7 +35,8 @@ def list_unknown(organization_id: Organization = None) -> None:
     """List messages with an unknown delivery, oldest first; `wpp settle` settles a message."""
     with print_errors():
         client = connect(load_settings(RedisSettings).redis_url)
-        for record in find_unknown_messages(client, organization_id):
+        tenant = str(organization_id) if organization_id else None
+        for record in find_unknown(client, tenant):
             recipient = record.lane.rpartition(":")[2]
             typer.echo(
                 f"{record.accepted:%F %T}  {record.tenant}  {record.id}  {recipient}  "

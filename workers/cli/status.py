@@ -1,9 +1,8 @@
-"""What `wpp lanes` and `wpp unknown` print: backlog, gates, outbox, dead letters, clock."""
+"""What `wpp lanes` prints: backlog, gates, outbox, dead letters, clock. It reads indexes only."""
 
 import time
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
 
 import redis
 
@@ -11,7 +10,7 @@ from shared.database import Database, DeadLetterQuery
 from shared.database.diagnosis import advise
 from shared.errors import DatabaseError
 from shared.events import QUEUE_NAMES
-from shared.lanes.records import Record, find_record, total_waiting
+from shared.lanes.records import total_waiting
 from shared.outbox import Outbox
 from shared.redis import keys
 
@@ -35,18 +34,6 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
         yield f"{int(count):8}  webhooks of an unrecognized type: {name.decode(errors='replace')}"
 
 
-def find_unknown_messages(client: "redis.Redis", organization_id: UUID | None) -> list[Record]:
-    """Return the messages with an unknown delivery, oldest first. Scans all keys of Redis."""
-    ids: list[UUID] = []
-    for key in client.scan_iter(keys.unknown_events("*"), count=10_000):
-        members: Any = client.smembers(key)
-        ids += [UUID(member.decode()) for member in members]
-    records = [record for event_id in ids if (record := find_record(client, event_id))]
-    if organization_id is not None:
-        records = [record for record in records if record.tenant == str(organization_id)]
-    return sorted(records, key=lambda record: record.accepted)
-
-
 def _print_backlog(client: "redis.Redis") -> Iterator[str]:
     rows = [
         (count, kind, tenant)
@@ -58,11 +45,11 @@ def _print_backlog(client: "redis.Redis") -> Iterator[str]:
 
 
 def _print_gates(client: "redis.Redis") -> Iterator[str]:
-    for key in client.scan_iter(keys.gate("*"), count=10_000):
-        reason: Any = client.get(key)
-        left_s = int(client.pttl(key)) / 1000
+    names: Any = client.zrange(keys.GATE_ENDS, 0, -1)
+    for name in map(bytes.decode, names):
+        reason: Any = client.get(keys.gate(name))
+        left_s = int(client.pttl(keys.gate(name))) / 1000
         if reason and left_s > 0:
-            name = key.decode().removeprefix(keys.gate(""))
             lanes = client.scard(keys.gated_lanes(name))
             yield f"{lanes:8}  lanes held by {name} for {left_s:.0f} s at most: {reason.decode()}"
 

@@ -86,10 +86,20 @@ local function tell_lost(args)
   for _, lost in ipairs(args.lost) do redis.call('LREM', PREFIX .. 'lost:' .. args.queue, 1, lost) end
 end
 
+-- Close a gate for `ms`. Gates with an earlier end leave the list of closed gates.
+local function close_gate(args)
+  redis.call('SET', PREFIX .. 'gate:' .. args.gate, args.reason, 'PX', args.ms)
+  redis.call('ZREMRANGEBYSCORE', PREFIX .. 'gate_ends', '-inf', now)
+  redis.call('ZADD', PREFIX .. 'gate_ends', now + args.ms, args.gate)
+end
+
 -- Release up to `count` lanes. `first`: open the gate. A gate that was closed since stays closed.
 local function open_gate(args)
   local gate = PREFIX .. 'gate:' .. args.gate
-  if args.first then redis.call('DEL', gate) end
+  if args.first then
+    redis.call('DEL', gate)
+    redis.call('ZREM', PREFIX .. 'gate_ends', args.gate)
+  end
   if redis.call('EXISTS', gate) == 1 then return 0 end
   local lanes = redis.call('SPOP', PREFIX .. 'gated:' .. args.gate, args.count)
   for _, lane in ipairs(lanes) do

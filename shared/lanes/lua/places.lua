@@ -19,6 +19,7 @@
 --   leases:{queue}          zset    claimed lane -> end of its lease
 --   delayed:{queue}         zset    postponed lane -> due time
 --   gate:{name}             string  why it is closed, with a TTL
+--   gate_ends               zset    closed gate -> until when
 --   gated:{name}            set     lanes that wait at the gate
 --   bell:{queue}            list    a token for each lane that became ready; consumers block on it
 --   reply:{sequence}        string  last claims of a claim sequence, to repeat a lost reply

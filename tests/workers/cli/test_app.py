@@ -5,6 +5,7 @@ import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -19,9 +20,11 @@ from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
 from shared.lanes.types import ClaimSequence, Settled
 from shared.producer import Producer
+from shared.redis import keys
 from shared.settings import EngineSettings
 from tests.fixtures.provision_env import ProvisionEnv, handle_next
 from workers.cli.app import app, enqueue_reconnects
+from workers.ingress.metrics import PipelineCollector
 
 ROOT = Path(__file__).parents[3]
 SECRET = "s" * 32
@@ -97,6 +100,33 @@ def test_settle_ends_an_unknown_message(
     again = wpp.invoke(app, ["settle", str(event_id), outcome])
     assert again.exit_code == 1
     assert "no message with an unknown delivery" in again.output
+
+
+def test_operators_ask_indexes_and_never_every_key(
+    wpp: CliRunner, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """A million finished events make these commands no slower."""
+    event_id = unknown_message(lanes)
+    for number in range(200):
+        redis_client.hset(keys.event(str(number)), "state", "done")
+    lanes.close_gate("open again", 60, "for a while")
+    lanes.open_gate("open again")
+    lanes.close_gate("integration:7", 60, "the phone is not linked")
+    redis_client.config_resetstat()
+    shown = output(wpp.invoke(app, ["lanes"]))
+    assert "held by integration:7" in shown
+    assert "open again" not in shown
+    for arguments, listed in (
+        ([], True),
+        (["--organization", str(ORGANIZATION)], True),
+        (["--organization", str(uuid4())], False),
+    ):
+        assert (str(event_id) in output(wpp.invoke(app, ["unknown", *arguments]))) == listed
+    list(PipelineCollector(redis_client).collect())
+    stats: Any = redis_client.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
+    assert not {"scan", "keys"} & set(calls)
+    assert sum(calls.values()) < 100
 
 
 @pytest.mark.parametrize(
