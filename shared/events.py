@@ -32,6 +32,9 @@ Phone = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{6,14}$")]
 MAX_TEXT_CHARS = 65_536
 """WhatsApp's limit for a text message, in characters."""
 
+MAX_TEXT_BYTES = 131_072
+"""The same in bytes of UTF-8: 65,536 Cyrillic letters, or 32,768 emoji."""
+
 MAX_URL_CHARS = 8192
 """Signed URLs of storage services have 1,000 to 4,000 characters."""
 
@@ -138,6 +141,9 @@ class Message(StrictModel):
             raise ValueError(msg)
         if value and info.data.get("location"):
             msg = "a location has no text: send the text as a message of its own"
+            raise ValueError(msg)
+        if len(value.encode(errors="replace")) > MAX_TEXT_BYTES:
+            msg = f"a text has at most {MAX_TEXT_BYTES} bytes in UTF-8"
             raise ValueError(msg)
         return value
 

@@ -107,6 +107,12 @@ class EngineSettings(SettingsGroup):
         gt=0,
         description="Events of one organization and queue that may wait before more are refused.",
     )
+    wpp_waiting_bytes_limit: int = Field(
+        default=256 * 1024 * 1024,
+        gt=0,
+        description="Bytes of these events, with the files that wait beside them, before more are "
+        "refused.",
+    )
     wpp_pace_s: float = Field(
         default=0,
         ge=0,

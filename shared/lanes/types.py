@@ -29,6 +29,8 @@ class Append:
     """They enter the outbox in the same atomic step."""
     fingerprint: str = ""
     """Requests with the same id and fingerprint are the same request."""
+    bytes_beside: int = 0
+    """Bytes that Redis stores beside the event, for it: they count as waiting with it."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from shared.settings import EngineSettings
 
 OVERLOADED = {
     "outbox": "too much is waiting to be written to Supabase; try again later",
-    "waiting": "too much of yours is waiting already; try again later",
+    "waiting": "too many events of yours are waiting (WPP_WAITING_LIMIT); try again later",
+    "bytes": "too many bytes of yours are waiting (WPP_WAITING_BYTES_LIMIT); try again later",
     "memory": "there is no room for more; try again later",
 }
 
@@ -48,6 +49,8 @@ def build_append(item: Append, settings: EngineSettings) -> dict[str, Any]:
         "max_age": int(min(item.max_age_s or math.inf, settings.wpp_max_age_s) * 1000),
         "outbox_limit": settings.wpp_outbox_limit,
         "waiting_limit": settings.wpp_waiting_limit,
+        "waiting_bytes_limit": settings.wpp_waiting_bytes_limit,
+        "bytes_beside": item.bytes_beside,
         "print": item.fingerprint,
         "body": item.body,
         "outcomes": [dump_model(outcome) for outcome in item.outcomes],

@@ -64,6 +64,11 @@ def waiting(queue: str) -> str:
     return f"{PREFIX}waiting:{queue}"
 
 
+def waiting_bytes(queue: str) -> str:
+    """Hash, no TTL. Tenant → bytes of its events that are not settled."""
+    return f"{PREFIX}waiting_bytes:{queue}"
+
+
 def leases(queue: str) -> str:
     """Sorted set, no TTL. Claimed lane → when its lease ends, in ms since 1970."""
     return f"{PREFIX}leases:{queue}"

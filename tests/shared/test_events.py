@@ -68,3 +68,21 @@ def test_a_url_has_up_to_8_kilobytes(length: int, valid: bool) -> None:  # noqa:
         events.Message.model_validate({"to": "+79990001122", "media": media})
     else:
         assert read_fault(media=media)[0] == "media.url"
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("я" * 65_536, True),
+        ("я" * 65_537, False),
+        ("👍" * 32_768, True),
+        ("👍" * 32_769, False),
+    ],
+    ids=["letters", "too many letters", "emoji", "too many bytes"],
+)
+def test_a_text_is_limited_in_characters_and_bytes(text: str, valid: bool) -> None:  # noqa: FBT001
+    """65,536 emoji took 600 KB of Redis each."""
+    if valid:
+        events.Message.model_validate({"to": "+79990001122", "text": text})
+    else:
+        assert read_fault(text=text)[0] == "text"

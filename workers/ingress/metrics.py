@@ -202,6 +202,11 @@ class PipelineCollector(Collector):
             "Events that a worker is handling",
             {kind: sum(map(int, self._values(keys.in_flight(kind)))) for kind in QUEUE_NAMES},
         )
+        yield _by_kind(
+            "wpp_bytes_waiting",
+            "Bytes of these events, and of the files beside them",
+            {kind: sum(map(int, self._values(keys.waiting_bytes(kind)))) for kind in QUEUE_NAMES},
+        )
         waiting_tenants = {tenant for tenants in waiting.values() for tenant in tenants}
         yield GaugeMetricFamily(
             "wpp_tenants_waiting", "Tenants with events that are not settled", len(waiting_tenants)

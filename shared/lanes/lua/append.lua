@@ -1,9 +1,9 @@
 -- Append an event to its lane, once.
 
 -- Stand last in the lane; a lane that was empty becomes ready, or due after `delay` ms.
-local function push_event(queue, tenant, lane, id, delay)
+local function push_event(queue, tenant, lane, id, bytes, delay)
   redis.call('RPUSH', PREFIX .. 'lane:' .. lane, id)
-  redis.call('HINCRBY', PREFIX .. 'waiting:' .. queue, tenant, 1)
+  enter_waiting(queue, tenant, bytes)
   if redis.call('EXISTS', PREFIX .. 'lane:' .. lane .. ':state') == 1 then return end
   place_lane(queue, tenant, lane, delay)
 end
@@ -34,15 +34,19 @@ local function append_event(event)
   if event.waiting_limit then
     local waiting = redis.call('HGET', PREFIX .. 'waiting:' .. event.queue, event.tenant)
     if tonumber(waiting or 0) >= event.waiting_limit then return {'full', 'waiting'} end
+    local bytes = redis.call('HGET', PREFIX .. 'waiting_bytes:' .. event.queue, event.tenant)
+    if tonumber(bytes or 0) >= event.waiting_bytes_limit then return {'full', 'bytes'} end
   end
+  local bytes = #event.body + event.bytes_beside
   if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
     'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
-    'print', event.print, 'attempts', 0, 'accepted', now, 'expires', now + event.max_age)
+    'print', event.print, 'attempts', 0, 'accepted', now, 'expires', now + event.max_age,
+    'bytes', bytes)
   then
     return {'full', 'memory'}
   end
   if event.delay > 0 then redis.call('HSET', record, 'due', now + event.delay) end
-  push_event(event.queue, event.tenant, event.lane, event.id, event.delay)
+  push_event(event.queue, event.tenant, event.lane, event.id, bytes, event.delay)
   add_outcomes(event.outcomes)
   return {'new', 'queued'}
 end

@@ -29,7 +29,7 @@ end
 
 local function remove_from_lane(event, result)
   redis.call('LREM', PREFIX .. 'lane:' .. result.lane, 1, result.id)
-  leave_waiting(event.queue, event.tenant)
+  leave_waiting(event.queue, event.tenant, event.bytes)
 end
 
 local function settle(event, lane, result, keep)

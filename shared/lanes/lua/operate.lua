@@ -130,7 +130,7 @@ local function resolve(args)
       'resends', 1)
     redis.call('HDEL', record, 'settled', 'unexpected_errors')
     redis.call('PERSIST', record)
-    push_event(event.queue, event.tenant, event.lane, args.id, 0)
+    push_event(event.queue, event.tenant, event.lane, args.id, event.bytes, 0)
   else
     event.state, event.settled, event.by = args.state, now, by
     keep_record(args.id, event, args.fields, args.ttl)
@@ -145,9 +145,10 @@ local function replay(event)
   local state = redis.call('HGET', record, 'state')
   if not state then return append_event(event) end
   if state ~= 'failed' then return {'same', state} end
+  local bytes = #event.body + event.bytes_beside
   if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
     'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
-    'expires', now + event.max_age, 'attempts', 0)
+    'expires', now + event.max_age, 'attempts', 0, 'bytes', bytes)
   then
     return {'full', 'memory'}
   end
@@ -155,6 +156,6 @@ local function replay(event)
     'resends')
   for piece = 1, PIECES - 1 do redis.call('HDEL', record, 'reason' .. piece) end
   redis.call('PERSIST', record)
-  push_event(event.queue, event.tenant, event.lane, event.id, 0)
+  push_event(event.queue, event.tenant, event.lane, event.id, bytes, 0)
   return {'new', 'queued'}
 end

@@ -4,7 +4,7 @@
 -- sent twice, because its reply was lost, and has one effect. Any key may be missing, after a
 -- partial restore: that costs what the key held, and no script fails for it.
 --
---   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, lane,
+--   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, bytes, lane,
 --                                   tenant, queue, gates, attempts, fence, accepted, expires, due,
 --                                   reason, print, settled, by (the fence and state that ended the
 --                                   last claim), unexpected_errors, resends, + the handler's fields;
@@ -16,6 +16,7 @@
 --                                   (round robin); rr:tenants:set:{queue} has the same members
 --   busy:{queue}            hash    tenant -> lanes claimed now
 --   waiting:{queue}         hash    tenant -> events in lanes
+--   waiting_bytes:{queue}   hash    tenant -> bytes of these events
 --   leases:{queue}          zset    claimed lane -> end of its lease
 --   delayed:{queue}         zset    postponed lane -> due time
 --   gate:{name}             string  why it is closed, with a TTL
@@ -59,10 +60,24 @@ local function find_tenant(lane)
   return id and redis.call('HGET', PREFIX .. 'event:' .. id, 'tenant') or ''
 end
 
--- An event is in no lane any more.
-local function leave_waiting(queue, tenant)
-  if redis.call('HINCRBY', PREFIX .. 'waiting:' .. queue, tenant, -1) <= 0 then
+-- An event stands in a lane: count it, and the bytes that were counted when it was accepted.
+local function enter_waiting(queue, tenant, bytes)
+  redis.call('HINCRBY', PREFIX .. 'waiting:' .. queue, tenant, 1)
+  redis.call('HINCRBY', PREFIX .. 'waiting_bytes:' .. queue, tenant, bytes)
+end
+
+-- An event is in no lane any more. Without its record, its bytes are those of an average event.
+local function leave_waiting(queue, tenant, bytes)
+  local left = redis.call('HINCRBY', PREFIX .. 'waiting:' .. queue, tenant, -1)
+  local total = PREFIX .. 'waiting_bytes:' .. queue
+  if left <= 0 then
     redis.call('HDEL', PREFIX .. 'waiting:' .. queue, tenant)
+    redis.call('HDEL', total, tenant)
+    return
+  end
+  bytes = bytes or math.floor((redis.call('HGET', total, tenant) or 0) / (left + 1))
+  if bytes > 0 and redis.call('HINCRBY', total, tenant, -bytes) < 0 then
+    redis.call('HDEL', total, tenant)
   end
 end
 

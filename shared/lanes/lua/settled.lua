@@ -7,9 +7,9 @@ local LONGEST = 480 -- bytes: a longer reason is kept as a whole
 
 local function read_record(id)
   local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'state', 'fence', 'queue', 'tenant', 'by',
-    'print', 'attempts', 'accepted', 'resends', 'lane')
+    'print', 'attempts', 'accepted', 'resends', 'lane', 'bytes')
   return {state = h[1], fence = h[2], queue = h[3], tenant = h[4], by = h[5], print = h[6],
-    attempts = h[7], accepted = h[8], resends = h[9], lane = h[10]}
+    attempts = h[7], accepted = h[8], resends = h[9], lane = h[10], bytes = tonumber(h[11] or 0)}
 end
 
 local function add_field(list, name, value)

@@ -19,6 +19,7 @@ READ = {
 READ |= {
     "busy": "hgetall",
     "waiting": "hgetall",
+    "waiting_bytes": "hgetall",
     "leases": "zrange",
     "delayed": "zrange",
     "unknown_of": "zrange",
@@ -123,15 +124,18 @@ class Invariants:
             self.must(
                 set(ring) <= ready, f"{queue}: in the ring without ready lanes: {set(ring) - ready}"
             )
-            inside = [
-                self.at["event"][e]["tenant"]
-                for e in self._inside()
-                if self.at["event"][e]["queue"] == queue
-            ]
-            self.must(
-                counts(self.at["waiting"].get(queue)) == Counter(inside),
-                f"{queue}: waiting is not the truth",
-            )
+            self._waiting(queue)
+
+    def _waiting(self, queue: str) -> None:
+        """Events, and their bytes, are counted for their tenants."""
+        count, size = Counter[str | None](), Counter[str | None]()
+        for event in map(self.at["event"].get, self._inside()):
+            if event and event["queue"] == queue:
+                count[event["tenant"]] += 1
+                size[event["tenant"]] += int(event["bytes"])
+        for name, expected in (("waiting", count), ("waiting_bytes", size)):
+            found = counts(self.at[name].get(queue))
+            self.must(found == expected, f"{queue}: {name} is {found}, not {expected}")
 
     def _unknown_tenants(self) -> None:
         """Every tenant with unknown events is in the set of these tenants."""

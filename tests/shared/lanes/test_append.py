@@ -18,6 +18,7 @@ from shared.errors import IdempotencyConflictError, OverloadedError
 from shared.lanes.records import total_waiting
 from shared.lanes.types import Postponed, Settled
 from shared.lanes.wire import fingerprint, read_accepted
+from shared.redis import keys
 from shared.redis.client import connect_async
 from tests.shared.lanes.harness import LaneHarness, outcome, settled
 
@@ -158,6 +159,49 @@ def test_one_tenant_cannot_fill_redis_for_the_others(redis_client: "redis.Redis"
     follow = [harness.item("v", queue="webhook"), harness.item("w", queue="webhook")]
     assert harness.lanes.conclude(claim, Settled("sent", follow=follow))[0]
     harness.append("z")
+
+
+def test_one_tenant_cannot_fill_redis_with_large_events(redis_client: "redis.Redis") -> None:
+    """Past its bytes a queue refuses this tenant alone; a settled event makes room again."""
+    harness = LaneHarness(redis_client, wpp_waiting_bytes_limit=10_000)
+    first = harness.append("x", "a" * 9_000)
+    harness.append("y", "a" * 2_000)
+    with pytest.raises(OverloadedError, match="WPP_WAITING_BYTES_LIMIT"):
+        harness.append("z")
+    assert not harness.lanes.append(harness.item("x", "a" * 9_000, id=first)).new
+    harness.append("z", tenant="two")
+    harness.append("z2", queue="webhook")
+    claim = next(claim for claim in harness.claims() if claim.id == first)
+    follow = harness.item("v", "a" * 20_000, queue="webhook")
+    assert harness.lanes.conclude(claim, Settled("sent", follow=[follow]))[0]
+    harness.append("z")
+    with pytest.raises(OverloadedError, match="WPP_WAITING_BYTES_LIMIT"):
+        harness.append("z3", queue="webhook")
+
+
+def test_what_is_stored_beside_an_event_counts_with_it(redis_client: "redis.Redis") -> None:
+    """Also while it goes out once more, or is put back, and not after its end."""
+    harness = LaneHarness(redis_client)
+
+    def counted() -> int:
+        return int(redis_client.hget(keys.waiting_bytes("send"), "one") or 0)
+
+    item = harness.item("x", bytes_beside=1_000_000)
+    harness.lanes.append(item)
+    size = len(item.body) + 1_000_000
+    assert counted() == size
+    harness.lanes.conclude(harness.claim(), Postponed(0, "not now", fields={"body": "changed"}))
+    assert counted() == size
+    harness.conclude(harness.claim(), "unknown")
+    assert counted() == 0
+    harness.lanes.resolve(item.id, settled("queued"))
+    assert counted() == size
+    harness.conclude(harness.claim(), "failed")
+    assert counted() == 0
+    harness.lanes.replay(item)
+    assert counted() == size
+    harness.conclude(harness.claim(), "sent")
+    assert not redis_client.exists(keys.waiting_bytes("send"))
 
 
 def test_a_finished_event_is_remembered_for_the_record_ttl(redis_client: "redis.Redis") -> None:

@@ -64,6 +64,8 @@ def test_metrics_of_a_busy_system(busy: redis.Redis) -> None:
     value = registry.get_sample_value
     assert value("wpp_events_waiting", {"kind": "send"}) == 3
     assert value("wpp_lost_events_total", {"kind": "send"}) == 4
+    assert (value("wpp_bytes_waiting", {"kind": "send"}) or 0) > 3 * 100
+    assert value("wpp_bytes_waiting", {"kind": "webhook"}) == 0
     assert value("wpp_lost_events_total", {"kind": "media"}) == 0
     assert value("wpp_events_waiting", {"kind": "webhook"}) == 0
     assert value("wpp_events_in_flight", {"kind": "send"}) == 1

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -192,4 +193,6 @@ def _build_event(
         account, payload, identity.value, event.conversation, tuple(stored), digest
     )
     earlier = routing.make_webhook_id(account, identity.previous) if identity.previous else None
-    return IncomingEvent(append, stored | ({digest: whole} if digest else {}), earlier)
+    stored |= {digest: whole} if digest else {}
+    append = replace(append, bytes_beside=sum(map(len, stored.values())))
+    return IncomingEvent(append, stored, earlier)

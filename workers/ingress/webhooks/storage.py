@@ -10,6 +10,7 @@ import redis
 
 from shared.errors import OverloadedError
 from shared.lanes.types import Append
+from shared.lanes.wire import OVERLOADED
 from shared.redis import keys
 from shared.redis.replication import check_writable_async
 from shared.redis.scripts import LuaScript
@@ -54,6 +55,7 @@ async def store_events(events: list[IncomingEvent], state: AppState) -> None:
     """
     known = await _find_accepted({event.earlier for event in events if event.earlier}, state)
     events = [event for event in events if event.earlier not in known]
+    await _check_room({event.append.tenant for event in events if event.texts}, state)
     for append, texts, _ in events:
         for digest, text in texts.items():
             await _store_text(keys.payload(append.id, digest), text, state)
@@ -64,6 +66,18 @@ async def store_events(events: list[IncomingEvent], state: AppState) -> None:
             names = [keys.payload(append.id, digest) for digest in texts]
             await _extend_ttl(names, state.payload_ttl_s, state)
         texts.clear()
+
+
+async def _check_room(accounts: Iterable[str], state: AppState) -> None:
+    """Refuse long texts of an account whose events are refused anyway: they would fill Redis.
+
+    Raises:
+        OverloadedError: an account has reached its limit of bytes.
+    """
+    for account in accounts:
+        waiting: Any = await state.redis.hget(keys.waiting_bytes("webhook"), account)
+        if int(waiting or 0) >= state.lanes.settings.wpp_waiting_bytes_limit:
+            raise OverloadedError(OVERLOADED["bytes"])
 
 
 async def _find_accepted(ids: Iterable[UUID], state: AppState) -> set[UUID]:

@@ -16,6 +16,7 @@ from shared import payload_store, routing, signed_keys, webhooks
 from shared.events import utc_now
 from shared.lanes import records
 from shared.redis import keys
+from shared.settings import EngineSettings
 from tests.fixtures.ingress_process import (
     KEY_SECRET,
     SHARED_SECRET,
@@ -171,6 +172,22 @@ def test_a_file_is_stored_beside_its_event(
     assert redis_client.ttl(key) > 2 * 86_400
     assert payload_store.referenced_digest(event.payload["media"]["base64"], event.blobs) == digest
     assert payload_store.restore_texts(event.payload, {digest: posted["media"]["base64"]}) == posted
+
+
+def test_the_files_that_wait_for_an_account_are_bounded(
+    ingress: IngressProcess, redis_client: redis.Redis
+) -> None:
+    """Above the limit of bytes they are refused before they are stored."""
+    posted = image_event(100_000)
+    name = keys.waiting_bytes("webhook")
+    redis_client.hset(name, ACCOUNT, EngineSettings().wpp_waiting_bytes_limit)
+    answer = ingress.post(posted)
+    assert (answer.status, answer.body.get("code")) == (503, "overloaded")
+    assert "WPP_WAITING_BYTES_LIMIT" in str(answer.body.get("detail"))
+    assert payload_ttls(redis_client) == []
+    redis_client.delete(name)
+    assert ingress.post(posted).status == 200
+    assert int(redis_client.hget(name, ACCOUNT) or 0) > len(posted["media"]["base64"])
 
 
 def test_the_file_is_part_of_the_identity_of_an_event(
