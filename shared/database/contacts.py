@@ -34,6 +34,12 @@ class Contacts:
         rows = self._connection.rows(query.order("created_at", desc=True).limit(1))
         return UUID(rows[0]["integration_id"]) if rows else None
 
+    def find_organization_by_phone(self, phone: str) -> UUID | None:
+        """Return the organization of a phone's contacts; None if there are none, or several."""
+        digits = "".join(char for char in phone if char.isdecimal() and char.isascii())
+        found = self._connection.call("wpp_find_organization_by_phone", object, digits=digits)
+        return UUID(str(found)) if found else None
+
     def _find_further_phone(self, client_id: UUID) -> str | None:
         query = self._connection.table("client_phone_numbers").select("phone")
         query = query.eq("client_id", str(client_id))

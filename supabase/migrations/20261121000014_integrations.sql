@@ -36,6 +36,69 @@ create or replace trigger wpp_claim_account
   when (new.provider = 'wpp' and new.settings ->> 'wppAccountNumber' is not null)
   execute function wpp.claim_account();
 
+-- The API key, the token and older secrets of WPP numbers. No user reads them: PostgREST does not
+-- expose this schema.
+create table if not exists wpp.integration_secrets (
+  integration_id uuid primary key,
+  secrets jsonb not null
+);
+alter table wpp.integration_secrets enable row level security;
+
+-- What a page shows of a key: eight dots and its last four letters.
+create or replace function wpp.mask_secret(secret text) returns text
+language sql immutable
+return repeat('•', 8) || case when length(secret) > 8 then right(secret, 4) else '' end;
+
+-- Move the secrets that anybody writes into the settings of a WPP number to `integration_secrets`,
+-- and leave the masked key in their place, which pages show and send back. A token of an older key
+-- is invalid.
+create or replace function wpp.keep_secrets() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  names constant text[] := array[
+    'wppApiKey', 'wppJwtToken', 'wppJwtExpiresAt', 'wppWebhookSecret'];
+  written jsonb;
+  api_key text;
+begin
+  if jsonb_typeof(new.settings) <> 'object' then
+    return new;
+  end if;
+  select coalesce(jsonb_object_agg(e.key, e.value), '{}') into written
+  from jsonb_each(new.settings) as e
+  where e.key = any (names) and not coalesce(starts_with(e.value #>> '{}', '••'), false);
+  if written <> '{}' then
+    insert into wpp.integration_secrets as s (integration_id, secrets) values (new.id, written)
+    on conflict (integration_id) do update
+    set secrets = case
+      when s.secrets ->> 'wppApiKey' <> excluded.secrets ->> 'wppApiKey'
+      then s.secrets - 'wppJwtToken' - 'wppJwtExpiresAt' else s.secrets end || excluded.secrets;
+  end if;
+  select s.secrets ->> 'wppApiKey' into api_key
+  from wpp.integration_secrets s where s.integration_id = new.id;
+  new.settings := (new.settings - names) || case when api_key is null then '{}'
+    else jsonb_build_object('wppApiKey', wpp.mask_secret(api_key)) end;
+  return new;
+end
+$$;
+create or replace trigger wpp_keep_secrets
+  before insert or update of settings, provider on public.messenger_integrations for each row
+  when (new.provider = 'wpp') execute function wpp.keep_secrets();
+
+create or replace function wpp.forget_secrets() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  delete from wpp.integration_secrets s where s.integration_id = old.id;
+  return null;
+end
+$$;
+create or replace trigger wpp_forget_secrets after delete on public.messenger_integrations
+  for each row when (old.provider = 'wpp') execute function wpp.forget_secrets();
+
+-- The secrets of numbers that were connected before this pipeline.
+update public.messenger_integrations i set settings = i.settings
+where i.provider = 'wpp' and i.settings ?| array[
+  'wppApiKey', 'wppJwtToken', 'wppJwtExpiresAt', 'wppWebhookSecret'];
+
 -- Accounts that were connected before this pipeline: the oldest integration of an account has it.
 insert into public.wpp_accounts (account, organization_id, integration_id)
 select distinct on (1) i.settings ->> 'wppAccountNumber', i.organization_id, i.id
@@ -88,10 +151,7 @@ begin
   set name = coalesce(wpp_save_integration.name, i.name),
       webhook_key = coalesce(wpp_save_integration.webhook_key, i.webhook_key),
       is_enabled = coalesce(wpp_save_integration.is_enabled, i.is_enabled),
-      -- A token of an older key is invalid.
-      settings = case when i.settings ->> 'wppApiKey' <> api_key
-                      then i.settings - 'wppJwtToken' - 'wppJwtExpiresAt'
-                      else i.settings end || patch
+      settings = i.settings || patch
   where i.id = wpp_save_integration.id
     and i.organization_id = wpp_save_integration.organization_id and i.provider = 'wpp';
   if not found then
@@ -137,12 +197,13 @@ $$;
 -- An account's settings, secrets included.
 create or replace function public.wpp_settings(account text) returns jsonb
 language sql stable security definer set search_path = '' as $$
-  select i.settings
+  select i.settings || coalesce(s.secrets, '{}')
   from public.wpp_accounts a join public.messenger_integrations i on i.id = a.integration_id
+  left join wpp.integration_secrets s on s.integration_id = i.id
   where a.account = wpp_settings.account
 $$;
 
--- Store a token of an account and leave the other settings as they are, also those that change at
+-- Store a token of an account and leave the other secrets as they are, also those that change at
 -- the same moment. The caller has the newest token, but calls may overtake each other. So a stored
 -- token that ends up to a minute later stays. An end that is further off, or missing, is not one of
 -- ours: the CRM writes an hour where the platform named no end, and tokens live a quarter of an
@@ -151,14 +212,14 @@ create or replace function public.wpp_save_token(account text, token text, expir
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
-  update public.messenger_integrations i
-  set settings = i.settings
-    || jsonb_build_object('wppJwtToken', token, 'wppJwtExpiresAt', expires_at_ms)
-  from public.wpp_accounts a
-  where a.account = wpp_save_token.account and i.id = a.integration_id
-    and not case
-      when i.settings ->> 'wppJwtToken' <> '' and i.settings ->> 'wppJwtExpiresAt' ~ '^\d{1,18}$'
-      then (i.settings ->> 'wppJwtExpiresAt')::bigint - expires_at_ms between 1 and 60000
+  insert into wpp.integration_secrets as s (integration_id, secrets)
+  select i.id, jsonb_build_object('wppJwtToken', token, 'wppJwtExpiresAt', expires_at_ms)
+  from public.wpp_accounts a join public.messenger_integrations i on i.id = a.integration_id
+  where a.account = wpp_save_token.account
+  on conflict (integration_id) do update set secrets = s.secrets || excluded.secrets
+  where not case
+      when s.secrets ->> 'wppJwtToken' <> '' and s.secrets ->> 'wppJwtExpiresAt' ~ '^\d{1,18}$'
+      then (s.secrets ->> 'wppJwtExpiresAt')::bigint - expires_at_ms between 1 and 60000
       else false end;
   return found;
 end

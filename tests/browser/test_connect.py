@@ -285,7 +285,7 @@ def test_the_page_contains_no_secret(open_page: Open, system: System) -> None:
     page.get_by_role("button", name="History").click()
     with psycopg.connect(system.database_url) as connection:
         ((settings,),) = connection.execute(
-            "select settings from messenger_integrations"
+            "select secrets from wpp.integration_secrets"
         ).fetchall()
     secrets = [
         settings["wppApiKey"],

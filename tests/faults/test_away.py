@@ -122,7 +122,10 @@ def test_messages_go_out_while_supabase_is_away_for_longer_than_every_ttl(
     tag = f"ttl-{time.time_ns()}"
     monkeypatch.setenv("WPP_SANDBOX_TOKEN_TTL_S", "12")
     _restart_platform(env)
-    env.rows("update messenger_integrations set settings = settings - 'wppJwtToken' returning id")
+    env.rows(
+        "update wpp.integration_secrets set secrets = secrets - 'wppJwtToken' "
+        "returning integration_id"
+    )
     start_fleet(short_timeouts())
     callers = Callers(env, tag, make_conversations(env, 1))
     callers.send(1)

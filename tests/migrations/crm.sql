@@ -104,7 +104,7 @@ insert into messenger_integrations
   (organization_id, messenger_type, provider, name, is_primary, webhook_key, settings)
 values
   ('00000000-0000-4000-8000-000000000001', 'whatsapp', 'wpp', 'Old', true, 'a',
-   '{"wppAccountNumber": "0000000000001"}'),
+   '{"wppAccountNumber": "0000000000001", "wppApiKey": "a key of old", "wppJwtToken": "an old token"}'),
   ('00000000-0000-4000-8000-000000000001', 'whatsapp', 'green_api', 'Other', true, 'b', '{}'),
   ('00000000-0000-4000-8000-000000000002', 'whatsapp', 'wpp', 'Thief', true, 'c',
    '{"wppAccountNumber": "0000000000001"}');

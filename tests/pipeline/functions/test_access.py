@@ -43,7 +43,7 @@ def test_preflights_are_answered(system: System, name: str) -> None:
 def test_without_credentials_every_answer_is_readable(
     system: System, name: str, headers: dict[str, str]
 ) -> None:
-    """401 or 404, with CORS; the body is not read: an unreadable one changes nothing."""
+    """401 or 404, with CORS; the body is not read, so it may be unreadable."""
     for base in (functions(system), f"{system.url}/functions/v1"):
         answer = httpx.post(
             f"{base}/{name}", headers={**ORIGIN, **headers}, content=b"{", trust_env=False
@@ -88,7 +88,7 @@ def ids_of(owner: FrontEnd) -> dict[str, Any]:
 
 
 def test_another_organizations_numbers_are_unknown(connected: FrontEnd, stranger: FrontEnd) -> None:
-    """In every spelling; an organization that is named in the body changes nothing."""
+    """In every spelling; an organization that is named in the body has no effect."""
     theirs = ids_of(connected)
     as_them = {
         "organizationId": str(connected.organization_id),

@@ -66,7 +66,7 @@ def test_the_list_has_all_messengers_with_masked_secrets(system: System, pages: 
 
 
 def test_a_card_is_renamed_switched_and_made_primary(system: System, pages: FrontEnd) -> None:
-    """The masked settings that the dialog sends back change nothing."""
+    """The masked settings that the dialog sends back have no effect."""
     connect_by_panel(system, pages)
     connect_by_panel(system, pages, add_new=True)
     before = cards(pages)
@@ -131,7 +131,7 @@ def test_errors_are_permanent_and_readable(
     ids=range(4),
 )
 def test_an_invalid_change_is_refused(connected: FrontEnd, change: dict[str, Any]) -> None:
-    """With a text for people; nothing changes."""
+    """With a text for people; the card stays as it is."""
     before = cards(connected)
     body = {"id": before[0]["id"], **change}
     answer = connected.call("messenger-integrations", body, method="PUT")

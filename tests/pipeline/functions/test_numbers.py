@@ -88,7 +88,7 @@ def test_add_new_by_repeats_creates_one_number(system: System, pages: FrontEnd) 
 
 @pytest.mark.parametrize("body", [None, {}, {"session_suffix": "2"}], ids=["none", "empty", "more"])
 def test_start_names_the_session(connected: FrontEnd, body: dict[str, str] | None) -> None:
-    """With `ok` for one page and `session_name` for another."""
+    """With `ok` for the connector and `session_name` for the sessions page."""
     started = connected.call("wpp-start", body).data
     assert (started["ok"], started["success"], started["status"]) == (True, True, "connected")
     assert started["session_name"] == f"wpp_{started['account_number']}"

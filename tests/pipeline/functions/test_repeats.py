@@ -21,7 +21,7 @@ def claims(client: "redis.Redis", organization_id: UUID) -> dict[str, int]:
 def test_a_call_is_remembered_for_ten_seconds_from_its_first_sight(
     system: System, pages: FrontEnd
 ) -> None:
-    """A repeat does not prolong it; another body, function or organization is another call."""
+    """A repeat does not prolong it; a different body is a new call."""
     connect_by_panel(system, pages)
     with redis.Redis.from_url(system.environment["REDIS_URL"]) as client:
         body = {"integration_id": str(uuid4())}

@@ -88,7 +88,7 @@ def test_recipients_in_every_spelling(system: System, connected: FrontEnd, spell
 def test_repeats_of_a_wrapper_and_of_many_browsers_are_one_message(
     system: System, connected: FrontEnd
 ) -> None:
-    """While the first call is in work, and after it; another text is another message."""
+    """While the first call is in work, and after it; a different text is a new message."""
     phone = new_phone()
     body = {"phoneNumber": phone, "message": "Once"}
     ids: list[str] = []
@@ -229,7 +229,7 @@ def test_a_contact_without_a_phone_is_400(system: System, connected: FrontEnd) -
 
 
 def test_connections_are_tested_with_wpp_send(connected: FrontEnd, stranger: FrontEnd) -> None:
-    """The answer names the state; nothing is sent."""
+    """The answer names the state; no message is sent."""
     tested = connected.call("wpp-send", {"action": "test_connection"}).data
     assert (tested["success"], tested["state"]["status"]) == (True, "connected")
     assert tested["message"]

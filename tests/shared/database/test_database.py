@@ -269,14 +269,14 @@ def test_a_token_comes_back_as_it_was_saved(database: Database, integration: UUI
     assert database.tokens.load("0000000000099") == StoredCredentials(None, None)
 
 
-def test_a_token_is_saved_as_the_crm_reads_it(
+def test_a_token_is_saved_where_users_do_not_read_it(
     database: Database, integration: UUID, database_url: str
 ) -> None:
     database.tokens.save(ACCOUNT, token("jwt"))
     database.tokens.save(ACCOUNT, token("earlier", NOW - timedelta(seconds=1)))
     with psycopg.connect(database_url) as db:
         (row,) = db.execute(
-            "select settings from messenger_integrations where id = %s", (integration,)
+            "select secrets from wpp.integration_secrets where integration_id = %s", (integration,)
         ).fetchall()
     assert row[0]["wppJwtToken"] == "jwt"
     assert row[0]["wppJwtExpiresAt"] == int(NOW.timestamp() * 1000)

@@ -49,7 +49,10 @@ def no_mint(_api_key: SecretStr) -> MintedToken:
 
 def settings_in(database_url: str) -> dict[str, Any]:
     with psycopg.connect(database_url, row_factory=dict_row) as db:
-        (row,) = db.execute("select settings from messenger_integrations").fetchall()
+        (row,) = db.execute(
+            "select i.settings || s.secrets as settings from messenger_integrations i "
+            "join wpp.integration_secrets s on s.integration_id = i.id"
+        ).fetchall()
         return dict(row["settings"])
 
 

@@ -51,4 +51,5 @@ def _find_owner(fields: Mapping[str, Any], state: AppState) -> UUID | None:
         return integration.organization_id if integration else None
     if named:
         return state.database.integrations.find_owner(named.removeprefix(SESSION_PREFIX))
-    return None
+    phone = read_text(fields, "phoneNumber", "phone")
+    return state.database.contacts.find_organization_by_phone(phone) if phone else None

@@ -1,0 +1,152 @@
+"""What the CRM's pages read and write by themselves."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.migrations.conftest import Db, Tenant
+
+
+def settings(tenant: Tenant) -> list[dict[str, Any]]:
+    return tenant.rows(
+        "select messenger_type, provider, is_enabled, settings from messenger_settings "
+        "where organization_id = %s",
+        tenant.id,
+    )
+
+
+def test_a_connected_number_opens_the_chat_s_gate(tenant: Tenant) -> None:
+    """Enabled, with the marks that the chat asks for; a disabled number closes it."""
+    [row] = settings(tenant)
+    assert (row["messenger_type"], row["provider"], row["is_enabled"]) == ("whatsapp", "wpp", True)
+    assert row["settings"]["wppBaseUrl"]
+    assert row["settings"]["wppApiKey"].startswith("••")
+    assert row["settings"]["wppSession"] == tenant.account
+    tenant.db.execute("update messenger_integrations set is_enabled = false")
+    assert [each["is_enabled"] for each in settings(tenant)] == [False]
+    tenant.db.execute("update messenger_integrations set is_active = true")
+    assert [each["is_enabled"] for each in settings(tenant)] == [True]
+    tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
+    assert [each["is_enabled"] for each in settings(tenant)] == [False]
+
+
+def test_the_settings_of_another_provider_stay(db: Db) -> None:
+    """While it is the primary; what the row holds besides our marks stays in any case."""
+    tenant = Tenant(db, "0000000000043")
+    db.execute("insert into organizations (id, name) values (%s, 'School')", (tenant.id,))
+    db.execute(
+        "insert into messenger_integrations (organization_id, messenger_type, provider, name, "
+        "is_primary) values (%s, 'whatsapp', 'green_api', 'Other', true)",
+        (tenant.id,),
+    )
+    db.execute(
+        "insert into messenger_settings (organization_id, messenger_type, provider, is_enabled, "
+        "settings) values (%s, 'whatsapp', 'greenapi', true, %s)",
+        (tenant.id, Jsonb({"instanceId": "7"})),
+    )
+    db.execute(
+        "select wpp_save_integration(%s, %s, 'First', %s, 'key')",
+        (tenant.integration, tenant.id, tenant.account),
+    )
+    [row] = settings(tenant)
+    assert (row["provider"], row["settings"]) == ("greenapi", {"instanceId": "7"})
+    db.execute("select wpp_set_primary(%s, %s)", (tenant.integration, tenant.id))
+    [row] = settings(tenant)
+    assert (row["provider"], row["settings"]["instanceId"]) == ("wpp", "7")
+
+
+def test_a_table_of_settings_that_refuses_us_keeps_no_number_from_connecting(db: Db) -> None:
+    """The CRM may have other columns and rules in this table."""
+    with db.transaction(force_rollback=True):
+        db.execute("alter table messenger_settings add column theirs text not null")
+        tenant = Tenant(db, "0000000000044").connect()
+        assert settings(tenant) == []
+        assert tenant.rows(
+            "select id from messenger_integrations where id = %s", tenant.integration
+        )
+
+
+def page_writes(db: Db, tenant: Tenant, message_id: Any, metadata: dict[str, Any]) -> None:
+    """Write a message's metadata as a signed-in member of the organization."""
+    user = uuid4()
+    db.execute("insert into profiles (id, organization_id) values (%s, %s)", (user, tenant.id))
+    with db.transaction():
+        db.execute("select set_config('request.jwt.claims', %s, true)", (f'{{"sub": "{user}"}}',))
+        db.execute("set local role authenticated")
+        changed = db.execute(
+            "update chat_messages set metadata = %s where id = %s returning id",
+            (Jsonb(metadata), message_id),
+        )
+        assert len(changed.fetchall()) == 1
+
+
+def test_a_page_that_rewrites_metadata_keeps_ours(db: Db, tenant: Tenant) -> None:
+    """It had read the metadata before we wrote; its own keys are stored."""
+    message = tenant.sent(task_id="T1", metadata={"retry_count": 99})
+    tenant.apply(message)
+    before = tenant.message()["metadata"]
+    tenant.apply(tenant.status("read", 1, "T1", wa_message_id="W1"), tenant.reaction("👍", 2, "T1"))
+    page_writes(db, tenant, message.id, {"retry_count": 1, "is_edited": True, "theirs": 1})
+    after = tenant.message()["metadata"]
+    assert after["reactions"]
+    assert {name: after[name] for name in before} == before
+    assert (after["retry_count"], after["is_edited"], after["theirs"]) == (99, True, 1)
+    tenant.apply(tenant.reaction("❤️", 1, "T1"))  # older: the time of the newer one is not lost
+    assert tenant.message()["metadata"]["reactions"] == after["reactions"]
+
+
+def test_a_page_s_own_row_is_its_own(db: Db, tenant: Tenant) -> None:
+    """A message that the pipeline has not sent may lose keys."""
+    message_id = uuid4()
+    db.execute(
+        "insert into chat_messages (id, organization_id, message_text, message_type, metadata) "
+        "values (%s, %s, 'Hi', 'manager', %s)",
+        (message_id, tenant.id, Jsonb({"retry_count": 2})),
+    )
+    page_writes(db, tenant, message_id, {})
+    assert tenant.message()["metadata"] == {}
+
+
+def test_a_reaction_is_upserted_by_message_and_user(db: Db, tenant: Tenant) -> None:
+    """As the page does it: one reaction of a user per message; clients' reactions beside it."""
+    tenant.apply(tenant.arrived(wa_message_id="W1"), tenant.reaction("👍", 1, "W1"))
+    user = uuid4()
+    for emoji in ("🔥", "😂"):
+        db.execute(
+            "insert into message_reactions (message_id, user_id, emoji) values (%s, %s, %s) "
+            "on conflict (message_id, user_id) do update set emoji = excluded.emoji",
+            (tenant.message()["id"], user, emoji),
+        )
+    rows = tenant.rows("select user_id, emoji from message_reactions order by user_id nulls last")
+    assert [(row["user_id"], row["emoji"]) for row in rows] == [(user, "😂"), (None, "👍")]
+
+
+def test_the_chat_s_columns_are_there(db: Db) -> None:
+    """Those that its query names; a fresh project has no more than these."""
+    db.execute(
+        "select id, client_id, teacher_id, message_text, message_type, system_type, is_read, "
+        "created_at, file_url, file_name, file_type, external_message_id, messenger_type, "
+        "call_duration, message_status, metadata, sender_name, sender_id, is_outgoing "
+        "from chat_messages"
+    )
+
+
+@pytest.mark.parametrize(
+    ("digits", "is_found"),
+    [("79990001122", True), ("89990001122", True), ("9990001122", True), ("79990001133", False)],
+)
+def test_the_organization_of_a_phone(tenant: Tenant, digits: str, is_found: bool) -> None:  # noqa: FBT001
+    """In every usual spelling; an unknown phone has none."""
+    tenant.add_client("+7 (999) 000-11-22")
+    [found] = tenant.rows("select wpp_find_organization_by_phone(%s) as id", digits)
+    assert found["id"] == (tenant.id if is_found else None)
+
+
+def test_a_phone_of_two_organizations_has_none(tenant: Tenant, other: Tenant) -> None:
+    """A server that names the phone alone has to name its organization too."""
+    tenant.add_client("79990001122")
+    other.add_client("89990001122")
+    [found] = tenant.rows("select wpp_find_organization_by_phone('79990001122') as id")
+    assert found["id"] is None

@@ -1,0 +1,60 @@
+"""The front end's own reads and writes of tables, as its signed-in user."""
+
+from tests.fixtures.system import System
+from tests.fixtures.waiting import wait_until
+from tests.pipeline.functions.front_end import FrontEnd
+from tests.pipeline.functions.test_sending import add_contact, new_phone
+
+CHAT_COLUMNS = (
+    "id,client_id,message_text,message_type,system_type,is_read,created_at,file_url,file_name,"
+    "file_type,external_message_id,messenger_type,call_duration,message_status,metadata,"
+    "sender_name,is_outgoing"
+)
+
+
+def test_the_page_finds_its_provider(connected: FrontEnd, stranger: FrontEnd) -> None:
+    """The query that precedes every send: whole rows, without a secret, of its own organization."""
+    query = (
+        "select=*&messenger_type=eq.whatsapp&is_active=eq.true"
+        "&order=is_primary.desc,priority.asc&limit=1"
+    )
+    answer = connected.read("messenger_integrations", query)
+    assert answer.status_code == 200, answer.text
+    [row] = answer.json()
+    assert (row["provider"], row["is_active"]) == ("wpp", True)
+    assert row["settings"].keys() == {"wppAccountNumber", "wppApiKey"}
+    assert row["settings"]["wppApiKey"].startswith("••")
+    assert stranger.read("messenger_integrations", query).json() == []
+
+
+def test_the_page_may_send(connected: FrontEnd, stranger: FrontEnd) -> None:
+    """The gate of the chat: enabled and configured."""
+    query = "select=is_enabled,provider,settings&messenger_type=eq.whatsapp"
+    [row] = connected.read("messenger_settings", query).json()
+    assert (row["is_enabled"], row["provider"]) == (True, "wpp")
+    assert row["settings"]["wppBaseUrl"]
+    assert row["settings"]["wppApiKey"]
+    assert stranger.read("messenger_settings", query).json() == []
+
+
+def test_the_chat_reads_reacts_and_marks_as_read(system: System, connected: FrontEnd) -> None:
+    """With the columns that it names, and the upsert on (message_id, user_id)."""
+    phone = new_phone()
+    client = add_contact(system, connected, "clients", phone)
+    sent = connected.call("wpp-send", {"clientId": str(client), "message": "Hi"}).data
+    query = f"select={CHAT_COLUMNS}&client_id=eq.{client}&order=created_at.desc"
+    [row] = wait_until(lambda: connected.read("chat_messages", query).json(), "the row")
+    assert (row["id"], row["message_text"]) == (sent["messageId"], "Hi")
+    reaction = {"message_id": row["id"], "user_id": str(connected.user_id)}
+    for emoji in ("👍", "🔥"):
+        answer = connected.http.post(
+            "/rest/v1/message_reactions?on_conflict=message_id,user_id",
+            json={**reaction, "emoji": emoji},
+            headers={"Prefer": "resolution=merge-duplicates"},
+        )
+        assert answer.status_code in {200, 201}, answer.text
+    found = connected.read("message_reactions", f"message_id=eq.{row['id']}&select=emoji").json()
+    assert found == [{"emoji": "🔥"}]
+    assert connected.http.patch(
+        f"/rest/v1/chat_messages?id=eq.{row['id']}", json={"is_read": True}
+    ).is_success
