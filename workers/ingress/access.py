@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import AccessError
 from workers.ingress.api_routes import ApiRoutes, MethodNotAllowedError, Operation
+from workers.ingress.audit import Effect, with_audit
 from workers.ingress.body import BodyReader, DisconnectedError
 from workers.ingress.callers import Caller
 from workers.ingress.deps import (
@@ -48,9 +49,12 @@ class ApiAccess:
         try:
             operation = self._find_operation(scope) if is_api else None
             if operation:
-                scope = {**scope, CALLER: await admit(scope, state, headers)}
+                caller = await admit(scope, state, headers)
                 receive = await _read_request(scope, receive, operation, state)
-                scope["method"] = "GET" if scope["method"] == "HEAD" else scope["method"]
+                effect = Effect(caller.subject, caller.organization_id, operation.id)
+                respond = with_audit(respond, scope, effect)
+                method = "GET" if scope["method"] == "HEAD" else scope["method"]
+                scope = {**scope, CALLER: caller, "method": method}
             else:
                 state.request_limits.take("address", find_client(scope))
         except DisconnectedError:

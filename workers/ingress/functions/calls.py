@@ -24,6 +24,7 @@ class FunctionCaller:
     """Who calls. The CRM's servers (`service_role`) act for the organization that they name."""
 
     organization_id: UUID | None
+    subject: str
 
     @property
     def is_server(self) -> bool:
@@ -60,8 +61,9 @@ async def authenticate_caller(scope: Scope, state: AppState) -> FunctionCaller:
     """Return who calls; raises what `workers.ingress.access.admit` raises."""
     key = state.service_role_key.get_secret_value().encode()
     if compare_digest(read_bearer_token(scope).encode(), key):
-        return FunctionCaller(None)
-    return FunctionCaller((await admit(scope, state, MutableHeaders())).organization_id)
+        return FunctionCaller(None, "service role")
+    caller = await admit(scope, state, MutableHeaders())
+    return FunctionCaller(caller.organization_id, caller.subject)
 
 
 def parse_fields(query: Mapping[str, str], body: bytes) -> dict[str, Any]:

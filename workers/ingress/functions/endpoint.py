@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from workers.ingress.access import read_body
+from workers.ingress.audit import SAFE_METHODS, Effect
 from workers.ingress.body import DisconnectedError
 from workers.ingress.deps import AppState
 from workers.ingress.functions import answers, integrations, numbers, sending
@@ -47,6 +48,10 @@ FUNCTIONS: Mapping[str, Route] = {
     "messenger-integrations": Route(integrations.handle, ("GET", "POST", "PUT", "DELETE")),
     "wpp-diagnostics": Route(numbers.diagnose, ("GET", "POST")),
 }
+
+
+READING = ("wpp-status", "wpp-qr", "wpp-diagnostics")
+"""Functions that only read, although the CRM calls them by POST."""
 
 
 def matches_path(scope: Scope) -> bool:
@@ -99,4 +104,8 @@ async def _respond(name: str, scope: Scope, receive: Receive, state: AppState) -
         organization_id=organization_id,
         state=state,
     )
-    return await route.function(call)
+    response = await route.function(call)
+    if scope["method"] not in SAFE_METHODS and name not in READING:
+        effect = Effect(caller.subject, organization_id, name)
+        effect.record(scope, response.status_code, response.headers)
+    return response
