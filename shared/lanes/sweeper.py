@@ -1,5 +1,6 @@
 """Sweeps lanes: due lanes become ready, lost bells ring again, ended leases are taken over."""
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from threading import Event as Flag
 
@@ -8,20 +9,37 @@ import structlog
 from pydantic import BaseModel
 
 from shared.lanes.client import Lanes
-from shared.lanes.types import Claim, ClaimResult, LostEvent, Postponed
+from shared.lanes.types import Claim, ClaimResult, LostEvent, Postponed, Settled
 from shared.redis import CONNECTION_ERRORS, is_transient
 from shared.transitions import tell
 
 TICK_S = 1.0
 """The longest pause between two sweeps; shorter when a lane is due earlier."""
 SHORTEST_PAUSE_S = 0.05
+MAX_LOST_LEASES = 3
+"""After how many lost leases in a row an event counts as the cause of its workers' end."""
+SUSPECT_SPREAD_S = 10.0
+"""Over how long the events of a worker that stopped again are spread: the cause then runs alone."""
+WORKER_STOPPED = "worker_stopped"
 
 log = structlog.get_logger(__name__)
 
 
-def run_again(_claim: Claim) -> ClaimResult:
-    """Conclude a claim whose worker stopped, for actors that may run twice."""
-    return Postponed(0, "its worker stopped")
+def run_again(claim: Claim) -> ClaimResult:
+    """Conclude a claim whose worker stopped, for actors that may run twice.
+
+    After `MAX_LOST_LEASES` the event has failed: its record keeps the reason and the event.
+    """
+    if claim.lost_leases >= MAX_LOST_LEASES:
+        dead = {"reason": explain_lost_leases(claim), "code": WORKER_STOPPED}
+        return Settled("failed", fields=dead | {"dead_letter": claim.body.decode()})
+    spread_s = SUSPECT_SPREAD_S if claim.lost_leases > 1 else 0
+    return Postponed(random.uniform(0, spread_s), "its worker stopped")  # noqa: S311
+
+
+def explain_lost_leases(claim: Claim) -> str:
+    """Return the sentence for a dead letter: the workers of this event stopped."""
+    return f"its worker stopped, or did not come to an end, {claim.lost_leases} times in a row"
 
 
 def tell_nothing(_lost: LostEvent) -> Sequence[BaseModel]:

@@ -61,6 +61,8 @@ class Claim:
     """How often its handler raised an unexpected error."""
     resends: int = 0
     """How often it went out once more although its effect was unknown."""
+    lost_leases: int = 0
+    """How often in a row its worker stopped, or took longer than the lease."""
     until_s: float = math.inf
     """When the lease ends at the earliest, by this process' `time.monotonic`."""
 

@@ -87,6 +87,7 @@ def read_claim(queue: str, reply: Sequence[bytes], until_s: float = math.inf) ->
         reason=reply[8].decode(),
         unexpected_errors=int(reply[9]),
         resends=int(reply[10]),
+        lost_leases=int(reply[11]),
         until_s=until_s,
     )
 

@@ -11,9 +11,11 @@ end
 
 local function read_event(id)
   local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'gates', 'expires', 'due', 'attempts',
-    'accepted', 'body', 'reason', 'unexpected_errors', 'resends', 'state')
+    'accepted', 'body', 'reason', 'unexpected_errors', 'resends', 'state',
+    'lost_leases')
   return {gates = h[1], expires = h[2], due = h[3], attempts = h[4], accepted = h[5],
-    body = h[6], reason = h[7], unexpected_errors = h[8], resends = h[9], state = h[10]}
+    body = h[6], reason = h[7], unexpected_errors = h[8], resends = h[9], state = h[10],
+    lost_leases = h[11]}
 end
 
 local function is_waiting(event) return event.state == 'queued' and event.body end
@@ -33,7 +35,7 @@ end
 local function describe(id, lane, fence, event)
   return {id, lane, tostring(fence), tostring(event.attempts), event.accepted, event.expires,
     tostring(now), event.body, event.reason or '', event.unexpected_errors or '0',
-    event.resends or '0'}
+    event.resends or '0', tostring(event.lost_leases or 0)}
 end
 
 -- Whether a lane has to wait because its head is not due or a gate is closed; then it is placed

@@ -81,7 +81,11 @@ local function conclude(result, keep)
   if result.state == 'queued' then
     set_fields(result.id, result.fields)
     redis.call('HSET', record, 'state', 'queued', 'by', by)
-    if result.unstarted then redis.call('HINCRBY', record, 'attempts', -1) end
+    if result.unstarted then
+      redis.call('HINCRBY', record, 'attempts', -1)
+    elseif event.fence == result.fence then -- its worker survived this attempt
+      redis.call('HDEL', record, 'lost_leases')
+    end
     release(event.queue, lane.tenant, result.lane, result.delay)
   else
     event.by = by

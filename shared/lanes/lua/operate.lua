@@ -34,12 +34,16 @@ end
 local function take_over(lane, args)
   local id = redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
   local event = id and read_event(id)
-  local tenant = redis.call('HGET', PREFIX .. 'lane:' .. lane .. ':state', 'tenant')
-    or find_tenant(lane)
+  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'tenant', 'fence')
+  local tenant = state[1] or find_tenant(lane)
   if not event or not is_claimed(event) then
     if event and not is_waiting(event) then drop_head(args.queue, tenant, lane, id, event) end
     release(args.queue, tenant, lane)
     return nil
+  end
+  local record = PREFIX .. 'event:' .. id
+  if redis.call('HGET', record, 'fence') == state[2] then -- a worker's, not an earlier sweeper's
+    event.lost_leases = redis.call('HINCRBY', record, 'lost_leases', 1)
   end
   local fence = redis.call('INCR', PREFIX .. 'fence')
   redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence,
@@ -128,7 +132,7 @@ local function resolve(args)
     set_fields(args.id, args.fields)
     redis.call('HSET', record, 'state', 'queued', 'by', by, 'expires', now + args.max_age,
       'resends', 1)
-    redis.call('HDEL', record, 'settled', 'unexpected_errors')
+    redis.call('HDEL', record, 'settled', 'unexpected_errors', 'lost_leases')
     redis.call('PERSIST', record)
     push_event(event.queue, event.tenant, event.lane, args.id, event.bytes, 0)
   else
@@ -153,7 +157,7 @@ local function replay(event)
     return {'full', 'memory'}
   end
   redis.call('HDEL', record, 'settled', 'fence', 'by', 'reason', 'code', 'unexpected_errors',
-    'resends')
+    'resends', 'lost_leases')
   for piece = 1, PIECES - 1 do redis.call('HDEL', record, 'reason' .. piece) end
   redis.call('PERSIST', record)
   push_event(event.queue, event.tenant, event.lane, event.id, bytes, 0)

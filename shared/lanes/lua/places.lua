@@ -7,7 +7,8 @@
 --   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, bytes, lane,
 --                                   tenant, queue, gates, attempts, fence, accepted, expires, due,
 --                                   reason, print, settled, by (the fence and state that ended the
---                                   last claim), unexpected_errors, resends, + the handler's fields;
+--                                   last claim), unexpected_errors, resends, lost_leases (claims
+--                                   in a row that ended without a result), + the handler's fields;
 --                                   of a settled event what `keep_record` keeps
 --   lane:{lane}             list    event ids, oldest first
 --   lane:{lane}:state       hash    where ready|claimed|delayed|gated, fence, gate, queue, tenant

@@ -1,6 +1,7 @@
 """A plain Dramatiq app on lanes, without WhatsApp: `dramatiq tests.shared.lanes.plain_app`."""
 
 import os
+import signal
 import time
 
 import dramatiq
@@ -12,7 +13,9 @@ from shared.settings import EngineSettings
 
 broker = LaneBroker(
     connect(os.environ["TEST_REDIS_URL"]),
-    settings=EngineSettings(wpp_http_deadline_s=1, wpp_lease_s=6),
+    settings=EngineSettings(
+        wpp_http_deadline_s=1, wpp_lease_s=float(os.environ.get("TEST_LEASE", "6"))
+    ),
 )
 broker.add_middleware(
     Watchdog(lambda: broker.replies, limit_s=float(os.environ.get("TEST_WATCHDOG", "60")))
@@ -26,6 +29,13 @@ def note(name: str, seconds: float = 0) -> None:
     write(f"began {name}")
     time.sleep(seconds)
     write(f"done {name}")
+
+
+@dramatiq.actor
+def die(name: str) -> None:
+    """Write that it began; end the process, as the kernel does when memory runs out."""
+    write(f"began {name}")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def write(line: str) -> None:

@@ -48,6 +48,25 @@ def test_a_clock_that_dies_after_taking_over_is_taken_over_itself(harness: LaneH
     assert harness.conclude(second, "unknown")
 
 
+def test_lost_leases_are_counted_until_a_worker_comes_to_an_end(harness: LaneHarness) -> None:
+    """A sweeper that stops after taking over is no worker; a postponement is an end."""
+    harness.append("x")
+    counts = []
+    for _ in range(2):
+        harness.claim()
+        harness.take_over()
+        taken = harness.take_over()
+        counts.append(taken.lost_leases)
+        harness.lanes.conclude(taken, Postponed(0, "its worker stopped"))
+    claim = harness.claim()
+    harness.lanes.conclude(claim, Postponed(0, "", unstarted=True))
+    counts.append(harness.claim().lost_leases)
+    harness.lanes.conclude(harness.take_over(), Postponed(0, "its worker stopped"))
+    harness.lanes.conclude(harness.claim(), Postponed(0, "not now"))
+    counts.append(harness.claim().lost_leases)
+    assert counts == [1, 2, 2, 0]
+
+
 def test_a_worker_extends_its_lease_until_somebody_took_over(harness: LaneHarness) -> None:
     harness.append("x")
     claim = harness.claim()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
+from uuid import UUID
 
 import dramatiq
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from sandbox.redis import RedisServer
 from shared.lanes.broker import LaneBroker
 from shared.lanes.client import Lanes
-from shared.lanes.sweeper import Sweeper
+from shared.lanes.records import find_record
+from shared.lanes.sweeper import MAX_LOST_LEASES, Sweeper
 from shared.lanes.watchdog import EXIT_CODE
 from shared.redis import connect, keys
 from shared.settings import EngineSettings
@@ -52,15 +54,17 @@ def sweeping(server: RedisServer) -> Iterator[None]:
 
 
 def send(broker: LaneBroker, name: str, seconds: float = 0, **options: object) -> None:
-    broker.enqueue(
-        dramatiq.Message(
-            queue_name="default",
-            actor_name="note",
-            args=(name, seconds),
-            kwargs={},
-            options=dict(options),
-        )
+    enqueue(broker, "note", (name, seconds), **options)
+
+
+def enqueue(
+    broker: LaneBroker, actor_name: str, args: tuple[object, ...], **options: object
+) -> UUID:
+    message = dramatiq.Message[None](
+        queue_name="default", actor_name=actor_name, args=args, kwargs={}, options=options
     )
+    broker.enqueue(message)
+    return UUID(message.message_id)
 
 
 def names(lines: list[str], word: str) -> list[str]:
@@ -112,6 +116,37 @@ def test_what_a_killed_worker_held_runs_again_in_order(
             took_s = eventually(lambda: {"a1", "b1"} <= set(names(survivor.lines(), "began")), 30)
             assert not {"a2", "b2"} & set(names(survivor.lines(), "began"))
     print(f"messages of a killed worker began again after {took_s:.1f} s")  # noqa: T201
+
+
+@pytest.mark.faults
+def test_a_message_that_ends_its_worker_three_times_is_a_dead_letter(
+    server: RedisServer, broker: LaneBroker, tmp_path: Path
+) -> None:
+    """Its lane goes on behind it, in order; a message that ran beside it is done."""
+    poison = enqueue(broker, "die", ("poison",), lane="x")
+    for number in range(3):
+        send(broker, f"x{number}", lane="x")
+    send(broker, "beside", 0.2, lane="y")
+    starts = 0
+    with sweeping(server):
+        while broker.client.exists(keys.waiting("default")):
+            with WorkerProgram(server.url, tmp_path / "one", TEST_LEASE="1.5") as worker:
+                starts += 1
+                eventually(
+                    lambda: worker.ended or not broker.client.exists(keys.waiting("default")),  # noqa: B023
+                    40,
+                )
+                lines = worker.lines()
+    began = names(lines, "began")
+    assert (began.count("poison"), starts) == (MAX_LOST_LEASES, MAX_LOST_LEASES + 1)
+    assert [name for name in names(lines, "done") if name != "beside"] == ["x0", "x1", "x2"]
+    assert began.index("x0") > len(began) - 1 - began[::-1].index("poison")
+    assert "beside" in names(lines, "done")
+    record = find_record(broker.client, poison)
+    assert record
+    assert (record.state, record.code) == ("failed", "worker_stopped")
+    assert record.reason
+    assert "3 times" in record.reason
 
 
 @pytest.mark.faults

@@ -74,6 +74,10 @@ class WorkerProgram:
                 command, env=env | environment, stdout=log, stderr=log, start_new_session=True
             )
 
+    @property
+    def ended(self) -> bool:
+        return self._popen.poll() is not None
+
     def lines(self) -> list[str]:
         return self.journal.read_text().splitlines() if self.journal.exists() else []
 

@@ -1,8 +1,10 @@
 """The clock: due lanes become ready, ended leases are taken over, lost tokens are replaced."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,10 +13,17 @@ import redis
 
 from sandbox.redis import RedisServer
 from shared import routing
-from shared.events import Message, WebhookEvent
+from shared.events import (
+    AnyEvent,
+    MediaEvent,
+    Message,
+    ProvisionEvent,
+    WebhookEvent,
+    utc_now,
+)
 from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
-from shared.lanes.sweeper import Sweeper
+from shared.lanes.sweeper import MAX_LOST_LEASES, Sweeper
 from shared.lanes.types import ClaimSequence, Postponed
 from shared.outcomes import DeadLetterOutcome, MessageOutcome
 from shared.redis import keys
@@ -146,6 +155,58 @@ def test_a_webhook_whose_worker_vanished_is_done_again(
     assert lanes.claim("webhook", ClaimSequence())
 
 
+def make_event(queue: str) -> AnyEvent:
+    """Return an event of a queue, which may be processed again."""
+    account = "0000000000042"
+    if queue == "webhook":
+        return WebhookEvent(id=uuid4(), account=account, payload={"type": "connected"})
+    if queue == "provision":
+        return ProvisionEvent(
+            id=uuid4(), organization_id=ORGANIZATION, integration_id=INTEGRATION
+        )
+    message = MessageOutcome(
+        at=utc_now(), id=uuid4(), outgoing=False, phone="79990001122", status="delivered"
+    )
+    return MediaEvent(id=uuid4(), account=account, message=message)
+
+
+def make_due(client: redis.Redis, queue: str) -> None:
+    """Let the time of every postponed lane have come."""
+    postponed: Any = client.zrange(keys.delayed(queue), 0, -1)
+    for lane in postponed:
+        client.zadd(keys.delayed(queue), {lane: 1})
+
+
+@pytest.mark.parametrize("queue", ["webhook", "provision", "media"])
+def test_an_event_that_its_workers_did_not_survive_is_a_dead_letter(
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis, queue: str
+) -> None:
+    """After three lost leases in a row, with that reason; the next event of its lane goes on."""
+    item = routing.route_event(make_event(queue))
+    behind = replace(item, id=uuid4())
+    for each in (item, behind):
+        lanes.append(each)
+    for _ in range(MAX_LOST_LEASES):
+        make_due(redis_client, queue)
+        lanes.sweep(queue)
+        claim = lanes.claim(queue, ClaimSequence())
+        assert claim
+        assert claim.id == item.id
+        end_leases(redis_client, queue)
+        clock.tick()
+    record = find_record(redis_client, item.id)
+    assert record
+    assert (record.state, record.code) == ("failed", "worker_stopped")
+    rows: Any = redis_client.xrange(keys.OUTBOX)
+    letters = [json.loads(fields[b"r"]) for _, fields in rows]
+    [letter] = [row for row in letters if row["type"] == "dead_letter"]
+    assert (letter["id"], letter["reason"]) == (str(item.id), "worker_stopped")
+    assert "3 times in a row" in letter["detail"]
+    claim = lanes.claim(queue, ClaimSequence())
+    assert claim
+    assert claim.id == behind.id
+
+
 def test_the_policy_resend_has_a_bound(
     clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
@@ -163,9 +224,7 @@ def test_the_policy_resend_has_a_bound(
     event_id = accept(lanes)
     states = []
     for _ in range(1 + MAX_RESENDS):
-        postponed: Any = redis_client.zrange(keys.delayed("send"), 0, -1)
-        for lane in postponed:
-            redis_client.zadd(keys.delayed("send"), {lane: 1})
+        make_due(redis_client, "send")
         lanes.sweep("send")
         assert lanes.claim("send", ClaimSequence())
         end_leases(redis_client, "send")
@@ -174,6 +233,10 @@ def test_the_policy_resend_has_a_bound(
         assert record
         states.append(record.state)
     assert states == ["queued", "queued", "unknown"]
+    record = find_record(redis_client, event_id)
+    assert record
+    assert record.reason
+    assert "3 times in a row" in record.reason
 
 
 def test_a_claim_that_cannot_be_read_costs_only_itself(
