@@ -85,12 +85,6 @@ class EngineSettings(SettingsGroup):
         gt=0,
         description="Age at which an event that was not processed fails.",
     )
-    wpp_max_inflight_per_tenant: int = Field(
-        default=16,
-        gt=0,
-        description="Events of one organization and queue in progress at the same time. "
-        "At most half of the threads of one worker process.",
-    )
     wpp_redis_replicas: int = Field(
         default=0,
         ge=0,

@@ -21,15 +21,6 @@ TIME_LIMIT_MS = 300_000
 """An actor that has not ended by then is stuck."""
 
 
-class FairShare(Middleware):
-    """Keeps half of a process' threads for other tenants, however much one tenant brings."""
-
-    def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
-        if isinstance(broker, LaneBroker):
-            share = max(1, worker.worker_threads // 2)
-            broker.lanes.max_inflight = min(broker.lanes.max_inflight, share)
-
-
 class ReportPulse(Middleware):
     """Reports each worker process: its queues, its threads, and whether it gets answers."""
 
@@ -67,7 +58,7 @@ with exit_on_startup_error():
     broker = LaneBroker(
         connect(load_settings(RedisSettings).redis_url),
         settings=load_settings(EngineSettings),
-        middleware=[TimeLimit(time_limit=TIME_LIMIT_MS), CurrentMessage(), FairShare()],
+        middleware=[TimeLimit(time_limit=TIME_LIMIT_MS), CurrentMessage()],
     )
 broker.add_middleware(ReportPulse())
 broker.add_middleware(Watchdog(lambda: broker.replies))

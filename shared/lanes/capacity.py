@@ -9,6 +9,7 @@ class Capacity:
     def __init__(self, threads: int) -> None:
         self.stopping = False
         """The process shuts down: nothing more is claimed."""
+        self.threads = threads
         self._free = threads
         self._changed = threading.Condition()
         self._waiting: set[str] = set()

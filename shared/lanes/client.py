@@ -37,6 +37,8 @@ from shared.settings import EngineSettings
 
 TAKEOVER_S = 5.0
 """How long a sweeper has to conclude what it took over, before the next sweeper takes it over."""
+FLEET_TTL_S = 30.0
+"""How long the threads of a process that vanished still count."""
 MAX_SCANS = 64
 """Lanes that one request looks at when all of them have to wait: Redis is blocked meanwhile."""
 GATE_SLICE = 100
@@ -46,15 +48,15 @@ UNREPLICATED = frozenset({"sweep", "close_gate", "open_gate"})
 
 
 class Lanes:
-    """The lanes on one Redis. `max_inflight`: events of one tenant and queue in work at once."""
+    """The lanes on one Redis."""
 
     def __init__(
         self, client: "redis.Redis", settings: EngineSettings, max_scans: int = MAX_SCANS
     ) -> None:
         self.client = client
         self.settings = settings
-        self.max_inflight = settings.wpp_max_inflight_per_tenant
         self.replicas = settings.wpp_redis_replicas
+        self.takeover_s = TAKEOVER_S
         self._max_scans = max_scans
         self.on_concluded: Callable[[Claim, ClaimResult], object] = lambda _claim, _result: None
         """Called once for each claim whose result counted, of a worker or of the sweeper."""
@@ -137,6 +139,20 @@ class Lanes:
         counted = [word == b"ok" for word in words]
         return Exchange(counted, claims, more=status in {b"more", b"again"})
 
+    def register(self, queue: str, process: str, threads: int) -> int:
+        """Say how many threads a worker process has for `queue`; repeat it within `FLEET_TTL_S`.
+
+        Tenants share the threads of all processes (`lua/share.lua`). With 0 threads the process is
+        removed. Returns the number of all threads.
+        """
+        arguments = {
+            "queue": queue,
+            "process": process,
+            "threads": threads,
+            "ttl": int(FLEET_TTL_S * 1000),
+        }
+        return int(self._operate("register", arguments))
+
     def extend(self, claim: Claim) -> bool:
         """Renew the lease from now on. False: the claim is lost, stop working on its event."""
         arguments = {
@@ -155,8 +171,7 @@ class Lanes:
         arguments = {
             "queue": queue,
             "count": count,
-            "lease": int(TAKEOVER_S * 1000),
-            "max_inflight": self.max_inflight,
+            "lease": int(self.takeover_s * 1000),
         }
         ready, due, taken, lost = self._operate("sweep", arguments)
         return SweepResult(
@@ -285,7 +300,6 @@ class Lanes:
                 "number": sequence.number + 1,
                 "count": count,
                 "lease": self._lease_ms,
-                "max_inflight": self.max_inflight,
                 "max_scans": self._max_scans,
                 "outbox_limit": self.settings.wpp_outbox_limit,
             }

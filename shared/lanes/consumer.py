@@ -11,13 +11,12 @@ from dramatiq.errors import ConnectionClosed
 from shared.lanes.exchange import ClaimExchange
 from shared.lanes.message import LaneMessage
 from shared.redis import is_transient
-from shared.redis.replication import check_writable
 
 STOPPING_POLL_S = 0.05
 IDLE_TIMEOUTS = 2.5
 """For how many timeouts of the worker an idle consumer blocks on the bell."""
-PING_EVERY_S = 8.0
-"""How often Redis is asked for a write while every thread is busy, for watchdog and pulse."""
+REGISTER_EVERY_S = 8.0
+"""How often a process says how many threads it has, busy or idle: for watchdog and pulse, too."""
 
 
 class LaneConsumer(Consumer):
@@ -30,7 +29,7 @@ class LaneConsumer(Consumer):
         self._exchange = exchange
         self._prefetch = prefetch
         self._timeout_s = timeout_s
-        self._pinged_s = time.monotonic()
+        self._registered_s = -REGISTER_EVERY_S
 
     def __iter__(self) -> Self:
         return self
@@ -41,6 +40,7 @@ class LaneConsumer(Consumer):
             time.sleep(min(self._timeout_s, STOPPING_POLL_S))
             return None
         try:
+            self._register()
             if not exchange.ready and self._may_claim():
                 exchange.claim(self._prefetch)
         except redis.RedisError as error:
@@ -66,12 +66,15 @@ class LaneConsumer(Consumer):
             left = list(self._exchange.ready)
             self._exchange.ready.clear()
             self.requeue(left)
+            try:
+                self._exchange.register(0)
+            except redis.RedisError as error:
+                raise ConnectionClosed(error) from None
 
     def _may_claim(self) -> bool:
         """Wait for a free thread, then for the bell if nothing was ready the last time."""
         exchange = self._exchange
         if not exchange.capacity.wait_free(exchange.queue, self._timeout_s):
-            self._ping()
             return False
         if exchange.more:
             return True
@@ -84,11 +87,10 @@ class LaneConsumer(Consumer):
             exchange.more = True
         return rung
 
-    def _ping(self) -> None:
-        if time.monotonic() - self._pinged_s > PING_EVERY_S:
-            check_writable(self._exchange.lanes.client, self._exchange.lanes.replicas)
-            self._exchange.replies += 1
-            self._pinged_s = time.monotonic()
+    def _register(self) -> None:
+        if time.monotonic() - self._registered_s >= REGISTER_EVERY_S:
+            self._exchange.register(self._exchange.capacity.threads)
+            self._registered_s = time.monotonic()
 
     def _conclude(self, message: Any) -> None:
         """Dramatiq calls it again after a ConnectionClosed, and logs any other error."""

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from uuid import uuid4
 
 import redis
 import structlog
@@ -64,12 +65,18 @@ class ClaimExchange:
         self.more = True
         """The last request for claims got all that it asked for."""
         self.replies = 0
+        self._process = uuid4().hex
         self._codec = codec
         self._hand_over = hand_over
         self._results: deque[_Result] = deque()
         self._round_trip = threading.Lock()
         self._with_results = ClaimSequence()
         self._for_free_threads = ClaimSequence()
+
+    def register(self, threads: int) -> None:
+        """Say how many threads this process has for the queue."""
+        self.lanes.register(self.queue, self._process, threads)
+        self.replies += 1
 
     def claim(self, most: int) -> None:
         """Claim events for the free threads, up to `most`; they are in `ready` then."""

@@ -12,7 +12,6 @@ def load_script(*names: str) -> LuaScript:
 
 
 APPEND = load_script("places", "append", "main_append")
-EXCHANGE = load_script("places", "append", "settled", "claim", "conclude", "main_exchange")
-OPERATE = load_script(
-    *("places", "append", "settled", "claim", "conclude", "operate", "repair", "main_operate")
-)
+CLAIMS = ("places", "share", "append", "settled", "claim", "conclude")
+EXCHANGE = load_script(*CLAIMS, "main_exchange")
+OPERATE = load_script(*CLAIMS, "operate", "repair", "main_operate")

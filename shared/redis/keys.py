@@ -45,13 +45,23 @@ def ready_lanes(queue: str, tenant: str) -> str:
 
 
 def tenant_ring(queue: str) -> str:
-    """List, no TTL. Tenants with ready lanes and room for another claim, in round-robin order."""
+    """List, no TTL. Tenants with ready lanes, in round-robin order."""
     return f"{PREFIX}rr:tenants:{queue}"
 
 
 def tenant_ring_members(queue: str) -> str:
     """Set, no TTL. The members of `tenant_ring`."""
     return f"{PREFIX}rr:tenants:set:{queue}"
+
+
+def tenants_aside(queue: str) -> str:
+    """Set, no TTL. Tenants with ready lanes that have their share of the threads already."""
+    return f"{PREFIX}aside:{queue}"
+
+
+def fleet(queue: str) -> str:
+    """Hash, 30 s. Worker process → threads and until when (ms since 1970); total → all threads."""
+    return f"{PREFIX}fleet:{queue}"
 
 
 def in_flight(queue: str) -> str:

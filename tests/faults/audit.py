@@ -25,6 +25,7 @@ TRANSIENT_KEYS = (
     "lane:",
     "ready:",
     "rr:",
+    "aside:",
     "busy:",
     "waiting:",
     "leases:",

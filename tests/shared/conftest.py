@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from shared.settings import EngineSettings
 from tests.shared.lanes.harness import LaneHarness
 from tests.shared.lanes.invariants import Invariants
 
@@ -17,4 +16,4 @@ from tests.shared.lanes.invariants import Invariants
 def harness(redis_client: "redis.Redis") -> Iterator[LaneHarness]:
     """Return lanes with default settings; the test fails if their keys are unsound afterwards."""
     yield LaneHarness(redis_client)
-    assert Invariants(redis_client, EngineSettings().wpp_max_inflight_per_tenant).faults == []
+    assert Invariants(redis_client).faults == []

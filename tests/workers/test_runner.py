@@ -101,7 +101,7 @@ def test_an_outage_of_redis_postpones_what_was_tried_often(lanes: Lanes, error: 
 
 
 def test_a_surprise_is_tried_again_and_given_up_at_last(lanes: Lanes) -> None:
-    """An unexpected error costs its own event a few attempts, and no other event."""
+    """An unexpected error costs its own event a few attempts, and nothing else."""
     accept(lanes, "Hello")
 
     def broken(_claim: Claim) -> ClaimResult:

@@ -1,6 +1,5 @@
 -- Claim the heads of ready lanes, tenants in turn. `request`: sequence, number, queue, count,
--- lease (ms), max_inflight (claims of a tenant), max_scans (lanes to look at, if all of them have
--- to wait), outbox_limit.
+-- lease (ms), max_scans (lanes to look at, if all of them have to wait), outbox_limit.
 
 local function closed_gate(gates)
   for gate in string.gmatch(gates, '%S+') do
@@ -70,24 +69,18 @@ local function hold(request, tenant, lane, id, event)
   return fence
 end
 
--- The next ready lane of the next tenant. nil: no tenant has ready lanes; false: the tenant has as
--- much in work as it may.
-local function next_lane(request)
-  local rotation = PREFIX .. 'rr:tenants:' .. request.queue
-  local members = PREFIX .. 'rr:tenants:set:' .. request.queue
-  local tenant = redis.call('LPOP', rotation)
+-- The next ready lane of the next tenant; nil when no tenant has a ready lane and may take a thread.
+local function next_lane(queue, free)
+  local rotation = PREFIX .. 'rr:tenants:' .. queue
+  local tenant = next_tenant(queue, free)
   if not tenant then return nil end
-  local busy = tonumber(redis.call('HGET', PREFIX .. 'busy:' .. request.queue, tenant) or 0)
-  if busy >= request.max_inflight then
-    redis.call('SREM', members, tenant) -- it comes back when one of its claims is released
-    return false
-  end
-  local ready = PREFIX .. 'ready:' .. request.queue .. ':' .. tenant
+  local ready = PREFIX .. 'ready:' .. queue .. ':' .. tenant
   local lane = redis.call('LPOP', ready)
   if redis.call('EXISTS', ready) == 1 then
-    redis.call('RPUSH', rotation, tenant)
+    redis.call('LMOVE', rotation, rotation, 'LEFT', 'RIGHT')
   else
-    redis.call('SREM', members, tenant)
+    redis.call('LPOP', rotation)
+    redis.call('SREM', PREFIX .. 'rr:tenants:set:' .. queue, tenant)
   end
   return lane, tenant
 end
@@ -146,14 +139,17 @@ local function claim_lane(request, tenant, lane)
   return nil
 end
 
--- Look at lanes until `count` are claimed. Returns them and `more`, `none` (no lane is ready) or
--- `again` (many lanes that have to wait were in front: the caller asks again, so that no call
--- takes long).
+-- Look at lanes until `count` are claimed. Returns them and `more` (another could be claimed),
+-- `none`, or `again` (many lanes that have to wait were in front: the caller asks again, so that no
+-- call takes long).
 local function claim_new(request)
   local found = {}
+  local free = count_free(request.queue)
   for _ = 1, request.max_scans + request.count do
-    if #found == request.count then return found, 'more' end
-    local lane, tenant = next_lane(request)
+    if #found == request.count then
+      return found, next_tenant(request.queue, free - #found) and 'more' or 'none'
+    end
+    local lane, tenant = next_lane(request.queue, free - #found)
     if lane == nil then return found, 'none' end
     if lane then found[#found + 1] = claim_lane(request, tenant, lane) end
   end
@@ -167,9 +163,16 @@ local function claim_heads(request)
   if redis.call('XLEN', PREFIX .. 'outbox') >= request.outbox_limit then return {'full', {}} end
   local found, status = claim_new(request)
   if found[1] then store_reply(request, found) end
-  if status == 'none' then redis.call('DEL', PREFIX .. 'bell:' .. request.queue) end
-  -- Lanes that this call made ready need a bell, except those that it claimed.
+  local bell = PREFIX .. 'bell:' .. request.queue
+  -- Lanes that this call made ready need a bell, except those that it claimed. A caller that got
+  -- all it asked for wakes the next one while there is more.
   local left = (rung[request.queue] or 0) - #found
-  rung[request.queue] = status ~= 'none' and left > 0 and left or nil
+  if status == 'none' then
+    redis.call('DEL', bell)
+    left = 0
+  elseif status == 'more' and left < 1 and redis.call('EXISTS', bell) == 0 then
+    left = 1
+  end
+  rung[request.queue] = left > 0 and left or nil
   return {status, found}
 end

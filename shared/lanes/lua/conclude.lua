@@ -8,6 +8,7 @@ local function release(queue, tenant, lane, delay)
   end
   place_lane(queue, tenant, lane, delay)
   if enter_rotation(queue, tenant) then count_ready(queue) end
+  return_aside(queue)
 end
 
 -- The holder of the last claim may conclude an event. So may the sweeper that took over an ended

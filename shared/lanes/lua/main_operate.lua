@@ -3,8 +3,9 @@
 -- have to end all the same, because that alone makes room: hence a first write that asks for none.
 if ARGV[1] ~= 'replay' then redis.call('DEL', PREFIX .. 'nothing') end
 local commands = {
-  extend = extend, sweep = sweep, tell_lost = tell_lost, close_gate = close_gate,
-  open_gate = open_gate,  resolve = resolve, replay = replay, repair = repair,
+  register = register, extend = extend, sweep = sweep, tell_lost = tell_lost,
+  close_gate = close_gate, open_gate = open_gate, resolve = resolve, replay = replay,
+  repair = repair,
 }
 local reply = commands[ARGV[1]](cjson.decode(ARGV[2]))
 ring_bells()

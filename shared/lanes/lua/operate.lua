@@ -17,15 +17,18 @@ local function mend_rotation(queue)
   end
 end
 
--- How many more events could be worked on now: ready lanes, at most the room of each tenant.
-local function count_workable(args)
-  local rotation = PREFIX .. 'rr:tenants:' .. args.queue
+-- How many more events could be worked on now, as far as the bell has tokens for them.
+local function count_workable(queue)
+  local rotation = PREFIX .. 'rr:tenants:' .. queue
   local total = 0
-  local tenants = redis.call('LRANGE', rotation, 0, 63)
+  local free = count_free(queue)
+  local tenants = redis.call('LRANGE', rotation, 0, BELL_CAP - 1)
   for _, tenant in ipairs(tenants) do
-    local busy = tonumber(redis.call('HGET', PREFIX .. 'busy:' .. args.queue, tenant) or 0)
-    local ready = redis.call('LLEN', PREFIX .. 'ready:' .. args.queue .. ':' .. tenant)
-    total = total + math.max(0, math.min(args.max_inflight - busy, ready))
+    local busy = count_busy(queue, tenant)
+    local ready = redis.call('LLEN', PREFIX .. 'ready:' .. queue .. ':' .. tenant)
+    while ready > 0 and total < BELL_CAP and may_take(busy, free) do
+      busy, free, ready, total = busy + 1, free - 1, ready - 1, total + 1
+    end
   end
   return total + redis.call('LLEN', rotation) - #tenants
 end
@@ -77,7 +80,9 @@ local function sweep(args)
   for _, lane in ipairs(ended) do taken[#taken + 1] = take_over(lane, args) end
   mend_rotation(queue)
   redis.call('SET', PREFIX .. 'last_sweep', now)
-  local workable = count_workable(args)
+  return_aside(queue)
+  next_tenant(queue, count_free(queue)) -- those that stand in front in vain go aside again
+  local workable = count_workable(queue)
   rung[queue] = workable - redis.call('LLEN', PREFIX .. 'bell:' .. queue)
   local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
   local lost = redis.call('LRANGE', PREFIX .. 'lost:' .. queue, 0, args.count - 1)

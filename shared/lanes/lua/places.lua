@@ -13,8 +13,10 @@
 --   lane:{lane}             list    event ids, oldest first
 --   lane:{lane}:state       hash    where ready|claimed|delayed|gated, fence, gate, queue, tenant
 --   ready:{queue}:{tenant}  list    lanes to be claimed, in turn
---   rr:tenants:{queue}      list    tenants with ready lanes and room for another claim, in turn
---                                   (round robin); rr:tenants:set:{queue} has the same members
+--   rr:tenants:{queue}      list    tenants with ready lanes, in turn (round robin);
+--                                   rr:tenants:set:{queue} has the same members
+--   aside:{queue}           set     tenants with ready lanes that may take no thread now
+--   fleet:{queue}           hash    worker process -> its threads, until when; total -> all threads
 --   busy:{queue}            hash    tenant -> lanes claimed now
 --   waiting:{queue}         hash    tenant -> events in lanes
 --   waiting_bytes:{queue}   hash    tenant -> bytes of these events

@@ -1,5 +1,6 @@
 """What must be true of lanes at any moment, judged from the keys in Redis alone."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,8 @@ READ = {
     "unknown_tenants": "smembers",
 }
 READ |= {
+    "aside": "smembers",
+    "fleet": "hgetall",
     "busy": "hgetall",
     "waiting": "hgetall",
     "waiting_bytes": "hgetall",
@@ -25,13 +28,19 @@ READ |= {
     "unknown_of": "zrange",
     "event": "hgetall",
 }
+SHARE = 4
+"""Threads that a tenant may have, times those that are free then."""
+
+
+def may_take(busy: int, free: float) -> bool:
+    """Return whether a tenant with `busy` threads may take another one of the `free` ones."""
+    return busy == 0 or busy + 1 <= SHARE * (free - 1)
 
 
 class Invariants:
     """A picture of every key of the lanes, and what is wrong with it."""
 
-    def __init__(self, client: "redis.Redis", room: int) -> None:
-        self.room = room
+    def __init__(self, client: "redis.Redis") -> None:
         self.faults: list[str] = []
         self.at: dict[str, dict[str, Any]] = defaultdict(dict)
         self._read(client)
@@ -105,7 +114,7 @@ class Invariants:
         return found.get(name)
 
     def _tenants(self) -> None:
-        """Every tenant with ready lanes is in the rotation or at its bound; counters are right."""
+        """Every tenant with ready lanes is in the rotation or has its share; counters are right."""
         for queue in QUEUE_NAMES:
             busy = Counter(self._is(lane, "tenant") for lane in self.at["leases"].get(queue, ()))
             ring = self.at["rr:tenants"].get(queue, [])
@@ -117,9 +126,13 @@ class Invariants:
             ready = {
                 name.partition(":")[2] for name in self.at["ready"] if name.startswith(f"{queue}:")
             }
+            aside = self.at["aside"].get(queue, set())
+            threads = self.at["fleet"].get(queue, {}).get("total")
+            free = int(threads) - busy.total() if threads else math.inf
             for tenant in ready - set(ring):
+                self.must(tenant in aside, f"{queue}: nobody would ever look at {tenant} again")
                 self.must(
-                    busy[tenant] >= self.room, f"{queue}: nobody would ever look at {tenant} again"
+                    not may_take(busy[tenant], free), f"{queue}: {tenant} could take a thread"
                 )
             self.must(
                 set(ring) <= ready, f"{queue}: in the ring without ready lanes: {set(ring) - ready}"

@@ -1,7 +1,7 @@
 """The state machine over lanes: a real Redis, the model, and their comparison."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,12 +10,24 @@ from uuid import UUID, uuid4
 from hypothesis.stateful import RuleBasedStateMachine
 
 from shared.events import QUEUE_NAMES
-from shared.lanes.types import Append, Claim, ClaimResult, ClaimSequence, Postponed, Settled, State
+from shared.lanes import wire
+from shared.lanes.types import (
+    Append,
+    Claim,
+    ClaimResult,
+    ClaimSequence,
+    Exchange,
+    Postponed,
+    Settled,
+    State,
+)
+from shared.redis import keys
 from tests.shared.lanes.harness import LaneHarness, outcome
-from tests.shared.lanes.invariants import Invariants
+from tests.shared.lanes.invariants import Invariants, may_take
 from tests.shared.lanes.model import ENDS, Lane, Model
 
-ROOM = 2
+THREADS = 3
+"""A tenant that is alone may have two of them, and a single thread beside another tenant."""
 HOUR_S = 3600
 
 
@@ -50,12 +62,14 @@ class LaneMachine(RuleBasedStateMachine):
         super().__init__()
         self.client.flushall()
         # Few scans, so that lanes which have to wait stand in front now and then.
-        self.harness = LaneHarness(
-            self.client, max_scans=2, wpp_lease_s=HOUR_S, wpp_max_inflight_per_tenant=ROOM
-        )
+        self.harness = LaneHarness(self.client, max_scans=2, wpp_lease_s=HOUR_S)
+        # No lease ends by itself, however slow the machine is: neither a worker's nor a sweeper's.
+        self.harness.lanes.takeover_s = HOUR_S
+        for queue in QUEUE_NAMES:
+            self.client.hset(keys.fleet(queue), "total", THREADS)  # without a time to live
         self.told_more: set[str] = set()
         """Queues of which a claimer was told that more may be ready: it asks again unasked."""
-        self.model = Model(ROOM)
+        self.model = Model(THREADS)
         self.workers = [Worker() for _ in range(2)]
         self.held: list[Held] = []
         """Claims that workers believe to hold, valid or not, concluded ones included."""
@@ -83,9 +97,22 @@ class LaneMachine(RuleBasedStateMachine):
         """Conclude, in the same way after a lost reply; it counts when the model says so."""
         held.said = held.said or self.verdict(held.claim, say)
         counts = self.expect(held.claim, held.said)
-        counted, following = self.harness.lanes.conclude(held.claim, held.said, sequence)
-        assert counted == counts
-        return following
+        text = wire.dump_result(held.claim, held.said, self.harness.lanes.settings)
+        found = self.exchange(held.claim.queue, sequence, [text])
+        assert found.counted == [counts]
+        return next(iter(found.claims), None)
+
+    def exchange(
+        self, queue: str, sequence: ClaimSequence | None, results: Sequence[str] = ()
+    ) -> Exchange:
+        """Conclude, and claim an event if there is a sequence."""
+        count = 1 if sequence else 0
+        found = self.harness.lanes.exchange(queue, sequence or ClaimSequence(), count, results)
+        if found.more:
+            self.told_more.add(queue)
+        elif count:
+            self.told_more.discard(queue)
+        return found
 
     def expect(self, claim: Claim, verdict: ClaimResult) -> bool:
         """Tell the model of a verdict; return whether it counts."""
@@ -99,7 +126,7 @@ class LaneMachine(RuleBasedStateMachine):
         return counts
 
     def take(self, worker: Worker, queue: str, *, lost: bool) -> Claim | None:
-        found = self.harness.lanes.claim(queue, worker.sequence)
+        found = next(iter(self.exchange(queue, worker.sequence).claims), None)
         self.received(worker, queue, found, lost=lost)
         return found
 
@@ -120,16 +147,12 @@ class LaneMachine(RuleBasedStateMachine):
             if self.client.hget(f"wpp:lane:{name}:state", "where") == b"ready"
         }
 
-    def workable(self, queue: str) -> int:
-        """Return how many threads would find something to do, were they woken now."""
-        ready = Counter(
-            lane.tenant
+    def workable(self, queue: str) -> bool:
+        """Return whether a thread would find something to look at, were it woken now."""
+        return any(
+            may_take(self.model.busy(queue, lane.tenant), self.model.free(queue))
             for lane in self.model.lanes.values()
             if lane.queue == queue and lane.name in self._ready()
-        )
-        return sum(
-            max(0, min(count, ROOM - self.model.busy(queue, tenant)))
-            for tenant, count in ready.items()
         )
 
     def received(self, worker: Worker, queue: str, found: Claim | None, *, lost: bool) -> None:
@@ -148,10 +171,6 @@ class LaneMachine(RuleBasedStateMachine):
         else:
             assert self.ready(queue) == [], "a ready lane was passed by"
             assert not self.harness.bell(queue), "a token is left though nothing is ready"
-        if found:
-            self.told_more.add(queue)
-        else:
-            self.told_more.discard(queue)
         if lost:
             worker.sequence.number -= 1
             worker.unheard = found or unheard
@@ -180,7 +199,7 @@ class LaneMachine(RuleBasedStateMachine):
 
     def compare(self) -> None:
         """No event is lost, doubled or out of order; no lane early or forgotten; keys are sound."""
-        truth = Invariants(self.client, ROOM)
+        truth = Invariants(self.client)
         assert truth.faults == []
         assert truth.at["lane"] == {
             lane.name: [*map(str, lane.ids)] for lane in self.model.lanes.values() if lane.ids
@@ -215,7 +234,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.compare()
         families = {key.split(b":")[1] for key in self.client.keys("wpp:*")}
         known = {record.id: record.state != "unknown" for record in self.model.records.values()}
-        assert families <= {b"event", b"reply", b"fence", b"outbox", b"last_sweep"} | (
+        assert families <= {b"event", b"reply", b"fence", b"fleet", b"outbox", b"last_sweep"} | (
             set() if all(known.values()) else {b"unknown", b"unknown_of", b"unknown_tenants"}
         )
         told = [line.split(":") for line in self.model.outbox]

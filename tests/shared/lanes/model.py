@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from shared.lanes.types import State
+from tests.shared.lanes.invariants import may_take
 
 ENDS: tuple[State, ...] = ("sent", "failed", "done")
 
@@ -36,8 +37,9 @@ class Record:
 
 
 class Model:
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        """Of each queue."""
         self.lanes = {
             lane.name: lane
             for lane in (
@@ -64,13 +66,18 @@ class Model:
             if lane.holder and (lane.queue, lane.tenant) == (queue, tenant)
         )
 
+    def free(self, queue: str) -> int:
+        busy = sum(1 for lane in self.lanes.values() if lane.holder and lane.queue == queue)
+        return self.threads - busy
+
     def may_be_claimed(self, lane: Lane) -> bool:
         """Whether the lane's head may be worked on now, were the lane at hand."""
         if not lane.ids or lane.holder or lane.postponed:
             return False
         head = self.records[lane.ids[0]]
         free = head.expired or not self.closed.intersection(lane.gates)
-        return free and not head.early and self.busy(lane.queue, lane.tenant) < self.room
+        share = may_take(self.busy(lane.queue, lane.tenant), self.free(lane.queue))
+        return free and not head.early and share
 
     def claimed(self, record: Record, fence: str) -> None:
         assert int(fence) > self.fence, "a later claim has a higher fence"

@@ -2,8 +2,6 @@
 
 from threading import Timer
 
-import redis
-
 from shared.lanes.types import ClaimSequence, Postponed
 from tests.shared.lanes.harness import LaneHarness, settled
 
@@ -101,9 +99,9 @@ def test_a_gate_that_opens_rings_for_each_lane(harness: LaneHarness) -> None:
     assert harness.bell() == 2
 
 
-def test_a_tenant_that_has_room_again_rings(redis_client: "redis.Redis") -> None:
-    """Its lanes were passed by while it had as much in work as it may."""
-    harness = LaneHarness(redis_client, wpp_max_inflight_per_tenant=1)
+def test_a_tenant_that_has_room_again_rings(harness: LaneHarness) -> None:
+    """Its lanes were passed by while it had its share of the threads."""
+    harness.lanes.register("send", "process", 2)
     for lane in ("a", "b"):
         harness.append(lane)
     claim = harness.claim()
@@ -112,20 +110,20 @@ def test_a_tenant_that_has_room_again_rings(redis_client: "redis.Redis") -> None
     assert harness.bell() == 1
 
 
-def test_a_sweep_says_how_many_could_work_and_rings_for_them(redis_client: "redis.Redis") -> None:
-    """After an outage all of one tenant's lanes are due at once: it rings for those with room."""
-    harness = LaneHarness(redis_client, wpp_max_inflight_per_tenant=4)
+def test_a_sweep_says_how_many_could_work_and_rings_for_them(harness: LaneHarness) -> None:
+    """After an outage all of one tenant's lanes are due at once: it rings for its share."""
+    harness.lanes.register("send", "process", 6)
     for number in range(10):
         harness.append(f"a{number}", tenant="a")
     for number in range(2):
         harness.append(f"b{number}", tenant="b")
     harness.client.delete("wpp:bell:send")
     for _ in range(2):
-        assert harness.lanes.sweep("send").ready == 4 + 2
-        assert harness.bell() == 4 + 2
+        assert harness.lanes.sweep("send").ready == 4 + 1
+        assert harness.bell() == 4 + 1
     claims = [harness.claim() for _ in range(3)]
     assert sorted(claim.lane[0] for claim in claims) == ["a", "a", "b"]
-    assert harness.lanes.sweep("send").ready == 2 + 1
+    assert harness.lanes.sweep("send").ready == 2
     for claim in [*claims, *harness.claims()]:
         harness.conclude(claim)
 

@@ -238,7 +238,7 @@ def test_a_result_that_redis_refuses_costs_only_itself(broker: LaneBroker) -> No
             message.result = "no JSON"
         barrier.wait(5)
 
-    with working(broker, threads=4):
+    with working(broker, threads=7):  # a tenant alone has 5 of them: 4, and the refused one
         messages = [finish.send(number) for number in range(4)]
         eventually(lambda: [state_of(broker, each) for each in messages[1:]] == ["done"] * 3)
         assert state_of(broker, messages[0]) == "claimed", "the sweeper decides when its lease ends"
@@ -282,7 +282,8 @@ def test_no_more_is_claimed_than_threads_are_free(redis_client: redis.Redis) -> 
 
     with working(brokers[0], threads=2):
         for number in range(3):
-            brokers[0].enqueue(dramatiq.Message("default", "wait", (number,), {}, {}))
+            own = {"tenant": str(number)}
+            brokers[0].enqueue(dramatiq.Message("default", "wait", (number,), {}, own))
         eventually(lambda: len(running[0]) == 2)
         assert redis_client.zcard(keys.leases("default")) == 2
         with working(brokers[1], threads=2):

@@ -149,7 +149,7 @@ class LaneStateMachine(LaneMachine):
         }
         swept = self.harness.lanes.sweep(queue)
         taken = swept.expired_claims
-        assert swept.ready == self.workable(queue), (
+        assert bool(swept.ready) == self.workable(queue), (
             "each token finds something to do, and no lane is forgotten"
         )
         assert self.harness.bell(queue) >= swept.ready

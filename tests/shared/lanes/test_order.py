@@ -4,7 +4,6 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import redis
 
 from shared.lanes.scripts import APPEND
 from shared.lanes.types import Claim, ClaimSequence, Postponed, Settled
@@ -109,15 +108,18 @@ def test_tenants_take_turns(harness: LaneHarness) -> None:
     assert [claim.lane[0] for claim in harness.claims()] == list("abc" * 4)
 
 
-def test_a_tenant_has_so_much_in_work_and_no_more(redis_client: "redis.Redis") -> None:
-    """At its bound a tenant leaves the rotation, and returns when any of its claims ends."""
-    harness = LaneHarness(redis_client, wpp_max_inflight_per_tenant=2)
+def test_a_tenant_has_its_share_in_work_and_no_more(harness: LaneHarness) -> None:
+    """Then it stands aside, and returns when any of its claims ends."""
+    harness.lanes.register("send", "process", 3)
     for number in range(6):
         harness.append(f"lane{number}", tenant="greedy")
     first, second = harness.claims()
     harness.append("other", tenant="modest")
-    assert [claim.lane for claim in harness.claims()] == ["other"]
+    [other] = harness.claims()
+    assert other.lane == "other"
     harness.conclude(first)
+    assert harness.nothing_ready(), "the last free thread is for a tenant that has none"
+    harness.conclude(other)
     [third] = harness.claims()
     harness.lanes.conclude(second, Postponed(60, "not now"))
     [_] = harness.claims()
@@ -125,10 +127,10 @@ def test_a_tenant_has_so_much_in_work_and_no_more(redis_client: "redis.Redis") -
     assert len(list(harness.claims())) == 1
 
 
-def test_a_tenant_at_its_cap_comes_back_after_the_clock_gave_up_its_claims(
-    redis_client: "redis.Redis",
+def test_a_tenant_with_its_share_comes_back_after_the_clock_gave_up_its_claims(
+    harness: LaneHarness,
 ) -> None:
-    harness = LaneHarness(redis_client, wpp_max_inflight_per_tenant=1)
+    harness.lanes.register("send", "process", 2)
     harness.append("lost")
     harness.append("waits")
     harness.claim()
@@ -137,9 +139,10 @@ def test_a_tenant_at_its_cap_comes_back_after_the_clock_gave_up_its_claims(
     assert harness.claim().lane == "waits"
 
 
-def test_kinds_do_not_share(redis_client: "redis.Redis") -> None:
-    """Turns and bounds are per queue: a webhook is claimed while sends are at their bound."""
-    harness = LaneHarness(redis_client, wpp_max_inflight_per_tenant=1)
+def test_kinds_do_not_share(harness: LaneHarness) -> None:
+    """Turns and threads are per queue: a webhook is claimed while no thread is left for sends."""
+    for queue in ("send", "provision", "webhook"):
+        harness.lanes.register(queue, "process", 2)
     harness.append("s1")
     harness.append("s2")
     harness.append("w", queue="webhook")

@@ -133,7 +133,7 @@ def test_a_message_that_ends_its_worker_three_times_is_a_dead_letter(
             with WorkerProgram(server.url, tmp_path / "one", TEST_LEASE="1.5") as worker:
                 starts += 1
                 eventually(
-                    lambda: worker.ended or not broker.client.exists(keys.waiting("default")),  # noqa: B023
+                    lambda: worker.ended or not broker.client.exists(keys.waiting("default")),
                     40,
                 )
                 lines = worker.lines()

@@ -93,10 +93,11 @@ def test_as_many_are_woken_as_could_work(
                 ORGANIZATION, INTEGRATION, Message(to=f"+7999000{number:04}", text="Hello")
             )
         )
+    lanes.register("send", "process", 20)
     redis_client.delete(keys.bell("send"))
     for _ in range(3):
         clock.tick()
-        assert tokens(redis_client, "send") == EngineSettings().wpp_max_inflight_per_tenant
+        assert tokens(redis_client, "send") == 16
 
 
 def test_tokens_do_not_pile_up(clock: Sweeper, lanes: Lanes, redis_client: redis.Redis) -> None:
@@ -161,9 +162,7 @@ def make_event(queue: str) -> AnyEvent:
     if queue == "webhook":
         return WebhookEvent(id=uuid4(), account=account, payload={"type": "connected"})
     if queue == "provision":
-        return ProvisionEvent(
-            id=uuid4(), organization_id=ORGANIZATION, integration_id=INTEGRATION
-        )
+        return ProvisionEvent(id=uuid4(), organization_id=ORGANIZATION, integration_id=INTEGRATION)
     message = MessageOutcome(
         at=utc_now(), id=uuid4(), outgoing=False, phone="79990001122", status="delivered"
     )
