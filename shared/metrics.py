@@ -49,6 +49,9 @@ COUNTED: dict[str, Counted] = {
     "wpp_organization_pauses_total": Counted("Times that the recorder set an organization aside"),
     "wpp_outcomes_recorded_total": Counted("Outcomes that were written to Supabase"),
     "wpp_outcomes_refused_total": Counted("Outcomes that Supabase refused"),
+    "wpp_redis_reconnects_total": Counted(
+        "Times that a process replaced its connections to a Redis that accepts no writes", "cause"
+    ),
     "wpp_token_mints_total": Counted("Requests for a token, by result", "result"),
     "wpp_message_sent_seconds": Counted(
         "From the acceptance of a message until the platform took it", buckets=LONG_S

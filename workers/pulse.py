@@ -13,9 +13,15 @@ from typing import Self
 import redis
 
 from shared import metrics, processes, tail, transitions
+from shared.redis.failover import FAILOVERS
 
 BEAT_S = 1.0
 BEATS_PER_REPORT = 5
+
+
+def count_reconnect(cause: str) -> None:
+    """Count that the connections of this process to Redis are replaced."""
+    metrics.count("wpp_redis_reconnects_total", cause)
 
 
 class Pulse:
@@ -45,6 +51,7 @@ class Pulse:
     def start(self) -> None:
         transitions.add_listener(metrics.count_transition)
         transitions.add_listener(self._publisher.hear)
+        FAILOVERS.listeners.append(count_reconnect)
         self._thread.start()
 
     def stop(self) -> None:
@@ -53,6 +60,7 @@ class Pulse:
         self._thread.join(2 * BEAT_S)
         transitions.remove_listener(metrics.count_transition)
         transitions.remove_listener(self._publisher.hear)
+        FAILOVERS.listeners.remove(count_reconnect)
 
     def report(self) -> None:
         """Report that the process runs, and whether it made progress; raises redis.RedisError."""

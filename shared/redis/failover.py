@@ -8,6 +8,7 @@ is next taken from its pool. Pipelines read all their replies first.
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -28,11 +29,15 @@ class Failovers:
 
     def __init__(self) -> None:
         self.count = 0
+        self.listeners: list[Callable[[str], object]] = []
+        """They are called with the cause of each, such as READONLY."""
         self._suspected_s = -SUSPECT_EVERY_S
 
     def notice(self, reason: str) -> None:
         """Have every open connection replaced before its next use."""
         self.count += 1
+        for listener in self.listeners:
+            listener(name_cause(reason))
         log.warning("redis.reconnecting", reason=reason)
 
     def suspect(self, reason: str) -> None:
@@ -44,6 +49,14 @@ class Failovers:
 
 
 FAILOVERS = Failovers()
+
+
+def name_cause(reason: str) -> str:
+    """Return the word for why connections were replaced, for a metric."""
+    found = DEMOTED.search(reason)
+    if not found:
+        return "NOT_REPLICATED"
+    return found[1] if found[1].isupper() else "SWITCHED"
 
 
 def is_demotion(error: BaseException) -> bool:

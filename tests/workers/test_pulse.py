@@ -1,8 +1,10 @@
 """A process reports that it runs and whether it moves, and hands over what it counted."""
 
+import pytest
 import redis
 
 from shared import metrics, processes, transitions
+from shared.redis.failover import FAILOVERS
 from tests.fixtures.waiting import wait_until
 from workers.pulse import Pulse
 
@@ -44,3 +46,27 @@ def test_a_web_process_cannot_stand_still(redis_client: redis.Redis) -> None:
     pulse.report()
     (found,) = reports(redis_client)
     assert found.progress_ms == found.at_ms
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("READONLY You can't write against a read only replica.", "READONLY"),
+        ("The previous master is now a slave", "SWITCHED"),
+        ("0 of 1 replicas have confirmed a write within 1 s", "NOT_REPLICATED"),
+    ],
+)
+def test_replaced_connections_are_counted(
+    redis_client: redis.Redis, reason: str, cause: str
+) -> None:
+    """Each process counts those that it had, by cause."""
+
+    def counted() -> float:
+        return dict(metrics.read(redis_client))["wpp_redis_reconnects_total"].get(cause, 0)
+
+    metrics.flush(redis_client)
+    before = counted()
+    with Pulse(redis_client, ["web"]):
+        FAILOVERS.notice(reason)
+    assert counted() == before + 1
+    assert FAILOVERS.listeners == []

@@ -19,8 +19,6 @@ from shared.redis import keys
 from workers.context import WorkerContext
 
 PAUSE_S = 30.0
-SCANS_EVERY = 10
-"""Unknown messages are counted each fifth minute: that scans all keys."""
 MAX_LANES = 100
 """Lanes of each kind and place that are looked at for the oldest event."""
 MAX_TENANTS = 20
@@ -30,30 +28,29 @@ log = structlog.get_logger()
 
 def measure_gauges(client: "redis.Redis", ctx: WorkerContext, stopping: Flag) -> None:
     """Measure until told to stop."""
-    round_number = 0
     while True:
         try:
             values: dict[Any, Any] = {
                 **{f"oldest|{kind}": age for kind, age in find_oldest(client).items()},
                 "breaker|platform": float(ctx.breaker.state().name != "closed"),
+                "unknown": count_unknown(client),
             }
-            if round_number % SCANS_EVERY == 0:
-                values["unknown"] = count_unknown(client)
             client.hset(keys.GAUGES, mapping=values)
             dead = ctx.database.dead_letters.count(DeadLetterQuery())
             client.hset(keys.GAUGES, "dead", dead)
         except (redis.RedisError, DatabaseError) as error:
             log.warning("gauges.failed", error=str(error))
-        round_number += 1
         if stopping.wait(PAUSE_S):
             return
 
 
 def count_unknown(client: "redis.Redis") -> int:
-    """Return the number of messages with an unknown delivery. Scans all keys."""
-    return sum(
-        int(client.scard(key)) for key in client.scan_iter(keys.unknown_events("*"), count=1000)
-    )
+    """Return the number of messages with an unknown delivery."""
+    tenants: Any = client.smembers(keys.UNKNOWN_TENANTS)
+    pipe = client.pipeline(transaction=False)
+    for tenant in tenants:
+        pipe.zcard(keys.unknown_of(tenant.decode()))
+    return sum(pipe.execute())
 
 
 def find_oldest(client: "redis.Redis") -> dict[str, float]:

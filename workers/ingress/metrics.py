@@ -204,7 +204,7 @@ class PipelineCollector(Collector):
         )
         yield _by_kind(
             "wpp_bytes_waiting",
-            "Bytes of these events, and of the files beside them",
+            "Bytes of the events that are not settled, and of the files beside them",
             {kind: sum(map(int, self._values(keys.waiting_bytes(kind)))) for kind in QUEUE_NAMES},
         )
         waiting_tenants = {tenant for tenants in waiting.values() for tenant in tenants}
