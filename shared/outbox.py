@@ -155,6 +155,19 @@ class Outbox:
         seconds, microseconds = self.client.time()
         return seconds + microseconds / 1e6 - int(first[0][0].split(b"-")[0]) / 1000
 
+    def newest_id(self) -> bytes:
+        """Return the id of the entry that was added last; `b"0-0"` where there was none."""
+        try:
+            stream: Any = self.client.xinfo_stream(keys.OUTBOX)
+        except redis.ResponseError:  # there is no such key
+            return b"0-0"
+        return bytes(stream["last-generated-id"])
+
+    def has_passed(self, entry_id: bytes) -> bool:
+        """Return whether an entry, and all entries before it, were acknowledged."""
+        first: Any = self.client.xrange(keys.OUTBOX, count=1)
+        return not first or _order(first[0][0]) > _order(entry_id)
+
     def prune_consumers(self, idle_ms: int = IDLE_CONSUMER_MS) -> int:
         """Delete consumers that were idle for so long with nothing pending; return how many."""
         return int(PRUNE_CONSUMERS.run(self.client, [keys.OUTBOX], [CONSUMER_GROUP, idle_ms]))
@@ -181,6 +194,11 @@ class Outbox:
             keys.OUTBOX, CONSUMER_GROUP, self.consumer, self.abandoned_ms, count=rows
         )
         return _parse_entries(reply[1])
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number)
 
 
 def _parse_entries(

@@ -90,6 +90,9 @@ class StatusOutcome(MessageReference):
     wa_message_id: str | None = None
     status: MessageStatus
     error: str | None = None
+    arrived_at: datetime | None = Field(
+        default=None, description="When its webhook was accepted, by our own clock."
+    )
 
 
 class ReactionOutcome(MessageReference):

@@ -1,9 +1,10 @@
 """Messages in the CRM's table `chat_messages`, and the history of their statuses."""
 
+from datetime import datetime
 from uuid import UUID
 
 from shared.database.connection import Connection
-from shared.database.models import StatusChange, StoredMessage
+from shared.database.models import Evidence, StatusChange, StoredMessage
 
 COLUMNS = (
     "id, organization_id, client_id, teacher_id, integration_id, is_outgoing, message_text, "
@@ -29,3 +30,12 @@ class Messages:
         query = query.eq("message_id", str(message_id)).eq("organization_id", str(organization_id))
         rows = self._connection.rows(query.order("at").order("status"))
         return [StatusChange.model_validate(row) for row in rows]
+
+    def load_evidence(self, since: datetime, account: str | None = None) -> Evidence:
+        """Return what may settle messages of unknown delivery: orphan reports, unnamed messages.
+
+        Reports that arrived, and messages that were accepted, since a time; of an account, or all.
+        """
+        return self._connection.call(
+            "wpp_evidence", Evidence, since=since.isoformat(), named_account=account
+        )

@@ -260,6 +260,37 @@ class LogQuery(Row):
     until: datetime | None = None
 
 
+class OrphanReport(Row):
+    """A status report of the platform that names no message of ours: a parked outcome."""
+
+    account: str
+    external_ids: Sequence[str]
+    task_id: str | None = None
+    wa_message_id: str | None = None
+    status: MessageStatus
+    at: datetime
+    arrived_at: datetime
+
+
+class UnnamedMessage(Row):
+    """A message of ours that lacks an id: a report without a name may be about it."""
+
+    account: str
+    id: UUID
+    phone: str
+    status: MessageStatus
+    created_at: datetime
+    lacks_task_id: bool
+    lacks_wa_message_id: bool
+
+
+class Evidence(Row):
+    """Orphan reports of accounts that have messages of unknown delivery, and their messages."""
+
+    reports: Sequence[OrphanReport]
+    messages: Sequence[UnnamedMessage]
+
+
 class UnrecognizedType(Row):
     """Logged webhooks of a type that became the same, for want of understanding.
 

@@ -22,7 +22,9 @@ FIELDS = (
     "lane",
     "attempts",
     "accepted",
+    "claimed",
     "settled",
+    "resends",
     "reason",
     "code",
     "task_id",
@@ -45,7 +47,11 @@ class Record(BaseModel):
     """Empty once it is settled."""
     attempts: int
     accepted: datetime
+    claimed: datetime | None = None
+    """When the latest attempt began, until the event is settled."""
     settled: datetime | None = None
+    resends: int = 0
+    """How often it went out once more although its effect was unknown."""
     reason: str | None = None
     """Why it waits, or how it ended: a sentence."""
     code: str | None = None
@@ -70,7 +76,7 @@ def parse_record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
     values: dict[str, Any] = {
         name: value if name == "body" else value.decode() for name, value in found.items()
     }
-    for time in ("accepted", "settled"):
+    for time in ("accepted", "claimed", "settled"):
         if time in values:
             values[time] = datetime.fromtimestamp(int(values[time]) / 1000, UTC)
     return Record(id=event_id, **values)
@@ -96,6 +102,16 @@ def find_unknown(client: "redis.Redis", tenant: str | None = None) -> list[Recor
         records = map(parse_record, ids, replies)
         found += [record for record in records if record and record.state == "unknown"]
     return sorted(found, key=lambda record: record.accepted)
+
+
+def find_records(client: "redis.Redis", event_ids: Iterable[UUID]) -> dict[UUID, Record]:
+    """Return the records of events, without those that have none (any more)."""
+    ids = list(event_ids)
+    pipe = client.pipeline(transaction=False)
+    for event_id in ids:
+        pipe.hmget(keys.event(event_id), FIELDS)
+    records = map(parse_record, ids, pipe.execute())
+    return {record.id: record for record in records if record}
 
 
 def total_waiting(client: "redis.Redis", queues: Iterable[str]) -> dict[str, dict[str, int]]:

@@ -159,4 +159,5 @@ def _build_status(
         wa_message_id=ids.whatsapp,
         status=status,
         error=error,
+        arrived_at=event.accepted_at,
     )

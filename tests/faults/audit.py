@@ -1,5 +1,6 @@
 """The guarantees, checked after the faults in records, platform, rows and Redis."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from shared.redis import keys
 from tests.faults.callers import AcceptedMessage
 from tests.faults.environment import FaultEnvironment
 from tests.fixtures.waiting import wait_until
+from workers.clock.settling import INTERVAL_S
 
 FINAL_STATES = {"sent", "failed", "unknown"}
 ROW_STATUS = {
@@ -55,6 +57,14 @@ class Audit:
         return dict(Counter(record.state for record in self.records.values()))
 
     @property
+    def unknown_at_platform(self) -> int:
+        """The number of messages of unknown delivery that the platform has taken."""
+        return sum(
+            record.state == "unknown" and self.at_platform[text] > 0
+            for text, record in self.records.items()
+        )
+
+    @property
     def statuses(self) -> dict[str, int]:
         return dict(Counter(status for statuses in self.rows.values() for status in statuses))
 
@@ -96,6 +106,23 @@ def wait_until_drained(env: FaultEnvironment, within_s: float) -> None:
 def count_set_aside(env: FaultEnvironment) -> int:
     """Return how many outcomes wait in Supabase, apart from those of working organizations."""
     return int(env.rows("select count(*) from wpp.set_aside_outcomes")[0][0])
+
+
+def wait_until_settled(env: FaultEnvironment) -> None:
+    """Wait until the clock settles no further message of unknown delivery."""
+    before: set[bytes] = set()
+    changed_at = time.monotonic()
+
+    def unchanged() -> bool:
+        nonlocal before, changed_at
+        lanes = env.client.scan_iter(keys.unknown_events("*"), count=1000)
+        members: Any = env.client.sunion(list(lanes) or ["-"])
+        found = set(members)
+        if found != before:
+            before, changed_at = found, time.monotonic()
+        return time.monotonic() - changed_at > 3 * INTERVAL_S
+
+    wait_until(unchanged, "the clock to settle what is proven", within_s=90, poll_s=0.5)
 
 
 def collect_audit(env: FaultEnvironment, tag: str, accepted: Sequence[AcceptedMessage]) -> Audit:

@@ -14,7 +14,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.audit import assert_guarantees, collect_audit, wait_until_drained
+from tests.faults.audit import (
+    assert_guarantees,
+    collect_audit,
+    wait_until_drained,
+    wait_until_settled,
+)
 from tests.faults.callers import Callers, make_conversations
 from tests.faults.conftest import PrintProgress, StartFleet
 from tests.faults.environment import FaultEnvironment, short_timeouts
@@ -150,9 +155,12 @@ def test_chaos_loses_nothing_and_sends_nothing_twice(
     env.gateway.rate = 0
     ended = time.monotonic()
     wait_until_drained(env, DRAIN_S)
+    wait_until_settled(env)
+    wait_until_drained(env, DRAIN_S)
     audit = collect_audit(env, tag, accepted)
     print_progress(
-        f"drained {time.monotonic() - ended:.1f} s later: {audit.states}; rows {audit.statuses}"
+        f"drained {time.monotonic() - ended:.1f} s later: {audit.states}; rows {audit.statuses}; "
+        f"of the unknown, the platform has {audit.unknown_at_platform}"
     )
     assert len(accepted) >= 2000
     assert chaos.done["Redis"] >= 3

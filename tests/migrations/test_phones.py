@@ -28,7 +28,7 @@ where not coalesce(wpp.stored_numbers(s.stored) && wpp.phone_variants(s.phone, s
 """
 
 FULL_WIDTH, ARABIC, PERSIAN, DEVANAGARI = 0xFF10, 0x0660, 0x06F0, 0x0966
-"""The zeros of other scripts."""
+"""The zeros of further scripts."""
 
 
 def in_script(text: str, zero: int) -> str:
@@ -283,7 +283,7 @@ def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
 def test_an_index_serves_the_look_up_among_100_000_clients(
     tenant: Tenant, *, analyzed: bool
 ) -> None:
-    """All candidates of a batch come from one statement, and no table is read as a whole."""
+    """All candidates of a batch come from a single statement, and no table is read as a whole."""
     tenant.db.execute(
         "insert into clients (organization_id, name, phone) "
         "select %s, 'Other', '+7888' || lpad(n::text, 7, '0') from generate_series(1, 100000) n",

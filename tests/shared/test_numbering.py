@@ -42,7 +42,7 @@ def test_a_line_is_found_by_its_old_and_its_new_number(old: str, new: str) -> No
     ],
 )
 def test_a_number_that_did_not_change_has_no_twin(phone: str) -> None:
-    """Two lines are never taken for one."""
+    """Two lines are never taken for the same."""
     assert find_twins(phone) == (phone,)
 
 

@@ -235,6 +235,21 @@ def listener(redis_client: "redis.Redis") -> Iterator[Any]:
         yield pubsub
 
 
+def test_an_entry_has_passed_once_it_and_all_before_it_are_acknowledged(recorder: Outbox) -> None:
+    """Whoever reads Supabase then sees what was in the outbox before."""
+    assert recorder.newest_id() == b"0-0"
+    assert recorder.has_passed(recorder.newest_id())
+    add(recorder.client, 1, 2)
+    newest = recorder.newest_id()
+    first, second = recorder.read(gather_s=0)
+    recorder.acknowledge([second])
+    add(recorder.client, 3)
+    assert not recorder.has_passed(newest)
+    recorder.acknowledge([first])
+    assert recorder.has_passed(newest)
+    assert not recorder.has_passed(recorder.newest_id())
+
+
 def read_messages(listener: Any) -> dict[str, Any]:
     messages = iter(lambda: listener.get_message(timeout=0.3), None)
     return {message["channel"].decode(): json.loads(message["data"]) for message in messages}

@@ -1,22 +1,27 @@
 """Commands that list and repair failures: unknown deliveries, dead letters, logged webhooks."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
+import redis
 import typer
 
 from shared.database import Database, DeadLetterQuery
 from shared.database.models import LogQuery
-from shared.errors import DatabaseError
+from shared.errors import ConfigurationError, DatabaseError
+from shared.events import utc_now
 from shared.lanes.client import Lanes
-from shared.lanes.records import find_unknown
+from shared.lanes.records import find_records, find_unknown
 from shared.redis import connect
 from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load_settings
 from workers.cli.errors import print_errors
 from workers.cli.samples import mask_values
 from workers.dead_letters import Replayer
+from workers.send.matching import Orphan
+from workers.send.proofs import LOOK_BACK, find_claimants
 from workers.webhook.replay import replay_events
 
 Ids = Annotated[
@@ -32,9 +37,13 @@ FOREIGN_KEY_VIOLATION = "23503"
 
 
 def list_unknown(organization_id: Organization = None) -> None:
-    """List messages with an unknown delivery, oldest first; `wpp settle` settles a message."""
+    """List messages with an unknown delivery, oldest first; `wpp settle` settles a message.
+
+    Below a message: reports of the platform that may be about it, and about another message, too.
+    """
     with print_errors():
         client = connect(load_settings(RedisSettings).redis_url)
+        claimants = _find_claimants(client)
         tenant = str(organization_id) if organization_id else None
         for record in find_unknown(client, tenant):
             recipient = record.lane.rpartition(":")[2]
@@ -42,6 +51,19 @@ def list_unknown(organization_id: Organization = None) -> None:
                 f"{record.accepted:%F %T}  {record.tenant}  {record.id}  {recipient}  "
                 f"{record.reason or ''}"
             )
+            for orphan in claimants.get(record.id, ()):
+                ids = " ".join(sorted(orphan.ids))
+                typer.echo(f"    perhaps {ids}, reported at {orphan.first_arrived:%F %T}")
+
+
+def _find_claimants(client: "redis.Redis") -> Mapping[UUID, Sequence[Orphan]]:
+    """Return reports that may be about messages of unknown delivery, where Supabase answers."""
+    try:
+        with Database(load_settings(SupabaseSettings)) as database:
+            evidence = database.messages.load_evidence(utc_now() - LOOK_BACK)
+    except (ConfigurationError, DatabaseError):
+        return {}
+    return find_claimants(evidence, lambda ids: find_records(client, ids))
 
 
 def set_policy(

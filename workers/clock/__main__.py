@@ -1,5 +1,7 @@
 """The clock: sweeps and repairs the lanes, checks integrations, prunes rows, refreshes routes.
 
+It also settles messages of unknown delivery that the platform's reports prove.
+
 Any number of clocks may run, a single clock suffices: `python -m workers.clock`.
 """
 
@@ -10,7 +12,7 @@ from shared.number_states import NumberStates
 from shared.redis import connect_durable
 from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, RetentionSettings, load_settings
-from workers.clock import health_checks, retention
+from workers.clock import health_checks, retention, settling
 from workers.clock.gate_watch import GateWatch
 from workers.clock.gauges import measure_gauges
 from workers.clock.route_refresh import refresh_routes
@@ -33,6 +35,7 @@ def main() -> int:
     routes = RouteCache(client, database=None)
     threads.start(health_checks.run_health_checks, threads.stopping)
     threads.start(retention.run_retention, ctx.database, retention_settings, threads.stopping)
+    threads.start(settling.run_settling, ctx, threads.stopping)
     threads.start(run_repairs, Lanes(client, ctx.engine), threads.stopping)
     numbers = NumberStates(client, routes.name_account)
     threads.start(refresh_routes, routes, ctx.database, threads.stopping, numbers)

@@ -1,7 +1,8 @@
 """Messages with an unknown delivery: the call to the platform ended without a usable answer.
 
 They are not sent again without proof, because the recipient may have them already. An echo
-of the phone, an operator, the CRM or the organization's policy resolves it.
+of the phone, the platform's reports, an operator, the CRM or the organization's policy resolves
+it.
 """
 
 from datetime import timedelta
@@ -21,6 +22,7 @@ from shared.route_cache import IntegrationRoute
 from shared.transitions import tell
 from workers.dead_letters import build_dead_letter
 from workers.retry import EVENT_BACKOFF
+from workers.send.matching import Proof
 
 ECHO_WINDOW = timedelta(minutes=10)
 """How long after a message became unknown an echo still proves it.
@@ -121,6 +123,21 @@ def settle_proven(
                 tell("message.resolved", state="sent", by="an echo of the phone", **about)
                 return record.id
     return None
+
+
+def settle_reported(client: "redis.Redis", lanes: Lanes, proof: Proof) -> bool:
+    """Settle as sent the message that the platform's reports prove; False: it is settled already.
+
+    The reports, which wait for a message with their ids, then apply to it.
+    """
+    record = find_record(client, proof.message_id)
+    event = _parse_event(record) if record and record.state == "unknown" else None
+    if event is None:
+        return False
+    ids = {"task_id": proof.task_id, "wa_message_id": proof.wa_message_id}
+    outcome = routing.build_message_outcome(event, "sent", utc_now(), **ids)
+    fields = {"task_id": proof.task_id} if proof.task_id else {}
+    return lanes.resolve(proof.message_id, Settled("sent", [outcome], fields))
 
 
 def _proves(echo: MessageOutcome, event: SendEvent, record: Record) -> bool:

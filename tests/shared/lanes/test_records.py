@@ -39,6 +39,23 @@ def test_a_postponed_event_says_why_and_how_often(harness: LaneHarness) -> None:
     assert (found.state, found.attempts, found.reason) == ("queued", 1, "429: слишком много")
 
 
+def test_an_event_in_work_says_since_when(harness: LaneHarness) -> None:
+    """Until it is settled, or its effect is unknown."""
+    first, second = harness.append("x"), harness.append("y")
+    claims = [harness.claim() for _ in range(2)]
+    for event_id in (first, second):
+        found = records.find_record(harness.client, event_id)
+        assert found
+        assert found.claimed
+        assert found.claimed >= found.accepted
+    for claim in claims:
+        harness.conclude(claim, "unknown" if claim.id == first else "sent")
+    found_records = records.find_records(harness.client, [first, second, uuid4()])
+    assert set(found_records) == {first, second}
+    assert [found_records[each].claimed is not None for each in (first, second)] == [True, False]
+    assert found_records[first].resends == 0
+
+
 def test_a_settled_event_says_how_and_when_it_ended(harness: LaneHarness) -> None:
     event_id = harness.append("x")
     harness.lanes.conclude(harness.claim(), Settled("sent", fields={"task_id": "queue-1"}))

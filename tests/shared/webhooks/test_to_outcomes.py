@@ -16,6 +16,7 @@ def shown(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as the corpus writes it: set fields, and the platform's time in seconds."""
     fields = outcome.model_dump(mode="json", exclude_defaults=True, exclude={"id", "own_phone"})
     assert fields.pop("account") == ACCOUNT
+    assert fields.pop("arrived_at", None) in {None, "2026-03-01T12:00:00Z"}
     fields["at"] = outcome.at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
     if outcome.at == ACCEPTED:
         del fields["at"]

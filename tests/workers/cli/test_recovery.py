@@ -179,6 +179,19 @@ def test_unknown_lists_messages_until_they_are_settled(pipeline: InboundPipeline
     assert wpp("unknown", "--organization", other) == ""
 
 
+def test_unknown_shows_both_candidates_of_a_report(pipeline: InboundPipeline, wpp: Wpp) -> None:
+    """It proves neither: an operator decides."""
+    for _ in range(2):
+        add_unknown_message(pipeline, pipeline.organization)
+    reported = {"taskId": "T1", "waMessageId": f"true_{PEER}@c.us_3EB0AA11", "status": "sent"}
+    pipeline.post({"type": "message.status", "data": reported})
+    pipeline.settle()
+    lines = wpp("unknown").splitlines()
+    assert len(lines) == 4
+    for line in (lines[1], lines[3]):
+        assert f"perhaps T1 true_{PEER}@c.us_3EB0AA11, reported at" in line
+
+
 def test_policy_is_printed_and_set(pipeline: InboundPipeline, wpp: Wpp) -> None:
     assert wpp("policy", pipeline.organization).strip() == "hold"
     assert wpp("policy", pipeline.organization, "resend").startswith("resend")
