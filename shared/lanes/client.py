@@ -57,6 +57,9 @@ class Lanes:
         self.settings = settings
         self.replicas = settings.wpp_redis_replicas
         self.takeover_s = TAKEOVER_S
+        self.monotonic = time.monotonic
+        self._swept: tuple[int, float] | None = None
+        """What the clock of the lanes showed (ms) at a time of ours, see `lua/clock.lua`."""
         self._max_scans = max_scans
         self.on_concluded: Callable[[Claim, ClaimResult], object] = lambda _claim, _result: None
         """Called once for each claim whose result counted, of a worker or of the sweeper."""
@@ -173,7 +176,11 @@ class Lanes:
             "count": count,
             "lease": int(self.takeover_s * 1000),
         }
-        ready, due, taken, lost = self._operate("sweep", arguments)
+        if self._swept:
+            shown_ms, at_s = self._swept
+            arguments["at_least"] = shown_ms + int((self.monotonic() - at_s) * 1000)
+        ready, due, taken, lost, now = self._operate("sweep", arguments)
+        self._swept = (int(now), self.monotonic())
         return SweepResult(
             ready=ready,
             next_due_ms=None if due == b"-1" else max(0, int(due)),

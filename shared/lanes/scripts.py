@@ -11,7 +11,13 @@ def load_script(*names: str) -> LuaScript:
     return LuaScript("\n".join(folder.joinpath(f"{name}.lua").read_text() for name in names))
 
 
-APPEND = load_script("places", "append", "main_append")
-CLAIMS = ("places", "share", "append", "settled", "claim", "conclude")
+def load_with_clock(package: str, name: str) -> LuaScript:
+    """Return the script `name` of a package, which reads the lanes' clock (`lua/clock.lua`)."""
+    script = files(package).joinpath(name).read_text()
+    return LuaScript(f"{load_script('clock').source}\n{script}")
+
+
+APPEND = load_script("clock", "places", "append", "main_append")
+CLAIMS = ("clock", "places", "share", "append", "settled", "claim", "conclude")
 EXCHANGE = load_script(*CLAIMS, "main_exchange")
 OPERATE = load_script(*CLAIMS, "operate", "repair", "main_operate")

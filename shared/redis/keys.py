@@ -24,6 +24,10 @@ LAST_SWEEP = f"{PREFIX}last_sweep"
 """String, no TTL. When a clock swept last, in ms since 1970."""
 
 
+LANE_CLOCK = f"{PREFIX}clock"
+"""Hash, no TTL. Clock of leases and delays (`lanes`, ms) beside Redis' (`wall`), which steps."""
+
+
 def event(event_id: UUID | str) -> str:
     """Hash, `WPP_RECORD_TTL_S` once it is settled. The record of an event: state, body, lane."""
     return f"{PREFIX}event:{event_id}"

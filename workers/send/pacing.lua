@@ -1,15 +1,15 @@
--- Takes the send slot of one message (pacing.py). All times are in ms, of the server's clock.
+-- Takes the send slot of one message (pacing.py). All times are in ms, of the lanes' clock.
 --
 --   KEYS[1]  pace       when the integration's next slot begins; expires at that time
 --   KEYS[2]  pace_slot  when the slot of this message begins; expires when the message missed it
+--   KEYS[3]  clock      the clock of the lanes
 --
 --   ARGV[1]  pause until the slot after this one
 --   ARGV[2]  grace: how late the message may come for its slot
 --
 -- Returns how long the message has to wait.
 
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local _, now = read_clock(KEYS[3])
 local pause = tonumber(ARGV[1])
 local grace = tonumber(ARGV[2])
 

@@ -11,10 +11,10 @@ import random
 import redis
 
 from shared.events import SendEvent
+from shared.lanes.scripts import load_with_clock
 from shared.redis import keys
-from shared.redis.scripts import LuaScript
 
-SCRIPT = LuaScript.from_package("workers.send", "pacing.lua")
+SCRIPT = load_with_clock("workers.send", "pacing.lua")
 
 SLOT_GRACE_S = 5.0
 """How late a message may come for its slot; the clock wakes lanes within a second."""
@@ -33,7 +33,7 @@ def take_slot(
     pause_s = pace_s * random.uniform(0.5, 1.5)  # noqa: S311 - even intervals look like a machine
     wait_ms = SCRIPT.run(
         client,
-        [keys.pace(event.integration_id), keys.pace_slot(event.id)],
+        [keys.pace(event.integration_id), keys.pace_slot(event.id), keys.LANE_CLOCK],
         [max(1, int(pause_s * 1000)), int(grace_s * 1000)],
     )
     return float(wait_ms / 1000)

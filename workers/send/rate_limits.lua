@@ -1,4 +1,4 @@
--- The rate of a number that the platform limits with 429 (rate_limits.py). Times in ms of the server.
+-- The rate of a number that the platform limits with 429 (rate_limits.py). Times in ms of the lanes' clock.
 --
 --   KEYS[1]  hash, expires 10 min after the last 429: rate = messages a second that may go out;
 --            credit = messages that may go out at `at`, by which it grows with the rate; until = end
@@ -7,13 +7,13 @@
 --            served = messages that waited and that went out: a new one waits for the difference
 --   KEYS[2]  set of the limited numbers
 --   KEYS[3]  string: the place of a message among those that wait
+--   KEYS[4]  the clock of the lanes
 --
 -- ARGV[1] is the operation, ARGV[2] the number; a comment at each operation lists the others.
 
 local limit, limited, place_key = KEYS[1], KEYS[2], KEYS[3]
 local operation, number = ARGV[1], ARGV[2]
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local _, now = read_clock(KEYS[4])
 local FIRST_RATE, MIN_RATE, MAX_RATE, DECREASE = 1, 0.02, 100, 0.7
 local LIFE, MAX_WAIT, PROBE_TIME = 600000, 300000, 30000
 local names = {

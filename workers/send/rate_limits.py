@@ -19,10 +19,10 @@ import structlog
 
 from shared.errors import LimitedError
 from shared.events import SendEvent
+from shared.lanes.scripts import load_with_clock
 from shared.redis import keys
-from shared.redis.scripts import LuaScript
 
-SCRIPT = LuaScript.from_package("workers.send", "rate_limits.lua")
+SCRIPT = load_with_clock("workers.send", "rate_limits.lua")
 READ_INTERVAL_S = 0.8
 """How old a process' knowledge of the limited numbers is; less than the shortest Retry-After."""
 
@@ -88,5 +88,10 @@ def _find_limited(client: "redis.Redis") -> LimitedNumbers:
 
 
 def _run(client: "redis.Redis", event: SendEvent, operation: str, *arguments: int) -> int:
-    names = [keys.rate_limit(event.integration_id), keys.RATE_LIMITED, keys.rate_place(event.id)]
+    names = [
+        keys.rate_limit(event.integration_id),
+        keys.RATE_LIMITED,
+        keys.rate_place(event.id),
+        keys.LANE_CLOCK,
+    ]
     return int(SCRIPT.run(client, names, [operation, str(event.integration_id), *arguments]))

@@ -40,7 +40,7 @@ local function append_event(event)
   local bytes = #event.body + event.bytes_beside
   if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
     'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
-    'print', event.print, 'attempts', 0, 'accepted', now, 'expires', now + event.max_age,
+    'print', event.print, 'attempts', 0, 'accepted', wall, 'expires', wall + event.max_age,
     'bytes', bytes)
   then
     return {'full', 'memory'}

@@ -1,10 +1,15 @@
 -- Claim the heads of ready lanes, tenants in turn. `request`: sequence, number, queue, count,
 -- lease (ms), max_scans (lanes to look at, if all of them have to wait), outbox_limit.
 
+-- The gate that is closed, and how much longer: its key lives by the wall clock, which may step back.
 local function closed_gate(gates)
   for gate in string.gmatch(gates, '%S+') do
     local left = redis.call('PTTL', PREFIX .. 'gate:' .. gate)
-    if left > 0 then return gate, left end
+    if left > 0 then
+      local ends = redis.call('ZSCORE', PREFIX .. 'gate_ends', gate)
+      if ends then left = math.min(left, ends - now) end
+      if left > 0 then return gate, left end
+    end
   end
 end
 
@@ -33,7 +38,7 @@ end
 
 local function describe(id, lane, fence, event)
   return {id, lane, tostring(fence), tostring(event.attempts), event.accepted, event.expires,
-    tostring(now), event.body, event.reason or '', event.unexpected_errors or '0',
+    tostring(wall), event.body, event.reason or '', event.unexpected_errors or '0',
     event.resends or '0', tostring(event.lost_leases or 0)}
 end
 
@@ -47,13 +52,13 @@ local function must_wait(queue, tenant, lane, id, event)
     return true
   end
   local gate, left = closed_gate(event.gates)
-  if not gate or expires <= now then return false end
+  if not gate or expires <= wall then return false end
   local reason = redis.call('GET', PREFIX .. 'gate:' .. gate)
   redis.call('HSET', PREFIX .. 'event:' .. id, 'reason', reason)
   redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'gated', 'gate', gate,
     'queue', queue, 'tenant', tenant)
   redis.call('SADD', PREFIX .. 'gated:' .. gate, lane)
-  redis.call('ZADD', PREFIX .. 'delayed:' .. queue, math.min(now + left, expires), lane)
+  redis.call('ZADD', PREFIX .. 'delayed:' .. queue, now + math.min(left, expires - wall), lane)
   return true
 end
 

@@ -45,10 +45,10 @@ local function settle(event, lane, result, keep)
   if result.state == 'unknown' and not event.missing then
     set_fields(result.id, result.fields)
     redis.call('HSET', PREFIX .. 'event:' .. result.id, 'state', 'unknown', 'by', event.by,
-      'settled', now)
+      'settled', wall)
     enter_unknown(event.tenant, result.lane, result.id, keep)
   elseif not event.missing then
-    event.state, event.settled = result.state, now
+    event.state, event.settled = result.state, wall
     keep_record(result.id, event, result.fields, keep.ttl)
   end
   if claimed then

@@ -2,4 +2,5 @@
 local replies = {}
 for i, event in ipairs(cjson.decode(ARGV[1])) do replies[i] = append_event(event) end
 ring_bells()
+store_clock()
 return replies

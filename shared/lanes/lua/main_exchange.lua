@@ -8,4 +8,5 @@ for i = 5, #ARGV do words[i - 4] = conclude(cjson.decode(ARGV[i]), keep) end
 local claimed = {'none', {}}
 if ARGV[4] ~= '' then claimed = claim_heads(cjson.decode(ARGV[4])) end
 ring_bells()
+store_clock()
 return {words, claimed}

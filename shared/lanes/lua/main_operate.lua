@@ -9,4 +9,5 @@ local commands = {
 }
 local reply = commands[ARGV[1]](cjson.decode(ARGV[2]))
 ring_bells()
+store_clock()
 return reply

@@ -67,8 +67,10 @@ end
 -- Make ready what is due and take over claims whose lease has ended. The caller concludes what it
 -- took over, under a lease of its own. The bell then has a token for each event that could be
 -- worked on, so that lost tokens are replaced.
+-- `at_least`: what the clock of the lanes must show by now, as the sweeper knows.
 local function sweep(args)
   local queue = args.queue
+  if args.at_least and args.at_least > now then now, is_stored = args.at_least, false end
   local delayed = PREFIX .. 'delayed:' .. queue
   local due_lanes = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, args.count)
   for _, lane in ipairs(due_lanes) do
@@ -79,14 +81,15 @@ local function sweep(args)
   local taken = {}
   for _, lane in ipairs(ended) do taken[#taken + 1] = take_over(lane, args) end
   mend_rotation(queue)
-  redis.call('SET', PREFIX .. 'last_sweep', now)
+  redis.call('SET', PREFIX .. 'last_sweep', wall)
   return_aside(queue)
   next_tenant(queue, count_free(queue)) -- those that stand in front in vain go aside again
   local workable = count_workable(queue)
   rung[queue] = workable - redis.call('LLEN', PREFIX .. 'bell:' .. queue)
   local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
   local lost = redis.call('LRANGE', PREFIX .. 'lost:' .. queue, 0, args.count - 1)
-  return {workable, due[2] and tostring(tonumber(due[2]) - now) or '-1', taken, lost}
+  return {workable, due[2] and tostring(tonumber(due[2]) - now) or '-1', taken, lost,
+    tostring(now)}
 end
 
 -- What was told of lost events is on its way to Supabase.
@@ -135,13 +138,13 @@ local function resolve(args)
   if args.state == 'queued' then
     -- It may have gone out before: it must not end as failed.
     set_fields(args.id, args.fields)
-    redis.call('HSET', record, 'state', 'queued', 'by', by, 'expires', now + args.max_age,
+    redis.call('HSET', record, 'state', 'queued', 'by', by, 'expires', wall + args.max_age,
       'resends', 1)
     redis.call('HDEL', record, 'settled', 'unexpected_errors', 'lost_leases')
     redis.call('PERSIST', record)
     push_event(event.queue, event.tenant, event.lane, args.id, event.bytes, 0)
   else
-    event.state, event.settled, event.by = args.state, now, by
+    event.state, event.settled, event.by = args.state, wall, by
     keep_record(args.id, event, args.fields, args.ttl)
   end
   return 'ok'
@@ -157,7 +160,7 @@ local function replay(event)
   local bytes = #event.body + event.bytes_beside
   if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
     'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
-    'expires', now + event.max_age, 'attempts', 0, 'bytes', bytes)
+    'expires', wall + event.max_age, 'attempts', 0, 'bytes', bytes)
   then
     return {'full', 'memory'}
   end

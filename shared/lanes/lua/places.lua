@@ -1,6 +1,7 @@
 -- The places of a lane, and the bells of the queues. The files beside this one build on it.
 --
--- KEYS[1] is the prefix of every key below. Times are the server's, in ms. Every command may be
+-- KEYS[1] is the prefix of every key below. Times are in ms: of leases, delays and gates by the
+-- clock of the lanes (clock.lua), all others by the server's wall clock. Every command may be
 -- sent twice, because its reply was lost, and has one effect. Any key may be missing, after a
 -- partial restore: that costs what the key held, and no script fails for it.
 --
@@ -35,11 +36,11 @@
 --   fence                   string  counter of claims: a later claim has a higher fence
 --   outbox                  stream  outcomes on their way to Supabase
 --   last_sweep              string  time of the last sweep
+--   clock                   hash    the clock of the lanes beside the wall clock
 
 local PREFIX = KEYS[1]
 local BELL_CAP = 64 -- tokens; each wakes a process, which claims for all of its free threads
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local wall, now, is_stored = read_clock(PREFIX .. 'clock')
 local rung = {} -- queue -> lanes that became ready during this call
 
 local function count_ready(queue) rung[queue] = (rung[queue] or 0) + 1 end
@@ -50,6 +51,11 @@ local function ring_bells()
     local free = BELL_CAP - redis.call('LLEN', bell)
     for _ = 1, math.min(count, free) do redis.call('RPUSH', bell, 1) end
   end
+end
+
+-- The last step of every script: its earlier writes have passed Redis' check of its memory.
+local function store_clock()
+  if not is_stored then redis.pcall('HSET', PREFIX .. 'clock', 'wall', wall, 'lanes', now) end
 end
 
 local function set_where(queue, tenant, lane, value)

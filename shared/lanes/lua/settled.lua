@@ -79,8 +79,8 @@ end
 -- The record, with the content of the event, and the lists that name it end after `unknown_ttl` s.
 local function enter_unknown(tenant, lane, id, keep)
   redis.call('EXPIRE', PREFIX .. 'event:' .. id, keep.unknown_ttl)
-  list_unknown(tenant, lane, id, now, keep.unknown_ttl)
+  list_unknown(tenant, lane, id, wall, keep.unknown_ttl)
   local index = PREFIX .. 'unknown_of:' .. tenant
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', now - keep.unknown_ttl * 1000)
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', wall - keep.unknown_ttl * 1000)
   if redis.call('ZCARD', index) > keep.unknown_limit then drop_oldest_unknown(tenant, keep) end
 end

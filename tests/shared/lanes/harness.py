@@ -76,6 +76,10 @@ class LaneHarness:
         [claim] = self.lanes.sweep(queue).expired_claims
         return claim
 
+    def step_clock(self, ms: int) -> None:
+        """Let the wall clock of Redis have stepped since the last call, by `ms` from then on."""
+        self.client.hincrby(keys.LANE_CLOCK, "wall", -ms)
+
     def end(self, zset: str) -> None:
         """Let everything in `leases:{queue}` or `delayed:{queue}` be over now."""
         for lane in self.client.zrange(f"wpp:{zset}", 0, -1):

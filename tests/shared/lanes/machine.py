@@ -234,9 +234,15 @@ class LaneMachine(RuleBasedStateMachine):
         self.compare()
         families = {key.split(b":")[1] for key in self.client.keys("wpp:*")}
         known = {record.id: record.state != "unknown" for record in self.model.records.values()}
-        assert families <= {b"event", b"reply", b"fence", b"fleet", b"outbox", b"last_sweep"} | (
-            set() if all(known.values()) else {b"unknown", b"unknown_of", b"unknown_tenants"}
-        )
+        assert families <= {
+            b"event",
+            b"reply",
+            b"fence",
+            b"fleet",
+            b"outbox",
+            b"last_sweep",
+            b"clock",
+        } | (set() if all(known.values()) else {b"unknown", b"unknown_of", b"unknown_tenants"})
         told = [line.split(":") for line in self.model.outbox]
         ends = Counter(event for event, _, state in told if state in ENDS)
         assert all(ends[str(r.id)] == r.replays + known[r.id] for r in self.model.records.values())

@@ -232,7 +232,7 @@ def test_nothing_is_left_behind_when_everything_is_settled(harness: LaneHarness)
     for claim in harness.claims():
         harness.conclude(claim)
     kept = {key.decode().split(":")[1] for key in harness.client.keys("wpp:*")}
-    assert kept == {"event", "fence", "reply", "last_sweep"}
+    assert kept == {"event", "fence", "reply", "last_sweep", "clock"}
 
 
 def test_equal_requests_have_equal_fingerprints() -> None:

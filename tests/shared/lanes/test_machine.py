@@ -116,6 +116,11 @@ class LaneStateMachine(LaneMachine):
         self.client.hdel(f"wpp:event:{lane.ids[0]}", "due")
         self.client.zadd(f"wpp:delayed:{lane.queue}", {lane.name: 1}, xx=True)
 
+    @rule(hours=st.sampled_from([-2, 2]))
+    def step_clock(self, hours: int) -> None:
+        """Redis' wall clock steps: no lease ends, nothing is due earlier or later."""
+        self.harness.step_clock(hours * HOUR_S * 1000)
+
     @rule(who=WORKERS, queue=KINDS, say=st.none() | CLOCK_SAYINGS, lost=st.booleans())
     def pause(self, who: int, queue: str, say: Say | None, *, lost: bool) -> None:
         """A worker pauses for longer than its lease: a sweep takes over before it is back."""
