@@ -18,6 +18,7 @@ SECRET_FIELD = re.compile(
 SECRET_VALUE = re.compile(
     r"eyJ[\w-]{8,}(?:\.[\w-]*)*"  # a JWT, or its beginning
     r"|wpp_[0-9a-f]{32}_[\w-]{43,}"  # a service key
+    r"|wpk_[\w-]{43}"  # a stored service key
     r"|sb_secret_[\w-]+"  # a key of Supabase
     r"|(?<=/webhooks/wpp/)[^/\s]+/[\w-]{20,}"  # a webhook URL
     r"|(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]{8,}"

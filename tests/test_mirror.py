@@ -20,6 +20,7 @@ TESTED_THROUGH = {
         "shared/database/messages.py",
         "shared/database/outcomes.py",
         "shared/database/policies.py",
+        "shared/database/service_keys.py",
         "shared/database/tokens.py",
         "shared/database/users.py",
         "shared/database/webhook_log.py",
@@ -59,6 +60,8 @@ TESTED_THROUGH = {
     ],
     # answers as values, made by the function that reads them
     "shared/platform/test_responses.py": ["shared/platform/models.py"],
+    # the cache of sessions is that of look-ups
+    "workers/ingress/test_auth.py": ["workers/ingress/lookups.py"],
     # the two levels of the cache
     "shared/tokens/test_cache.py": ["shared/tokens/memory.py"],
     # over HTTP, as callers use them

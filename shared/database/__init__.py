@@ -18,6 +18,7 @@ from shared.database.messages import Messages
 from shared.database.models import DeadLetter, DeadLetterQuery, Integration
 from shared.database.outcomes import Outcomes
 from shared.database.policies import Policies
+from shared.database.service_keys import ServiceKeys
 from shared.database.storage import Storage
 from shared.database.tokens import StoredTokens
 from shared.database.users import Users
@@ -59,6 +60,7 @@ class Database:
         self.dead_letters = DeadLetters(self._connection)
         self.webhook_log = WebhookLog(self._connection)
         self.policies = Policies(self._connection)
+        self.service_keys = ServiceKeys(self._connection)
         self.tokens = StoredTokens(self._connection)
         self.users = Users(self._connection)
         self.maintenance = Maintenance(self._connection, prune_size)

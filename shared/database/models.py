@@ -307,3 +307,21 @@ class UnrecognizedType(Row):
 
 def _word(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+class ServiceKey(Row):
+    """A key with which a service calls the API, and what it may do."""
+
+    id: UUID
+    name: str
+    organization_ids: Sequence[UUID]
+    actions: Sequence[str]
+
+
+class StoredServiceKey(ServiceKey):
+    """A key as an operator sees it; `hash` is the SHA-256 of the key."""
+
+    hash: str
+    created_at: datetime
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None

@@ -345,6 +345,11 @@ def function_call(organization_id: UUID | str, function: str, digest: str) -> st
     return f"{PREFIX}function_call:{organization_id}:{function}:{digest}"
 
 
+def service_key(key_hash: str) -> str:
+    """String, 7 days. JSON of a `ServiceKey` by the hash of the key, for an outage of Supabase."""
+    return f"{PREFIX}service_key:{key_hash}"
+
+
 UNRECOGNIZED_EVENTS = f"{PREFIX}unrecognized_events"
 """Hash, no TTL. Unknown type of a webhook event → number of events."""
 

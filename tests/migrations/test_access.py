@@ -29,7 +29,7 @@ OWN_ROWS = (
     "wpp_session_history",
     "wpp_dead_letters",
 )
-NOBODY_S_ROWS = ("wpp_accounts", "wpp_webhook_log")
+NOBODY_S_ROWS = ("wpp_accounts", "wpp_service_keys", "wpp_webhook_log")
 DENIED = "42501"
 
 

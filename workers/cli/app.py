@@ -28,7 +28,7 @@ from shared.settings import (
     SupabaseSettings,
     load_settings,
 )
-from workers.cli import recovery
+from workers.cli import keys, recovery
 from workers.cli.errors import print_errors
 from workers.cli.status import print_status
 from workers.send import in_doubt
@@ -197,6 +197,7 @@ def run_local_world(
         run(directory)
 
 
+app.add_typer(keys.app, name="keys", rich_help_panel=SET_UP)
 app.command("unknown", rich_help_panel=INSPECT)(recovery.list_unknown)
 app.command("dead", rich_help_panel=RECOVER)(recovery.list_dead_letters)
 app.command("log", rich_help_panel=RECOVER)(recovery.list_webhooks)

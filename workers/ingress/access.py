@@ -16,7 +16,12 @@ from shared.errors import AccessError
 from workers.ingress.api_routes import ApiRoutes, MethodNotAllowedError, Operation
 from workers.ingress.audit import Effect, with_audit
 from workers.ingress.body import BodyReader, DisconnectedError
-from workers.ingress.callers import Caller
+from workers.ingress.callers import (
+    ORGANIZATION_HEADER,
+    Caller,
+    ForbiddenError,
+    OrganizationMissingError,
+)
 from workers.ingress.deps import (
     CALLER,
     INVALID_CREDENTIALS,
@@ -50,6 +55,7 @@ class ApiAccess:
             operation = self._find_operation(scope) if is_api else None
             if operation:
                 caller = await admit(scope, state, headers)
+                caller.require(operation.action)
                 receive = await _read_request(scope, receive, operation, state)
                 effect = Effect(caller.subject, caller.organization_id, operation.id)
                 respond = with_audit(respond, scope, effect)
@@ -89,11 +95,12 @@ async def admit(scope: Scope, state: AppState, headers: MutableHeaders) -> Calle
 
     Raises:
         TooManyRequestsError: the quota of the caller, or of an address that failed too often.
-        AccessError, OverloadedError, DatabaseUnavailableError: as `authenticate`.
+        AccessError, ForbiddenError, OrganizationMissingError, OverloadedError,
+            DatabaseUnavailableError: as `authenticate`.
     """
     try:
         caller = await authenticate(scope, state)
-    except AccessError:
+    except (AccessError, ForbiddenError, OrganizationMissingError):
         left = state.request_limits.take("failure", find_client(scope))
         headers.update(left.headers if left else {})
         raise
@@ -107,6 +114,8 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
 
     Raises:
         AccessError: missing or invalid credentials.
+        ForbiddenError: they are not valid for the organization that the request names.
+        OrganizationMissingError: they are valid for several, and the request names none.
         TooManyRequestsError: Supabase would have to verify a session for an address that failed
             too often.
         OverloadedError: too many sessions are being verified.
@@ -117,7 +126,7 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
         raise AccessError(MISSING_CREDENTIALS)
     if not await state.callers.is_genuine(token):
         state.request_limits.check("failure", find_client(scope))
-    caller = await state.callers.find(token)
+    caller = await state.callers.find(token, Headers(scope=scope).get(ORGANIZATION_HEADER, ""))
     if caller is None:
         raise AccessError(INVALID_CREDENTIALS)
     return caller

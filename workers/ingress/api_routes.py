@@ -39,16 +39,19 @@ class Operation:
     """What a method of a path takes."""
 
     id: str
+    action: str
     takes_body: bool
     query: frozenset[str]
     is_stream: bool
 
     @classmethod
-    def read(cls, documented: Mapping[str, Any]) -> Self:
-        """Read the OpenAPI description of an operation."""
+    def read(cls, path: str, method: str, documented: Mapping[str, Any]) -> Self:
+        """Read the OpenAPI description of an operation. `/v1/messages` needs `messages:…`."""
+        resource = [*path.split("/"), "", ""][2]
         success = documented.get("responses", {}).get("200", {})
         return cls(
             id=documented.get("operationId", ""),
+            action=f"{resource}:{'read' if method == 'get' else 'write'}",
             takes_body="requestBody" in documented,
             query=frozenset(
                 each["name"] for each in documented.get("parameters", ()) if each["in"] == "query"
@@ -98,8 +101,8 @@ class ApiRoutes:
         order = sorted(range(len(groups)), key=lambda index: "[^/]+" in groups[index])
         self._pattern = re.compile("|".join(f"({groups[index]})" for index in order))
         listed = [
-            {method.upper(): Operation.read(each) for method, each in methods.items()}
-            for methods in paths.values()
+            {method.upper(): Operation.read(path, method, each) for method, each in methods.items()}
+            for path, methods in paths.items()
         ]
         self._operations = [listed[index] for index in order]
 

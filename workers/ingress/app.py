@@ -17,6 +17,7 @@ from shared.event_ids import EventIds
 from shared.lanes.client import Lanes
 from shared.redis import connect, connect_async, connect_durable
 from shared.route_cache import RouteCache
+from shared.service_keys import StoredKeys
 from shared.settings import (
     EngineSettings,
     IngressSettings,
@@ -29,7 +30,7 @@ from shared.settings import (
 from workers.ingress import metrics
 from workers.ingress.access import ApiAccess
 from workers.ingress.auth import SessionCache
-from workers.ingress.callers import Callers
+from workers.ingress.callers import ORGANIZATION_HEADER, Callers
 from workers.ingress.connect_page import ConnectPage
 from workers.ingress.crm_functions import CrmFunctions
 from workers.ingress.deps import AppState
@@ -39,6 +40,7 @@ from workers.ingress.functions import endpoint as functions
 from workers.ingress.idempotency import IdempotencyStore
 from workers.ingress.integrations import endpoints as integrations
 from workers.ingress.integrations.open_streams import OpenStreams, SharedLists
+from workers.ingress.lookups import LookupCache
 from workers.ingress.messages import endpoints as messages
 from workers.ingress.notifications import Notifications, call_on_stop_signal
 from workers.ingress.readiness import (
@@ -56,6 +58,8 @@ DESCRIPTION = """\
 Connect WhatsApp numbers of an organization, send messages through them and read their status.
 
 Every request carries the credentials of an organization and has access to that organization only.
+A service key that is valid for several organizations needs the header `Wpp-Organization` with the
+id of one of them.
 Errors are problem details (RFC 9457). A request that is answered with 503 was not confirmed:
 repeat it with the same `Idempotency-Key`, and it takes effect once. `RateLimit` says what is left
 of the caller's quota; beyond it the answer is 429.
@@ -65,7 +69,13 @@ TAGS = [
     {"name": "integrations", "description": "Connect and manage WhatsApp numbers."},
 ]
 CORS_METHODS = ("GET", "POST", "PATCH", "DELETE")
-CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer")
+CORS_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "Prefer",
+    ORGANIZATION_HEADER,
+)
 CORS_RESPONSE_HEADERS = (
     "Location",
     "Idempotent-Replayed",
@@ -198,6 +208,9 @@ async def open_state(
     )
     crm_url = settings.ingress.wpp_crm_functions_url
     crm_functions = CrmFunctions(str(crm_url) if crm_url else None)
+    service_keys = LookupCache(
+        StoredKeys(database, sync_redis).find, settings.ingress.wpp_session_check_s
+    )
     call_on_stop_signal(notifications.stop)
     app.state.ingress = AppState(
         keys=settings.keys,
@@ -211,7 +224,7 @@ async def open_state(
         event_ids=event_ids,
         database=database,
         route_cache=RouteCache(sync_redis, database),
-        callers=Callers(settings.keys.secrets, sessions),
+        callers=Callers(settings.keys.secrets, sessions, service_keys),
         idempotency=IdempotencyStore(async_redis),
         notifications=notifications,
         readiness=ReadinessCheck(async_redis, lanes.replicas),

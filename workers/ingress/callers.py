@@ -7,52 +7,96 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from shared import signed_keys
+from shared.database.models import ServiceKey
 from shared.errors import PipelineError
+from shared.service_keys import PREFIX
 from workers.ingress.auth import SessionCache
+from workers.ingress.lookups import LookupCache
+
+ORGANIZATION_HEADER = "Wpp-Organization"
+
+
+class ForbiddenError(PipelineError):
+    """The credentials are valid, and do not allow this."""
+
+    code = "forbidden"
+
+
+class OrganizationMissingError(PipelineError):
+    """The key is one of several organizations, and the request names none."""
+
+    code = "organization_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"This key is valid for several organizations: name one in {ORGANIZATION_HEADER}."
+        )
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who makes a request. `subject` is whose quota counts: a service key or a user.
 
-    `expires_s`: when the credentials end by themselves, in s since 1970.
+    `expires_s`: when the credentials end by themselves, in s since 1970. `actions`: what they
+    allow; None is everything.
     """
 
     organization_id: UUID
     subject: str
     token: str = field(repr=False)
     expires_s: float = math.inf
+    actions: frozenset[str] | None = None
 
     @property
     def lifetime_s(self) -> float:
         return max(0.0, self.expires_s - time.time())
 
+    def require(self, action: str) -> None:
+        """Raise ForbiddenError unless the credentials allow an action."""
+        if self.actions is not None and action not in self.actions:
+            allowed = ", ".join(sorted(self.actions))
+            msg = f"this key does not allow {action}; it allows {allowed}"
+            raise ForbiddenError(msg)
+
 
 class Callers:
     """Finds the caller that a bearer token stands for."""
 
-    def __init__(self, secrets: Sequence[bytes], sessions: SessionCache) -> None:
+    def __init__(
+        self,
+        secrets: Sequence[bytes],
+        sessions: SessionCache,
+        service_keys: LookupCache[ServiceKey],
+    ) -> None:
         self._secrets = secrets
         self._sessions = sessions
+        self._service_keys = service_keys
 
     async def is_genuine(self, token: str) -> bool:
         """Return whether a token was made by this server or by Supabase, before asking either."""
+        if token.startswith(PREFIX):
+            return self._service_keys.recognizes(token)
         key = signed_keys.read_service_key(token, self._secrets)
         return key is not None or await self._sessions.is_genuine(token)
 
-    async def find(self, token: str) -> Caller | None:
+    async def find(self, token: str, organization: str = "") -> Caller | None:
         """Return the caller of a token, or None if the token is not valid.
 
+        `organization` is the id that the request names, if any.
+
         Raises:
+            ForbiddenError: the token is not valid for this organization.
+            OrganizationMissingError: it is valid for several.
             OverloadedError: too many sessions are being verified.
             DatabaseUnavailableError: Supabase did not answer.
         """
-        if organization_id := signed_keys.read_service_key(token, self._secrets):
-            return Caller(organization_id, f"organization {organization_id}", token)
-        if session := await self._sessions.find_session(token):
-            subject = f"user {session.user_id}"
-            return Caller(session.organization_id, subject, token, session.expires_s)
-        return None
+        if token.startswith(PREFIX):
+            key = await self._service_keys.find(token)
+            return _act_for(key, token, organization) if key and key.organization_ids else None
+        caller = await self._find_of_one(token)
+        if caller and organization and organization.lower() != str(caller.organization_id):
+            raise _forbid(organization)
+        return caller
 
     async def is_valid(self, caller: Caller) -> bool:
         """Return whether a caller's credentials are still valid, as far as that can be told.
@@ -60,7 +104,32 @@ class Callers:
         While Supabase does not answer, they are valid until they end by themselves.
         """
         try:
-            found = await self.find(caller.token)
+            found = await self.find(caller.token, str(caller.organization_id))
+        except ForbiddenError:
+            return False
         except PipelineError:
             return True
-        return found is not None and found.organization_id == caller.organization_id
+        return found is not None
+
+    async def _find_of_one(self, token: str) -> Caller | None:
+        if organization_id := signed_keys.read_service_key(token, self._secrets):
+            return Caller(organization_id, f"organization {organization_id}", token)
+        if session := await self._sessions.find_session(token):
+            subject = f"user {session.user_id}"
+            return Caller(session.organization_id, subject, token, session.expires_s)
+        return None
+
+
+def _act_for(key: ServiceKey, token: str, organization: str) -> Caller:
+    named = organization.lower()
+    if not named and len(key.organization_ids) > 1:
+        raise OrganizationMissingError
+    chosen = [each for each in key.organization_ids if named in ("", str(each))]
+    if not chosen:
+        raise _forbid(organization)
+    return Caller(chosen[0], f"key {key.id}", token, actions=frozenset(key.actions))
+
+
+def _forbid(organization: str) -> ForbiddenError:
+    msg = f"these credentials are not valid for organization {organization[:36]}"
+    return ForbiddenError(msg)

@@ -82,8 +82,8 @@ StateDep = Annotated[AppState, Depends(get_state)]
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="bearer",
-    description="The service key of an organization (`wpp key ORGANIZATION_ID` prints it), or the "
-    "Supabase access token of a member of the organization.",
+    description="A service key (`wpp keys create` makes one; `wpp key ORGANIZATION_ID` prints the "
+    "key of an organization), or the Supabase access token of a member of the organization.",
 )
 
 

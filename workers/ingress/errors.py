@@ -29,6 +29,7 @@ from shared.redis import is_transient
 from shared.webhooks import TooManyEventsError
 from workers.ingress.api_routes import MethodNotAllowedError, UnsupportedMediaTypeError
 from workers.ingress.body import BodyTimeoutError, BodyTooLargeError
+from workers.ingress.callers import ForbiddenError, OrganizationMissingError
 from workers.ingress.integrations.open_streams import TooManyStreamsError
 from workers.ingress.request_limits import TooManyRequestsError
 
@@ -44,6 +45,8 @@ STATUS: dict[type[PipelineError], HTTPStatus] = {
     TooManyEventsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreamsError: HTTPStatus.TOO_MANY_REQUESTS,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
+    OrganizationMissingError: HTTPStatus.BAD_REQUEST,
     MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
     UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
@@ -80,8 +83,9 @@ def _describe(description: str) -> dict[str, Any]:
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    400: _describe("The body is not JSON."),
+    400: _describe("The body is not JSON, or the key needs `Wpp-Organization`."),
     401: _describe("Missing or invalid credentials."),
+    403: _describe("The key does not allow this action, or not for this organization."),
     404: _describe("Not found in this organization."),
     405: _describe("The path exists without this method; `Allow` lists those it has."),
     408: _describe("The body did not arrive in time."),

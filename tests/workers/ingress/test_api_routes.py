@@ -59,7 +59,7 @@ def test_a_path_without_the_method_lists_those_it_has(method: str, path: str, al
 
 
 def make_operation(**documented: Any) -> Operation:
-    return Operation.read({"operationId": "x", **documented})
+    return Operation.read("/v1/a", "get", {"operationId": "x", **documented})
 
 
 def test_query_parameters_are_those_of_the_document() -> None:
@@ -75,6 +75,15 @@ def test_query_parameters_are_those_of_the_document() -> None:
         assert [fault["loc"][1] for fault in error.value.errors()] == unknown
     with pytest.raises(RequestValidationError):
         operation.check_query(b"limit=1&" * 10_000)
+
+
+def test_reading_is_an_action_of_its_own() -> None:
+    """An action is that of a resource, the first part of a path."""
+    actions = {
+        ROUTES.find(method, path).action  # type: ignore[union-attr]
+        for method, path in [("GET", "/v1/a"), ("HEAD", "/v1/a"), ("PATCH", "/v1/a/1")]
+    }
+    assert actions == {"a:read", "a:write"}
 
 
 def test_only_an_operation_with_a_body_asks_for_its_type() -> None:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import DatabaseUnavailableError, OverloadedError
-from workers.ingress import auth
+from workers.ingress import lookups
 from workers.ingress.auth import SessionCache
 from workers.ingress.token_verifier import TokenVerifier
 
@@ -150,7 +150,7 @@ def test_concurrent_lookups_are_limited() -> None:
         found = await asyncio.gather(
             *(find(cache, token()) for _ in range(40)), return_exceptions=True
         )
-        assert lookup.max_concurrent == auth.MAX_LOOKUPS
+        assert lookup.max_concurrent == lookups.MAX_LOOKUPS
         assert found.count(None) == len(lookup.calls) < 40
         assert {type(each) for each in found} == {type(None), OverloadedError}
 

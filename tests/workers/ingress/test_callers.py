@@ -2,15 +2,27 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import jwt
+import pytest
+import redis
 
+from sandbox.redis import RedisServer
+from sandbox.supabase.project import Supabase
 from shared import signed_keys
+from shared.database.models import ServiceKey
 from shared.errors import DatabaseUnavailableError
+from shared.service_keys import hash_service_key, make_key
+from tests.fixtures.ingress_process import IngressProcess
+from tests.fixtures.waiting import wait_until
+from tests.workers.ingress.tenants import Tenant
 from workers.ingress.auth import SessionCache
-from workers.ingress.callers import Callers
+from workers.ingress.callers import Callers, ForbiddenError, OrganizationMissingError
+from workers.ingress.lookups import LookupCache
 
 SECRETS = [b"s" * 32]
 
@@ -21,6 +33,10 @@ class FakeSupabase:
     def __init__(self) -> None:
         self.organization_id: UUID | None = uuid4()
         self.away = False
+        self.keys: dict[str, ServiceKey] = {}
+
+    def find_key(self, token: str) -> ServiceKey | None:
+        return self.keys.get(token)
 
     def find_organization(self, _token: str) -> UUID | None:
         if self.away:
@@ -37,7 +53,7 @@ def run(story: Any) -> None:
     async def whole() -> None:
         supabase = FakeSupabase()
         cache = SessionCache(supabase.find_organization, 0.05, negative_ttl_s=0.05)
-        await story(Callers(SECRETS, cache), supabase)
+        await story(Callers(SECRETS, cache, LookupCache(supabase.find_key, 0.05)), supabase)
 
     asyncio.run(whole())
 
@@ -81,3 +97,142 @@ def test_a_session_ends_when_supabase_says_so() -> None:
         assert await callers.find(make_token(-1)) is None
 
     run(story)
+
+
+def test_a_stored_key_acts_for_the_organization_that_a_request_names() -> None:
+    """It is valid for its organizations and actions only."""
+
+    async def story(callers: Callers, supabase: FakeSupabase) -> None:
+        mine, also_mine = sorted([uuid4(), uuid4()])
+        for token, organizations in (("wpk_one", [mine]), ("wpk_two", [mine, also_mine])):
+            supabase.keys[token] = ServiceKey(
+                id=uuid4(),
+                name="crm",
+                organization_ids=organizations,
+                actions=["messages:read"],
+            )
+        caller = await callers.find("wpk_one")
+        assert caller
+        assert caller.organization_id == mine
+        assert caller.subject == f"key {supabase.keys['wpk_one'].id}"
+        caller.require("messages:read")
+        with pytest.raises(ForbiddenError, match="does not allow messages:write"):
+            caller.require("messages:write")
+        with pytest.raises(OrganizationMissingError):
+            await callers.find("wpk_two")
+        other = await callers.find("wpk_two", str(also_mine).upper())
+        assert other
+        assert other.organization_id == also_mine
+        for token in ("wpk_one", "wpk_two"):
+            with pytest.raises(ForbiddenError, match="not valid for organization"):
+                await callers.find(token, str(uuid4()))
+        assert await callers.find("wpk_unknown") is None
+
+    run(story)
+
+
+def test_a_revoked_key_ends_a_stream() -> None:
+    """As soon as it is looked up again."""
+
+    async def story(callers: Callers, supabase: FakeSupabase) -> None:
+        supabase.keys["wpk_one"] = ServiceKey(
+            id=uuid4(), name="crm", organization_ids=[uuid4()], actions=["integrations:read"]
+        )
+        caller = await callers.find("wpk_one")
+        assert caller
+        assert await callers.is_valid(caller)
+        assert await callers.is_genuine("wpk_one")
+        supabase.keys.clear()
+        await asyncio.sleep(0.06)
+        assert not await callers.is_valid(caller)
+
+    run(story)
+
+
+def test_a_request_may_name_no_other_organization() -> None:
+    """Also with a derived key or a session."""
+
+    async def story(callers: Callers, supabase: FakeSupabase) -> None:
+        key = signed_keys.make_service_key(uuid4(), SECRETS)
+        for token in (key, make_token()):
+            with pytest.raises(ForbiddenError):
+                await callers.find(token, str(uuid4()))
+        assert await callers.find(make_token(), str(supabase.organization_id))
+
+    run(story)
+
+
+# In a process
+
+
+@pytest.fixture(scope="module")
+def attentive_ingress(
+    redis_server: RedisServer, supabase_world: Supabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[IngressProcess]:
+    """Return an ingress that looks at credentials again after a second."""
+    settings = {
+        "SUPABASE_URL": supabase_world.url,
+        "SUPABASE_ANON_KEY": supabase_world.anon_key,
+        "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
+        "WPP_SESSION_CHECK_S": "1",
+    }
+    with IngressProcess(
+        redis_server.url, tmp_path_factory.mktemp("attentive"), **settings
+    ) as ingress:
+        yield ingress
+
+
+def test_a_stored_key_opens_the_api_until_it_is_revoked(
+    attentive_ingress: IngressProcess,
+    supabase_world: Supabase,
+    redis_client: redis.Redis,
+    database_url: str,
+) -> None:
+    """For its organizations and actions; several keys at once; no process is restarted."""
+    del database_url  # asked for because it empties the tables
+    with (
+        Tenant.new(attentive_ingress, supabase_world, redis_client) as one,
+        Tenant.new(attentive_ingress, supabase_world, redis_client) as other,
+        Tenant.new(attentive_ingress, supabase_world, redis_client) as third,
+    ):
+        numbers = {
+            tenant.id: tenant.add_integration(f"{n}") for n, tenant in enumerate([one, other])
+        }
+        reader, writer = make_key(), make_key()
+        stored = one.database.service_keys
+        reader_id = stored.create(
+            "reader", hash_service_key(reader), [one.id, other.id], ["integrations:read"]
+        )
+        stored.create("writer", hash_service_key(writer), [one.id], ["integrations:write"])
+
+        def ask(method: str, path: str, key: str, organization: object = "") -> httpx.Response:
+            headers = {"Authorization": f"Bearer {key}", "Wpp-Organization": str(organization)}
+            body = {"name": "Shop"} if method == "PATCH" else None
+            return attentive_ingress.http.request(method, path, headers=headers, json=body)
+
+        for tenant in (one, other):
+            listed = ask("GET", "/v1/integrations", reader, tenant.id)
+            assert [f"/v1/integrations/{each['integration_id']}" for each in listed.json()] == [
+                numbers[tenant.id]
+            ]
+        mine, theirs = numbers[one.id], numbers[other.id]
+        asked = [
+            ask("GET", "/v1/integrations", reader),
+            ask("GET", "/v1/integrations", reader, third.id),
+            ask("PATCH", mine, reader, one.id),
+            ask("GET", mine, writer),
+            ask("PATCH", mine, writer),
+            ask("PATCH", theirs, writer),
+            ask("PATCH", theirs, writer, other.id),
+            ask("GET", "/v1/integrations", make_key()),
+        ]
+        assert [each.status_code for each in asked] == [400, 403, 403, 403, 200, 404, 403, 401]
+        assert asked[0].json()["code"] == "organization_missing"
+        assert asked[1].json()["code"] == "forbidden"
+        stored.revoke(reader_id)
+        wait_until(
+            lambda: ask("GET", "/v1/integrations", reader, one.id).status_code == 401,
+            "the key to be refused",
+        )
+        assert ask("PATCH", mine, writer).status_code == 200
+        assert reader not in attentive_ingress.log.read_text()

@@ -57,12 +57,13 @@ class FunctionCall:
         return read_uuid(self.text(*names))
 
 
-async def authenticate_caller(scope: Scope, state: AppState) -> FunctionCaller:
-    """Return who calls; raises what `workers.ingress.access.admit` raises."""
+async def authenticate_caller(scope: Scope, action: str, state: AppState) -> FunctionCaller:
+    """Return who calls; raises what `workers.ingress.access.admit` and `Caller.require` raise."""
     key = state.service_role_key.get_secret_value().encode()
     if compare_digest(read_bearer_token(scope).encode(), key):
         return FunctionCaller(None, "service role")
     caller = await admit(scope, state, MutableHeaders())
+    caller.require(action)
     return FunctionCaller(caller.organization_id, caller.subject)
 
 

@@ -50,6 +50,7 @@ FUNCTIONS: Mapping[str, Route] = {
 }
 
 
+SENDING = ("wpp-send", "whatsapp-send")
 READING = ("wpp-status", "wpp-qr", "wpp-diagnostics")
 """Functions that only read, although the CRM calls them by POST."""
 
@@ -78,6 +79,14 @@ async def handle_function(scope: Scope, receive: Receive, send: Send, state: App
     await response(scope, receive, send)
 
 
+def _find_action(name: str, method: str) -> str:
+    """Return the action that a service key has to allow."""
+    if name in SENDING:
+        return "messages:write"
+    reads = method in SAFE_METHODS or name in READING
+    return "integrations:read" if reads else "integrations:write"
+
+
 async def _respond(name: str, scope: Scope, receive: Receive, state: AppState) -> Response:
     route = FUNCTIONS.get(name)
     if route is None or scope["method"] not in route.methods:
@@ -89,7 +98,7 @@ async def _respond(name: str, scope: Scope, receive: Receive, state: AppState) -
         allowed = ", ".join(route.methods)
         refusal = {"success": False, "error": f"Use {allowed}."}
         return JSONResponse(refusal, HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": allowed})
-    caller = await authenticate_caller(scope, state)
+    caller = await authenticate_caller(scope, _find_action(name, scope["method"]), state)
     body = await read_body(scope, receive, state)
     query = dict(QueryParams(scope["query_string"]))
     fields = parse_fields(query, body)
