@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sandbox.platform import request_data
@@ -72,6 +72,19 @@ async def get_status(request: Request) -> Response:
     return JSONResponse({"status": account.wire_status})
 
 
+async def list_events(request: Request) -> Response:
+    """`?since=` (epoch seconds) → `{events: […]}` as webhooks have them, without files.
+
+    404 as for an unknown route where the platform keeps no history.
+    """
+    state = request_data.get_state(request)
+    if not state.settings.history:
+        return PlainTextResponse(f"Cannot GET {request.url.path}", 404)
+    account = request_data.authenticate(request, request.path_params["number"])
+    since = float(request.query_params.get("since", 0))
+    return JSONResponse({"events": state.list_events(account, since)})
+
+
 async def get_qr(request: Request) -> Response:
     return JSONResponse(
         {"qr": request_data.authenticate(request, request.path_params["number"]).qr}
@@ -99,6 +112,7 @@ ROUTES = [
     Route("/auth/token", issue_token, methods=["POST"]),
     Route("/api/accounts/start", start_account, methods=["POST"]),
     Route("/api/accounts/{number}/status", get_status),
+    Route("/api/accounts/{number}/messages", list_events),
     Route("/api/accounts/{number}/qr", get_qr),
     Route("/internal/session/{session}/webhook", register_webhook, methods=["POST"]),
     Route("/internal/session/{session}/stop", stop_account, methods=["POST"]),

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
 from sandbox.platform.accounts import Account
@@ -75,6 +76,14 @@ class Dialect:
         if self._settings.webhook_shape == "enveloped":
             return _make_envelope("message.incoming", fields)
         return {"type": message.type, **fields, "from": f"+{fields['from']}"}
+
+    def history(self, message: Message, account: Account) -> dict[str, Any]:
+        """Return what the history says of a message: itself without its file, or its status."""
+        if message.direction == "api":
+            ids = {"taskId": message.task_id, "waMessageId": message.wa_id}
+            return _make_envelope("message.status", {**ids, "status": message.status})
+        media = {key: value for key, value in (message.media or {}).items() if key != "base64"}
+        return self.conversation(replace(message, media=media or None), account)
 
     def _make_parties(self, message: Message, account: Account) -> dict[str, str]:
         if message.direction == "echo" and self._settings.echo_from == "own":

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     sent_wa_id: bool = Field(default=False, description="Send waMessageId in message.sent.")
     delivery_id: Literal["taskId", "waMessageId"] = "taskId"
     incoming_ids: bool = Field(default=True, description="Send messageId in incoming messages.")
+    history: bool = Field(
+        default=False, description="Answer what became of an account's messages since a time."
+    )
     echo_from: Literal["peer", "own"] = Field(
         default="peer", description="Whose number `from` of an echo is."
     )

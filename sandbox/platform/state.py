@@ -38,6 +38,11 @@ class PlatformState:
     def snapshot(self) -> dict[str, Any]:
         return self.ledger.snapshot() | {"messages": self.messages.ledger()}
 
+    def list_events(self, account: Account, since: float) -> list[dict[str, Any]]:
+        """Return an account's messages as their webhooks, and the status of those of the API."""
+        messages = [each for each in self.messages.of(account.session) if each.at >= since]
+        return [self._dialect.history(message, account) for message in messages]
+
     def _post_session(self, event: str, account: Account) -> None:
         self.webhooks.post(account, self._dialect.session(event, account))
 

@@ -1,5 +1,6 @@
 """Messages in the CRM's table `chat_messages`, and the history of their statuses."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -30,6 +31,12 @@ class Messages:
         query = query.eq("message_id", str(message_id)).eq("organization_id", str(organization_id))
         rows = self._connection.rows(query.order("at").order("status"))
         return [StatusChange.model_validate(row) for row in rows]
+
+    def find_known_ids(self, account: str, external_ids: Sequence[str]) -> set[str]:
+        """Return those ids that are of a stored message of an account."""
+        query = self._connection.table("wpp_message_ids").select("external_id")
+        rows = self._connection.rows(query.eq("account", account).in_("external_id", external_ids))
+        return {row["external_id"] for row in rows}
 
     def load_evidence(self, since: datetime, account: str | None = None) -> Evidence:
         """Return what may settle messages of unknown delivery: orphan reports, unnamed messages.

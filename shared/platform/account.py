@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from email.message import Message as Headers
 from pathlib import PurePath
 from typing import Any
@@ -66,6 +67,20 @@ class PlatformAccount:
         if status in STARTING:
             return "starting"
         return "offline" if status in OFFLINE else "qr_required"
+
+    def list_events(self, since: datetime) -> list[dict[str, Any]] | None:
+        """Return what the platform has of the messages since a time, as its webhooks say it.
+
+        None: it cannot tell.
+        """
+        try:
+            response = self._request(endpoints.HISTORY, since=str(int(since.timestamp())))
+        except RefusedError:
+            return None
+        events = (response.fields or {}).get("events")
+        if not isinstance(events, list):
+            return None
+        return [event for event in events if isinstance(event, dict)]
 
     def get_qr(self) -> QrCode | None:
         """Return the code to scan, or None while the platform has none."""

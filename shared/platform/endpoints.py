@@ -82,6 +82,12 @@ REACT = Endpoint("react", ("POST /api/messages/react",), status_in_body=True)
 """Idempotent: the same emoji replaces itself."""
 MEDIA = Endpoint("media", ("GET /api/messages/media/{message_id}",), unverified=True)
 
+HISTORY = Endpoint(
+    "history", ("GET /api/accounts/{account}/messages?since={since}",), unverified=True
+)
+"""The seam for what the platform still has of an account's messages. None of its documents names a
+call for that: only the sandbox answers this one."""
+
 
 class KnownVariants:
     """Which variant of each endpoint this platform answers, learned from its answers."""

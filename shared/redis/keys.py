@@ -384,6 +384,11 @@ def health_check(integration_id: UUID | str) -> str:
     return f"{PREFIX}health_check:{integration_id}"
 
 
+def gap_check(integration_id: UUID | str) -> str:
+    """String, 30 days. Until when an integration was searched for gaps, in s since 1970."""
+    return f"{PREFIX}gap_check:{integration_id}"
+
+
 def idle_check(integration_id: UUID | str) -> str:
     """String, twice `WPP_IDLE_CHECK_S`. Number of the period in which it was last checked."""
     return f"{PREFIX}idle_check:{integration_id}"

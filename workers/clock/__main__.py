@@ -1,6 +1,7 @@
 """The clock: sweeps and repairs the lanes, checks integrations, prunes rows, refreshes routes.
 
-It also settles messages of unknown delivery that the platform's reports prove.
+It also settles messages of unknown delivery that the platform's reports prove, and looks for gaps
+after outages.
 
 Any number of clocks may run, a single clock suffices: `python -m workers.clock`.
 """
@@ -12,7 +13,7 @@ from shared.number_states import NumberStates
 from shared.redis import connect_durable
 from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, RetentionSettings, load_settings
-from workers.clock import health_checks, retention, settling
+from workers.clock import gaps, health_checks, retention, settling
 from workers.clock.gate_watch import GateWatch
 from workers.clock.gauges import measure_gauges
 from workers.clock.route_refresh import refresh_routes
@@ -35,6 +36,7 @@ def main() -> int:
     routes = RouteCache(client, database=None)
     threads.start(health_checks.run_health_checks, threads.stopping)
     threads.start(retention.run_retention, ctx.database, retention_settings, threads.stopping)
+    threads.start(gaps.run_gap_checks, ctx, threads.stopping)
     threads.start(settling.run_settling, ctx, threads.stopping)
     threads.start(run_repairs, Lanes(client, ctx.engine), threads.stopping)
     numbers = NumberStates(client, routes.name_account)

@@ -237,3 +237,20 @@ def test_what_a_phone_cannot_take(platform: Platform, number: Number) -> None:
     unlinked = platform.number("org-2").phone("messages", **{"from": "79990001122"}, text="x")
     assert unlinked.status_code == 409
     assert platform.http.post("/phone/1/echo", json={}).status_code == 404
+
+
+def test_the_history_has_messages_and_statuses_as_webhooks_have_them(
+    start_platform: PlatformFactory,
+) -> None:
+    """Only where it is switched on; files are left out."""
+    number = start_platform(history=True).number().connect()
+    number.phone("messages", **{"from": "79990001122", "text": "Hi", "image": True})
+    task = number.send(to="79990001122").json()["taskId"]
+    path = f"/api/accounts/{number.session}/messages"
+    first, second = number.ask("GET", f"{path}?since=0").json()["events"]
+    assert first["text"] == "[Image] Hi"
+    assert "base64" not in first["media"]
+    assert second["data"]["taskId"] == task
+    assert number.ask("GET", f"{path}?since=9999999999").json() == {"events": []}
+    without = start_platform().number()
+    assert without.ask("GET", f"/api/accounts/{without.session}/messages").status_code == 404

@@ -1,6 +1,7 @@
 """Start, status and QR code of an account: all known answers, and bad answers."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -101,3 +102,25 @@ def test_a_qr_code_is_read_under_all_its_names(
 )
 def test_an_account_without_a_qr_code(answer: httpx.Response) -> None:
     assert account_answering(answer).get_qr() is None
+
+
+SINCE = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("answer", "events"),
+    [
+        (json_response({"events": [{"type": "chat"}, None, 7]}), [{"type": "chat"}]),
+        (json_response({"events": []}), []),
+        (json_response({"events": None}), None),
+        (json_response([1]), None),
+        (text_response("Cannot GET /api/accounts/1/messages", 404), None),
+        (json_response({"error": "not for you"}, 403), None),
+    ],
+    ids=["events", "none", "no-list", "no-object", "no-route", "refused"],
+)
+def test_the_history_of_an_account(
+    answer: httpx.Response, events: list[dict[str, Any]] | None
+) -> None:
+    """A platform without the call cannot tell."""
+    assert account_answering(answer).list_events(SINCE) == events
