@@ -197,13 +197,19 @@ class Lanes:
         }
         self._operate("tell_lost", arguments)
 
-    def repair(self, lanes: Sequence[str] = (), events: Sequence[str] = ()) -> int:
-        """Put lanes and events back that `shared.lanes.repair` found in no index; return how many.
+    def repair(
+        self,
+        lanes: Sequence[str] = (),
+        tenants: Sequence[tuple[str, str]] = (),
+        events: Sequence[str] = (),
+    ) -> int:
+        """Put back what `shared.lanes.repair` found in no index; return how many it was.
 
-        The first of `events` ends up behind the last.
+        `tenants`: (queue, tenant). The first of `events` ends up behind the last.
         """
         arguments = {
             "lanes": list(lanes),
+            "tenants": list(tenants),
             "events": list(events),
             "lease": self._lease_ms,
             "unknown_ttl": self.settings.wpp_unknown_ttl_s,

@@ -8,7 +8,7 @@ event. Every key of Redis is read, in small steps between which Redis serves its
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from threading import Event as Flag
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 import structlog
@@ -20,8 +20,11 @@ SCAN_COUNT = 500
 """Keys of one step of reading."""
 REPAIR_COUNT = 20
 """Lanes or events of one step of repairing."""
+OVERLAP = 100
 REPAIR_EVERY_S = 3600.0
 STEP_PAUSE_S = 0.005
+
+AnyItem = TypeVar("AnyItem")
 
 log = structlog.get_logger(__name__)
 
@@ -43,34 +46,54 @@ def run_repairs(lanes: Lanes, stopping: Flag, every_s: float = REPAIR_EVERY_S) -
 
 
 def repair(lanes: Lanes, stopping: Flag | None = None) -> int:
-    """Put back what is in no index; return the number of lanes and events put back."""
+    """Put back what is in no index; return the number of lanes, tenants and events put back."""
     stopping = stopping or Flag()
-    names = list(_find_displaced_lanes(lanes.client, stopping))
-    mended = sum(lanes.repair(lanes=batch) for batch in _batches(names))
+    survey = _Survey(lanes.client)
+    survey.look_at_lanes(stopping)
+    mended = sum(lanes.repair(lanes=batch) for batch in _batches(survey.displaced))
+    mended += sum(lanes.repair(tenants=batch) for batch in _batches(sorted(survey.ready)))
     events = _list_displaced_events(lanes.client, stopping)
     return mended + sum(lanes.repair(events=batch) for batch in _batches(events))
 
 
-def _find_displaced_lanes(client: Any, stopping: Flag) -> Iterator[str]:
-    """Yield the lanes that do not stand where their state says. Some of them moved meanwhile."""
-    beginning, end = keys.lane_state("*").split("*")
-    for batch in _scan(client, keys.lane_state("*"), stopping):
-        names = [key.decode().removeprefix(beginning).removesuffix(end) for key in batch]
-        pipe = client.pipeline(transaction=False)
-        for name in names:
-            pipe.hmget(keys.lane_state(name), "where", "queue", "tenant")
-        states = pipe.execute()
-        for name, state in zip(names, states, strict=True):
-            where, queue, tenant = (value.decode() if value else "" for value in state)
-            if where == "ready":
-                pipe.lpos(keys.ready_lanes(queue, tenant), name, maxlen=SCAN_COUNT)
-            elif where == "claimed":
-                pipe.zscore(keys.leases(queue), name)
-            else:
-                pipe.zscore(keys.delayed(queue), name)
-        yield from (
-            name for name, place in zip(names, pipe.execute(), strict=True) if place is None
-        )
+class _Survey:
+    """The lanes that do not stand where their state says; some of them moved meanwhile."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.displaced: list[str] = []
+        self.ready: dict[tuple[str, str], set[str]] = {}
+        """Ready lanes of a tenant, by queue and tenant, as they were when first looked at."""
+
+    def look_at_lanes(self, stopping: Flag) -> None:
+        beginning, end = keys.lane_state("*").split("*")
+        for batch in _scan(self._client, keys.lane_state("*"), stopping):
+            names = [key.decode().removeprefix(beginning).removesuffix(end) for key in batch]
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.hmget(keys.lane_state(name), "where", "queue", "tenant")
+            states = [
+                [value.decode() if value else "" for value in each] for each in pipe.execute()
+            ]
+            for name, (where, queue, _) in zip(names, states, strict=True):
+                pipe.zscore(keys.leases(queue) if where == "claimed" else keys.delayed(queue), name)
+            ends = pipe.execute()
+            for name, (where, queue, tenant), place in zip(names, states, ends, strict=True):
+                if where == "ready":
+                    place = True if name in self._list_ready(queue, tenant) else None  # noqa: PLW2901
+                if place is None:
+                    self.displaced.append(name)
+
+    def _list_ready(self, queue: str, tenant: str) -> set[str]:
+        """Read a list in slices that overlap, since lanes leave it at the front meanwhile."""
+        if (queue, tenant) not in self.ready:
+            found: set[str] = set()
+            start, key = 0, keys.ready_lanes(queue, tenant)
+            while lanes := self._client.lrange(key, start, start + SCAN_COUNT - 1):
+                found.update(lane.decode() for lane in lanes)
+                start += SCAN_COUNT - OVERLAP
+            self.ready[queue, tenant] = found
+        return self.ready[queue, tenant]
 
 
 def _list_displaced_events(client: Any, stopping: Flag) -> list[str]:
@@ -110,7 +133,7 @@ def _scan(client: Any, pattern: str, stopping: Flag) -> Iterator[list[bytes]]:
             yield found
 
 
-def _batches(items: Iterable[str]) -> Iterator[list[str]]:
+def _batches(items: Iterable[AnyItem]) -> Iterator[list[AnyItem]]:
     remaining = iter(items)
     while batch := list(islice(remaining, REPAIR_COUNT)):
         yield batch

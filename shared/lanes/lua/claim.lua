@@ -16,10 +16,10 @@ end
 local function read_event(id)
   local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'gates', 'expires', 'due', 'attempts',
     'accepted', 'body', 'reason', 'unexpected_errors', 'resends', 'state',
-    'lost_leases')
+    'lost_leases', 'fence')
   return {gates = h[1], expires = h[2], due = h[3], attempts = h[4], accepted = h[5],
     body = h[6], reason = h[7], unexpected_errors = h[8], resends = h[9], state = h[10],
-    lost_leases = h[11]}
+    lost_leases = h[11], fence = h[12]}
 end
 
 local function is_waiting(event) return event.state == 'queued' and event.body end
@@ -62,8 +62,16 @@ local function must_wait(queue, tenant, lane, id, event)
   return true
 end
 
-local function hold(request, tenant, lane, id, event)
+-- A later claim of an event has a higher fence than `last`, also when the counter was lost.
+local function next_fence(last)
   local fence = redis.call('INCR', PREFIX .. 'fence')
+  if last < fence then return fence end
+  redis.call('SET', PREFIX .. 'fence', last + 1)
+  return last + 1
+end
+
+local function hold(request, tenant, lane, id, event)
+  local fence = next_fence(tonumber(event.fence or 0))
   event.attempts = tonumber(event.attempts) + 1
   redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence,
     'queue', request.queue, 'tenant', tenant)

@@ -45,10 +45,10 @@ local function take_over(lane, args)
     return nil
   end
   local record = PREFIX .. 'event:' .. id
-  if redis.call('HGET', record, 'fence') == state[2] then -- a worker's, not an earlier sweeper's
+  if event.fence == state[2] then -- a worker's, not an earlier sweeper's
     event.lost_leases = redis.call('HINCRBY', record, 'lost_leases', 1)
   end
-  local fence = redis.call('INCR', PREFIX .. 'fence')
+  local fence = next_fence(math.max(tonumber(state[2] or 0), tonumber(event.fence or 0)))
   redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence,
     'queue', args.queue, 'tenant', tenant)
   redis.call('ZADD', PREFIX .. 'leases:' .. args.queue, now + args.lease, lane)
@@ -142,7 +142,8 @@ local function resolve(args)
       'resends', 1)
     redis.call('HDEL', record, 'settled', 'unexpected_errors', 'lost_leases')
     redis.call('PERSIST', record)
-    push_event(event.queue, event.tenant, event.lane, args.id, event.bytes, 0)
+    enter_waiting(event.queue, event.tenant, event.bytes)
+    push_event(event.queue, event.tenant, event.lane, args.id, 0)
   else
     event.state, event.settled, event.by = args.state, wall, by
     keep_record(args.id, event, args.fields, args.ttl)
@@ -158,7 +159,7 @@ local function replay(event)
   if not state then return append_event(event) end
   if state ~= 'failed' then return {'same', state} end
   local bytes = #event.body + event.bytes_beside
-  if not write_record(record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
+  if not write_first('HSET', record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
     'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
     'expires', wall + event.max_age, 'attempts', 0, 'bytes', bytes)
   then
@@ -168,6 +169,7 @@ local function replay(event)
     'resends', 'lost_leases')
   for piece = 1, PIECES - 1 do redis.call('HDEL', record, 'reason' .. piece) end
   redis.call('PERSIST', record)
-  push_event(event.queue, event.tenant, event.lane, event.id, bytes, 0)
+  enter_waiting(event.queue, event.tenant, bytes)
+  push_event(event.queue, event.tenant, event.lane, event.id, 0)
   return {'new', 'queued'}
 end

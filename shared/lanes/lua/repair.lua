@@ -44,6 +44,13 @@ end
 local function repair(args)
   local mended = 0
   for _, lane in ipairs(args.lanes) do mended = mended + mend_lane(lane, args) end
+  for _, each in ipairs(args.tenants) do
+    local aside = redis.call('SISMEMBER', PREFIX .. 'aside:' .. each[1], each[2]) == 1
+    if not aside and enter_rotation(each[1], each[2]) then
+      count_ready(each[1])
+      mended = mended + 1
+    end
+  end
   for _, id in ipairs(args.events) do mended = mended + mend_event(id, args) end
   return mended
 end

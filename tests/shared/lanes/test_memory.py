@@ -141,6 +141,9 @@ def test_a_tenant_has_a_bounded_number_of_unknown_events(redis_client: "redis.Re
     for item in items:
         harness.lanes.append(item)
         harness.lanes.conclude(harness.claim(), Settled("unknown", fields={"reason": REASON}))
+        since: Any = redis_client.zrange(keys.unknown_of("one"), 0, -1)
+        for member in since:
+            redis_client.zincrby(keys.unknown_of("one"), -1000, member)  # a second goes by
     oldest = find_record(redis_client, items[0].id)
     assert oldest
     assert (oldest.state, oldest.body, oldest.reason) == ("unknown", None, REASON)

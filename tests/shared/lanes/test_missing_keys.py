@@ -12,11 +12,13 @@ import pytest
 import redis
 
 from shared.lanes.repair import repair
+from shared.lanes.scripts import APPEND
 from shared.lanes.types import Claim, ClaimSequence, Postponed
 from shared.redis import keys
 from tests.shared.lanes.harness import LaneHarness, settled
 
 HOUR_S = 3600
+THREADS = 32
 
 
 @pytest.fixture
@@ -132,6 +134,7 @@ class Engine:
 
     def start(self) -> None:
         """Bring lanes into every place, two of each; a worker holds those of `claimed`."""
+        self.harness.lanes.register("send", "a process", THREADS)
         for place in ("claimed", "delayed", "unknown", "gated", "ready"):
             if place == "gated":
                 self.harness.lanes.close_gate("g", HOUR_S, "closed")
@@ -185,6 +188,7 @@ KEYS = {
     "in-flight": keys.in_flight("send"),
     "waiting": keys.waiting("send"),
     "waiting-bytes": keys.waiting_bytes("send"),
+    "fleet": keys.fleet("send"),
     "leases": keys.leases("send"),
     "delayed": keys.delayed("send"),
     "gate": keys.gate("g"),
@@ -217,3 +221,43 @@ def test_any_key_may_be_missing(damaged: LaneHarness, name: str, *, workers_live
     index = (keys.leases, keys.delayed, keys.waiting, keys.waiting_bytes, keys.in_flight)
     assert not left & {of("send") for of in (*index, keys.tenant_ring)}
     assert not left & {keys.lane(each) for each in engine.accepted.values()}
+
+
+def test_a_tenant_that_stands_aside_is_not_forgotten(damaged: LaneHarness) -> None:
+    """It may take no thread, and the list of such tenants is lost with the counters of its work."""
+    damaged.lanes.register("send", "a process", 2)
+    for number in range(4):
+        damaged.append(f"lane{number}")
+    held = list(damaged.claims())
+    assert damaged.client.delete(keys.tenants_aside("send")) == 1
+    assert repair(damaged.lanes) == 1
+    for claim in held:
+        damaged.conclude(claim)
+    assert len(list(damaged.claims())) == len(held)
+
+
+def test_a_later_claim_has_a_higher_fence_though_the_counter_was_lost(
+    damaged: LaneHarness,
+) -> None:
+    """A late result of the earlier claim would count otherwise."""
+    damaged.append("y")
+    damaged.append("x")
+    *_, first = damaged.claims()
+    damaged.lanes.conclude(first, Postponed(0, "not now"))
+    damaged.client.delete(keys.FENCE)
+    again = damaged.claim()
+    assert int(again.fence) > int(first.fence)
+    damaged.client.delete(keys.FENCE)
+    damaged.end("leases:send")
+    fences = {claim.lane: int(claim.fence) for claim in damaged.lanes.sweep("send").expired_claims}
+    assert fences["x"] > int(again.fence)
+    assert not damaged.conclude(first)
+
+
+def test_a_repair_of_a_sound_engine_changes_nothing(harness: LaneHarness) -> None:
+    """Also of more ready lanes than it reads at once."""
+    items = [harness.item(f"lane{number}") for number in range(1200)]
+    APPEND.run(harness.client, [keys.PREFIX], harness.lanes.append_arguments(items))
+    harness.claim()
+    assert repair(harness.lanes) == 0
+    assert harness.client.llen(keys.ready_lanes("send", "one")) == 1199
