@@ -27,6 +27,8 @@ _UPDATES: dict[EventType, Callable[[ClassifiedEvent], Interpretation]] = {
     "disconnected": updates.interpret_session,
     "session_error": updates.interpret_session,
 }
+_EDIT_FLAGS = frozenset({"isEdited", "edited", "latestEditMsgKey"})
+"""Fields of a message that was edited before it came, or whose edit the platform posts so."""
 
 
 def build_outcomes(event: ClassifiedEvent, event_id: UUID) -> list[Outcome]:
@@ -64,17 +66,40 @@ def _interpret(event: ClassifiedEvent, event_id: UUID) -> Interpretation:
         error = f"it came to the URL of {event.account} but names {event.foreign_account}"
         return Interpretation([], "foreign_account", error)
     if event.type in MESSAGE_EVENTS:
-        return Interpretation([_build_message(event, event_id)], event.type)
+        return Interpretation(_build_messages(event, event_id), event.type)
     if interpret := _UPDATES.get(event.type):
         return interpret(event)
     return Interpretation([], event.type)
 
 
+def _build_messages(event: ClassifiedEvent, event_id: UUID) -> list[Outcome]:
+    """Return the row of a message; of one that was edited before it came, the edit as well.
+
+    Its text is the edited text then, and stands in for the first text, which may still come.
+    """
+    message = _build_message(event, event_id)
+    fields = event.payload.fields
+    is_edited = any(fields[flag] for flag in _EDIT_FLAGS.intersection(fields))
+    if not (is_edited and message.wa_message_id and message.text):
+        return [message]
+    edit = EditOutcome(
+        at=message.at,
+        account=event.account,
+        external_ids=[message.wa_message_id],
+        text=message.text,
+        phone=event.peer,
+        lid=event.lid,
+        target_outgoing=message.outgoing,
+    )
+    metadata = message.metadata | {"stand_in": True}
+    return [message.model_copy(update={"metadata": metadata}), edit]
+
+
 def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
     """Return the row of a message. Its file stays in the event: the row has its name and type.
 
-    A person whose phone WhatsApp hides has no contact: `phone` is empty, the LID is in the
-    metadata. So is the address of a sender that cannot be read.
+    A person whose phone WhatsApp hides has no contact yet: `phone` is empty. The address of a
+    sender that cannot be read is in the metadata.
     """
     fields = event.payload.fields
     own = event.type == "echo"
@@ -82,6 +107,11 @@ def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
     ids = read_message_ids(event.payload)
     if answers.is_vote(event.payload.types) and ids.whatsapp == answers.read_poll_id(fields):
         ids = MessageIds(None, None, ())  # the poll's id, and not the vote's
+    metadata = content.metadata
+    if content.is_stand_in:
+        metadata["stand_in"] = True
+    if event.unreadable_sender:
+        metadata["sender"] = event.unreadable_sender
     status = (parse_status(fields.get("ack")) or "sent") if own else "delivered"
     return MessageOutcome(
         at=event.at,
@@ -89,6 +119,7 @@ def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
         account=event.account,
         outgoing=own,
         phone=event.peer or "",
+        lid=event.lid,
         own_phone=find_own_phone(fields, event.peer, own=own),
         peer_name=None if own else find_sender_name(fields),
         content=content.content,
@@ -99,15 +130,8 @@ def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
         status=status,
         task_id=ids.task,
         wa_message_id=ids.whatsapp,
-        metadata=content.metadata | _describe_chat(event),
+        metadata=metadata,
     )
-
-
-def _describe_chat(event: ClassifiedEvent) -> dict[str, str]:
-    """Return what names the chat of a message without a phone."""
-    if event.lid and not event.peer:
-        return {"chat": event.lid}
-    return {"sender": event.unreadable_sender} if event.unreadable_sender else {}
 
 
 def _make_message_id(event: ClassifiedEvent, event_id: UUID, wa_message_id: str | None) -> UUID:

@@ -1,5 +1,6 @@
 """Interpret events about messages and sessions that exist already: statuses, edits, states."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from shared.outcomes import (
@@ -13,7 +14,13 @@ from shared.outcomes import (
 from shared.webhooks.classify import ClassifiedEvent
 from shared.webhooks.content import read_edited_text
 from shared.webhooks.fields import find_object, find_value, parse_text
-from shared.webhooks.message_ids import MessageIds, read_listed_ids, read_target
+from shared.webhooks.message_ids import (
+    MessageIds,
+    MessageTarget,
+    describe_target,
+    read_listed_ids,
+    read_target,
+)
 from shared.webhooks.participants import is_own
 from shared.webhooks.reasons import find_reason
 from shared.webhooks.sessions import STATUS_OF_EVENT, explain_meaning, find_meaning
@@ -23,6 +30,7 @@ MAX_QR = 65_536
 """Characters. A pairing string has about 240, a picture of a QR code a few thousand."""
 MAX_EMOJI = 32
 _QR_FIELDS = ("qr", "qrCode", "qrcode", "urlcode", "base64", "code")
+_CHAT_FIELDS = frozenset({"chatId", "remoteJid", "recipientId"})
 _EMOJI_FIELDS = ("emoji", "reactionText", "reaction", "text", "body")
 
 
@@ -60,8 +68,15 @@ def interpret_revocation(event: ClassifiedEvent) -> Interpretation:
     target = read_target(event.payload)
     if target is None:
         return Interpretation([], "no_ids")
+    chat = _name_chat(event, target)
     revoked = StatusOutcome(
-        at=event.at, account=event.account, external_ids=list(target.ids), status="deleted"
+        at=event.at,
+        account=event.account,
+        external_ids=list(target.ids),
+        status="deleted",
+        phone=chat.phone,
+        lid=chat.lid,
+        target_outgoing=_find_direction(event, target),
     )
     return Interpretation([revoked], "revoke")
 
@@ -74,7 +89,16 @@ def interpret_edit(event: ClassifiedEvent) -> Interpretation:
         return Interpretation([], "no_text")
     if target is None:
         return Interpretation([], "no_ids")
-    edit = EditOutcome(at=event.at, account=event.account, external_ids=list(target.ids), text=text)
+    chat = _name_chat(event, target)
+    edit = EditOutcome(
+        at=event.at,
+        account=event.account,
+        external_ids=list(target.ids),
+        text=text,
+        phone=chat.phone,
+        lid=chat.lid,
+        target_outgoing=_find_direction(event, target),
+    )
     return Interpretation([edit], "edit")
 
 
@@ -85,8 +109,9 @@ def interpret_reaction(event: ClassifiedEvent) -> Interpretation:
     own = is_own(fields) is True
     if target is None:
         return Interpretation([], "no_ids")
-    if not (event.peer or own):
+    if not (event.peer or event.lid or own):
         return Interpretation([], "no_peer")
+    chat = _name_chat(event, target)
     nested = find_value(find_object(fields, "reaction"), "emoji", "text", "message")
     emoji = parse_text(find_value(fields, *_EMOJI_FIELDS)) or parse_text(nested)
     reaction = ReactionOutcome(
@@ -94,7 +119,9 @@ def interpret_reaction(event: ClassifiedEvent) -> Interpretation:
         account=event.account,
         external_ids=list(target.ids),
         outgoing=own,
-        phone=event.peer or "",
+        phone=event.peer or chat.phone or "",
+        lid=chat.lid,
+        target_outgoing=target.outgoing,
         emoji=emoji[:MAX_EMOJI] if emoji else None,
     )
     return Interpretation([reaction], "reaction")
@@ -149,8 +176,10 @@ def _build_statuses(event: ClassifiedEvent, status: MessageStatus | None) -> Int
 
 
 def _build_status(
-    event: ClassifiedEvent, ids: MessageIds, status: MessageStatus, error: str | None = None
+    event: ClassifiedEvent, ids: MessageIds, status: MessageStatus, error: str | None
 ) -> StatusOutcome:
+    target = describe_target(ids.all)
+    chat = _name_chat(event, target) if _names_chat(event) else target
     return StatusOutcome(
         at=event.at,
         account=event.account,
@@ -160,4 +189,25 @@ def _build_status(
         status=status,
         error=error,
         arrived_at=event.accepted_at,
+        phone=chat.phone,
+        lid=chat.lid,
+        target_outgoing=_find_direction(event, target),
     )
+
+
+def _name_chat(event: ClassifiedEvent, target: MessageTarget) -> MessageTarget:
+    """Return the target with the chat that its id names, or else the event."""
+    if target.phone or target.lid:
+        return target
+    return replace(target, phone=event.peer, lid=event.lid)
+
+
+def _names_chat(event: ClassifiedEvent) -> bool:
+    """Return whether a status says which chat it is about: `to` alone may be the own number."""
+    fields = event.payload.fields
+    return is_own(fields) is not None or not _CHAT_FIELDS.isdisjoint(fields)
+
+
+def _find_direction(event: ClassifiedEvent, target: MessageTarget) -> bool | None:
+    """Return whether the account wrote the target: its id says so, or the event's flag."""
+    return is_own(event.payload.fields) if target.outgoing is None else target.outgoing

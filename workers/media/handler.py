@@ -113,13 +113,18 @@ def _postpone(claim: Claim, why: str, after_s: float | None = None) -> Postponed
 
 
 def _build_refused_row(event: MediaEvent, reason: str, text: str) -> MessageOutcome:
-    metadata = {"media_refused": reason, "media_error": text[:MAX_ERROR]}
-    return _build_row(event, "refused", metadata)
+    """Return the row without its file; a message without a text gets a label in its place."""
+    metadata: dict[str, Any] = {"media_refused": reason, "media_error": text[:MAX_ERROR]}
+    content = event.message.content
+    if event.message.text:
+        return _build_row(event, "refused", metadata)
+    label = f"[{content.capitalize() if content != 'other' else 'File'}]"
+    return _build_row(event, "refused", {**metadata, "stand_in": True}, text=label)
 
 
 def _build_row(
-    event: MediaEvent, state: Literal["stored", "refused"], metadata: dict[str, Any], **file: str
+    event: MediaEvent, state: Literal["stored", "refused"], metadata: dict[str, Any], **more: str
 ) -> MessageOutcome:
     """Return the message's row with the state of its file."""
     merged = {**event.message.metadata, **metadata}
-    return event.message.model_copy(update={"media_state": state, "metadata": merged, **file})
+    return event.message.model_copy(update={"media_state": state, "metadata": merged, **more})

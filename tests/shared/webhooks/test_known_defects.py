@@ -282,11 +282,7 @@ def test_defect_43_a_message_of_a_hidden_number_is_stored_without_a_contact(
 ) -> None:
     """An own message to a hidden number is not filed under the account's number."""
     found = message(FLAT | {"text": "x"} | fields)
-    assert (found.phone, found.outgoing, found.metadata) == (
-        "",
-        own,
-        {"chat": "123456789012345@lid"},
-    )
+    assert (found.phone, found.outgoing, found.lid) == ("", own, "123456789012345@lid")
     event = classify(FLAT | {"text": "x"} | fields)
     assert (event.peer, event.conversation) == (None, "123456789012345@lid")
 

@@ -170,8 +170,7 @@ def test_a_message_always_has_a_peer_and_a_text_or_a_file(payload: dict[str, Any
     for event in webhooks.split_body(message).events:
         for outcome in interpret(event)[1]:
             if isinstance(outcome, MessageOutcome):
-                chat = outcome.metadata.get("chat", "")
-                is_named = chat.endswith("@lid") or "sender" in outcome.metadata
+                is_named = outcome.lid or "sender" in outcome.metadata
                 assert E164_DIGITS.fullmatch(outcome.phone) or is_named
                 assert outcome.text.strip() or outcome.file_name
 

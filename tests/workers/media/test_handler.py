@@ -156,11 +156,11 @@ def test_defect_37_two_files_of_the_same_moment_are_two_objects(pipeline: Inboun
 
 
 def test_defect_37_a_refused_file_leaves_no_empty_message(pipeline: InboundPipeline) -> None:
-    """The row shows the file's name and the reason, as the placeholder was removed."""
+    """The row shows a label, the file's name and the reason, as the placeholder was removed."""
     pipeline.post({**photo(base64=base64_of(b"<svg onload='alert(1)'/>")), "text": "[Image]"})
     pipeline.settle()
     (row,) = pipeline.messages()
-    assert (row["message_text"], row["file_name"]) == ("", "image.jpg")
+    assert (row["message_text"], row["file_name"]) == ("[Image]", "image.jpg")
     assert row["metadata"]["media_error"]
 
 
