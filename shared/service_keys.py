@@ -18,6 +18,8 @@ from shared.redis import keys
 
 PREFIX = "wpk_"
 ACTIONS = ("messages:read", "messages:write", "integrations:read", "integrations:write")
+EVERYTHING = "*"
+"""Allows every action, also those that a later version has."""
 COPY_TTL_S = 7 * 86_400
 
 

@@ -11,7 +11,7 @@ create table if not exists public.wpp_service_keys (
   revoked_at timestamptz
 );
 comment on column public.wpp_service_keys.actions is
-  'messages:read, messages:write, integrations:read, integrations:write';
+  '*, or some of: messages:read, messages:write, integrations:read, integrations:write';
 
 alter table public.wpp_service_keys enable row level security;
 revoke all on public.wpp_service_keys from public, anon, authenticated;

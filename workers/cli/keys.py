@@ -8,7 +8,7 @@ import typer
 from shared.database import Database
 from shared.database.models import StoredServiceKey
 from shared.redis import connect
-from shared.service_keys import ACTIONS, forget_key, hash_service_key, make_key
+from shared.service_keys import ACTIONS, EVERYTHING, forget_key, hash_service_key, make_key
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from workers.cli.errors import print_errors
 
@@ -34,8 +34,8 @@ def create_key(
 ) -> None:
     """Make a key and print it: it is shown once, and only its hash is stored."""
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
-        wanted = list(dict.fromkeys(actions or ACTIONS))
-        if unknown := [each for each in wanted if each not in ACTIONS]:
+        wanted = list(dict.fromkeys(actions or [EVERYTHING]))
+        if unknown := [each for each in wanted if each not in (*ACTIONS, EVERYTHING)]:
             msg = f"unknown action {unknown[0]}: there are {', '.join(ACTIONS)}"
             raise ValueError(msg)
         key = make_key()

@@ -9,7 +9,7 @@ from uuid import UUID
 from shared import signed_keys
 from shared.database.models import ServiceKey
 from shared.errors import PipelineError
-from shared.service_keys import PREFIX
+from shared.service_keys import EVERYTHING, PREFIX
 from workers.ingress.auth import SessionCache
 from workers.ingress.lookups import LookupCache
 
@@ -127,7 +127,8 @@ def _act_for(key: ServiceKey, token: str, organization: str) -> Caller:
     chosen = [each for each in key.organization_ids if named in ("", str(each))]
     if not chosen:
         raise _forbid(organization)
-    return Caller(chosen[0], f"key {key.id}", token, actions=frozenset(key.actions))
+    actions = None if EVERYTHING in key.actions else frozenset(key.actions)
+    return Caller(chosen[0], f"key {key.id}", token, actions=actions)
 
 
 def _forbid(organization: str) -> ForbiddenError:

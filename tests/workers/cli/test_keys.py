@@ -71,6 +71,7 @@ def test_a_revoked_key_has_no_copy(
     made = wpp("create", "crm", "--organization", organization_id).split()
     copy = keys.service_key(hash_service_key(made[3]))
     redis_client.set(copy, "{}")
+    assert wpp("list").rstrip().endswith(" *"), "without --action a key allows everything"
     wpp("revoke", made[1])
     assert not redis_client.exists(copy)
 

@@ -131,6 +131,20 @@ def test_a_stored_key_acts_for_the_organization_that_a_request_names() -> None:
     run(story)
 
 
+def test_a_key_may_allow_everything() -> None:
+    """Also actions that it did not know when it was made."""
+
+    async def story(callers: Callers, supabase: FakeSupabase) -> None:
+        supabase.keys["wpk_all"] = ServiceKey(
+            id=uuid4(), name="crm", organization_ids=[uuid4()], actions=["*"]
+        )
+        caller = await callers.find("wpk_all")
+        assert caller
+        caller.require("files:write")
+
+    run(story)
+
+
 def test_a_revoked_key_ends_a_stream() -> None:
     """As soon as it is looked up again."""
 

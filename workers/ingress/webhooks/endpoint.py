@@ -75,7 +75,7 @@ async def _respond(scope: Scope, receive: Receive, state: AppState) -> Response:
     if not authentic:
         state.request_limits.take("failure", find_client(scope))
         return problem(HTTPStatus.NOT_FOUND, "not_found", "There is no webhook at this URL.")
-    state.request_limits.take("webhook", account or "")
+    state.request_limits.take("webhook", (account or "")[:64])
     if scope["method"] != "POST":
         return problem(
             HTTPStatus.METHOD_NOT_ALLOWED,
