@@ -4,6 +4,7 @@ An event is JSON in Redis, and its reader may be older or newer than its writer:
 ignored, and an incompatible change gets a new `v`.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -28,6 +29,8 @@ QUEUE_NAMES: tuple[QueueName, ...] = ("send", "provision", "webhook", "media")
 
 Phone = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{6,14}$")]
 """International digits without a plus, as the platform expects them: 79990001122."""
+
+CHANGE = re.compile(rb'"kind"\s*:\s*"change"')
 
 MAX_TEXT_CHARS = 65_536
 """WhatsApp's limit for a text message, in characters."""
@@ -172,6 +175,26 @@ class SendEvent(Event):
     expires_in_s: int | None = None
 
 
+class ChangeEvent(Event):
+    """A change of a message: it follows the message in the lane of their conversation.
+
+    `message_id` is the message's row. `task_id` is null while the message itself still waits.
+    `edit` deletes the message and sends `text`, with `media`, in its place, under the same row.
+    """
+
+    kind: Literal["change"] = "change"
+    action: Literal["edit", "delete", "react"]
+    organization_id: UUID
+    integration_id: UUID
+    to: Phone
+    message_id: UUID
+    task_id: str | None = None
+    wa_message_id: str | None = None
+    text: str = ""
+    media: Media | None = None
+    emoji: str = ""
+
+
 class ProvisionEvent(Event):
     """A change of an integration of an organization.
 
@@ -220,5 +243,14 @@ class MediaEvent(Event):
 
 
 AnyEvent = Annotated[
-    SendEvent | ProvisionEvent | WebhookEvent | MediaEvent, Field(discriminator="kind")
+    SendEvent | ChangeEvent | ProvisionEvent | WebhookEvent | MediaEvent,
+    Field(discriminator="kind"),
 ]
+
+
+def is_change(body: bytes) -> bool:
+    """Return whether an event of the queue `send` is a change of a message.
+
+    Within a JSON text the quotes would be escaped.
+    """
+    return CHANGE.search(body) is not None

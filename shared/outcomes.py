@@ -115,6 +115,10 @@ class EditOutcome(MessageReference):
     type: Literal["edit"] = "edit"
     phone: str | None = Field(None, description="The peer, international digits.")
     text: str
+    task_id: str | None = Field(
+        default=None,
+        description="The new id of a message that was deleted and sent anew to edit it.",
+    )
 
 
 class SessionOutcome(Outcome):

@@ -5,7 +5,15 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from shared.events import AnyEvent, MediaEvent, Message, ProvisionEvent, SendEvent, WebhookEvent
+from shared.events import (
+    AnyEvent,
+    ChangeEvent,
+    MediaEvent,
+    Message,
+    ProvisionEvent,
+    SendEvent,
+    WebhookEvent,
+)
 from shared.lanes.types import Append
 from shared.lanes.wire import dump_model, fingerprint
 from shared.outcomes import ContentType, MessageOutcome, MessageStatus
@@ -22,6 +30,8 @@ MAX_UNRECOGNIZED = 100
 NO_AUTO_RETRY = {"retry_count": 99}
 """Metadata of our messages. Each open chat of the CRM sends a failed message again, without an end,
 while this count is below the organization's maximum: what can be tried again is tried here."""
+REACTION_AGE_S = 60.0
+"""How long a reaction is tried: it makes no sense hours later."""
 PLATFORM_GATE = "platform"
 """Closed while the platform is down: every lane that calls it waits."""
 
@@ -50,6 +60,13 @@ def route_event(event: AnyEvent, request: str | None = None) -> Append:
             gates = (PLATFORM_GATE, integration_gate(event.integration_id))
             item = _append(event, lane, str(event.organization_id), gates, request)
             return replace(item, max_age_s=event.expires_in_s) if event.expires_in_s else item
+        case ChangeEvent():
+            lane = send_lane(event.integration_id, event.to)
+            gates = (PLATFORM_GATE, integration_gate(event.integration_id))
+            item = replace(
+                _append(event, lane, str(event.organization_id), gates, request), queue="send"
+            )
+            return replace(item, max_age_s=REACTION_AGE_S) if event.action == "react" else item
         case ProvisionEvent(action="watch"):
             lane = f"watch:{event.integration_id}"
             return _append(event, lane, str(event.organization_id), (PLATFORM_GATE,), request)

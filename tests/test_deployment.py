@@ -40,6 +40,7 @@ GROUPS: dict[str, tuple[type[SettingsGroup], ...]] = {
         EngineSettings,
         IngressSettings,
         PageSettings,
+        MediaSettings,
     ),
     "send": WORKER,
     "provision": WORKER,

@@ -91,6 +91,11 @@ TESTED_THROUGH = {
         "workers/ingress/messages/recipients.py",
         "workers/ingress/messages/verdicts.py",
     ],
+    "pipeline/functions/test_messages.py": [
+        "workers/ingress/functions/messages.py",
+        "workers/ingress/messages/changes.py",
+        "workers/ingress/messages/downloads.py",
+    ],
     "pipeline/functions/test_passing.py": [
         "workers/ingress/crm_functions.py",
         "workers/ingress/functions/passing.py",

@@ -5,7 +5,15 @@ from typing import Any
 
 from dramatiq import Message
 
-from shared.events import Event, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent
+from shared.events import (
+    ChangeEvent,
+    Event,
+    MediaEvent,
+    ProvisionEvent,
+    SendEvent,
+    WebhookEvent,
+    is_change,
+)
 from shared.lanes.types import Append, Claim, ClaimResult
 from shared.routing import route_event
 from workers.runner import conclude_failed
@@ -34,6 +42,8 @@ class EventCodec:
             ValidationError: it cannot be read here; a newer version wrote it.
         """
         actor_name, event_type = ACTORS[claim.queue]
+        if claim.queue == "send" and is_change(claim.body):
+            event_type = ChangeEvent
         event = event_type.model_validate_json(claim.body)
         return Message(claim.queue, actor_name, (event,), {}, {}, str(claim.id), claim.accepted_ms)
 

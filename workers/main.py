@@ -9,7 +9,7 @@ from functools import partial
 import dramatiq
 
 from shared import logs
-from shared.events import MediaEvent, ProvisionEvent, SendEvent, WebhookEvent
+from shared.events import ChangeEvent, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent
 from shared.redis import check_durability
 from shared.settings import RedisSettings, load_settings
 from workers import media
@@ -19,6 +19,7 @@ from workers.event_codec import EventCodec
 from workers.process import exit_on_startup_error
 from workers.provision import handler as provision
 from workers.runner import run_event
+from workers.send import changes
 from workers.send import handler as send
 from workers.telling import tell_end
 from workers.webhook import handler as webhook
@@ -36,8 +37,11 @@ broker.add_middleware(SaveTokens(lambda: worker_context().tokens))
 
 
 @dramatiq.actor(queue_name="send")
-def send_message(event: SendEvent) -> None:
-    run_event(event, send.handle_send, send.dead_letter_send)
+def send_message(event: SendEvent | ChangeEvent) -> None:
+    if isinstance(event, ChangeEvent):
+        run_event(event, changes.handle_change, changes.dead_letter_change)
+    else:
+        run_event(event, send.handle_send, send.dead_letter_send)
 
 
 @dramatiq.actor(queue_name="provision")

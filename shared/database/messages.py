@@ -25,6 +25,33 @@ class Messages:
         rows = self._connection.rows(query.eq("organization_id", str(organization_id)).limit(1))
         return StoredMessage.model_validate(rows[0]) if rows else None
 
+    def find_by_external_id(self, external_id: str, organization_id: UUID) -> StoredMessage | None:
+        """Return the latest message of an organization with this id of the platform, or None."""
+        query = self._connection.table("chat_messages").select(COLUMNS)
+        query = query.eq("external_message_id", external_id)
+        query = query.eq("organization_id", str(organization_id))
+        rows = self._connection.rows(query.order("created_at", desc=True).limit(1))
+        return StoredMessage.model_validate(rows[0]) if rows else None
+
+    def find_organization(self, message_id: str) -> UUID | None:
+        """Return the organization of a message by its id or its external id, or None.
+
+        None also where messages of several organizations have this external id.
+        """
+        try:
+            column, value = "id", str(UUID(message_id))
+        except ValueError:
+            column, value = "external_message_id", message_id
+        query = self._connection.table("chat_messages").select("organization_id")
+        rows = self._connection.rows(query.eq(column, value).limit(100))
+        found = {row["organization_id"] for row in rows}
+        return UUID(found.pop()) if len(found) == 1 else None
+
+    def mark_deleted(self, message_id: UUID, organization_id: UUID) -> bool:
+        """Show a message as deleted, in the words of the CRM. False: not found."""
+        ids = {"message_id": str(message_id), "organization_id": str(organization_id)}
+        return self._connection.call("wpp_mark_deleted", bool, **ids)
+
     def status_history(self, message_id: UUID, organization_id: UUID) -> list[StatusChange]:
         """Return the status reports of a message, the earliest first."""
         query = self._connection.table("wpp_message_history").select("status, at, source, error")

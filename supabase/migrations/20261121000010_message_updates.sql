@@ -89,16 +89,22 @@ begin
 end
 $$;
 
--- Apply edits: the newest text counts, the first text is kept in the metadata.
+-- Apply edits: the newest text counts, the first text is kept in the metadata. A message that was
+-- deleted and sent anew has a new id at the platform, and no id of WhatsApp's until that is known.
 create or replace function wpp.apply_edits(updates wpp.message_update[]) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
   update public.chat_messages c
   set message_text = e.text,
-      metadata = wpp.to_object(c.metadata) || jsonb_build_object('edited_at', e.at,
-        'original_text', coalesce(c.metadata ->> 'original_text', c.message_text))
+      external_message_id = coalesce(e.task_id, c.external_message_id),
+      metadata = case when e.task_id is null then wpp.to_object(c.metadata)
+                      else wpp.to_object(c.metadata) - 'waMessageId' end
+        || jsonb_build_object('edited_at', e.at, 'is_edited', true,
+             'original_text', coalesce(c.metadata ->> 'original_text', c.message_text))
+        || case when e.task_id is null then '{}'
+                else jsonb_build_object('taskId', e.task_id) end
   from (
-    select distinct on (u.message_id) u.message_id as id, u.at, u.text
+    select distinct on (u.message_id) u.message_id as id, u.at, u.text, u.task_id
     from unnest(updates) as u where u.type = 'edit'
     order by u.message_id, u.at desc, u.text desc
   ) e

@@ -117,6 +117,21 @@ create or replace trigger wpp_keep_metadata before update of metadata on public.
   for each row when (new.metadata is distinct from old.metadata)
   execute function wpp.keep_metadata();
 
+-- Show a message as deleted: the CRM's pages know that by its text. False: not found.
+create or replace function public.wpp_mark_deleted(message_id uuid, organization_id uuid)
+returns boolean
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+begin
+  update public.chat_messages c
+  set message_text = '[Сообщение удалено]',
+      metadata = wpp.to_object(c.metadata) || jsonb_build_object('original_text',
+        coalesce(c.metadata ->> 'original_text', c.message_text))
+  where c.id = wpp_mark_deleted.message_id
+    and c.organization_id = wpp_mark_deleted.organization_id;
+  return found;
+end
+$$;
+
 -- The organization of the only active contact that has a phone: servers of the CRM send reminders
 -- to a phone and name nobody else. Null: no contact, or contacts of several organizations.
 create or replace function public.wpp_find_organization_by_phone(digits text) returns uuid
@@ -137,6 +152,7 @@ language sql stable security definer set search_path = '' as $$
 $$;
 
 revoke execute on function wpp.keep_secrets(), wpp.forget_secrets(), wpp.mirror_settings(),
-  wpp.keep_metadata(), public.wpp_find_organization_by_phone(text)
+  wpp.keep_metadata(), public.wpp_find_organization_by_phone(text), public.wpp_mark_deleted(uuid, uuid)
   from public, anon, authenticated;
-grant execute on function public.wpp_find_organization_by_phone(text) to service_role;
+grant execute on function public.wpp_find_organization_by_phone(text),
+  public.wpp_mark_deleted(uuid, uuid) to service_role;

@@ -244,6 +244,7 @@ def test_every_order_of_a_life_ends_in_the_same_rows(
         "taskId": "T1",
         "waMessageId": "W1",
         "original_text": "Hello",
+        "is_edited": True,
     }
     assert (sent["message_text"], sent["message_status"], sent["external_message_id"]) == (
         "Hello!",

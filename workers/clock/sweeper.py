@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.events import QUEUE_NAMES, SendEvent, utc_now
+from shared.events import QUEUE_NAMES, ChangeEvent, SendEvent, is_change, utc_now
 from shared.lanes.client import Lanes
 from shared.lanes.sweeper import (
     MAX_LOST_LEASES,
@@ -22,6 +22,7 @@ from workers.dead_letters import dead_letter_raw, parse_uuid
 from workers.event_codec import ACTORS
 from workers.media import dead_letter_media
 from workers.provision.handler import dead_letter_provision
+from workers.send.changes import settle_in_doubt
 from workers.send.in_doubt import settle_as_unknown
 from workers.telling import tell_end
 
@@ -52,6 +53,8 @@ def take_over(claim: Claim, routes: RouteCache) -> ClaimResult:
     if claim.queue != "send":
         give_up = claim.lost_leases >= MAX_LOST_LEASES
         return dead_letter_lost(claim) if give_up else run_again(claim)
+    if is_change(claim.body):
+        return take_over_change(claim)
     try:
         event = SendEvent.model_validate_json(claim.body)
     except ValidationError:  # its worker was of another version
@@ -70,6 +73,18 @@ def dead_letter_lost(claim: Claim) -> ClaimResult:
             event = ACTORS[claim.queue][1].model_validate_json(claim.body)
             return build(event, claim, WORKER_STOPPED, detail)
     return dead_letter_raw(claim, WORKER_STOPPED, detail)
+
+
+def take_over_change(claim: Claim) -> ClaimResult:
+    """Return the end of a change whose lease has ended: only an edit may not be done again."""
+    try:
+        event = ChangeEvent.model_validate_json(claim.body)
+    except ValidationError:
+        return dead_letter_raw(claim, "unreadable", VANISHED)
+    if event.action == "edit":
+        return settle_in_doubt(VANISHED)
+    give_up = claim.lost_leases >= MAX_LOST_LEASES
+    return dead_letter_lost(claim) if give_up else run_again(claim)
 
 
 def describe_lost(lost: LostEvent) -> Sequence[Outcome]:

@@ -22,6 +22,7 @@ from shared.settings import (
     EngineSettings,
     IngressSettings,
     KeySettings,
+    MediaSettings,
     PageSettings,
     RedisSettings,
     SupabaseSettings,
@@ -126,6 +127,7 @@ class ProcessSettings:
     engine: EngineSettings
     ingress: IngressSettings
     page: PageSettings
+    media: MediaSettings
 
     @classmethod
     def load(cls) -> Self:
@@ -136,6 +138,7 @@ class ProcessSettings:
             load_settings(EngineSettings),
             load_settings(IngressSettings),
             load_settings(PageSettings),
+            load_settings(MediaSettings),
         )
 
 
@@ -193,7 +196,7 @@ async def open_state(
     """Open the clients of the app, and close them when it stops."""
     sync_redis = connect(settings.redis.redis_url)
     async_redis = connect_async(settings.redis.redis_url)
-    database = Database(settings.supabase)
+    database = Database(settings.supabase, media=settings.media)
     lanes = Lanes(sync_redis, settings.engine)
     notifications = Notifications(async_redis)
     request_limits = RequestLimits(async_redis, read_quotas(settings.ingress))

@@ -16,7 +16,7 @@ from workers.ingress.access import read_body
 from workers.ingress.audit import SAFE_METHODS, Effect
 from workers.ingress.body import DisconnectedError
 from workers.ingress.deps import AppState
-from workers.ingress.functions import answers, integrations, numbers, sending
+from workers.ingress.functions import answers, integrations, messages, numbers, sending
 from workers.ingress.functions.calls import FunctionCall, authenticate_caller, parse_fields
 from workers.ingress.functions.organizations import find_organization
 from workers.ingress.request_limits import find_client
@@ -44,14 +44,18 @@ FUNCTIONS: Mapping[str, Route] = {
     "wpp-qr": Route(numbers.get_qr, ("GET", "POST")),
     "wpp-disconnect": Route(numbers.disconnect),
     "wpp-send": Route(sending.send),
+    "wpp-edit": Route(messages.edit),
+    "wpp-delete": Route(messages.delete),
+    "wpp-react": Route(messages.react),
+    "wpp-download": Route(messages.download),
     "whatsapp-send": Route(sending.send_whatsapp),
     "messenger-integrations": Route(integrations.handle, ("GET", "POST", "PUT", "DELETE")),
     "wpp-diagnostics": Route(numbers.diagnose, ("GET", "POST")),
 }
 
 
-SENDING = ("wpp-send", "whatsapp-send")
-READING = ("wpp-status", "wpp-qr", "wpp-diagnostics")
+SENDING = ("wpp-send", "whatsapp-send", "wpp-edit", "wpp-delete", "wpp-react")
+READING = ("wpp-status", "wpp-qr", "wpp-diagnostics", "wpp-download")
 """Functions that only read, although the CRM calls them by POST."""
 
 
@@ -83,6 +87,8 @@ def _find_action(name: str, method: str) -> str:
     """Return the action that a service key has to allow."""
     if name in SENDING:
         return "messages:write"
+    if name == "wpp-download":
+        return "messages:read"
     reads = method in SAFE_METHODS or name in READING
     return "integrations:read" if reads else "integrations:write"
 

@@ -34,7 +34,7 @@ async def find_organization(name: str, fields: Mapping[str, Any], state: AppStat
 
 
 def _find_owner(fields: Mapping[str, Any], state: AppState) -> UUID | None:
-    """Return the organization of the contact or of the number that the fields name."""
+    """Return the organization of the contact, message or number that the fields name."""
     contacts: list[tuple[ContactTable, str | None]] = [
         ("clients", read_text(fields, "clientId", "client_id")),
         ("teachers", read_text(fields, "teacherId", "teacher_id")),
@@ -44,6 +44,8 @@ def _find_owner(fields: Mapping[str, Any], state: AppState) -> UUID | None:
         contact = state.database.contacts.get(table, contact_id) if contact_id else None
         if contact:
             return contact.organization_id
+    if message := read_text(fields, "messageId", "message_id"):
+        return state.database.messages.find_organization(message)
     named = read_text(fields, "integration_id", "session_name", "session")
     integration_id = read_uuid(named)
     if integration_id:

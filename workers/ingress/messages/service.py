@@ -69,13 +69,13 @@ async def _find_route(
 ) -> IntegrationRoute:
     """Return the integration that sends a message, which is never a removed one."""
     if message.integration_id:
-        route = await _find_connected(message.integration_id, organization_id, state)
+        route = await find_connected(message.integration_id, organization_id, state)
         if route is None:
             raise IntegrationNotFoundError(message.integration_id)
         return route
-    route = await _find_connected(preferred, organization_id, state) if preferred else None
+    route = await find_connected(preferred, organization_id, state) if preferred else None
     if route is None or not route.is_enabled:
-        route = await _find_primary(organization_id, state) or route
+        route = await find_primary(organization_id, state) or route
     if route is None:
         msg = (
             "this organization has no connected integration: connect one with POST /v1/integrations"
@@ -84,7 +84,7 @@ async def _find_route(
     return route
 
 
-async def _find_connected(
+async def find_connected(
     integration_id: UUID, organization_id: UUID, state: AppState
 ) -> IntegrationRoute | None:
     """Return the route of an organization's integration that is not being removed."""
@@ -95,7 +95,7 @@ async def _find_connected(
     return None if await pending.find_removed([route.id], state) else route
 
 
-async def _find_primary(organization_id: UUID, state: AppState) -> IntegrationRoute | None:
+async def find_primary(organization_id: UUID, state: AppState) -> IntegrationRoute | None:
     """Return the primary integration; while it is being removed, the next one that sends."""
     route = await run_in_threadpool(state.route_cache.find_primary_route, organization_id)
     if route is None or not await pending.find_removed([route.id], state):
@@ -104,7 +104,7 @@ async def _find_primary(organization_id: UUID, state: AppState) -> IntegrationRo
     others = [each for each in listed if each.account_number and not each.closing]
     usable = sorted(others, key=lambda each: not each.is_enabled)
     return (
-        await _find_connected(usable[0].integration_id, organization_id, state) if usable else None
+        await find_connected(usable[0].integration_id, organization_id, state) if usable else None
     )
 
 
@@ -117,7 +117,9 @@ async def get_state(message_id: UUID, organization_id: UUID, state: AppState) ->
     """
     reply: Any = await state.redis.hmget(records.record_key(message_id), list(records.FIELDS))
     record = records.parse_record(message_id, reply)
-    if record and (record.queue != "send" or record.tenant != str(organization_id)):
+    if record and (
+        record.queue != "send" or record.tenant != str(organization_id) or record.state == "done"
+    ):
         record = None
     found = MessageState.from_record(record) if record else None
     if record is None or record.settled:

@@ -1,0 +1,74 @@
+"""Functions of a message that was sent or received: edit, delete, react, download."""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from starlette.responses import Response
+
+from workers.ingress.functions.answers import FunctionError, not_found, succeed
+from workers.ingress.functions.calls import FunctionCall
+from workers.ingress.functions.repeats import claim_key
+from workers.ingress.messages import changes, downloads
+
+EMOJIS = {"🔥", "😂", "👍", "❤️", "😡"}
+NO_MESSAGE = "Message not found"
+
+
+async def edit(call: FunctionCall) -> Response:
+    """wpp-edit: the platform cannot edit, so the message is deleted and sent anew."""
+    message_id = _read_message_id(call)
+    text = call.fields.get("newMessage") or call.fields.get("message")
+    if not isinstance(text, str) or not text.strip():
+        msg = "newMessage is required"
+        raise FunctionError(msg)
+    key = await claim_key(call)
+    try:
+        found = await changes.edit_message(message_id, text, call.organization_id, key, call.state)
+    except changes.ImpossibleChangeError as error:
+        raise FunctionError(str(error)) from None
+    return succeed(
+        success=found.error is None,
+        message="Deleted and sent anew: WhatsApp's platform cannot edit.",
+        newTaskId=found.task_id,
+        error=found.error,
+    )
+
+
+async def delete(call: FunctionCall) -> Response:
+    """wpp-delete: for both sides where the platform can, in the row in any case."""
+    message_id = _read_message_id(call)
+    found = await changes.delete_message(message_id, call.organization_id, call.state)
+    if found.error:
+        raise FunctionError(found.error, HTTPStatus.CONFLICT)
+    return succeed(wppDeleted=found.done)
+
+
+async def react(call: FunctionCall) -> Response:
+    """wpp-react: the page has stored the reaction itself; this shows it in WhatsApp."""
+    message_id = _read_message_id(call)
+    emoji = call.text("emoji")
+    if emoji not in EMOJIS:
+        msg = f"emoji must be one of {' '.join(sorted(EMOJIS))}"
+        raise FunctionError(msg)
+    found = await changes.react(message_id, emoji, call.organization_id, call.state)
+    return succeed(wppSent=found.done, wppError=found.error)
+
+
+async def download(call: FunctionCall) -> Response:
+    """wpp-download: a link to the file of a message, which is named by its external id."""
+    external_id = call.text("messageId", "message_id")
+    if external_id is None:
+        msg = "messageId is required"
+        raise FunctionError(msg)
+    found = await downloads.find_file(external_id, call.organization_id, call.state)
+    return succeed(downloadUrl=found.url, fileName=found.name, fileType=found.mime)
+
+
+def _read_message_id(call: FunctionCall) -> UUID:
+    if call.text("messageId", "message_id") is None:
+        msg = "messageId is required"
+        raise FunctionError(msg)
+    message_id = call.uuid("messageId", "message_id")
+    if message_id is None:  # a bubble that is not stored yet
+        raise not_found(NO_MESSAGE)
+    return message_id
