@@ -1,8 +1,9 @@
 """The outbox: outcomes on their way to Supabase, in a Redis stream that recorders share.
 
-The recorders are a consumer group, so each entry is delivered to a single recorder and stays
-pending until it is acknowledged. Entries that a dead recorder left pending go to another recorder
-after `ABANDONED_MS`. Delivery is at least once: the SQL that applies an outcome is idempotent.
+A recorder takes outcomes of each tenant in turn, so that a tenant's backlog delays no other's rows.
+A taken outcome stays until it is acknowledged. Those that a dead recorder left behind go to another
+recorder after `ABANDONED_MS`. Delivery is at least once: the SQL that applies an outcome is
+idempotent.
 """
 
 import json
@@ -13,46 +14,38 @@ from typing import Any
 
 import redis
 
+from shared.lanes.scripts import load_script
 from shared.outcomes import Outcome, SetAside
 from shared.redis import keys
 from shared.redis.scripts import LuaScript
 
-CONSUMER_GROUP = "recorders"
 ABANDONED_MS = 15_000
+BATCH_ROWS = 200
+BATCH_BYTES = 1_000_000
+"""Limit of a batch; a longer outcome is a batch of its own."""
 BLOCKED_TTL_S = 60
 SET_ASIDE_TTL_S = 90
 """Longer than a recorder's pause between two looks at what is set aside."""
 MAX_BLOCK_S = 3.0
 """Longest blocking read: redis-py takes 5 s of silence, its timeout, for a dead connection."""
-IDLE_CONSUMER_MS = 3_600_000
 
+ADD = load_script("clock", "places", "main_outbox_add")
+TAKE = load_script("clock", "places", "main_outbox_take")
 ACKNOWLEDGE = LuaScript("""
-redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
-return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
+redis.call('ZREM', KEYS[2], unpack(ARGV))
+return redis.call('XDEL', KEYS[1], unpack(ARGV))
 """)
 """An atomic step. A script and no MULTI: a Redis without free memory refuses transactions, and
 acknowledging is what frees memory."""
-PRUNE_CONSUMERS = LuaScript("""
-local pruned = 0
-local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
-if consumers.err then return 0 end -- the stream or the group does not exist yet
-for _, fields in ipairs(consumers) do
-  local consumer = {}
-  for i = 1, #fields, 2 do consumer[fields[i]] = fields[i + 1] end
-  if consumer.pending == 0 and consumer.idle > tonumber(ARGV[2]) then
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
-    pruned = pruned + 1
-  end
-end
-return pruned
-""")
-"""Check and delete in a single step: a consumer's pending entries are discarded with it."""
 
 
 @dataclass(frozen=True)
 class OutboxEntry:
+    """`size` is the length of the row as JSON, in bytes."""
+
     id: bytes
     row: dict[str, Any]
+    size: int = 0
 
     @property
     def added_s(self) -> float:
@@ -61,35 +54,32 @@ class OutboxEntry:
 
 
 class Outbox:
-    def __init__(
-        self, client: "redis.Redis", consumer: str, *, abandoned_ms: int = ABANDONED_MS
-    ) -> None:
-        """`consumer` names a recorder; a client that only writes or watches passes any name."""
+    def __init__(self, client: "redis.Redis", *, abandoned_ms: int = ABANDONED_MS) -> None:
         self.client = client
-        self.consumer = consumer
         self.abandoned_ms = abandoned_ms
 
     def read(
-        self, rows: int = 200, idle_s: float = MAX_BLOCK_S, gather_s: float = 0.2
+        self,
+        rows: int = BATCH_ROWS,
+        idle_s: float = MAX_BLOCK_S,
+        gather_s: float = 0.2,
+        max_bytes: int = BATCH_BYTES,
     ) -> list[OutboxEntry]:
-        """Return the next batch: `rows` entries, or those that arrive within `gather_s`.
+        """Return the next batch: `rows` entries or `max_bytes`, or what arrives within `gather_s`.
 
         Blocks for a first entry up to `idle_s`, at most `MAX_BLOCK_S`; `gather_s` begins with it.
         Abandoned entries are returned first and in a batch of their own: some of them may take long
         to apply, and new entries do not wait for them.
         """
-        try:
-            if abandoned := self._claim_abandoned(rows):
-                return abandoned
-            batch = self._read_new(rows, idle_s)
-            if 0 < len(batch) < rows:
-                time.sleep(gather_s)
-                batch += self._read_new(rows - len(batch), None)
-        except redis.ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self._create_group()
-            return []
+        if abandoned := self._take("abandoned", rows, max_bytes):
+            return abandoned
+        batch = self._take("new", rows, max_bytes)
+        if not batch and self.client.blpop([keys.OUTBOX_BELL], min(idle_s, MAX_BLOCK_S)):
+            batch = self._take("new", rows, max_bytes)
+        size = sum(entry.size for entry in batch)
+        if 0 < len(batch) < rows and size < max_bytes:
+            time.sleep(gather_s)
+            batch += self._take("new", rows - len(batch), max_bytes, size)
         return batch
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
@@ -98,16 +88,16 @@ class Outbox:
 
     def add_rows(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append outcomes in their JSON form, for example those that Supabase refused before."""
-        pipe = self.client.pipeline(transaction=True)
+        arguments: list[str] = []
         for row in rows:
-            pipe.xadd(keys.OUTBOX, {"r": json.dumps(row)})
-        pipe.execute()
+            arguments += [_find_tenant(row), json.dumps(row)]
+        ADD.run(self.client, [keys.PREFIX], arguments)
 
     def acknowledge(self, entries: Sequence[OutboxEntry]) -> None:
         """Delete entries that are stored in Supabase."""
         if entries:
             ids = [entry.id for entry in entries]
-            ACKNOWLEDGE.run(self.client, [keys.OUTBOX], [CONSUMER_GROUP, *ids])
+            ACKNOWLEDGE.run(self.client, [keys.OUTBOX, keys.OUTBOX_TAKEN], ids)
 
     def report_blocked(self, reason: str | None) -> None:
         """Publish for a minute why no outcome can be written to Supabase; None: it works again."""
@@ -168,32 +158,16 @@ class Outbox:
         first: Any = self.client.xrange(keys.OUTBOX, count=1)
         return not first or _order(first[0][0]) > _order(entry_id)
 
-    def prune_consumers(self, idle_ms: int = IDLE_CONSUMER_MS) -> int:
-        """Delete consumers that were idle for so long with nothing pending; return how many."""
-        return int(PRUNE_CONSUMERS.run(self.client, [keys.OUTBOX], [CONSUMER_GROUP, idle_ms]))
-
     def __len__(self) -> int:
         return int(self.client.xlen(keys.OUTBOX))
 
-    def _create_group(self) -> None:
-        try:
-            self.client.xgroup_create(keys.OUTBOX, CONSUMER_GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-
-    def _read_new(self, rows: int, wait_s: float | None) -> list[OutboxEntry]:
-        block_ms = None if wait_s is None else int(min(wait_s, MAX_BLOCK_S) * 1000)
-        reply: Any = self.client.xreadgroup(
-            CONSUMER_GROUP, self.consumer, {keys.OUTBOX: ">"}, count=rows, block=block_ms
-        )
-        return _parse_entries(reply[0][1]) if reply else []
-
-    def _claim_abandoned(self, rows: int) -> list[OutboxEntry]:
-        reply: Any = self.client.xautoclaim(
-            keys.OUTBOX, CONSUMER_GROUP, self.consumer, self.abandoned_ms, count=rows
-        )
-        return _parse_entries(reply[1])
+    def _take(self, which: str, rows: int, max_bytes: int, size: int = 0) -> list[OutboxEntry]:
+        arguments = (which, rows, max_bytes, size, self.abandoned_ms)
+        taken: list[bytes] = TAKE.run(self.client, [keys.PREFIX], arguments)
+        return [
+            OutboxEntry(entry_id, json.loads(row), len(row))
+            for entry_id, row in zip(taken[::2], taken[1::2], strict=True)
+        ]
 
 
 def _order(entry_id: bytes) -> tuple[int, int]:
@@ -201,12 +175,6 @@ def _order(entry_id: bytes) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-def _parse_entries(
-    items: Sequence[tuple[bytes, dict[bytes, bytes] | None]],
-) -> list[OutboxEntry]:
-    """Read the entries of a reply; an entry that was deleted meanwhile has no fields."""
-    return [
-        OutboxEntry(id=entry_id, row=json.loads(fields[b"r"]))
-        for entry_id, fields in items
-        if fields
-    ]
+def _find_tenant(row: dict[str, Any]) -> str:
+    """Return in whose turn an outcome is taken: its organization's, or else its account's."""
+    return str(row.get("organization_id") or row.get("account") or "")

@@ -151,10 +151,11 @@ class RouteCache:
             if not still_exists(integration_id)
         ]
         for integration_id in gone:
-            self._delete_route(integration_id)
+            self.delete_route(integration_id)
         return gone
 
-    def _delete_route(self, integration_id: UUID) -> None:
+    def delete_route(self, integration_id: UUID) -> None:
+        """Delete a route from Redis; further processes use it for `LOCAL_TTL_S` at most."""
         stored: Any = self._client.get(keys.route(integration_id))
         self._local.pop(integration_id, None)
         names = [keys.route(integration_id)]

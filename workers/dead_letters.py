@@ -117,7 +117,7 @@ class Replayer:
     ) -> None:
         self._client = client
         self._lanes = lanes
-        self._outbox = Outbox(client, consumer="")
+        self._outbox = Outbox(client)
         self._database = database
         self._pause_s = 1 / per_second
         self._sleep = sleep

@@ -7,12 +7,11 @@ organization. While Supabase is unavailable, outcomes stay in the outbox.
 Any number of recorders may run: `python -m workers.recorder`.
 """
 
-import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from typing import Any, Protocol
+from uuid import UUID
 
 import redis
 import structlog
@@ -22,7 +21,7 @@ from tenacity.nap import sleep_using_event
 from shared import logs, metrics, processes
 from shared.database import Database
 from shared.database.diagnosis import diagnose
-from shared.database.models import Applied
+from shared.database.models import Applied, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.number_states import NumberStates
 from shared.outbox import Outbox, OutboxEntry
@@ -56,7 +55,7 @@ class OutcomeWriter(Protocol):
 
 
 class Recorder:
-    """Records the batches of an outbox consumer. Calls `on_set_aside` when outcomes wait."""
+    """Records the batches of the outbox. Calls `on_set_aside` when outcomes wait."""
 
     def __init__(
         self,
@@ -74,6 +73,8 @@ class Recorder:
         self._on_set_aside = on_set_aside
         self.on_recorded: Callable[[list[dict[str, Any]]], object] = lambda _rows: None
         """Called with the outcomes that Supabase has taken."""
+        self.on_deleted: Callable[[UUID], object] = lambda _id: None
+        """Called with an integration of an organization that does not exist any more."""
         self._redis_backoff = redis_backoff
         self._is_blocked = False
         self.progress = 0
@@ -92,13 +93,9 @@ class Recorder:
         Raises:
             redis.RedisError: any error but a transient one.
         """
-        tidied = False
         while not self._stopping.is_set():
             self.progress += 1
             try:
-                if not tidied:
-                    self._outbox.prune_consumers()
-                    tidied = True
                 self.step()
             except redis.RedisError as error:
                 if not is_transient(error):
@@ -121,8 +118,7 @@ class Recorder:
             return
         if applied is None:
             return  # the process stops: another recorder takes the entries, which stay pending
-        for each in applied.refused:
-            _warn("outcome.refused", entries[each.row], each.why)
+        self._report_refused(entries, applied.refused)
         self._measure(entries, len(applied.refused))
         self._outbox.acknowledge(entries)
         self._outbox.publish_changes(applied.changed)
@@ -168,6 +164,17 @@ class Recorder:
             return
         self._outbox.acknowledge(entries)
         self._report_waiting(set_aside, len(entries))
+
+    def _report_refused(self, entries: Sequence[OutboxEntry], refused: Sequence[Refused]) -> None:
+        deleted = set()
+        for each in refused:
+            entry = entries[each.row]
+            _warn("outcome.refused", entry, each.why)
+            if each.reason == "organization_deleted" and entry.row.get("integration_id"):
+                deleted.add(UUID(entry.row["integration_id"]))
+        for integration_id in deleted:
+            log.warning("organization.deleted", integration_id=str(integration_id))
+            self.on_deleted(integration_id)
 
     def _report_waiting(self, set_aside: Sequence[SetAside], waiting: int) -> None:
         for each in set_aside:
@@ -251,11 +258,12 @@ def main() -> int:
         logs.configure_logging("record")
         client = connect_durable(load_settings(RedisSettings))
         outcomes = Database(load_settings(SupabaseSettings)).outcomes
-    consumer = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
-    outbox = Outbox(client, consumer)
+    outbox = Outbox(client)
     retrier = SetAsideRetrier(outbox, outcomes, threads.stopping)
+    routes = RouteCache(client, database=None)
     recorder = Recorder(outbox, outcomes, threads.stopping, on_set_aside=retrier.wake)
-    recorder.on_recorded = NumberStates(client, RouteCache(client, None).name_account).report_rows
+    recorder.on_deleted = routes.delete_route
+    recorder.on_recorded = NumberStates(client, routes.name_account).report_rows
 
     def stop() -> None:
         threads.stopping.set()

@@ -24,6 +24,7 @@ class Refused(Row):
 
     row: int
     why: str
+    reason: Literal["refused", "organization_deleted"] = "refused"
 
 
 class Applied(Row):

@@ -153,11 +153,22 @@ PREVIOUS_EVENT_IDS = f"{PREFIX}event_ids:previous"
 # Outbox: shared/outbox.py, and shared/lanes/lua, which appends in the step that settles an event
 
 OUTBOX = f"{PREFIX}outbox"
-"""Stream, no TTL. Outcomes on their way to Supabase; consumer group `recorders`."""
+"""Stream, no TTL. Outcomes on their way to Supabase."""
+OUTBOX_TURNS = f"{PREFIX}outbox:turns"
+"""List, no TTL. Tenants with outcomes that no recorder has taken, in turn."""
+OUTBOX_TAKEN = f"{PREFIX}outbox:taken"
+"""Sorted set, no TTL. Ids of the outcomes that recorders have taken, by the time."""
+OUTBOX_BELL = f"{PREFIX}outbox:bell"
+"""List, no TTL. Tokens that wake recorders, at most 8."""
 OUTBOX_BLOCKED = f"{PREFIX}outbox:blocked"
 """String, 60 s. Why no outcome can be written to Supabase."""
 SET_ASIDE = f"{PREFIX}outbox:set_aside"
 """String, 90 s. JSON: the organizations that are set aside, and why."""
+
+
+def outbox_ids(tenant: str) -> str:
+    """List, no TTL. Ids of a tenant's outcomes that no recorder has taken, oldest first."""
+    return f"{PREFIX}outbox:ids:{tenant}"
 
 
 def changes(organization_id: UUID | str) -> str:

@@ -347,7 +347,7 @@ $$;
 
 -- Apply a batch of outcomes: a JSON array of shared/outcomes.py (`model_dump(mode="json")`).
 -- Returns {"changed": [{"organization_id", "integration_id", "what": "session" | "message"}, …],
---          "refused": [{"row", "why"}, …], a row being an index from 0,
+--          "refused": [{"row", "why", "reason"}, …], a row being an index from 0,
 --          "set_aside": [{"owner", "code", "why", "retry_at"}, …], "waiting": number of outcomes}.
 -- Refused outcomes are dead letters by then. An organization whose outcomes cannot be applied is
 -- set aside: these outcomes and its further ones wait in wpp.set_aside_outcomes, so that no other
@@ -415,8 +415,9 @@ begin
   return jsonb_build_object(
     'changed', (select coalesce(jsonb_agg(distinct c), '[]')
                 from jsonb_array_elements(changed) as c),
-    'refused', (select coalesce(jsonb_agg(jsonb_build_object('row', r -> 'n', 'why', r -> 'why')
-                                          order by r -> 'n'), '[]')
+    'refused', (select coalesce(jsonb_agg(jsonb_build_object(
+                  'row', r -> 'n', 'why', r -> 'why', 'reason', coalesce(r ->> 'reason', 'refused')
+                ) order by r -> 'n'), '[]')
                 from jsonb_array_elements(refused) as r),
     'set_aside', newly_aside, 'waiting', waiting);
 end

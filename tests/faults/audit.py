@@ -80,9 +80,7 @@ def leftovers(env: FaultEnvironment) -> dict[str, Any]:
         Counter(name.partition(":")[0] for name in names if name.startswith(TRANSIENT_KEYS))
     )
     counts["outbox"] = client.xlen(keys.OUTBOX)
-    if counts["outbox"] or "outbox" in names:
-        groups: Any = client.xinfo_groups(keys.OUTBOX)
-        counts["pending outcomes"] = sum(group["pending"] for group in groups)
+    counts["taken outcomes"] = client.zcard(keys.OUTBOX_TAKEN)
     return {name: count for name, count in counts.items() if count}
 
 

@@ -45,7 +45,7 @@ CHAOS_S = 60.0
 DRAIN_S = 100.0
 
 
-COMMANDS = (b"append", b"claim", b"conclude", b"sweep", b"fetch", b"tick", b"XACK")
+COMMANDS = (b"append", b"claim", b"conclude", b"sweep", b"fetch", b"tick", b"abandoned")
 """Commands of the lanes and of the outbox, found in the requests to Redis."""
 
 

@@ -10,7 +10,7 @@ from tests.faults.environment import FaultEnvironment
 
 CODES = 8
 SIZES = Sizes(lanes=10_000, campaign=1_000)
-PHASES = ("errors", "locks", "rejects", "deleted")
+PHASES = ("lanes", "errors", "locks", "rejects", "deleted", "texts")
 
 
 @pytest.mark.faults

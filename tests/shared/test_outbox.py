@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from shared.outbox import BLOCKED_TTL_S, CONSUMER_GROUP, Outbox, OutboxEntry
+from shared.outbox import BLOCKED_TTL_S, Outbox, OutboxEntry
 from shared.redis import keys
 from tests.shared.lanes.harness import LaneHarness, outcome, settled
 
@@ -19,27 +19,22 @@ QUICK_MS = 50
 
 @pytest.fixture
 def recorder(redis_client: "redis.Redis") -> Outbox:
-    """Return the outbox of a recorder that has read once, so that the consumer group exists."""
-    outbox = Outbox(redis_client, "first")
-    assert outbox.read(idle_s=0.01) == []
-    return outbox
+    return Outbox(redis_client)
 
 
-def add(client: Any, *values: object) -> None:
-    for value in values:
-        client.xadd(keys.OUTBOX, {"r": json.dumps({"value": value})})
+def add(client: Any, *values: object, tenant: str = "A") -> None:
+    Outbox(client).add_rows([{"value": value, "account": tenant} for value in values])
 
 
 def values(entries: list[OutboxEntry]) -> list[object]:
     return [entry.row["value"] for entry in entries]
 
 
-def count_pending(client: Any) -> int:
-    return int(client.xpending(keys.OUTBOX, CONSUMER_GROUP)["pending"])
+def count_taken(client: Any) -> int:
+    return int(client.zcard(keys.OUTBOX_TAKEN))
 
 
 def test_an_outcome_of_a_settled_event_arrives_unchanged(recorder: Outbox) -> None:
-    """The first recorder also reads what was added before the group existed."""
     harness = LaneHarness(recorder.client)
     harness.append("x")
     harness.conclude(harness.claim(), "sent", "hello")
@@ -101,7 +96,7 @@ def test_a_blocked_read_ends_before_the_socket_timeout(recorder: Outbox) -> None
 def test_two_recorders_share_the_entries(recorder: Outbox) -> None:
     """No entry is delivered to both."""
     add(recorder.client, *range(10))
-    second = Outbox(recorder.client, "second")
+    second = Outbox(recorder.client)
     assert values(recorder.read(rows=5)) == [0, 1, 2, 3, 4]
     assert values(second.read(rows=5)) == [5, 6, 7, 8, 9]
 
@@ -111,7 +106,7 @@ def test_acknowledged_entries_are_deleted(recorder: Outbox) -> None:
     add(recorder.client, 1, 2, 3)
     entries = recorder.read(gather_s=0)
     recorder.acknowledge(entries[:2])
-    assert len(recorder) == count_pending(recorder.client) == 1
+    assert len(recorder) == count_taken(recorder.client) == 1
     recorder.acknowledge(entries[:2])
     recorder.acknowledge([])
     assert len(recorder) == 1
@@ -122,7 +117,7 @@ def test_entries_of_a_dead_recorder_go_to_another(recorder: Outbox) -> None:
     add(recorder.client, 1, 2)
     assert values(recorder.read(gather_s=0)) == [1, 2]
     add(recorder.client, 3)
-    second = Outbox(recorder.client, "second")
+    second = Outbox(recorder.client)
     assert values(second.read(rows=1, gather_s=0)) == [3], "nothing is abandoned yet"
     for outbox in (second, recorder):
         outbox.abandoned_ms = QUICK_MS
@@ -136,34 +131,25 @@ def test_abandoned_entries_are_a_batch_of_their_own(recorder: Outbox) -> None:
     recorder.read(gather_s=0)
     time.sleep(QUICK_MS / 1000 + 0.01)
     add(recorder.client, 2)
-    second = Outbox(recorder.client, "second", abandoned_ms=QUICK_MS)
+    second = Outbox(recorder.client, abandoned_ms=QUICK_MS)
     assert values(second.read(gather_s=0.01)) == [1]
     second.abandoned_ms = 60_000
     assert values(second.read(gather_s=0.01)) == [2]
 
 
 def test_an_abandoned_entry_that_was_deleted_is_skipped(recorder: Outbox) -> None:
-    """XAUTOCLAIM may name an entry that has no fields any more."""
+    """Its recorder acknowledged it late."""
     add(recorder.client, 1, 2)
     first, _ = recorder.read(gather_s=0)
     recorder.client.xdel(keys.OUTBOX, first.id)
-    second = Outbox(recorder.client, "second", abandoned_ms=0)
+    second = Outbox(recorder.client, abandoned_ms=0)
     assert values(second.read(gather_s=0)) == [2]
+    assert count_taken(recorder.client) == 1
 
 
-def test_a_lost_consumer_group_is_created_again(recorder: Outbox) -> None:
-    """The new group begins with the oldest entry, so that unacknowledged entries are read again."""
-    add(recorder.client, 1, 2)
-    recorder.read(rows=1)
-    recorder.client.xgroup_destroy(keys.OUTBOX, CONSUMER_GROUP)
-    assert recorder.read(gather_s=0) == []
-    assert values(recorder.read(gather_s=0)) == [1, 2]
-
-
-def test_recorders_may_create_the_group_at_the_same_time(redis_client: "redis.Redis") -> None:
-    """Four that start together deliver each entry once."""
+def test_recorders_that_start_together_take_each_entry_once(redis_client: "redis.Redis") -> None:
     add(redis_client, *range(20))
-    recorders = [Outbox(redis_client, f"recorder {number}") for number in range(4)]
+    recorders = [Outbox(redis_client) for _ in range(4)]
     together = threading.Barrier(4)
     seen: list[object] = []
 
@@ -180,42 +166,79 @@ def test_recorders_may_create_the_group_at_the_same_time(redis_client: "redis.Re
     assert sorted(map(str, seen)) == sorted(map(str, range(20)))
 
 
+def test_a_tenants_backlog_delays_no_other_tenant(recorder: Outbox) -> None:
+    """Each has its turn in every batch; a tenant that is alone fills it."""
+    add(recorder.client, *range(100), tenant="busy")
+    for tenant in ("B", "C"):
+        add(recorder.client, tenant, tenant=tenant)
+    assert values(recorder.read(rows=50)) == [*range(20), "B", "C", *range(20, 48)]
+    add(recorder.client, "B", tenant="B")
+    assert values(recorder.read(rows=50)) == [*range(48, 68), "B", *range(68, 97)]
+    assert values(recorder.read(rows=50, gather_s=0)) == [97, 98, 99]
+
+
+def test_an_event_s_outcomes_are_taken_in_the_turn_of_its_tenant(recorder: Outbox) -> None:
+    harness = LaneHarness(recorder.client)
+    for number in range(30):
+        harness.append(f"busy {number}", tenant="busy", outcomes=(outcome("busy"),))
+    harness.append("calm", tenant="calm", outcomes=(outcome("calm"),))
+    batch = [entry.row["reason"] for entry in recorder.read(rows=25)]
+    assert batch == [*["busy"] * 20, "calm", *["busy"] * 4]
+
+
+def test_a_batch_is_bounded_in_bytes(recorder: Outbox) -> None:
+    """What does not fit in is the next batch's; a longer entry is a batch of its own."""
+    add(recorder.client, "a" * 400, "b" * 400, "c" * 5000, "d" * 10)
+    batches = [values(recorder.read(max_bytes=1000, gather_s=0.01)) for _ in range(3)]
+    assert [[len(str(value)) for value in batch] for batch in batches] == [[400, 400], [5000], [10]]
+
+
+def test_long_outcomes_of_a_tenant_delay_no_other(recorder: Outbox) -> None:
+    """They leave the room that they cannot fill, and do not take every batch for themselves."""
+    add(recorder.client, *["x" * 600] * 6, tenant="long")
+    for number in range(3):
+        add(recorder.client, number, tenant="B")
+        batch = values(recorder.read(max_bytes=1000, gather_s=0))
+        assert number in batch
+        assert len(batch) == 2
+    add(recorder.client, "y" * 900, tenant="longest")
+    batches = [values(recorder.read(max_bytes=1000, gather_s=0)) for _ in range(2)]
+    assert ["y" * 900] in batches
+
+
+def test_gathering_keeps_to_the_bytes_of_the_batch(recorder: Outbox) -> None:
+    add(recorder.client, "a" * 600)
+    later = threading.Timer(0.05, add, (recorder.client, "b" * 600))
+    later.start()
+    assert len(recorder.read(max_bytes=1000, gather_s=0.3)) == 1
+    later.join()
+    assert len(recorder.read(max_bytes=1000, gather_s=0)) == 1
+
+
+def test_entries_of_no_list_are_taken_as_well(recorder: Outbox) -> None:
+    """An older version appended them to the stream alone."""
+    for number in range(3):
+        recorder.client.xadd(keys.OUTBOX, {"r": json.dumps({"value": number})})
+    assert values(recorder.read(rows=2, gather_s=0, idle_s=0.01)) == [0, 1]
+    assert values(recorder.read(gather_s=0, idle_s=0.01)) == [2]
+    assert recorder.read(gather_s=0, idle_s=0.01) == []
+
+
+def test_nothing_remains_of_recorded_outcomes(recorder: Outbox) -> None:
+    """The keys of a tenant go with its last outcome."""
+    add(recorder.client, 1, tenant="A")
+    add(recorder.client, 2, tenant="B")
+    recorder.acknowledge(recorder.read(gather_s=0))
+    left = {key.decode() for key in recorder.client.scan_iter(f"{keys.OUTBOX}*")}
+    assert left == {keys.OUTBOX, keys.OUTBOX_BELL}
+
+
 def test_the_reason_of_an_outage_is_published_for_a_while(recorder: Outbox) -> None:
     """`wpp lanes` and the metrics show why the outbox grows."""
     assert recorder.blocked_reason is None
     recorder.report_blocked("a column was renamed")
     assert recorder.blocked_reason == "a column was renamed"
     assert 0 < recorder.client.ttl(keys.OUTBOX_BLOCKED) <= BLOCKED_TTL_S
-
-
-def consumers(recorder: Outbox) -> list[str]:
-    found: Any = recorder.client.xinfo_consumers(keys.OUTBOX, CONSUMER_GROUP)
-    return sorted(each["name"].decode() for each in found)
-
-
-def test_idle_consumers_without_pending_entries_are_pruned(recorder: Outbox) -> None:
-    """A consumer with pending entries stays, and so does a recently active consumer."""
-    add(recorder.client, 1, 2)
-    Outbox(recorder.client, "gone").read(idle_s=0.01)
-    holder = Outbox(recorder.client, "holder")
-    for name in ("gone", "idle"):
-        recorder.client.xgroup_createconsumer(keys.OUTBOX, CONSUMER_GROUP, name)
-    recorder.client.xautoclaim(keys.OUTBOX, CONSUMER_GROUP, "holder", 0)
-    assert recorder.prune_consumers() == 0
-    time.sleep(0.06)
-    add(recorder.client, 3)
-    recorder.acknowledge(recorder.read(gather_s=0))
-    assert recorder.prune_consumers(idle_ms=50) == 2
-    assert consumers(recorder) == ["first", "holder"]
-    assert count_pending(recorder.client) == 2
-    assert values(holder.read(gather_s=0)) == []
-
-
-def test_pruning_without_a_stream_or_a_group_has_no_effect(redis_client: "redis.Redis") -> None:
-    """A recorder prunes when it starts, before anything was written."""
-    assert Outbox(redis_client, "first").prune_consumers() == 0
-    redis_client.xadd(keys.OUTBOX, {"r": "{}"})
-    assert Outbox(redis_client, "first").prune_consumers() == 0
 
 
 def test_the_age_is_that_of_the_oldest_outcome(recorder: Outbox) -> None:
@@ -274,10 +297,9 @@ def test_no_changes_are_no_message(recorder: Outbox, listener: Any) -> None:
 
 
 def test_unexpected_errors_of_redis_are_raised(redis_client: "redis.Redis") -> None:
-    """Only a missing consumer group is handled."""
     redis_client.set(keys.OUTBOX, "not a stream")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        Outbox(redis_client, "first").read(idle_s=0.01)
+        Outbox(redis_client).read(idle_s=0.01)
 
 
 def test_settling_an_event_adds_its_outcomes_in_the_same_step(recorder: Outbox) -> None:

@@ -45,8 +45,8 @@ def test_what_was_accepted_is_worked_off(redis_client: redis.Redis, broker: Lane
     for number in range(EVENTS):
         message = Message(to=f"+7999000{number:04}", text="Hello")
         broker.lanes.append(routing.route_send(uuid4(), uuid4(), message))
-    outbox = Outbox(redis_client, "recorder")
-    outbox.read(idle_s=0.01)
+    outbox = Outbox(redis_client)
+    queued = outbox.read(idle_s=0.01)
     redis_client.config_set("maxmemory", 1)
     item = routing.route_send(uuid4(), uuid4(), Message(to="+79990001122", text="Hello"))
     with pytest.raises(OverloadedError):
@@ -54,5 +54,6 @@ def test_what_was_accepted_is_worked_off(redis_client: redis.Redis, broker: Lane
     event_sweeper(broker.lanes, RouteCache(redis_client, database=None)).tick()
     with working(broker):
         eventually(lambda: not redis_client.exists(keys.waiting("send")))
+    outbox.acknowledge(queued)
     outbox.acknowledge(outbox.read(idle_s=0.01))
     assert len(outbox) == 0

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event as Flag
 from typing import Any
 from uuid import uuid4
@@ -16,18 +16,22 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared import routing
 from shared.database import DeadLetterQuery
 from shared.database.models import Applied, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
-from shared.events import utc_now
+from shared.events import Message, SendEvent, utc_now
 from shared.outbox import Outbox
 from shared.outcomes import MessageOutcome, SetAside
 from shared.redis import keys
+from shared.route_cache import RouteCache
+from tests.draining import drain, parse_first
 from tests.fixtures.waiting import wait_until
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
 from workers.recorder import Recorder
 from workers.retry import Backoff
+from workers.send.handler import dead_letter_send, handle_send
 from workers.set_aside import SetAsideRetrier
 
 __all__ = ["pipeline"]
@@ -76,13 +80,11 @@ class Writer:
 
 
 def put(client: redis.Redis, count: int) -> None:
-    for n in range(count):
-        client.xadd(keys.OUTBOX, {"r": f'{{"n": {n}}}'})
+    Outbox(client).add_rows([{"n": n} for n in range(count)])
 
 
 def record_all(client: redis.Redis, table: Table) -> None:
-    recorder = Recorder(Outbox(client, "r1"), table, Flag(), supabase_backoff=QUICK)
-    recorder.step(idle_s=0.01)  # creates the consumer group where there is none
+    recorder = Recorder(Outbox(client), table, Flag(), supabase_backoff=QUICK)
     while recorder.step(idle_s=0.01):
         pass
     assert client.xlen(keys.OUTBOX) == 0, "the outbox is not empty"
@@ -129,9 +131,9 @@ def test_the_recorder_waits_for_a_redis_that_cannot_write(redis_client: redis.Re
     """After a failover or a disk error, recording goes on as soon as Redis takes writes."""
     put(redis_client, 10)
     table, stopping = Table(), Flag()
-    Outbox(redis_client, "r1").read(idle_s=0.01)
+    Outbox(redis_client).read(idle_s=0.01)
     redis_client.replicaof("127.0.0.1", "1")
-    recorder = Recorder(Outbox(redis_client, "r1"), table, stopping, redis_backoff=QUICK)
+    recorder = Recorder(Outbox(redis_client), table, stopping, redis_backoff=QUICK)
     running = threading.Thread(target=recorder.run)
     running.start()
     time.sleep(0.3)
@@ -151,11 +153,10 @@ def test_a_recorder_that_stops_during_an_outage_leaves_its_batch_to_others(
     put(redis_client, 3)
     stopping = Flag()
     stopping.set()
-    Recorder(Outbox(redis_client, "r1"), Table(outages=99), stopping).step(idle_s=0.01)
-    Recorder(Outbox(redis_client, "r1"), Table(outages=99), stopping).step(idle_s=0.01)
+    Recorder(Outbox(redis_client), Table(outages=99), stopping).step(idle_s=0.01)
+    Recorder(Outbox(redis_client), Table(outages=99), stopping).step(idle_s=0.01)
     assert redis_client.xlen(keys.OUTBOX) == 3
-    pending: Any = redis_client.xpending(keys.OUTBOX, "recorders")
-    assert pending["pending"] == 3
+    assert redis_client.zcard(keys.OUTBOX_TAKEN) == 3
 
 
 def test_an_organization_that_takes_too_long_is_set_aside(redis_client: redis.Redis) -> None:
@@ -174,9 +175,8 @@ def test_an_organization_that_takes_too_long_is_set_aside(redis_client: redis.Re
     woken: list[bool] = []
     writer = Writer(apply)
     recorder = Recorder(
-        Outbox(redis_client, "r1"), writer, Flag(), on_set_aside=lambda: woken.append(True)
+        Outbox(redis_client), writer, Flag(), on_set_aside=lambda: woken.append(True)
     )
-    recorder.step(idle_s=0.01)
     with structlog.testing.capture_logs() as logs:
         assert recorder.step(idle_s=0.01) == 5
     assert sorted(written) == [0, 2, 3]
@@ -202,8 +202,7 @@ def test_outcomes_that_cannot_be_set_aside_stay_pending(redis_client: redis.Redi
             del outcomes, code
             raise DatabaseUnavailableError(why)
 
-    recorder = Recorder(Outbox(redis_client, "r1"), Slow(), Flag())
-    recorder.step(idle_s=0.01)
+    recorder = Recorder(Outbox(redis_client), Slow(), Flag())
     assert recorder.step(idle_s=0.01) == 2
     assert redis_client.xlen(keys.OUTBOX) == 2
 
@@ -220,8 +219,7 @@ def test_a_row_that_the_gateway_refuses_becomes_a_dead_letter(redis_client: redi
         taken.extend(outcomes)
         return NOTHING
 
-    recorder = Recorder(Outbox(redis_client, "r1"), Writer(apply), Flag())
-    recorder.step(idle_s=0.01)
+    recorder = Recorder(Outbox(redis_client), Writer(apply), Flag())
     recorder.step(idle_s=0.01)
     (letter,) = [row for row in taken if "n" not in row]
     assert (letter["type"], letter["kind"], letter["detail"], letter["event"]) == (
@@ -241,8 +239,7 @@ def test_an_outcome_whose_dead_letter_is_refused_stays_pending(redis_client: red
         msg = "no"
         raise DatabaseError(msg)
 
-    recorder = Recorder(Outbox(redis_client, "r1"), Writer(apply), Flag())
-    recorder.step(idle_s=0.01)
+    recorder = Recorder(Outbox(redis_client), Writer(apply), Flag())
     assert recorder.step(idle_s=0.01) == 1
     assert redis_client.xlen(keys.OUTBOX) == 1
 
@@ -265,8 +262,7 @@ def test_a_database_that_stays_away_is_called_with_pauses(redis_client: redis.Re
     put(redis_client, 3)
     table = Table(outages=99)
     stopping = StopAtTenthPause()
-    recorder = Recorder(Outbox(redis_client, "r1"), table, stopping)
-    recorder.step(idle_s=0.01)
+    recorder = Recorder(Outbox(redis_client), table, stopping)
     recorder.step(idle_s=0.01)
     assert table.calls == 10
     assert stopping.pauses == 10
@@ -277,7 +273,7 @@ def test_the_reason_of_an_outage_is_withdrawn_when_it_is_over(redis_client: redi
     """`wpp lanes` shows the last failure at once, and no failure after the first success."""
     put(redis_client, 1)
     seen: list[str | None] = []
-    outbox = Outbox(redis_client, "r1")
+    outbox = Outbox(redis_client)
     answers = ["permission denied", "no answer", None]
 
     def apply(outcomes: Rows) -> Applied:
@@ -290,7 +286,6 @@ def test_the_reason_of_an_outage_is_withdrawn_when_it_is_over(redis_client: redi
         return NOTHING
 
     recorder = Recorder(outbox, Writer(apply), Flag(), supabase_backoff=QUICK)
-    recorder.step(idle_s=0.01)
     recorder.step(idle_s=0.01)
     assert seen[0] is None
     assert str(seen[1]).startswith("permission denied: apply supabase/migrations")
@@ -384,3 +379,40 @@ def test_rows_that_are_all_rejected_for_one_reason_become_dead_letters_after_fiv
         with structlog.testing.capture_logs() as logs:
             wait_until(lambda: retrier.step() and letters() == 3, "the dead letters")
     assert [line["event"] for line in logs].count("outcome.refused") == 3
+
+
+def test_the_numbers_of_a_deleted_organization_stop(pipeline: InboundPipeline) -> None:
+    """Its waiting messages end as dead letters without a call, and no other organization notices.
+
+    The recorder meets the deletion first: the clock would delete the route up to a minute later.
+    """
+    ctx, organization, integration = pipeline.ctx, pipeline.organization, pipeline.integration
+    other = pipeline.env.create_organization()
+    assert ctx.route_cache.find_route(integration)
+    for phone in ("79990001122", "79990001133"):
+        text = Message(to=phone, text="Hello")
+        ctx.lanes.append(routing.route_send(organization, integration, text))
+    pipeline.env.sql("delete from organizations where id = %s", organization)
+    routes = RouteCache(pipeline.redis, ctx.database)
+    message = a_message(pipeline).model_copy(
+        update={"organization_id": other, "integration_id": uuid4()}
+    )
+    pipeline.outbox.add([message])
+    recorder = Recorder(pipeline.outbox, ctx.database.outcomes, Flag())
+    recorder.on_deleted = routes.delete_route
+    while len(pipeline.outbox):
+        recorder.step(idle_s=0.01)
+    assert routes.find_route(integration) is None
+    assert ctx.database.messages.get(message.id, other)
+
+    ctx = replace(ctx, route_cache=routes)  # that of a worker that remembers no route
+    drain(
+        ctx.lanes,
+        "send",
+        lambda claim: parse_first(SendEvent, handle_send)(claim, ctx),
+        parse_first(SendEvent, dead_letter_send),
+    )
+    pipeline.record()
+    letters = ctx.database.dead_letters.find(DeadLetterQuery(kind="send"))
+    assert [letter.reason for letter in letters] == ["not_found"] * 2
+    assert not pipeline.redis.hlen(keys.waiting("send"))

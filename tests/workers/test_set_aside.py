@@ -64,7 +64,7 @@ def test_a_step_retries_who_is_due_and_says_when_to_look_again(redis_client: red
         claimed(None, 99),
         claimed(),
     )
-    retrier = SetAsideRetrier(Outbox(redis_client, "r1"), claims, threading.Event())
+    retrier = SetAsideRetrier(Outbox(redis_client), claims, threading.Event())
     with structlog.testing.capture_logs() as logs:
         pauses = [retrier.step() for _ in range(4)]
     assert pauses == [0, 0.4, IDLE_S, IDLE_S]
@@ -78,7 +78,7 @@ def test_a_step_retries_who_is_due_and_says_when_to_look_again(redis_client: red
 
 def test_what_is_set_aside_is_published(redis_client: redis.Redis) -> None:
     """`wpp lanes` and the metrics read it; it does not outlive the recorders for long."""
-    outbox = Outbox(redis_client, "r1")
+    outbox = Outbox(redis_client)
     retrier = SetAsideRetrier(
         outbox, Claims(claimed(None, 9, [aside("A")]), claimed()), threading.Event()
     )
@@ -100,7 +100,7 @@ def test_a_reason_that_concerns_several_organizations_is_an_error(
     ]
     assert list(find_common_reasons(common)) == ["column x does not exist"]
     retrier = SetAsideRetrier(
-        Outbox(redis_client, "r1"), Claims(*[claimed(None, 9, common)] * 2), threading.Event()
+        Outbox(redis_client), Claims(*[claimed(None, 9, common)] * 2), threading.Event()
     )
     with structlog.testing.capture_logs() as logs:
         retrier.step()
@@ -113,7 +113,7 @@ def test_a_reason_that_concerns_several_organizations_is_an_error(
 def test_the_retrier_goes_on_after_an_outage_and_stops_at_once(redis_client: redis.Redis) -> None:
     stopping = threading.Event()
     claims = Claims(None, claimed("A", 9, [aside("A")]), claimed())
-    retrier = SetAsideRetrier(Outbox(redis_client, "r1"), claims, stopping)
+    retrier = SetAsideRetrier(Outbox(redis_client), claims, stopping)
     thread = threading.Thread(target=retrier.run)
     thread.start()
     wait_until(lambda: claims.applied == ["A"], "the retry after the outage")
@@ -167,8 +167,8 @@ def test_an_organization_that_the_crm_has_locked_delays_no_other(
     pipeline.record()
     stopping = threading.Event()
     outcomes = pipeline.ctx.database.outcomes
-    retrier = SetAsideRetrier(Outbox(pipeline.redis, "r"), outcomes, stopping)
-    recorder = Recorder(Outbox(pipeline.redis, "r"), outcomes, stopping, on_set_aside=retrier.wake)
+    retrier = SetAsideRetrier(Outbox(pipeline.redis), outcomes, stopping)
+    recorder = Recorder(Outbox(pipeline.redis), outcomes, stopping, on_set_aside=retrier.wake)
 
     def count(organization: UUID) -> int:
         (row,) = pipeline.env.sql(

@@ -24,7 +24,7 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
     """Yield the lines of the status; without a database, dead letters are left out."""
     yield from _print_backlog(client)
     yield from _print_gates(client)
-    outbox = Outbox(client, consumer="")
+    outbox = Outbox(client)
     yield from _print_outbox(outbox)
     yield from _print_set_aside(outbox)
     yield from _print_dead_letters(database)

@@ -189,7 +189,7 @@ def _report(
         status="connected",
         reason=reason,
     )
-    Outbox(ctx.redis, consumer="").add([outcome])
+    Outbox(ctx.redis).add([outcome])
 
 
 def _parse_time(value: Any) -> datetime | None:

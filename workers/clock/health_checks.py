@@ -202,4 +202,4 @@ def _record(outcome: SessionOutcome, ctx: WorkerContext) -> None:
     log.debug(
         "session.changed", account=outcome.account, status=outcome.status, reason=outcome.reason
     )
-    Outbox(ctx.redis, consumer="").add([outcome])
+    Outbox(ctx.redis).add([outcome])

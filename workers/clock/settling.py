@@ -33,7 +33,7 @@ class Settler:
 
     def __init__(self, ctx: WorkerContext) -> None:
         self._ctx = ctx
-        self._outbox = Outbox(ctx.redis, consumer="")
+        self._outbox = Outbox(ctx.redis)
         self._waiting: dict[UUID, tuple[Proof, bytes]] = {}
         """Proofs found before, and the newest entry of the outbox at that time."""
 

@@ -213,7 +213,7 @@ class PipelineCollector(Collector):
         )
 
     def _outbox(self) -> Iterator[Metric]:
-        outbox = Outbox(self._client, consumer="")
+        outbox = Outbox(self._client)
         yield GaugeMetricFamily(
             "wpp_outbox_outcomes", "Outcomes that are not yet written to Supabase", len(outbox)
         )

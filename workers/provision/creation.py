@@ -73,7 +73,7 @@ def publish_change(integration: Integration, ctx: WorkerContext) -> None:
         "integration_id": str(integration.id),
         "what": "session",
     }
-    Outbox(ctx.redis, consumer="").publish_changes([change])
+    Outbox(ctx.redis).publish_changes([change])
 
 
 def _save(

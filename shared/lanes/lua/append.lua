@@ -51,6 +51,6 @@ local function append_event(event)
     'bytes', bytes)
   if event.delay > 0 then redis.call('HSET', record, 'due', now + event.delay) end
   push_event(event.queue, event.tenant, event.lane, event.id, event.delay)
-  add_outcomes(event.outcomes)
+  add_outcomes(event.tenant, event.outcomes)
   return {'new', 'queued'}
 end

@@ -78,7 +78,7 @@ local function conclude(result, keep)
     event = {missing = true, state = lane.where, queue = h[5], tenant = lane.tenant}
   end
   if not may_conclude(event, lane, result) then return 'lost' end
-  add_outcomes(result.outcomes)
+  add_outcomes(event.tenant, result.outcomes)
   if result.state == 'queued' then
     set_fields(result.id, result.fields)
     redis.call('HSET', record, 'state', 'queued', 'by', by)

@@ -94,7 +94,7 @@ end
 
 -- What was told of lost events is on its way to Supabase.
 local function tell_lost(args)
-  add_outcomes(args.outcomes)
+  add_outcomes('', args.outcomes)
   for _, lost in ipairs(args.lost) do redis.call('LREM', PREFIX .. 'lost:' .. args.queue, 1, lost) end
 end
 
@@ -133,7 +133,7 @@ local function resolve(args)
   local by = 'resolve' .. args.state
   if event.by == by then return 'ok' end -- this very call, again
   if event.state ~= 'unknown' or not event.lane then return 'lost' end
-  add_outcomes(args.outcomes)
+  add_outcomes(event.tenant, args.outcomes)
   leave_unknown(event.tenant, event.lane, args.id)
   if args.state == 'queued' then
     -- It may have gone out before: it must not end as failed.

@@ -35,11 +35,16 @@
 --   lost_events             hash    queue -> how many events had no record
 --   fence                   string  counter of claims: a later claim has a higher fence
 --   outbox                  stream  outcomes on their way to Supabase
+--   outbox:ids:{tenant}     list    those of the tenant that no recorder has taken, oldest first
+--   outbox:turns            list    tenants with such outcomes, in turn
+--   outbox:taken            zset    outcome that a recorder has taken -> when
+--   outbox:bell             list    tokens that wake recorders
 --   last_sweep              string  time of the last sweep
 --   clock                   hash    the clock of the lanes beside the wall clock
 
 local PREFIX = KEYS[1]
 local BELL_CAP = 64 -- tokens; each wakes a process, which claims for all of its free threads
+local RECORDER_BELL_CAP = 8
 local wall, now, is_stored = read_clock(PREFIX .. 'clock')
 local rung = {} -- queue -> lanes that became ready during this call
 
@@ -138,8 +143,16 @@ local function report_lost(queue, tenant, lane, id, why)
     cjson.encode({id = id, lane = lane, tenant = tenant, why = why}))
 end
 
-local function add_outcomes(outcomes)
-  for _, row in ipairs(outcomes or {}) do redis.call('XADD', PREFIX .. 'outbox', '*', 'r', row) end
+-- Add rows to the outbox, to be taken in the tenant's turn (main_outbox_take.lua).
+local function add_outcomes(tenant, rows)
+  for _, row in ipairs(rows or {}) do
+    local id = redis.call('XADD', PREFIX .. 'outbox', '*', 'r', row)
+    if redis.call('RPUSH', PREFIX .. 'outbox:ids:' .. (tenant or ''), id) == 1 then
+      redis.call('RPUSH', PREFIX .. 'outbox:turns', tenant or '')
+      local bell = PREFIX .. 'outbox:bell'
+      if redis.call('LLEN', bell) < RECORDER_BELL_CAP then redis.call('RPUSH', bell, 1) end
+    end
+  end
 end
 
 local function set_fields(id, fields)

@@ -51,7 +51,7 @@ class InboundPipeline:
 
     @cached_property
     def outbox(self) -> Outbox:
-        return Outbox(self.env.client, "tests")
+        return Outbox(self.env.client)
 
     @property
     def redis(self) -> redis.Redis:

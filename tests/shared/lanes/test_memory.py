@@ -45,7 +45,7 @@ def measure(client: Any) -> float:
     """Return the bytes of all keys of an event, on average; the outbox is on its way out."""
     total = 0
     for key in client.keys("wpp:*"):
-        if key != keys.OUTBOX.encode() and not key.startswith(keys.claim_reply("").encode()):
+        if not key.startswith((keys.OUTBOX.encode(), keys.claim_reply("").encode())):
             total += client.memory_usage(key, samples=0)
             total += EXPIRY_BYTES if client.ttl(key) > 0 else 0
     return total / EVENTS

@@ -3,11 +3,12 @@
 import redis
 
 from shared.lanes.scripts import APPEND, EXCHANGE, OPERATE, load_script
+from shared.outbox import ADD, TAKE
 
 
 def test_redis_compiles_every_script(redis_client: redis.Redis) -> None:
     """A file that is missing from a script would be found when the script is first called."""
-    for script in (APPEND, EXCHANGE, OPERATE):
+    for script in (APPEND, EXCHANGE, OPERATE, ADD, TAKE):
         assert redis_client.script_load(script.source) == script.sha
 
 

@@ -39,7 +39,7 @@ def busy(redis_client: redis.Redis) -> redis.Redis:
     redis_client.hincrby(keys.LOST_EVENT_COUNTS, "send", 4)
     redis_client.sadd(keys.RATE_LIMITED, str(uuid4()))
     redis_client.set(keys.LAST_SWEEP, int(time.time() * 1000) - 90_000)
-    outbox = Outbox(redis_client, consumer="a")
+    outbox = Outbox(redis_client)
     outbox.report_blocked('42703: column "mood" does not exist')
     locked = SetAside(owner=str(ONE), code="55P03", why="no", retry_at=utc_now(), waiting=7)
     outbox.report_set_aside([locked])

@@ -44,7 +44,7 @@ def announce_change(
 ) -> None:
     """Announce a change as the recorder does."""
     change = {"organization_id": str(organization_id), "integration_id": str(uuid4()), "what": what}
-    Outbox(redis_client, "test").publish_changes([change])
+    Outbox(redis_client).publish_changes([change])
 
 
 async def wait_for_channels(redis_client: redis.Redis, channels: int) -> None:

@@ -42,7 +42,7 @@ def announce_change(client: redis.Redis, organization_id: UUID) -> None:
         "integration_id": str(uuid4()),
         "what": "session",
     }
-    Outbox(client, "test").publish_changes([change])
+    Outbox(client).publish_changes([change])
 
 
 def test_the_stream_sends_the_list_and_then_changes(tenant: Tenant) -> None:
