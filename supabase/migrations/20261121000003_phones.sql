@@ -220,47 +220,50 @@ begin
     from wpp.numbering_changes c,
     lateral (values (c.old_prefix, c.new_prefix), (c.new_prefix, c.old_prefix))
       as p (prefix, other)
-    where c.country_code in (left(digits, 2), left(digits, 3)) and starts_with(digits, p.prefix)
+    where c.country_code = any (array[left(digits, 2), left(digits, 3)])
+      and starts_with(digits, p.prefix)
       and substr(digits, length(p.prefix) + 1) ~ ('^' || c.rest || '$')
     order by 1);
 end
 $$;
 
--- What `wpp.stored_numbers` may hold for an international number (`digits`, as shared/phones.py
--- writes it) in an organization of a region: each number of its line
+-- What `wpp.stored_numbers` may hold for a line (`twins`: its international numbers) in an
+-- organization of a region: each number
 --   as abroad dials it, with a plus or without, also with its country's trunk prefix left in
 --   ("+91 098765 43210"), and in Argentina with 15 in place of the 9 ("+54 11 15 2345-6701"),
 --   with this region's prefix of calls abroad ("8 10 380 …" in Russia),
 --   and, for a number of this region, as people write it at home: "8 999 0001122" and "9990001122"
 --   in Russia are 79990001122, "0151 2345678" in Germany is 491512345678.
-create or replace function wpp.phone_variants(digits text, region text) returns text[]
-language plpgsql stable parallel safe set search_path = '' as $$
+-- `country_code` and `trunk_prefixes` are those of the line's country, null where it is unknown.
+create or replace function wpp.phone_variants(
+  twins text[], country_code text, trunk_prefixes text[],
+  home_country_code text, international_prefix text
+) returns text[] language plpgsql immutable parallel safe as $$
 declare
-  home wpp.dialing_rules;
-  plan wpp.dialing_rules;
   twin text;
   national text;
+  dialed text;
   nationals text[];
   variants text[] := '{}';
 begin
-  select * into home from wpp.dialing_rules r where r.region = phone_variants.region;
-  select * into plan from wpp.dialing_rules r
-  where r.country_code in (left(digits, 1), left(digits, 2), left(digits, 3))
-  order by r.region <> home.region, r.region limit 1;
-  foreach twin in array wpp.phone_twins(digits) loop
-    variants := variants || array[twin, '+' || twin, home.international_prefix || twin];
-    continue when plan.country_code is null;
-    national := substr(twin, length(plan.country_code) + 1);
-    nationals := array(select p || national from unnest(plan.trunk_prefixes) as p);
-    if plan.country_code = '54' and length(national) = 10 then
-      nationals := nationals || array(
-        select p || left(national, n) || '15' || substr(national, n + 1)
-        from unnest(array['', '0']) as p, generate_series(2, 4) as n);
+  foreach twin in array twins loop
+    variants := variants || array[twin, '+' || twin, international_prefix || twin];
+    continue when country_code is null;
+    national := substr(twin, length(country_code) + 1);
+    nationals := '{}';
+    foreach dialed in array trunk_prefixes loop
+      nationals := nationals || (dialed || national);
+    end loop;
+    if country_code = '54' and length(national) = 10 then
+      for n in 2 .. 4 loop
+        dialed := left(national, n) || '15' || substr(national, n + 1);
+        nationals := nationals || array[dialed, '0' || dialed];
+      end loop;
     end if;
-    variants := variants || array(
-      select p || plan.country_code || n
-      from unnest(nationals) as n, unnest(array['', '+']) as p);
-    if plan.country_code = home.country_code then
+    foreach dialed in array nationals loop
+      variants := variants || array[country_code || dialed, '+' || country_code || dialed];
+    end loop;
+    if country_code = home_country_code then
       variants := variants || national || nationals;
     end if;
   end loop;

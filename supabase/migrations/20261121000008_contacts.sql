@@ -44,16 +44,6 @@ begin
 end
 $$;
 
--- Whether a phone is that of an account of this organization.
-create or replace function wpp.is_own_phone(organization uuid, digits text) returns boolean
-language plpgsql stable set search_path = '' as $$
-begin
-  return exists (select from public.wpp_accounts k
-                 where k.phone = any (wpp.phone_twins(digits))
-                   and k.organization_id::text = organization::text);
-end
-$$;
-
 -- The contacts of phones, in the order of organization and phone; each phone is given once. Missing
 -- clients are created, deleted clients revived, unnamed clients named. The best candidate counts:
 -- active before deleted, teacher before client before further number, newest first. For a phone of
@@ -75,12 +65,21 @@ declare
       not best.is_active or (best.is_unnamed and w.name is not null)
     )::wpp.contact
     from (
-      select c.organization_id, c.phone, nullif(trim(c.name), '') as name, r.country_code,
-             wpp.phone_variants(c.phone, r.region) as variants,
-             wpp.is_own_phone(c.organization_id, c.phone) as is_own
+      select c.organization_id, c.phone, nullif(trim(c.name), '') as name, home.country_code,
+             wpp.phone_variants(t.twins, plan.country_code, plan.trunk_prefixes,
+                                home.country_code, home.international_prefix) as variants,
+             exists (select from public.wpp_accounts k
+                     where k.phone = any (t.twins)
+                       and k.organization_id::text = c.organization_id::text) as is_own
       from unnest(wanted) as c
       left join public.wpp_policies p on p.organization_id = c.organization_id
-      join wpp.dialing_rules r on r.region = coalesce(p.region, 'RU')
+      join wpp.dialing_rules home on home.region = coalesce(p.region, 'RU')
+      cross join lateral (select wpp.phone_twins(c.phone) as twins offset 0) t
+      left join lateral (
+        select r.country_code, r.trunk_prefixes from wpp.dialing_rules r
+        where r.country_code = any (array[left(c.phone, 1), left(c.phone, 2), left(c.phone, 3)])
+        order by r.region <> home.region, r.region limit 1
+      ) plan on true
       offset 0
     ) w
     left join lateral (

@@ -43,6 +43,7 @@ def environment(
     with pytest.MonkeyPatch.context() as patched:
         for name, value in PLATFORM_DELAYS.items():
             patched.setenv(f"WPP_SANDBOX_{name}", value)
+        patched.setenv("WPP_SANDBOX_SENT_WA_ID", "true")  # it names the person: proofs need that
         env = FaultEnvironment(open_directory / "faults", logs)
         with env.run():
             with Fleet(env.environment, logs / "connect"):

@@ -165,3 +165,5 @@ def test_chaos_loses_nothing_and_sends_nothing_twice(
     assert len(accepted) >= 2000
     assert chaos.done["Redis"] >= 3
     assert_guarantees(audit, accepted)
+    # Reports prove most of the messages whose reply was lost. 3 % of all never left (drop_before).
+    assert audit.unknown_at_platform <= 0.02 * len(accepted)

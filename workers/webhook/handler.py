@@ -7,6 +7,7 @@ import structlog
 from shared import payload_store, routing, webhooks
 from shared.events import WebhookEvent
 from shared.lanes.types import Append, Claim, ClaimResult, Settled
+from shared.numbering import find_twins
 from shared.outcomes import (
     UNRECOGNIZED_RESULTS,
     LogOutcome,
@@ -162,5 +163,5 @@ def _proves(echo: MessageOutcome, peer: str, ctx: WorkerContext) -> bool:
     route = ctx.route_cache.find_account_route(echo.account) if echo.account else None
     if route is None:
         return False
-    lane = routing.send_lane(route.id, peer)
-    return in_doubt.settle_proven(ctx.redis, ctx.lanes, lane, echo) is not None
+    lanes = [routing.send_lane(route.id, twin) for twin in find_twins(peer)]
+    return any(in_doubt.settle_proven(ctx.redis, ctx.lanes, lane, echo) for lane in lanes)

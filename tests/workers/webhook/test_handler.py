@@ -179,11 +179,18 @@ def test_an_event_whose_text_has_expired_is_a_dead_letter(
     assert cast("LogOutcome", log).became == webhook.BECAME_DEAD_LETTER
 
 
-def test_an_echo_that_proves_a_message_makes_no_second_row(pipeline: InboundPipeline) -> None:
+@pytest.mark.parametrize(
+    ("to", "peer"),
+    [(PEER, PEER), ("+525512345601", "5215512345601")],
+    ids=["same", "before-the-new-plan"],
+)
+def test_an_echo_that_proves_a_message_makes_no_second_row(
+    pipeline: InboundPipeline, to: str, peer: str
+) -> None:
     """The message in doubt becomes sent; the log names the echo as its proof."""
     pipeline.ctx.route_cache.store_routes([])
     event = routing.route_send(
-        pipeline.organization, pipeline.integration, Message(to=PEER, text="Perhaps")
+        pipeline.organization, pipeline.integration, Message(to=to, text="Perhaps")
     )
     pipeline.ctx.lanes.append(event)
     claim = pipeline.ctx.lanes.claim("send", ClaimSequence())
@@ -193,7 +200,7 @@ def test_an_echo_that_proves_a_message_makes_no_second_row(pipeline: InboundPipe
         parse_first(SendEvent, in_doubt.settle_as_unknown)(claim, "the answer was lost", None),
     )
     result = handle(
-        pipeline, {**FLAT, "fromMe": True, "to": PEER, "text": "Perhaps", "messageId": "E1"}
+        pipeline, {**FLAT, "fromMe": True, "to": peer, "text": "Perhaps", "messageId": "E1"}
     )
     (log,) = result.outcomes
     assert cast("LogOutcome", log).became == webhook.BECAME_PROOF
