@@ -5,6 +5,7 @@ answers while Supabase is away.
 """
 
 import hashlib
+import re
 import secrets
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ from shared.errors import DatabaseUnavailableError
 from shared.redis import keys
 
 PREFIX = "wpk_"
+FORM = re.compile(r"wpk_[A-Za-z0-9_-]{43}")
 ACTIONS = ("messages:read", "messages:write", "integrations:read", "integrations:write")
 EVERYTHING = "*"
 """Allows every action, also those that a later version has."""
@@ -26,6 +28,11 @@ COPY_TTL_S = 7 * 86_400
 def make_key() -> str:
     """Return a new key: 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def is_service_key(token: str) -> bool:
+    """Return whether a token has the form of a stored key; it may be any."""
+    return FORM.fullmatch(token) is not None
 
 
 def hash_service_key(key: str) -> str:

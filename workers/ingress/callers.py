@@ -9,7 +9,7 @@ from uuid import UUID
 from shared import signed_keys
 from shared.database.models import ServiceKey
 from shared.errors import PipelineError
-from shared.service_keys import EVERYTHING, PREFIX
+from shared.service_keys import EVERYTHING, is_service_key
 from workers.ingress.auth import SessionCache
 from workers.ingress.lookups import LookupCache
 
@@ -74,7 +74,7 @@ class Callers:
 
     async def is_genuine(self, token: str) -> bool:
         """Return whether a token was made by this server or by Supabase, before asking either."""
-        if token.startswith(PREFIX):
+        if is_service_key(token):
             return self._service_keys.recognizes(token)
         key = signed_keys.read_service_key(token, self._secrets)
         return key is not None or await self._sessions.is_genuine(token)
@@ -90,7 +90,7 @@ class Callers:
             OverloadedError: too many sessions are being verified.
             DatabaseUnavailableError: Supabase did not answer.
         """
-        if token.startswith(PREFIX):
+        if is_service_key(token):
             key = await self._service_keys.find(token)
             return _act_for(key, token, organization) if key and key.organization_ids else None
         caller = await self._find_of_one(token)

@@ -255,7 +255,8 @@ class IngressProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or what a callback of the parser has refused."""
-        if self._is_responding:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle and cycle.response_started and not cycle.response_complete:
             self.abort()
             return
         fault = self._fault or HostileInputError(HTTPStatus.BAD_REQUEST, msg)

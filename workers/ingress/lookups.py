@@ -18,7 +18,9 @@ from shared.errors import OverloadedError
 NEGATIVE_TTL_S = 10.0
 """How long a token that was refused stays refused without another look-up."""
 MAX_LOOKUPS = 8
-"""Concurrent look-ups. They share the 40 threads of the thread pool with all requests."""
+"""Concurrent look-ups of unknown tokens. All requests share the 40 threads of the thread pool."""
+MAX_KNOWN_LOOKUPS = 4
+"""Concurrent look-ups of tokens that were valid in the last hour: strangers do not delay them."""
 MAX_WAIT_S = 5.0
 """How long a request waits for a free look-up."""
 MAX_ENTRIES = 10_000
@@ -45,6 +47,7 @@ class LookupCache(Generic[Found]):
         self._lookup = lookup
         self._max_wait_s = max_wait_s
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
+        self._known_slots = asyncio.Semaphore(MAX_KNOWN_LOOKUPS)
         self._running: dict[bytes, asyncio.Task[Found | None]] = {}
         self._confirmed: TTLCache[bytes, Found] = TTLCache(max_entries, positive_ttl_s)
         self._refused: TTLCache[bytes, bool] = TTLCache(max_entries, negative_ttl_s)
@@ -77,16 +80,17 @@ class LookupCache(Generic[Found]):
         return await asyncio.shield(task)  # a disconnected client must not cancel it for the rest
 
     async def _look_up(self, token: str, digest: bytes) -> Found | None:
+        slots = self._known_slots if self.recognizes(token) else self._slots
         try:
             async with asyncio.timeout(self._max_wait_s):
-                await self._slots.acquire()
+                await slots.acquire()
         except TimeoutError:
             msg = "too many credentials are being verified at the moment; try again"
             raise OverloadedError(msg, retry_after_s=1) from None
         try:
             found = await run_in_threadpool(self._lookup, token)
         finally:
-            self._slots.release()
+            slots.release()
         if found is None:
             self._refused[digest] = True
         else:

@@ -157,6 +157,29 @@ def test_concurrent_lookups_are_limited() -> None:
     run(lookup, story, max_wait_s=0.3)
 
 
+def test_strangers_do_not_delay_known_tokens() -> None:
+    """A token that was valid lately has look-ups of its own."""
+    strange = threading.Event()
+    known = token()
+
+    def lookup(bearer: str) -> UUID | None:
+        if bearer == known:
+            return uuid4()
+        strange.wait(20)
+        return None
+
+    async def story(cache: SessionCache) -> None:
+        assert await find(cache, known)
+        await asyncio.sleep(0.06)
+        strangers = [asyncio.create_task(find(cache, token())) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        assert await find(cache, known)
+        strange.set()
+        await asyncio.gather(*strangers)
+
+    run(lookup, story, positive_ttl_s=0.05, max_wait_s=15)
+
+
 def test_an_outage_of_supabase_is_not_cached() -> None:
     """The session is valid as soon as Supabase answers again."""
     organization_id, outages = uuid4(), [True]

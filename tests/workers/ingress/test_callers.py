@@ -25,6 +25,7 @@ from workers.ingress.callers import Callers, ForbiddenError, OrganizationMissing
 from workers.ingress.lookups import LookupCache
 
 SECRETS = [b"s" * 32]
+ONE, TWO, ALL = (f"wpk_{43 * letter}" for letter in "abc")
 
 
 class FakeSupabase:
@@ -104,29 +105,29 @@ def test_a_stored_key_acts_for_the_organization_that_a_request_names() -> None:
 
     async def story(callers: Callers, supabase: FakeSupabase) -> None:
         mine, also_mine = sorted([uuid4(), uuid4()])
-        for token, organizations in (("wpk_one", [mine]), ("wpk_two", [mine, also_mine])):
+        for token, organizations in ((ONE, [mine]), (TWO, [mine, also_mine])):
             supabase.keys[token] = ServiceKey(
                 id=uuid4(),
                 name="crm",
                 organization_ids=organizations,
                 actions=["messages:read"],
             )
-        caller = await callers.find("wpk_one")
+        caller = await callers.find(ONE)
         assert caller
         assert caller.organization_id == mine
-        assert caller.subject == f"key {supabase.keys['wpk_one'].id}"
+        assert caller.subject == f"key {supabase.keys[ONE].id}"
         caller.require("messages:read")
         with pytest.raises(ForbiddenError, match="does not allow messages:write"):
             caller.require("messages:write")
         with pytest.raises(OrganizationMissingError):
-            await callers.find("wpk_two")
-        other = await callers.find("wpk_two", str(also_mine).upper())
+            await callers.find(TWO)
+        other = await callers.find(TWO, str(also_mine).upper())
         assert other
         assert other.organization_id == also_mine
-        for token in ("wpk_one", "wpk_two"):
+        for token in (ONE, TWO):
             with pytest.raises(ForbiddenError, match="not valid for organization"):
                 await callers.find(token, str(uuid4()))
-        assert await callers.find("wpk_unknown") is None
+        assert await callers.find(f"wpk_{43 * 'u'}") is None
 
     run(story)
 
@@ -135,10 +136,10 @@ def test_a_key_may_allow_everything() -> None:
     """Also actions that it did not know when it was made."""
 
     async def story(callers: Callers, supabase: FakeSupabase) -> None:
-        supabase.keys["wpk_all"] = ServiceKey(
+        supabase.keys[ALL] = ServiceKey(
             id=uuid4(), name="crm", organization_ids=[uuid4()], actions=["*"]
         )
-        caller = await callers.find("wpk_all")
+        caller = await callers.find(ALL)
         assert caller
         caller.require("files:write")
 
@@ -149,13 +150,13 @@ def test_a_revoked_key_ends_a_stream() -> None:
     """As soon as it is looked up again."""
 
     async def story(callers: Callers, supabase: FakeSupabase) -> None:
-        supabase.keys["wpk_one"] = ServiceKey(
+        supabase.keys[ONE] = ServiceKey(
             id=uuid4(), name="crm", organization_ids=[uuid4()], actions=["integrations:read"]
         )
-        caller = await callers.find("wpk_one")
+        caller = await callers.find(ONE)
         assert caller
         assert await callers.is_valid(caller)
-        assert await callers.is_genuine("wpk_one")
+        assert await callers.is_genuine(ONE)
         supabase.keys.clear()
         await asyncio.sleep(0.06)
         assert not await callers.is_valid(caller)

@@ -184,6 +184,28 @@ def test_what_follows_a_head_takes_no_memory(
     assert peak - before < 30 << 20
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF0\r\n",
+        b"Transfer-Encoding: xchunked\r\n\r\n",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
+        b"X : a\r\n\r\n",
+    ],
+    ids=["chunk", "huge chunk", "encoding", "both lengths", "two lengths", "name"],
+)
+def test_what_is_no_http_is_told(strict: IngressProcess, head: bytes) -> None:
+    """With 400, and nothing after it is read as another request."""
+    with strict.connect() as connection:
+        request = b"POST /webhooks/wpp/1/2 HTTP/1.1\r\nHost: x\r\n" + head
+        connection.sendall(request + GET)
+        received = read_to_end(connection)
+        assert received.startswith(b"HTTP/1.1 400 ")
+        assert received.count(b"HTTP/1.1") == 1
+
+
 def test_pipelined_requests_are_bounded(strict: IngressProcess) -> None:
     """A few are answered in order; thousands are refused before each takes memory."""
     with strict.connect() as connection:
