@@ -113,7 +113,14 @@ TESTED_THROUGH = {
         "workers/main.py",
     ],
     # through the command line
-    "workers/cli/test_app.py": ["workers/cli/errors.py", "workers/cli/status.py"],
+    "workers/cli/test_app.py": [
+        "workers/cli/errors.py",
+        "workers/cli/reconnect.py",
+        "workers/cli/status.py",
+    ],
+    "workers/cli/test_doctor.py": ["workers/cli/checks.py"],
+    # on the whole system: a person scans the code in the terminal
+    "pipeline/test_cli.py": ["workers/cli/pairing.py"],
     # the clock's work on routes, with the cache that it fills
     "shared/test_route_cache.py": ["workers/clock/route_refresh.py"],
     # the loop of an actor, with the broker and the codec that production uses

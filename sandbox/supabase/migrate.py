@@ -15,6 +15,7 @@ from psycopg.pq import ExecStatus
 
 from sandbox.errors import SandboxError
 
+ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"(?P<version>\d+)_(?P<name>\w+)\.sql")
 TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|/\*.*?\*/|(\$\w*\$).*?\1|;|\S""", re.DOTALL)
 LOCK = 7_718_001  # one migration run at a time: an arbitrary number of ours
@@ -53,6 +54,19 @@ def migrate(database_url: str, folder: Path) -> list[str]:
             _apply(connection, migration)
         connection.execute("notify pgrst, 'reload schema'")
     return [migration.path.name for migration in pending]
+
+
+def apply_to(database_url: str) -> list[str]:
+    """Apply the migrations of this checkout to any database; return the file names, in order.
+
+    Raises:
+        SandboxError: it cannot be reached, or a migration failed.
+    """
+    try:
+        return migrate(database_url, ROOT / "supabase" / "migrations")
+    except psycopg.Error as error:
+        msg = f"the database cannot be used: {error}"
+        raise SandboxError(msg) from None
 
 
 def _applied(migration: Migration, done: dict[str, list[str] | None]) -> bool:

@@ -1,37 +1,20 @@
 """`wpp`: the operator's command line.
 
-A command reads the same settings as the processes: environment variables, see .env.example.
+A command reads the same settings as the processes: environment variables, see .env.example. What a
+command works with is imported when it runs, so that `wpp --help` answers at once.
 """
 
-import time
-from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
-from uuid import UUID, uuid4
+from typing import Annotated, Literal
+from uuid import UUID
 
 import typer
 
-from shared import routing, signed_keys
-from shared.database import Database, Integration
-from shared.errors import ConfigurationError
-from shared.events import Message, ProvisionEvent
-from shared.lanes.client import Lanes
-from shared.lanes.records import find_record
-from shared.producer import Producer
-from shared.redis import connect
-from shared.settings import (
-    EngineSettings,
-    KeySettings,
-    RedisSettings,
-    SupabaseSettings,
-    load_settings,
-)
-from workers.cli import keys, recovery
-from workers.cli.errors import print_errors
-from workers.cli.status import print_status
-from workers.send import in_doubt
+from workers.cli import doctor, keys, overview, pairing, recovery
+from workers.cli.errors import UnknownIdError, print_errors
+from workers.cli.output import AsJson, print_json, print_value, show_progress
 
 INSPECT = "Inspect"
 RECOVER = "Recover"
@@ -42,35 +25,51 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Operate the WhatsApp pipeline. Settings are environment variables, see .env.example.",
+    help="Operate the WhatsApp pipeline. Settings are environment variables, see .env.example. "
+    "Exit codes: 0 done, 1 not possible now or a fault found, 2 a mistake in command or settings.",
 )
 
 
 @app.command("lanes", rich_help_panel=INSPECT)
-def show_lanes() -> None:
-    """Show the state of the pipeline: backlog, closed gates, outbox, dead letters, clock.
+def show_lanes(as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Show what waits, by organization and reason: backlog, closed gates, outbox, clock.
 
     Start here when messages are late. Without the settings of Supabase, dead letters are left out.
     """
+    from shared.database import Database
+    from shared.errors import ConfigurationError
+    from shared.redis import connect
+    from shared.settings import RedisSettings, SupabaseSettings, load_settings
+    from workers.cli.status import print_status, read_lanes
+
     with print_errors(), ExitStack() as stack:
+        client = connect(load_settings(RedisSettings).redis_url)
+        if as_json:
+            print_json(read_lanes(client))
+            return
         database = None
         with suppress(ConfigurationError):
             database = stack.enter_context(Database(load_settings(SupabaseSettings)))
-        for line in print_status(connect(load_settings(RedisSettings).redis_url), database):
+        for line in print_status(client, database):
             typer.echo(line)
 
 
 @app.command("show", rich_help_panel=INSPECT)
 def show_event(
     event_id: Annotated[UUID, typer.Argument(help="Id of a message, a connect or a webhook.")],
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - it prints JSON anyway
 ) -> None:
     """Print the record of an event as JSON: state, attempts, reason of the last postponement."""
+    from shared.lanes.records import find_record
+    from shared.redis import connect
+    from shared.settings import EngineSettings, RedisSettings, load_settings
+
     with print_errors():
         record = find_record(connect(load_settings(RedisSettings).redis_url), event_id)
         if record is None:
             ttl_s = load_settings(EngineSettings).wpp_record_ttl_s
             msg = f"no event {event_id} (records are kept for {ttl_s} s after the event ended)"
-            raise ValueError(msg)
+            raise UnknownIdError(msg)
         typer.echo(record.model_dump_json(indent=2, exclude_none=True, exclude={"body"}))
 
 
@@ -78,18 +77,24 @@ def show_event(
 def settle_message(
     event_id: Annotated[UUID, typer.Argument(help="Id of the message, see `wpp unknown`.")],
     outcome: Annotated[
-        in_doubt.Resolution,
+        Literal["sent", "failed", "again"],
         typer.Argument(help="sent or failed: what happened. again: send it once more."),
     ],
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Settle a message with an unknown delivery, after a look at the phone that sent it."""
+    from shared.lanes.client import Lanes
+    from shared.redis import connect
+    from shared.settings import EngineSettings, RedisSettings, load_settings
+    from workers.send import in_doubt
+
     with print_errors():
         client = connect(load_settings(RedisSettings).redis_url)
         lanes = Lanes(client, load_settings(EngineSettings))
         if not in_doubt.resolve_unknown(client, lanes, event_id, outcome):
             msg = f"{event_id} is no message with an unknown delivery (see wpp show {event_id})"
-            raise ValueError(msg)
-        typer.echo("settled")
+            raise UnknownIdError(msg)
+        print_value("settled", {"id": event_id, "outcome": outcome}, as_json=as_json)
 
 
 @app.command("reconnect", rich_help_panel=RECOVER)
@@ -101,12 +106,18 @@ def reconnect_integrations(
         bool, typer.Option("--all", help="All enabled integrations.")
     ] = False,
     rate: Annotated[float, typer.Option(help="Integrations per second.", min=0.1)] = 5,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Register the webhook of integrations again and start their accounts.
 
     For a new WPP_PUBLIC_URL, new WPP_KEY_SECRETS, or integrations of another system. A linked phone
     stays linked. Disabled integrations are skipped.
     """
+    from shared.database import Database
+    from shared.producer import Producer
+    from shared.settings import RedisSettings, SupabaseSettings, load_settings
+    from workers.cli.reconnect import enqueue_reconnects
+
     with print_errors():
         if bool(integration_ids) == every:
             msg = "give the ids of integrations, or --all"
@@ -114,51 +125,31 @@ def reconnect_integrations(
         with Database(load_settings(SupabaseSettings)) as database:
             integrations = list(database.integrations.iterate())
         chosen = [each for each in integrations if every or each.id in (integration_ids or ())]
+        if unknown := set(integration_ids or ()) - {each.id for each in chosen}:
+            msg = f"no integration {', '.join(sorted(map(str, unknown)))}"
+            raise UnknownIdError(msg)
         with Producer.connect(load_settings(RedisSettings).redis_url) as producer:
-            count = enqueue_reconnects(chosen, producer, rate)
-        typer.echo(f"{count} queued (see wpp lanes)")
-
-
-def enqueue_reconnects(
-    integrations: Iterable[Integration],
-    producer: Producer,
-    per_second: float = 5,
-    sleep: Callable[[float], None] = time.sleep,
-) -> int:
-    """Enqueue a connect for each enabled integration with an account; return their number.
-
-    Raises:
-        OverloadedError: the backlog is full; the connects before that are enqueued.
-        redis.RedisError: Redis did not confirm a connect.
-    """
-    count = 0
-    for integration in integrations:
-        if not integration.account or not integration.is_enabled:
-            continue
-        event = ProvisionEvent(
-            id=uuid4(),
-            organization_id=integration.organization_id,
-            integration_id=integration.id,
-        )
-        producer.append(routing.route_provision(event))
-        count += 1
-        sleep(1 / per_second)
-    return count
+            moving = show_progress(chosen, len(chosen), "queued")
+            count = enqueue_reconnects(moving, producer, rate)
+        print_value(f"{count} queued (see wpp lanes)", {"queued": count}, as_json=as_json)
 
 
 @app.command("key", rich_help_panel=SET_UP)
 def print_key(
     organization_id: Annotated[UUID, typer.Argument(help="Id of the organization.")],
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Print the service key of an organization: its bearer token for the HTTP API."""
+    from shared import signed_keys
+    from shared.settings import KeySettings, load_settings
+
     with print_errors():
-        typer.echo(
-            signed_keys.make_service_key(organization_id, load_settings(KeySettings).secrets)
-        )
+        key = signed_keys.make_service_key(organization_id, load_settings(KeySettings).secrets)
+        print_value(key, {"key": key}, as_json=as_json)
 
 
 @app.command("send", rich_help_panel=SET_UP)
-def send_message(
+def send_message(  # noqa: PLR0913, PLR0917 - one option per field
     organization_id: Annotated[UUID, typer.Argument(help="Id of the organization.")],
     to: Annotated[str, typer.Argument(help="Phone number of the recipient.")],
     text: Annotated[str, typer.Argument(help="Text of the message.")],
@@ -173,14 +164,21 @@ def send_message(
         int | None,
         typer.Option("--expires-in", help="Seconds after which the message is no longer sent."),
     ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Enqueue a text message and print its id. Needs Redis only."""
+    from shared.events import Message
+    from shared.producer import Producer
+    from shared.settings import RedisSettings, load_settings
+
     with print_errors():
         producer = Producer.connect(load_settings(RedisSettings).redis_url)
         message = Message(
             to=to, text=text, integration_id=integration_id, expires_in_s=expires_in_s
         )
-        typer.echo(producer.send(organization_id, message, idempotency_key=idempotency_key).id)
+        accepted = producer.send(organization_id, message, idempotency_key=idempotency_key)
+        found = {"id": accepted.id, "state": accepted.state, "new": accepted.new}
+        print_value(str(accepted.id), found, as_json=as_json)
 
 
 def run_local_world(
@@ -191,18 +189,40 @@ def run_local_world(
     Starts every process of the Procfile, and a local Redis, Supabase and WhatsApp platform in place
     of those that the settings do not name.
     """
-    from sandbox.run import run  # noqa: PLC0415 - only a source checkout has the sandbox
+    from sandbox.run import run  # only a source checkout has the sandbox
 
     with print_errors():
         run(directory)
 
 
+def migrate_database(
+    database_url: Annotated[
+        str, typer.Argument(help="postgresql://… of the role postgres, see Supabase's dashboard.")
+    ],
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Apply the migrations that a database lacks, as `supabase db push` does. Safe to repeat."""
+    from sandbox.supabase.migrate import apply_to  # only a source checkout has the migrations
+
+    with print_errors():
+        applied = apply_to(database_url)
+        text = "\n".join(applied) or "no migration was missing"
+        print_value(text, {"applied": applied}, as_json=as_json)
+
+
 app.add_typer(keys.app, name="keys", rich_help_panel=SET_UP)
+app.command("status", rich_help_panel=INSPECT)(overview.show_status)
+app.command("doctor", rich_help_panel=INSPECT)(doctor.examine)
+app.command("numbers", rich_help_panel=INSPECT)(overview.list_numbers)
+app.command("tail", rich_help_panel=INSPECT)(overview.tail_events)
 app.command("unknown", rich_help_panel=INSPECT)(recovery.list_unknown)
 app.command("dead", rich_help_panel=RECOVER)(recovery.list_dead_letters)
 app.command("log", rich_help_panel=RECOVER)(recovery.list_webhooks)
 app.command("policy", rich_help_panel=RECOVER)(recovery.set_policy)
+app.command("connect", rich_help_panel=SET_UP)(pairing.connect_number)
+app.command("version", rich_help_panel=SET_UP)(overview.show_version)
 if find_spec("sandbox"):
+    app.command("migrate", rich_help_panel=SET_UP)(migrate_database)
     app.command("up", rich_help_panel=SET_UP)(run_local_world)
 
 

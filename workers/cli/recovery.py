@@ -1,33 +1,35 @@
 """Commands that list and repair failures: unknown deliveries, dead letters, logged webhooks."""
 
 import json
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
-import redis
 import typer
 
-from shared.database import Database, DeadLetterQuery
-from shared.database.models import LogQuery
-from shared.errors import ConfigurationError, DatabaseError
-from shared.events import utc_now
-from shared.lanes.client import Lanes
-from shared.lanes.records import find_records, find_unknown
-from shared.redis import connect
-from shared.settings import EngineSettings, RedisSettings, SupabaseSettings, load_settings
-from workers.cli.errors import print_errors
-from workers.cli.samples import mask_values
-from workers.dead_letters import Replayer
-from workers.send.matching import Orphan
-from workers.send.proofs import LOOK_BACK, find_claimants
-from workers.webhook.replay import replay_events
+from workers.cli.errors import UnknownIdError, print_errors
+from workers.cli.output import (
+    AsJson,
+    Organization,
+    format_table,
+    print_json,
+    print_rows,
+    print_value,
+    show_progress,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import redis
+
+    from shared.database import Database, DeadLetterQuery
+    from shared.database.models import LogQuery
+    from workers.send.matching import Orphan
 
 Ids = Annotated[
     list[UUID] | None, typer.Option("--id", help="Id of an event; may be given several times.")
 ]
-Organization = Annotated[UUID | None, typer.Option("--organization", help="Id of an organization.")]
 Account = Annotated[str | None, typer.Option(help="Account of an integration on the platform.")]
 Since = Annotated[datetime | None, typer.Option(help="From this time on, UTC.")]
 Until = Annotated[datetime | None, typer.Option(help="Before this time, UTC.")]
@@ -36,28 +38,60 @@ Limit = Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of lin
 FOREIGN_KEY_VIOLATION = "23503"
 
 
-def list_unknown(organization_id: Organization = None) -> None:
+def list_unknown(organization_id: Organization = None, as_json: AsJson = False) -> None:  # noqa: FBT002
     """List messages with an unknown delivery, oldest first; `wpp settle` settles a message.
 
     Below a message: reports of the platform that may be about it, and about another message, too.
     """
+    from shared.lanes.records import find_unknown
+    from shared.redis import connect
+    from shared.settings import RedisSettings, load_settings
+
     with print_errors():
         client = connect(load_settings(RedisSettings).redis_url)
         claimants = _find_claimants(client)
         tenant = str(organization_id) if organization_id else None
-        for record in find_unknown(client, tenant):
-            recipient = record.lane.rpartition(":")[2]
-            typer.echo(
-                f"{record.accepted:%F %T}  {record.tenant}  {record.id}  {recipient}  "
-                f"{record.reason or ''}"
-            )
-            for orphan in claimants.get(record.id, ()):
-                ids = " ".join(sorted(orphan.ids))
-                typer.echo(f"    perhaps {ids}, reported at {orphan.first_arrived:%F %T}")
+        rows = [
+            {
+                "accepted": record.accepted,
+                "organization_id": record.tenant,
+                "id": record.id,
+                "to": record.lane.rpartition(":")[2],
+                "reason": record.reason or "",
+                "perhaps": [
+                    {"ids": sorted(orphan.ids), "at": orphan.first_arrived}
+                    for orphan in claimants.get(record.id, ())
+                ],
+            }
+            for record in find_unknown(client, tenant)
+        ]
+        if as_json:
+            print_json(rows)
+        elif not rows:
+            typer.echo("no unknown messages")
+        else:
+            _print_unknown(rows)
 
 
-def _find_claimants(client: "redis.Redis") -> Mapping[UUID, Sequence[Orphan]]:
+def _print_unknown(rows: "Sequence[Mapping[str, Any]]") -> None:
+    columns = ("accepted", "organization_id", "id", "to", "reason")
+    header, *lines = format_table(rows, columns)
+    typer.echo(header)
+    for row, line in zip(rows, lines, strict=True):
+        typer.echo(line)
+        for each in row["perhaps"]:
+            typer.echo(f"    perhaps {' '.join(each['ids'])}, reported at {each['at']:%F %T}")
+
+
+def _find_claimants(client: "redis.Redis") -> "Mapping[UUID, Sequence[Orphan]]":
     """Return reports that may be about messages of unknown delivery, where Supabase answers."""
+    from shared.database import Database
+    from shared.errors import ConfigurationError, DatabaseError
+    from shared.events import utc_now
+    from shared.lanes.records import find_records
+    from shared.settings import SupabaseSettings, load_settings
+    from workers.send.proofs import LOOK_BACK, find_claimants
+
     try:
         with Database(load_settings(SupabaseSettings)) as database:
             evidence = database.messages.load_evidence(utc_now() - LOOK_BACK)
@@ -72,14 +106,20 @@ def set_policy(
         Literal["hold", "resend"] | None,
         typer.Argument(help="hold: list it. resend: send it again, twice at most."),
     ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Print or set what happens to an organization's messages with an unknown delivery.
 
     With `resend`, a recipient may get a message twice or three times. The default is `hold`.
     """
+    from shared.database import Database
+    from shared.errors import DatabaseError
+    from shared.settings import SupabaseSettings, load_settings
+
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
         if policy is None:
-            typer.echo("resend" if database.policies.resends_unknown(organization_id) else "hold")
+            current = "resend" if database.policies.resends_unknown(organization_id) else "hold"
+            print_value(current, {"policy": current}, as_json=as_json)
             return
         try:
             database.policies.set_unknown(organization_id, policy)
@@ -87,8 +127,8 @@ def set_policy(
             if error.sqlstate != FOREIGN_KEY_VIOLATION:
                 raise
             msg = f"there is no organization {organization_id}"
-            raise ValueError(msg) from None
-        typer.echo(f"{policy}; effective within two minutes")
+            raise UnknownIdError(msg) from None
+        print_value(f"{policy}; effective within two minutes", {"policy": policy}, as_json=as_json)
 
 
 def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
@@ -112,11 +152,15 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
         typer.Option("--replay", help="Enqueue all matching dead letters again, oldest first."),
     ] = False,
     rate: Annotated[float, typer.Option(help="Replayed events per second.", min=0.1)] = 20,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """List dead letters, newest first, or replay them.
 
     Without a filter, --replay enqueues every dead letter that was not replayed before.
     """
+    from shared.database import Database, DeadLetterQuery
+    from shared.settings import SupabaseSettings, load_settings
+
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
         query = DeadLetterQuery(
             ids=event_id,
@@ -129,30 +173,63 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
             replayed=replayed,
             limit=limit,
         )
+        _require_known(database, query)
         if replay:
-            _replay_dead_letters(database, query, rate)
+            _replay_dead_letters(database, query, rate, as_json=as_json)
         else:
-            _print_dead_letters(database, query)
+            _print_dead_letters(database, query, as_json=as_json)
 
 
-def _print_dead_letters(database: Database, query: DeadLetterQuery) -> None:
+def _require_known(database: "Database", query: "DeadLetterQuery") -> None:
+    """Refuse ids that no dead letter has, whether replayed or not."""
+    if not query.ids:
+        return
+    every = type(query)(ids=query.ids, replayed=True, limit=len(query.ids))
+    found = database.dead_letters.find(every)
+    if missing := set(query.ids) - {letter.id for letter in found}:
+        msg = f"no dead letter {', '.join(sorted(map(str, missing)))}"
+        raise UnknownIdError(msg)
+
+
+def _print_dead_letters(database: "Database", query: "DeadLetterQuery", *, as_json: bool) -> None:
     letters = database.dead_letters.find(query)
-    for letter in letters:
-        owner = letter.organization_id or letter.account or ""
-        suffix = " (replayed)" if letter.replayed_at else ""
-        typer.echo(
-            f"{letter.at:%F %T}  {letter.kind:9}  {letter.id}  {owner}  "
-            f"{letter.reason}: {letter.detail}{suffix}"
-        )
-    if len(letters) == query.limit:
+    rows = [
+        {
+            "at": letter.at,
+            "kind": letter.kind,
+            "id": letter.id,
+            "owner": letter.organization_id or letter.account,
+            "attempts": letter.attempts,
+            "code": letter.reason,
+            "detail": letter.detail,
+            "replayed": letter.replayed_at,
+        }
+        for letter in letters
+    ]
+    columns = ("at", "kind", "id", "owner", "code", "detail", "replayed")
+    print_rows(rows, columns, as_json=as_json, empty="no dead letters")
+    if len(letters) == query.limit and not as_json:
         typer.echo(f"{database.dead_letters.count(query)} in all")
 
 
-def _replay_dead_letters(database: Database, query: DeadLetterQuery, rate: float) -> None:
+def _replay_dead_letters(
+    database: "Database", query: "DeadLetterQuery", rate: float, *, as_json: bool
+) -> None:
+    from shared.lanes.client import Lanes
+    from shared.redis import connect
+    from shared.settings import EngineSettings, RedisSettings, load_settings
+    from workers.dead_letters import Replayer
+
     client = connect(load_settings(RedisSettings).redis_url)
     replayer = Replayer(client, Lanes(client, load_settings(EngineSettings)), database, rate)
-    replayed, skipped = replayer.replay(database.dead_letters.iterate(query))
-    typer.echo(f"{replayed} replayed, {skipped} skipped (queued, done or unreadable)")
+    letters = database.dead_letters.iterate(query)
+    total = database.dead_letters.count(query)
+    replayed, skipped = replayer.replay(show_progress(letters, total, "replayed"))
+    print_value(
+        f"{replayed} replayed, {skipped} skipped (queued, done or unreadable)",
+        {"replayed": replayed, "skipped": skipped},
+        as_json=as_json,
+    )
 
 
 def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
@@ -177,12 +254,17 @@ def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
     replay: Annotated[  # noqa: FBT002
         bool, typer.Option("--replay", help="Apply all matching webhooks again.")
     ] = False,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """List the webhooks that the platform sent, newest first, or apply them again.
 
     --replay needs a filter. Applying a webhook twice has no second effect. After an upgrade,
     `--replay --unrecognized` files what is understood by now.
     """
+    from shared.database import Database
+    from shared.database.models import LogQuery
+    from shared.settings import SupabaseSettings, load_settings
+
     with print_errors():
         query = LogQuery(
             ids=event_id,
@@ -195,32 +277,62 @@ def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
         )
         with Database(load_settings(SupabaseSettings)) as database:
             if replay:
-                _replay_webhooks(database, query)
+                _replay_webhooks(database, query, as_json=as_json)
             elif unrecognized:
-                _print_unrecognized(database, query, limit)
+                _print_unrecognized(database, query, limit, as_json=as_json)
             else:
-                _print_webhooks(database, query, limit)
+                _print_webhooks(database, query, limit, as_json=as_json)
 
 
-def _print_webhooks(database: Database, query: LogQuery, limit: int) -> None:
-    for event in database.webhook_log.find(query, limit):
-        error = f": {event.error}" if event.error else ""
-        typer.echo(
-            f"{event.at:%F %T}  {event.account}  {event.id}  {event.event_type}  "
-            f"{event.became}{error}"
-        )
+def _print_webhooks(database: "Database", query: "LogQuery", limit: int, *, as_json: bool) -> None:
+    events = database.webhook_log.find(query, limit)
+    if missing := set(query.ids or ()) - {event.id for event in events}:
+        msg = f"no webhook {', '.join(sorted(map(str, missing)))}"
+        raise UnknownIdError(msg)
+    rows = [
+        {
+            "at": event.at,
+            "account": event.account,
+            "id": event.id,
+            "type": event.event_type,
+            "became": event.became,
+            "error": event.error,
+        }
+        for event in events
+    ]
+    columns = ("at", "account", "id", "type", "became", "error")
+    print_rows(rows, columns, as_json=as_json, empty="no webhooks")
 
 
-def _print_unrecognized(database: Database, query: LogQuery, limit: int) -> None:
-    for each in database.webhook_log.list_unrecognized(query, limit):
-        typer.echo(
-            f"{each.events:8}  {each.event_type}  {each.became}  "
-            f"last {each.last_at:%F %T} {each.event_id}"
-        )
-        typer.echo(f"          {json.dumps(mask_values(each.payload), ensure_ascii=False)}")
+def _print_unrecognized(
+    database: "Database", query: "LogQuery", limit: int, *, as_json: bool
+) -> None:
+    from workers.cli.samples import mask_values
+
+    rows = [
+        {
+            "events": each.events,
+            "type": each.event_type,
+            "became": each.became,
+            "last": each.last_at,
+            "last_id": each.event_id,
+            "sample": mask_values(each.payload),
+        }
+        for each in database.webhook_log.list_unrecognized(query, limit)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("events", "type", "became", "last", "last_id", "sample")
+    shown = [row | {"sample": json.dumps(row["sample"], ensure_ascii=False)} for row in rows]
+    print_rows(shown, columns, as_json=False, empty="nothing was not understood")
 
 
-def _replay_webhooks(database: Database, query: LogQuery) -> None:
+def _replay_webhooks(database: "Database", query: "LogQuery", *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from workers.webhook.replay import replay_events
+
     if not query.model_dump(exclude_defaults=True):
         msg = (
             "--replay needs a filter: --since, --until, --account, --id, --type, --became "
@@ -228,11 +340,12 @@ def _replay_webhooks(database: Database, query: LogQuery) -> None:
         )
         raise ValueError(msg)
     count = replay_events(database.webhook_log.iterate(query), database.outcomes.apply)
-    typer.echo(
+    text = (
         f"{count.events} events: {count.applied} outcomes applied, {count.skipped} skipped, "
         f"{count.refused} refused, {count.set_aside} set aside (see wpp lanes)"
         + (f", {count.unrecognized} not understood yet" if count.unrecognized else "")
     )
+    print_value(text, asdict(count), as_json=as_json)
 
 
 def _as_utc(time: datetime | None) -> datetime | None:

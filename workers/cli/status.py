@@ -34,24 +34,63 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
         yield f"{int(count):8}  webhooks of an unrecognized type: {name.decode(errors='replace')}"
 
 
-def _print_backlog(client: "redis.Redis") -> Iterator[str]:
-    rows = [
-        (count, kind, tenant)
-        for kind, tenants in total_waiting(client, QUEUE_NAMES).items()
-        for tenant, count in tenants.items()
-    ]
-    for count, kind, tenant in sorted(rows, reverse=True):
-        yield f"{count:8}  {kind:10} {tenant}"
+def read_lanes(client: "redis.Redis") -> dict[str, Any]:
+    """Return what waits, by organization and by gate, and the outbox."""
+    outbox = Outbox(client, consumer="")
+    last_sweep_ms: Any = client.get(keys.LAST_SWEEP)
+    return {
+        "waiting": [
+            {"kind": kind, "tenant": tenant, "events": count}
+            for count, kind, tenant in _find_backlog(client)
+        ],
+        "gates": find_gates(client),
+        "outbox": {
+            "outcomes": len(outbox),
+            "oldest_s": outbox.age_s(),
+            "blocked": outbox.blocked_reason,
+            "set_aside": [each.model_dump(mode="json") for each in outbox.set_aside],
+        },
+        "clock_age_s": time.time() - int(last_sweep_ms) / 1000 if last_sweep_ms else None,
+    }
 
 
-def _print_gates(client: "redis.Redis") -> Iterator[str]:
+def find_gates(client: "redis.Redis") -> list[dict[str, Any]]:
+    """Return the closed gates."""
+    gates = []
     names: Any = client.zrange(keys.GATE_ENDS, 0, -1)
     for name in map(bytes.decode, names):
         reason: Any = client.get(keys.gate(name))
         left_s = int(client.pttl(keys.gate(name))) / 1000
         if reason and left_s > 0:
             lanes = client.scard(keys.gated_lanes(name))
-            yield f"{lanes:8}  lanes held by {name} for {left_s:.0f} s at most: {reason.decode()}"
+            gates.append(
+                {"gate": name, "lanes": lanes, "left_s": left_s, "reason": reason.decode()}
+            )
+    return gates
+
+
+def _find_backlog(client: "redis.Redis") -> list[tuple[int, str, str]]:
+    rows = [
+        (count, kind, tenant)
+        for kind, tenants in total_waiting(client, QUEUE_NAMES).items()
+        for tenant, count in tenants.items()
+    ]
+    return sorted(rows, reverse=True)
+
+
+def _print_backlog(client: "redis.Redis") -> Iterator[str]:
+    rows = _find_backlog(client)
+    yield " WAITING  KIND       ORGANIZATION" if rows else f"{INDENT}nothing waits"
+    for count, kind, tenant in rows:
+        yield f"{count:8}  {kind:10} {tenant}"
+
+
+def _print_gates(client: "redis.Redis") -> Iterator[str]:
+    for each in find_gates(client):
+        yield (
+            f"{each['lanes']:8}  lanes held by {each['gate']} for {each['left_s']:.0f} s at most: "
+            f"{each['reason']}"
+        )
 
 
 def _print_outbox(outbox: Outbox) -> Iterator[str]:

@@ -23,7 +23,8 @@ from shared.producer import Producer
 from shared.redis import keys
 from shared.settings import EngineSettings
 from tests.fixtures.provision_env import ProvisionEnv, handle_next
-from workers.cli.app import app, enqueue_reconnects
+from workers.cli.app import app
+from workers.cli.reconnect import enqueue_reconnects
 from workers.ingress.metrics import PipelineCollector
 
 ROOT = Path(__file__).parents[3]
@@ -98,7 +99,7 @@ def test_settle_ends_an_unknown_message(
     assert record
     assert record.state == state
     again = wpp.invoke(app, ["settle", str(event_id), outcome])
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert "no message with an unknown delivery" in again.output
 
 
@@ -142,7 +143,7 @@ def test_a_mistake_is_reported_in_one_sentence(
 ) -> None:
     """The sentence says what is wrong; there is no traceback."""
     result = wpp.invoke(app, arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.output
     assert "Traceback" not in result.output
 
@@ -161,7 +162,7 @@ def test_reconnect_needs_either_ids_or_all(wpp: CliRunner) -> None:
     """Without ids and with both, it starts nothing."""
     for arguments in (["reconnect"], ["reconnect", "--all", str(uuid4())]):
         refused = wpp.invoke(app, arguments)
-        assert refused.exit_code == 1
+        assert refused.exit_code == 2
         assert "give the ids of integrations, or --all" in refused.output
 
 

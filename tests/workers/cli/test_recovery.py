@@ -55,11 +55,16 @@ def wpp(
 
 
 def run_failing(*arguments: object) -> str:
-    """Return the output of a command that fails without a traceback."""
+    """Return the output of a command that is mistaken, without a traceback."""
     result = CliRunner().invoke(app, [str(each) for each in arguments])
-    assert result.exit_code == 1, result.output
+    assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     return result.output
+
+
+def listed(table: str) -> list[str]:
+    """Return the lines below the header of a table."""
+    return table.splitlines()[1:]
 
 
 def add_dead_letter(pipeline: InboundPipeline, text: str = "Hello", **given: Any) -> UUID:
@@ -91,9 +96,11 @@ def test_dead_lists_dead_letters_with_their_reasons_newest_first(
     pipeline: InboundPipeline, wpp: Wpp
 ) -> None:
     first, second = add_dead_letter(pipeline, at=utc_now() - HOUR), add_dead_letter(pipeline)
-    lines = wpp("dead").splitlines()
+    assert wpp("dead").splitlines()[0].split()[:4] == ["AT", "KIND", "ID", "OWNER"]
+    lines = listed(wpp("dead"))
     assert [str(second) in lines[0], str(first) in lines[1]] == [True, True]
-    assert all("refused: the platform said no" in line for line in lines)
+    assert all("refused" in line and "the platform said no" in line for line in lines)
+    assert [row["id"] for row in json.loads(wpp("dead", "--json"))] == [str(second), str(first)]
     assert "2 in all" in wpp("dead", "--limit", 1)
 
 
@@ -115,7 +122,7 @@ def test_dead_filters_the_list_and_the_replay(
     """The same option selects what is listed and what is replayed."""
     wanted = add_dead_letter(pipeline, **({"at": utc_now() - HOUR * 1.5} | this))
     other = add_dead_letter(pipeline, at=utc_now() - HOUR * 1.5)
-    (line,) = wpp("dead", *option).splitlines()
+    (line,) = listed(wpp("dead", *option))
     assert str(wanted) in line
     assert "1 replayed" in wpp("dead", *option, "--replay", "--rate", 1000)
     assert str(other) in wpp("dead")
@@ -128,8 +135,8 @@ def test_dead_lists_replayed_dead_letters_only_with_replayed(
     wanted, other = add_dead_letter(pipeline), add_dead_letter(pipeline)
     assert str(other) not in wpp("dead", "--id", wanted)
     assert "1 replayed, 0 skipped" in wpp("dead", "--id", wanted, "--replay")
-    assert wpp("dead", "--id", wanted) == ""
-    assert "(replayed)" in wpp("dead", "--id", wanted, "--replayed")
+    assert wpp("dead", "--id", wanted) == "no dead letters\n"
+    assert json.loads(wpp("dead", "--id", wanted, "--replayed", "--json"))[0]["replayed"]
     assert "0 replayed, 1 skipped" in wpp("dead", "--id", wanted, "--replayed", "--replay")
 
 
@@ -169,14 +176,14 @@ def test_unknown_lists_messages_until_they_are_settled(pipeline: InboundPipeline
     other = uuid4()
     first = add_unknown_message(pipeline, pipeline.organization)
     second = add_unknown_message(pipeline, other, "79990007777")
-    lines = wpp("unknown").splitlines()
+    lines = listed(wpp("unknown"))
     assert [str(first) in lines[0], str(second) in lines[1]] == [True, True]
     assert PEER in lines[0]
     assert "its reply was lost" in lines[0]
-    (line,) = wpp("unknown", "--organization", other).splitlines()
+    (line,) = listed(wpp("unknown", "--organization", other))
     assert str(second) in line
     assert "settled" in wpp("settle", second, "sent")
-    assert wpp("unknown", "--organization", other) == ""
+    assert wpp("unknown", "--organization", other) == "no unknown messages\n"
 
 
 def test_unknown_shows_both_candidates_of_a_report(pipeline: InboundPipeline, wpp: Wpp) -> None:
@@ -187,8 +194,8 @@ def test_unknown_shows_both_candidates_of_a_report(pipeline: InboundPipeline, wp
     pipeline.post({"type": "message.status", "data": reported})
     pipeline.settle()
     lines = wpp("unknown").splitlines()
-    assert len(lines) == 4
-    for line in (lines[1], lines[3]):
+    assert len(lines) == 5
+    for line in (lines[2], lines[4]):
         assert f"perhaps T1 true_{PEER}@c.us_3EB0AA11, reported at" in line
 
 
@@ -217,11 +224,11 @@ def test_log_lists_webhooks_and_their_results(pipeline: InboundPipeline, wpp: Wp
     receive(pipeline, "one", "two")
     pipeline.post({"type": "poll.created", "id": "evt_1"})
     pipeline.settle()
-    assert len(wpp("log", "--account", pipeline.account).splitlines()) == 3
-    (line,) = wpp("log", "--became", "unknown").splitlines()
+    assert len(listed(wpp("log", "--account", pipeline.account))) == 3
+    (line,) = listed(wpp("log", "--became", "unknown"))
     assert "poll.created" in line
-    assert len(wpp("log", "--type", "chat", "--limit", 1).splitlines()) == 1
-    assert wpp("log", "--until", f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}") == ""
+    assert len(listed(wpp("log", "--type", "chat", "--limit", 1))) == 1
+    assert wpp("log", "--until", f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}") == "no webhooks\n"
     (row,) = [row for row in pipeline.logged() if row["became"] == "unknown"]
     assert str(row["id"]) in wpp("log", "--id", row["id"])
 
@@ -252,12 +259,15 @@ def test_log_shows_what_was_not_understood_with_masked_samples(
         pipeline.post({"type": "poll.created", "id": f"evt_{number}", "vote": secret})
     pipeline.post({"type": "delivery", "messageId": "task_77", "status": "teleported"})
     pipeline.settle()
-    first, sample, second, _ = wpp("log", "--unrecognized").splitlines()
-    assert ("2  poll.created  unknown" in first, "unknown_status" in second) == (True, True)
-    shown = json.loads(sample)
+    first, second = listed(wpp("log", "--unrecognized"))
+    assert first.split()[:3] == ["2", "poll.created", "unknown"]
+    assert "unknown_status" in second
+    shown = json.loads(first[first.index("{") :])
+    assert json.loads(wpp("log", "--unrecognized", "--json"))[0]["sample"] == shown
     assert shown["vote"] == {"voter": "00000000000@c.us", "choice": "xxxx"}
     assert shown["type"] == "poll.created"
-    assert wpp("log", "--unrecognized", "--account", "another") == ""
+    nothing = wpp("log", "--unrecognized", "--account", "another")
+    assert nothing == "nothing was not understood\n"
     replayed = wpp("log", "--replay", "--unrecognized")
     assert "3 events: 0 outcomes applied" in replayed
     assert "3 not understood yet" in replayed
@@ -331,7 +341,19 @@ def test_an_invalid_setting_is_named_in_one_sentence(
     del wpp
     monkeypatch.setenv(name, value)
     for command in (["dead"], ["dead", "--replay"], ["log"], ["policy", uuid4()]):
-        assert sentence in run_failing(*command)
+        result = CliRunner().invoke(app, [str(each) for each in command])
+        assert result.exit_code == (2 if value == "nonsense" and name == "SUPABASE_URL" else 1)
+        assert sentence in result.output
+        assert "Traceback" not in result.output
+
+
+def test_an_id_that_does_not_exist_is_a_mistake(wpp: Wpp) -> None:
+    """Exit code 2: a script has misspelled it."""
+    del wpp
+    missing = uuid4()
+    for command in (["dead"], ["dead", "--replay"], ["log"]):
+        assert f"{missing}" in run_failing(*command, "--id", missing)
+    assert f"no integration {missing}" in run_failing("reconnect", missing)
 
 
 def test_more_than_200_ids_are_refused(pipeline: InboundPipeline, wpp: Wpp) -> None:
