@@ -41,7 +41,9 @@ TABLES: dict[str, tuple[str, ...]] = {
     "wpp_accounts": ("account", "organization_id"),
     "wpp_dead_letters": ("id", "kind", "reason", "event", "replayed_at"),
     "wpp_integrations": ("id", "organization_id", "account", "status", "region"),
+    "wpp_message_ids": (),
     "wpp_policies": ("organization_id", "region"),
+    "wpp_service_keys": (),
     "wpp_session_history": ("integration_id", "status", "at"),
     "wpp_webhook_log": ("id", "account", "event_type", "payload", "became"),
 }
