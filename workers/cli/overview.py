@@ -63,7 +63,7 @@ def read_state(client: "redis.Redis") -> dict[str, Any]:
     from workers.cli.status import find_gates
 
     waiting = total_waiting(client, QUEUE_NAMES)
-    outbox = Outbox(client, consumer="")
+    outbox = Outbox(client)
     faults = processes.find_faults(client)
     if outbox.blocked_reason:
         faults.append(f"Supabase takes no outcomes: {outbox.blocked_reason}")

@@ -36,7 +36,7 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
 
 def read_lanes(client: "redis.Redis") -> dict[str, Any]:
     """Return what waits, by organization and by gate, and the outbox."""
-    outbox = Outbox(client, consumer="")
+    outbox = Outbox(client)
     last_sweep_ms: Any = client.get(keys.LAST_SWEEP)
     return {
         "waiting": [

@@ -56,7 +56,7 @@ def connect_two(env: ProvisionEnv) -> list[dict[str, Any]]:
         lost = SessionOutcome(
             at=utc_now(), account=down["account"], status="disconnected", reason="unlinked"
         )
-        Outbox(env.client, consumer="").add([lost])
+        Outbox(env.client).add([lost])
         env.record_outcomes()
     return [first, down]
 
