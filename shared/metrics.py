@@ -1,4 +1,4 @@
-"""Counters and histograms of all processes, added up in Redis, so that one scrape shows them.
+"""Counters and histograms of all processes, added up in Redis, so that a single scrape shows them.
 
 A process counts in memory (`count`, `observe`), and its pulse adds the sums to Redis every few
 seconds (`flush`). A restart loses no more than these seconds, and sets nothing back to zero.
@@ -138,7 +138,7 @@ def flush(client: "redis.Redis") -> None:
 
 
 def read(client: "redis.Redis") -> Iterator[tuple[str, dict[str, float]]]:
-    """Return each name of `COUNTED` with its values: by label, `""` without one."""
+    """Return each name of `COUNTED` with its values: by label, `""` without a label."""
     stored: Any = client.hgetall(keys.METRICS)
     values: dict[str, dict[str, float]] = {name: {} for name in COUNTED}
     for field, amount in stored.items():

@@ -1,7 +1,7 @@
 """The running processes, as each of them reports to Redis every few seconds.
 
-A process whose consumption stands still reports as well, with the time of its last progress: so a
-stuck process is told from a missing one.
+A process that consumes nothing reports as well, with the time of its last progress: so a
+stuck process is told from a missing process.
 """
 
 import json
@@ -105,8 +105,8 @@ def describe_faults(
 ) -> list[str]:
     """Return a sentence for each role that no process fills, on `host` or anywhere.
 
-    Within 30 s of its end or its last progress, a process fills no role. On one host, each process
-    has to make progress; elsewhere it is enough that one does.
+    Within 30 s of its end or its last progress, a process fills no role. On a host, each process
+    has to make progress; elsewhere a single process is enough.
     """
     running = [
         each for each in reports if each.silent_s(at_ms) <= SILENT_S and host in {None, each.host}

@@ -1,4 +1,4 @@
-"""Tells how events end. The lanes call `tell_end` once for each claim whose result counted."""
+"""Tells how events end: the lanes call `tell_end` once for each result that counted."""
 
 import time
 from collections.abc import Sequence

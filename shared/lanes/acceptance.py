@@ -10,7 +10,7 @@ from shared.transitions import tell
 
 
 def read_acceptance(item: Append, reply: Sequence[bytes]) -> Accepted:
-    """Read the script's reply to one append; raises what `wire.read_accepted` raises."""
+    """Read the script's reply to an append; raises what `wire.read_accepted` raises."""
     try:
         accepted = wire.read_accepted(item, reply)
     except OverloadedError:

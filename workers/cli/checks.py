@@ -82,7 +82,7 @@ class Finding:
 
 
 def run_checks(environment: Mapping[str, str] | None = None) -> Iterator[Finding]:
-    """Yield the findings in the order of the parts that depend on each other."""
+    """Yield the findings in the order of the parts, each before those that depend on it."""
     given = {**dotenv_values(".env"), **os.environ} if environment is None else environment
     yield from check_settings()
     yield from check_names([name for name, value in given.items() if value])
@@ -275,7 +275,7 @@ def check_webhooks() -> Iterator[Finding]:
 
 
 def check_processes(client: "redis.Redis | None") -> Iterator[Finding]:
-    """Find the queues, and the other work, that no process does."""
+    """Find the queues, and the further work, that no process does."""
     if client is None:
         yield Finding("processes", "skipped", "Redis cannot be used")
         return

@@ -11,7 +11,7 @@ MARKS = {"ok": "ok  ", "fault": "NO  ", "warning": "?   ", "skipped": "-   "}
 def examine(as_json: AsJson = False) -> None:  # noqa: FBT002
     """Check settings, Redis, Supabase, platform, webhooks and processes, in this order.
 
-    Says what to do about each fault, and exits with 1 if there is one. It changes nothing.
+    Says what to do about each fault, and exits with 1 if there is a fault. It changes nothing.
     """
     from workers.cli.checks import describe, run_checks
 

@@ -169,7 +169,7 @@ def tail_events(
 
 
 def matches(line: "Mapping[str, Any]", wanted: "Mapping[tuple[str, ...], str | None]") -> bool:
-    """Return whether a transition has each wanted value in one of its fields."""
+    """Return whether a transition has each wanted value in any of its fields."""
     return all(
         value is None or value in {line.get(name) for name in names}
         for names, value in wanted.items()

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class GateWatch:
-    """The closed gates, as one clock sees them; of several clocks, one tells."""
+    """The closed gates, as a clock sees them; of several clocks, the first tells."""
 
     def __init__(
         self,

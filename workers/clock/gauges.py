@@ -1,6 +1,6 @@
 """Measures what only a look around tells: the oldest events, unknown messages, dead letters.
 
-Every half minute into one hash of Redis, which a scrape of the metrics reads.
+Every half minute into a hash of Redis, which a scrape of the metrics reads.
 """
 
 import time
