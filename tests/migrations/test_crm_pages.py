@@ -6,7 +6,10 @@ from uuid import uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
+from sandbox.supabase.project import MIGRATIONS
 from tests.migrations.conftest import Db, Tenant
+
+PAGES = (MIGRATIONS / "20261121000019_crm_pages.sql").read_bytes()
 
 
 def settings(tenant: Tenant) -> list[dict[str, Any]]:
@@ -131,6 +134,18 @@ def test_the_chat_s_columns_are_there(db: Db) -> None:
         "call_duration, message_status, metadata, sender_name, sender_id, is_outgoing "
         "from chat_messages"
     )
+
+
+@pytest.mark.parametrize("published", ["", "for table chat_messages"], ids=["empty", "known"])
+def test_the_chat_is_published_where_realtime_exists(db: Db, published: str) -> None:
+    """Once; a project without that publication gets none."""
+    with db.transaction(force_rollback=True):
+        db.execute(f"create publication supabase_realtime {published}".encode())
+        db.execute(PAGES)
+        rows = db.execute(
+            "select tablename from pg_publication_tables where pubname = 'supabase_realtime'"
+        ).fetchall()
+        assert [row["tablename"] for row in rows] == ["chat_messages"]
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ JWT = re.compile(r"eyJ[\w-]{10,}\.[\w-]+\.")
 def find_saved_secrets(system: System) -> set[str]:
     """Return the keys and tokens in the database."""
     with psycopg.connect(system.database_url) as connection:
-        found = connection.execute("select settings from public.messenger_integrations").fetchall()
+        found = connection.execute("select secrets from wpp.integration_secrets").fetchall()
     return {
         value
-        for (settings,) in found
-        for name, value in settings.items()
+        for (saved,) in found
+        for name, value in saved.items()
         if re.search("key|token", name, re.IGNORECASE)
     }
 

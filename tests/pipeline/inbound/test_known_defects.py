@@ -389,7 +389,10 @@ def test_defect_37_a_huge_file_is_neither_in_the_row_nor_in_the_log(posts: Platf
 
 def test_defect_39_events_do_not_change_settings(posts: PlatformPosts) -> None:
     """The previous webhook wrote all settings back as it had read them, with an outdated key."""
-    settings = "select settings from messenger_integrations"
+    settings = (
+        "select i.settings, s.secrets from messenger_integrations i "
+        "join wpp.integration_secrets s on s.integration_id = i.id"
+    )
     before = posts.pipeline.env.sql(settings)
     posts.post(
         {"type": "connected"},
