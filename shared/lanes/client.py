@@ -39,9 +39,9 @@ TAKEOVER_S = 5.0
 """How long a sweeper has to conclude what it took over, before the next sweeper takes it over."""
 FLEET_TTL_S = 30.0
 """How long the threads of a process that vanished still count."""
-MAX_SCANS = 64
+MAX_SCANS = 32
 """Lanes that one request looks at when all of them have to wait: Redis is blocked meanwhile."""
-GATE_SLICE = 100
+GATE_SLICE = 50
 """Lanes that one request releases from a gate."""
 UNREPLICATED = frozenset({"sweep", "close_gate", "open_gate"})
 """Commands that may be lost in a failover: the clock, or the next caller, does them again."""
@@ -166,7 +166,7 @@ class Lanes:
         }
         return bool(self._operate("extend", arguments) == b"ok")
 
-    def sweep(self, queue: str, count: int = 100) -> SweepResult:
+    def sweep(self, queue: str, count: int = 50) -> SweepResult:
         """Make due lanes ready, take over claims whose lease has ended, ring for what is ready.
 
         Any number of sweepers may run.

@@ -16,6 +16,8 @@ from shared.transitions import tell
 TICK_S = 1.0
 """The longest pause between two sweeps; shorter when a lane is due earlier."""
 SHORTEST_PAUSE_S = 0.05
+MAX_STEPS = 10
+"""Sweeps of a queue in a row: the remaining queues wait meanwhile."""
 MAX_LOST_LEASES = 3
 """After how many lost leases in a row an event counts as the cause of its workers' end."""
 SUSPECT_SPREAD_S = 10.0
@@ -92,11 +94,15 @@ class Sweeper:
         return max(SHORTEST_PAUSE_S, pause)
 
     def _sweep(self, queue: str) -> float:
-        swept = self._lanes.sweep(queue)
-        for claim in swept.expired_claims:
-            self._take_over(claim)
-        if swept.lost:
-            self._tell_lost(queue, swept.lost)
+        """Sweep a queue in short steps until no lane is due; return the seconds until one is."""
+        for _ in range(MAX_STEPS):
+            swept = self._lanes.sweep(queue)
+            for claim in swept.expired_claims:
+                self._take_over(claim)
+            if swept.lost:
+                self._tell_lost(queue, swept.lost)
+            if swept.next_due_ms != 0:
+                break
         return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
 
     def _tell_lost(self, queue: str, lost: Sequence[LostEvent]) -> None:

@@ -13,6 +13,8 @@ from shared.database import Database, DeadLetterQuery
 from shared.events import Message
 from shared.lanes.client import Lanes
 from shared.producer import Producer
+from shared.redis import keys
+from shared.routing import integration_gate
 from shared.settings import EngineSettings, SupabaseSettings
 from tests.fixtures.system import System, connect_integration, texts_sent_to
 from tests.fixtures.waiting import wait_until
@@ -174,3 +176,31 @@ def test_a_refused_message_can_be_replayed_once(
     wait_until(lambda: get_state(producer, accepted.id) == "sent", "the message to be sent")
     assert texts_sent_to(system, integration["account_number"], peer) == ["Refused at first"]
     assert database.dead_letters.find(query) == []
+
+
+def test_a_message_without_a_record_costs_its_conversation_nothing(
+    system: System, producer: Producer, client: redis.Redis, database: Database, number: Connected
+) -> None:
+    """The next message goes out; the lost one is shown as unknown and as a dead letter."""
+    organization_id, integration = number
+    peer = PEER.format(9)
+    lanes, gate = (
+        Lanes(client, EngineSettings()),
+        integration_gate(UUID(integration["integration_id"])),
+    )
+    lanes.close_gate(gate, 60, "prepared by the test")
+    gone, following = (
+        producer.send(organization_id, Message(to=peer, text=text)).id for text in ("Gone", "Next")
+    )
+    wait_until(lambda: system.rows("chat_messages", id=str(gone)), "the row of the message")
+    client.delete(keys.event(gone))
+    lanes.open_gate(gate)
+    wait_until(lambda: get_state(producer, following) == "sent", "the next message to be sent")
+    assert texts_sent_to(system, integration["account_number"], peer) == ["Next"]
+    (letter,) = wait_until(
+        lambda: database.dead_letters.find(DeadLetterQuery(ids=[gone])), "the dead letter"
+    )
+    assert (letter.reason, letter.organization_id) == ("record_lost", organization_id)
+    (row,) = system.rows("chat_messages", id=str(gone))
+    assert (row["message_status"], row["message_text"]) == ("unknown", "Gone")
+    assert "conflicts" not in row["metadata"]

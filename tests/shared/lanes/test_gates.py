@@ -126,7 +126,7 @@ def test_more_than_a_thousand_parked_lanes_are_all_let_go(harness: LaneHarness) 
     assert harness.lanes.open_gate("g") == 2500
 
 
-MAX_COMMANDS = 1500
+MAX_COMMANDS = 800
 """Commands of one script: Redis executes them in a few milliseconds."""
 
 

@@ -100,6 +100,21 @@ def test_as_many_are_woken_as_could_work(
         assert tokens(redis_client, "send") == 16
 
 
+def test_lanes_that_are_due_at_once_need_few_ticks(
+    clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
+) -> None:
+    """Each step is short; steps follow each other while lanes are due."""
+    for number in range(300):
+        message = Message(to=f"+7999000{number:04}", text="Hello")
+        item = routing.route_send(ORGANIZATION, INTEGRATION, message)
+        lanes.append(replace(item, delay_s=60))
+    waiting: Any = redis_client.zrange(keys.delayed("send"), 0, -1)
+    redis_client.zadd(keys.delayed("send"), dict.fromkeys(waiting, 1))
+    clock.tick()
+    assert not redis_client.exists(keys.delayed("send"))
+    assert redis_client.llen(keys.ready_lanes("send", str(ORGANIZATION))) == 300
+
+
 def test_tokens_do_not_pile_up(clock: Sweeper, lanes: Lanes, redis_client: redis.Redis) -> None:
     """Without consumers, further ticks add no more tokens than threads could follow."""
     accept(lanes)
