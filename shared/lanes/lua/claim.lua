@@ -78,7 +78,7 @@ local function hold(request, tenant, lane, id, event)
   redis.call('ZADD', PREFIX .. 'leases:' .. request.queue, now + request.lease, lane)
   redis.call('HINCRBY', PREFIX .. 'busy:' .. request.queue, tenant, 1)
   redis.call('HSET', PREFIX .. 'event:' .. id, 'state', 'claimed', 'fence', fence,
-    'attempts', event.attempts, 'claimed', now)
+    'attempts', event.attempts, 'claimed', wall)
   return fence
 end
 

@@ -6,8 +6,9 @@ local function release(queue, tenant, lane, delay)
   if redis.call('HINCRBY', PREFIX .. 'busy:' .. queue, tenant, -1) <= 0 then
     redis.call('HDEL', PREFIX .. 'busy:' .. queue, tenant)
   end
-  place_lane(queue, tenant, lane, delay)
-  if enter_rotation(queue, tenant) then count_ready(queue) end
+  if not place_lane(queue, tenant, lane, delay) and enter_rotation(queue, tenant) then
+    count_ready(queue)
+  end
   return_aside(queue)
 end
 

@@ -95,20 +95,23 @@ local function leave_waiting(queue, tenant, bytes)
   end
 end
 
--- Give a tenant with ready lanes its turn; return whether it had none.
+-- Give a tenant its turn; return whether it had none.
+local function give_turn(queue, tenant)
+  if redis.call('SADD', PREFIX .. 'rr:tenants:set:' .. queue, tenant) == 0 then return false end
+  redis.call('RPUSH', PREFIX .. 'rr:tenants:' .. queue, tenant)
+  return true
+end
+
+-- The same for a tenant that may have no ready lanes.
 local function enter_rotation(queue, tenant)
-  if redis.call('EXISTS', PREFIX .. 'ready:' .. queue .. ':' .. tenant) == 1
-    and redis.call('SADD', PREFIX .. 'rr:tenants:set:' .. queue, tenant) == 1 then
-    redis.call('RPUSH', PREFIX .. 'rr:tenants:' .. queue, tenant)
-    return true
-  end
-  return false
+  return redis.call('EXISTS', PREFIX .. 'ready:' .. queue .. ':' .. tenant) == 1
+    and give_turn(queue, tenant)
 end
 
 local function make_ready(queue, tenant, lane)
   set_where(queue, tenant, lane, 'ready')
   redis.call('RPUSH', PREFIX .. 'ready:' .. queue .. ':' .. tenant, lane)
-  enter_rotation(queue, tenant)
+  give_turn(queue, tenant)
   count_ready(queue)
 end
 
@@ -126,7 +129,8 @@ local function end_delay(queue, lane, gate)
   end
 end
 
--- Place a lane that has no place: due in `delay` ms, ready at once, or gone when it is empty.
+-- Place a lane that has no place: due in `delay` ms, ready at once, or gone when it is empty. Returns
+-- whether it is ready.
 local function place_lane(queue, tenant, lane, delay)
   if redis.call('EXISTS', PREFIX .. 'lane:' .. lane) == 0 then
     redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
@@ -134,7 +138,9 @@ local function place_lane(queue, tenant, lane, delay)
     make_delayed(queue, tenant, lane, now + delay)
   else
     make_ready(queue, tenant, lane)
+    return true
   end
+  return false
 end
 
 -- Have the sweeper tell of an event that is lost, and why.

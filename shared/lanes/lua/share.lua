@@ -38,8 +38,12 @@ local function next_tenant(queue, free)
   end
 end
 
--- Let the tenants that stand aside have their turn again: a thread became free.
+-- Let the tenants that stand aside have their turn again: a thread became free. Claims, which put
+-- tenants aside, come last in a call, so once is enough.
+local returned = {}
 local function return_aside(queue)
+  if returned[queue] then return end
+  returned[queue] = true
   local tenants = redis.call('SMEMBERS', PREFIX .. 'aside:' .. queue)
   if not tenants[1] then return end
   redis.call('DEL', PREFIX .. 'aside:' .. queue)
