@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 from pydantic import SecretStr
+from redis.utils import HIREDIS_AVAILABLE
 
 from sandbox.redis import RedisServer
 from shared.errors import NotDurableError
@@ -161,3 +162,8 @@ def test_a_redis_that_cannot_write_now_is_a_transient_error(
                 write()
             assert is_transient(error.value), error.value
         server.kill()  # a server with a broken disk refuses to shut down
+
+
+def test_replies_are_parsed_in_c() -> None:
+    """redis-py takes hiredis when it is installed: claims cost a third less in Python then."""
+    assert HIREDIS_AVAILABLE
