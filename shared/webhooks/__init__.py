@@ -1,6 +1,6 @@
 """Interpret what the platform posts: which event it is, and its outcomes. Pure functions."""
 
-from shared.webhooks.bodies import SplitBody, TooManyEventsError, split_body
+from shared.webhooks.bodies import SplitBody, TooManyEventsError, parse_json, split_body
 from shared.webhooks.classify import ClassifiedEvent, classify_event, find_claimed_account
 from shared.webhooks.identity import RETRY_WINDOW_S, EventIdentity, identify_event
 from shared.webhooks.payload import Payload, parse_payload
@@ -18,6 +18,7 @@ __all__ = [
     "find_claimed_account",
     "identify_event",
     "make_row_id",
+    "parse_json",
     "parse_payload",
     "split_body",
 ]

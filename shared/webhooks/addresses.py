@@ -19,7 +19,7 @@ _DEVICE = re.compile(r"(?:[._][0-9]{1,3})?:[0-9]{1,5}$|[._][0-9]{1,3}$")
 """An account's further device, and the agent that answers for it: 447123456789.0:5."""
 _BARE_DEVICE = re.compile(r"(?:[._][0-9]{1,3})?:[0-9]{1,5}$")
 _PLAIN = re.compile(r"\+?[1-9][0-9]{6,12}(?:@(?:c\.us|s\.whatsapp\.net))?")
-"""A spelling that needs no cleaning; up to 13 digits, since most longer ones are hidden ids."""
+"""A spelling that needs no cleaning; up to 13 digits, since most longer numbers are hidden ids."""
 _PUNCTUATION = re.compile(r"[\s().\-/+\u2010-\u2015]+")
 _TRUNK_ZERO = re.compile(r"\(0\)")
 _LID_USER = re.compile(r"[0-9]{1,32}")
@@ -33,10 +33,10 @@ AddressKind = Literal["person", "lid", "group", "story", "list", "service", "unr
 
 
 class Address(NamedTuple):
-    """Whose address it is.
+    """What an address names.
 
     person: `phone` is set. lid: `lid` is set. group: also a channel. story: status@broadcast.
-    list: a broadcast list. service: WhatsApp itself. unreadable: every other spelling.
+    list: a broadcast list. service: WhatsApp itself. unreadable: any further spelling.
     """
 
     kind: AddressKind
@@ -48,7 +48,11 @@ class Address(NamedTuple):
 def spell_address(value: Any) -> str | None:
     """Return the text of an address, which may also be WhatsApp's object with `_serialized`."""
     if isinstance(value, str):
-        return parse_text(value) if len(value) <= MAX_ID else None
+        if len(value) > MAX_ID:
+            return None
+        return (
+            value.strip() or None if value.isascii() and "\x00" not in value else parse_text(value)
+        )
     if isinstance(value, dict):
         user, server = parse_id(value.get("user")), parse_id(value.get("server"))
         if user and server:
@@ -60,7 +64,7 @@ def spell_address(value: Any) -> str | None:
 
 @lru_cache(maxsize=4096)
 def read_address(raw: str) -> Address:
-    """Return whose address a text is. Never raises."""
+    """Return what a text names. Never raises."""
     if _PLAIN.fullmatch(raw) and (phone := read_platform_address(raw)):
         return Address("person", phone=phone)
     user, server = _split(raw)
@@ -89,7 +93,7 @@ def _read_person(user: str, server: str) -> Address:
 
 
 def _split(raw: str) -> tuple[str, str]:
-    """Return user and server, in lower case, without marks that nobody sees and without devices."""
+    """Return user and server, in lower case, without invisible marks and devices."""
     text = raw if raw.isascii() else _unify_characters(raw)
     text = _SCHEME.sub("", text.strip().lower(), count=1)
     user, _, server = text.partition("@")

@@ -4,6 +4,8 @@ A body is an event, a list of events, an envelope with a list in `events`, `data
 a body of Meta's Cloud API.
 """
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +16,10 @@ from shared.webhooks.fields import parse_id, scrub_number, scrub_text
 MAX_DEPTH = 64
 MAX_EVENTS = 10_000
 """Events of one body: a longer list takes minutes to store, and its sender waits for seconds."""
+
+_CUT_DEPTH = 2 * MAX_DEPTH
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+"""A text, or a bracket outside of texts."""
 
 
 class TooManyEventsError(PipelineError):
@@ -30,6 +36,17 @@ class SplitBody(NamedTuple):
 
     events: list[dict[str, Any]]
     refused: list[str]
+
+
+def parse_json(body: bytes | bytearray) -> Any:
+    """Return the value of a JSON body. What is nested too deeply for the parser is null.
+
+    An event that holds it is refused by `split_body`, and the rest of its list is kept.
+    """
+    try:
+        return json.loads(body)
+    except RecursionError:
+        return json.loads(_cut_depth(bytes(body)))
 
 
 def split_body(body: Any, max_events: int = MAX_EVENTS) -> SplitBody:
@@ -111,6 +128,22 @@ def _find_events(value: Any) -> list[Any]:
     """Return a list with an object in it, or an empty list."""
     is_list = isinstance(value, list) and any(isinstance(item, dict) for item in value)
     return value if is_list else []
+
+
+def _cut_depth(body: bytes) -> bytes:
+    """Return JSON with null in place of each value that is nested deeper than `_CUT_DEPTH`."""
+    parts: list[bytes] = []
+    depth = start = 0
+    for token in _TOKEN.finditer(body):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+            if depth == _CUT_DEPTH:
+                parts += [body[start : token.start()], b"null"]
+        elif token[0] in (b"]", b"}"):
+            if depth == _CUT_DEPTH:
+                start = token.end()
+            depth -= 1
+    return b"".join([*parts, body[start:]])
 
 
 def _scrub(value: Any, depth: int) -> Any:

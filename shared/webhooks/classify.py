@@ -129,9 +129,10 @@ def _find_declared_type(payload: Payload) -> EventType:
 def _refine_message(payload: Payload, event_type: EventType) -> EventType:
     """Return what the content makes of a message: an edit, a revocation, a reaction, a notice."""
     fields = payload.fields
-    subtype = normalize_word(parse_text(fields.get("subtype")) or "")
-    if subtype in ("message.edit", "sender.revoke", "admin.revoke"):
-        return "edit" if subtype == "message.edit" else "revoke"
+    if "subtype" in fields:
+        subtype = normalize_word(parse_text(fields["subtype"]) or "")
+        if subtype in ("message.edit", "sender.revoke", "admin.revoke"):
+            return "edit" if subtype == "message.edit" else "revoke"
     if read_edit_target(fields):
         return "edit"
     for name in ("type", "messageType"):

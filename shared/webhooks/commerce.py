@@ -13,7 +13,7 @@ _AD_FIELDS = frozenset({"referral", "ctwaContext", "externalAdReply", "contextIn
 
 def describe_order(fields: Mapping[str, Any]) -> Description | None:
     """Return an order: its title, the number of its items, and its total."""
-    order = find_object(fields, "order") or fields
+    order = {**fields, **find_object(fields, "order")}
     items = _list_items(find_value(order, "product_items", "products", "items"))
     count = _parse_count(find_value(order, "itemCount")) or sum(i["quantity"] for i in items)
     total = _format_price(
@@ -55,6 +55,20 @@ def describe_product(fields: Mapping[str, Any]) -> Description | None:
     head = ", ".join(filter(None, (known["title"] or f"Product {known['id']}", known["price"])))
     text = "\n".join(filter(None, (head, known["description"])))
     return Description(text, {"product": {name: value for name, value in known.items() if value}})
+
+
+def describe_payment(fields: Mapping[str, Any]) -> Description | None:
+    """Return a payment: its amount and the note beside it."""
+    amount = _format_price(
+        find_value(fields, "paymentAmount1000", "amount1000"),
+        find_value(fields, "paymentCurrency", "currency", "currencyCode"),
+    )
+    note = _text(fields, "paymentNoteMsg", "note")
+    if not (amount or note):
+        return None
+    head = f"Payment: {amount}" if amount else "[Payment]"
+    payment = {name: text for name, text in (("amount", amount), ("note", note)) if text}
+    return Description("\n".join(filter(None, (head, note))), {"payment": payment})
 
 
 def read_referral(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ docs/arriving.md shows each content with its text for people and its structure i
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +29,10 @@ from shared.webhooks.vocabulary import CONTENT_TYPES, EVENT_TYPES, normalize_wor
 TEXT_FIELDS = ("text", "body", "message", "content")
 """Fields of a message's text. Beside a file, or in its place, they may hold the file itself."""
 _DEEPER_TEXT_FIELDS = (
-    *("contentText", "hydratedContentText", "caption", "conversation", "groupName"),
+    *("title", "eventName", "contentText", "hydratedContentText", "description"),
+    *("eventDescription", "groupName"),
 )
+_DEEPER_OBJECTS = ("list", "hydratedTemplate", "eventMessage", "event", "interactive", "header")
 _TYPE_FIELDS = ("messageType", "message_type", "mediaType", "kind")
 _PLACEHOLDER = re.compile(
     r"\s*\[(image|video|audio|document|file|sticker|voice|media|ptt)\]\s*", re.IGNORECASE
@@ -42,9 +44,13 @@ WAITING = "[Waiting for this message]"
 """The text of a message that WhatsApp could not decrypt yet, as the phone shows it."""
 _GENERAL_WORDS = frozenset({"chat", "text", "conversation", "extendedtext", "unknown", "message"})
 """Words for the content that say little: a structure in the fields says more."""
-_POLL_WORDS = frozenset({"poll", "poll.creation", "pollcreation"})
-_ORDER_WORDS = frozenset({"order"})
-_PRODUCT_WORDS = frozenset({"product"})
+_READERS: dict[str, Callable[[Mapping[str, Any]], Description | None]] = {
+    **dict.fromkeys(("poll", "poll.creation", "pollcreation"), answers.describe_poll),
+    "order": commerce.describe_order,
+    "product": commerce.describe_product,
+    "payment": commerce.describe_payment,
+}
+"""What reads the structure of each content. In the rest, an answer is looked for."""
 _VIEW_ONCE_WORDS = frozenset({"view.once", "viewonce", "unavailable"})
 _MAX_TYPE = 64
 _MAX_PLACE_TEXT = 1024
@@ -150,22 +156,18 @@ def _describe_structure(
     if word in calls.CALL_WORDS:
         return calls.describe_call(fields, (word, *payload.types))
     found: Description | None = None
-    if word in _POLL_WORDS or "pollName" in fields:
+    if "pollName" in fields:
         found = answers.describe_poll(fields)
-    elif word in _ORDER_WORDS or "orderId" in fields:
-        found = commerce.describe_order(fields)
-    elif word in _PRODUCT_WORDS:
-        found = commerce.describe_product(fields)
-    elif content in ("other", "text"):
-        found = answers.describe_answer(fields)
+    elif word in _READERS or content in ("other", "text"):
+        found = _READERS.get(word, answers.describe_answer)(fields)
     return found or Description("", {}), True
 
 
 def _join_texts(described: str, written: str) -> str:
     """Return the description of what a message holds, with the words beside it."""
-    if not described or not written or written in described:
+    if not described or not written or written in described.split("\n"):
         return described or written
-    return written if described in written else f"{described}\n{written}"
+    return written if described in written.split("\n") else f"{described}\n{written}"
 
 
 def _classify_content(
@@ -206,10 +208,10 @@ def _read_text(
 
 def _read_deeper_text(fields: Mapping[str, Any]) -> str:
     """Return the text of a template, a list or buttons, which have fields of their own for it."""
-    for source in (fields, find_object(fields, "hydratedTemplate"), find_object(fields, "header")):
-        for name in _DEEPER_TEXT_FIELDS:
-            if text := _parse_nested_text(source.get(name)):
-                return text
+    for source in (fields, *(find_object(fields, name) for name in _DEEPER_OBJECTS)):
+        texts = (_parse_nested_text(source.get(name)) for name in _DEEPER_TEXT_FIELDS)
+        if text := "\n".join(dict.fromkeys(filter(None, texts))):
+            return text
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Rewrite what other platforms post into the fields of WPPConnect, which the other modules read.
+"""Rewrite the events of further platforms into the fields of WPPConnect, which the pipeline reads.
 
 Baileys (and Evolution API) nest the ids in `key` and the content in `message`, by type; WAHA adds
 its engine's own fields in `_data`; Meta's Cloud API nests the content in a field named by its type.
@@ -60,7 +60,7 @@ def flatten_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def list_items(body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the events in a body of Meta's Cloud API, or None for any other body."""
+    """Return the events in a body of Meta's Cloud API, or None for the rest."""
     entries = body.get("entry")
     if not isinstance(entries, list) or "object" not in body:
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from shared.webhooks.addresses import Address, read_address, spell_address
@@ -22,7 +23,7 @@ _AUTHOR_FIELDS = ("author", "participant", "participantPn", "participantAlt")
 _GROUP_FLAGS = frozenset({"isGroup", "isGroupMsg", "isStatus", "isStatusV3", "isNewsletter"})
 _IGNORED_KINDS = frozenset({"group", "story"})
 _PEER_NAMES = frozenset({"remotejidalt", "chatalt", "chatpn", "chatlid"})
-"""Fields that hold a person's other address, in messages of either direction."""
+"""Fields that hold a person's further address, in messages of either direction."""
 _SENDER_NAMES = frozenset(
     {
         *("senderpn", "senderalt", "senderlid", "participantpn", "participantalt"),
@@ -34,12 +35,14 @@ _RECIPIENT_NAMES = frozenset(
     {"recipientpn", "recipientalt", "recipientlid", "peerrecipientpn", "toalt", "topn", "tolid"}
 )
 _PERSON_NAMES = frozenset({"id", "lid", "pn", "phone", "phonenumber", "phonejid", "waid", "jid"})
-"""Fields that hold a person's other address within an object about the person."""
+"""Fields that hold a person's further address within an object about the person."""
 _SENDER_OBJECTS = frozenset({"sender", "senderobj", "author", "from"})
 _PEER_OBJECTS = frozenset({"chat", "profile"})
 _UNRELATED = frozenset({"me", "owner", "media", "quotedmsg", "quotedmsgobj", "contextinfo"})
 """Objects about the account itself, about a file, and about another message."""
 _MAX_LEVELS = 5
+_MAX_FIELDS = 100
+_MAX_ITEMS = 10
 _MAX_ADDRESS = 64
 
 
@@ -81,12 +84,12 @@ def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
     keys = list(_list_keys(fields))
     chat = [
         *_list_texts(fields, *_CHAT_FIELDS),
-        *_list_texts(find_object(fields, "chat"), "id"),
+        *(_list_texts(find_object(fields, "chat"), "id") if "chat" in fields else ()),
         *(key.chat for key in keys if key.chat),
     ]
     sender = [
         *_list_texts(fields, *_SENDER_FIELDS),
-        *_list_texts(find_object(fields, "sender"), "id"),
+        *(_list_texts(find_object(fields, "sender"), "id") if "sender" in fields else ()),
     ]
     recipients = [*chat, *_list_texts(fields, *_RECIPIENT_FIELDS)]
     texts = (recipients or sender) if own else [*sender, *chat]
@@ -172,20 +175,37 @@ def _walk(
     """Yield the texts of the named fields at any level, outer levels first."""
     level: list[tuple[Mapping[str, Any], frozenset[str]]] = [(fields, names)]
     for _ in range(_MAX_LEVELS):
-        deeper: list[tuple[Mapping[str, Any], frozenset[str]]] = []
         for part, wanted in level:
-            for name, value in part.items():
-                plain = squeeze_name(name)
-                if plain in wanted and (text := spell_address(value)):
+            select = _select_names if len(part) <= _MAX_FIELDS else _select_names.__wrapped__
+            for name in select(tuple(part), wanted):
+                if text := spell_address(part[name]):
                     yield text
-                if not isinstance(value, dict | list) or plain in skipped:
-                    continue
-                inner = wanted | _PERSON_NAMES if plain in objects else wanted
-                values = value[:10] if isinstance(value, list) else (value,)
-                deeper.extend((each, inner) for each in values if isinstance(each, dict))
-        if not deeper:
-            return
-        level = deeper
+        level = [
+            inner for part, wanted in level for inner in _list_parts(part, wanted, objects, skipped)
+        ]
+
+
+def _list_parts(
+    fields: Mapping[str, Any],
+    names: frozenset[str],
+    objects: frozenset[str],
+    skipped: frozenset[str],
+) -> Iterator[tuple[Mapping[str, Any], frozenset[str]]]:
+    """Yield the objects within an object, with the names that are wanted in each."""
+    for name, value in fields.items():
+        if not isinstance(value, dict | list):
+            continue
+        plain = squeeze_name(name)
+        if plain not in skipped:
+            inner = names | _PERSON_NAMES if plain in objects else names
+            values = value[:_MAX_ITEMS] if isinstance(value, list) else (value,)
+            yield from ((each, inner) for each in values if isinstance(each, dict))
+
+
+@lru_cache(maxsize=1024)
+def _select_names(names: tuple[str, ...], wanted: frozenset[str]) -> tuple[str, ...]:
+    """Return the names that are wanted. Most events have the same names as an earlier event."""
+    return tuple(name for name in names if squeeze_name(name) in wanted)
 
 
 def _list_keys(fields: Mapping[str, Any]) -> Iterator[MessageKey]:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from shared.webhooks.attachments import is_file_data
 from shared.webhooks.content import TEXT_FIELDS
@@ -86,7 +86,8 @@ class _Redactor:
         for (key, item), _ in zip(value.items(), self._budget, strict=False):
             name = scrub_text(str(key))[:_MAX_NAME]
             self.max_bytes += _CHARACTER_BYTES * len(name)
-            if _is_secret(name, item):
+            kind = _classify_name(name)
+            if kind == "secret" or (kind == "code" and isinstance(item, str | dict)):
                 redacted[name] = "[secret]"
                 self.max_bytes += _VALUE_BYTES
             else:
@@ -117,12 +118,9 @@ def _has_file(fields: Mapping[str, Any]) -> bool:
     return content != "text" or any(fields.get(name) for name in ("media", "mimetype"))
 
 
-def _is_secret(name: str, value: Any) -> bool:
-    if name.lower() in _PAIRING_CODES:
-        return isinstance(value, str | dict)
-    return _names_secret(name)
-
-
 @lru_cache(maxsize=4096)
-def _names_secret(name: str) -> bool:
-    return bool(_SECRET.search(name))
+def _classify_name(name: str) -> Literal["code", "secret", "plain"]:
+    """Return what a field of this name holds: a pairing code, a secret, or any value."""
+    if name.lower() in _PAIRING_CODES:
+        return "code"
+    return "secret" if _SECRET.search(name) else "plain"

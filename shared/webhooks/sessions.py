@@ -1,4 +1,4 @@
-"""Read the state of an account's session, by the words of WPPConnect, WAHA, Baileys and others.
+"""Read the state of an account's session, by the words of WPPConnect, WAHA, Baileys and whatsmeow.
 
 Words are compared in lower case and without separators: `desconnectedMobile`, `SCAN_QR_CODE`.
 """
@@ -96,7 +96,7 @@ ADVICE: dict[SessionMeaning, str] = {
     "blocked": "WhatsApp blocks this number; open WhatsApp on the phone and follow its notice",
     "failed": "the session failed to start; reconnect the number, and scan a QR code if it asks",
 }
-"""What to do about a lost session. One that is `away` comes back by itself or is reconnected."""
+"""What to do about a lost session. If it is `away`, it comes back by itself or is reconnected."""
 _STATE_FIELDS = ("status", "state", "connection")
 _CODE_FIELDS = ("statusReason", "statusCode", "disconnectReason", "reason")
 _CHAT_FIELDS = ("from", "chatId", "to", "text", "body", "remoteJid")

@@ -28,7 +28,7 @@ _UPDATES: dict[EventType, Callable[[ClassifiedEvent], Interpretation]] = {
     "session_error": updates.interpret_session,
 }
 _EDIT_FLAGS = frozenset({"isEdited", "edited", "latestEditMsgKey"})
-"""Fields of a message that was edited before it came, or whose edit the platform posts so."""
+"""Fields of a message that was edited before it came, or that tells its own edit."""
 
 
 def build_outcomes(event: ClassifiedEvent, event_id: UUID) -> list[Outcome]:
@@ -73,7 +73,7 @@ def _interpret(event: ClassifiedEvent, event_id: UUID) -> Interpretation:
 
 
 def _build_messages(event: ClassifiedEvent, event_id: UUID) -> list[Outcome]:
-    """Return the row of a message; of one that was edited before it came, the edit as well.
+    """Return the row of a message, and its edit where it was edited before it came.
 
     Its text is the edited text then, and stands in for the first text, which may still come.
     """

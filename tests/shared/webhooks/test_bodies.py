@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.webhooks.bodies import MAX_DEPTH, TooManyEventsError, split_body
+from shared.webhooks.bodies import MAX_DEPTH, TooManyEventsError, parse_json, split_body
 
 
 def nest(depth: int) -> dict[str, Any]:
@@ -91,6 +91,21 @@ def test_a_bad_item_of_a_list_goes_alone(bad: object, envelope: str) -> None:
     events, refused = split_body(body)
     assert [event.get("data", event) for event in events] == [ONE, TWO]
     assert len(refused) == 1
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_an_item_too_deep_for_the_parser_goes_alone(opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+    deep = f'{{"x": {opening * 5000}1{closing * 5000}, "text": "]}}"}}'
+    body = f"[{json.dumps(ONE)}, {deep}, {json.dumps({'text': '[[['})}]"
+    events, refused = split_body(parse_json(body.encode()))
+    assert (events, len(refused)) == ([ONE, {"text": "[[["}], 1)
+
+
+@pytest.mark.parametrize("body", [b"[" * 5000, b"[" * 5000 + b"]" * 4999, b'{"a":' * 5000])
+def test_a_broken_body_that_is_too_deep_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        split_body(parse_json(body))
 
 
 def test_a_body_of_meta_is_split_into_its_messages_and_statuses() -> None:

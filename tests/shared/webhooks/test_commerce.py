@@ -6,6 +6,7 @@ import pytest
 
 from shared.webhooks.commerce import (
     describe_order,
+    describe_payment,
     describe_product,
     read_referral,
     read_referred_product,
@@ -96,3 +97,14 @@ def test_the_product_that_a_message_asks_about_is_read() -> None:
     context = {"referred_product": {"catalog_id": "c", "product_retailer_id": "p1"}}
     assert read_referred_product({"context": context}) == {"id": "p1", "catalog": "c"}
     assert read_referred_product({}) == {}
+
+
+def test_a_payment_is_its_amount_and_its_note() -> None:
+    found = describe_payment(
+        {"paymentAmount1000": 1500, "paymentCurrency": "INR", "paymentNoteMsg": "for lunch"}
+    )
+    assert found == (
+        "Payment: 1.50 INR\nfor lunch",
+        {"payment": {"amount": "1.50 INR", "note": "for lunch"}},
+    )
+    assert describe_payment({}) is None

@@ -39,7 +39,7 @@ LEGACY_PATHS = (PATH, "/functions/v1/wpp-webhook")
 LARGE_EVENT = 65_536
 """Bytes. An event that is longer without its long texts is stored beside the queue as a whole."""
 MAX_LOGGED = 20
-"""Log lines about the malformed items of one list; all of them are counted."""
+"""Log lines about the malformed items of a list; all of them are counted."""
 
 log = structlog.get_logger()
 
@@ -160,7 +160,7 @@ def _parse_body(
             rest, texts = payload_store.extract_long_texts(body)
         if len(rest) > rest_limit:
             raise BodyTooLargeError(rest_limit, " besides its files")
-        payloads, refused = webhooks.split_body(json.loads(rest))
+        payloads, refused = webhooks.split_body(webhooks.parse_json(rest))
     except (ValueError, RecursionError) as error:
         raise MalformedError(str(error) or type(error).__name__) from None
     events = []
