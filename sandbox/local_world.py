@@ -7,7 +7,7 @@ The missing parts are started.
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -25,6 +25,7 @@ from sandbox.services import Service
 from sandbox.supabase import project
 from sandbox.supabase.project import MIGRATIONS, Supabase
 from sandbox.supabase.seed import EMAIL, PASSWORD, seed
+from shared.errors import ConfigurationError
 
 FIRST_PORT = 8000
 REQUIRED_WITH = {
@@ -87,7 +88,7 @@ class LocalWorld:
     ) -> None:
         self.directory = directory.resolve()
         self._given = _load_environment() if environment is None else environment
-        self.ports = ports or Ports.from_first(int(self._given.get("WPP_FIRST_PORT") or FIRST_PORT))
+        self.ports = ports or Ports.from_first(_read_first_port(self._given))
         self.database_url: str | None = None
         """The local Postgres; None with a real Supabase."""
         self._durable = durable
@@ -217,6 +218,16 @@ class LocalWorld:
         """Return the variables of a real part."""
         self._report(f"{address} is set: using that")
         return {name: self._given[name] for name in (address, *REQUIRED_WITH.get(address, ()))}
+
+
+def _read_first_port(given: Mapping[str, str]) -> int:
+    """Return WPP_FIRST_PORT; raises ConfigurationError for a number that no port has."""
+    text = given.get("WPP_FIRST_PORT") or str(FIRST_PORT)
+    last = 65_535 - len(fields(Ports)) + 1
+    if not text.isdecimal() or not 1 <= int(text) <= last:
+        msg = f"WPP_FIRST_PORT: {text!r} is no first port of six: give a number from 1 to {last}"
+        raise ConfigurationError(msg)
+    return int(text)
 
 
 def _load_environment() -> dict[str, str]:

@@ -10,7 +10,7 @@ import dramatiq
 
 from shared import logs
 from shared.events import ChangeEvent, MediaEvent, ProvisionEvent, SendEvent, WebhookEvent
-from shared.redis import check_durability
+from shared.redis import connect_durable
 from shared.settings import RedisSettings, load_settings
 from workers import media
 from workers.broker import SaveTokens, broker
@@ -26,7 +26,7 @@ from workers.webhook import handler as webhook
 
 with exit_on_startup_error():
     logs.configure_logging("worker")
-    check_durability(broker.client, allow=load_settings(RedisSettings).wpp_allow_volatile_redis)
+    connect_durable(load_settings(RedisSettings)).close()
     worker_context()
     media.media_context()
 

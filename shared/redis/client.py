@@ -1,6 +1,7 @@
 """Connections to Redis, the check of its durability, and the classification of its errors."""
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import redis.asyncio
 import structlog
 from pydantic import SecretStr
 from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from shared.errors import NotDurableError
@@ -22,6 +23,9 @@ SOCKET_TIMEOUT_S = 5
 CONNECT_TIMEOUT_S = 2
 CHECK_IDLE_AFTER_S = 30
 RETRIES = 3
+START_TIMEOUT_S = 2
+START_PAUSE_S = 0.5
+"""How long a starting process waits for Redis, and between two attempts."""
 ASYNC_TIMEOUT_S = 3
 """Timeout of an attempt of the async client, which serves HTTP callers who wait."""
 ASYNC_RETRIES = 2
@@ -141,10 +145,35 @@ class _UvloopErrors:
 
 
 def connect_durable(settings: RedisSettings) -> "redis.Redis":
-    """Return a client of a Redis that passes `check_durability`; raises as that function does."""
+    """Return a client of a Redis that passes `check_durability`; raises as that function does.
+
+    A Redis that does not answer is an error within 5 s, so that a start says at once why it fails.
+    """
+    _require_answer(settings.redis_url)
     client = connect(settings.redis_url)
     check_durability(client, allow=settings.wpp_allow_volatile_redis)
     return client
+
+
+def _require_answer(url: SecretStr) -> None:
+    """Raise redis.RedisError for a Redis that does not answer; less patient than `connect`."""
+    pool = make_pool(
+        url.get_secret_value(),
+        socket_timeout=START_TIMEOUT_S,
+        socket_connect_timeout=START_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    give_up_s = time.monotonic() + START_TIMEOUT_S
+    with redis.Redis.from_pool(pool) as probe:
+        while True:
+            try:
+                probe.ping()
+            except CONNECTION_ERRORS:
+                if time.monotonic() > give_up_s:
+                    raise
+                time.sleep(START_PAUSE_S)
+            else:
+                return
 
 
 def check_durability(client: "redis.Redis", *, allow: bool = False) -> list[str]:

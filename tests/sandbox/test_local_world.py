@@ -24,6 +24,7 @@ from sandbox.local_world import LocalWorld, Ports
 from sandbox.ports import LOCALHOST
 from sandbox.secrets import Secrets
 from sandbox.supabase import seed
+from shared.errors import ConfigurationError
 from shared.settings import (
     KeySettings,
     PlatformSettings,
@@ -236,3 +237,10 @@ def test_a_signal_ends_every_process(directory: Path, number: signal.Signals) ->
     assert (directory / "postgres" / "data" / "PG_VERSION").exists()
     stored = Secrets.load_or_create(directory / "secrets.json")
     assert json.loads(line.removeprefix(b"up "))["WPP_SECRET"] == stored.platform
+
+
+@pytest.mark.parametrize("port", ["99999", "65531", "eight thousand", "0"])
+def test_a_first_port_that_does_not_exist_is_refused(tmp_path: Path, port: str) -> None:
+    """`wpp up` then exits with 2, and starts nothing."""
+    with pytest.raises(ConfigurationError, match="WPP_FIRST_PORT"):
+        LocalWorld(tmp_path, environment={"WPP_FIRST_PORT": port})

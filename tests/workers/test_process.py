@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -114,6 +115,34 @@ def test_a_redis_that_is_down_is_named(program: list[str]) -> None:
     done = start(program, **ENOUGH, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert done.returncode == EXIT_UNAVAILABLE
     assert "Redis does not answer" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
+def test_the_last_line_says_why_once(program: list[str]) -> None:
+    """Also where a library logs on its way."""
+    done = start(program, **ENOUGH, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    lines = (done.stdout + done.stderr).splitlines()
+    assert "REDIS_URL" in lines[-1]
+    assert sum("cannot_start" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("port", ["99999", "http", "-1"])
+def test_a_port_that_does_not_exist_is_a_mistake(port: str) -> None:
+    """It is found before any connection is made."""
+    done = start(["-m", "workers.ingress", f"--port={port}"])
+    assert done.returncode == 2
+    assert "is no port" in done.stderr.splitlines()[-1]
+
+
+def test_a_taken_port_is_named(redis_server: RedisServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = start(
+            ["-m", "workers.ingress", f"--port={port}"], **ENOUGH, REDIS_URL=redis_server.url
+        )
+    assert done.returncode == EXIT_CONFIG
+    assert f"PORT or HOST: 127.0.0.1:{port}: Address already in use" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -1,5 +1,6 @@
 """A Redis that may lose data is refused; tests use real servers with changed settings."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from redis.utils import HIREDIS_AVAILABLE
 
 from sandbox.redis import RedisServer
 from shared.errors import NotDurableError
-from shared.redis.client import check_durability, connect, is_transient
+from shared.redis.client import check_durability, connect, connect_durable, is_transient
+from shared.settings import RedisSettings
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +169,15 @@ def test_a_redis_that_cannot_write_now_is_a_transient_error(
 def test_replies_are_parsed_in_c() -> None:
     """redis-py takes hiredis when it is installed: claims cost a third less in Python then."""
     assert HIREDIS_AVAILABLE
+
+
+def test_a_start_asks_a_silent_redis_once() -> None:
+    """Its process can say why it does not start within 5 s: one connection, one timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        with pytest.raises(redis.TimeoutError):
+            connect_durable(RedisSettings(redis_url=url))
+        silent.settimeout(0.2)
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            silent.accept()
