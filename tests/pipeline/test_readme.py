@@ -85,7 +85,7 @@ def test_every_command_of_wpp_is_documented() -> None:
         command.name or command.callback.__name__
         for command in app.registered_commands
         if command.callback
-    }
+    } | {group.name for group in app.registered_groups}
     assert set(re.findall(r"^\| `wpp ([a-z]+)", README, re.MULTILINE)) == commands - {"up"}
 
 
