@@ -7,6 +7,7 @@ WhatsApp's id has several spellings: the bare key (3EB0AA11), the key with direc
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from shared.webhooks.addresses import read_address
@@ -89,6 +90,7 @@ class MessageTarget:
     lid: str | None = None
 
 
+@lru_cache(maxsize=1024)
 def parse_key(name: str) -> MessageKey:
     """Return the parts of WhatsApp's id of a message.
 

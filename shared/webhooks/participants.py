@@ -95,7 +95,7 @@ def find_chat(fields: Mapping[str, Any], *, own: bool) -> Chat:
     texts = (recipients or sender) if own else [*sender, *chat]
     if not (texts or own or recipients):
         texts = _list_texts(fields, "sender", *_AUTHOR_FIELDS)
-    kinds = {read_address(text).kind for text in (*recipients, *sender)}
+    kinds = {read_address(text).kind for text in {*recipients, *sender}}
     if not kinds.isdisjoint(_IGNORED_KINDS) or _has_group_flag(fields):
         return Chat("group")
     if "list" in kinds:
@@ -218,4 +218,9 @@ def _list_keys(fields: Mapping[str, Any]) -> Iterator[MessageKey]:
 
 def _list_texts(fields: Mapping[str, Any], *names: str) -> list[str]:
     """Return the texts in the named fields; an address may also be WhatsApp's object."""
-    return [text for name in names if name in fields and (text := spell_address(fields[name]))]
+    found = []
+    for name in names:
+        value = fields.get(name)
+        if value is not None and (text := spell_address(value)):
+            found.append(text)
+    return found
