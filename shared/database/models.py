@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from shared import qr_pictures
 from shared.outcomes import MessageStatus, SessionStatus, SetAside
 from shared.phones import DEFAULT_REGION
 
@@ -96,6 +97,11 @@ class Integration(Row):
         default=DEFAULT_REGION,
         description="The country whose phone numbers are written without a country code.",
     )
+
+    @field_validator("qr", mode="before")
+    @classmethod
+    def _read_code(cls, value: object) -> object:
+        return qr_pictures.read_stored(value) if isinstance(value, str) else value
 
     @field_validator("account", mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from shared import qr_pictures
 from shared.database.connection import Connection
 from shared.database.models import Applied, ClaimedOutcomes, Retried, SetAsideClaim
 from shared.outcomes import SetAside
@@ -27,7 +28,8 @@ class Outcomes:
             DatabaseError: the batch is unreadable or too large; no outcome was applied.
             DatabaseUnavailableError: the outcomes are fine, try again; no outcome was applied.
         """
-        return self._connection.call("wpp_apply", Applied, batch=list(outcomes))
+        batch = [_with_picture(outcome) for outcome in outcomes]
+        return self._connection.call("wpp_apply", Applied, batch=batch)
 
     def put_aside(self, outcomes: Sequence[dict[str, Any]], code: str, why: str) -> list[SetAside]:
         """Set the organizations of outcomes aside without applying them; raises as `apply`."""
@@ -42,3 +44,11 @@ class Outcomes:
         """Try claimed outcomes again; raises as `apply`."""
         values = {"owner": claimed.owner, "rows": list(claimed.rows)}
         return self._connection.call("wpp_apply_set_aside", Retried, **values)
+
+
+def _with_picture(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return an outcome whose QR code is a picture, as pages of the CRM show it."""
+    code = outcome.get("qr")
+    if outcome.get("type") != "session" or not isinstance(code, str) or not code:
+        return outcome
+    return {**outcome, "qr": qr_pictures.to_stored(code)}

@@ -1,5 +1,7 @@
 """The front end's own reads and writes of tables, as its signed-in user."""
 
+from urllib.parse import unquote
+
 from tests.fixtures.system import System
 from tests.fixtures.waiting import wait_until
 from tests.pipeline.functions.front_end import FrontEnd
@@ -58,3 +60,15 @@ def test_the_chat_reads_reacts_and_marks_as_read(system: System, connected: Fron
     assert connected.http.patch(
         f"/rest/v1/chat_messages?id=eq.{row['id']}", json={"is_read": True}
     ).is_success
+
+
+def test_the_sessions_page_shows_the_stored_code(pages: FrontEnd) -> None:
+    """As the source of an `<img>`; its fragment is the string that the panel draws."""
+    account = pages.call("wpp-create", {}).data["session"]
+    code = pages.get("wpp-qr", f"?session={account}").data["qr"]
+    query = f"session_name=eq.wpp_{account}&select=status,last_qr_b64,last_qr_at"
+    [row] = pages.read("whatsapp_sessions", query).json()
+    assert row["status"] == "qr_issued"
+    picture, _, fragment = row["last_qr_b64"].partition("#")
+    assert picture.startswith("data:image/png;base64,")
+    assert unquote(fragment) == code

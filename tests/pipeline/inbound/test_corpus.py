@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.outcomes import MessageOutcome
+from shared.qr_pictures import read_stored
 from tests.fixtures.ingress_process import IngressProcess
 from tests.pipeline.inbound.corpus import load_cases
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
@@ -155,8 +156,9 @@ class Case:
 
     def session_differences(self, expected: dict[str, Any]) -> Iterator[str]:
         (row,) = self.sql("select * from whatsapp_sessions where organization_id = %s")
-        if (row["status"], row["last_qr_b64"]) != (expected["status"], expected.get("qr")):
-            yield f"{self.name}: the session is {row['status']}, {row['last_qr_b64']}"
+        code = read_stored(row["last_qr_b64"]) if row["last_qr_b64"] else None
+        if (row["status"], code) != (expected["status"], expected.get("qr")):
+            yield f"{self.name}: the session is {row['status']}, {code}"
 
     def find_row(self, expected: dict[str, Any]) -> dict[str, Any]:
         """Return the message that any of the external ids names."""

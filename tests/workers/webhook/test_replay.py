@@ -13,6 +13,7 @@ from shared.database.models import Applied, LogQuery, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.events import utc_now
 from shared.outcomes import LogOutcome
+from shared.qr_pictures import to_stored
 from shared.webhooks import vocabulary
 from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
@@ -130,7 +131,7 @@ def test_a_pairing_code_is_not_shown_again(pipeline: InboundPipeline) -> None:
     pipeline.settle()
     assert replay_log(pipeline) == ReplayCount(events=1, skipped=1)
     assert pipeline.env.sql("select last_qr_b64 from whatsapp_sessions") == [
-        {"last_qr_b64": "2@AbCdEf"}
+        {"last_qr_b64": to_stored("2@AbCdEf")}
     ]
 
 

@@ -11,12 +11,12 @@ from uuid import UUID
 from starlette.responses import JSONResponse, Response
 
 from shared.errors import NotFoundError
+from shared.qr_pictures import draw_picture
 from workers.ingress.deps import ProvisionContext
 from workers.ingress.functions.answers import FunctionError, not_found, succeed
 from workers.ingress.functions.calls import SESSION_PREFIX, FunctionCall
 from workers.ingress.functions.repeats import claim_key
 from workers.ingress.integrations import endpoints, queries, service
-from workers.ingress.integrations.qr import draw_data_url
 from workers.ingress.integrations.schemas import ConnectIntegration, IntegrationState
 
 NUMBER_FIELDS = ("integration_id", "session_name", "session", "account_number")
@@ -252,4 +252,5 @@ def _name_session(number: IntegrationState) -> str | None:
 
 
 def _picture(number: IntegrationState) -> str | None:
-    return draw_data_url(number.qrcode) if number.status == "qr_issued" else None
+    code = number.qrcode if number.status == "qr_issued" else None
+    return draw_picture(code) if code else None

@@ -111,18 +111,6 @@ async def _read_code(
     return image
 
 
-def draw_data_url(code: str | None) -> str | None:
-    """Return a QR code as a picture for an `<img>`; None without a code that can be drawn."""
-    if code is None or code.startswith("data:"):
-        return code
-    drawn = _draw(code)
-    if drawn is None:
-        return None
-    image = io.BytesIO()
-    drawn.save(image, kind="png", scale=SCALE, border=QUIET_ZONE)
-    return QrImage("png", image.getvalue()).data_url
-
-
 def _parse_image(code: str) -> QrImage | None:
     found = IMAGE_URL.fullmatch(code)
     if found is None:
