@@ -56,6 +56,7 @@ FUNCTIONS = (
     "wpp_evidence",
     "wpp_expire_parked",
     "wpp_find_organization_by_phone",
+    "wpp_mark_deleted",
     "wpp_prune",
     "wpp_put_aside",
     "wpp_remove_integration",

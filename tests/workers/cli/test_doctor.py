@@ -1,7 +1,6 @@
 """`wpp doctor` names what is broken, and no consequence of it, with what to do."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,9 +16,7 @@ from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
 from tests.conftest import PLATFORM_SECRET
 from tests.fixtures.waiting import wait_until
-from tests.style.source import list_files
 from workers.cli.app import app
-from workers.cli.checks import FUNCTIONS, TABLES
 from workers.pulse import Pulse
 
 NOWHERE = "http://127.0.0.1:9"
@@ -230,14 +227,6 @@ SCHEMA: dict[str, tuple[str, str, str]] = {
     ),
 }
 """By what is missing: how to break it, how to mend it, the detail of the fault."""
-
-
-def test_every_function_and_table_that_is_used_is_checked() -> None:
-    source = "".join(path.read_text() for path in list_files("shared/database"))
-    called = re.findall(r"call\(\s*\"(wpp_[a-z_]+)\"", source)
-    assert set(called) == set(FUNCTIONS)
-    read = set(re.findall(r"table\(\"([a-z_]+)\"\)", source))
-    assert read <= set(TABLES) | {"client_phone_numbers", "wpp_message_history"}
 
 
 @pytest.mark.parametrize("name", SCHEMA)
