@@ -44,6 +44,7 @@ def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResu
     try:
         with within(claim.left_s):
             sent = ctx.as_account(route.account).send(event)
+        rate_limits.report_taken(ctx.redis, event)
     except PlatformError as error:
         if not isinstance(error, NotSentError):
             rate_limits.report_taken(ctx.redis, event)
@@ -52,9 +53,8 @@ def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResu
         raise  # no token could be had, so the platform was not called
     except Exception as error:
         log.exception("send.failed")
-        reason = f"internal error during the call to the platform: {type(error).__name__}"
+        reason = f"internal error during or after the call: {type(error).__name__}"
         return settle_as_unknown(event, claim, reason, route)
-    rate_limits.report_taken(ctx.redis, event)
     outcome = routing.build_message_outcome(event, "sent", utc_now(), task_id=sent.task_id)
     return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
 

@@ -76,10 +76,21 @@ def report_refused(client: "redis.Redis", event: SendEvent, error: LimitedError)
 
 
 def report_taken(client: "redis.Redis", event: SendEvent) -> None:
-    """Raise the rate of a message's number, if it is limited: the platform did not refuse it."""
-    if not _find_limited(client).contains(client, str(event.integration_id)):
+    """Raise the rate of a message's number, if it is limited: the platform did not refuse it.
+
+    While Redis is away the rate stays as it is. Nothing is raised: the message may have gone out,
+    and an error here would make it look unsent.
+    """
+    try:
+        if not _find_limited(client).contains(client, str(event.integration_id)):
+            return
+        ended = _run(client, event, "succeed")
+    except redis.RedisError as error:
+        log.warning(
+            "send.rate_not_raised", integration_id=str(event.integration_id), error=str(error)
+        )
         return
-    if _run(client, event, "succeed"):
+    if ended:
         log.info("send.rate_limit_ended", integration_id=str(event.integration_id))
 
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
+from sandbox.ports import LOCALHOST, free_port
 from shared import routing
 from shared.errors import (
     DatabaseUnavailableError,
@@ -62,6 +63,8 @@ class FakeContext:
     breaker_state: BreakerState = field(default_factory=lambda: BreakerState("closed"))
     engine: EngineSettings = field(default_factory=EngineSettings)
     reported: list[str] = field(default_factory=list)
+    loses_redis: bool = False
+    """Redis is away from the call of the platform on."""
     deadlines_s: list[float] = field(default_factory=list)
     """Per call of the platform: the seconds that were left for it."""
 
@@ -73,7 +76,8 @@ class FakeContext:
 
     @property
     def redis(self) -> "redis.Redis":
-        return self.lanes.client
+        is_away = self.loses_redis and self.deadlines_s
+        return redis.Redis(host=LOCALHOST, port=free_port()) if is_away else self.lanes.client
 
     def is_refused(self, _account: str) -> bool:
         return isinstance(self.answer, InvalidApiKeyError)
@@ -188,6 +192,27 @@ def test_a_lost_answer_is_settled_as_unknown(
     result = as_settled(send_one())
     assert result.state == "unknown"
     assert [cast("MessageOutcome", outcome).status for outcome in result.outcomes] == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (SendResult("task_1"), "sent"),
+        (UnknownEffectError("the connection broke after the request"), "unknown"),
+        (RefusedError("recipient has no WhatsApp"), "failed"),
+    ],
+    ids=["taken", "unknown", "refused"],
+)
+def test_a_redis_that_is_lost_during_the_call_makes_no_message_look_unsent(
+    ctx: FakeContext,
+    send_one: Callable[[], ClaimResult],
+    answer: SendResult | Exception,
+    state: str,
+) -> None:
+    """What the call meant for its message stands, so it is not sent a second time."""
+    ctx.answer = answer
+    ctx.loses_redis = True
+    assert as_settled(send_one()).state == state
 
 
 def test_an_internal_error_during_the_call_is_settled_as_unknown(
