@@ -168,14 +168,15 @@ class EngineSettings(SettingsGroup):
 
     @model_validator(mode="after")
     def _check_nested_times(self) -> Self:
-        """Refuse a time limit that reaches the limit around it."""
-        for inner, outer, why in NESTED_TIMES:
-            if getattr(self, inner) >= getattr(self, outer):
-                msg = (
-                    f"{inner.upper()} ({getattr(self, inner):g}) must be below {outer.upper()} "
-                    f"({getattr(self, outer):g}): {why}"
-                )
-                raise ValueError(msg)
+        """Refuse time limits that reach the limit around them, and name them all."""
+        errors = [
+            f"{inner.upper()} ({getattr(self, inner):g}) must be below {outer.upper()} "
+            f"({getattr(self, outer):g}): {why}"
+            for inner, outer, why in NESTED_TIMES
+            if getattr(self, inner) >= getattr(self, outer)
+        ]
+        if errors:
+            raise ValueError("; ".join(errors))
         return self
 
 
