@@ -101,14 +101,21 @@ create or replace trigger wpp_mirror_removed_settings
 update public.messenger_integrations i set is_enabled = i.is_enabled where i.provider = 'wpp';
 
 -- A page reads the metadata of a message, changes its own keys and writes it as a whole: what the
--- pipeline has written meanwhile, or before, stays. A row without a history is the page's own.
+-- pipeline has written meanwhile, or before, stays. What the pipeline decides by, only the pipeline
+-- adds: whether a message is an echo, whose it is, its ids, its file. A row without a history is the
+-- page's own.
 create or replace function wpp.keep_metadata() returns trigger
 language plpgsql set search_path = '' as $$
+declare
+  written jsonb := case jsonb_typeof(new.metadata) when 'object' then new.metadata else '{}' end;
+  stored jsonb := case jsonb_typeof(old.metadata) when 'object' then old.metadata else '{}' end;
 begin
   if current_user = 'authenticated' and exists (
       select from public.wpp_message_history h where h.message_id = old.id) then
-    new.metadata := coalesce(new.metadata, '{}')
-      || (coalesce(old.metadata, '{}') - array['sender_name', 'is_edited', 'edited_at']);
+    new.metadata := (written - array[
+        'echo', 'echoed', 'phone', 'chat', 'contact', 'stand_in', 'taskId', 'waMessageId',
+        'reactions', 'media_state', 'media_path', 'conflicts', 'other_files'])
+      || (stored - array['sender_name', 'is_edited', 'edited_at']);
   end if;
   return new;
 end

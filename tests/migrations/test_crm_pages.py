@@ -71,7 +71,7 @@ def test_a_table_of_settings_that_refuses_us_keeps_no_number_from_connecting(db:
         )
 
 
-def page_writes(db: Db, tenant: Tenant, message_id: Any, metadata: dict[str, Any]) -> None:
+def page_writes(db: Db, tenant: Tenant, message_id: Any, metadata: Any) -> None:
     """Write a message's metadata as a signed-in member of the organization."""
     user = uuid4()
     db.execute("insert into profiles (id, organization_id) values (%s, %s)", (user, tenant.id))
@@ -98,6 +98,22 @@ def test_a_page_that_rewrites_metadata_keeps_ours(db: Db, tenant: Tenant) -> Non
     assert (after["retry_count"], after["is_edited"], after["theirs"]) == (99, True, 1)
     tenant.apply(tenant.reaction("❤️", 1, "T1"))  # older: the time of the newer one is not lost
     assert tenant.message()["metadata"]["reactions"] == after["reactions"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"echo": True, "echoed": "2099-01-01T00:00:00Z", "waMessageId": "W9"}, ["echo"], "echo", 7],
+    ids=["object", "array", "text", "number"],
+)
+def test_a_page_adds_nothing_that_the_pipeline_decides_by(
+    db: Db, tenant: Tenant, written: Any
+) -> None:
+    """Our own message does not become one that was written on the phone, and keeps its keys."""
+    message = tenant.sent(task_id="T1")
+    tenant.apply(message)
+    before = tenant.message()["metadata"]
+    page_writes(db, tenant, message.id, written)
+    assert tenant.message()["metadata"] == before
 
 
 def test_a_page_s_own_row_is_its_own(db: Db, tenant: Tenant) -> None:
