@@ -94,7 +94,7 @@ if state.probe == 1 then
 end
 if state.probe == 0 then
   local passed = math.max(0, math.min(now - state.at, 60000))
-  local burst = math.max(1, state.rate / 2)
+  local burst = math.max(1, state.rate / 5)
   state.credit = math.min(burst, state.credit + state.rate * passed / 1000)
   state.at = now
   if state.credit >= 1 then
@@ -111,8 +111,8 @@ if not place then
   place = state.tail
 end
 save()
--- A long wait is looked at again half-way: the rate may have grown.
+-- A long wait is looked at again after a third of it: the rate may have grown.
 local wait = math.max(1, place - state.served) * 1000 / state.rate
-wait = math.ceil(math.min(wait, 5000 + wait / 2))
+wait = math.ceil(math.min(wait, 3000 + wait / 3))
 redis.call('SET', place_key, string.format('%.0f', place), 'PX', wait + 60000)
 return wait
