@@ -22,7 +22,7 @@ import redis
 from pydantic import BaseModel
 
 from shared import routing
-from shared.events import MAX_TEXT_CHARS, Message
+from shared.events import MAX_TEXT_BYTES, Message
 from shared.lanes.client import Lanes
 from shared.lanes.scripts import APPEND
 from shared.redis import keys
@@ -31,7 +31,7 @@ from shared.settings import EngineSettings
 VARIABLE = "ISOLATION_LOAD"
 OWN_ADDRESS = "127.0.0.2"
 BATCH_SIZE = 100
-LONGEST_TEXT = "\N{GRINNING FACE}" * MAX_TEXT_CHARS
+LONGEST_TEXT = "\N{GRINNING FACE}" * (MAX_TEXT_BYTES // 4)
 BODY_BYTES = 20_000_000
 CHUNK_BYTES = 1 << 18
 BODY_SENDERS = 3
@@ -86,7 +86,7 @@ def make_arguments(load: Load, lanes: Lanes) -> Callable[[int], str]:
 
 
 def send_long_texts(load: Load) -> None:
-    """Send texts of the greatest length, 600 KB in Redis, over HTTP and into Redis."""
+    """Send texts of the greatest length, 300 KB in Redis, over HTTP and into Redis."""
     _start_threads(TEXT_SENDERS, lambda: _post_text(load))
     client = redis.Redis.from_url(load.redis_url)
     lanes = Lanes(client, EngineSettings())

@@ -205,7 +205,7 @@ def execute(env: FaultEnvironment, statements: str) -> None:
 
 
 def texts(attack: Attack) -> AbstractContextManager[Describe]:
-    """Send texts of 600 KB over HTTP, and 200 of them straight into Redis."""
+    """Send the longest texts (300 KB in Redis) over HTTP, and 200 of them straight into Redis."""
     attack.env.fail(slow_accounts={attack.attacker.account: USUAL_ANSWER_S})
     return running(attack, "send_long_texts", count=attack.sizes.long_texts)
 

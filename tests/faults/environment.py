@@ -106,6 +106,9 @@ class FaultEnvironment:
         self.fail()
         self.http.delete(f"{self.platform.url}/admin/ledger").raise_for_status()
         self.client.flushall(asynchronous=True)  # 100,000 lanes take seconds otherwise
+        with psycopg.connect(self.supabase.database_url) as connection:
+            connection.execute("delete from public.wpp_dead_letters")
+            connection.execute("delete from wpp.set_aside_outcomes")
 
     @contextmanager
     def run(self) -> Iterator[None]:
