@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from typing import Any
 from uuid import UUID
 
@@ -150,9 +151,14 @@ def test_an_account_that_answers_500(make_number: Callable[[], Number]) -> None:
     """The breaker opens and closes once, and so does the gate of the number."""
     number = make_number()
     number.fail(failing_accounts=[number.account])
-    for n in range(40):
-        number.send(PEER.format(30 + n))
-    wait_until(lambda: "gate.closed" in number.events(), "the gate to close", within_s=40)
+    peers = cycle(range(30, 100))
+
+    def send_until_closed() -> bool:
+        """Calls that began before the breaker opened close no gate: the next message does."""
+        number.send(PEER.format(next(peers)))
+        return "gate.closed" in number.events()
+
+    wait_until(send_until_closed, "the gate to close", within_s=40)
     number.fail()
     wait_until(lambda: "gate.opened" in number.events(), "the gate to open", within_s=60)
     counts = Counter(number.events())
