@@ -94,14 +94,17 @@ class Sweeper:
         return max(SHORTEST_PAUSE_S, pause)
 
     def _sweep(self, queue: str) -> float:
-        """Sweep a queue in short steps until no lane is due; return the seconds until one is."""
+        """Sweep a queue in short steps until no lane is due and no lease has ended.
+
+        Returns the seconds until the next lane is due.
+        """
         for _ in range(MAX_STEPS):
             swept = self._lanes.sweep(queue)
             for claim in swept.expired_claims:
                 self._take_over(claim)
             if swept.lost:
                 self._tell_lost(queue, swept.lost)
-            if swept.next_due_ms != 0:
+            if swept.next_due_ms != 0 and not swept.expired_claims:
                 break
         return TICK_S if swept.next_due_ms is None else min(TICK_S, swept.next_due_ms / 1000)
 

@@ -73,6 +73,21 @@ def tokens(client: redis.Redis, queue: str) -> int:
     return int(client.llen(keys.bell(queue)))
 
 
+def test_all_ended_leases_are_taken_over_at_once(
+    redis_client: redis.Redis, lanes: Lanes, clock: Sweeper
+) -> None:
+    """More than a step holds: a worker with a hundred calls in flight was killed."""
+    sequence = ClaimSequence()
+    for number in range(120):
+        message = Message(to=f"+7999000{number:04}", text="Hello")
+        lanes.append(routing.route_send(ORGANIZATION, INTEGRATION, message))
+    while lanes.claim("send", sequence):
+        pass
+    end_leases(redis_client, "send")
+    clock.tick()
+    assert redis_client.zcard(keys.leases("send")) == 0
+
+
 def test_a_lost_wake_up_is_repeated(
     clock: Sweeper, lanes: Lanes, redis_client: redis.Redis
 ) -> None:
