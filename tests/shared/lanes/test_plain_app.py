@@ -210,7 +210,7 @@ def test_a_worker_that_redis_does_not_answer_exits_for_a_restart(
     ):
         eventually(lambda: blocked_consumers(client), 20)
         server.kill()
-        assert worker.wait(40) != 0
-        log = worker.log.read_text()
-    assert "worker.stuck" in log
-    assert f"exited unexpectedly (code {EXIT_CODE})" in log
+        # Dramatiq's main process ends with the code of its worker process. Its own last log line
+        # is lost now and then: its log thread stops first.
+        assert worker.wait(40) == EXIT_CODE
+        assert "worker.stuck" in worker.log.read_text()
