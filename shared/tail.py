@@ -1,6 +1,7 @@
 """Transitions of all processes as they happen, for `wpp tail`: a channel that only watchers fill.
 
-Without a watcher a process publishes nothing, and a transition costs it a comparison.
+A process looks for a watcher when it has something to tell, once a second at most: an idle process
+sends no command, and without a watcher nothing is published.
 """
 
 import json
@@ -15,7 +16,7 @@ from shared.logs import mask_fields
 from shared.redis import keys
 
 MAX_LINES = 5000
-"""Lines that wait for their publication; the oldest are lost beyond that."""
+"""Transitions that wait for their publication; the oldest are lost beyond that."""
 
 
 class TailPublisher:
@@ -24,26 +25,29 @@ class TailPublisher:
     def __init__(self, client: "redis.Redis", process: str) -> None:
         self._client = client
         self._process = process
-        self._watched = False
-        self._lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._heard: deque[tuple[datetime, str, dict[str, Any]]] = deque(maxlen=MAX_LINES)
 
     def hear(self, event: str, fields: Mapping[str, Any]) -> None:
         """Keep a transition for the next `publish`: a listener of `shared.transitions`."""
-        if self._watched:
-            at = datetime.now(UTC).isoformat(timespec="milliseconds")
-            masked = mask_fields(None, "", dict(fields))
-            line = {"at": at, "process": self._process, "event": event, **masked}
-            self._lines.append(json.dumps(line, default=str))
+        self._heard.append((datetime.now(UTC), event, dict(fields)))
 
     def publish(self) -> None:
-        """Publish what was heard, and look whether a watcher listens; raises redis.RedisError."""
+        """Publish what was heard if a watcher listens, else drop it; raises redis.RedisError."""
+        if not self._heard:
+            return
         reply: Any = self._client.pubsub_numsub(keys.TAIL)
-        self._watched = bool(reply[0][1])
+        if not reply[0][1]:
+            self._heard.clear()
+            return
         pipe = self._client.pipeline(transaction=False)
-        while self._lines:
-            pipe.publish(keys.TAIL, self._lines.popleft())
-        if len(pipe):
-            pipe.execute()
+        while self._heard:
+            pipe.publish(keys.TAIL, self._format_line(*self._heard.popleft()))
+        pipe.execute()
+
+    def _format_line(self, at: datetime, event: str, fields: dict[str, Any]) -> str:
+        masked = mask_fields(None, "", fields)
+        line = {"at": at.isoformat(timespec="milliseconds"), "process": self._process}
+        return json.dumps({**line, "event": event, **masked}, default=str)
 
 
 def watch(client: "redis.Redis", timeout_s: float = 1.0) -> Iterator[dict[str, Any] | None]:

@@ -20,9 +20,24 @@ def test_a_watcher_gets_transitions_without_phones_and_keys(redis_client: redis.
 
 def test_nothing_is_kept_without_a_watcher(redis_client: redis.Redis) -> None:
     publisher = tail.TailPublisher(redis_client, "send")
-    publisher.publish()
     publisher.hear("message.sent", {"event_id": "before"})
+    publisher.publish()
     watching = tail.watch(redis_client, timeout_s=0.05)
     assert next(watching) is None
     publisher.publish()
     assert next(watching) is None
+
+
+def count_looks(client: redis.Redis) -> int:
+    stats = client.info("commandstats")
+    return sum(stats[name]["calls"] for name in stats if name.startswith("cmdstat_pubsub"))
+
+
+def test_a_process_that_has_nothing_to_tell_sends_no_command(redis_client: redis.Redis) -> None:
+    before = count_looks(redis_client)
+    publisher = tail.TailPublisher(redis_client, "send")
+    publisher.publish()
+    assert count_looks(redis_client) == before
+    publisher.hear("message.sent", {})
+    publisher.publish()
+    assert count_looks(redis_client) == before + 1
