@@ -11,6 +11,7 @@ from shared.errors import (
     LimitedError,
     NotConnectedError,
     NotSentError,
+    PipelineError,
     PlatformError,
     RefusedError,
     TokenPausedError,
@@ -27,7 +28,8 @@ from workers import gates
 from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
 from workers.retry import EVENT_BACKOFF
-from workers.send import pacing, rate_limits
+from workers.send import rate_limits
+from workers.send.handler import wait_for_turn
 
 DELETED = "deleted"
 GONE = "gone"
@@ -42,7 +44,7 @@ def handle_change(event: ChangeEvent, claim: Claim, ctx: WorkerContext) -> Claim
     if route is None or route.organization_id != event.organization_id:
         missing = IntegrationNotFoundError(event.integration_id)
         return dead_letter_change(event, claim, missing.code, str(missing))
-    if event.action == "edit" and (postponed := _wait_for_turn(event, ctx)):
+    if event.action == "edit" and (postponed := wait_for_turn(_as_message(event), ctx)):
         return postponed
     account = ctx.as_account(route.account)
     try:
@@ -91,8 +93,14 @@ def _replace(
         detail = "the message was never sent, so it cannot be edited"
         return Settled("failed", [], {"reason": detail, "code": "never_sent"})
     account.delete(task_id)
-    sent = account.send(_as_message(event))
-    rate_limits.report_taken(ctx.redis, _as_message(event))
+    try:
+        sent = account.send(_as_message(event))
+        rate_limits.report_taken(ctx.redis, _as_message(event))
+    except PipelineError:
+        raise
+    except Exception as error:
+        log.exception("send.failed")
+        return settle_in_doubt(f"internal error during or after the call: {type(error).__name__}")
     outcome = EditOutcome(
         at=utc_now(),
         account=route.account,
@@ -119,16 +127,6 @@ def _find_task_id(event: ChangeEvent, ctx: WorkerContext) -> str | None:
     """Return the platform's id of the message, which stood before its change in the lane."""
     record = find_record(ctx.redis, event.message_id)
     return record.task_id if record else None
-
-
-def _wait_for_turn(event: ChangeEvent, ctx: WorkerContext) -> Postponed | None:
-    message = _as_message(event)
-    if wait_s := pacing.take_slot(ctx.redis, message, ctx.engine.wpp_pace_s):
-        return Postponed(wait_s, "paced: waits for the integration's send slot (WPP_PACE_S)")
-    if wait_s := rate_limits.acquire(ctx.redis, message):
-        reason = "waits for the rate of its number: the platform limits it (429)"
-        return Postponed(wait_s, reason, unstarted=True)
-    return None
 
 
 def _handle_platform_error(

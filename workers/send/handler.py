@@ -39,7 +39,7 @@ def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResu
         return dead_letter_send(
             event, claim, "disabled", f"the integration {route.name!r} is disabled"
         )
-    if postponed := _wait_for_turn(event, ctx):
+    if postponed := wait_for_turn(event, ctx):
         return postponed
     try:
         with within(claim.left_s):
@@ -59,7 +59,7 @@ def handle_send(event: SendEvent, claim: Claim, ctx: WorkerContext) -> ClaimResu
     return Settled("sent", [outcome], {"task_id": sent.task_id} if sent.task_id else {})
 
 
-def _wait_for_turn(event: SendEvent, ctx: WorkerContext) -> Postponed | None:
+def wait_for_turn(event: SendEvent, ctx: WorkerContext) -> Postponed | None:
     """Postpone a message whose number is paced, or limited by the platform, until its turn."""
     if wait_s := pacing.take_slot(ctx.redis, event, ctx.engine.wpp_pace_s):
         return Postponed(wait_s, "paced: waits for the integration's send slot (WPP_PACE_S)")

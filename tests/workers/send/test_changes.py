@@ -96,6 +96,16 @@ def test_an_edit_deletes_and_sends(ctx: ChangeContext) -> None:
     assert (outcome.account, result.fields) == (ROUTE.account, {"task_id": "task_1"})
 
 
+def test_an_internal_error_during_an_edit_sends_its_text_no_second_time(
+    ctx: ChangeContext,
+) -> None:
+    """The request may have left before the error."""
+    ctx.answer = redis.ConnectionError("lost during the call")
+    result = handle(make_change("edit"), ctx)
+    assert isinstance(result, Settled)
+    assert (result.state, result.fields["code"]) == ("failed", "unknown")
+
+
 def test_an_edit_whose_message_is_gone_already_is_sent(ctx: ChangeContext) -> None:
     """An earlier attempt has deleted it."""
     ctx.known = False

@@ -72,10 +72,10 @@ async def _act(call: FunctionCall, action: str) -> Response:
 
 
 async def _find_recipient(call: FunctionCall) -> Recipient:
-    """Return who the call names; an empty or made-up client id names nobody.
+    """Return the recipient; an empty or made-up client id is ignored.
 
     Raises:
-        FunctionError: it names nobody, or somebody without a phone.
+        FunctionError: the call has no recipient, or the recipient has no phone.
         NotFoundError: the organization has no such client or teacher.
     """
     phone = call.text("phoneNumber", "phone")
