@@ -6,7 +6,6 @@ sends a code a second. README.md describes the phases. Exits with 1 when a targe
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from bench.isolation_phases.figures import PhaseResult, format_row, format_table
 from bench.isolation_phases.phases import PHASES
 from bench.isolation_phases.run import measure_phase
+from bench.kept import figure_file
 from tests.faults.conftest import connect_integration, wait_until_ready
 from tests.faults.environment import PLATFORM_DELAYS, FaultEnvironment
 from tests.fixtures.fleet import Fleet
@@ -63,16 +63,11 @@ def main() -> None:
             results.append(measure_phase(env, name, given.seconds, report))
             report(f"{format_row(results[-1])}  ({results[-1].attack})")
             if given.json:
-                write_figures(given.json, results)
+                figure_file.write(given.json, [f for each in results for f in each.figures()])
     print(format_table(results))
     report(f"load after: {os.getloadavg()[0]:.1f}")
     if not given.no_fail:
         sys.exit(any(result.missed for result in results))
-
-
-def write_figures(file: Path, results: list[PhaseResult]) -> None:
-    figures = {result.name: result.to_json() for result in results}
-    file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

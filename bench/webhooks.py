@@ -12,9 +12,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from bench.engine_sides.figures import Figure, table
 from bench.engine_sides.place import Place
+from bench.kept import figure_file
 from bench.webhook_load.servers import (
     EventServer,
     LoadResult,
@@ -113,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-fail", action="store_true", help="exit with 0 in any case")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts only")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
     began = time.monotonic()
     figures: list[Figure] = []
@@ -121,6 +124,8 @@ def main() -> None:
         figures += PARTS[name]()
     print(table(figures).replace("stock", "baseline", 1))
     print(f"load after: {os.getloadavg()[0]:.1f}; took {time.monotonic() - began:.0f} s")
+    if given.json:
+        figure_file.write(given.json, figures)
     if not given.no_fail:
         sys.exit(any(figure.missed for figure in figures))
 

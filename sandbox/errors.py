@@ -1,6 +1,6 @@
 """Errors while the local world is started. Each text names the part, the reason and the remedy."""
 
-from shared.errors import PipelineError
+from shared.errors import ConfigurationError, PipelineError
 
 
 class SandboxError(PipelineError):
@@ -9,5 +9,11 @@ class SandboxError(PipelineError):
     code = "sandbox"
 
 
-class PortTakenError(SandboxError):
+class SettingError(SandboxError, ConfigurationError):
+    """A setting keeps a part or a process from starting; no start succeeds until it is changed."""
+
+    code = "configuration"
+
+
+class PortTakenError(SettingError):
     code = "port_taken"

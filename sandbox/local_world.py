@@ -14,8 +14,8 @@ from typing import Protocol, Self
 
 from dotenv import dotenv_values
 
-from sandbox.errors import PortTakenError, SandboxError
-from sandbox.lock import exit_on_stop_signals, ignore_stop_signals, lock_directory
+from sandbox.errors import PortTakenError, SettingError
+from sandbox.lock import lock_directory
 from sandbox.platform.process import PlatformProcess
 from sandbox.ports import LOCALHOST, claim_port, free_port
 from sandbox.processes import Progress
@@ -26,8 +26,10 @@ from sandbox.supabase import project
 from sandbox.supabase.project import MIGRATIONS, Supabase
 from sandbox.supabase.seed import EMAIL, PASSWORD, seed
 from shared.errors import ConfigurationError
+from shared.stop_signals import exit_on_stop_signals, ignore_stop_signals
 
 FIRST_PORT = 8000
+LAST_PORT = 65_535
 REQUIRED_WITH = {
     "SUPABASE_URL": ("SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
     "WPP_BASE_URL": ("WPP_SECRET", "WPP_PUBLIC_URL"),  # a real platform cannot reach 127.0.0.1
@@ -72,6 +74,7 @@ class LocalWorld:
 
     Raises on entering:
         SandboxError: a part could not be installed or started; what was started is stopped.
+        SettingError: a setting is missing.
         PortTakenError: another program listens on a port of the world.
     """
 
@@ -87,10 +90,15 @@ class LocalWorld:
         report: Progress = print,
     ) -> None:
         self.directory = directory.resolve()
-        self._given = _load_environment() if environment is None else environment
-        self.ports = ports or Ports.from_first(_read_first_port(self._given))
+        self.given = _load_environment() if environment is None else environment
+        """The settings from outside, which come before those of the world."""
+        self.ports = ports or Ports.from_first(_read_first_port(self.given))
         self.database_url: str | None = None
         """The local Postgres; None with a real Supabase."""
+        self.service_key: str | None = None
+        """The demo organization's service key; None with a real Supabase."""
+        self.operator_key: str | None = None
+        """Opens the console; None with a real Supabase."""
         self._durable = durable
         self._tools = tools or self.directory / "tools"
         self._migrations = migrations
@@ -117,7 +125,7 @@ class LocalWorld:
 
     @property
     def has_platform_sandbox(self) -> bool:
-        return not self._given.get("WPP_BASE_URL")
+        return not self.given.get("WPP_BASE_URL")
 
     def check(self) -> None:
         """Raise SandboxError, with the end of its log, if a started part has ended by itself."""
@@ -131,12 +139,13 @@ class LocalWorld:
             "WPP_KEY_SECRETS": secrets.keys,
             "WPP_PUBLIC_URL": f"http://{LOCALHOST}:{self.ports.ingress}",
             "PORT": str(self.ports.ingress),
-            # the platform's sandbox serves media from a private address
-            "WPP_MEDIA_PRIVATE_HOSTS": f"{LOCALHOST}:{self.ports.platform}",
+            # the platform's sandbox serves media from a private address, a developer files
+            "WPP_MEDIA_PRIVATE_HOSTS": f"{LOCALHOST},localhost",
+            "WPP_CALLBACK_PRIVATE_HOSTS": f"{LOCALHOST},localhost",
         }
-        environment = {name: self._given.get(name) or value for name, value in defaults.items()}
+        environment = {name: self.given.get(name) or value for name, value in defaults.items()}
         try:
-            claim_port("the ingress", int(environment["PORT"]))
+            claim_port("the ingress", _read_port(environment["PORT"]))
             return environment | self._start_parts(secrets, undo)
         except PortTakenError as error:
             first = self.ports.ingress + 100
@@ -145,13 +154,13 @@ class LocalWorld:
 
     def _require_variables(self) -> None:
         for address, required in REQUIRED_WITH.items():
-            if not self._given.get(address):
+            if not self.given.get(address):
                 continue
-            missing = [name for name in required if not self._given.get(name)]
+            missing = [name for name in required if not self.given.get(name)]
             if missing:
                 names = " and ".join(missing)
                 msg = f"{address} is set, so {names} must be set too. See .env.example."
-                raise SandboxError(msg)
+                raise SettingError(msg)
 
     def _start_parts(self, secrets: Secrets, undo: contextlib.ExitStack) -> dict[str, str]:
         """Launch Redis and the platform, start Supabase (the slowest), then wait for both."""
@@ -171,7 +180,7 @@ class LocalWorld:
         )
         for service, name, variables in services:
             address = next(iter(variables))
-            if self._given.get(address):
+            if self.given.get(address):
                 environment |= self._use_real_part(address)
                 continue
             self._report(f"starting {name}")
@@ -180,7 +189,7 @@ class LocalWorld:
             service.launch()
             launched.append(service)
             environment |= variables
-        if self._given.get("SUPABASE_URL"):
+        if self.given.get("SUPABASE_URL"):
             environment |= self._use_real_part("SUPABASE_URL")
         else:
             environment |= self._start_supabase(secrets, undo)
@@ -189,7 +198,7 @@ class LocalWorld:
         return environment
 
     def _start_supabase(self, secrets: Secrets, undo: contextlib.ExitStack) -> dict[str, str]:
-        ingress_port = int(self._given.get("PORT") or self.ports.ingress)
+        ingress_port = int(self.given.get("PORT") or self.ports.ingress)
         self._report("starting Supabase: Postgres, PostgREST and the gateway")
         supabase = Supabase(
             self.directory,
@@ -205,7 +214,9 @@ class LocalWorld:
         self._parts.append(supabase)
         undo.callback(supabase.stop)
         supabase.start()
-        seed(supabase.postgres.admin_url)
+        seed(supabase.postgres.admin_url, secrets.service_key, secrets.operator_key)
+        self.service_key = secrets.service_key
+        self.operator_key = secrets.operator_key
         self.database_url = supabase.database_url
         return {
             "SUPABASE_URL": supabase.url,
@@ -217,13 +228,21 @@ class LocalWorld:
     def _use_real_part(self, address: str) -> dict[str, str]:
         """Return the variables of a real part."""
         self._report(f"{address} is set: using that")
-        return {name: self._given[name] for name in (address, *REQUIRED_WITH.get(address, ()))}
+        return {name: self.given[name] for name in (address, *REQUIRED_WITH.get(address, ()))}
+
+
+def _read_port(text: str) -> int:
+    """Return PORT; raises ConfigurationError for a number that no port has."""
+    if not text.isdecimal() or not 1 <= int(text) <= LAST_PORT:
+        msg = f"PORT: {text!r} is no port: give a number from 1 to {LAST_PORT}"
+        raise ConfigurationError(msg)
+    return int(text)
 
 
 def _read_first_port(given: Mapping[str, str]) -> int:
     """Return WPP_FIRST_PORT; raises ConfigurationError for a number that no port has."""
     text = given.get("WPP_FIRST_PORT") or str(FIRST_PORT)
-    last = 65_535 - len(fields(Ports)) + 1
+    last = LAST_PORT - len(fields(Ports)) + 1
     if not text.isdecimal() or not 1 <= int(text) <= last:
         msg = f"WPP_FIRST_PORT: {text!r} is no first port of six: give a number from 1 to {last}"
         raise ConfigurationError(msg)

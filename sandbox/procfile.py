@@ -1,4 +1,4 @@
-"""Runs every line of the Procfile until one of them ends: `python -m sandbox.procfile LOGS`.
+"""Runs every line of a Procfile until one of them ends: `python -m sandbox.procfile LOGS Procfile`.
 
 Honcho starts and stops them, and its output has the lines of all. Beside it, each process has a
 file of its own for each day in `LOGS`, which outlives restarts: `LOGS/send-2026-11-29.log`.
@@ -30,7 +30,7 @@ class DailyFiles:
         self._open: dict[str, tuple[date, TextIO]] = {}
 
     def write(self, process: str, line: str, at: datetime) -> None:
-        """Append a line; `process` is a name such as `send.1`."""
+        """Append a line; `process` is a name like `send.1`."""
         name = process.removesuffix(".1")
         day, file = self._open.get(name, (None, None))
         if file is None or day != at.date():
@@ -69,12 +69,12 @@ class FilingPrinter(Printer):  # type: ignore[misc]
             self._files.write(message.name or "system", line, message.time)
 
 
-def run(logs: Path, environment: Mapping[str, str]) -> int:
-    """Run the Procfile with the environment, and what `.env` adds to it; return the exit code."""
+def run(logs: Path, procfile: Path, environment: Mapping[str, str]) -> int:
+    """Run a Procfile with the environment, and what `.env` adds to it; return the exit code."""
     files = DailyFiles(logs)
     files.prune(datetime.now().date())  # noqa: DTZ005 - a day of this machine, as in the lines
     manager = Manager(FilingPrinter(files, output=sys.stdout))
-    commands = environ.parse_procfile((ROOT / "Procfile").read_text()).processes
+    commands = environ.parse_procfile(procfile.read_text()).processes
     added = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value}
     for each in environ.expand_processes(commands, env={**added, **environment}):
         manager.add_process(each.name, each.cmd, env=each.env, cwd=str(ROOT))
@@ -86,4 +86,4 @@ def run(logs: Path, environment: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(Path(sys.argv[1]), os.environ))
+    raise SystemExit(run(Path(sys.argv[1]), ROOT / sys.argv[2], os.environ))

@@ -4,10 +4,12 @@ PipelineError
 ├── ConfigurationError        a setting is missing, invalid or contradicts another
 │   └── NotDurableError       Redis may lose or evict accepted data
 ├── OverloadedError           a limit of waiting events or outcomes is reached: try again later
+│   └── MovedError            the organization moves to another shard
 ├── IdempotencyConflictError  the same key was used for a different request
 ├── AccessError               the credentials are missing or invalid
 ├── LeaseLostError            the claim has passed to another worker: stop working on it
 ├── NotUnknownError           the effect of this message is known, so it cannot be resolved
+├── NotWaitingError           the message is being sent or has ended, so it cannot be cancelled
 ├── NotFoundError             the organization has no message or integration with this id
 │   └── IntegrationNotFoundError
 ├── DatabaseError             Supabase answered with an error
@@ -19,6 +21,7 @@ PipelineError
     │   └── UnavailableError  the platform was not reached, or asked for a later call
     │       └── TokenPausedError    requests for this account's token are paused
     ├── RefusedError          processed and refused: the same call fails again
+    │   └── RouteMissingError the platform lacks the route of an unverified call
     ├── UnauthorizedError     the token was refused (401)
     ├── InvalidApiKeyError    the API key was refused: a new key is needed
     └── UnknownEffectError    the platform may have processed the call
@@ -46,6 +49,8 @@ class NotDurableError(ConfigurationError):
 
 
 class OverloadedError(PipelineError):
+    """So many events or outcomes wait that no more are accepted; try again after `Retry-After`."""
+
     code = "overloaded"
 
     def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
@@ -53,7 +58,16 @@ class OverloadedError(PipelineError):
         self.retry_after_s = retry_after_s
 
 
+class MovedError(OverloadedError):
+    """The organization moves, or has moved, to another shard: its place has to be found again."""
+
+    def __init__(self) -> None:
+        super().__init__("the organization moves to another Redis; try again", retry_after_s=1.0)
+
+
 class IdempotencyConflictError(PipelineError):
+    """The Idempotency-Key was used for a different request: a new request needs a new key."""
+
     code = "idempotency_conflict"
 
     def __init__(self) -> None:
@@ -63,6 +77,8 @@ class IdempotencyConflictError(PipelineError):
 
 
 class AccessError(PipelineError):
+    """The credentials are missing, invalid, expired or revoked."""
+
     code = "access_denied"
 
 
@@ -73,10 +89,26 @@ class LeaseLostError(PipelineError):
 
 
 class NotUnknownError(PipelineError):
+    """Only messages of status `unknown` are settled by hand: the status of the others is known."""
+
     code = "not_unknown"
 
 
+class ImpossibleChangeError(PipelineError):
+    """A message cannot be changed in this way, now or later."""
+
+    code = "impossible_change"
+
+
+class NotWaitingError(PipelineError):
+    """The message is being sent or has ended: it cannot be cancelled any more."""
+
+    code = "not_waiting"
+
+
 class NotFoundError(PipelineError):
+    """The organization has no such resource; another organization's resources answer the same."""
+
     code = "not_found"
 
 
@@ -96,6 +128,8 @@ class DatabaseError(PipelineError):
 
 
 class DatabaseUnavailableError(DatabaseError):
+    """Supabase did not answer in time: the same request may be sent again."""
+
     code = "database_unavailable"
 
 
@@ -147,6 +181,10 @@ class TokenPausedError(UnavailableError):
 
 class RefusedError(PlatformError):
     code = "refused"
+
+
+class RouteMissingError(RefusedError):
+    code = "route_missing"
 
 
 class UnauthorizedError(PlatformError):

@@ -1,17 +1,20 @@
-"""Events: the versioned messages of the four queues.
+"""Events: the versioned messages of the queues.
 
-An event is JSON in Redis, and its reader may be older or newer than its writer: unknown fields are
-ignored, and an incompatible change gets a new `v`.
+An event is JSON in Redis, and its reader may be older or newer than its writer. A field that a
+reader does not know is kept. A change that an older reader must not overlook, as a new kind or a
+field that changes what is sent, raises `NEWEST_VERSION`; the events concerned, and only they, get
+it as their `v`. Workers of an earlier version leave these to newer workers (docs/upgrading.md).
 """
 
 import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,13 +25,16 @@ from pydantic import (
 )
 
 from shared.outcomes import MessageOutcome
-from shared.phones import may_be_phone, normalize
+from shared.phones import may_be_phone, normalize, refuse_address
 
-QueueName = Literal["send", "provision", "webhook", "media"]
-QUEUE_NAMES: tuple[QueueName, ...] = ("send", "provision", "webhook", "media")
+QueueName = Literal["send", "provision", "webhook", "media", "callback"]
+QUEUE_NAMES: tuple[QueueName, ...] = ("send", "provision", "webhook", "media", "callback")
 
 Phone = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{6,14}$")]
 """International digits without a plus, as the platform expects them: 79990001122."""
+
+NEWEST_VERSION = 1
+"""The newest version of events that this code reads, and writes where it has to."""
 
 CHANGE = re.compile(rb'"kind"\s*:\s*"change"')
 
@@ -43,6 +49,13 @@ MAX_URL_CHARS = 8192
 
 MAX_EXPIRY_S = 30 * 86_400
 """Upper bound of `expires_in_s`, in seconds. The deployment's limit is usually lower."""
+
+
+MAX_DELAY_S = 366 * 86_400
+"""How far ahead a message can be scheduled, in seconds."""
+
+Priority = Literal["high", "normal", "low"]
+AttachmentT = TypeVar("AttachmentT")
 
 
 def utc_now() -> datetime:
@@ -67,15 +80,23 @@ MediaUrl = Annotated[
 ]
 
 
+MediaType = Literal["image", "video", "audio", "voice", "document"]
+
+
 class Media(StrictModel):
-    """A file that the platform downloads from `url`.
+    """A file that the platform downloads from `url`, or that was uploaded (`file_id`).
 
     The platform distinguishes images and files. Video, audio and voice are sent as files: a voice
     note arrives as an audio file.
     """
 
-    type: Literal["image", "video", "audio", "voice", "document"]
-    url: MediaUrl
+    type: MediaType
+    url: MediaUrl | None = None
+    file_id: UUID | None = Field(
+        default=None,
+        validate_default=True,
+        description="Id of a file that was uploaded with `POST /v1/files`, in place of `url`.",
+    )
     filename: str | None = Field(
         default=None,
         max_length=255,
@@ -83,6 +104,17 @@ class Media(StrictModel):
         "URL, with the extension of `mime` if it has none.",
     )
     mime: str | None = Field(default=None, max_length=127)
+
+    @field_validator("file_id")
+    @classmethod
+    def _check_source(cls, value: UUID | None, info: ValidationInfo) -> UUID | None:
+        if "url" in info.data and bool(value) == bool(info.data["url"]):
+            msg = "give either a url or a file_id"
+            raise ValueError(msg)
+        return value
+
+
+ContactPhone = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\n]*\d[^\n]*$")]
 
 
 class Location(StrictModel):
@@ -92,58 +124,143 @@ class Location(StrictModel):
     address: str | None = Field(default=None, max_length=1024)
 
 
-class Message(StrictModel):
-    """A message to a recipient: a text, a file with the text as its caption, or a location.
+class ContactCard(StrictModel):
+    """A person to get in touch with. The recipient gets a text with the name and the phones."""
 
-    A location has no text: send the text as a message of its own.
+    name: str = Field(min_length=1, max_length=255, pattern=r"\S")
+    phones: tuple[ContactPhone, ...] = Field(min_length=1, max_length=5)
+
+
+class Message(StrictModel):
+    """A message to a recipient: a text, a file with the text as its caption, a location, a contact.
+
+    A location and a contact have no text: send the text as a message of its own.
     """
 
-    to: str = Field(max_length=64, description="Recipient's phone number, in any usual form.")
+    client_id: UUID | None = Field(
+        default=None,
+        description="Client of the organization that the message is for. Without `to`, it goes to "
+        "the client's stored phone.",
+    )
+    teacher_id: UUID | None = Field(
+        default=None,
+        description="Teacher of the organization that the message is for. Without `to`, it goes to "
+        "the teacher's stored phone.",
+    )
+    to: str | None = Field(
+        default=None,
+        max_length=64,
+        validate_default=True,
+        description="Recipient's phone number, in any usual form. It may be left out where either "
+        "`client_id` or `teacher_id` says who it is.",
+        examples=["+79990001122"],
+    )
     media: Media | None = None
     location: Location | None = None
-    text: str = Field(default="", max_length=MAX_TEXT_CHARS, validate_default=True)
+    contact: ContactCard | None = None
+    reply_to: UUID | None = Field(
+        default=None,
+        description="Id of a message of the same conversation, sent or received, that this message "
+        "answers. Its first lines are quoted above the text.",
+    )
+    text: str = Field(
+        default="",
+        max_length=MAX_TEXT_CHARS,
+        validate_default=True,
+        examples=["Your code is 1234"],
+    )
     integration_id: UUID | None = Field(
         default=None,
-        description="Integration to send from. Default: the organization's primary integration.",
+        description="Integration to send from. Default: the one on which the recipient wrote "
+        "last, else the organization's primary, else any that is connected.",
     )
-    client_id: UUID | None = None
-    teacher_id: UUID | None = None
     sender_name: str | None = Field(default=None, max_length=255)
     expires_in_s: int | None = Field(
         default=None,
         ge=1,
         le=MAX_EXPIRY_S,
-        description="The message fails when it could not be sent for this long, in seconds. "
-        "Default and maximum: WPP_MAX_AGE_S.",
+        description="The message fails when it could not be sent for this long, in seconds; "
+        "a scheduled one, from its date on. Default and maximum: WPP_MAX_AGE_S.",
+    )
+    send_at: AwareDatetime | None = Field(
+        default=None,
+        description="When to send it, with a time zone: at most 366 days ahead. Other messages of "
+        "the conversation go out meanwhile; it then follows what waits there. A date that has "
+        "passed is now.",
+        examples=["2027-01-31T09:00:00+03:00"],
+    )
+    delay_s: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_DELAY_S,
+        description="The same as `send_at`, in seconds from now.",
+    )
+    priority: Priority = Field(
+        default="normal",
+        description="`high`: overtakes what waits in other conversations of the organization, as "
+        "a one-time code overtakes a campaign. `low`: lets these go first. Within its "
+        "conversation, a message keeps its place.",
     )
 
     @field_validator("to")
     @classmethod
-    def _check_phone(cls, value: str) -> str:
-        if not may_be_phone(value):
+    def _check_phone(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            contacts = [
+                info.data[name] for name in ("client_id", "teacher_id") if name in info.data
+            ]
+            if len(contacts) == 2 and contacts.count(None) != 1:
+                msg = "give a phone, or one of client_id and teacher_id in its place"
+                raise ValueError(msg)
+        elif refusal := refuse_address(value):
+            raise ValueError(refusal)
+        elif not may_be_phone(value):
             normalize(value)
         return value
 
-    @field_validator("location")
+    @field_validator("send_at")
     @classmethod
-    def _check_single_attachment(
-        cls, value: Location | None, info: ValidationInfo
-    ) -> Location | None:
-        if value and info.data.get("media"):
-            msg = "give either media or location, not both"
+    def _check_date(cls, value: datetime | None) -> datetime | None:
+        if value and value - utc_now() > timedelta(seconds=MAX_DELAY_S):
+            msg = "at most 366 days ahead"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("delay_s")
+    @classmethod
+    def _check_single_date(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("send_at"):
+            msg = "give either send_at or delay_s, not both"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("location", "contact")
+    @classmethod
+    def _check_single_attachment(cls, value: AttachmentT, info: ValidationInfo) -> AttachmentT:
+        if value and any(info.data.get(name) for name in ("media", "location")):
+            msg = "give only one of media, location and contact"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("reply_to")
+    @classmethod
+    def _check_reply(cls, value: UUID | None, info: ValidationInfo) -> UUID | None:
+        if value and info.data.get("location"):
+            msg = "a location quotes no message: send the answer as a message of its own"
             raise ValueError(msg)
         return value
 
     @field_validator("text")
     @classmethod
     def _check_text(cls, value: str, info: ValidationInfo) -> str:
-        invalid = {"media", "location"} - info.data.keys()  # reported by their own validators
-        has_attachment = invalid or info.data["media"] or info.data["location"]
+        names = ("media", "location", "contact")
+        invalid = set(names) - info.data.keys()  # reported by their own validators
+        has_attachment = invalid or any(info.data[name] for name in names)
         if not has_attachment and not value.strip():
-            msg = "give a text, a media or a location"
+            msg = "give a text, a media, a location or a contact"
             raise ValueError(msg)
-        if value and info.data.get("location"):
-            msg = "a location has no text: send the text as a message of its own"
+        if value and (alone := next((n for n in names[1:] if info.data.get(n)), None)):
+            msg = f"a {alone} has no text: send the text as a message of its own"
             raise ValueError(msg)
         if len(value.encode(errors="replace")) > MAX_TEXT_BYTES:
             msg = f"a text has at most {MAX_TEXT_BYTES} bytes in UTF-8"
@@ -151,12 +268,48 @@ class Message(StrictModel):
         return value
 
 
+class SentLocation(Location):
+    model_config = ConfigDict(extra="allow")
+
+
+class SentContact(ContactCard):
+    model_config = ConfigDict(extra="allow")
+
+
+class SentMedia(BaseModel):
+    """The file of a message in its lane.
+
+    `url` is where the platform downloads it. A file in our own Storage also has its `path` there:
+    its link is signed anew when the message is sent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    type: MediaType
+    url: str
+    filename: str | None = None
+    mime: str | None = None
+    path: str | None = None
+
+
+class Reply(BaseModel):
+    """What a message answers: the row of that message, its id of WhatsApp, and its first lines."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    message_id: UUID
+    wa_message_id: str | None = None
+    quote: str
+
+
 class Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     v: Literal[1] = 1
     id: UUID
     accepted_at: datetime = Field(default_factory=utc_now)
+    traceparent: str | None = None
+    """The span that it belongs to, where traces are on (docs/traces.md)."""
 
 
 class SendEvent(Event):
@@ -167,19 +320,25 @@ class SendEvent(Event):
     integration_id: UUID
     to: Phone
     text: str = ""
-    media: Media | None = None
-    location: Location | None = None
+    media: SentMedia | None = None
+    location: SentLocation | None = None
+    contact: SentContact | None = None
+    reply: Reply | None = None
     client_id: UUID | None = None
     teacher_id: UUID | None = None
     sender_name: str | None = None
     expires_in_s: int | None = None
+    priority: Priority = "normal"
+    send_at: datetime | None = None
 
 
 class ChangeEvent(Event):
     """A change of a message: it follows the message in the lane of their conversation.
 
     `message_id` is the message's row. `task_id` is null while the message itself still waits.
-    `edit` deletes the message and sends `text`, with `media`, in its place, under the same row.
+    `caption_ids` are the platform's ids of texts that followed its file. `edit` deletes the message
+    and sends `text`, with `media`, in its place, under the same row; of a file whose caption is a
+    text of its own, it replaces that text.
     """
 
     kind: Literal["change"] = "change"
@@ -189,9 +348,10 @@ class ChangeEvent(Event):
     to: Phone
     message_id: UUID
     task_id: str | None = None
+    caption_ids: tuple[str, ...] = ()
     wa_message_id: str | None = None
     text: str = ""
-    media: Media | None = None
+    media: SentMedia | None = None
     emoji: str = ""
 
 
@@ -242,8 +402,24 @@ class MediaEvent(Event):
     url: str | None = None
 
 
+class CallbackEvent(Event):
+    """A post of an event to a callback. `number` is that of the event, None for a test.
+
+    Posts of the same `key`, a conversation or a number, keep their order.
+    """
+
+    kind: Literal["callback"] = "callback"
+    organization_id: UUID
+    callback_id: UUID
+    number: int | None = None
+    webhook_id: str
+    type: str
+    key: str = ""
+    body: str
+
+
 AnyEvent = Annotated[
-    SendEvent | ChangeEvent | ProvisionEvent | WebhookEvent | MediaEvent,
+    SendEvent | ChangeEvent | ProvisionEvent | WebhookEvent | MediaEvent | CallbackEvent,
     Field(discriminator="kind"),
 ]
 

@@ -32,6 +32,8 @@ COUNTED: dict[str, Counted] = {
     "wpp_events_accepted_total": Counted("Events that have their place in a lane", "kind"),
     "wpp_events_duplicate_total": Counted("Requests that named an event accepted before", "kind"),
     "wpp_events_refused_total": Counted("Events for which there was no room", "kind"),
+    "wpp_messages_scheduled_total": Counted("Messages that were accepted for a later date"),
+    "wpp_messages_cancelled_total": Counted("Messages that were cancelled while they waited"),
     "wpp_messages_sent_total": Counted("Messages that the platform took"),
     "wpp_messages_failed_total": Counted("Messages that ended as failed"),
     "wpp_messages_expired_total": Counted("Messages that could not be sent in time"),
@@ -42,6 +44,7 @@ COUNTED: dict[str, Counted] = {
     "wpp_events_dead_lettered_total": Counted(
         "Events other than messages that became dead letters", "kind"
     ),
+    "wpp_callback_posts_total": Counted("Posts of events to callbacks, by result", "result"),
     "wpp_number_changes_total": Counted("Numbers that went up, degraded or down", "to"),
     "wpp_keys_refused_total": Counted("API keys that the platform refused"),
     "wpp_gates_closed_total": Counted("Gates that closed"),
@@ -54,7 +57,7 @@ COUNTED: dict[str, Counted] = {
     ),
     "wpp_token_mints_total": Counted("Requests for a token, by result", "result"),
     "wpp_message_sent_seconds": Counted(
-        "From the acceptance of a message until the platform took it", buckets=LONG_S
+        "From the acceptance of a message, or its date, until the platform took it", buckets=LONG_S
     ),
     "wpp_outcome_recorded_seconds": Counted(
         "From an outcome, such as the acceptance of a message, to its row", buckets=LONG_S
@@ -67,6 +70,8 @@ COUNTED: dict[str, Counted] = {
 """Everything that is counted. docs/metrics.md adds what is measured at a scrape."""
 
 TRANSITION_COUNTERS: dict[str, tuple[str, str | None]] = {
+    "message.scheduled": ("wpp_messages_scheduled_total", None),
+    "message.cancelled": ("wpp_messages_cancelled_total", None),
     "message.sent": ("wpp_messages_sent_total", None),
     "message.failed": ("wpp_messages_failed_total", None),
     "message.expired": ("wpp_messages_expired_total", None),

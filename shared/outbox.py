@@ -14,6 +14,8 @@ from typing import Any
 
 import redis
 
+from shared.events import QUEUE_NAMES
+from shared.lanes.records import count_left_lanes
 from shared.lanes.scripts import load_script
 from shared.outcomes import Outcome, SetAside
 from shared.redis import keys
@@ -31,6 +33,13 @@ MAX_BLOCK_S = 3.0
 
 ADD = load_script("clock", "places", "main_outbox_add")
 TAKE = load_script("clock", "places", "main_outbox_take")
+RETURN = load_script("clock", "places", "main_outbox_return")
+LEAVE = LuaScript("""
+redis.call('ZREM', KEYS[1], ARGV[2])
+return redis.call('ZADD', KEYS[2], ARGV[1], ARGV[2])
+""")
+RETURN_ROWS = 100
+"""Outcomes of a step: Redis does nothing else meanwhile."""
 ACKNOWLEDGE = LuaScript("""
 redis.call('ZREM', KEYS[2], unpack(ARGV))
 return redis.call('XDEL', KEYS[1], unpack(ARGV))
@@ -48,6 +57,12 @@ class OutboxEntry:
     size: int = 0
 
     @property
+    def version(self) -> int:
+        """The version of its shape: a recorder that does not know it leaves the outcome."""
+        found = self.row.get("v", 1)
+        return found if isinstance(found, int) else 1
+
+    @property
     def added_s(self) -> float:
         """When it entered the outbox, in seconds since 1970."""
         return int(self.id.split(b"-")[0]) / 1000
@@ -57,6 +72,8 @@ class Outbox:
     def __init__(self, client: "redis.Redis", *, abandoned_ms: int = ABANDONED_MS) -> None:
         self.client = client
         self.abandoned_ms = abandoned_ms
+        self._took_all = False
+        """The last batch was not full: what was added since has rung the bell."""
 
     def read(
         self,
@@ -71,15 +88,19 @@ class Outbox:
         Abandoned entries are returned first and in a batch of their own: some of them may take long
         to apply, and new entries do not wait for them.
         """
-        if abandoned := self._take("abandoned", rows, max_bytes):
-            return abandoned
-        batch = self._take("new", rows, max_bytes)
-        if not batch and self.client.blpop([keys.OUTBOX_BELL], min(idle_s, MAX_BLOCK_S)):
-            batch = self._take("new", rows, max_bytes)
+        abandoned, batch = False, list[OutboxEntry]()
+        if not self._took_all:
+            abandoned, batch = self._take("any", rows, max_bytes)
+        if not batch:
+            rung = self.client.blpop([keys.OUTBOX_BELL], min(idle_s, MAX_BLOCK_S))
+            if rung or self._took_all:
+                abandoned, batch = self._take("any", rows, max_bytes)
         size = sum(entry.size for entry in batch)
-        if 0 < len(batch) < rows and size < max_bytes:
+        if not abandoned and 0 < len(batch) < rows and size < max_bytes:
             time.sleep(gather_s)
-            batch += self._take("new", rows - len(batch), max_bytes, size)
+            batch += self._take("new", rows - len(batch), max_bytes, size)[1]
+        size = sum(entry.size for entry in batch)
+        self._took_all = not abandoned and len(batch) < rows and size < max_bytes
         return batch
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
@@ -98,6 +119,23 @@ class Outbox:
         if entries:
             ids = [entry.id for entry in entries]
             ACKNOWLEDGE.run(self.client, [keys.OUTBOX, keys.OUTBOX_TAKEN], ids)
+
+    def leave(self, entry: OutboxEntry) -> None:
+        """Have a taken entry wait for a recorder that knows its version (`return_left`)."""
+        names = [keys.OUTBOX_TAKEN, keys.OUTBOX_NEWER]
+        LEAVE.run(self.client, names, [entry.version, entry.id])
+
+    def return_left(self, knows: int) -> int:
+        """Have entries of versions up to `knows` that were left read again; return how many."""
+        total = 0
+        while count := int(RETURN.run(self.client, [keys.PREFIX], [knows, RETURN_ROWS])):
+            total += count
+        return total
+
+    @property
+    def left(self) -> int:
+        """How many outcomes wait for a newer recorder, or for a newer database."""
+        return int(self.client.zcard(keys.OUTBOX_NEWER))
 
     def report_blocked(self, reason: str | None) -> None:
         """Publish for a minute why no outcome can be written to Supabase; None: it works again."""
@@ -161,13 +199,21 @@ class Outbox:
     def __len__(self) -> int:
         return int(self.client.xlen(keys.OUTBOX))
 
-    def _take(self, which: str, rows: int, max_bytes: int, size: int = 0) -> list[OutboxEntry]:
+    def _take(
+        self, which: str, rows: int, max_bytes: int, size: int = 0
+    ) -> tuple[bool, list[OutboxEntry]]:
+        """Return whether the entries were abandoned, and the entries."""
         arguments = (which, rows, max_bytes, size, self.abandoned_ms)
-        taken: list[bytes] = TAKE.run(self.client, [keys.PREFIX], arguments)
-        return [
+        abandoned, taken = TAKE.run(self.client, [keys.PREFIX], arguments)
+        return bool(abandoned), [
             OutboxEntry(entry_id, json.loads(row), len(row))
             for entry_id, row in zip(taken[::2], taken[1::2], strict=True)
         ]
+
+
+def count_left(client: "redis.Redis") -> dict[str, int]:
+    """Return by kind what waits for processes of a newer version: lanes of events, outcomes."""
+    return {**count_left_lanes(client, QUEUE_NAMES), "outcome": Outbox(client).left}
 
 
 def _order(entry_id: bytes) -> tuple[int, int]:

@@ -10,6 +10,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NEWEST_OUTCOME = 1
+"""The newest version of outcomes that this code writes and carries. A change that an earlier SQL
+function must not overlook raises it, and `wpp_outcome_version()` in the same migration; the
+outcomes concerned get it as their `v` (docs/upgrading.md)."""
+
 MessageStatus = Literal["queued", "sent", "delivered", "read", "failed", "unknown", "deleted"]
 SessionStatus = Literal["starting", "qr_issued", "connected", "degraded", "disconnected", "error"]
 ContentType = Literal[
@@ -24,10 +29,14 @@ ContentType = Literal[
     "contact",
     "other",
 ]
+Substitute = Literal[
+    "caption_as_text", "contact_as_text", "map_link", "quoted_text", "voice_as_file"
+]
+"""What the recipient gets in place of what the platform has no call for (docs/sending.md)."""
 
 
 class Outcome(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     v: Literal[1] = 1
     at: datetime = Field(description="Time of the event; the platform's, if it is known.")
@@ -67,6 +76,15 @@ class MessageOutcome(Outcome):
     task_id: str | None = None
     wa_message_id: str | None = None
     error: str | None = None
+    code: str | None = Field(None, description="Why it failed, as a name.")
+    event: str | None = Field(
+        default=None, description="What happened, where that is no status: `attempt`."
+    )
+    attempt: int | None = Field(None, description="The attempt that this ends, from 1.")
+    started_at: datetime | None = Field(None, description="When that attempt began.")
+    arrived_at: datetime | None = Field(
+        default=None, description="When its webhook was accepted, by our own clock."
+    )
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -79,6 +97,12 @@ class MessageReference(Outcome):
     target_outgoing: bool | None = Field(
         None, description="Whether the organization wrote the message that the ids name."
     )
+    own: bool | None = Field(
+        default=None, description="Whether the pipeline did it; else the platform reported it."
+    )
+    arrived_at: datetime | None = Field(
+        default=None, description="When its webhook was accepted, by our own clock."
+    )
 
 
 class StatusOutcome(MessageReference):
@@ -90,9 +114,7 @@ class StatusOutcome(MessageReference):
     wa_message_id: str | None = None
     status: MessageStatus
     error: str | None = None
-    arrived_at: datetime | None = Field(
-        default=None, description="When its webhook was accepted, by our own clock."
-    )
+    code: str | None = Field(None, description="Why it failed, as a name.")
 
 
 class ReactionOutcome(MessageReference):
@@ -149,6 +171,8 @@ UNRECOGNIZED_RESULTS = ("no_ids", "no_peer", "no_text", "unknown", "unknown_stat
 
 Its payload stays in the log, for a version that understands it. The SQL of the log has this list.
 """
+BECAME_PROOF = "proof"
+"""In the log: an echo that proved a message in doubt. It gets no row of its own."""
 
 
 class DeadLetterOutcome(Outcome):

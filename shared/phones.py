@@ -20,7 +20,17 @@ PERSON_SERVERS = ("c.us", "s.whatsapp.net")
 """WhatsApp's servers for people: an address is phone@server."""
 _DIALABLE = re.compile(r"[0-9\s().\-/\u2010-\u2015]{6,32}")
 """A number in its national form, without a plus."""
+_UNREACHABLE = {
+    "g.us": "groups",
+    "broadcast": "broadcast lists",
+    "newsletter": "channels",
+    "lid": "people whose phone is hidden (@lid)",
+    "hosted.lid": "people whose phone is hidden (@lid)",
+}
+"""Servers of WhatsApp's addresses that no call of the platform is known to take."""
 _CODE_7_REGIONS = ("RU", "KZ")
+_MOBILE_7 = re.compile(r"\+?79[0-9]{9}")
+"""Mobile numbers of country code 7: most that are written here need no look at numbering plans."""
 
 
 def normalize(raw: str, region: str = DEFAULT_REGION) -> str:
@@ -33,6 +43,8 @@ def normalize(raw: str, region: str = DEFAULT_REGION) -> str:
     Raises:
         ValueError: `raw` is not a phone number; the message is fit for an API caller.
     """
+    if _MOBILE_7.fullmatch(raw) and (raw[0] == "+" or region in _CODE_7_REGIONS):
+        return raw.removeprefix("+")
     text = re.sub(r"^\s*00(?=[1-9])", "+", raw).strip()
     if "@" in text:
         phone = read_platform_address(text)
@@ -54,6 +66,15 @@ def normalize(raw: str, region: str = DEFAULT_REGION) -> str:
 def may_be_phone(raw: str) -> bool:
     """Return whether `raw` is a national phone number of some region."""
     return bool(_DIALABLE.fullmatch(raw)) and 6 <= sum(char.isdigit() for char in raw) <= 15
+
+
+def refuse_address(raw: str) -> str | None:
+    """Return why an address of WhatsApp that names no person cannot be written to, else None."""
+    server = raw.strip().rpartition("@")[2].lower()
+    what = _UNREACHABLE.get(server) if "@" in raw else None
+    if what is None:
+        return None
+    return f"{what} cannot be written to through this platform; give a phone number"
 
 
 def read_platform_address(raw: str) -> str | None:

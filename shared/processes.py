@@ -8,22 +8,37 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 import redis
 
 from shared.events import QUEUE_NAMES
 from shared.redis import keys
+from shared.redis.scripts import LuaScript
+from shared.version import VERSION
 
 SILENT_S = 20.0
 """A process that has not reported for this long is gone."""
-STALLED_S = 25.0
-"""A process that reports, and made no progress for this long, is stuck."""
+STALLED_S = 23.0
+"""A process that reports, and made no progress for this long, is stuck. Reports come every 8 s."""
 FORGOTTEN_S = 3600.0
 WEB, RECORDER, CLOCK = "web", "record", "clock"
 CONSUMERS: tuple[str, ...] = (*QUEUE_NAMES, RECORDER, CLOCK)
 """The roles without which events wait: the queues of the workers, the recorder and the clock."""
+
+BEAT = LuaScript("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local report = cjson.decode(ARGV[2])
+report.at_ms = now
+if report.started_ms == 0 then report.started_ms = now end
+if ARGV[3] == '1' then report.progress_ms = now end
+redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(report))
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
+return {report.started_ms, report.progress_ms, now}
+""")
+"""Report a process with the time of Redis, in a single command."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +83,43 @@ def now_ms(client: "redis.Redis") -> int:
 
 
 def report(client: "redis.Redis", process: RunningProcess) -> None:
-    client.hset(keys.PROCESSES, process.name, json.dumps(asdict(process)))
+    """Store a report. The version stands apart: readers of 0.1 refuse a field that they lack."""
+    pipe = client.pipeline(transaction=False)
+    pipe.hset(keys.PROCESSES, process.name, json.dumps(asdict(process)))
+    pipe.hset(keys.PROCESS_VERSIONS, process.name, VERSION)
+    pipe.execute()
+
+
+def beat(client: "redis.Redis", process: RunningProcess, *, moved: bool) -> RunningProcess:
+    """Report a process by the time of Redis, and return the report. `started_ms` 0 is now."""
+    arguments = [process.name, json.dumps(asdict(process)), int(moved), VERSION]
+    names = [keys.PROCESSES, keys.PROCESS_VERSIONS]
+    started_ms, progress_ms, at_ms = BEAT.run(client, names, arguments)
+    return replace(process, started_ms=started_ms, progress_ms=progress_ms, at_ms=at_ms)
 
 
 def forget(client: "redis.Redis", *names: str) -> None:
     """Remove processes that have stopped."""
-    client.hdel(keys.PROCESSES, *names)
+    pipe = client.pipeline(transaction=False)
+    pipe.hdel(keys.PROCESSES, *names)
+    pipe.hdel(keys.PROCESS_VERSIONS, *names)
+    pipe.execute()
+
+
+def list_versions(client: "redis.Redis") -> dict[str, str]:
+    """Return {process: version}; a process of before versions were reported is left out."""
+    stored: Any = client.hgetall(keys.PROCESS_VERSIONS)
+    return {name.decode(): version.decode() for name, version in stored.items()}
 
 
 def parse_reports(stored: Mapping[bytes, bytes]) -> list[RunningProcess]:
-    return [RunningProcess(**json.loads(value)) for value in stored.values()]
+    """Read reports; what a newer version adds to them is left out."""
+    names = {each.name for each in fields(RunningProcess)}
+    found = [json.loads(value) for value in stored.values()]
+    return [
+        RunningProcess(**{name: value for name, value in each.items() if name in names})
+        for each in found
+    ]
 
 
 def list_processes(client: "redis.Redis", at_ms: int) -> list[RunningProcess]:

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 SENTINEL_PORT = 26_379
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SHARD_NAME = re.compile(r"[a-z0-9-]{1,32}")
 NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
 TRUTH = re.compile(r"yes|no|true|false|1|0", re.IGNORECASE)
 ANYTHING = re.compile(r".+", re.DOTALL)
@@ -60,6 +61,30 @@ class SentinelUrl:
     """Of the connections to Redis."""
     credentials: Mapping[str, str]
     """Of the connections to the sentinels."""
+
+
+def read_shards(text: str) -> dict[str, str]:
+    """Return the URLs of `name=URL` pairs, which are separated by white space, by their names.
+
+    Raises:
+        InvalidRedisUrlError: a pair is malformed, or two have the same name or URL.
+    """
+    found: dict[str, str] = {}
+    for number, pair in enumerate(text.split(), start=1):
+        name, separator, url = pair.partition("=")
+        if not separator or not SHARD_NAME.fullmatch(name):
+            msg = f"shard {number} is no name=URL; a name has 1 to 32 of a-z, 0-9 and -"
+            raise InvalidRedisUrlError(msg)
+        try:
+            check_url(url)
+        except InvalidRedisUrlError as error:
+            msg = f"shard {name}: {error}"
+            raise InvalidRedisUrlError(msg) from None
+        if name in found or url in found.values():
+            msg = f"shard {name} is listed twice, or has the address of another"
+            raise InvalidRedisUrlError(msg)
+        found[name] = url
+    return found
 
 
 def is_sentinel_url(url: str) -> bool:

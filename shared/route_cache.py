@@ -8,21 +8,26 @@ both layers miss.
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import redis
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from shared.errors import DatabaseError
+from shared.pacing import PacingChange
 from shared.phones import DEFAULT_REGION
 from shared.redis import keys
 
 if TYPE_CHECKING:  # the producer uses this module in services that have no Supabase client
     from shared.database import Database
+    from shared.database.models import NumberPacing
 
 LOCAL_TTL_S = 10.0
-"""After an integration was disabled through the API, further processes may send for this long."""
+"""After an integration was disabled through the API, workers may use its route for this long. The
+API and the producer look at Redis for each message."""
 REDIS_TTL_S = 7 * 86_400
 """How long routes are used while no clock can refresh them. A clock that reaches Supabase deletes
 the route of an integration that was deleted there within a minute."""
@@ -41,12 +46,39 @@ class IntegrationRoute(BaseModel):
     is_enabled: bool
     region: str = DEFAULT_REGION
     resends_unknown: bool = False
+    pacing: PacingChange = PacingChange()
+    """What differs from the deployment's pacing."""
+    warm_up_from: datetime | None = None
+    """When its warm-up began; None: it has none."""
 
     @classmethod
-    def from_integration(cls, integration: Any, *, resends_unknown: bool = False) -> Self:
+    def from_integration(
+        cls,
+        integration: Any,
+        *,
+        resends_unknown: bool = False,
+        pacing: "NumberPacing | None" = None,
+    ) -> Self:
         """Return the route of an integration (`database.Integration`, which has more fields)."""
         route = cls.model_validate(integration)
-        return route.model_copy(update={"resends_unknown": resends_unknown})
+        added: dict[str, Any] = {"resends_unknown": resends_unknown}
+        if pacing:
+            added |= {
+                "pacing": PacingChange.read(pacing.settings),
+                "warm_up_from": pacing.warm_up_from,
+            }
+        return route.model_copy(update=added)
+
+    @classmethod
+    @lru_cache(maxsize=4096)
+    def parse(cls, stored: bytes) -> Self:
+        """Return a route as Redis has it: requests read the same one over and over."""
+        return cls.model_validate_json(stored)
+
+    @field_validator("pacing", mode="before")
+    @classmethod
+    def _read_pacing(cls, value: object) -> object:
+        return PacingChange.read(value) if isinstance(value, dict) else value
 
     @property
     def named(self) -> dict[str, str]:
@@ -80,8 +112,13 @@ class RouteCache:
         Raises:
             DatabaseUnavailableError: Redis does not contain it, and Supabase does not answer.
         """
-        if route := self.find_local_route(integration_id):
-            return route
+        return self.find_local_route(integration_id) or self.read_route(integration_id)
+
+    def read_route(self, integration_id: UUID) -> IntegrationRoute | None:
+        """Return the present route of an integration, which this process may remember differently.
+
+        Raises as `find_route`.
+        """
         stored, removed = self._client.mget(
             keys.route(integration_id), keys.removed(integration_id)
         )
@@ -125,10 +162,38 @@ class RouteCache:
                 return route.named
         return {}
 
-    def store_routes(self, routes: Iterable[IntegrationRoute]) -> None:
-        """Put routes into Redis: by id, by account, and as the primary of their organization."""
+    def load_organization(self, organization_id: UUID) -> list[IntegrationRoute]:
+        """Copy the routes of an organization from Supabase into Redis, and return them.
+
+        Raises:
+            DatabaseUnavailableError: Supabase does not answer.
+        """
+        if self._database is None:
+            return []
+        resends = self._database.policies.resends_unknown(organization_id)
+        pacing = self._database.pacing.of_numbers(organization_id)
+        routes = [
+            IntegrationRoute.from_integration(
+                integration, resends_unknown=resends, pacing=pacing.get(integration.id)
+            )
+            for integration in self._database.integrations.list_for(organization_id)
+            if integration.account
+        ]
+        with suppress(redis.OutOfMemoryError):  # accepted messages must go out: they free memory
+            self.store_routes(routes)
+        return routes
+
+    def store_routes(self, routes: Iterable[IntegrationRoute], *, all_known: bool = True) -> None:
+        """Put routes into Redis: by id, by account, and as the primary of their organization.
+
+        Unless `all_known`, an organization may have more than these: they are not put into the set
+        of its routes, so that the set is complete or absent.
+        """
         pipe = self._client.pipeline(transaction=False)
         for route in routes:
+            if all_known:
+                pipe.sadd(keys.organization_routes(route.organization_id), str(route.id))
+                pipe.expire(keys.organization_routes(route.organization_id), REDIS_TTL_S)
             pipe.sadd(keys.ROUTES, str(route.id))
             pipe.set(keys.route(route.id), route.model_dump_json(), ex=REDIS_TTL_S)
             pipe.set(keys.account_route(route.account), str(route.id), ex=REDIS_TTL_S)
@@ -168,6 +233,7 @@ class RouteCache:
             names += [
                 name for name in pointers if self._client.get(name) == str(integration_id).encode()
             ]
+            self._client.srem(keys.organization_routes(route.organization_id), str(integration_id))
         self._client.delete(*names)
         self._client.srem(keys.ROUTES, str(integration_id))
 
@@ -177,15 +243,13 @@ class RouteCache:
         Further processes use the old route for `LOCAL_TTL_S` at most.
         """
         self._local.pop(integration_id, None)
-        self._client.delete(keys.route(integration_id), keys.primary_route(organization_id))
-        if self._database is None:
-            return
-        resends = self._database.policies.resends_unknown(organization_id)
-        self.store_routes(
-            IntegrationRoute.from_integration(integration, resends_unknown=resends)
-            for integration in self._database.integrations.list_for(organization_id)
-            if integration.account
+        names = (
+            keys.route(integration_id),
+            keys.primary_route(organization_id),
+            keys.organization_routes(organization_id),
         )
+        self._client.delete(*names)
+        self.load_organization(organization_id)
 
     def _load_route(self, integration_id: UUID) -> IntegrationRoute | None:
         if self._database is None:
@@ -197,7 +261,10 @@ class RouteCache:
         if integration is None or not integration.account or self._database is None:
             return None
         resends = self._database.policies.resends_unknown(integration.organization_id)
-        route = IntegrationRoute.from_integration(integration, resends_unknown=resends)
+        pacing = self._database.pacing.of_numbers(integration.organization_id)
+        route = IntegrationRoute.from_integration(
+            integration, resends_unknown=resends, pacing=pacing.get(integration.id)
+        )
         with suppress(redis.OutOfMemoryError):  # accepted messages must go out: they free memory
-            self.store_routes([route])
+            self.store_routes([route], all_known=False)
         return route

@@ -1,23 +1,31 @@
 """Routing: the event of a request, its lane, its tenant and its gates."""
 
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
+from shared.callbacks import Callback
 from shared.events import (
     AnyEvent,
+    CallbackEvent,
     ChangeEvent,
     MediaEvent,
     Message,
     ProvisionEvent,
+    Reply,
     SendEvent,
+    SentMedia,
     WebhookEvent,
+    utc_now,
 )
+from shared.feed import FeedEvent, format_id
+from shared.file_types import find_kind
 from shared.lanes.types import Append
 from shared.lanes.wire import dump_model, fingerprint
 from shared.outcomes import ContentType, MessageOutcome, MessageStatus
 from shared.phones import DEFAULT_REGION, normalize
+from shared.platform.payloads import choose_filename, list_substitutes
 from shared.webhooks.attachments import Attachment
 
 MALFORMED = "(malformed)"
@@ -32,8 +40,25 @@ NO_AUTO_RETRY = {"retry_count": 99}
 while this count is below the organization's maximum: what can be tried again is tried here."""
 REACTION_AGE_S = 60.0
 """How long a reaction is tried: it makes no sense hours later."""
+RESOLVED_FIELDS = {"to", "integration_id", "media", "reply_to", "send_at", "delay_s"}
+"""Fields of a message that its event has in another form."""
+_KEPT_FIELDS = tuple(Message.model_fields.keys() - RESOLVED_FIELDS - {"location", "contact"})
 PLATFORM_GATE = "platform"
 """Closed while the platform is down: every lane that calls it waits."""
+
+
+class Resolved(NamedTuple):
+    """What a request names by an id, looked up: the phone, the file, the answered message.
+
+    `phone` is in international digits; by default the request's `to` is read.
+    """
+
+    phone: str | None = None
+    media: SentMedia | None = None
+    reply: Reply | None = None
+
+
+NOT_RESOLVED = Resolved()
 
 
 def integration_gate(integration_id: UUID) -> str:
@@ -41,25 +66,55 @@ def integration_gate(integration_id: UUID) -> str:
     return f"integration:{integration_id}"
 
 
+def callback_gate(callback_id: UUID) -> str:
+    """Return the gate of a callback, closed for a while after a failed post."""
+    return f"callback:{callback_id}"
+
+
+def route_callback(callback: Callback, event: FeedEvent, again: str = "") -> Append:
+    """Return the append of a post, once for each generation of its callback, and each `again`."""
+    name = f"callback:{callback.id}:{callback.generation}:{event.id}:{again}"
+    post = CallbackEvent(
+        id=uuid5(NAMESPACE_URL, name),
+        organization_id=callback.organization_id,
+        callback_id=callback.id,
+        number=event.id,
+        webhook_id=format_id(event.id),
+        type=event.type,
+        key=event.conversation,
+        body=event.json_text,
+    )
+    return route_event(post, "")  # its content is that of the moment of reading: it may differ
+
+
 def make_webhook_id(account: str, identity: str) -> UUID:
     """Return the id of an event that the platform posted: a retry of it has the same."""
     return uuid5(NAMESPACE_URL, f"wpp:{account}:{identity}")
 
 
-def route_event(event: AnyEvent, request: str | None = None) -> Append:
+def route_event(event: AnyEvent, request: str | None = None, **more: Any) -> Append:
     """Return the append of an event, with its lane, tenant and gates.
 
     Polling for a scan takes minutes, so it has a lane of its own, apart from the organization's
     provisioning. So has each file: no conversation waits for a download. Webhooks and files
     have no gate: a webhook calls nothing, and a file is requested from the platform last of all.
     `request` is the fingerprint of the request; by default that of the event without id and time.
+    `more` are further fields of the append.
     """
     match event:
+        case CallbackEvent():
+            lane = f"callback:{event.callback_id}:{event.key}"
+            gate = callback_gate(event.callback_id)
+            return _append(event, lane, str(event.organization_id), (gate,), request)
         case SendEvent():
             lane = send_lane(event.integration_id, event.to)
             gates = (PLATFORM_GATE, integration_gate(event.integration_id))
-            item = _append(event, lane, str(event.organization_id), gates, request)
-            return replace(item, max_age_s=event.expires_in_s) if event.expires_in_s else item
+            more |= {
+                "level": event.priority,
+                "send_at": event.send_at,
+                "max_age_s": event.expires_in_s,
+            }
+            return _append(event, lane, str(event.organization_id), gates, request, **more)
         case ChangeEvent():
             lane = send_lane(event.integration_id, event.to)
             gates = (PLATFORM_GATE, integration_gate(event.integration_id))
@@ -67,24 +122,33 @@ def route_event(event: AnyEvent, request: str | None = None) -> Append:
                 _append(event, lane, str(event.organization_id), gates, request), queue="send"
             )
             return replace(item, max_age_s=REACTION_AGE_S) if event.action == "react" else item
-        case ProvisionEvent(action="watch"):
-            lane = f"watch:{event.integration_id}"
-            return _append(event, lane, str(event.organization_id), (PLATFORM_GATE,), request)
         case ProvisionEvent():
-            lane = f"provision:{event.organization_id}"
+            is_watch = event.action == "watch"
+            lane = (
+                f"watch:{event.integration_id}"
+                if is_watch
+                else f"provision:{event.organization_id}"
+            )
             return _append(event, lane, str(event.organization_id), (PLATFORM_GATE,), request)
         case MediaEvent():
             return _append(event, f"media:{event.message.id}", event.account, (), request)
         case _:
             lane = f"event:{event.account}:{event.peer}" if event.peer else f"event:{event.account}"
-            return _append(event, lane, event.account, (), request)
+            return _append(event, lane, event.account, (), request, **more)
 
 
 def _append(
-    event: AnyEvent, lane: str, tenant: str, gates: tuple[str, ...], request: str | None
+    event: AnyEvent,
+    lane: str,
+    tenant: str,
+    gates: tuple[str, ...],
+    request: str | None,
+    **more: Any,
 ) -> Append:
     if request is None:
-        request = fingerprint(event.model_dump(mode="json", exclude={"id", "accepted_at"}))
+        request = fingerprint(
+            event.model_dump(mode="json", exclude={"id", "accepted_at", "traceparent"})
+        )
     return Append(
         id=event.id,
         queue=event.kind,
@@ -93,6 +157,8 @@ def _append(
         body=dump_model(event),
         gates=gates,
         fingerprint=request,
+        version=event.v,
+        **more,
     )
 
 
@@ -101,12 +167,19 @@ def send_lane(integration_id: UUID, to: str) -> str:
     return f"send:{integration_id}:{to}"
 
 
+def read_integration_id(lane: str) -> UUID | None:
+    """Return the integration of a conversation's lane; None for another lane, or for none."""
+    kind, _, rest = lane.partition(":")
+    return UUID(rest.partition(":")[0]) if kind == "send" and rest else None
+
+
 def route_send(
     organization_id: UUID,
     integration_id: UUID,
     message: Message,
     event_id: UUID | None = None,
     region: str = DEFAULT_REGION,
+    resolved: Resolved = NOT_RESOLVED,
 ) -> Append:
     """Return the append of a message, with the outcome that shows it as `queued` in Supabase.
 
@@ -117,17 +190,38 @@ def route_send(
     Raises:
         ValueError: the recipient is not a phone number.
     """
+    now = utc_now()
     event = SendEvent(
         id=event_id or uuid4(),
+        accepted_at=now,
         organization_id=organization_id,
         integration_id=integration_id,
-        to=normalize(message.to, region),
-        **message.model_dump(exclude={"to", "integration_id"}),
+        to=resolved.phone or normalize(message.to or "", region),
+        media=resolved.media or _as_sent(message),
+        reply=resolved.reply,
+        send_at=now + timedelta(seconds=message.delay_s) if message.delay_s else message.send_at,
+        location=message.location and message.location.model_dump(),
+        contact=message.contact and message.contact.model_dump(),
+        **{name: getattr(message, name) for name in _KEPT_FIELDS},
     )
     queued = build_message_outcome(event, "queued", event.accepted_at)
-    # Without the fields that are None: a field added by a newer version changes no fingerprint.
-    request = fingerprint(message.model_dump(mode="json", exclude_none=True))
-    return replace(route_event(event, request), outcomes=(queued,))
+    request = fingerprint(_describe_request(message))
+    return route_event(event, request, outcomes=(queued,))
+
+
+def _describe_request(message: Message) -> dict[str, Any]:
+    """Return what a client asked for: a field added by a newer version changes no fingerprint."""
+    described = message.model_dump(mode="json", exclude_none=True)
+    if message.priority == "normal":
+        del described["priority"]
+    return described
+
+
+def _as_sent(message: Message) -> SentMedia | None:
+    if message.media is None:
+        return None
+    values = message.media.model_dump(exclude={"url", "file_id"})
+    return SentMedia(url=str(message.media.url or ""), **values)
 
 
 def route_provision(event: ProvisionEvent, delay_s: float = 0) -> Append:
@@ -177,7 +271,7 @@ def route_media(
 
 
 def build_message_outcome(
-    event: SendEvent, status: MessageStatus, at: datetime, **fields: str | None
+    event: SendEvent, status: MessageStatus, at: datetime, **fields: Any
 ) -> MessageOutcome:
     """Return the outcome of an outgoing message in `status`, with the given fields."""
     return MessageOutcome(
@@ -190,25 +284,58 @@ def build_message_outcome(
         client_id=event.client_id,
         teacher_id=event.teacher_id,
         sender_name=event.sender_name,
-        content=_content_type(event),
+        content=find_content(event),
         text=event.text or _describe(event),
-        file_url=str(event.media.url) if event.media else None,
-        file_name=event.media.filename if event.media else None,
-        file_type=event.media.mime if event.media else None,
+        file_url=event.media.url if event.media else None,
+        file_name=_name_file(event.media) if event.media else None,
+        file_type=_find_mime(event.media) if event.media else None,
         status=status,
-        metadata=NO_AUTO_RETRY,
+        metadata=_build_metadata(event),
         **fields,
     )
 
 
-def _content_type(event: SendEvent) -> ContentType:
+def find_content(event: SendEvent) -> ContentType:
+    """Return the kind of a message."""
     if event.media:
         return event.media.type
+    if event.contact:
+        return "contact"
     return "location" if event.location else "text"
 
 
 def _describe(event: SendEvent) -> str:
-    """Return the text to show for a message without text."""
+    """Return the text to show for a message without text, as for one that arrives."""
     if location := event.location:
         return location.name or location.address or f"{location.lat}, {location.lng}"
+    if contact := event.contact:
+        return ", ".join((contact.name, *contact.phones))
     return ""
+
+
+def _name_file(media: SentMedia) -> str | None:
+    """Return the name that the recipient sees; an image has none."""
+    return media.filename if media.type == "image" else choose_filename(media)
+
+
+def _find_mime(media: SentMedia) -> str | None:
+    return media.mime or find_kind(media.url, media.filename)[1]
+
+
+def _build_metadata(event: SendEvent) -> dict[str, Any]:
+    metadata: dict[str, Any] = {**NO_AUTO_RETRY}
+    if event.location:
+        metadata["location"] = event.location.model_dump(exclude_none=True)
+    if event.contact:
+        metadata["contacts"] = [event.contact.model_dump(mode="json")]
+    if event.reply:
+        metadata["reply_to_id"] = str(event.reply.message_id)
+        if event.reply.wa_message_id:
+            metadata["reply_to"] = event.reply.wa_message_id
+    if event.media and event.media.path:
+        metadata["media_path"] = event.media.path
+    if event.send_at:
+        metadata["send_at"] = event.send_at.isoformat()
+    if substitutes := list_substitutes(event):
+        metadata["substitutes"] = substitutes
+    return metadata

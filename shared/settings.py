@@ -3,20 +3,28 @@
 `.env.example` documents every setting; `tests/test_consistency.py` compares it with this module.
 """
 
+import difflib
+import os
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from ipaddress import ip_network
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import unquote
 
+from dotenv import dotenv_values
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import ConfigurationError
-from shared.redis_url import check_url
+from shared.pacing import Burst, Jitter, Pacing, PerMinute, Ramp
+from shared.redis_url import check_url, read_shards
+
+ENV_FILE = ".env"
 
 
 class SettingsGroup(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file=ENV_FILE)
 
 
 SettingsT = TypeVar("SettingsT", bound="SettingsGroup")
@@ -33,12 +41,54 @@ class RedisSettings(SettingsGroup):
         default=False,
         description="Accept a Redis that may lose data. For experiments only.",
     )
+    wpp_shards: SecretStr = Field(
+        default=SecretStr(""),
+        description="Several Redis for many organizations: name=URL pairs, separated by spaces; "
+        "the first is the home. REDIS_URL is not used then. Empty: one Redis.",
+    )
+    wpp_shard: str = Field(
+        default="",
+        description="Name of the shard that this process works for. Empty: the home.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_shard(cls, values: Any) -> Any:
+        """Have `redis_url` be the URL of the shard of this process."""
+        given = values.get("wpp_shards") or ""
+        shards = read_shards(given.get_secret_value() if isinstance(given, SecretStr) else given)
+        named = values.get("wpp_shard") or ""
+        if named and named not in shards:
+            known = ", ".join(shards) or "it is empty"
+            msg = f"WPP_SHARD ({named}) is not in WPP_SHARDS: {known}"
+            raise ValueError(msg)
+        return values | {"redis_url": shards[named or next(iter(shards))]} if shards else values
 
     @field_validator("redis_url")
     @classmethod
     def _check_url(cls, value: SecretStr) -> SecretStr:
         check_url(value.get_secret_value())
         return value
+
+    @cached_property
+    def shards(self) -> dict[str, SecretStr]:
+        """The URLs of the shards by name, the home first; none for a single Redis."""
+        found = read_shards(self.wpp_shards.get_secret_value())
+        return {name: SecretStr(url) for name, url in found.items()}
+
+    @property
+    def home_url(self) -> SecretStr:
+        """The URL of the home, or of the single Redis."""
+        return next(iter(self.shards.values()), self.redis_url)
+
+    def at_home(self) -> Self:
+        """Return these settings for a process that belongs to no shard: a web process."""
+        return self.model_copy(update={"redis_url": self.home_url, "wpp_shard": ""})
+
+    @property
+    def shard(self) -> str:
+        """The name of the shard of this process; "" for a single Redis."""
+        return self.wpp_shard or next(iter(self.shards), "")
 
 
 NESTED_TIMES = (
@@ -107,10 +157,36 @@ class EngineSettings(SettingsGroup):
         description="Bytes of these events, with the files that wait beside them, before more are "
         "refused.",
     )
-    wpp_pace_s: float = Field(
+    wpp_pace_per_minute: PerMinute = Field(
         default=0,
+        description="Messages a minute of one number, on average. 0: no limit.",
+    )
+    wpp_pace_burst: Burst = Field(
+        default=5,
+        description="Messages that a number may send at once after a pause.",
+    )
+    wpp_pace_recipient_per_minute: PerMinute = Field(
+        default=0,
+        description="Messages a minute to one person, on average. 0: no limit.",
+    )
+    wpp_pace_recipient_burst: Burst = Field(
+        default=5,
+        description="Messages that one person may get at once after a pause.",
+    )
+    wpp_pace_jitter: Jitter = Field(
+        default=0.5,
+        description="How much the intervals vary: 0.5 is from half to one and a half of them.",
+    )
+    wpp_warm_up: Annotated[Ramp, NoDecode] = Field(
+        default=(),
+        description="To how many new people a new number may write on its first day, its second, "
+        "and so on, comma-separated. Empty: no warm-up.",
+    )
+    wpp_warm_up_day_start: int = Field(
+        default=6,
         ge=0,
-        description="Average pause between two messages of one integration. 0: no pacing.",
+        le=23,
+        description="Hour (UTC) at which the day of a warm-up begins.",
     )
     wpp_record_ttl_s: int = Field(
         default=8 * 86_400,
@@ -161,9 +237,28 @@ class EngineSettings(SettingsGroup):
         description="Silence after a sent message that marks an integration as degraded.",
     )
 
+    @field_validator("wpp_warm_up", mode="before")
+    @classmethod
+    def _split_days(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @cached_property
+    def pacing(self) -> Pacing:
+        """The pacing of a number whose organization has no settings of its own."""
+        return Pacing(
+            per_minute=self.wpp_pace_per_minute,
+            burst=self.wpp_pace_burst,
+            recipient_per_minute=self.wpp_pace_recipient_per_minute,
+            recipient_burst=self.wpp_pace_recipient_burst,
+            jitter=self.wpp_pace_jitter,
+            warm_up=self.wpp_warm_up,
+        )
+
     def record_ttl_s(self, queue: str) -> int:
         """Return how long the record of a finished event of `queue` is kept."""
-        webhooks = queue in {"webhook", "media"}
+        webhooks = queue in {"webhook", "media", "callback"}
         return self.wpp_webhook_record_ttl_s if webhooks else self.wpp_record_ttl_s
 
     @model_validator(mode="after")
@@ -198,7 +293,7 @@ class PlatformSettings(SettingsGroup):
 
 
 class KeySettings(SettingsGroup):
-    """Secrets of webhook URLs and service keys: the first secret signs, every secret verifies."""
+    """Secrets of webhook URLs: the first secret signs, every secret verifies."""
 
     wpp_key_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1, description="Comma-separated secrets of at least 32 characters."
@@ -275,6 +370,11 @@ class IngressSettings(SettingsGroup):
         default=256 * 1024,
         gt=0,
         description="Maximum size of the body of an API request in bytes.",
+    )
+    wpp_batch_body_limit: int = Field(
+        default=4 * 1024 * 1024,
+        gt=0,
+        description="Maximum size of the body of POST /v1/messages/batch in bytes.",
     )
     wpp_trusted_proxies: str = Field(
         default="127.0.0.1,::1",
@@ -384,11 +484,20 @@ class IngressSettings(SettingsGroup):
         return value or None
 
 
+def split_hosts(value: object) -> object:
+    """Return the hosts of a comma-separated list; leave other values to the validation."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip().lower().rstrip(".") for part in value.split(",") if part.strip())
+
+
 class MediaSettings(SettingsGroup):
     """Incoming files: limits, allowed sources, storage."""
 
     wpp_media_limit: int = Field(
-        default=50 * 1024 * 1024, gt=0, description="Maximum size of a file in bytes."
+        default=50 * 1024 * 1024,
+        gt=0,
+        description="Maximum size of a file in bytes: received, uploaded, or sent by its address.",
     )
     wpp_media_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -409,9 +518,34 @@ class MediaSettings(SettingsGroup):
     @field_validator("wpp_media_hosts", "wpp_media_private_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(part.strip().lower().rstrip(".") for part in value.split(",") if part.strip())
+        return split_hosts(value)
+
+
+class CallbackSettings(SettingsGroup):
+    """Posts of events to clients."""
+
+    wpp_callback_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Private hosts to which events may be posted, also without TLS (host or "
+        "host:port). For local worlds and receivers in the own network.",
+    )
+    wpp_callback_limit: int = Field(default=20, gt=0, description="Callbacks of one organization.")
+    wpp_callback_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        le=15,
+        description="Time limit of a post, in seconds. Shorter than WPP_LEASE_S.",
+    )
+    wpp_callback_patience_days: float = Field(
+        default=3,
+        gt=0,
+        description="Days without a successful post after which a failing callback is disabled.",
+    )
+
+    @field_validator("wpp_callback_private_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return split_hosts(value)
 
 
 class RetentionSettings(SettingsGroup):
@@ -427,16 +561,69 @@ class RetentionSettings(SettingsGroup):
         gt=0,
         description="Days that a status waits for its message before it becomes a dead letter.",
     )
+    wpp_event_days: float = Field(
+        default=7,
+        gt=0,
+        description="Days that the events of streams and callbacks are stored.",
+    )
+    wpp_delivery_days: float = Field(
+        default=14,
+        gt=0,
+        description="Days that the attempts at deliveries of callbacks are stored.",
+    )
+    wpp_file_days: float = Field(
+        default=7,
+        gt=0,
+        description="Days that an uploaded file is kept that no message uses.",
+    )
 
 
-def load_settings(group: type[SettingsT]) -> SettingsT:
-    """Load a group of settings.
+class TraceSettings(SettingsGroup):
+    """Traces for OpenTelemetry. Its SDK reads further variables by itself (docs/traces.md)."""
+
+    otel_exporter_otlp_endpoint: HttpUrl | None = Field(
+        default=None,
+        description="Where traces go, over OTLP/HTTP; needs the extra `traces`. Unset: no traces.",
+    )
+
+    otel_exporter_otlp_headers: SecretStr = Field(
+        default=SecretStr(""),
+        description="Headers for that address, such as a key: name=value, comma-separated, the "
+        "values percent-encoded.",
+    )
+
+    @field_validator("otel_exporter_otlp_endpoint", mode="before")
+    @classmethod
+    def _read_empty(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("otel_exporter_otlp_headers")
+    @classmethod
+    def _check_headers(cls, value: SecretStr) -> SecretStr:
+        if any("=" not in part for part in filter(None, value.get_secret_value().split(","))):
+            msg = "give headers as name=value, comma-separated"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def headers(self) -> dict[str, str]:
+        pairs = filter(None, self.otel_exporter_otlp_headers.get_secret_value().split(","))
+        named = (pair.split("=", 1) for pair in pairs)
+        return {name.strip().lower(): unquote(value.strip()) for name, value in named}
+
+
+SIMILAR = 0.85
+"""How alike a name and its misspelling are, from 0 to 1."""
+
+
+def load_settings(group: type[SettingsT], **values: Any) -> SettingsT:
+    """Load a group of settings; `values` come before the environment.
 
     Raises:
         ConfigurationError: names each variable that is missing or invalid, with its fault.
     """
     try:
-        return group()
+        return group(**values)
     except ValidationError as error:
         faults = "; ".join(_describe_fault(fault["loc"], fault["msg"]) for fault in error.errors())
         msg = f"cannot start: {faults}. See .env.example."
@@ -445,5 +632,23 @@ def load_settings(group: type[SettingsT]) -> SettingsT:
 
 def _describe_fault(location: tuple[int | str, ...], message: str) -> str:
     """Return "VARIABLE: fault", or the fault alone where it concerns several variables."""
-    variable = f"{location[0]}: ".upper() if location else ""
-    return variable + message.removeprefix("Value error, ")
+    if not location:
+        return message.removeprefix("Value error, ")
+    variable = str(location[0]).upper()
+    fault = f"{variable}: {message.removeprefix('Value error, ')}"
+    if message == "Field required" and (misspelled := _find_misspelled(variable)):
+        return f"{fault}, and {misspelled} is no setting: is it misspelled?"
+    return fault
+
+
+def _find_misspelled(variable: str) -> str | None:
+    """Return a name that is set, that nothing reads, and that is much like `variable`."""
+    known = {name.upper() for group in list_groups() for name in group.model_fields}
+    given = {*os.environ, *dotenv_values(ENV_FILE)}
+    strange = {name.upper() for name in given} - known
+    return next(iter(difflib.get_close_matches(variable, strange, 1, SIMILAR)), None)
+
+
+def list_groups() -> Iterator[type[SettingsGroup]]:
+    """Yield each group of settings that this program has loaded."""
+    yield from SettingsGroup.__subclasses__()

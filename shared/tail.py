@@ -6,8 +6,10 @@ sends no command, and without a watcher nothing is published.
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from itertools import islice, takewhile
 from typing import Any
 
 import redis
@@ -17,6 +19,9 @@ from shared.redis import keys
 
 MAX_LINES = 5000
 """Transitions that wait for their publication; the oldest are lost beyond that."""
+TURN_S = 0.1
+TURN_LINES = 100
+"""How long a watcher of several shards waits for one of them, and how much it reads at a time."""
 
 
 class TailPublisher:
@@ -50,10 +55,24 @@ class TailPublisher:
         return json.dumps({**line, "event": event, **masked}, default=str)
 
 
-def watch(client: "redis.Redis", timeout_s: float = 1.0) -> Iterator[dict[str, Any] | None]:
+def watch(
+    client: "redis.Redis", timeout_s: float = 1.0
+) -> Generator[dict[str, Any] | None, None, None]:
     """Yield each transition as it is published; None when none came for `timeout_s`."""
     with client.pubsub(ignore_subscribe_messages=True) as channel:
         channel.subscribe(keys.TAIL)
         while True:
             message = channel.get_message(timeout=timeout_s)
             yield json.loads(message["data"]) if message else None
+
+
+def watch_all(clients: "Sequence[redis.Redis]") -> Generator[dict[str, Any] | None, None, None]:
+    """Yield the transitions of several shards as `watch` does: some of each in turn."""
+    watching = [watch(client, TURN_S if clients[1:] else 1.0) for client in clients]
+    with ExitStack() as undo:
+        for each in watching:
+            undo.enter_context(closing(each))
+        while True:
+            for each in watching:
+                yield from islice(takewhile(bool, each), TURN_LINES)
+            yield None

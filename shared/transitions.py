@@ -14,6 +14,8 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 
 TRANSITIONS: dict[str, Level] = {
     "message.accepted": "debug",
+    "message.scheduled": "debug",
+    "message.cancelled": "info",
     "message.sent": "debug",
     "message.delivery": "debug",
     "message.received": "debug",
@@ -28,6 +30,9 @@ TRANSITIONS: dict[str, Level] = {
     "number.degraded": "warning",
     "number.down": "warning",
     "key.refused": "error",
+    "pacing.began": "info",
+    "pacing.ended": "info",
+    "warm_up.used_up": "warning",
     "gate.closed": "warning",
     "gate.opened": "info",
     "organization.set_aside": "warning",
@@ -35,6 +40,7 @@ TRANSITIONS: dict[str, Level] = {
     "breaker.opened": "warning",
     "breaker.closed": "info",
     "claim.lease_expired": "warning",
+    "newer_process.awaited": "warning",
 }
 """Every transition, with the level of its log line."""
 

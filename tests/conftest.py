@@ -33,6 +33,10 @@ import supabase
 from sandbox.platform.server import PlatformServer
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
+from shared.stop_signals import accept_interrupts
+
+pytest_plugins = ["tests.fixtures.two_redis"]
+accept_interrupts()  # `make test &` in a script ignores SIGINT, also for what the tests start
 
 TESTS = Path(__file__).parent
 TOOLS = TESTS.parent / ".local" / "tools"

@@ -77,7 +77,10 @@ def test_compose_runs_every_process_of_the_procfile() -> None:
 def test_every_queue_is_served_by_a_process() -> None:
     """An event in a queue without a worker would wait forever."""
     served = {
-        queue for command in procfile().values() for queue in re.findall(r"--queues (\w+)", command)
+        queue
+        for command in procfile().values()
+        for listed in re.findall(r"--queues ((?:\w+ )+)", command)
+        for queue in listed.split()
     }
     assert served == set(QUEUE_NAMES)
 

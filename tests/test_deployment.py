@@ -9,6 +9,7 @@ import yaml
 
 from shared.logs import LogSettings
 from shared.settings import (
+    CallbackSettings,
     EngineSettings,
     IngressSettings,
     KeySettings,
@@ -19,37 +20,44 @@ from shared.settings import (
     RetentionSettings,
     SettingsGroup,
     SupabaseSettings,
+    TraceSettings,
 )
 
 ROOT = Path(__file__).parent.parent
 WORKER = (
     RedisSettings,
     LogSettings,
+    TraceSettings,
     SupabaseSettings,
     PlatformSettings,
     KeySettings,
     EngineSettings,
     MediaSettings,
+    CallbackSettings,
 )
 GROUPS: dict[str, tuple[type[SettingsGroup], ...]] = {
     "web": (
         RedisSettings,
         LogSettings,
+        TraceSettings,
         SupabaseSettings,
         KeySettings,
         EngineSettings,
         IngressSettings,
         PageSettings,
         MediaSettings,
+        CallbackSettings,
     ),
     "send": WORKER,
     "provision": WORKER,
     "webhook": WORKER,
     "media": WORKER,
-    "record": (RedisSettings, LogSettings, SupabaseSettings),
+    "callback": WORKER,
+    "record": (RedisSettings, LogSettings, TraceSettings, SupabaseSettings),
     "clock": (
         RedisSettings,
         LogSettings,
+        TraceSettings,
         SupabaseSettings,
         PlatformSettings,
         KeySettings,
@@ -95,6 +103,9 @@ def test_redis_asks_for_a_password_and_bounds_its_memory() -> None:
 def test_base_images_are_pinned_by_digest() -> None:
     """The same build gives the same image."""
     digest = re.compile(r"\S+:\S+@sha256:[0-9a-f]{64}")
-    bases = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    found = re.findall(
+        r"^FROM (\S+)(?: AS (\w+))?", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    bases = {image for image, _ in found} - {stage for _, stage in found}
     for image in [*bases, read_services()["redis"]["image"]]:
         assert digest.fullmatch(image)

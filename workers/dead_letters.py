@@ -114,10 +114,13 @@ class Replayer:
         database: Database,
         per_second: float = 20,
         sleep: Callable[[float], None] = time.sleep,
+        by: str | None = None,
     ) -> None:
-        self._client = client
+        """Create it; `by` is who replays, for the trace in the letters."""
+        self._by = by
+        self.find_client: Callable[[DeadLetter], redis.Redis] = lambda _letter: client
+        """Finds the Redis of a letter, where there are several."""
         self._lanes = lanes
-        self._outbox = Outbox(client)
         self._database = database
         self._pause_s = 1 / per_second
         self._sleep = sleep
@@ -137,7 +140,9 @@ class Replayer:
             except ValidationError:
                 skipped += 1
                 continue
-            self._database.dead_letters.mark_replayed([letter.id], before)
+            self._database.dead_letters.mark_replayed(
+                [letter.id], before, self._by, if_open=not is_new
+            )
             if is_new:
                 replayed += 1
                 about = {"event_id": letter.id, "organization_id": letter.organization_id}
@@ -148,13 +153,18 @@ class Replayer:
         return replayed, skipped
 
     def _enqueue(self, letter: DeadLetter) -> bool:
+        client = self.find_client(letter)
+        lanes = self._lanes
+        if client is not lanes.client:
+            lanes = Lanes(client, lanes.settings)
         if letter.kind == "outcome":
-            self._outbox.add_rows([letter.event])
+            Outbox(client).add_rows([letter.event])
             return True
         event = EVENT_ADAPTER.validate_python(letter.event)
-        if letter.replayed_at and records.find_record(self._client, event.id) is None:
+        was_replayed = letter.replayed_at and letter.dropped_why is None
+        if was_replayed and records.find_record(client, event.id) is None:
             return False  # its record has expired, so the replay may have succeeded
-        return self._lanes.replay(routing.route_event(event))
+        return lanes.replay(routing.route_event(event))
 
 
 def parse_uuid(value: Any) -> UUID | None:

@@ -6,6 +6,7 @@ from typing import Any
 from dramatiq import Message
 
 from shared.events import (
+    CallbackEvent,
     ChangeEvent,
     Event,
     MediaEvent,
@@ -23,8 +24,9 @@ ACTORS: dict[str, tuple[str, type[Event]]] = {
     "provision": ("provision_integration", ProvisionEvent),
     "webhook": ("handle_webhook", WebhookEvent),
     "media": ("store_media", MediaEvent),
+    "callback": ("post_callback", CallbackEvent),
 }
-"""By queue: the name of its actor (`workers/main.py`), and what that receives."""
+"""By queue: the name of its actor (`workers/actors.py`), and what that receives."""
 
 
 class EventCodec:

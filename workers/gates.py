@@ -13,6 +13,7 @@ import redis
 import structlog
 
 from shared import routing
+from shared.causes import PLATFORM_FAILS, PLATFORM_FAILS_NUMBER
 from shared.errors import (
     DatabaseError,
     DatabaseUnavailableError,
@@ -32,7 +33,6 @@ KEY_RETRY_S = 60.0
 CONNECTION_RETRY_S = 15.0
 """How long a gate stays closed for an unlinked phone."""
 MIN_CLOSED_S = 0.1
-PLATFORM_FAILS = "circuit breaker open: the platform fails or cannot be reached"
 
 log = structlog.get_logger()
 
@@ -97,8 +97,7 @@ def close_breaker_gate(route: IntegrationRoute, ctx: WorkerContext) -> None:
     if state.scope == "platform":
         _close(state.retry_after_s, PLATFORM_FAILS, ctx)
         return
-    reason = "circuit breaker open: the platform fails for this number"
-    _close(state.retry_after_s, reason, ctx, route)
+    _close(state.retry_after_s, PLATFORM_FAILS_NUMBER, ctx, route)
 
 
 def close_platform_gate(ctx: WorkerContext) -> None:

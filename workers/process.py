@@ -1,11 +1,13 @@
 """What every process does alike: startup errors, exit codes, stop signals, supervised threads."""
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 import structlog
@@ -22,6 +24,9 @@ EXIT_CONFIG = 78
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+FIRST_WORKER = "Process-1"
+"""Name of the first child of a master of Dramatiq."""
+
 JOIN_TIMEOUT_S = 10.0
 """How long a stopping process waits for each of its threads."""
 
@@ -34,17 +39,29 @@ def exit_on_startup_error() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        log.critical("process.cannot_start", reason=str(error))
-        raise SystemExit(EXIT_CONFIG) from None
+        _exit(str(error), EXIT_CONFIG)
     except redis.RedisError as error:
         if is_transient(error) and not isinstance(error, redis.AuthenticationError):
-            log.critical("process.cannot_start", reason=explain_redis_outage(error))
-            raise SystemExit(EXIT_UNAVAILABLE) from None
+            _exit(explain_redis_outage(error), EXIT_UNAVAILABLE)
         if not isinstance(error, (redis.AuthenticationError, redis.ResponseError)):
             raise
-        reason = f"cannot start: REDIS_URL: Redis refuses it: {error}. See .env.example."
+        _exit(f"cannot start: REDIS_URL: Redis refuses it: {error}. See .env.example.", EXIT_CONFIG)
+
+
+def _exit(reason: str, code: int) -> NoReturn:
+    """Log the reason and exit.
+
+    Of the workers of a master of Dramatiq, which have the same settings, the first says what is
+    wrong with them. The master is asked to stop: otherwise a line of its own would be the last.
+    """
+    master = multiprocessing.parent_process()
+    first = master is None or multiprocessing.current_process().name == FIRST_WORKER
+    if first or code != EXIT_CONFIG:
         log.critical("process.cannot_start", reason=reason)
-        raise SystemExit(EXIT_CONFIG) from None
+        if master and master.pid:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the master passes it to its workers
+            os.kill(master.pid, signal.SIGTERM)
+    raise SystemExit(code) from None
 
 
 def explain_redis_outage(error: redis.RedisError) -> str:

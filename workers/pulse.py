@@ -6,17 +6,17 @@ keeps what it counted.
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 import redis
 
-from shared import metrics, processes, tail, transitions
+from shared import activity, metrics, processes, tail, transitions
 from shared.redis.failover import FAILOVERS
 
 BEAT_S = 1.0
-BEATS_PER_REPORT = 5
+BEATS_PER_REPORT = 8
+"""Twice within `SILENT_S`, thrice within `STALLED_S`."""
 
 
 def count_reconnect(cause: str) -> None:
@@ -50,6 +50,7 @@ class Pulse:
 
     def start(self) -> None:
         transitions.add_listener(metrics.count_transition)
+        transitions.add_listener(activity.count_transition)
         transitions.add_listener(self._publisher.hear)
         FAILOVERS.listeners.append(count_reconnect)
         self._thread.start()
@@ -59,20 +60,20 @@ class Pulse:
         self._stopping.set()
         self._thread.join(2 * BEAT_S)
         transitions.remove_listener(metrics.count_transition)
+        transitions.remove_listener(activity.count_transition)
         transitions.remove_listener(self._publisher.hear)
         FAILOVERS.listeners.remove(count_reconnect)
 
-    def report(self) -> None:
+    def report(self) -> processes.RunningProcess:
         """Report that the process runs, and whether it made progress; raises redis.RedisError."""
-        at_ms = processes.now_ms(self._client)
         last = self._report or processes.RunningProcess.of_this_process(
-            self._roles, self._threads, at_ms
+            self._roles, self._threads, 0
         )
         progress = self._progress() if self._progress else None
         moved = self._progress is None or progress != self._seen
+        self._report = processes.beat(self._client, last, moved=moved)
         self._seen = progress
-        self._report = replace(last, at_ms=at_ms, progress_ms=at_ms if moved else last.progress_ms)
-        processes.report(self._client, self._report)
+        return self._report
 
     def _run(self) -> None:
         beat = 0
@@ -80,8 +81,9 @@ class Pulse:
             stopped = self._stopping.wait(BEAT_S if beat else 0)
             try:
                 if beat % BEATS_PER_REPORT == 0 or stopped:
-                    self.report()
+                    at_ms = self.report().at_ms
                     metrics.flush(self._client)
+                    activity.flush(self._client, at_ms)
                 self._publisher.publish()
                 if stopped and self._report:
                     processes.forget(self._client, self._report.name)

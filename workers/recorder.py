@@ -7,6 +7,7 @@ organization. While Supabase is unavailable, outcomes stay in the outbox.
 Any number of recorders may run: `python -m workers.recorder`.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
@@ -25,18 +26,22 @@ from shared.database.models import Applied, Refused
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.number_states import NumberStates
 from shared.outbox import Outbox, OutboxEntry
-from shared.outcomes import SetAside
+from shared.outcomes import NEWEST_OUTCOME, SetAside
 from shared.redis import connect_durable, is_transient
 from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
+from shared.traces import find_traces, start_traces
 from workers.dead_letters import build_outcome_dead_letter
 from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_signal
 from workers.pulse import Pulse
 from workers.retry import Backoff
 from workers.set_aside import SetAsideRetrier, report_set_aside
+from workers.traced import TracedOutcomes
 
 SUPABASE_BACKOFF = Backoff(base_s=0.2, cap_s=10, floor=0)
 REDIS_BACKOFF = Backoff(base_s=1, cap_s=2, floor=0.25)
+
+ASK_VERSION_EVERY_S = 15.0
 
 QUERY_CANCELED = "57014"
 """SQLSTATE of a statement that ran into Postgres' time limit."""
@@ -75,6 +80,11 @@ class Recorder:
         """Called with the outcomes that Supabase has taken."""
         self.on_deleted: Callable[[UUID], object] = lambda _id: None
         """Called with an integration of an organization that does not exist any more."""
+        self.newest = NEWEST_OUTCOME
+        self.find_version: Callable[[], int] = lambda: self.newest
+        """Returns the newest version of outcomes that the functions of Supabase know."""
+        self._knows = 1
+        self._asked_s = -math.inf
         self._redis_backoff = redis_backoff
         self._is_blocked = False
         self.progress = 0
@@ -104,11 +114,31 @@ class Recorder:
                 self._stopping.wait(self._redis_backoff.after(1))
 
     def step(self, idle_s: float = 5) -> int:
-        """Record a batch; return the number of its outcomes."""
+        """Record a batch; return the number of its outcomes.
+
+        Outcomes of a version that this recorder, or Supabase, does not know wait in the outbox.
+        """
+        self._look_at_version()
         entries = self._outbox.read(idle_s=idle_s)
-        if entries:
-            self._record(entries)
+        known = [entry for entry in entries if entry.version <= self._knows]
+        for entry in entries:
+            if entry.version > self._knows:
+                self._outbox.leave(entry)
+        if known:
+            self._record(known)
         return len(entries)
+
+    def _look_at_version(self) -> None:
+        """Ask from time to time what Supabase knows; have read again what was left before."""
+        if self.newest < 2 or time.monotonic() - self._asked_s < ASK_VERSION_EVERY_S:
+            return
+        self._asked_s = time.monotonic()
+        try:
+            self._knows = min(self.newest, self.find_version())
+        except DatabaseError as error:
+            log.warning("supabase.unavailable", error=str(error))
+            return
+        self._outbox.return_left(self._knows)
 
     def _record(self, entries: Sequence[OutboxEntry]) -> None:
         try:
@@ -251,29 +281,41 @@ def _warn(event: str, entry: OutboxEntry, error: str) -> None:
     log.warning(event, row=entry.row.get("type"), id=entry.row.get("id"), error=error)
 
 
-def main() -> int:
-    """Run until the process stops; return the exit code."""
-    threads = SupervisedThreads()
-    with exit_on_startup_error():
-        logs.configure_logging("record")
-        client = connect_durable(load_settings(RedisSettings))
-        outcomes = Database(load_settings(SupabaseSettings)).outcomes
+def start_recorder(threads: SupervisedThreads, client: redis.Redis, database: Database) -> Recorder:
+    """Start the threads of a recorder; return it."""
     outbox = Outbox(client)
-    retrier = SetAsideRetrier(outbox, outcomes, threads.stopping)
+    retrier = SetAsideRetrier(outbox, database.outcomes, threads.stopping)
     routes = RouteCache(client, database=None)
+    traces = find_traces()
+    outcomes = TracedOutcomes(database.outcomes, traces) if traces else database.outcomes
     recorder = Recorder(outbox, outcomes, threads.stopping, on_set_aside=retrier.wake)
+    recorder.find_version = database.outcomes.find_version
     recorder.on_deleted = routes.delete_route
     recorder.on_recorded = NumberStates(client, routes.name_account).report_rows
 
-    def stop() -> None:
-        threads.stopping.set()
-        retrier.wake()
+    def record() -> None:
+        try:
+            recorder.run()
+        finally:
+            retrier.wake()
 
-    on_stop_signal(stop)
     threads.start(retrier.run)
+    threads.start(record)
+    return recorder
+
+
+def main() -> int:
+    """Run until the process stops; return the exit code."""
+    threads = SupervisedThreads()
+    on_stop_signal(threads.stopping.set)
+    with exit_on_startup_error():
+        logs.configure_logging("record")
+        start_traces("record")
+        client = connect_durable(load_settings(RedisSettings))
+        database = Database(load_settings(SupabaseSettings))
+    recorder = start_recorder(threads, client, database)
     with Pulse(client, [processes.RECORDER], progress=lambda: recorder.progress):
-        threads.run(recorder.run)
-    retrier.wake()
+        threads.stopping.wait()
     return threads.join()
 
 

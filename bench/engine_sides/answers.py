@@ -36,6 +36,7 @@ ANSWERS: dict[bytes, Any] = {
         "set_aside": [],
         "waiting": 0,
     },
+    b"/rest/v1/rpc/wpp_callback_events": {"callbacks": 0, "batches": []},
     b"/rest/v1/rpc/wpp_claim_set_aside": {"claimed": None, "set_aside": [], "due_in_s": None},
     b"/rest/v1/rpc/wpp_settings": {"wppApiKey": "bench"},
     b"/rest/v1/rpc/": 0,  # an empty answer
@@ -63,25 +64,29 @@ class Answering(asyncio.Protocol):
         head, found, body = self._seen.partition(b"\r\n\r\n")
         if found and len(body) >= _length(head):
             self._seen = b""
-            self._answer(head.split(b" ", 2)[1])
+            self.answer(head, body)
 
-    def _answer(self, path: bytes) -> None:
+    def answer(self, head: bytes, _body: bytes) -> None:
+        path = head.split(b" ", 2)[1]
         answer = next(ANSWERS[key] for key in ANSWERS if path.startswith(key))
         if path.startswith(b"/late/"):
             Counts.late_s = int(path.rpartition(b"/")[2]) / 1000
         if path == b"/sent":
             answer = {"sent": Counts.sent}
+        if path.startswith(b"/api/messages"):
+            Counts.sent += 1
+            self.write(answer, Counts.late_s)
+        else:
+            self.write(answer)
+
+    def write(self, answer: Any, late_s: float = 0.0) -> None:
         body = json.dumps(answer).encode()
         head = (
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
             % len(body)
         )
         write = partial(self._transport.write, head + body)  # type: ignore[attr-defined] # a TCP transport
-        if not path.startswith(b"/api/messages"):
-            write()
-            return
-        Counts.sent += 1
-        asyncio.get_running_loop().call_later(Counts.late_s, write) if Counts.late_s else write()
+        asyncio.get_running_loop().call_later(late_s, write) if late_s else write()
 
 
 def _length(head: bytes) -> int:
@@ -89,11 +94,12 @@ def _length(head: bytes) -> int:
     return int(rest.split(b"\r\n", 1)[0]) if found else 0
 
 
-async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=512)
+async def serve(protocol: type[Answering]) -> None:
+    """Serve on a free port of this machine, which is printed."""
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(serve(Answering))

@@ -155,8 +155,7 @@ def cost_us(side: Ours | Bare, played: Played, load: Load) -> tuple[float, float
     after = side.place.cpu_s()
     arrived = played.sent - sent
     assert arrived == load.messages, (
-        f"{type(side).__name__}, {load.name}: {arrived} of {load.messages} messages arrived;"
-        f" its programs' logs are in {side.place.directory}"
+        f"{type(side).__name__}, {load.name}: {arrived} of {load.messages} messages arrived"
     )
     workers, redis = (
         1e6 * (late - early) / load.messages for early, late in zip(before, after, strict=True)

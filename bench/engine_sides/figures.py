@@ -1,14 +1,15 @@
 """A figure beside the stock broker's, and the table of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from os import getloadavg
 
 
 @dataclass(frozen=True)
 class Figure:
     """`target`: a maximum for ours, or a minimum where `more` is better.
 
-    `over`: the stock figure is a lower bound.
+    `over`: the stock figure is a lower bound. `load`: of the machine when it was measured.
     """
 
     name: str
@@ -18,6 +19,7 @@ class Figure:
     target: float | None = None
     more: bool = False
     over: bool = False
+    load: float = field(default_factory=lambda: getloadavg()[0], compare=False)
 
     @property
     def missed(self) -> bool:

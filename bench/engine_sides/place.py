@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from sandbox.ports import LOCALHOST
 from sandbox.processes import Process, Program
 from sandbox.redis import RedisServer
 
+REDIS = "redis"
+LOG_LINES = 15
 NOWHERE = f"http://{LOCALHOST}:9"
 MADE_UP = {
     "SUPABASE_URL": NOWHERE,
@@ -56,13 +59,21 @@ class Place:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        if isinstance(error, Exception):
+            self._print_logs()
         self._undo.close()
 
-    def start(self, command: str, **environment: str) -> Process:
+    def _print_logs(self) -> None:
+        """Print the ends of the logs: they are deleted with the place."""
+        for program in (process.program for process in self.programs):
+            lines = program.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            print(f"the end of the log of {program.name}:", *lines, sep="\n  | ", file=sys.stderr)
+
+    def start(self, command: str, name: str = "", **environment: str) -> Process:
         """Start a command line, such as a line of the Procfile."""
         process = Process(
             Program(
-                command.split(maxsplit=1)[0],
+                name or command.split(maxsplit=1)[0],
                 ("sh", "-c", f"exec env {command}"),
                 self.directory / f"{len(self.programs)}.log",
                 environment=self._whole(environment),
@@ -109,20 +120,31 @@ class Place:
 
     def cpu_s(self) -> tuple[float, float]:
         """Return the CPU seconds (user, system) of the programs and of Redis so far."""
-        programs = [each for program in self.programs for each in _family(program.pid)]
+        used = self.cpu_by_name()
+        redis_s = used.pop(REDIS)
+        return sum(used.values()), redis_s
+
+    def cpu_by_name(self) -> dict[str, float]:
+        """Return the CPU seconds (user, system) so far by name of program, Redis among them."""
+        found: dict[str, float] = defaultdict(float)
+        for program in self.programs:
+            found[program.program.name] += family_cpu_s(program.pid)
         used = self.redis.info("cpu")
-        return (
-            sum(sum(each.cpu_times()[:2]) for each in programs),
-            sum(
-                float(used[f"used_cpu_{part}"])
-                for part in ("user", "sys", "user_children", "sys_children")
-            ),
+        found[REDIS] = sum(
+            float(used[f"used_cpu_{part}"])
+            for part in ("user", "sys", "user_children", "sys_children")
         )
+        return found
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def list_family(pid: int) -> list[psutil.Process]:
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
+
+
+def family_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process, of its children, and of those that have ended."""
+    return sum(sum(each.cpu_times()[:4]) for each in list_family(pid))
 
 
 def wait_until(done: Callable[[], object], within_s: float = 60.0, every_s: float = 0.02) -> bool:
@@ -135,9 +157,7 @@ def wait_until(done: Callable[[], object], within_s: float = 60.0, every_s: floa
     return True
 
 
-def procfile() -> dict[str, str]:
-    """Return {name: command line} of the Procfile."""
-    lines = [
-        line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines() if ":" in line
-    ]
+def procfile(file: Path = ROOT / "Procfile") -> dict[str, str]:
+    """Return {name: command line} of a Procfile."""
+    lines = [line.partition(":") for line in file.read_text().splitlines() if ":" in line]
     return {name.strip(): command.strip() for name, _, command in lines}

@@ -31,10 +31,17 @@ class Played:
 
 @contextmanager
 def playing() -> Iterator[Played]:
-    command = [sys.executable, "-m", "bench.engine_sides.answers"]
+    with running("bench.engine_sides.answers") as port:
+        yield Played(port)
+
+
+@contextmanager
+def running(module: str) -> Iterator[int]:
+    """Run a stand-in that prints its port; return the port."""
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
         try:
             assert program.stdout
-            yield Played(int(program.stdout.readline()))
+            yield int(program.stdout.readline())
         finally:
             program.kill()

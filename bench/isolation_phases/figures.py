@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from bench.kept.figure_file import KeptFigure
 
 PLATFORM_P99_S = 1.0
 ROW_P99_S = 2.0
@@ -35,11 +36,6 @@ class Delays:
     def longest(self) -> float:
         return self.values[-1]
 
-    def to_json(self) -> dict[str, float | None]:
-        """Return the figures; null stands for "never"."""
-        found = {"p50": self.p50, "p99": self.p99, "max": self.longest}
-        return {name: round(s, 3) if math.isfinite(s) else None for name, s in found.items()}
-
 
 @dataclass(frozen=True)
 class PhaseResult:
@@ -60,10 +56,19 @@ class PhaseResult:
     def missed(self) -> bool:
         return self.platform.p99 > PLATFORM_P99_S or self.row.p99 > ROW_P99_S
 
-    def to_json(self) -> dict[str, Any]:
-        delays: dict[str, Any] = {name: getattr(self, name).to_json() for name in COLUMNS}
-        about = {"codes": len(self.answer.values), "attack": self.attack, "load": self.load}
-        return delays | about | {"missed": self.missed}
+    def figures(self) -> list[KeptFigure]:
+        """Return the 99th percentile of each delay."""
+        targets = {"platform": PLATFORM_P99_S, "row": ROW_P99_S}
+        return [
+            KeptFigure(
+                f"{self.name}: {column}, p99",
+                "s",
+                {"ours": getattr(self, column).p99},
+                missed=getattr(self, column).p99 > targets.get(column, math.inf),
+                load=self.load,
+            )
+            for column in COLUMNS
+        ]
 
 
 def format_table(results: Sequence[PhaseResult]) -> str:

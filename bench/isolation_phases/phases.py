@@ -18,10 +18,9 @@ import psycopg
 
 from bench.isolation_phases.load import VARIABLE, Load
 from sandbox.processes import Process, Program
-from shared import signed_keys
 from shared.redis import keys
 from tests.faults.conftest import connect_integration
-from tests.faults.environment import KEY_SECRET, ConnectedIntegration, FaultEnvironment
+from tests.faults.environment import ConnectedIntegration, FaultEnvironment
 from tests.fixtures.waiting import wait_until
 
 CAMPAIGN_WITHIN_S = 300.0
@@ -62,7 +61,7 @@ class Attack:
             redis_url=self.env.redis.url,
             host=str(address.hostname),
             port=int(address.port or 0),
-            key=signed_keys.make_service_key(organization_id, (KEY_SECRET.encode(),)),
+            key=self.env.service_key(organization_id),
             organization_id=organization_id,
             integration_id=integration.integration_id,
             **fields,

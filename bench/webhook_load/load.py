@@ -35,7 +35,7 @@ class Poster(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._seen += data
         if self._answer and self._seen.endswith(b"}"):
-            self._answer.set_result(self._seen.startswith(b"HTTP/1.1 200 "))
+            self._answer.set_result(self._seen.startswith(b"HTTP/1.1 2"))
             self._answer, self._seen = None, b""
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -136,6 +136,11 @@ class Accounts:
             delay_s, step, account
         )
 
+    def close(self) -> None:
+        """Take no further step: the loop ends, and `resume` goes on in the next one."""
+        for timer in self._timers.values():
+            timer.cancel()
+
     def _cancel_timer(self, account: Account) -> None:
         if timer := self._timers.pop(account.session, None):
             timer.cancel()

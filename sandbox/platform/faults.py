@@ -87,6 +87,12 @@ class FaultPlan(BaseModel):
         default=[], description="Accounts whose status is answered `hanging_s` later."
     )
     hanging_s: float = Field(default=60, ge=0)
+    takes_empty_reactions: bool = Field(
+        default=False, description="A reaction without an emoji withdraws: not documented."
+    )
+    missing_routes: list[str] = Field(
+        default=[], description="Kinds of messages, such as location, whose route does not exist."
+    )
     refused_recipients: list[str] = Field(
         default=[], description="Digits; a send to one is answered with an error."
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sandbox.platform import request_data
@@ -61,6 +61,8 @@ def _make_send_route(kind: str, content: Callable[[dict[str, Any]], Content]) ->
 
     async def send(request: Request) -> Response:
         state = request_data.get_state(request)
+        if kind in state.faults.plan.missing_routes:
+            return PlainTextResponse(f"Cannot POST /api/messages/{kind}", 404)
         body = await request_data.read_json(request)
         account = request_data.authenticate(request, body.get("account"))
         message = Message(account.session, _read_recipient(body), "api", kind, **content(body))
@@ -118,7 +120,8 @@ async def react_to_message(request: Request) -> Response:
     """`{to, waMessageId, emoji}`; a taskId is not accepted."""
     body = await request_data.read_json(request)
     account = request_data.authenticate(request, body.get("account"))
-    messages = request_data.get_state(request).messages
+    state = request_data.get_state(request)
+    messages = state.messages
     message = messages.find_by_wa_id(
         account.session, request_data.require_text(body, "waMessageId")
     )
@@ -126,7 +129,8 @@ async def react_to_message(request: Request) -> Response:
         return _refuse_unconnected(account)
     if message is None or message.peer != _read_recipient(body):
         return _make_refusal("Message not found")
-    message.reaction = request_data.require_text(body, "emoji")
+    withdrawn = body.get("emoji") == "" and state.faults.plan.takes_empty_reactions
+    message.reaction = None if withdrawn else request_data.require_text(body, "emoji")
     messages.save(message)
     return JSONResponse({"success": True, "status": "sent"})
 

@@ -64,6 +64,7 @@ class Messages:
         self._by_task = {message.task_id: message for message in self._all}
         self._by_wa = {(message.session, message.wa_id): message for message in self._all}
         self._ledger_start: int = dict(store.all(LEDGER_START)).get("messages", 0)
+        self._closed = False
 
     def resume(self, accounts: dict[str, Account]) -> None:
         """Continue after a restart with messages that are not read yet."""
@@ -111,6 +112,10 @@ class Messages:
         )
         return [describe(message) for message in since]
 
+    def close(self) -> None:
+        """Take no further step: the loop ends, and `resume` goes on in the next one."""
+        self._closed = True
+
     def clear_ledger(self) -> None:
         self._ledger_start = len(self._all)
         self._store.put(LEDGER_START, "messages", self._ledger_start)
@@ -130,7 +135,7 @@ class Messages:
 
     def _advance(self, message: Message, account: Account) -> None:
         """Take the next step; an offline phone or a dead recipient makes the message dead."""
-        if message.status not in NEXT:
+        if self._closed or message.status not in NEXT:
             return
         lost = account.status != "connected" or message.peer in self._faults.plan.dead_recipients
         if message.status == "queued" and lost:

@@ -15,6 +15,7 @@ from sandbox.platform.accounts import describe as describe_account
 from sandbox.platform.dialect import PLACEHOLDERS
 from sandbox.platform.errors import ApiError
 from sandbox.platform.messages import Message, describe
+from sandbox.platform.phone_faults import is_in_force, list_faults, switch
 from sandbox.platform.phone_pages import render_account, render_accounts
 from sandbox.platform.request_data import get_state, read_json
 
@@ -29,8 +30,10 @@ async def list_accounts(request: Request) -> Response:
 
 async def show_account(request: Request) -> Response:
     account = _load_account(request)
-    messages = get_state(request).messages.of(account.session)
-    return HTMLResponse(render_account(account, messages, request.query_params.get("peer")))
+    state = get_state(request)
+    messages = state.messages.of(account.session)
+    peer = request.query_params.get("peer")
+    return HTMLResponse(render_account(account, messages, peer, state.faults))
 
 
 async def scan_code(request: Request) -> Response:
@@ -50,6 +53,18 @@ async def unlink(request: Request) -> Response:
 async def take_offline(request: Request) -> Response:
     """Take the phone off the network: the account is offline until it is started."""
     return _go_offline(request, log_out=False)
+
+
+async def switch_fault(request: Request) -> Response:
+    """Begin or end a fault of the phone's page: `{fault, peer}`."""
+    account, body = _load_account(request), await _read_body(request)
+    peer, faults = _read_digits(body, "peer"), get_state(request).faults
+    offered = {each.name: each for each in list_faults(account.session, peer)}
+    fault = offered.get(str(body.get("fault")))
+    if fault is None:
+        raise ApiError(400, f"fault must be one of {', '.join(offered)}")
+    switch(fault, faults)
+    return _answer(request, {"in_force": is_in_force(fault, faults)}, peer)
 
 
 def _go_offline(request: Request, *, log_out: bool) -> Response:
@@ -172,6 +187,7 @@ ROUTES = [
     Route("/phone/{session}/scan", scan_code, methods=["POST"]),
     Route("/phone/{session}/unlink", unlink, methods=["POST"]),
     Route("/phone/{session}/offline", take_offline, methods=["POST"]),
+    Route("/phone/{session}/faults", switch_fault, methods=["POST"]),
     Route("/phone/{session}/messages", list_messages),
     Route("/phone/{session}/messages", write_as_customer, methods=["POST"]),
     Route("/phone/{session}/echo", write_on_phone, methods=["POST"]),

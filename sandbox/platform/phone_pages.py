@@ -1,14 +1,18 @@
 """The phone's pages as HTML; every value from outside is escaped here."""
 
+import mimetypes
 from datetime import datetime
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import segno
 
 from sandbox.platform.accounts import Account
+from sandbox.platform.faults import Faults
 from sandbox.platform.messages import Message
+from sandbox.platform.phone_faults import PhoneFault, is_in_force, list_faults
 
 _PAGE = Template(Path(__file__).with_name("phone_page.html").read_text(encoding="utf-8"))
 _FORMS = Template(Path(__file__).with_name("phone_forms.html").read_text(encoding="utf-8"))
@@ -42,14 +46,16 @@ def render_accounts(accounts: list[Account]) -> str:
     return _render_page("Phones", "<h1>Phones</h1>", rows or nothing)
 
 
-def render_account(account: Account, messages: list[Message], peer: str | None) -> str:
+def render_account(
+    account: Account, messages: list[Message], peer: str | None, faults: Faults
+) -> str:
     """Render the QR code until it is scanned, then the conversations with that of `peer` open."""
     head = f'<h1><a href="/phone">&lsaquo;</a> +{account.phone}</h1>'
-    if account.status != "connected":
-        return _render_page(
-            f"+{account.phone}", head, _render_badge(account) + _render_pairing(account)
-        )
     peer = peer or (messages[-1].peer if messages else None)
+    buttons = _render_faults(account, peer or SAMPLE_PEER, faults)
+    if account.status != "connected":
+        live = _render_badge(account) + _render_pairing(account)
+        return _render_page(f"+{account.phone}", head, live, faults=buttons)
     forms = _FORMS.substitute(session=account.session, peer=f"+{escape(peer or SAMPLE_PEER)}")
     return _render_page(
         f"+{account.phone}",
@@ -58,11 +64,37 @@ def render_account(account: Account, messages: list[Message], peer: str | None) 
         + _render_peers(account, messages, peer)
         + _render_chat(messages, peer),
         forms,
+        buttons,
     )
 
 
-def _render_page(title: str, head: str, live: str, forms: str = "") -> str:
-    return _PAGE.substitute(title=title, head=head, live=live, forms=forms)
+def _render_page(title: str, head: str, live: str, forms: str = "", faults: str = "") -> str:
+    return _PAGE.substitute(title=title, head=head, live=live, forms=forms, faults=faults)
+
+
+def _render_faults(account: Account, peer: str, faults: Faults) -> str:
+    """Return a button for each fault, with what the pipeline is expected to do."""
+    page = f"/phone/{account.session}/faults"
+    buttons = "".join(
+        _render_fault(each, page, peer, is_on=is_in_force(each, faults))
+        for each in list_faults(account.session, peer)
+    )
+    return (
+        '<section class="faults"><h2>Faults of the platform</h2>'
+        f"<p>Each says what must happen. They end with a second press, or with the sandbox.</p>"
+        f"{buttons}</section>"
+    )
+
+
+def _render_fault(fault: PhoneFault, page: str, peer: str, *, is_on: bool) -> str:
+    title = f"End: {fault.title}" if is_on else fault.title
+    return (
+        f'<form class="{"on" if is_on else "off"}" method="post" action="{page}">'
+        f'<input type="hidden" name="peer" value="{escape(peer)}">'
+        f'<button class="quiet" id="fault-{fault.name}" name="fault" value="{fault.name}" '
+        f'aria-pressed="{str(is_on).lower()}">{escape(title)}</button>'
+        f"<p>{escape(fault.expected)}</p></form>"
+    )
 
 
 def _render_badge(account: Account) -> str:
@@ -119,15 +151,33 @@ def _render_bubble(message: Message) -> str:
 def _render_media(message: Message) -> str:
     media = message.media or {}
     if "lat" in media:
-        return f"📍 {escape(str(media['lat']))}, {escape(str(media['lng']))}<br>"
+        return _render_place(media)
     if "base64" in media and message.type == "image":
         return (
             f'<img alt="" src="data:{escape(media["mimetype"])};base64,{escape(media["base64"])}">'
         )
     if str(media.get("url", "")).startswith(("http://", "https://")):
-        label = escape(str(media.get("filename") or media["url"]))
-        return f'<a href="{escape(media["url"])}" rel="noreferrer">📎 {label}</a><br>'
+        return _render_file(message.type, escape(media["url"]), media.get("filename"))
     return f"📎 {escape(message.type)}<br>" if media else ""
+
+
+def _render_place(place: dict[str, Any]) -> str:
+    point = f"{escape(str(place['lat']))},{escape(str(place['lng']))}"
+    address = f"{escape(str(place['address']))}<br>" if place.get("address") else ""
+    link = f"https://www.openstreetmap.org/?mlat={point.replace(',', '&amp;mlon=')}"
+    return f'<a href="{link}" rel="noreferrer">📍 {point.replace(",", ", ")}</a><br>{address}'
+
+
+def _render_file(kind: str, url: str, filename: str | None) -> str:
+    """Return a file as a phone shows it: pictures, videos and sounds play, the rest are links."""
+    name = filename or url
+    family = (mimetypes.guess_type(name.partition("?")[0])[0] or "").partition("/")[0]
+    link = f'<a href="{url}" rel="noreferrer">📎 {escape(name)}</a><br>'
+    if kind == "image":
+        return f'<a href="{url}" rel="noreferrer"><img alt="{url}" src="{url}"></a>'
+    if family in {"video", "audio"}:
+        return f'<{family} controls preload="none" src="{url}"></{family}><br>{link}'
+    return link
 
 
 def _format_time(at: float, form: str = "%H:%M") -> str:

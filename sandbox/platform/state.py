@@ -32,6 +32,9 @@ class PlatformState:
         self.messages.resume(self.accounts.by_session)
 
     async def close(self) -> None:
+        """End what runs on the loop: a step in its last moments would begin a post too late."""
+        self.accounts.close()
+        self.messages.close()
         await self.webhooks.close()
         self.store.close()
 

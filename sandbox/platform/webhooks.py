@@ -25,6 +25,7 @@ if find_spec("sniffio") is None:
     sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 PENDING = "pending"
+LAST_POST_S = 1.0
 MAX_BACKOFF_S = 10
 
 Webhook = tuple[str, dict[str, Any]]
@@ -77,6 +78,7 @@ class Webhooks:
         self._numbers = itertools.count(1)
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._posts: set[asyncio.Task[str]] = set()
 
     def resume(self, accounts: dict[str, Account]) -> None:
         """Post the webhooks that a restart left."""
@@ -85,9 +87,14 @@ class Webhooks:
             self._enqueue(self._get_lane(accounts[session]), (key, body))
 
     async def close(self) -> None:
+        """Stop posting. A post ends first: cancelled while it connects, it leaves a socket."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._posts:
+            await asyncio.wait(self._posts, timeout=LAST_POST_S)
+        for post in self._posts:
+            post.cancel()
         for lane in self._lanes.values():
             await lane.transport.aclose()
 
@@ -139,7 +146,10 @@ class Webhooks:
                 await asyncio.sleep(
                     min(MAX_BACKOFF_S, self._settings.webhook_backoff_s * 2 ** (attempt - 1))
                 )
-            result = await lane.post(body, self._settings.webhook_timeout_s)
+            post = asyncio.create_task(lane.post(body, self._settings.webhook_timeout_s))
+            self._posts.add(post)
+            post.add_done_callback(self._posts.discard)
+            result = await asyncio.shield(post)
             self._ledger.count("webhooks", body["type"], result)
             if result.startswith("2"):
                 break

@@ -5,7 +5,7 @@ are confirmed at once.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -63,6 +63,8 @@ class Auth:
             )
             if row is None:
                 raise AuthApiError(400, "invalid_credentials", "Invalid login credentials")
+            if row["banned_until"] and row["banned_until"] > datetime.now(UTC):
+                raise AuthApiError(400, "user_banned", "User is banned")
             session = await users.open_session(db, row["id"])
             return self._make_session(row, session, find_issuer(request))
         if kind == "refresh_token":
@@ -214,6 +216,7 @@ def to_json(row: Row) -> dict[str, Any]:
         "last_sign_in_at",
         "created_at",
         "updated_at",
+        "banned_until",
     )
     user = {name: _to_plain(row[name]) for name in columns}
     metadata = {

@@ -19,6 +19,15 @@ alter role anon set statement_timeout = '3s';
 alter role authenticated set statement_timeout = '8s';
 alter role authenticator set statement_timeout = '8s';
 
+-- Realtime publishes the changes of these tables; here nobody listens to it.
+do $$
+begin
+  if not exists (select from pg_publication where pubname = 'supabase_realtime') then
+    create publication supabase_realtime;
+    alter publication supabase_realtime owner to postgres;
+  end if;
+end $$;
+
 create schema if not exists extensions authorization postgres;
 create schema if not exists auth;
 create schema if not exists storage;
@@ -55,8 +64,10 @@ create table if not exists auth.users (
   raw_app_meta_data jsonb not null default '{}',
   raw_user_meta_data jsonb not null default '{}',
   created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now()
+  updated_at timestamptz not null default now(),
+  banned_until timestamptz
 );
+alter table auth.users add column if not exists banned_until timestamptz;
 create table if not exists auth.sessions (
   id uuid primary key default gen_random_uuid(),
   user_id uuid not null references auth.users on delete cascade,

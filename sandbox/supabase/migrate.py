@@ -5,9 +5,11 @@ can therefore continue. A migration is `<version>_<name>.sql`, its version all d
 """
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.errors import error_from_result
@@ -18,6 +20,8 @@ from sandbox.errors import SandboxError
 ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"(?P<version>\d+)_(?P<name>\w+)\.sql")
 TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|/\*.*?\*/|(\$\w*\$).*?\1|;|\S""", re.DOTALL)
+SCHEMES = ("postgresql", "postgres")
+CONNECT_TIMEOUT_S = 10
 LOCK = 7_718_001  # one migration run at a time: an arbitrary number of ours
 
 JOURNAL = """
@@ -35,14 +39,21 @@ class Migration:
     path: Path
 
 
-def migrate(database_url: str, folder: Path) -> list[str]:
+Watch = Callable[[Iterable[Migration], int], Iterable[Migration]]
+"""Passes on migrations as they are applied, of as many."""
+
+
+def migrate(
+    database_url: str, folder: Path, watch: Watch = lambda pending, _: pending
+) -> list[str]:
     """Apply what is not applied yet; return the file names, in order.
 
     Raises:
         SandboxError: a file has no migration's name, failed (with line and reason of Postgres;
                 earlier files stay applied), or was edited after it was applied.
     """
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    connection = psycopg.connect(database_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
+    with connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         connection.execute(JOURNAL)
         journal = connection.execute(
@@ -50,20 +61,29 @@ def migrate(database_url: str, folder: Path) -> list[str]:
         ).fetchall()
         done: dict[str, list[str] | None] = dict(journal)
         pending = [migration for migration in migrations(folder) if not _applied(migration, done)]
-        for migration in pending:
+        for migration in watch(pending, len(pending)):
             _apply(connection, migration)
         connection.execute("notify pgrst, 'reload schema'")
     return [migration.path.name for migration in pending]
 
 
-def apply_to(database_url: str) -> list[str]:
+def apply_to(database_url: str, watch: Watch) -> list[str]:
     """Apply the migrations of this checkout to any database; return the file names, in order.
 
     Raises:
+        ValueError: the address is malformed; the text holds no part of it, as of a password.
         SandboxError: it cannot be reached, or a migration failed.
     """
     try:
-        return migrate(database_url, ROOT / "supabase" / "migrations")
+        parts = urlsplit(database_url)
+        is_valid = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        msg = "DATABASE_URL: give an address such as postgresql://postgres:PASSWORD@host:5432/postgres"
+        raise ValueError(msg)
+    try:
+        return migrate(database_url, ROOT / "supabase" / "migrations", watch)
     except psycopg.Error as error:
         msg = f"the database cannot be used: {error}"
         raise SandboxError(msg) from None

@@ -1,10 +1,11 @@
-"""The demo rows of the local world: an organization, and a user of it who can sign in."""
+"""The demo rows of the local world: an organization, keys, a user who can sign in."""
 
 from uuid import UUID
 
 import psycopg
 
 from sandbox.supabase.users import hash_password
+from shared.service_keys import EVERYTHING, hash_service_key
 
 ORGANIZATION = UUID("00000000-0000-4000-8000-000000000001")
 USER = UUID("00000000-0000-4000-8000-000000000002")
@@ -13,7 +14,7 @@ EMAIL = "demo@example.com"
 PASSWORD = "password"
 
 
-def seed(admin_url: str) -> None:
+def seed(admin_url: str, service_key: str, operator_key: str) -> None:
     """Insert the demo rows that are missing; existing rows stay as they are."""
     with psycopg.connect(admin_url) as connection:
         connection.execute(
@@ -33,4 +34,18 @@ def seed(admin_url: str) -> None:
             on conflict do nothing
             """,
             (USER, ORGANIZATION, EMAIL),
+        )
+        connection.execute(
+            """
+            insert into public.wpp_service_keys (name, hash, organization_ids, actions)
+            values ('demo', %s, %s, %s) on conflict do nothing
+            """,
+            (hash_service_key(service_key), [ORGANIZATION], [EVERYTHING]),
+        )
+        connection.execute(
+            """
+            insert into public.wpp_operator_keys (name, hash) values ('demo', %s)
+            on conflict do nothing
+            """,
+            (hash_service_key(operator_key),),
         )

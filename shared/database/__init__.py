@@ -9,15 +9,22 @@ from typing import Self
 
 import httpx
 
+from shared.database.callbacks import Callbacks
 from shared.database.connection import Connection
 from shared.database.contacts import Contacts
 from shared.database.dead_letters import DeadLetters
+from shared.database.feed import Feed
+from shared.database.files import Files
 from shared.database.integrations import Integrations
 from shared.database.maintenance import Maintenance
 from shared.database.messages import Messages
 from shared.database.models import DeadLetter, DeadLetterQuery, Integration
+from shared.database.operator_keys import OperatorKeys
 from shared.database.outcomes import Outcomes
+from shared.database.pacing import PacingTable
 from shared.database.policies import Policies
+from shared.database.reading import Reading
+from shared.database.repair import Repair
 from shared.database.service_keys import ServiceKeys
 from shared.database.storage import Storage
 from shared.database.tokens import StoredTokens
@@ -56,14 +63,21 @@ class Database:
         self.outcomes = Outcomes(self._connection)
         self.integrations = Integrations(self._connection)
         self.messages = Messages(self._connection)
+        self.reading = Reading(self._connection)
         self.contacts = Contacts(self._connection)
         self.dead_letters = DeadLetters(self._connection)
         self.webhook_log = WebhookLog(self._connection)
         self.policies = Policies(self._connection)
+        self.pacing = PacingTable(self._connection)
+        self.repair = Repair(self._connection)
         self.service_keys = ServiceKeys(self._connection)
+        self.operator_keys = OperatorKeys(self._connection)
         self.tokens = StoredTokens(self._connection)
+        self.callbacks = Callbacks(self._connection)
+        self.feed = Feed(self._connection)
         self.users = Users(self._connection)
         self.maintenance = Maintenance(self._connection, prune_size)
+        self.files = Files(self._connection)
         self.storage = Storage(self._connection, media or load_settings(MediaSettings))
 
     def __enter__(self) -> Self:

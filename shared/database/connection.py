@@ -89,6 +89,12 @@ class Connection:
         with map_errors():
             return ROWS.validate_python(query.execute().data)
 
+    def counted(self, query: Any) -> tuple[list[dict[str, Any]], int]:
+        """Execute a query that counts, and return a page of its rows and their number."""
+        with map_errors():
+            answer = query.execute()
+            return ROWS.validate_python(answer.data), int(answer.count or 0)
+
     def iterate(self, query: Callable[[], Any], key: str = "id") -> Iterator[dict[str, Any]]:
         """Return all rows of a query page by page, in the order of a UUID column."""
         last = FIRST_ID
@@ -104,6 +110,11 @@ class Connection:
         with map_errors():
             data = self.client.rpc(function, storable(arguments)).execute().data
             return TypeAdapter(returns).validate_python(data)
+
+    @property
+    def base_url(self) -> str:
+        """The project's address, without a slash at its end."""
+        return str(self._settings.supabase_url).rstrip("/")
 
     def get_json(self, path: str) -> dict[str, Any]:
         """Return a JSON object that the project publishes under `path`; empty if there is none."""

@@ -1,12 +1,27 @@
 """Clients and teachers of the CRM: whose phone a message is for."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 from shared.database.connection import Connection
-from shared.database.models import Contact
+from shared.database.models import Contact, FoundRecipient
 
 ContactTable = Literal["clients", "teachers"]
+
+
+@dataclass(frozen=True)
+class WantedRecipient:
+    """A recipient to look up, by a client, a teacher, or a phone in international digits.
+
+    `wants_last`: the integration on which this contact wrote last is needed, too.
+    """
+
+    client_id: UUID | None = None
+    teacher_id: UUID | None = None
+    phone: str | None = None
+    wants_last: bool = False
 
 
 class Contacts:
@@ -26,13 +41,26 @@ class Contacts:
             return found
         return found.model_copy(update={"phone": self._find_further_phone(contact_id)})
 
-    def find_last_integration(self, client_id: UUID, organization_id: UUID) -> UUID | None:
-        """Return the integration on which a client wrote last, or None."""
-        query = self._connection.table("chat_messages").select("integration_id")
-        query = query.eq("client_id", str(client_id)).eq("organization_id", str(organization_id))
-        query = query.eq("is_outgoing", "false").not_.is_("integration_id", "null")
-        rows = self._connection.rows(query.order("created_at", desc=True).limit(1))
-        return UUID(rows[0]["integration_id"]) if rows else None
+    def find_recipients(
+        self, organization_id: UUID, wanted: Sequence[WantedRecipient]
+    ) -> list[FoundRecipient]:
+        """Look up recipients of an organization in one query; the answers have the same order."""
+        listed = [
+            {
+                "n": n,
+                "client_id": str(each.client_id) if each.client_id else None,
+                "teacher_id": str(each.teacher_id) if each.teacher_id else None,
+                "phone": each.phone,
+                "wants_last": each.wants_last,
+            }
+            for n, each in enumerate(wanted)
+        ]
+        return self._connection.call(
+            "wpp_find_recipients",
+            list[FoundRecipient],
+            organization=str(organization_id),
+            wanted=listed,
+        )
 
     def find_organization_by_phone(self, phone: str) -> UUID | None:
         """Return the organization of a phone's contacts; None if there are none, or several."""

@@ -1,6 +1,7 @@
 """Integrations: connected WhatsApp numbers, the state of their sessions, and their accounts."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -57,11 +58,53 @@ class Integrations:
             self._connection.iterate(lambda: self._connection.table("wpp_integrations").select("*"))
         )
 
+    def list_page(
+        self, organization_id: UUID | None, statuses: Sequence[str], first: int, limit: int
+    ) -> tuple[list[Integration], int]:
+        """Return numbers with an account, and how many there are: of an organization, or of all.
+
+        The latest changes of state come first.
+        """
+        query = self._connection.table("wpp_integrations").select("*", count="exact")
+        query = query.not_.is_("account", "null")
+        if organization_id:
+            query = query.eq("organization_id", str(organization_id))
+        if statuses:
+            query = query.in_("status", list(statuses))
+        query = query.order("status_at", desc=True, nullsfirst=False).order("id")
+        rows, total = self._connection.counted(query.range(first, first + limit - 1))
+        return list(_readable(rows)), total
+
+    def count_messages(
+        self, integration_id: UUID, organization_id: UUID, since: datetime
+    ) -> dict[str, int]:
+        """Return how many messages of a number there are since a time, by status; of 1,000."""
+        query = self._connection.table("chat_messages").select("message_status, is_outgoing")
+        query = query.eq("organization_id", str(organization_id))
+        query = query.eq("integration_id", str(integration_id))
+        query = query.gte("created_at", since.isoformat()).limit(1000)
+        return Counter(
+            row["message_status"] or "sent" if row["is_outgoing"] else "received"
+            for row in self._connection.rows(query)
+        )
+
     def find_owner(self, account: str) -> UUID | None:
         """Return the organization of an account, also of a removed integration, or None."""
         query = self._connection.table("wpp_accounts").select("organization_id")
         rows = self._connection.rows(query.eq("account", account).limit(1))
         return UUID(rows[0]["organization_id"]) if rows else None
+
+    def is_known(self, integration_id: UUID) -> bool:
+        """Return whether an integration exists, or had an account before it was removed."""
+        query = self._connection.table("wpp_accounts").select("account")
+        rows = self._connection.rows(query.eq("integration_id", str(integration_id)).limit(1))
+        return bool(rows) or self.get(integration_id) is not None
+
+    def list_accounts(self, organization_id: UUID) -> list[str]:
+        """Return the accounts of an organization, also those of removed integrations."""
+        query = self._connection.table("wpp_accounts").select("account")
+        rows = self._connection.rows(query.eq("organization_id", str(organization_id)))
+        return [row["account"] for row in rows]
 
     def save(  # noqa: PLR0913 - the values of an atomic write, all by name
         self,
@@ -116,9 +159,13 @@ class Integrations:
         self._connection.rows(query.eq("id", str(integration_id)).eq("provider", "wpp"))
 
     def session_history(
-        self, integration_id: UUID, organization_id: UUID, limit: int = 100
+        self,
+        integration_id: UUID,
+        organization_id: UUID,
+        limit: int = 100,
+        until: datetime | None = None,
     ) -> list[SessionChange]:
-        """Return the changes of a session's state, the latest first.
+        """Return the changes of a session's state before `until`, the latest first.
 
         They remain when the integration is removed.
         """
@@ -126,8 +173,31 @@ class Integrations:
         query = query.select("status, reason, error, account, at")
         query = query.eq("integration_id", str(integration_id))
         query = query.eq("organization_id", str(organization_id))
+        if until:
+            query = query.lt("at", until.isoformat())
         query = query.order("at", desc=True).order("id", desc=True).limit(limit)
         return [SessionChange.model_validate(row) for row in self._connection.rows(query)]
+
+    def number_history(
+        self,
+        integration_id: UUID,
+        organization_id: UUID,
+        limit: int = 100,
+        until: datetime | None = None,
+    ) -> list[SessionChange]:
+        """Return `session_history` with the pauses and resumptions of the number among it."""
+        return self._connection.call(
+            "wpp_number_history",
+            list[SessionChange],
+            integration_id=str(integration_id),
+            organization_id=str(organization_id),
+            max_rows=limit,
+            until=until.isoformat() if until else None,
+        )
+
+    def tell_pauses(self) -> int:
+        """Note the events of pauses that could not be noted at once; return how many."""
+        return self._connection.call("wpp_tell_pauses", int)
 
     def find_last_change(self, named: str, organization_id: UUID) -> SessionChange | None:
         """Return the latest change of a session by its integration's id or its account."""

@@ -97,6 +97,7 @@ class Integration(Row):
         default=DEFAULT_REGION,
         description="The country whose phone numbers are written without a country code.",
     )
+    phone: str | None = Field(None, description="The connected phone's number, once it is known.")
 
     @field_validator("qr", mode="before")
     @classmethod
@@ -120,6 +121,18 @@ class Integration(Row):
     def _fill_default(cls, value: object, field: ValidationInfo) -> object:
         """Fill in the column's default in rows that are older than the column."""
         return field.field_name == "is_enabled" if value is None else value
+
+
+class NumberPacing(Row):
+    """The pacing of a number: its own settings, and these over those of its organization.
+
+    `warm_up_from`: when its warm-up began; None: it has none.
+    """
+
+    integration_id: UUID
+    own: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    warm_up_from: datetime | None = None
 
 
 class MessengerRow(Row):
@@ -156,6 +169,17 @@ class Contact(Row):
     phone: str | None = None
 
 
+class FoundRecipient(Row):
+    """What is stored about a recipient of a message: the `n`-th that was looked up."""
+
+    n: int
+    has_client: bool
+    has_teacher: bool
+    phone: str | None
+    last_integration_id: UUID | None
+    """The integration on which this contact wrote last; None where that was not asked for."""
+
+
 class SessionChange(Row):
     """A change of a session's state, with its reason."""
 
@@ -164,15 +188,6 @@ class SessionChange(Row):
     error: str | None = None
     account: str
     at: datetime
-
-
-class StatusChange(Row):
-    """A status that a message reached, reported by us (`own`) or by the platform."""
-
-    status: MessageStatus
-    at: datetime
-    source: Literal["own", "platform"]
-    error: str | None = None
 
 
 class StoredMessage(Row):
@@ -220,6 +235,10 @@ class DeadLetter(Row):
     at: datetime
     event: dict[str, Any]
     replayed_at: datetime | None
+    closed_by: str | None = None
+    """Who put it back or dropped it, at `replayed_at`."""
+    dropped_why: str | None = None
+    """Why it was dropped; None: it was not."""
 
 
 class DeadLetterQuery(Row):
@@ -228,23 +247,28 @@ class DeadLetterQuery(Row):
     ids: Sequence[UUID] | None = Field(default=None, max_length=200)
     organization_id: UUID | None = None
     account: str | None = None
+    number: UUID | None = Field(default=None, description="The integration that should send.")
     kind: str | None = None
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    replayed: bool = Field(default=False, description="Whether replayed dead letters match.")
+    replayed: bool = Field(
+        default=False, description="Whether letters match that were replayed or dropped."
+    )
     limit: int = Field(default=100, gt=0, le=1000)
 
     def equal(self) -> dict[str, str]:
         """Return the columns that must equal a value."""
         wanted = {"organization_id", "account", "kind", "reason"}
-        return self.model_dump(mode="json", include=wanted, exclude_none=True)
+        found: dict[str, str] = self.model_dump(mode="json", include=wanted, exclude_none=True)
+        return found | ({"event->>integration_id": str(self.number)} if self.number else {})
 
 
 class LoggedEvent(Row):
     """A logged webhook. `at` is when it was accepted, `became` names its result."""
 
     id: UUID
+    organization_id: UUID | None = None
     account: str
     event_type: str
     payload: dict[str, Any]
@@ -257,6 +281,7 @@ class LogQuery(Row):
     """A filter of logged webhooks: all given conditions hold, and `since` <= at < `until`."""
 
     ids: Sequence[UUID] | None = Field(default=None, max_length=200)
+    organization_id: UUID | None = None
     account: str | None = None
     event_type: str | None = None
     became: str | None = None
@@ -265,6 +290,19 @@ class LogQuery(Row):
     )
     since: datetime | None = None
     until: datetime | None = None
+
+
+class SearchHit(Row):
+    """Something that an operator's text names. `id` of a conversation is its phone or hidden id."""
+
+    kind: Literal[
+        "message", "dead_letter", "webhook", "callback", "organization", "number", "conversation"
+    ]
+    id: str
+    organization_id: UUID | None
+    organization: str | None = None
+    title: str | None = None
+    at: datetime | None = None
 
 
 class OrphanReport(Row):
@@ -316,6 +354,20 @@ def _word(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+class UploadedFile(Row):
+    """A file that was uploaded for messages. `size` is in bytes, `path` its place in Storage."""
+
+    id: UUID
+    organization_id: UUID
+    path: str
+    name: str
+    mime: str
+    size: int
+    sha256: str
+    created_at: datetime
+    used_at: datetime | None = None
+
+
 class ServiceKey(Row):
     """A key with which a service calls the API, and what it may do."""
 
@@ -323,6 +375,22 @@ class ServiceKey(Row):
     name: str
     organization_ids: Sequence[UUID]
     actions: Sequence[str]
+
+
+class OperatorKey(Row):
+    """A key with which a person signs in to the console."""
+
+    id: UUID
+    name: str
+
+
+class StoredOperatorKey(OperatorKey):
+    """A key as an operator sees it; `hash` is the SHA-256 of the key."""
+
+    hash: str
+    created_at: datetime
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
 
 
 class StoredServiceKey(ServiceKey):

@@ -6,8 +6,10 @@ from typing import Any
 from shared import qr_pictures
 from shared.database.connection import Connection
 from shared.database.models import Applied, ClaimedOutcomes, Retried, SetAsideClaim
+from shared.errors import DatabaseError
 from shared.outcomes import SetAside
 
+NO_FUNCTION = "PGRST202"
 MAX_RETRIED = 200
 """Outcomes that a try applies at most, as many as a batch of the recorder."""
 
@@ -30,6 +32,15 @@ class Outcomes:
         """
         batch = [_with_picture(outcome) for outcome in outcomes]
         return self._connection.call("wpp_apply", Applied, batch=batch)
+
+    def find_version(self) -> int:
+        """Return the newest version of outcomes that `wpp_apply` knows; raises as `apply`."""
+        try:
+            return self._connection.call("wpp_outcome_version", int)
+        except DatabaseError as error:
+            if error.sqlstate == NO_FUNCTION:  # of before there were versions
+                return 1
+            raise
 
     def put_aside(self, outcomes: Sequence[dict[str, Any]], code: str, why: str) -> list[SetAside]:
         """Set the organizations of outcomes aside without applying them; raises as `apply`."""

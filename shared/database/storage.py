@@ -3,11 +3,14 @@
 import io
 import math
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
+from urllib.parse import unquote
 
+from cachetools import TTLCache
 from storage3.exceptions import StorageApiError
 
 from shared.database.connection import Connection, map_errors
@@ -16,6 +19,7 @@ from shared.settings import MediaSettings
 
 BUCKET = "chat-media"
 TOO_LARGE = "413"
+RECENT_S = 600
 
 
 class FileTooLargeError(DatabaseError):
@@ -33,6 +37,10 @@ class Storage:
         self._link_s = media.wpp_media_link_s
         self._lock = threading.Lock()
         self._is_prepared = False
+        self._recent: TTLCache[str, str] = TTLCache(1000, RECENT_S)
+        self._own_link = re.compile(
+            rf"{re.escape(connection.base_url)}/storage/v1/object/(?:sign|public)/{BUCKET}/([^?#]+)"
+        )
 
     def upload(self, path: str, file: IO[bytes], mime_type: str) -> str:
         """Store a file under `path`, replacing a former one, and return a link to it.
@@ -62,6 +70,22 @@ class Storage:
             return bucket.get_public_url(path).rstrip("?")
         with map_errors():
             return bucket.create_signed_url(path, self._link_s)["signedUrl"] or ""
+
+    def recent_link(self, path: str) -> str:
+        """Return a link to a file that is at most ten minutes old."""
+        if (link := self._recent.get(path)) is None:
+            link = self._recent[path] = self.link(path)
+        return link
+
+    def find_path(self, url: str) -> str | None:
+        """Return the path of the file that one of our links leads to; None for any other URL."""
+        found = self._own_link.match(url)
+        return unquote(found[1]) if found else None
+
+    def remove(self, paths: list[str]) -> None:
+        """Delete files; a file that does not exist is no error."""
+        with map_errors():
+            self._connection.client.storage.from_(BUCKET).remove(paths)
 
     def _prepare_bucket(self) -> None:
         """Make the bucket public once, where the settings say so; it is created private."""

@@ -19,5 +19,12 @@ def read_acceptance(item: Append, reply: Sequence[bytes]) -> Accepted:
     word = "accepted" if accepted.new else "duplicate"
     metrics.count(f"wpp_events_{word}_total", item.queue)
     if accepted.new and item.queue == "send":
-        tell("message.accepted", event_id=item.id, organization_id=item.tenant, lane=item.lane)
+        _tell_message(item, is_scheduled=accepted.state == "scheduled")
     return accepted
+
+
+def _tell_message(item: Append, *, is_scheduled: bool) -> None:
+    about = {"event_id": item.id, "organization_id": item.tenant, "lane": item.lane}
+    tell("message.accepted", **about)
+    if is_scheduled and item.send_at:
+        tell("message.scheduled", send_at=item.send_at.isoformat(), **about)

@@ -102,6 +102,7 @@ class LaneBroker(Broker):
 
     def open_exchange(self, thread: ConsumerThread) -> None:
         """Prepare the claims of a queue; the thread hands messages to the worker threads."""
+        self.capacity.add_queue(thread.queue_name)
         self.exchanges[thread.queue_name] = ClaimExchange(
             self.lanes, thread.queue_name, self.codec, self.capacity, thread.handle_message
         )

@@ -1,45 +1,68 @@
 """The worker threads of one process, as places for claims."""
 
 import threading
+from collections import Counter
+
+KEPT = 2
+"""Threads that a queue leaves free for each other queue of the process, but not half of all."""
 
 
 class Capacity:
-    """Counts the worker threads that are free: consumers claim for these and for no others."""
+    """Counts the worker threads that are free: consumers claim for these and for no others.
+
+    A process of several queues keeps `KEPT` threads for each: sends to a platform that hangs do not
+    stop the webhooks.
+    """
 
     def __init__(self, threads: int) -> None:
         self.stopping = False
         """The process shuts down: nothing more is claimed."""
         self.threads = threads
-        self._free = threads
         self._changed = threading.Condition()
+        self._taken: Counter[str] = Counter()
         self._waiting: set[str] = set()
 
-    def wait_free(self, queue: str, timeout_s: float) -> bool:
-        """Wait until a thread is free; False when `timeout_s` is over before."""
+    def add_queue(self, queue: str) -> None:
+        """Keep threads for a queue."""
         with self._changed:
-            if self._free > 0:
+            self._taken.setdefault(queue, 0)
+
+    def wait_free(self, queue: str, timeout_s: float) -> bool:
+        """Wait until a thread is free for a queue; False when `timeout_s` is over before."""
+        with self._changed:
+            if self._free(queue) > 0:
                 return True
             self._waiting.add(queue)
             try:
-                return self._changed.wait_for(lambda: self._free > 0, timeout_s)
+                return self._changed.wait_for(lambda: self._free(queue) > 0, timeout_s)
             finally:
                 self._waiting.discard(queue)
 
-    def take(self, most: int) -> int:
-        """Take up to `most` free threads; return how many."""
+    def take(self, queue: str, most: int) -> int:
+        """Take up to `most` threads that are free for a queue; return how many."""
         with self._changed:
-            taken = max(0, min(self._free, most))
-            self._free -= taken
+            taken = max(0, min(self._free(queue), most))
+            self._taken[queue] += taken
             return taken
 
-    def give_back(self, count: int) -> None:
-        """Return threads that are free again; a negative count takes them."""
+    def give_back(self, queue: str, count: int) -> None:
+        """Return threads of a queue that are free again; a negative count takes them."""
         if count:
             with self._changed:
-                self._free += count
+                self._taken[queue] -= count
                 if self._waiting:
                     self._changed.notify_all()
 
     def wanted_beside(self, queue: str) -> bool:
         """Return whether the consumer of another queue waits for a thread."""
         return bool(self._waiting - {queue})
+
+    def _free(self, queue: str) -> int:
+        free = self.threads - self._taken.total()
+        others = len(self._taken.keys() - {queue})
+        if not others:
+            return free
+        kept = min(KEPT, self.threads // (2 * others))
+        return free - sum(
+            max(0, kept - taken) for other, taken in self._taken.items() if other != queue
+        )

@@ -3,24 +3,28 @@
 A lane holds the events of one conversation (or one organization's provisioning) in the order of
 their acceptance. A worker claims the event at the head of the lane whose turn it is, under a lease
 with a fencing token. It concludes the claim with a `ClaimResult`, and is handed its next claim in
-the same round trip. Outcomes of a settled event enter the outbox in that same atomic step. The
+the same round trip. Outcomes of a settled event enter the outbox in that same atomic step. In the
+queues of `Lanes.runs`, a claim comes with the next events of its lane, and may end them, too. The
 protocol is in `lua/`; `places.lua` describes the keys.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import redis
 import redis.asyncio
 
+from shared.events import NEWEST_VERSION
 from shared.lanes import wire
 from shared.lanes.acceptance import read_acceptance
 from shared.lanes.scripts import APPEND, EXCHANGE, OPERATE
 from shared.lanes.types import (
     Accepted,
     Append,
+    CancelResult,
     Claim,
     ClaimResult,
     ClaimSequence,
@@ -28,6 +32,7 @@ from shared.lanes.types import (
     LostEvent,
     Postponed,
     Settled,
+    State,
     SweepResult,
 )
 from shared.redis import NotReplicatedError, keys
@@ -48,19 +53,30 @@ UNREPLICATED = frozenset({"sweep", "close_gate", "open_gate"})
 
 
 class Lanes:
-    """The lanes on one Redis."""
+    """The lanes on a Redis.
+
+    `knows` is the newest version of events that can be read here: later versions wait.
+    """
 
     def __init__(
-        self, client: "redis.Redis", settings: EngineSettings, max_scans: int = MAX_SCANS
+        self,
+        client: "redis.Redis",
+        settings: EngineSettings,
+        max_scans: int = MAX_SCANS,
+        knows: int = NEWEST_VERSION,
     ) -> None:
         self.client = client
         self.settings = settings
         self.replicas = settings.wpp_redis_replicas
         self.takeover_s = TAKEOVER_S
         self.monotonic = time.monotonic
+        self.wall = time.time
         self._swept: tuple[int, float] | None = None
         """What the clock of the lanes showed (ms) at a time of ours, see `lua/clock.lua`."""
         self._max_scans = max_scans
+        self._knows = knows
+        self.runs: dict[str, int] = {}
+        """For how many events of a lane, by queue, a claim may be (`Claim.following`); else one."""
         self.on_concluded: Callable[[Claim, ClaimResult], object] = lambda _claim, _result: None
         """Called once for each claim whose result counted, of a worker or of the sweeper."""
 
@@ -77,6 +93,10 @@ class Lanes:
         [reply] = self._run(APPEND, self.append_arguments([item]))
         return read_acceptance(item, reply)
 
+    def append_all(self, items: Sequence[Append]) -> list[Any]:
+        """Append several events atomically; return a reply for `read_acceptance` each."""
+        return list(self._run(APPEND, self.append_arguments(items)))
+
     async def append_async(
         self, client: "redis.asyncio.Redis", items: Sequence[Append]
     ) -> list[Any]:
@@ -88,7 +108,7 @@ class Lanes:
 
     def append_arguments(self, items: Sequence[Append]) -> list[str]:
         """Return the arguments of the script `APPEND`."""
-        return [wire.dump_json([wire.build_append(item, self.settings) for item in items])]
+        return [wire.dump_appends([wire.build_append(item, self.settings) for item in items])]
 
     def claim(self, queue: str, sequence: ClaimSequence) -> Claim | None:
         """Claim the next ready event of `queue`, or return None when none is ready."""
@@ -139,8 +159,9 @@ class Lanes:
         sequence.number += 1 if count else 0
         until_s = asked_s + self.settings.wpp_lease_s
         claims = [wire.read_claim(queue, reply, until_s) for reply in found]
-        counted = [word == b"ok" for word in words]
-        return Exchange(counted, claims, more=status in {b"more", b"again"})
+        counted = [word == b"ok" for word, _ in words]
+        more = status in {b"more", b"again"}
+        return Exchange(counted, claims, more, [run for _, run in words])
 
     def register(self, queue: str, process: str, threads: int) -> int:
         """Say how many threads a worker process has for `queue`; repeat it within `FLEET_TTL_S`.
@@ -167,26 +188,36 @@ class Lanes:
         return bool(self._operate("extend", arguments) == b"ok")
 
     def sweep(self, queue: str, count: int = 50) -> SweepResult:
+        """Sweep a queue, as `sweep_all` does."""
+        return self.sweep_all([queue], count)[queue]
+
+    def sweep_all(self, queues: Sequence[str], count: int = 50) -> dict[str, SweepResult]:
         """Make due lanes ready, take over claims whose lease has ended, ring for what is ready.
 
-        Any number of sweepers may run.
+        Scheduled events that are due enter their lanes. `count` limits a queue. Any number of
+        sweepers may run.
         """
         arguments = {
-            "queue": queue,
+            "queues": list(queues),
             "count": count,
             "lease": int(self.takeover_s * 1000),
+            "wall": int(self.wall() * 1000),
+            "knows": self._knows,
         }
         if self._swept:
             shown_ms, at_s = self._swept
             arguments["at_least"] = shown_ms + int((self.monotonic() - at_s) * 1000)
-        ready, due, taken, lost, now = self._operate("sweep", arguments)
+        now, swept = self._operate("sweep", arguments)
         self._swept = (int(now), self.monotonic())
-        return SweepResult(
-            ready=ready,
-            next_due_ms=None if due == b"-1" else max(0, int(due)),
-            expired_claims=[wire.read_claim(queue, reply) for reply in taken],
-            lost=[wire.read_lost(queue, reply) for reply in lost],
-        )
+        return {
+            queue: SweepResult(
+                ready=ready,
+                next_due_ms=None if due == b"-1" else max(0, int(due)),
+                expired_claims=[wire.read_claim(queue, reply) for reply in taken],
+                lost=[wire.read_lost(queue, reply) for reply in lost],
+            )
+            for queue, (ready, due, taken, lost) in zip(queues, swept, strict=True)
+        }
 
     def tell_lost(self, queue: str, lost: Sequence[LostEvent], outcomes: Sequence[Any]) -> None:
         """Put the outcomes of lost events into the outbox, and list these events no longer."""
@@ -240,6 +271,54 @@ class Lanes:
         reply = self._operate("replay", wire.build_append(item, self.settings))
         return wire.read_accepted(item, reply).new
 
+    def cancel(self, event_id: UUID, queue: str, tenant: str, end: Settled) -> CancelResult:
+        """Settle an event that waits as cancelled: its handler never begins.
+
+        Exactly one of this call and a claim succeeds.
+        """
+        arguments = {
+            "id": str(event_id),
+            "queue": queue,
+            "tenant": tenant,
+            "fields": dict(end.fields),
+            "outcomes": [wire.dump_model(outcome) for outcome in end.outcomes],
+            "ttl": self.settings.record_ttl_s(queue),
+        }
+        result: CancelResult = self._operate("cancel", arguments).decode()
+        return result
+
+    def reconcile(self, event_id: UUID, end: Settled) -> bool:
+        """End an event that is open, while no worker runs; False: it is not open."""
+        arguments = {
+            "id": str(event_id),
+            "state": end.state,
+            "fields": dict(end.fields),
+            "outcomes": [wire.dump_model(outcome) for outcome in end.outcomes],
+            "keep": {
+                "ttl": self.settings.record_ttl_s("send"),
+                "unknown_ttl": self.settings.wpp_unknown_ttl_s,
+                "unknown_limit": self.settings.wpp_unknown_limit,
+            },
+        }
+        return bool(self._operate("reconcile", arguments) == b"ok")
+
+    def recall(self, messages: Iterable[tuple[UUID, State, str, datetime]]) -> int:
+        """Make records of ended messages that have none; return how many.
+
+        Each with its state, its tenant, and when it was accepted.
+        """
+        listed = [
+            {
+                "id": str(event_id),
+                "state": state,
+                "tenant": tenant,
+                "accepted": str(int(accepted.timestamp() * 1000)),
+            }
+            for event_id, state, tenant, accepted in messages
+        ]
+        arguments = {"messages": listed, "ttl": self.settings.record_ttl_s("send")}
+        return int(self._operate("recall", arguments))
+
     def unknown_events(self, lane: str) -> list[UUID]:
         """Return the events of a lane whose effect is unknown."""
         found: Any = self.client.smembers(keys.unknown_events(lane))
@@ -265,7 +344,8 @@ class Lanes:
 
     def await_bell(self, queue: str, timeout_s: float) -> bool:
         """Block until a lane of `queue` becomes ready; False when `timeout_s` is over."""
-        return self.client.blpop([keys.bell(queue)], timeout=timeout_s) is not None
+        newer = [keys.newer_bell(queue, version) for version in range(2, self._knows + 1)]
+        return self.client.blpop([keys.bell(queue), *newer], timeout=timeout_s) is not None
 
     def ring(self, queue: str) -> None:
         """Give back a token of `await_bell`."""
@@ -306,14 +386,16 @@ class Lanes:
             sequence.number += 1
 
     def _claim_request(self, queue: str, sequence: ClaimSequence, count: int) -> str:
-        return wire.dump_json(
-            {
-                "queue": queue,
-                "sequence": sequence.name,
-                "number": sequence.number + 1,
-                "count": count,
-                "lease": self._lease_ms,
-                "max_scans": self._max_scans,
-                "outbox_limit": self.settings.wpp_outbox_limit,
-            }
-        )
+        request = {
+            "queue": queue,
+            "sequence": sequence.name,
+            "number": sequence.number + 1,
+            "count": count,
+            "lease": self._lease_ms,
+            "max_scans": self._max_scans,
+            "knows": self._knows,
+            "outbox_limit": self.settings.wpp_outbox_limit,
+        }
+        if queue in self.runs:
+            request["run"] = self.runs[queue]
+        return wire.dump_json(request)

@@ -13,9 +13,10 @@ from shared.lanes.message import LaneMessage
 from shared.redis import is_transient
 
 STOPPING_POLL_S = 0.05
-IDLE_TIMEOUTS = 2.5
-"""For how many timeouts of the worker an idle consumer blocks on the bell."""
-REGISTER_EVERY_S = 8.0
+IDLE_TIMEOUTS = 3.5
+"""For how many timeouts of the worker (1 s) an idle consumer blocks on the bell: less than the 5 s
+of silence after which redis-py takes a connection for dead."""
+REGISTER_EVERY_S = 12.0
 """How often a process says how many threads it has, busy or idle: for watchdog and pulse, too."""
 
 

@@ -80,7 +80,7 @@ class ClaimExchange:
 
     def claim(self, most: int) -> None:
         """Claim events for the free threads, up to `most`; they are in `ready` then."""
-        count = self.capacity.take(min(most, MAX_CLAIMS))
+        count = self.capacity.take(self.queue, min(most, MAX_CLAIMS))
         claims: Sequence[Claim] = ()
         try:
             if count:
@@ -89,7 +89,7 @@ class ClaimExchange:
                 self.more = found.more
                 claims = found.claims
         finally:
-            self.capacity.give_back(count - len(claims))
+            self.capacity.give_back(self.queue, count - len(claims))
         self.ready.extend(map(self._message, claims))
 
     def acknowledge(self, message: LaneMessage) -> None:
@@ -100,7 +100,7 @@ class ClaimExchange:
         """
         text = message.result or self._default_result(message)
         if text is None:  # its effect is unknown: the sweeper concludes it when the lease ends
-            self.capacity.give_back(1)
+            self.capacity.give_back(self.queue, 1)
             return
         result = _Result(message.claim, message.end, text)
         self._results.append(result)
@@ -108,7 +108,7 @@ class ClaimExchange:
             self._conclude(result)
         except redis.RedisError as error:
             if not is_transient(error):  # Dramatiq does not ask again
-                self.capacity.give_back(1)
+                self.capacity.give_back(self.queue, 1)
             raise
 
     def _conclude(self, result: _Result) -> None:
@@ -131,7 +131,7 @@ class ClaimExchange:
         ]
         if results:
             self.lanes.exchange(self.queue, ClaimSequence(), 0, results)
-            self.capacity.give_back(len(results))
+            self.capacity.give_back(self.queue, len(results))
 
     def _default_result(self, message: LaneMessage) -> str | None:
         """Return the result of an actor that named none: done, or what the codec says of errors."""
@@ -160,15 +160,23 @@ class ClaimExchange:
             group = [own]
             found = self._exchange(group)
         self.replies += 1
-        for result, counted in zip(group, found.counted, strict=True):
+        for result, counted, run in zip(group, found.counted, found.run, strict=True):
             result.concluded = True
-            if not counted:
+            if counted:
+                self._tell(result, run)
+            else:
                 about = {"event_id": str(result.claim.id), "lane": result.claim.lane}
                 log.warning("claim.lost", **about)
-            elif result.end:
-                self.lanes.on_concluded(result.claim, result.end)
-        self.capacity.give_back(len(group) - len(found.claims))
+        self.capacity.give_back(self.queue, len(group) - len(found.claims))
         return found.claims
+
+    def _tell(self, result: _Result, run: int) -> None:
+        """Tell of the end of a claim, and of the events behind it that ended with it."""
+        if result.end:
+            self.lanes.on_concluded(result.claim, result.end)
+        if isinstance(result.end, Settled):
+            for claim, end in result.end.run[:run]:
+                self.lanes.on_concluded(claim, end)
 
     def _exchange(self, group: Sequence[_Result]) -> Exchange:
         stay = self.capacity.stopping or self.capacity.wanted_beside(self.queue)

@@ -1,19 +1,22 @@
 """Records of accepted events, for as long as their idempotency keys are known.
 
-queued → claimed → sent | done | failed | unknown. Only the lanes' scripts (`lua/`)
-write a record; this module reads it.
+queued → claimed → sent | done | failed | unknown. Some are scheduled first; those that wait may be
+cancelled. Only the lanes' scripts (`lua/`) write a record; this module reads it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import redis
+import redis.asyncio
 from pydantic import BaseModel, ConfigDict
 
 from shared.lanes.types import State
 from shared.redis import keys
+
+SCAN_COUNT = 100
 
 FIELDS = (
     "state",
@@ -22,13 +25,19 @@ FIELDS = (
     "lane",
     "attempts",
     "accepted",
+    "send_at",
     "claimed",
     "settled",
     "resends",
     "reason",
     "code",
     "task_id",
+    "caption_task_id",
+    "file_task",
+    "substitutes",
+    "earliest",
     "body",
+    "settled_by",
     *(f"reason{piece}" for piece in range(1, 8)),
 )
 """`reason1`, `reason2`, … continue the `reason` of a settled event: pieces of at most 64 bytes."""
@@ -47,6 +56,8 @@ class Record(BaseModel):
     """Empty once it is settled."""
     attempts: int
     accepted: datetime
+    send_at: datetime | None = None
+    """When it was, or will be, put into its lane, if that was not at once."""
     claimed: datetime | None = None
     """When the latest attempt began, until the event is settled."""
     settled: datetime | None = None
@@ -57,6 +68,16 @@ class Record(BaseModel):
     code: str | None = None
     """How it failed, as its dead letter's `reason` has it."""
     task_id: str | None = None
+    caption_task_id: str | None = None
+    """The platform's id of the text that followed a file."""
+    file_task: str | None = None
+    """As in `Claim`, until the event is settled."""
+    substitutes: str | None = None
+    """What was used instead of a missing call and could not be known at acceptance."""
+    earliest: datetime | None = None
+    """When it may go out, while it waits its turn."""
+    settled_by: str | None = None
+    """Which operator said how it ended, after its effect was unknown."""
     body: bytes | None = None
     """The event itself, until it is settled; an unknown event has it while it can be resolved."""
 
@@ -76,7 +97,7 @@ def parse_record(event_id: UUID, reply: list[bytes | None]) -> Record | None:
     values: dict[str, Any] = {
         name: value if name == "body" else value.decode() for name, value in found.items()
     }
-    for time in ("accepted", "claimed", "settled"):
+    for time in ("accepted", "send_at", "claimed", "settled", "earliest"):
         if time in values:
             values[time] = datetime.fromtimestamp(int(values[time]) / 1000, UTC)
     return Record(id=event_id, **values)
@@ -86,6 +107,15 @@ def find_record(client: "redis.Redis", event_id: UUID) -> Record | None:
     """Return the record of an event, or None when there is none (any more)."""
     reply: Any = client.hmget(keys.event(event_id), FIELDS)
     return parse_record(event_id, reply)
+
+
+async def read_acceptances(client: "redis.asyncio.Redis", names: Iterable[str]) -> list[Any]:
+    """Return when the events of these records were accepted, in ms since 1970, None for others."""
+    pipe = client.pipeline(transaction=False)
+    for name in names:
+        pipe.hget(name, "accepted")
+    times: list[Any] = await pipe.execute()
+    return times
 
 
 def find_unknown(client: "redis.Redis", tenant: str | None = None) -> list[Record]:
@@ -102,6 +132,15 @@ def find_unknown(client: "redis.Redis", tenant: str | None = None) -> list[Recor
         records = map(parse_record, ids, replies)
         found += [record for record in records if record and record.state == "unknown"]
     return sorted(found, key=lambda record: record.accepted)
+
+
+def count_unknown(client: "redis.Redis") -> int:
+    """Return the number of events whose effect is unknown."""
+    tenants: Any = client.smembers(keys.UNKNOWN_TENANTS)
+    pipe = client.pipeline(transaction=False)
+    for tenant in tenants:
+        pipe.zcard(keys.unknown_of(tenant.decode()))
+    return sum(pipe.execute())
 
 
 def find_records(client: "redis.Redis", event_ids: Iterable[UUID]) -> dict[UUID, Record]:
@@ -121,3 +160,31 @@ def total_waiting(client: "redis.Redis", queues: Iterable[str]) -> dict[str, dic
         waiting: Any = client.hgetall(keys.waiting(queue))
         totals[queue] = {tenant.decode(): int(count) for tenant, count in waiting.items()}
     return totals
+
+
+def count_left_lanes(client: "redis.Redis", queues: Iterable[str]) -> dict[str, int]:
+    """Return by queue how many lanes wait for a worker that knows their next event's version."""
+    counts: dict[str, int] = {}
+    for queue in queues:
+        versions: Any = client.smembers(keys.newer_versions(queue))
+        held = [keys.newer_held(queue, version.decode()) for version in versions]
+        counts[queue] = sum(int(client.scard(key)) for key in held)
+    return counts
+
+
+def count_scheduled(client: "redis.Redis", queue: str = "send") -> int:
+    """Return how many events of a queue wait for their date; `total_waiting` counts them, too."""
+    return int(client.zcard(keys.scheduled(queue)))
+
+
+def scan_records(client: "redis.Redis", queue: str) -> Iterator[list[Record]]:
+    """Yield all records of a queue, in batches of any size; in between Redis serves its clients."""
+    cursor: int | None = None
+    beginning = keys.event("")
+    while cursor != 0:
+        found: Any = client.scan(cursor or 0, keys.event("*"), SCAN_COUNT, "hash")
+        cursor, names = found
+        ids = [UUID(name.decode().removeprefix(beginning)) for name in names]
+        batch = [each for each in find_records(client, ids).values() if each.queue == queue]
+        if batch:
+            yield batch

@@ -14,6 +14,7 @@ import redis
 import structlog
 
 from shared.lanes.client import Lanes
+from shared.lanes.types import LEVELS
 from shared.redis import is_transient, keys
 
 SCAN_COUNT = 500
@@ -23,6 +24,9 @@ REPAIR_COUNT = 20
 OVERLAP = 100
 REPAIR_EVERY_S = 3600.0
 STEP_PAUSE_S = 0.005
+
+PLACE_FIELDS = ("state", "lane", "accepted", "queue", "tenant", "order")
+OPEN_STATES = {b"scheduled", b"queued", b"claimed", b"unknown"}
 
 AnyItem = TypeVar("AnyItem")
 
@@ -85,13 +89,14 @@ class _Survey:
                     self.displaced.append(name)
 
     def _list_ready(self, queue: str, tenant: str) -> set[str]:
-        """Read a list in slices that overlap, since lanes leave it at the front meanwhile."""
+        """Read lists in slices that overlap, since lanes leave them at the front meanwhile."""
         if (queue, tenant) not in self.ready:
             found: set[str] = set()
-            start, key = 0, keys.ready_lanes(queue, tenant)
-            while lanes := self._client.lrange(key, start, start + SCAN_COUNT - 1):
-                found.update(lane.decode() for lane in lanes)
-                start += SCAN_COUNT - OVERLAP
+            for level in LEVELS:
+                start, key = 0, keys.ready_lanes(queue, tenant, level)
+                while lanes := self._client.lrange(key, start, start + SCAN_COUNT - 1):
+                    found.update(lane.decode() for lane in lanes)
+                    start += SCAN_COUNT - OVERLAP
             self.ready[queue, tenant] = found
         return self.ready[queue, tenant]
 
@@ -107,21 +112,33 @@ def _list_displaced_events(client: Any, stopping: Flag) -> list[str]:
         ids = [key.decode().removeprefix(prefix) for key in batch]
         pipe = client.pipeline(transaction=False)
         for event_id in ids:
-            pipe.hmget(keys.event(event_id), "state", "lane", "accepted")
+            pipe.hmget(keys.event(event_id), PLACE_FIELDS)
         open_events = [
-            (event_id, *(value.decode() for value in values))
+            (event_id, dict(zip(PLACE_FIELDS, values, strict=True)))
             for event_id, values in zip(ids, pipe.execute(), strict=True)
-            if values[0] in {b"queued", b"claimed", b"unknown"}
+            if values[0] in OPEN_STATES
         ]
-        for event_id, state, lane, _ in open_events:
-            if state == "unknown":
-                pipe.smismember(keys.unknown_events(lane), [event_id])
-            else:
-                pipe.lpos(keys.lane(lane), event_id)
-        for (event_id, state, _, accepted), place in zip(open_events, pipe.execute(), strict=True):
+        for event_id, event in open_events:
+            _look_up(pipe, event_id, event)
+        for (event_id, event), place in zip(open_events, pipe.execute(), strict=True):
             if place is None or place == [0]:
-                found.append((state == "claimed", -int(accepted), event_id))
+                accepted = int(event["accepted"])
+                found.append((event["state"] == b"claimed", -accepted, event_id))
     return [event_id for *_, event_id in sorted(found)]
+
+
+def _look_up(pipe: Any, event_id: str, event: dict[str, bytes]) -> None:
+    """Ask where an event stands: in its lane, in the list of unknown events, in the schedule."""
+    lane = event["lane"].decode()
+    match event["state"]:
+        case b"unknown":
+            pipe.smismember(keys.unknown_events(lane), [event_id])
+        case b"scheduled":
+            order, tenant = int(event["order"]), event["tenant"].decode()
+            entry = f"{order:016}\n{event_id}\n{tenant}\n{lane}"
+            pipe.zscore(keys.scheduled(event["queue"].decode()), entry)
+        case _:
+            pipe.lpos(keys.lane(lane), event_id)
 
 
 def _scan(client: Any, pattern: str, stopping: Flag) -> Iterator[list[bytes]]:

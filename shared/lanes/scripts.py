@@ -17,7 +17,19 @@ def load_with_clock(package: str, name: str) -> LuaScript:
     return LuaScript(f"{load_script('clock').source}\n{script}")
 
 
-APPEND = load_script("clock", "places", "append", "main_append")
-CLAIMS = ("clock", "places", "share", "append", "settled", "claim", "conclude")
+APPEND = load_script("clock", "places", "moving", "ready", "schedule", "append", "main_append")
+CLAIMS = (
+    "clock",
+    "places",
+    "moving",
+    "ready",
+    "schedule",
+    "share",
+    "newer",
+    "append",
+    "settled",
+    "claim",
+    "conclude",
+)
 EXCHANGE = load_script(*CLAIMS, "main_exchange")
-OPERATE = load_script(*CLAIMS, "operate", "repair", "main_operate")
+OPERATE = load_script(*CLAIMS, "due", "operate", "cancel", "reconcile", "repair", "main_operate")

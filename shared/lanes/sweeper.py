@@ -9,7 +9,7 @@ import structlog
 from pydantic import BaseModel
 
 from shared.lanes.client import Lanes
-from shared.lanes.types import Claim, ClaimResult, LostEvent, Postponed, Settled
+from shared.lanes.types import Claim, ClaimResult, LostEvent, Postponed, Settled, SweepResult
 from shared.redis import CONNECTION_ERRORS, is_transient
 from shared.transitions import tell
 
@@ -42,6 +42,11 @@ def run_again(claim: Claim) -> ClaimResult:
 def explain_lost_leases(claim: Claim) -> str:
     """Return the sentence for a dead letter: the workers of this event stopped."""
     return f"its worker stopped, or did not come to an end, {claim.lost_leases} times in a row"
+
+
+def _require_transient(error: redis.RedisError) -> None:
+    if not is_transient(error):
+        raise error
 
 
 def tell_nothing(_lost: LostEvent) -> Sequence[BaseModel]:
@@ -77,29 +82,35 @@ class Sweeper:
             pause = self.tick()
 
     def tick(self) -> float:
-        """Sweep every queue once; return the seconds until the next sweep.
+        """Sweep every queue once, all in one step; return the seconds until the next sweep.
 
         Transient errors of Redis are logged and retried at the next tick; any other is raised.
         """
         pause = TICK_S
-        for queue in self._queues:
+        try:
+            first = self._lanes.sweep_all(self._queues)
+        except redis.RedisError as error:
+            _require_transient(error)
+            log.warning("redis.away", error=str(error))
+            return pause
+        for queue, swept in first.items():
             try:
-                pause = min(pause, self._sweep(queue))
+                pause = min(pause, self._finish(queue, swept))
             except redis.RedisError as error:
-                if not is_transient(error):
-                    raise
+                _require_transient(error)
                 log.warning("redis.away", queue=queue, error=str(error))
                 if isinstance(error, CONNECTION_ERRORS):
                     break  # the remaining queues would wait as long
         return max(SHORTEST_PAUSE_S, pause)
 
-    def _sweep(self, queue: str) -> float:
-        """Sweep a queue in short steps until no lane is due and no lease has ended.
+    def _finish(self, queue: str, swept: SweepResult) -> float:
+        """Act on a sweep, and go on in short steps until no lane is due and no lease has ended.
 
         Returns the seconds until the next lane is due.
         """
-        for _ in range(MAX_STEPS):
-            swept = self._lanes.sweep(queue)
+        for step in range(MAX_STEPS):
+            if step:
+                swept = self._lanes.sweep(queue)
             for claim in swept.expired_claims:
                 self._take_over(claim)
             if swept.lost:

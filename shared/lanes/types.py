@@ -4,12 +4,15 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel
 
-State = Literal["queued", "claimed", "sent", "failed", "unknown", "done"]
+State = Literal["scheduled", "queued", "claimed", "sent", "failed", "cancelled", "unknown", "done"]
+LaneLevel = Literal["high", "normal", "low"]
+LEVELS: tuple[LaneLevel, ...] = ("high", "normal", "low")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Append:
     """Requests with the same id and fingerprint are the same request."""
     bytes_beside: int = 0
     """Bytes that Redis stores beside the event, for it: they count as waiting with it."""
+    send_at: datetime | None = None
+    """It enters its lane then, as the last; what has passed is now."""
+    level: LaneLevel = "normal"
+    """Which ready lanes of its tenant go first: those with an event of the highest level."""
+    version: int = 1
+    """Workers that do not know it leave the event to those that do."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on one event until its lease ends. Times of Redis, in ms since 1970."""
+    """The right to work on one event until its lease ends. Times of Redis, in ms since 1970.
+
+    `accepted_ms` of a scheduled event is when it was due.
+    """
 
     queue: str
     id: UUID
@@ -63,8 +75,12 @@ class Claim:
     """How often it went out once more although its effect was unknown."""
     lost_leases: int = 0
     """How often in a row its worker stopped, or took longer than the lease."""
+    file_task: str = ""
+    """The platform's id of the file that went out before its caption; "-" without an id."""
     until_s: float = math.inf
     """When the lease ends at the earliest, by this process' `time.monotonic`."""
+    following: tuple["Claim", ...] = ()
+    """Events behind it in its lane that may be handled with it, in order (`Settled.run`)."""
 
     @property
     def expired(self) -> bool:
@@ -85,6 +101,8 @@ class Settled:
     fields: Mapping[str, str] = field(default_factory=dict)
     """They are written into the event's record."""
     follow: Sequence[Append] = ()
+    run: Sequence[tuple[Claim, "Settled"]] = ()
+    """The ends of the first of `Claim.following`: they count one after the other, behind this."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +119,19 @@ class Postponed:
 
 ClaimResult = Settled | Postponed
 
+CancelResult = Literal[
+    "ok", "same", "missing", "resent", "begun", "claimed", "sent", "failed", "unknown", "done"
+]
+"""What became of a cancelled event: `ok`, or `same` when it was cancelled before. Any other answer
+says why it was not: its state; `resent`: it goes out once more, and may have gone out; `begun`: a
+part of it went out."""
+
 
 @dataclass
 class ClaimSequence:
-    """Numbers the requests for claims of one caller: a request whose reply was lost is repeated.
+    """Numbers the requests for claims of a caller, so that a repeated request gets the same claims.
 
-    One request of a sequence is under way at a time.
+    A caller sends its next request after the reply to the last.
     """
 
     name: str = field(default_factory=lambda: uuid4().hex)
@@ -120,6 +145,8 @@ class Exchange:
     counted: list[bool]
     claims: list[Claim]
     more: bool
+    run: list[int] = field(default_factory=list)
+    """For each result how many of `Settled.run` counted with it."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
-from shared.errors import IdempotencyConflictError, OverloadedError
-from shared.lanes.types import Accepted, Append, Claim, ClaimResult, LostEvent, Postponed
+from shared.errors import IdempotencyConflictError, MovedError, OverloadedError
+from shared.lanes.types import Accepted, Append, Claim, ClaimResult, LostEvent, Settled
 from shared.settings import EngineSettings
 
 OVERLOADED = {
@@ -20,14 +21,18 @@ OVERLOADED = {
     "memory": "there is no room for more; try again later",
 }
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str
+)
+
 
 def fingerprint(value: Mapping[str, Any]) -> str:
     """Return a hash that is equal for equal requests: half of the SHA-256 of the canonical JSON.
 
     128 bits suffice to notice a different request, and a record keeps them for days.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()[:32]
 
 
 def dump_model(model: BaseModel) -> str:
@@ -35,11 +40,16 @@ def dump_model(model: BaseModel) -> str:
 
 
 def dump_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return _COMPACT.encode(value)
+
+
+def dump_appends(appends: Sequence[Mapping[str, Any]]) -> str:
+    """Return appends as JSON: with letters beyond ASCII as they are, which are fewer bytes."""
+    return to_json(appends).decode()
 
 
 def build_append(item: Append, settings: EngineSettings) -> dict[str, Any]:
-    return {
+    arguments: dict[str, Any] = {
         "id": str(item.id),
         "queue": item.queue,
         "lane": item.lane,
@@ -55,6 +65,13 @@ def build_append(item: Append, settings: EngineSettings) -> dict[str, Any]:
         "body": item.body,
         "outcomes": [dump_model(outcome) for outcome in item.outcomes],
     }
+    if item.level != "normal":
+        arguments["level"] = item.level
+    if item.version > 1:
+        arguments["v"] = item.version
+    if item.send_at:
+        arguments["at"] = int(item.send_at.timestamp() * 1000)
+    return arguments
 
 
 def read_accepted(item: Append, reply: Sequence[bytes]) -> Accepted:
@@ -62,18 +79,20 @@ def read_accepted(item: Append, reply: Sequence[bytes]) -> Accepted:
 
     Raises:
         IdempotencyConflictError: the id stands for a different request.
-        OverloadedError: a limit is reached.
+        OverloadedError: a limit is reached, or the tenant moves (`MovedError`).
     """
     word = reply[0].decode()
     if word == "conflict":
         raise IdempotencyConflictError
+    if word == "moved":
+        raise MovedError
     if word == "full":
         raise OverloadedError(OVERLOADED[reply[1].decode()])
     state: Any = reply[1].decode()
     return Accepted(id=item.id, new=word == "new", state=state)
 
 
-def read_claim(queue: str, reply: Sequence[bytes], until_s: float = math.inf) -> Claim:
+def read_claim(queue: str, reply: Sequence[Any], until_s: float = math.inf) -> Claim:
     return Claim(
         queue=queue,
         id=UUID(reply[0].decode()),
@@ -88,13 +107,16 @@ def read_claim(queue: str, reply: Sequence[bytes], until_s: float = math.inf) ->
         unexpected_errors=int(reply[9]),
         resends=int(reply[10]),
         lost_leases=int(reply[11]),
+        file_task=reply[12].decode(),
         until_s=until_s,
+        following=tuple(read_claim(queue, each, until_s) for each in reply[13]),
     )
 
 
 def read_lost(queue: str, reply: bytes) -> LostEvent:
     found = json.loads(reply)
-    return LostEvent(**{**found, "id": UUID(found["id"])}, queue=queue, raw=reply.decode())
+    named = {name: found[name] for name in ("lane", "tenant", "why")}
+    return LostEvent(queue, UUID(found["id"]), **named, raw=reply.decode())
 
 
 def dump_result(claim: Claim, result: ClaimResult, settings: EngineSettings) -> str:
@@ -103,23 +125,28 @@ def dump_result(claim: Claim, result: ClaimResult, settings: EngineSettings) -> 
     Raises:
         ValueError: an outcome cannot be written as JSON, such as half of a surrogate pair.
     """
-    arguments: dict[str, Any] = {
-        "id": str(claim.id),
-        "lane": claim.lane,
-        "fence": claim.fence,
-        "fields": dict(result.fields),
+    arguments: dict[str, Any] = {"id": str(claim.id), "lane": claim.lane, "fence": claim.fence}
+    if isinstance(result, Settled):
+        arguments |= _build_end(claim, result, settings)
+        if result.run:
+            arguments["run"] = [_build_end(each, end, settings) for each, end in result.run]
+        return dump_json(arguments)
+    arguments |= {
+        "state": "queued",
+        "delay": int(result.delay_s * 1000),
+        "fields": {"reason": result.reason, **result.fields},
         "outcomes": [dump_model(outcome) for outcome in result.outcomes],
     }
-    if isinstance(result, Postponed):
-        delay = int(result.delay_s * 1000)
-        arguments |= {
-            "state": "queued",
-            "delay": delay,
-            "fields": {"reason": result.reason, **result.fields},
-        }
-        if result.unstarted:
-            arguments["unstarted"] = True
-    else:
-        follow = [build_append(item, settings) for item in result.follow]
-        arguments |= {"state": result.state, "follow": follow}
+    if result.unstarted:
+        arguments["unstarted"] = True
     return dump_json(arguments)
+
+
+def _build_end(claim: Claim, end: Settled, settings: EngineSettings) -> dict[str, Any]:
+    return {
+        "id": str(claim.id),
+        "state": end.state,
+        "fields": dict(end.fields),
+        "outcomes": [dump_model(outcome) for outcome in end.outcomes],
+        "follow": [build_append(item, settings) for item in end.follow],
+    }

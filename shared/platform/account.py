@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from shared.errors import PlatformError, RefusedError
+from shared.errors import PlatformError, RefusedError, RouteMissingError
 from shared.events import SendEvent
 from shared.platform import endpoints, payloads
 from shared.platform.circuit_breaker import CircuitBreaker
@@ -93,14 +93,29 @@ class PlatformAccount:
         self._request(endpoints.STOP)
 
     def send(self, event: SendEvent) -> SendResult:
-        """Send a message.
+        """Send a message; of a file, without the caption that `send_text` sends after it.
+
+        A location goes as a text with a link to a map where the platform has no route for it.
 
         Raises:
             UnknownEffectError: the platform may have accepted the message. The remaining
                 errors prove that it has not.
         """
-        endpoint, body = payloads.build_message(self._account, event)
         self._probe_breakers()
+        try:
+            return self._post(*payloads.build_message(self._account, event))
+        except RouteMissingError:
+            if event.location is None:
+                raise
+        found = self._post(*payloads.build_text(event, payloads.compose_map_link(event)))
+        return SendResult(found.task_id, "map_link")
+
+    def send_text(self, event: SendEvent, text: str) -> SendResult:
+        """Send a text to the recipient of a message; raises as `send`."""
+        self._probe_breakers()
+        return self._post(*payloads.build_text(event, text))
+
+    def _post(self, endpoint: Endpoint, body: dict[str, Any]) -> SendResult:
         response = self._request(endpoint, body)
         if response.fields is None:
             raise build_unreadable_error(endpoint, response.status, "not a JSON object")

@@ -36,10 +36,12 @@ from shared.platform.circuit_breaker_transport import CircuitBreakerTransport
 from shared.platform.failures import build_unreadable_error
 from shared.platform.http import PlatformHttp
 from shared.platform.models import CreatedClient
+from shared.platform.traced_transport import TracedTransport
 from shared.settings import PlatformSettings
 from shared.tokens import expiry
 from shared.tokens.policy import MINT_TIMEOUT_S
 from shared.tokens.store import MintedToken, is_header_safe
+from shared.traces import find_traces
 
 NO_AUTH = httpx.Auth()
 
@@ -65,6 +67,8 @@ class Platform:
         deadline_s: float = 20.0,
     ) -> None:
         transport = transport or open_transport(settings.wpp_http_transport)
+        if traces := find_traces():
+            transport = TracedTransport(transport, traces)
         if breaker:
             transport = CircuitBreakerTransport(transport, breaker)
         self._http = PlatformHttp(str(settings.wpp_base_url), transport, deadline_s)

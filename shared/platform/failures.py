@@ -26,6 +26,7 @@ from shared.errors import (
     NotConnectedError,
     PlatformError,
     RefusedError,
+    RouteMissingError,
     UnauthorizedError,
     UnavailableError,
     UnknownEffectError,
@@ -104,6 +105,6 @@ def build_no_route_error(endpoint: Endpoint, response: PlatformResponse) -> Plat
     variants = ", ".join(endpoint.variants)
     if endpoint.unverified and response.is_route_missing_on_platform:
         description = f"{endpoint.name}: {status}: the platform has no route {variants}"
-        return RefusedError(description, status=status)
+        return RouteMissingError(description, status=status)
     description = f"{endpoint.name}: {status}: no route {variants}; check WPP_BASE_URL"
     return UnavailableError(description, status=status)

@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import SecretStr
 
+from shared.outcomes import Substitute
+
 AccountStatus = Literal["connected", "starting", "offline", "qr_required"]
 BASE64_IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
 
@@ -52,9 +54,13 @@ class StartResult:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """The platform accepted the message. `task_id` is its queue id, None if the answer has none."""
+    """The platform accepted the message. `task_id` is its queue id, None if the answer has none.
+
+    `substitute` is what went out because the platform has no route for the message.
+    """
 
     task_id: str | None
+    substitute: Substitute | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 import re
 import unicodedata
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from shared.events import Media, SendEvent
+from shared.events import SendEvent, SentMedia
+from shared.file_types import EXTENSIONS
+from shared.outcomes import Substitute
 from shared.platform import endpoints
 from shared.platform.endpoints import Endpoint
 
@@ -15,61 +17,6 @@ FILENAMES = {
     "voice": "voice.ogg",
     "document": "document",
 }
-EXTENSIONS = {
-    "application/gzip": "gz",
-    "application/json": "json",
-    "application/msword": "doc",
-    "application/pdf": "pdf",
-    "application/rtf": "rtf",
-    "application/vnd.android.package-archive": "apk",
-    "application/vnd.ms-excel": "xls",
-    "application/vnd.ms-powerpoint": "ppt",
-    "application/vnd.oasis.opendocument.spreadsheet": "ods",
-    "application/vnd.oasis.opendocument.text": "odt",
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.rar": "rar",
-    "application/x-7z-compressed": "7z",
-    "application/x-rar-compressed": "rar",
-    "application/xml": "xml",
-    "application/zip": "zip",
-    "audio/aac": "aac",
-    "audio/amr": "amr",
-    "audio/flac": "flac",
-    "audio/mp4": "m4a",
-    "audio/mpeg": "mp3",
-    "audio/ogg": "ogg",
-    "audio/opus": "ogg",
-    "audio/wav": "wav",
-    "audio/webm": "webm",
-    "audio/x-m4a": "m4a",
-    "audio/x-wav": "wav",
-    "image/avif": "avif",
-    "image/bmp": "bmp",
-    "image/gif": "gif",
-    "image/heic": "heic",
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/svg+xml": "svg",
-    "image/tiff": "tif",
-    "image/webp": "webp",
-    "text/calendar": "ics",
-    "text/csv": "csv",
-    "text/html": "html",
-    "text/plain": "txt",
-    "text/vcard": "vcf",
-    "text/x-vcard": "vcf",
-    "text/xml": "xml",
-    "video/3gpp": "3gp",
-    "video/mp4": "mp4",
-    "video/mpeg": "mpg",
-    "video/quicktime": "mov",
-    "video/webm": "webm",
-    "video/x-matroska": "mkv",
-    "video/x-msvideo": "avi",
-}
-"""Our own table: Python's `mimetypes` differs by version and by machine."""
 MAX_NAME_BYTES = 200
 """UTF-8. File systems allow 255, and phones add a number to a name that they have already."""
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}$")
@@ -81,28 +28,72 @@ _JOINERS = "\u200c\u200d"
 
 
 def build_message(account: str, event: SendEvent) -> tuple[Endpoint, dict[str, Any]]:
-    """Return the endpoint and the body of a message.
+    """Return the endpoint and the body of a message; of a file, without `build_caption`.
 
-    Video, audio, voice and documents are sent as files, with the text as caption. No endpoint for
-    voice notes is known: the recipient gets a file to play, recognizable by its name. Only the
-    body of a location names its account.
+    Video, audio, voice and documents are sent as files. No endpoint for voice notes is known: the
+    recipient gets a file to play, recognizable by its name. Nor is one for contacts, or for quotes:
+    they are part of the text. Only the body of a location names its account.
     """
     if event.location:
         location = event.location.model_dump(exclude_none=True)
         body = {"type": "location", "account": account, "to": event.to, **location}
         return endpoints.LOCATION, body
     if event.media is None:
-        return endpoints.TEXT, {"type": "text", "to": event.to, "text": event.text}
-    url = str(event.media.url)
+        return build_text(event, compose_text(event))
+    url = event.media.url
     if event.media.type == "image":
-        return endpoints.IMAGE, {"type": "image", "to": event.to, "url": url, "caption": event.text}
-    caption = {"caption": event.text} if event.text else {}
+        caption = compose_text(event)
+        return endpoints.IMAGE, {"type": "image", "to": event.to, "url": url, "caption": caption}
     filename = choose_filename(event.media)
-    body = {"type": "file", "to": event.to, "url": url, "filename": filename, **caption}
-    return endpoints.FILE, body
+    return endpoints.FILE, {"type": "file", "to": event.to, "url": url, "filename": filename}
 
 
-def choose_filename(media: Media) -> str:
+def build_text(event: SendEvent, text: str) -> tuple[Endpoint, dict[str, Any]]:
+    """Return the endpoint and the body of a text to the recipient of a message."""
+    return endpoints.TEXT, {"type": "text", "to": event.to, "text": text}
+
+
+def build_caption(event: SendEvent) -> str:
+    """Return the text that follows the file of a message: the platform drops a file's caption."""
+    if event.media is None or event.media.type == "image":
+        return ""
+    return compose_text(event)
+
+
+def compose_text(event: SendEvent) -> str:
+    """Return the text as the recipient reads it: the quoted lines, then the text or the contact."""
+    text = event.text
+    if event.contact:
+        text = "\n".join((f"👤 {event.contact.name}", *event.contact.phones))
+    if event.reply is None:
+        return text
+    quoted = "\n".join(f"> {line}" for line in event.reply.quote.splitlines())
+    return "\n".join(filter(None, (quoted, text)))
+
+
+def compose_map_link(event: SendEvent) -> str:
+    """Return a location as a text: its name, its address, and a link that opens a map."""
+    if (place := event.location) is None:
+        return ""
+    link = f"https://maps.google.com/?q={place.lat},{place.lng}"
+    return "\n".join(filter(None, (f"📍 {place.name}" if place.name else "", place.address, link)))
+
+
+def list_substitutes(event: SendEvent) -> list[Substitute]:
+    """Return what stands for a call that the platform lacks; of a location, that shows later."""
+    found: list[Substitute] = []
+    if build_caption(event):
+        found.append("caption_as_text")
+    if event.media and event.media.type == "voice":
+        found.append("voice_as_file")
+    if event.contact:
+        found.append("contact_as_text")
+    if event.reply:
+        found.append("quoted_text")
+    return found
+
+
+def choose_filename(media: SentMedia) -> str:
     """Return the name that the recipient sees: the given name, the URL's, or a default.
 
     A name that is not given gets the extension of the file's MIME type, if it has none.
@@ -110,7 +101,7 @@ def choose_filename(media: Media) -> str:
     if given := clean_filename(media.filename or ""):
         return given
     extension = EXTENSIONS.get((media.mime or "").partition(";")[0].strip().lower())
-    name = clean_filename(unquote(media.url.path or ""))
+    name = clean_filename(unquote(urlsplit(media.url).path))
     if not name:
         name = FILENAMES[media.type]
         return f"{_EXTENSION.sub('', name)}.{extension}" if extension else name

@@ -39,13 +39,25 @@ def lane(name: str) -> str:
 
 
 def lane_state(name: str) -> str:
-    """Hash, no TTL. Whether a lane is ready, claimed, delayed or gated; fence, queue, tenant."""
+    """Hash, no TTL. Whether a lane is ready, claimed, delayed or gated; fence, queue, tenant.
+
+    It counts the events of the levels high and low.
+    """
     return f"{PREFIX}lane:{name}:state"
 
 
-def ready_lanes(queue: str, tenant: str) -> str:
-    """List, no TTL. Lanes of a tenant that can be claimed, the next lane first."""
-    return f"{PREFIX}ready:{queue}:{tenant}"
+def ready_lanes(queue: str, tenant: str, level: str = "normal") -> str:
+    """List, no TTL. Lanes of a tenant and level that can be claimed, the next lane first.
+
+    That of the level normal begins with an empty name while lanes of other levels are ready.
+    """
+    family = "ready" if level == "normal" else f"ready_{level}"
+    return f"{PREFIX}{family}:{queue}:{tenant}"
+
+
+def levels(queue: str) -> str:
+    """Hash, no TTL. Tenant with ready lanes of the levels high and low → its claims since."""
+    return f"{PREFIX}levels:{queue}"
 
 
 def tenant_ring(queue: str) -> str:
@@ -93,6 +105,15 @@ def delayed(queue: str) -> str:
     return f"{PREFIX}delayed:{queue}"
 
 
+def scheduled(queue: str) -> str:
+    """Sorted set, no TTL. Event that is to be sent later, with tenant and lane → when, in ms."""
+    return f"{PREFIX}scheduled:{queue}"
+
+
+SCHEDULE_ORDER = f"{PREFIX}schedule_order"
+"""String, no TTL. Counter of scheduled events: those of the same moment keep their order."""
+
+
 def gate(name: str) -> str:
     """String, TTL chosen when it is closed. Why the gate is closed; no key: it is open."""
     return f"{PREFIX}gate:{name}"
@@ -109,6 +130,31 @@ def gated_lanes(name: str) -> str:
 
 CLOSED_GATES = f"{PREFIX}closed_gates"
 """Hash, no TTL. Gate that was told to be closed → when it was, in ms (workers/gates.py)."""
+
+
+def newer_versions(queue: str) -> str:
+    """Set, no TTL. Versions of events for which lanes wait until a newer worker claims."""
+    return f"{PREFIX}newer:{queue}"
+
+
+def newer_held(queue: str, version: int | str) -> str:
+    """Set, no TTL. These lanes: they stand at a gate of this name."""
+    return gated_lanes(f"newer:{queue}:{version}")
+
+
+def newer_lanes(queue: str, version: int | str, tenant: str) -> str:
+    """List, no TTL. Those of a tenant and version, the next lane first."""
+    return f"{PREFIX}newer_lanes:{queue}:{version}:{tenant}"
+
+
+def newer_turns(queue: str, version: int | str) -> str:
+    """List, no TTL. Tenants with lanes in `newer_lanes`, in round-robin order."""
+    return f"{PREFIX}newer_turns:{queue}:{version}"
+
+
+def newer_bell(queue: str, version: int | str) -> str:
+    """List, no TTL. Tokens that wake workers which know the version, at most 64."""
+    return f"{PREFIX}newer_bell:{queue}:{version}"
 
 
 def claim_reply(sequence: str) -> str:
@@ -143,6 +189,17 @@ def lost_events(queue: str) -> str:
 LOST_EVENT_COUNTS = f"{PREFIX}lost_events"
 """Hash, no TTL. Queue → how many events were lost: their record is missing."""
 
+# Shards: shared/shards.py, on the home
+
+SHARD_OF = f"{PREFIX}shard_of"
+"""Hash, no TTL. Organization → the name of its shard; "" → the home, when shards began."""
+
+SHARD_MOVE = f"{PREFIX}shard_move"
+"""String, 15 s. Which process moves an organization now (workers/repair/shard_move.py)."""
+MOVING = f"{PREFIX}moving"
+"""Hash, no TTL. On each shard: tenant that moves, or has moved to another shard → paused (its
+lanes are not claimed) or closed (nothing is accepted for it, either)."""
+
 # Ids of messages: shared/event_ids.py
 
 EVENT_ID_SECRET = f"{PREFIX}event_ids:secret"
@@ -158,6 +215,8 @@ OUTBOX_TURNS = f"{PREFIX}outbox:turns"
 """List, no TTL. Tenants with outcomes that no recorder has taken, in turn."""
 OUTBOX_TAKEN = f"{PREFIX}outbox:taken"
 """Sorted set, no TTL. Ids of the outcomes that recorders have taken, by the time."""
+OUTBOX_NEWER = f"{PREFIX}outbox:newer"
+"""Sorted set, no TTL. Id of an outcome that waits for a newer recorder → its version."""
 OUTBOX_BELL = f"{PREFIX}outbox:bell"
 """List, no TTL. Tokens that wake recorders, at most 8."""
 OUTBOX_BLOCKED = f"{PREFIX}outbox:blocked"
@@ -195,6 +254,11 @@ def account_route(account: str) -> str:
 def primary_route(organization_id: UUID | str) -> str:
     """String, 7 days. Id of an organization's primary integration."""
     return f"{PREFIX}route:primary:{organization_id}"
+
+
+def organization_routes(organization_id: UUID | str) -> str:
+    """Set, 7 days. Ids of all integrations of an organization that have a route."""
+    return f"{PREFIX}route:all:{organization_id}"
 
 
 # Claim checks: shared/payload_store.py
@@ -283,17 +347,61 @@ BREAKER_CHANGES = f"{PREFIX}breaker_changes"
 """Hash, no TTL. "platform opened", "account closed" and so on → how often."""
 
 
-# Pacing of sends: workers/send (pacing.lua)
+# Pacing of sends: workers/send (pacing.lua). Times in ms of the lanes' clock, unless it is said.
 
 
 def pace(integration_id: UUID | str) -> str:
-    """String, until that time. When the next send slot of an integration begins, in ms."""
+    """Hash, until a minute after its last turn. When an integration is free again, by priority."""
     return f"{PREFIX}pace:{integration_id}"
 
 
-def pace_slot(event_id: UUID | str) -> str:
-    """String, until 5 s after that time. When the send slot of a message begins, in ms."""
-    return f"{PREFIX}pace_slot:{event_id}"
+def pace_turns(integration_id: UUID | str) -> str:
+    """Sorted set, until a minute after the last turn. Message that waits → when its turn is."""
+    return f"{PREFIX}pace:{integration_id}:turns"
+
+
+def pace_recipient(integration_id: UUID | str, phone: str) -> str:
+    """String, until that time. When an integration may write to a person without a burst."""
+    return f"{PREFIX}pace:{integration_id}:to:{phone}"
+
+
+def pace_contact(integration_id: UUID | str, phone: str) -> str:
+    """String, 1 day. When a person wrote last (ms since 1970), or `known`, or `stranger`."""
+    return f"{PREFIX}pace:{integration_id}:contact:{phone}"
+
+
+PACED = f"{PREFIX}paced"
+"""Sorted set, no TTL. Integration with messages that wait their turn → when the last turn is."""
+
+
+def warm_up(integration_id: UUID | str) -> str:
+    """Set, until its day ends. New people to whom an integration in warm-up writes today."""
+    return f"{PREFIX}warm_up:{integration_id}"
+
+
+def warm_up_waiting(integration_id: UUID | str) -> str:
+    """Sorted set, until its day ends. Message to a new person that waits → until when (wall)."""
+    return f"{PREFIX}warm_up:{integration_id}:waiting"
+
+
+WARM_UP_LEFT = f"{PREFIX}warm_up_left"
+"""Hash, until the day ends. Integration → how many more new people today; -1: some have to wait."""
+
+
+# Changes of messages: workers/send/changes.py
+
+
+def current_task(message_id: UUID | str) -> str:
+    """String, 8 days. The platform's id of an edited message; empty once it was deleted.
+
+    A change that was accepted before an earlier one was carried out knows an outdated id.
+    """
+    return f"{PREFIX}current_task:{message_id}"
+
+
+def current_caption(message_id: UUID | str) -> str:
+    """String, 8 days. The platform's id of the text that replaced the caption of a file."""
+    return f"{PREFIX}current_caption:{message_id}"
 
 
 # Rate limits of the platform (429): workers/send (rate_limits.lua)
@@ -361,6 +469,16 @@ def service_key(key_hash: str) -> str:
     return f"{PREFIX}service_key:{key_hash}"
 
 
+def operator_key(key_hash: str) -> str:
+    """String, 7 days. JSON of an `OperatorKey` by the hash of the key, likewise."""
+    return f"{PREFIX}operator_key:{key_hash}"
+
+
+def ended_session(session_id: str) -> str:
+    """String, 12 h. This session of the console was ended (workers/ingress/console)."""
+    return f"{PREFIX}ended_session:{session_id}"
+
+
 UNRECOGNIZED_EVENTS = f"{PREFIX}unrecognized_events"
 """Hash, no TTL. Unknown type of a webhook event → number of events."""
 
@@ -378,14 +496,38 @@ METRICS = f"{PREFIX}metrics"
 """
 GAUGES = f"{PREFIX}gauges"
 """Hash, no TTL. What the clock measures every half minute (workers/clock/gauges.py)."""
+MINUTES = f"{PREFIX}minutes"
+"""Stream, no TTL. An entry for each of the last 61 minutes, 4.5 KB at most (shared/activity.py)."""
+
+
+def activity(minute: int | str) -> str:
+    """Hash, 5 min. Organization and what its messages did in a minute → how many."""
+    return f"{PREFIX}activity:{minute}"
+
+
 PROCESSES = f"{PREFIX}processes"
 """Hash, no TTL. Process → JSON of its last report (shared/processes.py)."""
+PROCESS_VERSIONS = f"{PREFIX}process_versions"
+"""Hash, no TTL. Process → version of its code (shared/processes.py)."""
 TAIL = f"{PREFIX}tail"
 """Channel (pub/sub). Transitions as they happen, while `wpp tail` listens: JSON."""
 
 NUMBER_STATES = f"{PREFIX}number_states"
 """Hash, no TTL. Account → its newest report: time in ms, status, health as it was told last
 (shared/number_states.py)."""
+
+
+def file_link(digest: str) -> str:
+    """String, 10 minutes. What was found at a file's address, by the SHA-256 of kind and address.
+
+    JSON: its MIME type, why it is refused, or why it is tried later (workers/send/files.py).
+    """
+    return f"{PREFIX}file_link:{digest}"
+
+
+NO_LOCATION_ROUTE = f"{PREFIX}no_location_route"
+"""String, 1 hour. The platform answered lately that it has no route for a location
+(workers/send/missing_routes.py)."""
 
 # Health checks: workers/clock/health_checks.py
 
@@ -408,3 +550,15 @@ def idle_check(integration_id: UUID | str) -> str:
 def health_checks(second: int) -> str:
     """String, 5 s. How many checks started in this second (Unix time), in all processes."""
     return f"{PREFIX}health_checks:{second}"
+
+
+# Checks of an operator: workers/cli
+
+
+def reach_check(nonce: str) -> str:
+    """String, 60 s. What `wpp doctor` wants to read back through `WPP_PUBLIC_URL`."""
+    return f"{PREFIX}reach_check:{nonce}"
+
+
+RIGHTS_CHECK = f"{PREFIX}rights_check"
+"""Hash, seconds. Written and deleted by `wpp doctor` to find out which commands are permitted."""

@@ -87,6 +87,7 @@ def _build_messages(event: ClassifiedEvent, event_id: UUID) -> list[Outcome]:
         account=event.account,
         external_ids=[message.wa_message_id],
         text=message.text,
+        arrived_at=event.accepted_at,
         phone=event.peer,
         lid=event.lid,
         target_outgoing=message.outgoing,
@@ -115,6 +116,7 @@ def _build_message(event: ClassifiedEvent, event_id: UUID) -> MessageOutcome:
     status = (parse_status(fields.get("ack")) or "sent") if own else "delivered"
     return MessageOutcome(
         at=event.at,
+        arrived_at=event.accepted_at,
         id=_make_message_id(event, event_id, ids.whatsapp),
         account=event.account,
         outgoing=own,

@@ -71,6 +71,7 @@ def interpret_revocation(event: ClassifiedEvent) -> Interpretation:
     chat = _name_chat(event, target)
     revoked = StatusOutcome(
         at=event.at,
+        arrived_at=event.accepted_at,
         account=event.account,
         external_ids=list(target.ids),
         status="deleted",
@@ -92,6 +93,7 @@ def interpret_edit(event: ClassifiedEvent) -> Interpretation:
     chat = _name_chat(event, target)
     edit = EditOutcome(
         at=event.at,
+        arrived_at=event.accepted_at,
         account=event.account,
         external_ids=list(target.ids),
         text=text,
@@ -116,6 +118,7 @@ def interpret_reaction(event: ClassifiedEvent) -> Interpretation:
     emoji = parse_text(find_value(fields, *_EMOJI_FIELDS)) or parse_text(nested)
     reaction = ReactionOutcome(
         at=event.at,
+        arrived_at=event.accepted_at,
         account=event.account,
         external_ids=list(target.ids),
         outgoing=own,
@@ -188,6 +191,7 @@ def _build_status(
         wa_message_id=ids.whatsapp,
         status=status,
         error=error,
+        code="given_up" if status == "failed" else None,
         arrived_at=event.accepted_at,
         phone=chat.phone,
         lid=chat.lid,

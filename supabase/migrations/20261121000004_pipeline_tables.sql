@@ -37,17 +37,33 @@ create table if not exists wpp.hidden_ids (
   primary key (organization_id, account, lid)
 );
 
--- Every status report of a message. Its current status is computed from this set, so that order and
--- duplicates do not matter. `source` is `own` (the pipeline's conclusion) or `platform`.
+-- All that happened to a message. Its current status is computed from this set, so that order and
+-- duplicates do not matter. `source` is `own` (this pipeline) or `platform`.
+--   id       rises within an organization in the order of commits: a batch draws its ids under the
+--            lock of the organization, which it keeps until it commits. So `id > last` misses none.
+--   event    the status that the message reached; `received` for one that arrived; `attempt` for an
+--            attempt that did not end it; `edited`, `reaction`, `reaction_removed`
+--   status   null where the event is no status
+--   at       the platform's time in whole seconds, or our own
 create table if not exists public.wpp_message_history (
+  id bigint generated always as identity,
   message_id uuid not null references public.chat_messages (id) on delete cascade,
   organization_id uuid not null,
-  status public.message_status not null,
+  event text not null,
+  status public.message_status,
   source text not null check (source in ('own', 'platform')),
   at timestamptz not null,
-  error text,
-  primary key (message_id, status, source, at)
+  arrived_at timestamptz not null, -- when it reached this pipeline, by our own clock
+  started_at timestamptz, -- when the attempt began that ended with this event
+  attempt integer, -- the number of that attempt, from 1
+  code text, -- why it failed, as a name
+  error text, -- why it failed or waits, as a sentence
+  actor text not null default '', -- who reacted: the phone, or `self`
+  detail text, -- the emoji of a reaction
+  primary key (message_id, event, source, at, actor)
 );
+create unique index if not exists wpp_message_history_in_order
+  on public.wpp_message_history (organization_id, id);
 
 -- Outcomes that wait: for their message, or for the integration of their account.
 create table if not exists wpp.parked_outcomes (

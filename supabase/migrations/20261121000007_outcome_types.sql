@@ -21,6 +21,7 @@ begin
     phone text, own_phone text, peer_name text, client_id uuid, teacher_id uuid, sender_name text,
     content text, text text, file_url text, file_name text, file_type text, media_state text,
     metadata jsonb, lid text,
+    event text, attempt integer, started_at timestamptz, arrived_at timestamptz, code text,
     key text, -- of its WhatsApp id
     message_id uuid, -- the row of chat_messages
     contact integer -- the number of its contact in the list of contacts, where it has to be found
@@ -31,6 +32,7 @@ begin
     n integer, type text, at timestamptz, organization_id uuid, account text, ids text[],
     task_id text, wa_message_id text,
     status public.message_status, error text, -- of a status
+    own boolean, arrived_at timestamptz, code text,
     outgoing boolean, phone text, emoji text, -- of a reaction
     text text, -- of an edit
     target_outgoing boolean, peer_phone text, lid text,

@@ -317,12 +317,13 @@ create or replace function wpp.set_contacts(messages wpp.message_outcome[], cont
 returns void language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
   update public.chat_messages c
-  set client_id = x.client_id, teacher_id = x.teacher_id,
+  set client_id = x.client_id, teacher_id = x.teacher_id, wpp_chat = wpp.chat_of(m.phone, null),
       metadata = c.metadata - 'contact' || jsonb_strip_nulls(jsonb_build_object(
         'phone', m.phone, 'contact', x.flag, 'teacher_id', x.teacher_id))
   from unnest(messages) as m
   join unnest(contacts) as x on x.organization_id = m.organization_id and x.phone = m.phone
   where c.id = m.message_id;
+  perform wpp.touch_conversations(array(select m.message_id from unnest(messages) as m));
 end
 $$;
 

@@ -172,15 +172,20 @@ returns table (message_id uuid) language sql stable as $$
 $$;
 
 -- Begin the history of messages that are older than this table, with the status that they have.
+-- The triggers on the history are told that it is no news.
 create or replace function wpp.begin_history(message_ids uuid[]) returns void
 language plpgsql set search_path = '' as $$
 begin
-  insert into public.wpp_message_history (message_id, organization_id, status, source, at)
-  select c.id, c.organization_id, coalesce(c.message_status, 'sent'), 'own',
-         coalesce(c.created_at, now())
-  from public.chat_messages c
+  perform set_config('wpp.is_no_news', 'yes', true);
+  insert into public.wpp_message_history
+    (message_id, organization_id, event, status, source, at, arrived_at)
+  select c.id, c.organization_id, s.status, s.status, 'own', s.at, s.at
+  from public.chat_messages c,
+  lateral (select coalesce(c.message_status, 'sent') as status,
+                  coalesce(c.created_at, now()) as at) s
   where c.id = any (message_ids)
     and not exists (select from public.wpp_message_history h where h.message_id = c.id);
+  perform set_config('wpp.is_no_news', 'no', true);
 end
 $$;
 
@@ -234,10 +239,16 @@ begin
   identified := wpp.identify_senders(messages, inserted);
   perform wpp.begin_history(array(
     select m.message_id from unnest(messages) as m except select unnest(inserted)));
-  insert into public.wpp_message_history (message_id, organization_id, status, source, at, error)
-  select m.message_id, m.organization_id, m.status,
-         case when m.arrived then 'platform' else 'own' end, m.at, m.error
-  from unnest(messages) as m
+  insert into public.wpp_message_history (message_id, organization_id, event, status, source, at,
+                                          arrived_at, started_at, attempt, code, error)
+  select m.message_id, m.organization_id,
+         coalesce(m.event, case when m.arrived and not m.outgoing then 'received'
+                                else m.status::text end),
+         case when m.event is null then m.status end,
+         case when m.arrived then 'platform' else 'own' end, m.at,
+         coalesce(m.arrived_at, case when m.arrived then clock_timestamp() else m.at end),
+         m.started_at, m.attempt, m.code, m.error
+  from unnest(messages) as m order by m.n
   on conflict do nothing;
   perform wpp.update_clients(messages || identified);
   return array(select distinct m.message_id from unnest(messages || identified) as m);
@@ -305,22 +316,26 @@ create or replace function wpp.insert_rows(messages wpp.message_outcome[]) retur
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
   ids uuid[];
+  renumbered text[] := array(select distinct c.country_code from wpp.numbering_changes c);
 begin
   with inserted as (
     insert into public.chat_messages (
       id, organization_id, client_id, teacher_id, integration_id, message_text, message_type,
       messenger_type, is_outgoing, is_read, message_status, external_message_id, file_url,
-      file_name, file_type, sender_name, metadata, created_at)
+      file_name, file_type, sender_name, metadata, created_at, wpp_chat)
     select m.message_id, m.organization_id, m.client_id, m.teacher_id, m.integration_id, m.text,
            case when m.outgoing then 'manager' else 'client' end, 'whatsapp',
            m.outgoing, m.outgoing, m.status,
            case when m.outgoing and not m.arrived then m.task_id
                 else coalesce(m.wa_message_id, m.task_id) end,
-           m.file_url, m.file_name, m.file_type, m.sender_name, m.metadata, m.at
+           m.file_url, m.file_name, m.file_type, m.sender_name, m.metadata, m.at,
+           case when array[left(m.phone, 2), left(m.phone, 3)] && renumbered
+                then wpp.chat_of(m.phone, m.lid) else coalesce(nullif(m.phone, ''), m.lid) end
     from unnest(messages) as m order by m.message_id
     on conflict (id) do nothing returning id
   )
   select coalesce(array_agg(i.id), '{}') into ids from inserted i;
+  perform wpp.touch_conversations(ids);
   return ids;
 end
 $$;
@@ -406,9 +421,11 @@ $$;
 create or replace function wpp.merge_echo(echo_id uuid, own_id uuid) returns void
 language sql set search_path = pg_catalog, public, pg_temp as $$
   update public.wpp_message_ids i set message_id = own_id where i.message_id = echo_id;
-  insert into public.wpp_message_history (message_id, organization_id, status, source, at, error)
-  select own_id, h.organization_id, h.status, h.source, h.at, h.error
-  from public.wpp_message_history h where h.message_id = echo_id
+  insert into public.wpp_message_history (message_id, organization_id, event, status, source, at,
+                                          arrived_at, code, error, actor, detail)
+  select own_id, h.organization_id, h.event, h.status, h.source, h.at, h.arrived_at, h.code,
+         h.error, h.actor, h.detail
+  from public.wpp_message_history h where h.message_id = echo_id order by h.id
   on conflict do nothing;
   delete from public.message_reactions r using public.message_reactions o
   where r.message_id = echo_id and o.message_id = own_id
@@ -448,6 +465,8 @@ begin
               filter (where m.wa_message_id is not null))[1] as wa_message_id,
            (array_agg(m order by wpp.media_rank(m.media_state) desc, m.n))[1] as best,
            max(wpp.media_rank(m.media_state)) as media,
+           (array_agg(m.file_type order by m.n)
+              filter (where m.file_type is not null and m.outgoing))[1] as file_type,
            (array_agg(m.sender_name order by m.n)
               filter (where m.sender_name is not null))[1] as sender_name,
            array_agg(wpp.message_metadata(m) - 'media_state' order by m.n) as metadata,
@@ -471,7 +490,8 @@ begin
            coalesce(c.sender_name, a.sender_name) as sender_name,
            case when r.is_further then (a.best).file_url else c.file_url end as file_url,
            case when r.is_further then (a.best).file_name else c.file_name end as file_name,
-           case when r.is_further then (a.best).file_type else c.file_type end as file_type,
+           case when r.is_further then (a.best).file_type
+                else coalesce(c.file_type, a.file_type) end as file_type,
            case when y.text is not null and c.metadata ->> 'original_text' is null then y.text
                 else c.message_text end as message_text,
            (case when r.is_echo then r.metadata else r.metadata - 'echo' end

@@ -79,9 +79,18 @@ begin
     coalesce(c.external_message_id, a.external_id), a.metadata || wpp.to_object(c.metadata));
 
   perform wpp.begin_history(array(select u.message_id from unnest(updates) as u));
-  insert into public.wpp_message_history (message_id, organization_id, status, source, at, error)
-  select u.message_id, u.organization_id, u.status, 'platform', u.at, u.error
-  from unnest(updates) as u where u.type = 'status'
+  insert into public.wpp_message_history (message_id, organization_id, event, status, source, at,
+                                          arrived_at, code, error, actor, detail)
+  select u.message_id, u.organization_id,
+         case u.type when 'status' then u.status::text
+                     when 'edit' then 'edited'
+                     else case when u.emoji <> '' then 'reaction' else 'reaction_removed' end end,
+         u.status, case when u.own then 'own' else 'platform' end, u.at,
+         coalesce(u.arrived_at, case when u.own then u.at else clock_timestamp() end),
+         u.code, u.error,
+         case when u.type <> 'reaction' then '' when u.outgoing then 'self' else u.phone end,
+         u.emoji
+  from unnest(updates) as u order by u.n
   on conflict do nothing;
   perform wpp.apply_edits(updates);
   perform wpp.apply_reactions(updates);
@@ -91,11 +100,13 @@ $$;
 
 -- Apply edits: the newest text counts, the first text is kept in the metadata. A message that was
 -- deleted and sent anew has a new id at the platform, and no id of WhatsApp's until that is known.
+-- A message that was deleted while its edit waited keeps the text by which pages know that.
 create or replace function wpp.apply_edits(updates wpp.message_update[]) returns void
 language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 begin
   update public.chat_messages c
-  set message_text = e.text,
+  set message_text = case when c.message_text = '[Сообщение удалено]' then c.message_text
+                          else e.text end,
       external_message_id = coalesce(e.task_id, c.external_message_id),
       metadata = case when e.task_id is null then wpp.to_object(c.metadata)
                       else wpp.to_object(c.metadata) - 'waMessageId' end
@@ -109,7 +120,8 @@ begin
     order by u.message_id, u.at desc, u.text desc
   ) e
   where c.id = e.id and (e.at, e.text) > (
-    coalesce(wpp.to_time(c.metadata ->> 'edited_at'), '-infinity'), c.message_text);
+    coalesce(wpp.to_time(c.metadata ->> 'edited_at'), '-infinity'),
+    case when c.message_text = '[Сообщение удалено]' then '' else c.message_text end);
 end
 $$;
 
@@ -167,7 +179,8 @@ begin
     from (
       select h.*, max(h.at) filter (where h.status = 'unknown')
                     over (partition by h.message_id) as unknown_at
-      from public.wpp_message_history h where h.message_id = any (message_ids)
+      from public.wpp_message_history h
+      where h.message_id = any (message_ids) and h.status is not null
     ) h
     where not (h.status = 'failed' and h.source = 'own'
                and h.at < coalesce(h.unknown_at, '-infinity'))

@@ -289,7 +289,7 @@ select i.id, i.organization_id, i.messenger_type, i.provider, i.name, i.phone_la
        i.last_error, i.last_error_at, i.created_at, i.updated_at,
        s.status, s.status_at, s.status_reason, s.last_qr_b64 as qr, s.last_qr_at as qr_at,
        l.inbound_at as last_inbound_at, l.ack_at as last_ack_at, l.awaited_since,
-       coalesce(p.region, 'RU') as region
+       coalesce(p.region, 'RU') as region, a.phone
 from public.messenger_integrations i
 left join public.wpp_accounts a
   on a.account = i.settings ->> 'wppAccountNumber' and a.integration_id = i.id

@@ -16,9 +16,11 @@ begin
            -- `not exists`: Postgres may read the whole history for it.)
            r.source = 'own' and r.status = 'sent' and (
              select p.at from public.wpp_message_history p
-             where p.message_id = r.message_id and p.source = 'platform' limit 1
+             where p.message_id = r.message_id and p.source = 'platform'
+               and p.status is not null limit 1
            ) is null as went_out
-    from new_reports r where r.source = 'platform' or r.status = 'sent'
+    from new_reports r
+    where r.status is not null and (r.source = 'platform' or r.status = 'sent')
   ) h
   join public.chat_messages m on m.id = h.message_id
   where m.integration_id is not null and (h.is_report or h.went_out)

@@ -114,7 +114,8 @@ begin
       select from public.wpp_message_history h where h.message_id = old.id) then
     new.metadata := (written - array[
         'echo', 'echoed', 'phone', 'chat', 'contact', 'stand_in', 'taskId', 'waMessageId',
-        'reactions', 'media_state', 'media_path', 'conflicts', 'other_files'])
+        'reactions', 'media_state', 'media_path', 'conflicts', 'other_files', 'content',
+        'substitutes', 'reply_to', 'reply_to_id'])
       || (stored - array['sender_name', 'is_edited', 'edited_at']);
   end if;
   return new;

@@ -2,15 +2,19 @@
 
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import zxingcpp
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.fixtures.service_keys import store_operator_key
 from tests.fixtures.system import SHORT_DELAYS, System, run_system
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
@@ -57,40 +61,75 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+Visit = Callable[..., Page]
+
+
 @pytest.fixture
-def open_page(browser: Browser, system: System) -> Iterator[Open]:
-    """Return a function that opens the page: `open_page(DESKTOP, "en-US")`.
+def visit(browser: Browser) -> Iterator[Visit]:
+    """Return a function that opens an address: `visit(url, DESKTOP, "en-US")`.
 
     An error in the browser's console fails the test.
     """
     contexts, complaints = [], []
 
     def complain(text: str) -> None:
-        if (
-            "401" not in text
-        ):  # a refused sign-in is shown on the page, and in the console by the browser itself
+        """Note an error; what the server refused is told by the page, and by the browser."""
+        if not re.search(r"status of (401|503)", text):
             complaints.append(text)
 
-    def open_(size: dict[str, int] | None = None, locale: str = "en-US") -> Page:
+    def visit_(url: str, size: dict[str, int] | None = None, locale: str = "en-US") -> Page:
         context = browser.new_context(viewport=size or DESKTOP, locale=locale)  # type: ignore[arg-type]
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: complain(str(error)))
-        page.goto(f"{system.url}/connect")
+        page.goto(url)
         return page
 
-    yield open_
+    yield visit_
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def open_page(visit: Visit, system: System) -> Open:
+    """Return a function that opens the page of numbers: `open_page(DESKTOP, "en-US")`."""
+    return partial(visit, f"{system.url}/connect")
+
+
+@pytest.fixture
+def open_console(visit: Visit, system: System) -> Open:
+    """Return a function that opens the console, signed in: `open_console(DESKTOP, "#lanes")`.
+
+    With `signed_in=False` it opens the page on which operators sign in.
+    """
+
+    def open_(
+        size: dict[str, int] | None = None, place: str = "", *, signed_in: bool = True
+    ) -> Page:
+        page = visit(f"{system.url}/console", size)
+        if signed_in:
+            page.get_by_label("Operator key").fill(store_operator_key(system.database_url))
+            page.get_by_role("button", name="Sign in", exact=True).click()
+            page.wait_for_url(f"{system.url}/console")
+            page.goto(f"{system.url}/console{place}")
+        return page
+
+    return open_
 
 
 def take_screenshot(page: Page, name: str) -> bytes:
     """Take a screenshot of the page and save it among the artefacts."""
     ARTEFACTS.mkdir(exist_ok=True)
     return page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+
+
+def check_accessibility(page: Page) -> None:
+    """Hold the page as it is now against the rules of axe-core."""
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def decode_qr(png: bytes) -> str:

@@ -11,8 +11,16 @@ import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from sandbox.supabase.seed import EMAIL, ORGANIZATION, PASSWORD
-from tests.browser.conftest import DESKTOP, PARENT, PHONE, Open, decode_qr, take_screenshot
-from tests.fixtures.system import System
+from tests.browser.conftest import (
+    DESKTOP,
+    PARENT,
+    PHONE,
+    Open,
+    check_accessibility,
+    decode_qr,
+    take_screenshot,
+)
+from tests.fixtures.system import System, connect_integration
 from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.browser
@@ -60,14 +68,19 @@ def connect_number(page: Page, system: System) -> str:
     """Connect a number on the page and return its account."""
     page.locator("#add-first:visible, #add:visible").first.click()
     page.wait_for_selector(CODE)
-    account = page.locator("li.new code").inner_text()
+    account = read_account(page)
     scan(page, system, account)
     expect(page.locator("li", has_text=account)).to_have_attribute("data-status", "connected")
     return account
 
 
-def test_connect_repair_and_disconnect_without_a_reload(open_page: Open, system: System) -> None:
-    """Two numbers are connected, one is repaired and disconnected; the page is never reloaded."""
+def read_account(page: Page) -> str:
+    """Return the account of the number that waits for its scan; it is among the details."""
+    return page.locator("li.new code").text_content() or ""
+
+
+def test_connect_repair_and_remove_without_a_reload(open_page: Open, system: System) -> None:
+    """Two numbers are connected, one is repaired and removed; the page is never reloaded."""
     page = open_page(DESKTOP)
     take_screenshot(page, "1-sign-in")
     sign_in(page)
@@ -88,9 +101,61 @@ def test_connect_repair_and_disconnect_without_a_reload(open_page: Open, system:
     expect(page.locator(".star:visible")).to_have_count(1)
     take_screenshot(page, "5-second-number")
     repair(page, system, second)
-    disconnect(page, second)
+    remove(page, second)
     expect(page.locator("#numbers > li")).to_have_count(1)
     assert page.evaluate("window.sameAsBefore") is True
+
+
+def test_the_phone_of_a_number_is_shown_once_it_is_known(open_page: Open, system: System) -> None:
+    """It is large; the account, which says nothing to people, is a detail."""
+    page = open_page(PHONE)
+    sign_in(page)
+    account = connect_number(page, system)
+    shown = page.locator("li", has_text=account).locator(".phone")
+    expect(shown).to_be_hidden()
+    system.update("wpp_accounts", {"phone": "79990001122"}, account=account)
+    page.reload()
+    expect(shown).to_have_text("+7 999 000 11 22")
+    take_screenshot(page, "9-phone")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_test_message_and_the_history_are_shown_live(open_page: Open, system: System) -> None:
+    """Its way to the own phone, a refusal in plain words; a change of the number as it happens."""
+    page = open_page(PHONE)
+    sign_in(page)
+    account = connect_number(page, system)
+    page.get_by_label("Your own phone number").fill("+7 999 000 11 22")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator(".way .done[data-step=read] span")).to_contain_text(re.compile(r"\d:\d"))
+    expect(page.locator(".way .done")).to_have_count(4)
+    take_screenshot(page, "10-test-message")
+    refuse_messages(page)
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_text("The WhatsApp service refused this message")).to_be_visible()
+    expect(page.locator(".way-detail")).to_contain_text("is not on WhatsApp")
+    page.keyboard.press("Escape")
+    assert page.evaluate(FOCUSED) == "Send a test message"
+    page.get_by_role("button", name="History").click()
+    states = page.locator(".history li b")
+    expect(states.first).to_have_text("Connected")
+    with system.phone() as phone:
+        phone.post(f"/phone/{account}/offline").raise_for_status()
+    expect(states.first).to_have_text("Offline")
+    take_screenshot(page, "11-history")
+
+
+def refuse_messages(page: Page) -> None:
+    """Press a button for a fault on the sandbox's phone, which is in the last tab."""
+    phone = page.context.pages[-1]
+    phone.bring_to_front()
+    phone.get_by_role("button", name="Refuse messages to +79990001122").click()
+    ends = phone.get_by_role("button", name="End: Refuse messages to +79990001122")
+    expect(ends).to_have_attribute("aria-pressed", "true")
+    take_screenshot(phone, "12-faults")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    check_accessibility(phone)
+    page.bring_to_front()
 
 
 def repair(page: Page, system: System, account: str) -> None:
@@ -99,8 +164,9 @@ def repair(page: Page, system: System, account: str) -> None:
     with system.phone() as phone:
         phone.post("/admin/faults", json={"revoked_keys": [account]}).raise_for_status()
         phone.post(f"/phone/{account}/unlink").raise_for_status()
+    expect(broken.get_by_text("The connection to the phone was lost")).to_be_visible()
     broken.get_by_role("button", name="Reconnect").click()
-    expect(broken.get_by_text("The key of this number is no longer valid")).to_be_visible()
+    expect(broken.get_by_text("refuses the key of this number")).to_be_visible()
     take_screenshot(page, "6-error")
     broken.get_by_role("button", name="Repair with a new key").click()
     page.wait_for_selector(CODE)
@@ -108,15 +174,20 @@ def repair(page: Page, system: System, account: str) -> None:
     expect(broken).to_have_attribute("data-status", "connected")
 
 
-def disconnect(page: Page, account: str) -> None:
-    """Decline the question once, then confirm it."""
+def remove(page: Page, account: str) -> None:
+    """Decline the first question, then the second, then confirm both."""
     number = page.locator("li", has_text=account)
-    for answer, left in (("Cancel", 1), ("Disconnect", 0)):
-        number.get_by_role("button", name="Disconnect").click()
-        question = page.get_by_role("dialog")
-        expect(question).to_contain_text("Its messages are kept")
+    question = page.get_by_role("dialog")
+    for answers, left in (
+        (("Cancel",), 1),
+        (("Remove", "Cancel"), 1),
+        (("Remove", "Yes, remove it"), 0),
+    ):
+        number.get_by_role("button", name="Remove").click()
+        expect(question).to_contain_text("Kept: all conversations")
         take_screenshot(page, "7-question")
-        question.get_by_role("button", name=answer).click()
+        for answer in answers:
+            question.get_by_role("button", name=answer).click()
         expect(number).to_have_count(left)
 
 
@@ -128,7 +199,7 @@ def test_on_a_phone_in_russian_and_cancelled(open_page: Open, system: System) ->
     page.wait_for_selector(CODE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert decode_qr(take_screenshot(page, "8-phone")).startswith("2@")
-    account = page.locator("li.new code").inner_text()
+    account = read_account(page)
     page.get_by_role("button", name="Отмена").click()
     expect(page.get_by_text("Номеров пока нет")).to_be_visible()
     with system.phone() as phone:
@@ -146,10 +217,12 @@ def test_the_qr_code_survives_a_reload_and_is_renewed(open_page: Open, system: S
     page.reload()
     page.wait_for_selector(CODE)
     first = decode_qr(page.locator(".code").screenshot())
-    account = page.locator("li.new code").inner_text()
+    account = read_account(page)
     with system.phone() as phone:  # the platform issues a new QR code, as it does every 20 s
         phone.post(f"/phone/{account}/offline").raise_for_status()
-    card(page, "disconnected").get_by_role("button", name="Reconnect").click()
+    expired = card(page, "disconnected")
+    expect(expired.get_by_text("The QR code was not scanned in time")).to_be_visible()
+    expired.get_by_role("button", name="Show a new QR code").click()
     page.wait_for_selector(CODE)
     assert decode_qr(page.locator(".code").screenshot()) != first
 
@@ -199,12 +272,16 @@ def test_keyboard_and_screen_reader(open_page: Open, system: System) -> None:
         ".filter(b => b.offsetParent && !(b.ariaLabel || b.innerText.trim()))"
     )
     assert page.evaluate(f"{nameless}.length") == 0
-    scan(page, system, page.locator("li.new code").inner_text())
-    page.get_by_role("button", name="Disconnect").focus()
-    page.keyboard.press("Enter")
-    assert page.evaluate(FOCUSED) == "Cancel"
-    page.keyboard.press("Escape")
+    scan(page, system, read_account(page))
+    for verb in ("Pause", "Remove"):
+        page.get_by_role("button", name=verb).focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate(FOCUSED) == "Cancel"
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert page.evaluate(FOCUSED) == verb, "the focus is back"
     expect(card(page, "connected")).to_have_count(1)
+    expect(page.locator(".badge.off")).to_be_hidden()
 
 
 def test_a_wrong_password_shows_an_error(open_page: Open) -> None:
@@ -215,6 +292,7 @@ def test_a_wrong_password_shows_an_error(open_page: Open) -> None:
     page.get_by_label("Password").fill("guessed wrongly")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("Incorrect")
+    check_accessibility(page)
     expect(page.locator("#panel")).to_be_hidden()
 
 
@@ -236,9 +314,40 @@ def test_typing_a_name_survives_an_update(open_page: Open, system: System) -> No
     with system.service_client(ORGANIZATION) as crm:
         number = crm.get("/v1/integrations").json()[0]["integration_id"]
         crm.patch(f"/v1/integrations/{number}", json={"is_enabled": False}).raise_for_status()
-    expect(page.get_by_text("Switched off")).to_be_visible()
+    expect(page.get_by_text("Paused", exact=True)).to_be_visible()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", name="Front desk")).to_be_visible()
+
+
+WORDS = {
+    "en-US": (
+        "Continue as",
+        "History",
+        "Your organization paused it",
+        "resumed it: it sends again",
+    ),
+    "ru-RU": ("Войти как", "История", "поставила", "снова отправляет"),
+}
+"""For signing in, opening a history, and a pause and its end in it."""
+
+
+@pytest.mark.parametrize("locale", WORDS)
+def test_a_pause_stands_in_the_history(open_page: Open, system: System, locale: str) -> None:
+    """Live, while the history is open, on a phone too."""
+    demo, history, paused, resumed = WORDS[locale]
+    connected = connect_integration(system, ORGANIZATION)
+    number = connected["integration_id"]
+    page = open_page(PHONE, locale)
+    page.get_by_role("button", name=demo).click()
+    shown = page.locator("#numbers > li").filter(has_text=connected["account_number"])
+    shown.get_by_role("button", name=history).click()
+    with system.service_client(ORGANIZATION) as crm:
+        crm.patch(f"/v1/integrations/{number}", json={"is_enabled": False}).raise_for_status()
+        expect(shown.locator(".history li", has_text=paused)).to_have_count(1)
+        crm.patch(f"/v1/integrations/{number}", json={"is_enabled": True}).raise_for_status()
+    expect(shown.locator(".history li", has_text=resumed)).to_have_count(1)
+    check_accessibility(page)
+    take_screenshot(page, f"connect-pause-{locale}")
 
 
 def test_an_application_embeds_the_page_with_its_session(open_page: Open, system: System) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from sandbox.pipeline import ROOT
 from tests.faults.environment import PLATFORM_DELAYS, ConnectedIntegration, FaultEnvironment
 from tests.fixtures.fleet import Fleet
 from tests.fixtures.waiting import wait_until
@@ -72,11 +73,13 @@ def start_fleet(env: FaultEnvironment, request: pytest.FixtureRequest) -> Iterat
     with ExitStack() as running:
 
         def start(
-            settings: Mapping[str, str] | None = None, counts: Mapping[str, int] | None = None
+            settings: Mapping[str, str] | None = None,
+            counts: Mapping[str, int] | None = None,
+            root: Path = ROOT,
         ) -> Fleet:
             logs = env.logs / re.sub(r"\W+", "-", request.node.name)
             fleet = running.enter_context(
-                Fleet(env.environment | dict(settings or {}), logs, counts)
+                Fleet(env.environment | dict(settings or {}), logs, counts, root)
             )
             if fleet.named("web"):
                 wait_until_ready(env)
@@ -85,14 +88,14 @@ def start_fleet(env: FaultEnvironment, request: pytest.FixtureRequest) -> Iterat
         yield start
 
 
-def wait_until_ready(env: FaultEnvironment) -> None:
+def wait_until_ready(env: FaultEnvironment, within_s: float = 40) -> None:
     def check() -> bool:
         try:
             return env.http.get(f"{env.url}/ready", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
-    wait_until(check, "the ingress to be ready", within_s=40)
+    wait_until(check, "the ingress to be ready", within_s)
 
 
 def connect_integration(env: FaultEnvironment) -> ConnectedIntegration:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from sandbox.platform.process import PlatformProcess
 from sandbox.ports import LOCALHOST, free_port
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
-from shared import signed_keys
 from tests.conftest import TOOLS
 from tests.faults.gateway import FaultyGateway
+from tests.fixtures.service_keys import copy_key, store_key
 
 KEY_SECRET = "a secret of the fault tests that is long enough"
 PLATFORM_SECRET = "the platform's server-to-server secret"
@@ -53,6 +53,7 @@ class FaultEnvironment:
         self.url = f"http://{LOCALHOST}:{self.web_port}"
         self.client = redis.Redis.from_url(self.redis.url)
         self.integrations: list[ConnectedIntegration] = []
+        self._keys: dict[UUID, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,9 +72,17 @@ class FaultEnvironment:
 
     def caller(self, organization_id: UUID, timeout_s: float = 10) -> httpx.Client:
         """Return a client with the service key of an organization."""
-        key = signed_keys.make_service_key(organization_id, (KEY_SECRET.encode(),))
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = {"Authorization": f"Bearer {self.service_key(organization_id)}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
+
+    def service_key(self, organization_id: UUID) -> str:
+        """Return the service key of an organization, which is in use: Redis has its copy."""
+        if organization_id not in self._keys:
+            self._keys[organization_id] = store_key(self.supabase.database_url, organization_id)
+        key = self._keys[organization_id]
+        with suppress(redis.RedisError):
+            copy_key(self.client, organization_id, key)
+        return key
 
     def add_organization(self, organization_id: UUID) -> None:
         with psycopg.connect(self.supabase.database_url) as connection:

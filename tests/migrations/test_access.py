@@ -29,7 +29,15 @@ OWN_ROWS = (
     "wpp_session_history",
     "wpp_dead_letters",
 )
-NOBODY_S_ROWS = ("wpp_accounts", "wpp_service_keys", "wpp_webhook_log")
+NOBODY_S_ROWS = (
+    "wpp_accounts",
+    "wpp_callbacks",
+    "wpp_callback_deliveries",
+    "wpp_files",
+    "wpp_operator_keys",
+    "wpp_service_keys",
+    "wpp_webhook_log",
+)
 DENIED = "42501"
 
 
@@ -295,6 +303,7 @@ def test_users_are_refused_at_the_functions(
             "integration_id": str(tenant.integration),
             "organization_id": str(tenant.id),
         },
+        "wpp_examine": {"tables": ["chat_messages"]},
     }
     for client in (make_client(), *users.values()):
         for function, arguments in calls.items():

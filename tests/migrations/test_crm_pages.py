@@ -156,6 +156,7 @@ def test_the_chat_s_columns_are_there(db: Db) -> None:
 def test_the_chat_is_published_where_realtime_exists(db: Db, published: str) -> None:
     """Once; a project without that publication gets none."""
     with db.transaction(force_rollback=True):
+        db.execute("drop publication supabase_realtime")
         db.execute(f"create publication supabase_realtime {published}".encode())
         db.execute(PAGES)
         rows = db.execute(

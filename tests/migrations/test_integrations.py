@@ -176,7 +176,7 @@ def test_an_end_without_a_token_blocks_no_save(tenant: Tenant, token: str | None
 def test_a_token_saved_while_another_key_changes_leaves_that_change(
     tenant: Tenant, database_url: str
 ) -> None:
-    """Neither waits for the other, and neither overwrites what the other writes."""
+    """Neither waits for the second, and neither overwrites what the second wrote."""
     change = "update messenger_integrations set settings = settings || %s"
     token = (SAVE_TOKEN, (tenant.account, "jwt", 10))
     other = (change, (Jsonb({"theirs": 1}),))

@@ -2,8 +2,10 @@
 
 from itertools import permutations
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from shared.webhooks.message_ids import parse_key
 from tests.migrations.conftest import PHONE, Tenant
@@ -153,3 +155,74 @@ def test_a_stand_in_never_replaces_words(tenant: Tenant) -> None:
     tenant.apply(tenant.arrived(wa_message_id="W1", text="Here"), stand_in(tenant, "[Empty]"))
     row = tenant.message()
     assert (row["message_text"], row["metadata"].get("conflicts")) == ("Here", None)
+
+
+KEY, CHAT = "3EB0A1", "79990001122@c.us"
+NAMES: list[dict[str, Any]] = [
+    {"wa_message_id": f"true_{CHAT}_{KEY}"},
+    {"wa_message_id": f"false_{CHAT}_{KEY}", "task_id": "T1", "phone": "79990003344"},
+    {"wa_message_id": f"true_{CHAT}_{KEY}", "external_ids": [KEY, f"true_{CHAT}_{KEY}"]},
+    {"wa_message_id": f"true_{CHAT}_{KEY}", "external_ids": ["another"], "phone": ""},
+    {"wa_message_id": f"true_{CHAT}_{KEY}", "target_outgoing": False, "lid": "12@lid"},
+    {"wa_message_id": f"true_123456@c.us_{KEY}"},
+    {"wa_message_id": f"true_{'1' * 16}@c.us_{KEY}"},
+    {"wa_message_id": f"true_79990001122:5@c.us_{KEY}"},
+    {"wa_message_id": f"true_{CHAT.upper()}_{KEY}"},
+    {"wa_message_id": f"TRUE_{CHAT}_{KEY}"},
+    {"wa_message_id": f"true_{CHAT}_"},
+    {"wa_message_id": f"true_{CHAT}_{KEY}@c.us"},
+    {"wa_message_id": f"true_{CHAT}_{KEY}_{CHAT}"},
+    {"wa_message_id": f"true_{CHAT}_{KEY} x"},
+    {"wa_message_id": f"true_{CHAT}_{KEY}\u2003"},
+    {"wa_message_id": f"true_٧٩٩٩٠٠٠١١٢٢@c.us_{KEY}"},
+    {"wa_message_id": f"true_12345678@lid_{KEY}"},
+    {"wa_message_id": f"true_1234-5678@g.us_{KEY}"},
+    {"wa_message_id": f"{CHAT}_{KEY}"},
+    {"wa_message_id": KEY, "task_id": "T1"},
+    {"external_ids": [f"true_{CHAT}_{KEY}"]},
+]
+
+
+@pytest.mark.parametrize("given", NAMES, ids=str)
+def test_a_batch_names_messages_as_the_function_for_names_does(
+    tenant: Tenant, given: dict[str, Any]
+) -> None:
+    """The usual spelling is taken apart where the batch is read."""
+    reaction = {
+        "type": "reaction",
+        "at": "2026-11-21T12:00:00Z",
+        "account": tenant.account,
+        "outgoing": False,
+        "emoji": "👍",
+        **given,
+    }
+    (read,) = tenant.rows(
+        "select u.ids, u.target_outgoing, u.peer_phone, u.lid"
+        " from wpp.read_batch(%s) as b, unnest(b.updates) as u",
+        Jsonb([reaction]),
+    )
+    (named,) = tenant.rows(
+        "select ids, target_outgoing, peer_phone, lid"
+        " from wpp.name_message(%s, %s, %s, %s, %s, %s)",
+        *(
+            given.get(name)
+            for name in (
+                "task_id",
+                "wa_message_id",
+                "external_ids",
+                "target_outgoing",
+                "phone",
+                "lid",
+            )
+        ),
+    )
+    assert read == named
+    message = {**reaction, "type": "message", "id": str(uuid4()), "text": "Hi"}
+    (key,) = tenant.rows(
+        "select m.key is not distinct from n.key as same, m.message_id = m.id as is_own"
+        " from wpp.read_batch(%s) as b, unnest(b.messages) as m,"
+        " wpp.name_message(%s, %s, %s, null, null, null) as n",
+        Jsonb([message]),
+        *(given.get(name) for name in ("task_id", "wa_message_id", "external_ids")),
+    )
+    assert key == {"same": True, "is_own": True}

@@ -259,10 +259,10 @@ def test_every_order_of_a_life_ends_in_the_same_rows(
         "select emoji from message_reactions where client_id = %s", client["id"]
     ) == [{"emoji": "👍"}]
     history = tenant.rows(
-        "select status from wpp_message_history where message_id = %s order by at", sent["id"]
+        "select event from wpp_message_history where message_id = %s order by at", sent["id"]
     )
-    told = ["queued", "sent", "sent", "sent", "delivered", "read", "failed", "deleted"]
-    assert [row["status"] for row in history] == told
+    told = ["queued", "sent", "sent", "sent", "delivered", "read", "edited", "reaction", "failed"]
+    assert [row["event"] for row in history] == [*told, "deleted"]
 
 
 def life(tenant: Tenant) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from tests.migrations.conftest import PHONE, Tenant
 from tests.migrations.test_contacts import add_number
 
 VIETNAM, RYAZAN = "84912345678", "74912345678"
-"""The one is the other, where people write 8 for 7."""
+"""The same number, where people write 8 for 7."""
 
 
 def live_in(tenant: Tenant, region: str) -> None:

@@ -64,6 +64,39 @@ def test_a_qr_code_has_its_time(tenant: Tenant) -> None:
     assert (row["status"], row["last_qr_b64"], row["last_qr_at"]) == ("qr_issued", "2@one", at(2))
 
 
+def test_a_session_lost_while_its_code_waits_was_not_scanned(tenant: Tenant) -> None:
+    """The platform reports it several times, in its own words: the first is kept beside."""
+    tenant.apply(
+        tenant.session("qr_issued", 1, qr="2@one"),
+        tenant.session("disconnected", 2, reason="autocloseCalled"),
+    )
+    tenant.apply(tenant.session("disconnected", 3, reason="the platform took the account offline"))
+    reason = "the code was not scanned in time: autocloseCalled"
+    assert session(tenant)["status_reason"] == reason
+    history = tenant.rows("select status, reason from wpp_session_history order by at")
+    assert [row["reason"] for row in history if row["status"] == "disconnected"] == [reason]
+    tenant.apply(
+        tenant.session("qr_issued", 4, qr="2@two"),
+        tenant.session("disconnected", 5, reason="the code was not scanned in time"),
+    )
+    assert session(tenant)["status_reason"] == "the code was not scanned in time"
+
+
+def test_other_losses_keep_their_reason(tenant: Tenant) -> None:
+    """That of a phone which was connected, and the removal of a number."""
+    tenant.apply(
+        tenant.session("qr_issued", 1, qr="2@one"),
+        tenant.session("connected", 2),
+        tenant.session("disconnected", 3, reason="offline"),
+    )
+    assert session(tenant)["status_reason"] == "offline"
+    tenant.apply(
+        tenant.session("qr_issued", 4, qr="2@two"),
+        tenant.session("disconnected", 5, reason="removed"),
+    )
+    assert session(tenant)["status_reason"] == "removed"
+
+
 def test_each_change_is_one_row_of_history(tenant: Tenant) -> None:
     told = [
         tenant.session("connected", 1),
@@ -196,3 +229,14 @@ def test_a_replayed_letter_that_dies_again_is_open_again(tenant: Tenant) -> None
     assert state() == ("expired", 9, False)
     tenant.apply(dead(tenant, 1))
     assert state() == ("expired", 9, False)
+
+
+def test_a_late_report_of_a_removed_number_makes_no_row_anew(tenant: Tenant) -> None:
+    """The CRM's page has deleted the row; of a number that is there, a lost row is made again."""
+    tenant.db.execute("truncate whatsapp_sessions")
+    tenant.apply(tenant.session("connected", 1))
+    assert session(tenant)["status"] == "connected"
+    tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
+    tenant.db.execute("delete from whatsapp_sessions")
+    tenant.apply(tenant.session("disconnected", 2))
+    assert tenant.rows("select from whatsapp_sessions") == []

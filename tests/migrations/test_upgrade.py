@@ -45,14 +45,14 @@ CLOUD = """
 
 
 @contextmanager
-def upgraded(project: Supabase, name: str, before: str) -> Iterator[str]:
+def upgraded(project: Supabase, name: str, before: str, folder: Path = MIGRATIONS) -> Iterator[str]:
     """Create a database of the CRM, apply our migrations to it, and yield its URL."""
     with psycopg.connect(project.postgres.admin_url, autocommit=True) as admin:
         admin.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(name)))
         url = psycopg.conninfo.make_conninfo(project.database_url, dbname=name)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(before.encode())
-        migrate(url, MIGRATIONS)
+        migrate(url, folder)
         yield url
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -87,6 +87,15 @@ def second(crm: Db) -> Tenant:
         (tenant.integration, SECOND, tenant.account),
     )
     return tenant
+
+
+def test_numbers_from_before_have_no_warm_up(first: Tenant, second: Tenant) -> None:
+    """Whatever is set; a new number begins its warm-up."""
+    for tenant in (first, second):
+        tenant.apply(tenant.session("connected", 1))
+    assert first.rows("select wpp_pacing_of(%s) as it", FIRST)[0]["it"] == []
+    (new,) = second.rows("select wpp_pacing_of(%s) as it", SECOND)[0]["it"]
+    assert new["warm_up_from"]
 
 
 def count(db: Db, table: str) -> int:

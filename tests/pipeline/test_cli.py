@@ -82,7 +82,7 @@ def test_tail_shows_the_way_of_one_message(system: System) -> None:
             sent.append(producer.send(organization_id, Message(to=PEER, text="Hello")).id)
             return any("message.sent" in line for line in lines)
 
-        wait_until(send_one, "a message to be shown", poll_s=0.5)
+        wait_until(send_one, "a message to be shown", within_s=60, poll_s=0.5)
         shown = [json.loads(line) for line in list(lines)]
         assert {line["organization_id"] for line in shown} == {str(organization_id)}
         assert {line["event_id"] for line in shown} <= {str(each) for each in sent}

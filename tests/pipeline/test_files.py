@@ -30,7 +30,11 @@ def test_a_picture_sent_by_a_customer_is_shown_by_its_row(system: System, number
 
     def stored() -> dict[str, str]:
         rows = system.rows("chat_messages", organization_id=str(organization_id))
-        found = {row["message_text"]: row["file_url"] for row in rows if row["file_url"]}
+        found = {
+            row["message_text"]: row["file_url"]
+            for row in rows
+            if row["file_url"] and row["message_text"] in pictures
+        }
         return found if found.keys() == pictures.keys() else {}
 
     links = wait_until(stored, "both pictures to be stored")

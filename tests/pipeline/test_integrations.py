@@ -71,17 +71,15 @@ def test_held_requests_do_not_block_others(system: System, faults: Any) -> None:
     """60 requests are held, more than there are threads (40); another is answered meanwhile."""
     faults(paths="^/api/integrations", rate_5xx=1.0, status_5xx=503)
     organization_id = system.add_organization()
-    wait = {"Prefer": "wait=3"}
+    wait = {"Prefer": "wait=8"}
     with ThreadPoolExecutor(60) as pool, system.service_client(organization_id) as crm:
         held = [
             pool.submit(crm.post, "/v1/integrations", json={}, headers=wait, timeout=30)
             for _ in range(60)
         ]
         time.sleep(1.5)
-        assert not all(each.done() for each in held)
-        began = time.monotonic()
         assert crm.get("/v1/integrations").status_code == 200
-        assert time.monotonic() - began < 2
+        assert not any(each.done() for each in held)
         assert {each.result().json()["status"] for each in held} == {"starting"}
 
 
@@ -251,9 +249,10 @@ def test_primary_name_and_switch(system: System) -> None:
             "connected",
         )
         message = {"to": "+79990001122", "text": "Hello", "integration_id": first}
-        sent = crm.post("/v1/messages", json=message).headers["Location"]
-        assert wait_until(
-            lambda: _if_status(crm.get(sent).json(), "failed"), "the message to be refused"
+        refused = crm.post("/v1/messages", json=message)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (
+            422,
+            "integration_id",
         )
         crm.delete(f"/v1/integrations/{second}")
         wait_until(lambda: len(crm.get("/v1/integrations").json()) == 1, "one number left")

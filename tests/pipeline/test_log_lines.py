@@ -148,7 +148,10 @@ def test_a_key_that_is_revoked_and_repaired(make_number: Callable[[], Number]) -
 
 
 def test_an_account_that_answers_500(make_number: Callable[[], Number]) -> None:
-    """The breaker opens and closes once, and so does the gate of the number."""
+    """The breaker opens and closes once, and so does the gate of the number.
+
+    It opens when at least half of 20 calls failed: successful calls of the pairing count too.
+    """
     number = make_number()
     number.fail(failing_accounts=[number.account])
     peers = cycle(range(30, 100))
@@ -162,6 +165,6 @@ def test_an_account_that_answers_500(make_number: Callable[[], Number]) -> None:
     number.fail()
     wait_until(lambda: "gate.opened" in number.events(), "the gate to open", within_s=60)
     counts = Counter(number.events())
-    assert counts.pop("message.unknown") >= 20
+    assert counts.pop("message.unknown") >= 10
     once = ("breaker.opened", "breaker.closed", "gate.closed", "gate.opened")
     assert counts == dict.fromkeys(once, 1)

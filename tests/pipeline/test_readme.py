@@ -1,4 +1,4 @@
-"""The README is true: its commands run as written."""
+"""README and the pages of the API and of operating it are true: their commands run as written."""
 
 import os
 import re
@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from sandbox.supabase.seed import ORGANIZATION
-from shared import signed_keys
 from tests.fixtures.system import System, connect_integration
 from workers.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^( *)```(\w+)\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+PAGES = ("README.md", "docs/api.md", "docs/operating.md")
+TEXT = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+BLOCKS = re.findall(r"^( *)```(\w+)\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
 CURLS = [
     command.replace("\\\n", " ").strip()
     for _, language, text in BLOCKS
@@ -39,7 +39,7 @@ def test_every_curl_works(system: System, demo: UUID, command: str) -> None:
     ctx = command.replace("localhost:8000", system.url.removeprefix("http://")).replace(
         "curl ", "curl -sS --fail ", 1
     )
-    environment = {**os.environ, "KEY": signed_keys.make_service_key(demo, system.secrets)}
+    environment = {**os.environ, "KEY": system.make_key(demo)}
     done = subprocess.run(
         ["bash", "-c", ctx],
         env=environment,
@@ -70,13 +70,14 @@ def test_the_python_example_works(system: System, demo: UUID) -> None:
 
 
 def test_every_route_is_named(system: System) -> None:
-    """The README names every route of the API."""
+    """The page of the API names every route."""
     described = httpx.get(f"{system.url}/openapi.json").raise_for_status().json()
     assert described["paths"]
+    named = re.sub(r"\{\w+\}", "{id}", TEXT)
     for path in described["paths"]:
         short = re.sub(r"\{\w+\}", "{id}", path)
-        last = short.removeprefix("/v1/integrations/{id}")
-        assert any(f"{name}`" in README for name in (short, f"…/{{id}}{last}", f"…{last}")), path
+        last = re.sub(r"^/v1/(integrations|callbacks|messages)/\{id\}", "", short)
+        assert any(f"{name}`" in named for name in (short, f"…/{{id}}{last}", f"…{last}")), path
 
 
 def test_every_command_of_wpp_is_documented() -> None:
@@ -86,18 +87,4 @@ def test_every_command_of_wpp_is_documented() -> None:
         for command in app.registered_commands
         if command.callback
     } | {group.name for group in app.registered_groups}
-    assert set(re.findall(r"^\| `wpp ([a-z]+)", README, re.MULTILINE)) == commands - {"up"}
-
-
-def test_every_make_command_exists() -> None:
-    """Every `make` command in the README is a target of the Makefile."""
-    named = set(re.findall(r"`?make ([a-z-]+)", README))
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert named
-    assert named <= targets
-
-
-def test_every_file_that_is_linked_exists() -> None:
-    """Every linked file exists."""
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+    assert set(re.findall(r"^\| `wpp ([a-z]+)", TEXT, re.MULTILINE)) == commands - {"up"}

@@ -167,9 +167,8 @@ def test_a_refused_message_can_be_replayed_once(
         accepted = producer.send(organization_id, Message(to=peer, text="Refused at first"))
         wait_until(lambda: get_state(producer, accepted.id) == "failed", "the message to fail")
         phone.delete("/admin/faults").raise_for_status()
-    query = DeadLetterQuery(organization_id=organization_id, reason="refused")
+    query = DeadLetterQuery(ids=[accepted.id], organization_id=organization_id, reason="refused")
     letters = wait_until(lambda: database.dead_letters.find(query), "a dead letter")
-    assert letters[0].id == accepted.id
     replayer = Replayer(client, Lanes(client, EngineSettings()), database, per_second=1000)
     assert replayer.replay(letters) == (1, 0)
     assert replayer.replay(letters) == (0, 1)

@@ -18,6 +18,7 @@ import redis
 from sandbox.ports import LOCALHOST
 from sandbox.redis import RedisServer
 from tests.conftest import TOOLS
+from tests.fixtures.background import in_background
 
 GONE_S = 45
 WPP = Path(sys.executable).parent / "wpp"
@@ -56,7 +57,7 @@ def up(home: Path, first: int) -> Iterator[subprocess.Popen[str]]:
         if not name.startswith(("WPP_", "SUPABASE_", "REDIS_"))
     }
     program = subprocess.Popen(
-        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", str(WPP), "up", "--directory", str(home)],
+        in_background([str(WPP), "up", "--directory", str(home)]),
         env={**environment, "WPP_FIRST_PORT": str(first), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -116,7 +117,9 @@ def test_it_prints_the_addresses_and_leaves_no_process(home: Path) -> None:
         shown = read_until(program, "Ctrl-C stops everything")
         for needed in (
             f"{LOCALHOST}:{first}",
-            "KEY=wpp_",
+            "KEY=wpk_",
+            "/console",
+            "OPERATOR_KEY=wpo_",
             "/v1/integrations",
             "/v1/messages",
             "/phone",
@@ -156,7 +159,7 @@ def test_a_taken_port_is_named(home: Path) -> None:
     first = first_of_six_free()
     with socket.create_server((LOCALHOST, first + 3)), up(home, first) as program:
         shown, _ = program.communicate(timeout=GONE_S)
-    assert program.returncode == 1
+    assert program.returncode == 2
     assert f"port {first + 3}, needed by redis-server, is taken by" in shown
     assert "WPP_FIRST_PORT=" in shown
     assert "Traceback" not in shown
@@ -172,8 +175,35 @@ def test_an_address_without_its_keys_is_refused(
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY must be set too" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WPP_LEASE_S", "0"),
+        ("SEND_THREADS", "many"),
+        ("SEND_PROCESSES", "-1"),
+        ("PORT", "99999"),
+        ("WPP_KEY_SECRETS", "too short"),
+        ("WPP_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_setting_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """The last line names it, once, and nothing was started."""
+    monkeypatch.setenv(name, value)
+    environment = {**os.environ, "WPP_FIRST_PORT": str(first_of_six_free())}
+    command = [str(WPP), "up", "--directory", str(home)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].count(name) == 1
+    assert "starting" not in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_a_volatile_redis_is_refused(

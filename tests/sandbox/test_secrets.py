@@ -1,5 +1,6 @@
 """The secrets of a local world stay the same and are readable by their owner only."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -18,9 +19,23 @@ def test_secrets_differ_and_are_absent_from_repr() -> None:
     values = {
         created.platform,
         created.keys,
+        created.service_key,
+        created.operator_key,
         created.supabase.jwt,
         created.supabase.storage,
         created.supabase.postgres,
     }
-    assert len(values) == 5
+    assert len(values) == 7
     assert not any(value in repr(created) for value in values)
+
+
+def test_a_secret_that_the_file_lacks_is_added_once(tmp_path: Path) -> None:
+    """The file of an earlier version stays valid."""
+    file = tmp_path / "secrets.json"
+    created = Secrets.load_or_create(file)
+    stored = json.loads(file.read_text())
+    del stored["service_key"]
+    file.write_text(json.dumps(stored))
+    completed = Secrets.load_or_create(file)
+    assert completed == Secrets.load_or_create(file)
+    assert (completed.keys, completed.supabase) == (created.keys, created.supabase)

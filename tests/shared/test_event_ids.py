@@ -9,6 +9,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import IdempotencyConflictError
 from shared.event_ids import UPGRADE_S, EventIds
 from shared.events import Message
 from shared.producer import Producer
@@ -73,5 +74,42 @@ def test_a_retry_across_the_update_is_the_same_message(redis_client: redis.Redis
     message = Message(to="+79990001122", text="Hello", integration_id=UUID(int=1))
     producer = Producer(redis_client)
     assert producer.send(ORGANIZATION, message, "k").id == ids.make(ORGANIZATION, "k")
-    redis_client.hset(keys.event(previous), "state", "sent")
-    assert producer._make_id(ORGANIZATION, "k") == previous  # noqa: SLF001 - no append is needed
+    redis_client.hset(keys.event(previous), mapping={"state": "sent", "print": "of that time"})
+    with pytest.raises(IdempotencyConflictError):
+        producer.send(ORGANIZATION, message, "k")
+
+
+def test_a_redis_that_lost_its_data_gets_the_secret_back(redis_client: redis.Redis) -> None:
+    """From any process that runs, so that a key still is the same message everywhere."""
+    first, second = EventIds.load(redis_client), EventIds.load(redis_client)
+    redis_client.flushall()
+    redis_client.set(keys.FENCE, 7)
+    first.keep(redis_client)
+    second.keep(redis_client)
+    third = EventIds.load(redis_client)
+    assert {each.make(ORGANIZATION, "k") for each in (first, second, third)} == {
+        second.make(ORGANIZATION, "k")
+    }
+    assert third.make_previous(ORGANIZATION, "k") is None, "no ids of before the secret"
+
+
+def test_processes_agree_on_a_new_secret(redis_client: redis.Redis) -> None:
+    """A process that starts before the secret is back makes a new secret, which all take."""
+    running = EventIds.load(redis_client)
+    redis_client.flushall()
+    started = EventIds.load(redis_client)
+    running.keep(redis_client)
+    assert running.secret == started.secret
+
+
+def test_a_producer_looks_from_time_to_time(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = uuid4()
+    producer = Producer(redis_client)
+    message = Message(to="+79990001122", text="Hello", integration_id=number)
+    first = producer.send(ORGANIZATION, message, "k").id
+    monkeypatch.setattr("shared.event_ids.KEEP_EVERY_S", 0)
+    redis_client.flushall()
+    assert producer.send(ORGANIZATION, message, "k").id == first
+    assert Producer(redis_client).send(ORGANIZATION, message, "k").id == first

@@ -51,6 +51,48 @@ def test_a_location_has_no_text() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("120363012345678901@g.us", "groups"),
+        ("79990001122-1612345678@g.us", "groups"),
+        ("status@broadcast", "broadcast lists"),
+        ("120363012345678901@newsletter", "channels"),
+        ("123456789012345@lid", "hidden"),
+    ],
+)
+def test_an_address_that_names_no_person_is_refused_in_these_words(address: str, what: str) -> None:
+    """No call of the platform is known to take it."""
+    with pytest.raises(ValidationError) as caught:
+        events.Message.model_validate({"to": address, "text": "Hello"})
+    (fault,) = caught.value.errors()
+    assert fault["loc"] == ("to",)
+    assert what in fault["msg"]
+    assert "cannot be written to through this platform" in fault["msg"]
+
+
+PLACE = {"lat": 55.75, "lng": 37.62}
+CONTACT = {"name": "Anna", "phones": ["+7 999 000-11-22"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "text"),
+    [
+        ({"contact": CONTACT, "text": "Call her"}, "text", "message of its own"),
+        ({"contact": CONTACT, "location": PLACE}, "contact", "only one of"),
+        ({"location": PLACE, "reply_to": str(uuid4())}, "reply_to", "message of its own"),
+        ({"contact": {"name": "Anna", "phones": []}}, "contact.phones", "at least 1"),
+        ({"contact": {"name": " ", "phones": ["+7"]}}, "contact.name", "pattern"),
+        ({"contact": {"name": "Anna", "phones": ["none", "7"]}}, "contact.phones.0", "pattern"),
+        ({"reply_to": str(uuid4())}, "text", "give a text"),
+    ],
+    ids=["text", "two", "quote", "no phone", "no name", "no digits", "only a reply"],
+)
+def test_a_message_is_of_one_kind(fields: dict[str, object], field: str, text: str) -> None:
+    found, message = read_fault(**fields)
+    assert (found, text in message) == (field, True), message
+
+
+@pytest.mark.parametrize(
     "url", ["https://anna:secret@files.test/a.pdf", "https://anna@files.test/a.pdf"]
 )
 def test_credentials_in_a_url_are_refused(url: str) -> None:

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
 
 import pytest
 import structlog
@@ -15,11 +14,11 @@ from hypothesis import strategies as st
 
 from shared import logs
 from shared.errors import ConfigurationError
-from shared.signed_keys import make_service_key, make_webhook_url
+from shared.service_keys import PREFIX, make_key
+from shared.signed_keys import make_webhook_url
 
 SECRETS = (b"a secret of at least 32 characters",)
-ORGANIZATION = UUID("6f1f2a8e-9d0b-4a57-8f13-2f5a4c1d0e9b")
-KEY = make_service_key(ORGANIZATION, SECRETS)
+KEY = PREFIX + 43 * "k"
 URL = make_webhook_url("https://wpp.example", "acc_1", SECRETS)
 JWT = (
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
@@ -91,11 +90,58 @@ def test_a_webhook_key_is_masked_in_its_url(before: str, after: str) -> None:
     assert URL.rsplit("/", 1)[1] not in logs.mask_text(f"{before}{URL}{after}")
 
 
-@given(organization=st.uuids(), secret=st.binary(min_size=32, max_size=64))
-def test_every_service_key_is_masked(organization: UUID, secret: bytes) -> None:
-    """The pattern covers all keys that `make_service_key` returns."""
-    key = make_service_key(organization, (secret,))
-    assert logs.mask_text(f"refused {key}.") == f"refused {logs.MASK}."
+PARTS = [
+    *(
+        "eyJ",
+        "wpk_",
+        43 * "k",
+        "whsec_",
+        "sb_secret_",
+        "/webhooks/wpp/",
+        "acc/",
+        "Bearer ",
+        "BASIC ",
+    ),
+    *(
+        ";BASE64,",
+        "://",
+        "user:",
+        "pass",
+        "@",
+        "c.us",
+        "secret",
+        "TOKEN",
+        "Password",
+        "api_key",
+        "apiKey",
+    ),
+    *(
+        "=",
+        ": ",
+        '"',
+        " ",
+        "send:",
+        "event:",
+        "x:",
+        "79990001122",
+        "+",
+        "0123456789",
+        "\u017f",
+        "\u0131",
+    ),
+]
+
+
+@given(text=st.lists(st.sampled_from(PARTS), max_size=8).map("".join))
+def test_a_text_without_a_mark_has_nothing_to_mask(text: str) -> None:
+    """The short look at a text finds whatever the patterns find."""
+    assert logs.mask_text(text) == logs.mask_marked(text)
+
+
+def test_every_service_key_is_masked() -> None:
+    """The pattern covers all keys that `make_key` returns."""
+    for _ in range(100):
+        assert logs.mask_text(f"refused {make_key()}.") == f"refused {logs.MASK}."
 
 
 @pytest.mark.parametrize(
@@ -226,6 +272,31 @@ def test_the_text_format_is_masked(monkeypatch: pytest.MonkeyPatch, written: io.
     assert "Traceback" in written.getvalue()
     assert KEY not in written.getvalue()
     assert URL.rsplit("/", 1)[1] not in written.getvalue()
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(
+    written: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard error says so, as for the lines of libraries."""
+    log = structlog.get_logger("wpp")
+    log.info("message.sent")
+    written.close()
+    log.info("message.sent")
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_lines_below_the_level_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, written: io.StringIO
+) -> None:
+    """Ours and those of libraries."""
+    monkeypatch.setenv("WPP_LOG_LEVEL", "warning")
+    monkeypatch.setattr("sys.stdout", written)
+    logs.configure_logging("test")
+    for log in (structlog.get_logger("quiet"), logging.getLogger("quiet")):
+        log.info("left out")
+        log.warning("kept")
+    assert [line["event"] for line in lines(written)] == ["kept", "kept"]
+    assert [line["level"] for line in lines(written)] == ["warning", "warning"]
 
 
 def test_an_unknown_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

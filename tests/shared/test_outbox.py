@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from shared.outbox import BLOCKED_TTL_S, Outbox, OutboxEntry
+from shared.lanes.types import Settled
+from shared.outbox import BLOCKED_TTL_S, Outbox, OutboxEntry, count_left
 from shared.redis import keys
 from tests.shared.lanes.harness import LaneHarness, outcome, settled
 
@@ -74,6 +75,57 @@ def test_a_batch_is_never_larger_than_requested(recorder: Outbox) -> None:
     later.start()
     assert values(recorder.read(rows=4, gather_s=0.5)) == [1, 2, 3, 4]
     later.join()
+
+
+def test_an_event_with_thousands_of_outcomes_enters_the_outbox_whole(recorder: Outbox) -> None:
+    """A history of old messages comes as a single webhook; all of it takes one turn."""
+    harness = LaneHarness(recorder.client)
+    harness.append("x")
+    harness.lanes.conclude(harness.claim(), Settled("done", [outcome(n) for n in range(9000)]))
+    assert recorder.client.lrange(keys.OUTBOX_TURNS, 0, -1) == [b"one"]
+    entries = recorder.read(rows=400, gather_s=0)
+    assert [entry.row["reason"] for entry in entries] == [str(n) for n in range(400)]
+    assert recorder.client.llen("wpp:outbox:ids:one") == 9000 - 400
+
+
+def test_a_batch_costs_redis_little_more_than_its_rows(recorder: Outbox) -> None:
+    """Each row is read by itself; all else is done for a whole batch, or for a tenant's turn."""
+    for tenant in "ABCDE":
+        add(recorder.client, *range(40), tenant=tenant)
+    recorder.client.config_resetstat()
+    assert len(recorder.read(gather_s=0)) == 200
+    commands: Any = recorder.client.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): each["calls"] for name, each in commands.items()}
+    assert calls["xrange"] == 200
+    assert sum(calls.values()) < 200 + 10 * 6, calls
+
+
+def test_a_batch_of_all_that_waits_leaves_no_token(recorder: Outbox) -> None:
+    """Another recorder, or the next read, would wake for what was taken."""
+    for tenant in "ABC":
+        add(recorder.client, *range(3), tenant=tenant)
+    assert len(recorder.read(rows=4)) == 4
+    assert recorder.client.exists(keys.OUTBOX_BELL)
+    assert len(recorder.read(gather_s=0)) == 5
+    assert not recorder.client.exists(keys.OUTBOX_BELL)
+    add(recorder.client, "next")
+    assert values(recorder.read(gather_s=0)) == ["next"]
+
+
+def test_a_recorder_that_took_all_waits_for_the_bell_first(recorder: Outbox) -> None:
+    """It looks once more when nothing rings: for the entries of a dead recorder."""
+    add(recorder.client, 1)
+    assert values(recorder.read(gather_s=0)) == [1]
+    later = threading.Timer(0.2, add, (recorder.client, 2))
+    later.start()
+    recorder.client.config_resetstat()
+    assert values(recorder.read(gather_s=0)) == [2]
+    later.join()
+    commands: Any = recorder.client.info("commandstats")
+    assert commands["cmdstat_blpop"]["calls"] == 1
+    recorder.abandoned_ms = QUICK_MS
+    time.sleep(2 * QUICK_MS / 1000)
+    assert values(recorder.read(idle_s=0.01)) == [1, 2]
 
 
 def test_a_blocked_read_returns_with_the_first_outcome(recorder: Outbox) -> None:
@@ -230,7 +282,7 @@ def test_nothing_remains_of_recorded_outcomes(recorder: Outbox) -> None:
     add(recorder.client, 2, tenant="B")
     recorder.acknowledge(recorder.read(gather_s=0))
     left = {key.decode() for key in recorder.client.scan_iter(f"{keys.OUTBOX}*")}
-    assert left == {keys.OUTBOX, keys.OUTBOX_BELL}
+    assert left == {keys.OUTBOX}
 
 
 def test_the_reason_of_an_outage_is_published_for_a_while(recorder: Outbox) -> None:
@@ -310,3 +362,24 @@ def test_settling_an_event_adds_its_outcomes_in_the_same_step(recorder: Outbox) 
     for state in ("sent", "failed"):
         harness.lanes.conclude(claim, settled(state, state))
     assert [entry.row["reason"] for entry in recorder.read(gather_s=0)] == ["sent"]
+
+
+def test_outcomes_of_a_newer_version_wait_apart(recorder: Outbox) -> None:
+    """They are read again by who knows them, in their tenant's turn."""
+    recorder.add_rows([{"value": 1, "account": "A", "v": 2}, {"value": 2, "account": "A"}])
+    newer, known = recorder.read(gather_s=0)
+    recorder.leave(newer)
+    recorder.acknowledge([known])
+    assert recorder.left == 1
+    assert count_left(recorder.client)["outcome"] == 1
+    assert recorder.read(idle_s=0.01) == []
+    assert recorder.return_left(1) == 0
+    assert recorder.return_left(2) == 1
+    [again] = recorder.read(gather_s=0)
+    assert (again.id, again.version, recorder.left) == (newer.id, 2, 0)
+    recorder.acknowledge([again])
+    assert len(recorder) == 0
+
+
+def test_a_version_that_is_no_number_is_the_first() -> None:
+    assert OutboxEntry(b"1-0", {"v": "two"}).version == 1

@@ -165,3 +165,12 @@ def test_a_masked_phone_can_be_recognized_and_not_called() -> None:
     """The first three and the last two digits are shown."""
     assert mask_phone("79990001122") == "799…22"
     assert mask_phone("799900") == "…"
+
+
+@pytest.mark.parametrize("region", ["RU", "KZ", "DE", "US"])
+@pytest.mark.parametrize("digits", ["79990001122", "79000000000", "79119119119", "79876543210"])
+def test_the_short_way_agrees_with_the_numbering_plans(digits: str, region: str) -> None:
+    """A blank takes the long way."""
+    assert normalize(f"+{digits}", region) == normalize(f"+7 {digits[1:]}", region) == digits
+    if region in {"RU", "KZ"}:
+        assert normalize(digits, region) == normalize(f" {digits} ", region) == digits

@@ -44,6 +44,16 @@ def test_a_stuck_process_beside_one_that_moves() -> None:
     ]
 
 
+def test_a_beat_has_the_time_of_redis(redis_client: redis.Redis) -> None:
+    """The first is its start; a process that stands still keeps the time of its last progress."""
+    first = processes.beat(redis_client, replace(SEND, started_ms=0, progress_ms=0), moved=True)
+    assert first.started_ms == first.progress_ms == first.at_ms
+    assert abs(first.at_ms - processes.now_ms(redis_client)) < 60_000
+    still = processes.beat(redis_client, replace(first, progress_ms=1), moved=False)
+    assert (still.started_ms, still.progress_ms) == (first.started_ms, 1)
+    assert processes.list_processes(redis_client, still.at_ms) == [replace(still, roles=["send"])]
+
+
 def test_reports_are_kept_for_an_hour(redis_client: redis.Redis) -> None:
     at_ms = processes.now_ms(redis_client)
     for age_s, pid in ((0, 1), (600, 2), (4000, 3)):

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Event as Flag
 from time import monotonic
 from types import SimpleNamespace
 from typing import cast
@@ -11,12 +13,16 @@ import pytest
 import redis
 
 from shared.database import Database
+from shared.database.models import NumberPacing
 from shared.errors import DatabaseUnavailableError
+from shared.number_states import NumberStates
+from shared.pacing import PacingChange
 from shared.redis import keys
 from shared.route_cache import LOCAL_TTL_S, REDIS_TTL_S, IntegrationRoute, RouteCache
-from workers.clock.route_refresh import copy_routes
+from workers.clock.route_refresh import copy_routes, refresh_routes
 
 ORGANIZATION = uuid4()
+START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
 def make_route(**changed: object) -> IntegrationRoute:
@@ -37,6 +43,7 @@ class FakeDatabase:
 
     routes: list[IntegrationRoute]
     resend: set[UUID] = field(default_factory=set)
+    numbers: dict[UUID, NumberPacing] = field(default_factory=dict)
     queries: int = 0
     unavailable: bool = False
 
@@ -49,7 +56,7 @@ class FakeDatabase:
 
     @property
     def database(self) -> Database:
-        return cast("Database", SimpleNamespace(integrations=self, policies=self))
+        return cast("Database", SimpleNamespace(integrations=self, policies=self, pacing=self))
 
     def get(self, integration_id: UUID) -> IntegrationRoute | None:
         return next((each for each in self._query() if each.id == integration_id), None)
@@ -59,6 +66,11 @@ class FakeDatabase:
 
     def list_for(self, organization_id: UUID) -> list[IntegrationRoute]:
         return [each for each in self._query() if each.organization_id == organization_id]
+
+    def of_numbers(self, _organization_id: UUID | None = None) -> dict[UUID, NumberPacing]:
+        self._query()
+        self.queries -= 1
+        return self.numbers
 
     def resends_unknown(self, organization_id: UUID) -> bool:
         return organization_id in self.resend
@@ -144,6 +156,22 @@ def test_a_route_includes_the_resend_policy(redis_client: redis.Redis) -> None:
     assert make_cache(redis_client, None).find_route(route.id) == found
 
 
+def test_a_route_includes_the_pacing_of_its_number(redis_client: redis.Redis) -> None:
+    """In every process; what a newer version, or a person, wrote wrongly is left out."""
+    route = make_route()
+    numbers = {
+        route.id: NumberPacing(
+            integration_id=route.id,
+            settings={"per_minute": 20, "burst": -1, "of_a_later_version": True},
+            warm_up_from=START,
+        )
+    }
+    found = make_cache(redis_client, FakeDatabase([route], numbers=numbers)).find_route(route.id)
+    assert found
+    assert (found.pacing, found.warm_up_from) == (PacingChange(per_minute=20), START)
+    assert make_cache(redis_client, None).find_route(route.id) == found
+
+
 def test_an_account_that_moved_leads_to_its_new_integration(redis_client: redis.Redis) -> None:
     """The stored id of an account counts only while that integration uses the account."""
     old = make_route()
@@ -178,7 +206,8 @@ def test_the_clock_deletes_the_route_of_a_deleted_integration(redis_client: redi
         get=database.get, iterate=lambda: [route for route in database.routes if route != newer]
     )
     policies = SimpleNamespace(resending_organizations=set)
-    fake = cast("Database", SimpleNamespace(integrations=listed, policies=policies))
+    pacing = SimpleNamespace(of_numbers=dict)
+    fake = cast("Database", SimpleNamespace(integrations=listed, policies=policies, pacing=pacing))
     copy_routes(cache, fake)
     assert cache.find_route(gone.id) is None
     assert cache.find_account_route("42") is None
@@ -189,6 +218,21 @@ def test_the_clock_deletes_the_route_of_a_deleted_integration(redis_client: redi
     with pytest.raises(DatabaseUnavailableError):
         copy_routes(cache, fake)
     assert make_cache(redis_client, None).find_route(newer.id) == newer
+
+
+def test_pauses_that_wait_are_told_with_each_refresh(redis_client: redis.Redis) -> None:
+    told = []
+    stopping = Flag()
+    stopping.set()
+    integrations = SimpleNamespace(iterate=list, tell_pauses=lambda: told.append(1))
+    policies = SimpleNamespace(resending_organizations=set)
+    pacing = SimpleNamespace(of_numbers=dict)
+    fake = SimpleNamespace(integrations=integrations, policies=policies, pacing=pacing)
+    cache = make_cache(redis_client, None)
+    refresh_routes(
+        cache, cast("Database", fake), stopping, NumberStates(redis_client, cache.name_account)
+    )
+    assert told == [1]
 
 
 def test_a_disconnected_integration_has_no_route(redis_client: redis.Redis) -> None:

@@ -7,8 +7,19 @@ import pytest
 
 from shared import routing
 from shared.errors import IdempotencyConflictError
-from shared.events import Location, Media, Message, ProvisionEvent, SendEvent, WebhookEvent, utc_now
+from shared.events import (
+    ContactCard,
+    Location,
+    Media,
+    Message,
+    ProvisionEvent,
+    Reply,
+    SendEvent,
+    WebhookEvent,
+    utc_now,
+)
 from shared.lanes.types import Append
+from shared.lanes.wire import fingerprint
 from shared.outcomes import MessageOutcome
 from tests.shared.lanes.harness import LaneHarness
 
@@ -102,6 +113,46 @@ def test_a_file_is_shown_with_its_caption() -> None:
         "a.pdf",
         "m/t",
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "filename", "mime"),
+    [
+        ("https://x.example/a.mp4", None, "video/mp4"),
+        ("https://x.example/object", "b.docx", "application/vnd.openxmlformats-"),
+        ("https://x.example/object", None, None),
+    ],
+    ids=["link", "name", "unknown"],
+)
+def test_the_type_of_a_file_is_known_by_its_name(
+    url: str, filename: str | None, mime: str | None
+) -> None:
+    """As long as the request does not name it."""
+    media = Media.model_validate({"type": "document", "url": url, "filename": filename})
+    shown = row(send(media=media))
+    assert (shown.file_type or "").startswith(mime or "")
+    assert bool(shown.file_type) == bool(mime)
+    assert shown.file_name == (filename or url.rpartition("/")[2])
+
+
+def test_a_contact_is_shown_as_text() -> None:
+    """As a contact that arrives: the words of the row, and its parts in the metadata."""
+    contact = ContactCard(name="Anna", phones=("+7 999 000-11-22", "1"))
+    shown = row(send(text="", contact=contact))
+    assert (shown.content, shown.text) == ("contact", "Anna, +7 999 000-11-22, 1")
+    assert shown.metadata["contacts"] == [{"name": "Anna", "phones": ["+7 999 000-11-22", "1"]}]
+    assert shown.metadata["substitutes"] == ["contact_as_text"]
+
+
+def test_a_reply_is_shown_by_its_own_words() -> None:
+    """The quoted lines are in the event; the row names the answered message."""
+    reply = Reply(message_id=OTHER, wa_message_id="3EB0", quote="Shall we?")
+    resolved = routing.Resolved(reply=reply)
+    item = routing.route_send(ORGANIZATION, INTEGRATION, message(text="Yes"), resolved=resolved)
+    shown = row(item)
+    assert shown.text == "Yes"
+    assert (shown.metadata["reply_to_id"], shown.metadata["reply_to"]) == (str(OTHER), "3EB0")
+    assert parse(item).reply == reply
 
 
 @pytest.mark.parametrize(
@@ -207,3 +258,18 @@ def test_a_national_recipient_belongs_to_the_organizations_region() -> None:
     assert parse(item).to == "84912345678"
     with pytest.raises(ValueError, match="not a phone number"):
         routing.route_send(uuid4(), uuid4(), wanted)
+
+
+@pytest.mark.parametrize("priority", ["high", "low"])
+def test_a_priority_belongs_to_the_request_and_to_its_event(priority: str) -> None:
+    plain, other = send(), send(priority=priority)
+    assert (parse(plain).priority, parse(other).priority) == ("normal", priority)
+    assert plain.fingerprint != other.fingerprint
+
+
+def test_the_usual_priority_changes_no_fingerprint_of_an_earlier_version() -> None:
+    """A request that is repeated after an update is the same request."""
+    item = routing.route_send(
+        ORGANIZATION, INTEGRATION, Message(to="79990001122", text="Hi", priority="normal")
+    )
+    assert item.fingerprint == fingerprint({"to": "79990001122", "text": "Hi"})

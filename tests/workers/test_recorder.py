@@ -416,3 +416,35 @@ def test_the_numbers_of_a_deleted_organization_stop(pipeline: InboundPipeline) -
     letters = ctx.database.dead_letters.find(DeadLetterQuery(kind="send"))
     assert [letter.reason for letter in letters] == ["not_found"] * 2
     assert not pipeline.redis.hlen(keys.waiting("send"))
+
+
+def test_outcomes_that_supabase_does_not_know_yet_wait_for_its_migrations(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorder of the new version that runs before them leaves what they bring; the rest goes."""
+    monkeypatch.setattr("workers.recorder.ASK_VERSION_EVERY_S", 0)
+    Outbox(redis_client).add_rows([{"n": 0}, {"n": 1, "v": 2}, {"n": 2}, {"n": 3, "v": 3}])
+    table = Table()
+    recorder = Recorder(Outbox(redis_client), table, Flag(), supabase_backoff=QUICK)
+    recorder.newest = 2
+    recorder.find_version = lambda: 1
+    recorder.step(idle_s=0.01)
+    assert (table.rows, Outbox(redis_client).left) == ([0, 2], 2)
+    recorder.find_version = lambda: 3
+    recorder.step(idle_s=0.01)
+    assert (table.rows, Outbox(redis_client).left) == ([0, 2, 1], 1), "3 is for its successor"
+
+
+def test_a_supabase_that_is_away_changes_no_version(redis_client: redis.Redis) -> None:
+    """Until it has answered once, nothing newer is carried to it."""
+
+    def fail() -> int:
+        msg = "no answer"
+        raise DatabaseUnavailableError(msg)
+
+    Outbox(redis_client).add_rows([{"n": 1, "v": 2}])
+    recorder = Recorder(Outbox(redis_client), Table(), Flag(), supabase_backoff=QUICK)
+    recorder.newest = 2
+    recorder.find_version = fail
+    recorder.step(idle_s=0.01)
+    assert Outbox(redis_client).left == 1

@@ -1,17 +1,20 @@
 """What becomes of a claim: what its handler returns, or raises."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import redis
+import structlog
+from dramatiq import Message as DramatiqMessage
 
 from shared import routing
 from shared.errors import DatabaseUnavailableError
 from shared.events import (
     QUEUE_NAMES,
+    CallbackEvent,
     Event,
     MediaEvent,
     Message,
@@ -24,6 +27,7 @@ from shared.events import (
 from shared.lanes import watchdog
 from shared.lanes.client import Lanes
 from shared.lanes.exchange import CONCLUDE_RETRY_S
+from shared.lanes.message import LaneMessage
 from shared.lanes.records import find_record
 from shared.lanes.types import Append, Claim, ClaimResult, ClaimSequence, Postponed, Settled
 from shared.lanes.wire import dump_model
@@ -35,6 +39,7 @@ from tests.draining import drain, parse_first
 from workers import media
 from workers import runner as draining
 from workers.broker import TIME_LIMIT_MS
+from workers.dead_letters import dead_letter_raw
 from workers.provision import handler as provision
 from workers.runner import handle_claim
 from workers.send import handler as send
@@ -56,7 +61,7 @@ def give_up(_claim: Claim, reason: str, detail: str) -> ClaimResult:
     return Settled("failed", fields={"reason": f"{reason}: {detail}"})
 
 
-def done(_claim: Claim) -> ClaimResult:
+def done(_claim: Claim) -> Settled:
     return Settled("sent")
 
 
@@ -72,6 +77,82 @@ def test_an_outage_of_supabase_postpones(lanes: Lanes, redis_client: redis.Redis
     record = find_record(redis_client, event_id)
     assert record
     assert (record.state, record.reason) == ("queued", "database_unavailable: no answer")
+
+
+def claim_run(lanes: Lanes, texts: Sequence[str]) -> LaneMessage:
+    """Return a message; its claim is for events with these texts."""
+    lanes.runs["webhook"] = len(texts)
+    for text in texts:
+        lanes.append(Append(uuid4(), "webhook", "x", "a", text))
+    claim = lanes.claim("webhook", ClaimSequence())
+    assert claim
+    return LaneMessage(DramatiqMessage("webhook", "any", (), {}, {}), claim, lanes.settings)
+
+
+def text_of(claim: Claim) -> str:
+    return claim.body.decode()
+
+
+def run_ends(message: LaneMessage) -> list[str]:
+    """Return the texts of all events that end with a claim."""
+    assert isinstance(message.end, Settled)
+    return [text_of(claim) for claim in (message.claim, *(claim for claim, _ in message.end.run))]
+
+
+def test_events_behind_a_claimed_one_are_handled_with_it(lanes: Lanes) -> None:
+    message = claim_run(lanes, "abc")
+    draining.conclude_message(message, done, give_up, done)
+    assert run_ends(message) == ["a", "b", "c"]
+
+
+def test_an_actor_that_handles_single_events_leaves_the_others(lanes: Lanes) -> None:
+    message = claim_run(lanes, "abc")
+    draining.conclude_message(message, done, give_up)
+    assert run_ends(message) == ["a"]
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_an_event_that_needs_its_own_claim_ends_the_run(lanes: Lanes, *, raises: bool) -> None:
+    """An error counts under the own claim of an event, and is logged then."""
+
+    def stop_at_c(claim: Claim) -> Settled | None:
+        if text_of(claim) != "c":
+            return Settled("sent")
+        if raises:
+            raise RuntimeError
+        return None
+
+    message = claim_run(lanes, "abcd")
+    with structlog.testing.capture_logs() as logs:
+        draining.conclude_message(message, done, give_up, stop_at_c)
+    assert (run_ends(message), logs) == (["a", "b"], [])
+
+
+def test_a_postponed_event_is_followed_by_none(lanes: Lanes) -> None:
+    def away(_claim: Claim) -> ClaimResult:
+        raise redis.ConnectionError
+
+    def fail(_claim: Claim) -> Settled:
+        pytest.fail("it was handled before the one in front of it")
+
+    message = claim_run(lanes, "ab")
+    draining.conclude_message(message, away, give_up, fail)
+    assert isinstance(message.end, Postponed)
+
+
+def test_a_run_ends_after_a_while(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow events are claimed singly."""
+    monkeypatch.setattr(draining, "MAX_RUN_S", 0)
+    message = claim_run(lanes, "ab")
+    draining.conclude_message(message, done, give_up, done)
+    assert run_ends(message) == ["a"]
+
+
+def test_a_run_with_an_outcome_that_is_no_json_is_left(lanes: Lanes) -> None:
+    half = SessionOutcome(at=utc_now(), account="a", status="connected", reason="\ud83d")
+    message = claim_run(lanes, "ab")
+    draining.conclude_message(message, done, give_up, lambda _claim: Settled("sent", [half]))
+    assert run_ends(message) == ["a"]
 
 
 UNABLE = [
@@ -147,12 +228,14 @@ GIVE_UP: dict[QueueName, draining.DeadLetterHandler] = {
     "provision": parse_first(ProvisionEvent, provision.dead_letter_provision),
     "webhook": parse_first(WebhookEvent, webhook.dead_letter_webhook),
     "media": parse_first(MediaEvent, media.dead_letter_media),
+    "callback": dead_letter_raw,
 }
 READ: dict[QueueName, type[Event]] = {
     "send": SendEvent,
     "provision": ProvisionEvent,
     "webhook": WebhookEvent,
     "media": MediaEvent,
+    "callback": CallbackEvent,
 }
 BODIES = [
     (

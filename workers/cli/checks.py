@@ -4,44 +4,59 @@ Each check says what is wrong and what to do. What depends on a broken part is s
 half-broken system names its causes and not their consequences.
 """
 
-import difflib
+import base64
+import binascii
+import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import redis
 from dotenv import dotenv_values
 
-from shared import logs, processes, settings
+from shared import processes, settings
+from shared.database import Database
 from shared.database.diagnosis import diagnose
 from shared.errors import ConfigurationError, DatabaseError
-from shared.redis import connect_durable, explain_outage
-from shared.redis.replication import check_writable
-
-CheckResult = Literal["ok", "fault", "warning", "skipped"]
+from shared.outbox import count_left
+from shared.redis import explain_outage
+from shared.version import VERSION
+from workers.cli.findings import DEADLINE_S, Finding, examine
+from workers.cli.reach_checks import check_platform, check_platform_key, check_webhooks
+from workers.cli.redis_checks import (
+    check_redis,
+    check_redis_clock,
+    check_rights,
+    check_shard,
+    compare_clocks,
+    list_other_shards,
+    open_redis,
+)
+from workers.cli.settings_checks import check_names, check_settings, check_timeouts
+from workers.cli.status import describe_left
 
 TIMEOUT_S = 5.0
-OTHER_NAMES = {
-    "REDIS_PASSWORD",
-    "REDIS_MAXMEMORY",
-    "REDIS_MEM_LIMIT",
-    "WPP_FIRST_PORT",
-}
-"""Variables of docker-compose.yml and of the local world."""
-OTHER_PREFIX = "WPP_SANDBOX_"
-SIMILAR = 0.85
 TABLES: dict[str, tuple[str, ...]] = {
     "chat_messages": ("id", "organization_id", "message_status", "metadata", "client_id"),
     "messenger_integrations": ("id", "organization_id", "settings", "is_enabled", "last_error"),
+    "organizations": ("id", "name"),
     "whatsapp_sessions": ("id", "status", "organization_id"),
     "profiles": ("id", "organization_id"),
     "wpp_accounts": ("account", "organization_id"),
-    "wpp_dead_letters": ("id", "kind", "reason", "event", "replayed_at"),
+    "wpp_callback_deliveries": (),
+    "wpp_callbacks": (),
+    "wpp_dead_letters": ("id", "kind", "reason", "event", "replayed_at", "closed_by"),
+    "wpp_files": ("id", "organization_id", "path", "used_at"),
     "wpp_integrations": ("id", "organization_id", "account", "status", "region"),
     "wpp_message_ids": (),
+    "wpp_operator_keys": (),
+    "wpp_pacing": ("organization_id", "settings"),
     "wpp_policies": ("organization_id", "region"),
     "wpp_service_keys": (),
     "wpp_session_history": ("integration_id", "status", "at"),
@@ -49,19 +64,45 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 """What the pipeline reads, by table or view."""
 FUNCTIONS = (
+    "wpp_advance_callback",
     "wpp_apply",
     "wpp_apply_parked",
     "wpp_apply_set_aside",
+    "wpp_callback_events",
+    "wpp_callback_health",
     "wpp_claim_set_aside",
+    "wpp_create_callback",
+    "wpp_drop_dead_letters",
+    "wpp_acquaintance",
     "wpp_evidence",
+    "wpp_examine",
+    "wpp_pacing_of",
+    "wpp_set_pacing",
     "wpp_expire_parked",
+    "wpp_find_chat",
     "wpp_find_organization_by_phone",
+    "wpp_find_recipients",
+    "wpp_list_conversations",
+    "wpp_list_messages",
     "wpp_mark_deleted",
+    "wpp_mark_read",
+    "wpp_number_history",
+    "wpp_outcome_version",
     "wpp_prune",
+    "wpp_prune_deliveries",
+    "wpp_prune_events",
+    "wpp_prune_files",
+    "wpp_use_file",
+    "wpp_use_operator_key",
     "wpp_put_aside",
+    "wpp_read_events",
+    "wpp_record_delivery",
     "wpp_remove_integration",
+    "wpp_rewind_callback",
     "wpp_save_integration",
     "wpp_save_token",
+    "wpp_tell_pauses",
+    "wpp_search",
     "wpp_set_primary",
     "wpp_settings",
     "wpp_unrecognized_webhooks",
@@ -69,86 +110,102 @@ FUNCTIONS = (
 )
 BUCKET = "chat-media"
 PRIVATE_TABLES = ("chat_messages", "messenger_integrations", "wpp_dead_letters", "wpp_webhook_log")
+PUBLISHED = ("chat_messages",)
+"""What the CRM's pages listen to."""
 APPLY = "apply supabase/migrations (supabase db push)"
+MIGRATIONS = Path(__file__).parents[2] / "supabase" / "migrations"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check found; `action` says what to do about a fault."""
-
-    check: str
-    result: CheckResult
-    detail: str
-    action: str = ""
+Limited = Callable[[str, Callable[[], Iterable[Finding]], str], list[Finding]]
+"""Makes a check within a deadline: its name, what it does, and what it may wait for."""
 
 
-def run_checks(environment: Mapping[str, str] | None = None) -> Iterator[Finding]:
+def run_checks(
+    environment: Mapping[str, str] | None = None, deadline_s: float = DEADLINE_S
+) -> Iterator[Finding]:
     """Yield the findings in the order of the parts, each before those that depend on it."""
     given = {**dotenv_values(".env"), **os.environ} if environment is None else environment
+    limit = partial(examine, deadline_s=deadline_s)
     yield from check_settings()
     yield from check_names([name for name, value in given.items() if value])
-    redis_findings, client = check_redis()
-    yield from redis_findings
-    yield from check_supabase()
-    yield from check_platform()
-    yield from check_webhooks()
-    yield from check_processes(client)
+    yield from check_timeouts()
+    with ExitStack() as opened:
+        found = limit("redis", check_redis, "Redis")
+        yield from found
+        client = None if is_broken(found) else opened.enter_context(open_redis())
+        if client:
+            yield from limit("redis rights", lambda: check_rights(client), "Redis")
+            yield from limit("clocks", lambda: check_redis_clock(client), "Redis")
+            for name, shard in list_other_shards().items():
+                yield from limit(f"redis {name}", partial(check_shard, name, shard), "Redis")
+        found = limit("supabase keys", check_supabase, "Supabase")
+        yield from found
+        database = None if is_broken(found) else opened.enter_context(_open_database())
+        if database:
+            yield from _check_database(database, limit)
+        yield from _check_platform(database, limit)
+        yield from _check_ours(client, limit)
 
 
-def check_settings() -> Iterator[Finding]:
-    """Load every group of settings, as the processes do when they start."""
-    faulty = False
-    for group in _groups():
-        try:
-            settings.load_settings(group)
-        except ConfigurationError as error:
-            faulty = True
-            text = str(error).removeprefix("cannot start: ").removesuffix(" See .env.example.")
-            yield Finding("settings", "fault", text, "set it as .env.example explains")
-    if not faulty:
-        yield Finding("settings", "ok", "all set")
+def _check_database(database: Database, limit: Limited) -> Iterator[Finding]:
+    for check, work in (
+        ("supabase schema", check_schema),
+        ("supabase migrations", lambda: check_migrations(database)),
+        ("supabase row security", lambda: check_row_security(database)),
+        ("supabase bucket", check_bucket),
+        ("supabase realtime", lambda: check_realtime(database)),
+        ("clocks", lambda: check_database_clock(database)),
+    ):
+        found = limit(check, work, "Supabase")
+        yield from found
+        if check == "supabase schema" and any("wpp_examine" in each.detail for each in found):
+            yield Finding("supabase", "skipped", "wpp_examine is missing, which looks further")
+            return
 
 
-def check_names(names: list[str]) -> Iterator[Finding]:
-    """Find variables that no process reads: a misspelled name has no effect."""
-    known = {name.upper() for group in _groups() for name in group.model_fields} | OTHER_NAMES
-    strange = False
-    for name in sorted(set(names) - known):
-        close = difflib.get_close_matches(name, known, 1, SIMILAR)
-        ours = name.startswith("WPP_") and not name.startswith(OTHER_PREFIX)
-        if not ours and not (close and name.startswith(("SUPABASE_", "REDIS_"))):
-            continue
-        strange = True
-        action = f"did you mean {close[0]}?" if close else "remove it"
-        yield Finding("names", "fault", f"{name} is no setting: it has no effect", action)
-    if not strange:
-        yield Finding("names", "ok", "no unknown names")
+def _check_platform(database: Database | None, limit: Limited) -> Iterator[Finding]:
+    found = limit("platform", check_platform, "the platform")
+    yield from found
+    if database and not is_broken(found):
+        yield from limit(
+            "platform key", lambda: check_platform_key(database), "Supabase or the platform"
+        )
 
 
-def check_redis() -> tuple[list[Finding], "redis.Redis | None"]:
-    """Return the findings, and a client where Redis can be used."""
-    try:
-        given = settings.load_settings(settings.RedisSettings)
-        replicas = settings.load_settings(settings.EngineSettings).wpp_redis_replicas
-    except ConfigurationError:
-        return [Finding("redis", "skipped", "its settings are wrong")], None
-    try:
-        client = connect_durable(given)
-    except ConfigurationError as error:
-        return [Finding("redis", "fault", str(error), "see docs/deploying.md, Redis")], None
-    except redis.RedisError as error:
-        action = "start Redis, and check REDIS_URL (address, password, TLS)"
-        return [Finding("redis", "fault", f"{explain_outage(error)}: {error}", action)], None
-    try:
-        check_writable(client, replicas)
-    except redis.RedisError as error:
-        action = "free memory or disk, or bring back its replicas (WPP_REDIS_REPLICAS)"
-        return [Finding("redis", "fault", explain_outage(error), action)], client
-    return [Finding("redis", "ok", "durable and writable")], client
+def _check_ours(client: "redis.Redis | None", limit: Limited) -> Iterator[Finding]:
+    """Check what our own processes do."""
+    if client is None:
+        yield Finding("webhooks", "skipped", "Redis cannot be used")
+        yield Finding("processes", "skipped", "Redis cannot be used")
+        return
+    yield from limit("webhooks", lambda: check_webhooks(client), "WPP_PUBLIC_URL")
+    yield from limit("processes", lambda: check_processes(client), "Redis")
+    yield from limit("versions", lambda: check_versions(client), "Redis")
+
+
+def is_broken(found: Iterable[Finding]) -> bool:
+    """Return whether what depends on these findings cannot be checked."""
+    return any(each.result in {"fault", "skipped"} for each in found)
+
+
+def _open_database() -> Database:
+    return Database(settings.load_settings(settings.SupabaseSettings))
+
+
+def _open_http(key: str) -> httpx.Client:
+    """Return a client of the project, with a key of the settings."""
+    given = settings.load_settings(settings.SupabaseSettings)
+    value = getattr(given, key).get_secret_value()
+    return httpx.Client(
+        base_url=str(given.supabase_url).rstrip("/"),
+        headers=_headers(value),
+        timeout=TIMEOUT_S,
+        trust_env=False,
+    )
 
 
 def check_supabase() -> Iterator[Finding]:
-    """Check keys, tables, columns, functions, row security and the bucket."""
+    """Check that both keys are accepted, each in its place, and of the same project."""
     try:
         given = settings.load_settings(settings.SupabaseSettings)
     except ConfigurationError:
@@ -159,6 +216,9 @@ def check_supabase() -> Iterator[Finding]:
         name: getattr(given, name).get_secret_value()
         for name in ("supabase_anon_key", "supabase_service_role_key")
     }
+    if confused := list(_check_roles(keys, urlsplit(url).hostname or "")):
+        yield from confused
+        return
     with httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as http:
         try:
             refused = list(_check_keys(http, keys))
@@ -166,14 +226,39 @@ def check_supabase() -> Iterator[Finding]:
             action = "is SUPABASE_URL right, and the project running (not paused)?"
             yield Finding("supabase", "fault", f"{url} does not answer: {error}", action)
             return
-        yield from refused or [Finding("supabase keys", "ok", "both are accepted")]
-        if refused:
-            yield Finding("supabase schema", "skipped", "a key is refused")
-            return
-        service = _headers(keys["supabase_service_role_key"])
-        yield from _check_schema(http, service)
-        yield from _check_row_security(http, _headers(keys["supabase_anon_key"]))
-        yield from _check_bucket(http, service)
+    yield from refused or [Finding("supabase keys", "ok", "both are accepted")]
+
+
+def _check_roles(keys: Mapping[str, str], host: str) -> Iterator[Finding]:
+    """Read what the keys say about themselves: role and project."""
+    for name, role, prefix, kind in (
+        ("supabase_anon_key", "anon", "sb_publishable_", "anon or publishable"),
+        ("supabase_service_role_key", "service_role", "sb_secret_", "service_role or secret"),
+    ):
+        claims = _read_claims(keys[name])
+        is_role = claims.get("role") if claims else _read_prefix(keys[name])
+        if is_role and is_role not in {role, prefix}:
+            detail = f"{name.upper()} is a key of another kind: {is_role.strip('_')}"
+            action = f"copy the {kind} key: Project settings → API"
+            yield Finding("supabase keys", "fault", detail, action)
+        project = str(claims.get("ref") or "")
+        if project and host.endswith(".supabase.co") and host != f"{project}.supabase.co":
+            detail = f"{name.upper()} belongs to the project {project}, SUPABASE_URL to {host}"
+            yield Finding("supabase keys", "fault", detail, "copy URL and keys of one project")
+
+
+def _read_claims(key: str) -> dict[str, Any]:
+    """Return what a legacy key says, unverified; nothing for a key of another form."""
+    parts = key.split(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (IndexError, ValueError, binascii.Error):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _read_prefix(key: str) -> str | None:
+    return next((each for each in ("sb_publishable_", "sb_secret_") if key.startswith(each)), None)
 
 
 def _check_keys(http: httpx.Client, keys: Mapping[str, str]) -> Iterator[Finding]:
@@ -188,9 +273,10 @@ def _check_keys(http: httpx.Client, keys: Mapping[str, str]) -> Iterator[Finding
             yield Finding("supabase keys", "fault", f"{name.upper()} is refused", action)
 
 
-def _check_schema(http: httpx.Client, headers: Mapping[str, str]) -> Iterator[Finding]:
+def check_schema() -> Iterator[Finding]:
     """Compare with PostgREST's description of the schema."""
-    answer = http.get("/rest/v1/", headers=headers)
+    with _open_http("supabase_service_role_key") as http:
+        answer = http.get("/rest/v1/")
     description: dict[str, Any] = answer.json() if answer.is_success else {}
     tables = description.get("definitions", {})
     if not tables:
@@ -213,20 +299,43 @@ def _check_schema(http: httpx.Client, headers: Mapping[str, str]) -> Iterator[Fi
         yield Finding("supabase schema", "ok", "tables, columns and functions are there")
 
 
-def _check_row_security(http: httpx.Client, headers: Mapping[str, str]) -> Iterator[Finding]:
-    """A stranger with the public key must see no row."""
-    for table in PRIVATE_TABLES:
-        answer = http.get(f"/rest/v1/{table}?select=*&limit=1", headers=headers)
-        if answer.is_success and answer.json():
-            action = f"alter table {table} enable row level security, and {APPLY}"
-            detail = f"the public key reads rows of {table}"
-            yield Finding("supabase row security", "fault", detail, action)
-            return
-    yield Finding("supabase row security", "ok", "the public key reads no row")
+def check_migrations(database: Database) -> Iterator[Finding]:
+    """Compare what the database has applied with the files of this version."""
+    names = {path.name.partition("_")[0]: path.name for path in MIGRATIONS.glob("*.sql")}
+    applied = _examine(database).migrations
+    if applied is None or not names:
+        what = "the database does not record them" if names else "there are no files to compare"
+        yield Finding("supabase migrations", "ok", f"{what}: the schema alone was checked")
+        return
+    missing = [name for version, name in sorted(names.items()) if version not in applied]
+    for name in missing:
+        yield Finding("supabase migrations", "fault", f"{name} is not applied", APPLY)
+    if not missing:
+        yield Finding("supabase migrations", "ok", f"all {len(names)} are applied")
 
 
-def _check_bucket(http: httpx.Client, headers: Mapping[str, str]) -> Iterator[Finding]:
-    answer = http.get(f"/storage/v1/bucket/{BUCKET}", headers=headers)
+def check_row_security(database: Database) -> Iterator[Finding]:
+    """Every table has row security, and a stranger with the public key sees no row."""
+    faulty = False
+    for table in _examine(database).unguarded:
+        faulty = True
+        action = f"alter table {table} enable row level security, and {APPLY}"
+        yield Finding("supabase row security", "fault", f"{table} has no row security", action)
+    with _open_http("supabase_anon_key") as http:
+        for table in () if faulty else PRIVATE_TABLES:
+            answer = http.get(f"/rest/v1/{table}?select=*&limit=1")
+            if answer.is_success and answer.json():
+                faulty = True
+                action = f"drop the policy of {table} that lets everybody read"
+                detail = f"the public key reads rows of {table}"
+                yield Finding("supabase row security", "fault", detail, action)
+    if not faulty:
+        yield Finding("supabase row security", "ok", "all tables; the public key reads no row")
+
+
+def check_bucket() -> Iterator[Finding]:
+    with _open_http("supabase_service_role_key") as http:
+        answer = http.get(f"/storage/v1/bucket/{BUCKET}")
     if answer.is_success:
         yield Finding("supabase bucket", "ok", f"{BUCKET} is there")
     else:
@@ -234,54 +343,37 @@ def _check_bucket(http: httpx.Client, headers: Mapping[str, str]) -> Iterator[Fi
         yield Finding("supabase bucket", "fault", f"the bucket {BUCKET} is missing", action)
 
 
-def check_platform() -> Iterator[Finding]:
-    """Find out whether the platform answers at all: its secret is used only to create clients."""
-    try:
-        url = str(settings.load_settings(settings.PlatformSettings).wpp_base_url)
-    except ConfigurationError:
-        yield Finding("platform", "skipped", "its settings are wrong")
-        return
-    action = "check WPP_BASE_URL, and ask the platform's operator"
-    try:
-        answer = httpx.get(url, timeout=TIMEOUT_S, trust_env=False)
-    except httpx.HTTPError as error:
-        yield Finding("platform", "fault", f"{url} does not answer: {error}", action)
-        return
-    if answer.status_code >= 500:
-        yield Finding("platform", "fault", f"{url} answers {answer.status_code}", action)
+def check_realtime(database: Database) -> Iterator[Finding]:
+    """The CRM's pages hear of changes of published tables only."""
+    published = _examine(database).published
+    missing = [table for table in PUBLISHED if published is None or table not in published]
+    if published is None:
+        detail = "there is no publication supabase_realtime: the CRM's pages hear of no change"
+        yield Finding("supabase realtime", "warning", detail, "enable Realtime")
     else:
-        yield Finding("platform", "ok", "it answers")
+        for table in missing:
+            detail = f"the publication supabase_realtime lacks {table}"
+            action = f"alter publication supabase_realtime add table {table}"
+            yield Finding("supabase realtime", "fault", detail, action)
+    if not missing:
+        yield Finding("supabase realtime", "ok", f"{', '.join(PUBLISHED)} published")
 
 
-def check_webhooks() -> Iterator[Finding]:
-    """Request the ingress at the address that the platform is given."""
-    try:
-        url = str(settings.load_settings(settings.KeySettings).wpp_public_url).rstrip("/")
-    except ConfigurationError:
-        yield Finding("webhooks", "skipped", "WPP_PUBLIC_URL or WPP_KEY_SECRETS is wrong")
-        return
-    action = "is the web process running, and does WPP_PUBLIC_URL lead to it (DNS, proxy, TLS)?"
-    try:
-        answer = httpx.get(f"{url}/health", timeout=TIMEOUT_S, trust_env=False)
-    except httpx.HTTPError as error:
-        yield Finding("webhooks", "fault", f"WPP_PUBLIC_URL: no answer: {error}", action)
-        return
-    if answer.status_code != 200 or '"ok"' not in answer.text:
-        detail = f"WPP_PUBLIC_URL: another program answers {answer.status_code} at {url}/health"
-        yield Finding("webhooks", "fault", detail, action)
-        return
-    host = urlsplit(url).hostname or ""
-    local = "; only this machine reaches it" if host in {"localhost", "127.0.0.1"} else ""
-    yield Finding("webhooks", "ok", f"the ingress answers at WPP_PUBLIC_URL{local}")
+def check_database_clock(database: Database) -> Iterator[Finding]:
+    asked_s = time.time()
+    at_s = _examine(database).at.timestamp()
+    yield compare_clocks("Supabase", at_s, asked_s, time.time())
 
 
-def check_processes(client: "redis.Redis | None") -> Iterator[Finding]:
+def _examine(database: Database) -> Any:
+    return database.maintenance.examine(sorted(TABLES))
+
+
+def check_processes(client: "redis.Redis") -> Iterator[Finding]:
     """Find the queues, and the further work, that no process does."""
-    if client is None:
-        yield Finding("processes", "skipped", "Redis cannot be used")
-        return
     try:
         faults = processes.find_faults(client)
+        left = count_left(client)
     except redis.RedisError as error:
         yield Finding("processes", "skipped", explain_outage(error))
         return
@@ -290,21 +382,27 @@ def check_processes(client: "redis.Redis | None") -> Iterator[Finding]:
         yield Finding("processes", "fault", fault, action)
     if not faults:
         yield Finding("processes", "ok", "every queue, the outbox and the lanes are consumed")
+    for kind, count in left.items():
+        if count:
+            text, action = f"{count} {describe_left(kind)}", "finish the upgrade, or wait a moment"
+            yield Finding("newer versions", "warning", text, action)
 
 
-def describe(finding: Finding) -> dict[str, str]:
-    return asdict(finding)
-
-
-def _groups() -> list[type[settings.SettingsGroup]]:
-    return [
-        value
-        for module in (settings, logs)
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, settings.SettingsGroup)
-        and value is not settings.SettingsGroup
+def check_versions(client: "redis.Redis") -> Iterator[Finding]:
+    """Find the running processes with a version that differs from that of this command."""
+    at_ms = processes.now_ms(client)
+    versions = processes.list_versions(client)
+    others = [
+        (each, versions.get(each.name, "before 0.1.0"))
+        for each in processes.list_processes(client, at_ms)
+        if each.silent_s(at_ms) <= processes.SILENT_S
     ]
+    others = [(each, version) for each, version in others if version != VERSION]
+    for each, version in others:
+        detail = f"{'+'.join(each.roles)} ({each.name}) has version {version}, not {VERSION}"
+        yield Finding("versions", "fault", detail, "finish the upgrade: start it anew")
+    if not others:
+        yield Finding("versions", "ok", f"every process has version {VERSION}")
 
 
 def _headers(key: str) -> dict[str, str]:

@@ -13,7 +13,8 @@ def examine(as_json: AsJson = False) -> None:  # noqa: FBT002
 
     Says what to do about each fault, and exits with 1 if there is a fault. It changes nothing.
     """
-    from workers.cli.checks import describe, run_checks
+    from workers.cli.checks import run_checks
+    from workers.cli.findings import describe
 
     with print_errors():
         findings = []

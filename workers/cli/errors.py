@@ -1,7 +1,8 @@
 """Errors of commands, printed as a sentence instead of a traceback, and exit codes for scripts.
 
 0: done. 1: it could not be done now, or `wpp doctor` and `wpp status` found a fault. 2: the command
-or a setting is wrong: an unknown id, an invalid phone, a misspelled option.
+or a setting is wrong: an unknown id, an invalid phone, a misspelled option. 130 and 143: it was
+stopped by SIGINT (Ctrl-C) or SIGTERM.
 """
 
 import sys
@@ -11,8 +12,11 @@ from typing import Any, NoReturn
 
 import typer
 
+from shared.stop_signals import exit_on_stop_signals
+
 FAILED = 1
 MISTAKEN = 2
+INTERRUPTED = 130
 
 
 class UnknownIdError(ValueError):
@@ -21,12 +25,18 @@ class UnknownIdError(ValueError):
 
 @contextmanager
 def print_errors() -> Iterator[None]:
-    """Print an expected error to stderr and exit with its code; a bug keeps its traceback."""
+    """Print an expected error to stderr and exit with its code; a bug keeps its traceback.
+
+    A stop signal unwinds the block, in the background of a script as well.
+    """
     try:
         _log_to_stderr()
-        yield
+        with exit_on_stop_signals():
+            yield
     except (typer.Exit, typer.Abort):
         raise
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
         explained = explain(error)
         if explained is None:

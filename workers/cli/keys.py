@@ -1,17 +1,22 @@
-"""`wpp keys`: make, list and revoke the keys with which services call the API."""
+"""`wpp keys`: make, list and revoke the keys of services, and of operators of the console."""
 
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
-from workers.cli.errors import UnknownIdError, print_errors
+from workers.cli.errors import print_errors
+from workers.cli.ids import require_organizations
 from workers.cli.output import AsJson, print_rows, print_value
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke service keys.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make, list and revoke the keys of services and operators.",
+)
 
 Organizations = Annotated[
-    list[UUID],
+    list[UUID] | None,
     typer.Option("--organization", help="Id of an organization; may be given several times."),
 ]
 Actions = Annotated[
@@ -24,24 +29,28 @@ Actions = Annotated[
 
 @app.command("create")
 def create_key(
-    name: Annotated[str, typer.Argument(help="Which service has the key.")],
-    organization_ids: Organizations,
+    name: Annotated[str, typer.Argument(help="Which service or operator has the key.")],
+    organization_ids: Organizations = None,
     actions: Actions = None,
+    operator: Annotated[  # noqa: FBT002
+        bool, typer.Option("--operator", help="The key opens the console, and nothing else.")
+    ] = False,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Make a key and print it: it is shown once, and only its hash is stored."""
     from shared.database import Database
-    from shared.service_keys import ACTIONS, EVERYTHING, hash_service_key, make_key
     from shared.settings import SupabaseSettings, load_settings
+    from workers.repair import keys
 
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
-        wanted = list(dict.fromkeys(actions or [EVERYTHING]))
-        if unknown := [each for each in wanted if each not in (*ACTIONS, EVERYTHING)]:
-            msg = f"unknown action {unknown[0]}: there are {', '.join(ACTIONS)}"
+        if operator == bool(organization_ids or actions):
+            msg = "give --organization with --action, or --operator alone"
             raise ValueError(msg)
-        key = make_key()
-        key_id = database.service_keys.create(
-            name, hash_service_key(key), list(dict.fromkeys(organization_ids)), wanted
+        require_organizations(database, organization_ids or ())
+        key_id, key = (
+            keys.create_operator_key(name, database)
+            if operator
+            else keys.create_key(name, organization_ids or (), actions or (), database)
         )
         print_value(f"id   {key_id}\nkey  {key}", {"id": key_id, "key": key}, as_json=as_json)
 
@@ -51,9 +60,10 @@ def list_keys(as_json: AsJson = False) -> None:  # noqa: FBT002
     """List the keys, the newest first: id, last use, name, organizations, actions."""
     from shared.database import Database
     from shared.settings import SupabaseSettings, load_settings
+    from workers.repair import keys
 
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
-        rows = [_describe(key) for key in database.service_keys.list_all()]
+        rows = [_describe(key) for key in keys.list_keys(database)]
         columns = ("id", "state", "name", "organizations", "actions")
         print_rows(rows, columns, as_json=as_json, empty="no keys")
 
@@ -66,26 +76,23 @@ def revoke_key(
     """Revoke a key: it is refused by every web process within half a minute."""
     from shared.database import Database
     from shared.redis import connect
-    from shared.service_keys import forget_key
     from shared.settings import RedisSettings, SupabaseSettings, load_settings
+    from workers.repair import keys
 
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
-        key = database.service_keys.revoke(key_id)
-        if key is None:
-            msg = f"no key {key_id} that is in use (see wpp keys list)"
-            raise UnknownIdError(msg)
-        forget_key(connect(load_settings(RedisSettings).redis_url), key.hash)
+        key = keys.revoke_key(key_id, connect(load_settings(RedisSettings).home_url), database)
         print_value(f"revoked {key.name}", {"id": key.id, "name": key.name}, as_json=as_json)
 
 
 def _describe(key: Any) -> dict[str, Any]:
-    used = f"used {key.last_used_at:%F %H:%M}" if key.last_used_at else "never used"
+    from workers.repair.keys import describe_state
+
     return {
         "id": key.id,
-        "state": f"revoked {key.revoked_at:%F %H:%M}" if key.revoked_at else used,
+        "state": describe_state(key),
         "name": key.name,
-        "organizations": " ".join(map(str, key.organization_ids)),
-        "actions": " ".join(key.actions),
+        "organizations": " ".join(map(str, getattr(key, "organization_ids", ["all"]))),
+        "actions": " ".join(getattr(key, "actions", ["console"])),
         "last_used_at": key.last_used_at,
         "revoked_at": key.revoked_at,
     }

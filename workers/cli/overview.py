@@ -1,14 +1,15 @@
 """Commands that show the whole: `status`, `numbers`, `tail`, `version`."""
 
 import platform
-from contextlib import ExitStack
-from importlib.metadata import version
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
+from shared.version import VERSION
 from workers.cli.errors import FAILED, print_errors
+from workers.cli.ids import require_account, require_number, require_organizations
 from workers.cli.output import (
     AsJson,
     Organization,
@@ -21,11 +22,7 @@ from workers.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import redis
-
-    from shared.database import Database, Integration
-
-DOWN = ("disconnected", "error")
+    from shared.database import Database
 
 
 def show_status(as_json: AsJson = False) -> None:  # noqa: FBT002
@@ -34,12 +31,12 @@ def show_status(as_json: AsJson = False) -> None:  # noqa: FBT002
     Numbers, messages that wait, fail or are unknown, closed gates, results on their way, processes.
     """
     from shared.errors import ConfigurationError, DatabaseError
-    from shared.redis import connect
     from shared.settings import RedisSettings, load_settings
+    from workers.repair.shard_clients import ShardClients
+    from workers.status import read_shards, read_supabase
 
     with print_errors(), ExitStack() as stack:
-        client = connect(load_settings(RedisSettings).redis_url)
-        state = read_state(client)
+        state = read_shards(ShardClients.connect(load_settings(RedisSettings)).by_name)
         try:
             state |= read_supabase(stack.enter_context(_open_database()))
         except (ConfigurationError, DatabaseError) as error:
@@ -54,43 +51,9 @@ def show_status(as_json: AsJson = False) -> None:  # noqa: FBT002
             raise typer.Exit(FAILED)
 
 
-def read_state(client: "redis.Redis") -> dict[str, Any]:
-    """Return what Redis tells about the pipeline; raises redis.RedisError."""
-    from shared import processes
-    from shared.events import QUEUE_NAMES
-    from shared.lanes.records import find_unknown, total_waiting
-    from shared.outbox import Outbox
-    from workers.cli.status import find_gates
-
-    waiting = total_waiting(client, QUEUE_NAMES)
-    outbox = Outbox(client)
-    faults = processes.find_faults(client)
-    if outbox.blocked_reason:
-        faults.append(f"Supabase takes no outcomes: {outbox.blocked_reason}")
-    return {
-        "faults": faults,
-        "waiting": {kind: sum(tenants.values()) for kind, tenants in waiting.items()},
-        "gates": find_gates(client),
-        "unknown": len(find_unknown(client)),
-        "outbox": {"outcomes": len(outbox), "oldest_s": outbox.age_s()},
-    }
-
-
-def read_supabase(database: "Database") -> dict[str, Any]:
-    """Return the numbers by state, those that are down, and the count of dead letters."""
-    from collections import Counter
-
-    from shared.database import DeadLetterQuery
-
-    numbers = [each for each in database.integrations.iterate() if each.account]
-    return {
-        "numbers": dict(Counter(each.status for each in numbers)),
-        "numbers_down": [_describe_number(each) for each in numbers if each.status in DOWN],
-        "dead_letters": database.dead_letters.count(DeadLetterQuery()),
-    }
-
-
 def _describe_state(state: "Mapping[str, Any]") -> "Iterator[str]":
+    from workers.cli.status import describe_left, describe_paced
+
     yield "ok" if state["ok"] else f"{len(state['faults'])} faults"
     for fault in state["faults"]:
         yield f"  {fault}"
@@ -101,10 +64,14 @@ def _describe_state(state: "Mapping[str, Any]") -> "Iterator[str]":
     yield f"numbers       {numbers or 'none'}"
     for each in state.get("numbers_down", [])[:10]:
         yield f"  {each['status']}  {each['name']}  {each['id']}  {each['error'] or each['reason']}"
-    yield f"waiting       {waiting or 'nothing'}"
+    scheduled = f", {state['scheduled']} of them for a later date" if state["scheduled"] else ""
+    yield f"waiting       {waiting or 'nothing'}{scheduled}"
     yield f"closed gates  {len(state['gates']) or 'none'}"
     for gate in state["gates"][:10]:
         yield f"  {gate['gate']}  {gate['lanes']} lanes  {gate['reason']}"
+    for kind, count in state["awaiting_newer"].items():
+        yield f"newer         {count} {describe_left(kind)}"
+    yield f"paced         {describe_paced(state['paced']) or 'no messages'}"
     yield f"unknown       {state['unknown'] or 'no'} messages (wpp unknown)"
     yield f"dead letters  {state.get('dead_letters', '?') or 'none'} (wpp dead)"
     yield f"outbox        {state['outbox']['outcomes'] or 'no'} outcomes{age}"
@@ -116,30 +83,28 @@ def list_numbers(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """List the numbers with their state, since when, and why."""
+    from workers.status import DOWN, describe_number
+
     with print_errors(), _open_database() as database:
+        require_organizations(database, [organization_id])
         integrations = database.integrations
         found = (
             integrations.list_for(organization_id) if organization_id else integrations.iterate()
         )
-        rows = [_describe_number(each) for each in found if not down or each.status in DOWN]
-        columns = ("status", "since", "organization_id", "id", "account", "name", "reason", "error")
+        rows = [describe_number(each) for each in found if not down or each.status in DOWN]
+        columns = (
+            "status",
+            "since",
+            "organization_id",
+            "id",
+            "account",
+            "phone",
+            "name",
+            "reason",
+            "error",
+        )
         empty = "no number is down" if down else "no numbers"
         print_rows(rows, columns, as_json=as_json, empty=empty)
-
-
-def _describe_number(number: "Integration") -> dict[str, Any]:
-    return {
-        "id": number.id,
-        "organization_id": number.organization_id,
-        "account": number.account,
-        "name": number.name,
-        "status": number.status,
-        "since": number.status_at,
-        "reason": number.status_reason,
-        "error": number.last_error,
-        "enabled": number.is_enabled,
-        "primary": number.is_primary,
-    }
 
 
 def tail_events(
@@ -152,10 +117,13 @@ def tail_events(
     ] = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Show what happens, as it happens, until Ctrl-C: docs/log-events.md explains the events."""
+    """Show what happens, as it happens, until Ctrl-C: docs/log-events.md explains the events.
+
+    With the settings of Supabase, an organization or a number that does not exist is refused.
+    """
     from shared import tail
-    from shared.redis import connect
     from shared.settings import RedisSettings, load_settings
+    from workers.repair.shard_clients import ShardClients
 
     wanted: dict[tuple[str, ...], str | None] = {
         ("organization_id", "organization"): str(organization_id) if organization_id else None,
@@ -163,9 +131,31 @@ def tail_events(
         ("event_id", "task_id"): str(message_id) if message_id else None,
     }
     with print_errors():
-        for line in tail.watch(connect(load_settings(RedisSettings).redis_url)):
+        if organization_id or number:
+            _require_known(organization_id, number)
+        shards = ShardClients.connect(load_settings(RedisSettings))
+        for line in tail.watch_all(list(shards.by_name.values())):
             if line and matches(line, wanted):
                 print_value(_describe_event(dict(line)), line, as_json=as_json)
+
+
+def _require_known(organization_id: UUID | None, number: str | None) -> None:
+    """Raise UnknownIdError where Supabase knows neither; without its settings, ask nothing."""
+    from shared.errors import ConfigurationError
+
+    with suppress(ConfigurationError), _open_database() as database:
+        require_organizations(database, [organization_id])
+        _require_named(database, number)
+
+
+def _require_named(database: "Database", number: str | None) -> None:
+    """Raise UnknownIdError for a number that no integration has as its id or account."""
+    try:
+        integration_id = UUID(number or "")
+    except ValueError:
+        require_account(database, number)
+    else:
+        require_number(database, integration_id)
 
 
 def matches(line: "Mapping[str, Any]", wanted: "Mapping[tuple[str, ...], str | None]") -> bool:
@@ -184,7 +174,7 @@ def _describe_event(line: dict[str, Any]) -> str:
 
 def show_version(as_json: AsJson = False) -> None:  # noqa: FBT002
     """Print the version of the pipeline and of Python."""
-    found = {"version": version("wpp-pipeline"), "python": platform.python_version()}
+    found = {"version": VERSION, "python": platform.python_version()}
     print_value("wpp {version}, Python {python}".format(**found), found, as_json=as_json)
 
 

@@ -1,18 +1,22 @@
 """`wpp connect`: connects a number, and shows the QR code in the terminal."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from workers.cli.errors import FAILED, exit_with, print_errors
+from workers.cli.ids import require_organizations
 from workers.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
     import httpx
 
 POLL_S = 1.0
+ACTIONS = ("integrations:read", "integrations:write")
 CONNECTED = "connected"
 ENDED = ("disconnected", "error")
 
@@ -35,26 +39,42 @@ def connect_number(
     """
     import httpx
 
-    from shared import signed_keys
     from shared.settings import KeySettings, load_settings
 
     with print_errors():
-        keys = load_settings(KeySettings)
-        key = signed_keys.make_service_key(organization_id, keys.secrets)
+        address = url or str(load_settings(KeySettings).wpp_public_url)
         body: dict[str, Any] = {"add_new": add_new} | ({"name": name} if name else {})
+        with _temporary_key(organization_id) as key:
+            bearer = {"Authorization": f"Bearer {key}"}
+            try:
+                with httpx.Client(
+                    base_url=address, headers=bearer, timeout=20, trust_env=False
+                ) as ingress:
+                    state = _request(ingress, "POST", "/v1/integrations", body)
+                    _follow(ingress, state, time.monotonic() + wait_s, as_json=as_json)
+            except httpx.HTTPError as error:
+                exit_with(f"the ingress does not answer at {address}: {error}", FAILED)
+
+
+@contextmanager
+def _temporary_key(organization_id: UUID) -> Iterator[str]:
+    """Make a service key for the block, which only this process has; revoke it at the end."""
+    from shared.database import Database
+    from shared.redis import connect
+    from shared.service_keys import forget_key, hash_service_key, make_key
+    from shared.settings import RedisSettings, SupabaseSettings, load_settings
+
+    key = make_key()
+    with Database(load_settings(SupabaseSettings)) as database:
+        require_organizations(database, [organization_id])
+        client = connect(load_settings(RedisSettings).home_url)
+        stored = database.service_keys
+        key_id = stored.create("wpp connect", hash_service_key(key), [organization_id], ACTIONS)
         try:
-            with httpx.Client(
-                base_url=url or str(keys.wpp_public_url),
-                headers={"Authorization": f"Bearer {key}"},
-                timeout=20,
-                trust_env=False,
-            ) as ingress:
-                state = _request(ingress, "POST", "/v1/integrations", body)
-                _follow(ingress, state, time.monotonic() + wait_s, as_json=as_json)
-        except httpx.HTTPError as error:
-            exit_with(
-                f"the ingress does not answer at {url or keys.wpp_public_url}: {error}", FAILED
-            )
+            yield key
+        finally:
+            stored.revoke(key_id)
+            forget_key(client, hash_service_key(key))
 
 
 def _follow(

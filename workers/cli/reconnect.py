@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from shared import routing
 from shared.database import Integration
@@ -12,11 +12,13 @@ from shared.producer import Producer
 
 def enqueue_reconnects(
     integrations: Iterable[Integration],
-    producer: Producer,
+    find_producer: Callable[[UUID], Producer],
     per_second: float = 5,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Enqueue a connect for each enabled integration with an account; return their number.
+
+    `find_producer` returns the producer for an organization.
 
     Raises:
         OverloadedError: the backlog is full; the connects before that are enqueued.
@@ -31,7 +33,7 @@ def enqueue_reconnects(
             organization_id=integration.organization_id,
             integration_id=integration.id,
         )
-        producer.append(routing.route_provision(event))
+        find_producer(integration.organization_id).append(routing.route_provision(event))
         count += 1
         sleep(1 / per_second)
     return count

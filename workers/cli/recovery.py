@@ -1,6 +1,7 @@
 """Commands that list and repair failures: unknown deliveries, dead letters, logged webhooks."""
 
 import json
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 import typer
 
 from workers.cli.errors import UnknownIdError, print_errors
+from workers.cli.ids import require_account, require_number, require_organizations
 from workers.cli.output import (
     AsJson,
     Organization,
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
 
     import redis
 
-    from shared.database import Database, DeadLetterQuery
+    from shared.database import Database, DeadLetter, DeadLetterQuery
     from shared.database.models import LogQuery
-    from workers.send.matching import Orphan
 
 Ids = Annotated[
     list[UUID] | None, typer.Option("--id", help="Id of an event; may be given several times.")
@@ -35,36 +36,40 @@ Since = Annotated[datetime | None, typer.Option(help="From this time on, UTC.")]
 Until = Annotated[datetime | None, typer.Option(help="Before this time, UTC.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of lines.")]
 
-FOREIGN_KEY_VIOLATION = "23503"
-
 
 def list_unknown(organization_id: Organization = None, as_json: AsJson = False) -> None:  # noqa: FBT002
     """List messages with an unknown delivery, oldest first; `wpp settle` settles a message.
 
     Below a message: reports of the platform that may be about it, and about another message, too.
     """
-    from shared.lanes.records import find_unknown
-    from shared.redis import connect
-    from shared.settings import RedisSettings, load_settings
+    from shared.database import Database
+    from shared.errors import ConfigurationError, DatabaseUnavailableError
+    from shared.settings import RedisSettings, SupabaseSettings, load_settings
+    from workers.repair import unknown
+    from workers.repair.shard_clients import ShardClients
 
-    with print_errors():
-        client = connect(load_settings(RedisSettings).redis_url)
-        claimants = _find_claimants(client)
-        tenant = str(organization_id) if organization_id else None
+    with print_errors(), ExitStack() as stack:
+        clients = ShardClients.connect(load_settings(RedisSettings)).by_name.values()
+        database = None
+        with suppress(ConfigurationError):
+            database = stack.enter_context(Database(load_settings(SupabaseSettings)))
         rows = [
             {
-                "accepted": record.accepted,
-                "organization_id": record.tenant,
-                "id": record.id,
-                "to": record.lane.rpartition(":")[2],
-                "reason": record.reason or "",
+                "accepted": message.record.accepted,
+                "organization_id": message.record.tenant,
+                "id": message.record.id,
+                "to": message.phone,
+                "reason": message.record.reason or "",
                 "perhaps": [
                     {"ids": sorted(orphan.ids), "at": orphan.first_arrived}
-                    for orphan in claimants.get(record.id, ())
+                    for orphan in message.perhaps
                 ],
             }
-            for record in find_unknown(client, tenant)
+            for message in unknown.list_all_unknown(clients, database, organization_id)
         ]
+        if not rows and database:
+            with suppress(DatabaseUnavailableError):
+                require_organizations(database, [organization_id])
         if as_json:
             print_json(rows)
         elif not rows:
@@ -83,23 +88,6 @@ def _print_unknown(rows: "Sequence[Mapping[str, Any]]") -> None:
             typer.echo(f"    perhaps {' '.join(each['ids'])}, reported at {each['at']:%F %T}")
 
 
-def _find_claimants(client: "redis.Redis") -> "Mapping[UUID, Sequence[Orphan]]":
-    """Return reports that may be about messages of unknown delivery, where Supabase answers."""
-    from shared.database import Database
-    from shared.errors import ConfigurationError, DatabaseError
-    from shared.events import utc_now
-    from shared.lanes.records import find_records
-    from shared.settings import SupabaseSettings, load_settings
-    from workers.send.proofs import LOOK_BACK, find_claimants
-
-    try:
-        with Database(load_settings(SupabaseSettings)) as database:
-            evidence = database.messages.load_evidence(utc_now() - LOOK_BACK)
-    except (ConfigurationError, DatabaseError):
-        return {}
-    return find_claimants(evidence, lambda ids: find_records(client, ids))
-
-
 def set_policy(
     organization_id: Annotated[UUID, typer.Argument(help="Id of the organization.")],
     policy: Annotated[
@@ -113,21 +101,15 @@ def set_policy(
     With `resend`, a recipient may get a message twice or three times. The default is `hold`.
     """
     from shared.database import Database
-    from shared.errors import DatabaseError
     from shared.settings import SupabaseSettings, load_settings
 
     with print_errors(), Database(load_settings(SupabaseSettings)) as database:
+        require_organizations(database, [organization_id])
         if policy is None:
             current = "resend" if database.policies.resends_unknown(organization_id) else "hold"
             print_value(current, {"policy": current}, as_json=as_json)
             return
-        try:
-            database.policies.set_unknown(organization_id, policy)
-        except DatabaseError as error:
-            if error.sqlstate != FOREIGN_KEY_VIOLATION:
-                raise
-            msg = f"there is no organization {organization_id}"
-            raise UnknownIdError(msg) from None
+        database.policies.set_unknown(organization_id, policy)
         print_value(f"{policy}; effective within two minutes", {"policy": policy}, as_json=as_json)
 
 
@@ -135,6 +117,9 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
     event_id: Ids = None,
     organization_id: Organization = None,
     account: Account = None,
+    number: Annotated[
+        UUID | None, typer.Option("--number", help="Integration that a message goes out from.")
+    ] = None,
     kind: Annotated[
         str | None, typer.Option(help="send, provision, webhook, media or outcome.")
     ] = None,
@@ -144,7 +129,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
     since: Since = None,
     until: Until = None,
     replayed: Annotated[  # noqa: FBT002
-        bool, typer.Option("--replayed", help="Include dead letters that were replayed.")
+        bool, typer.Option("--replayed", help="Include dead letters that were replayed or dropped.")
     ] = False,
     limit: Limit = 100,
     replay: Annotated[  # noqa: FBT002
@@ -152,11 +137,16 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
         typer.Option("--replay", help="Enqueue all matching dead letters again, oldest first."),
     ] = False,
     rate: Annotated[float, typer.Option(help="Replayed events per second.", min=0.1)] = 20,
+    drop: Annotated[  # noqa: FBT002
+        bool, typer.Option("--drop", help="Close the dead letters of --id: they are not replayed.")
+    ] = False,
+    why: Annotated[str, typer.Option(help="Why they are dropped; it is kept.")] = "",
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """List dead letters, newest first, or replay them.
+    """List dead letters, newest first, or replay or drop them.
 
-    Without a filter, --replay enqueues every dead letter that was not replayed before.
+    Without a filter, --replay enqueues every dead letter that was not replayed or dropped before.
+    A dropped one keeps who dropped it, when and why.
     """
     from shared.database import Database, DeadLetterQuery
     from shared.settings import SupabaseSettings, load_settings
@@ -166,6 +156,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
             ids=event_id,
             organization_id=organization_id,
             account=account,
+            number=number,
             kind=kind,
             reason=reason,
             since=_as_utc(since),
@@ -174,14 +165,21 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 - one option per filter
             limit=limit,
         )
         _require_known(database, query)
-        if replay:
+        if drop:
+            _drop_dead_letters(database, query, why, as_json=as_json)
+        elif replay:
             _replay_dead_letters(database, query, rate, as_json=as_json)
         else:
             _print_dead_letters(database, query, as_json=as_json)
 
 
 def _require_known(database: "Database", query: "DeadLetterQuery") -> None:
-    """Refuse ids that no dead letter has, whether replayed or not."""
+    """Refuse ids that no dead letter has, whether replayed or not, and unknown owners."""
+    of_organization = type(query)(organization_id=query.organization_id, replayed=True)
+    if query.organization_id and not database.dead_letters.count(of_organization):
+        require_organizations(database, [query.organization_id])  # its letters outlive it
+    require_account(database, query.account)
+    require_number(database, query.number)
     if not query.ids:
         return
     every = type(query)(ids=query.ids, replayed=True, limit=len(query.ids))
@@ -192,6 +190,8 @@ def _require_known(database: "Database", query: "DeadLetterQuery") -> None:
 
 
 def _print_dead_letters(database: "Database", query: "DeadLetterQuery", *, as_json: bool) -> None:
+    from workers.repair.letters import explain_closed
+
     letters = database.dead_letters.find(query)
     rows = [
         {
@@ -203,25 +203,48 @@ def _print_dead_letters(database: "Database", query: "DeadLetterQuery", *, as_js
             "code": letter.reason,
             "detail": letter.detail,
             "replayed": letter.replayed_at,
+            "closed": explain_closed(letter),
         }
         for letter in letters
     ]
-    columns = ("at", "kind", "id", "owner", "code", "detail", "replayed")
+    columns = ["at", "kind", "id", "owner", "code", "detail", "replayed"]
+    columns += ["closed"] if query.replayed else []
     print_rows(rows, columns, as_json=as_json, empty="no dead letters")
     if len(letters) == query.limit and not as_json:
         typer.echo(f"{database.dead_letters.count(query)} in all")
+
+
+def _drop_dead_letters(
+    database: "Database", query: "DeadLetterQuery", why: str, *, as_json: bool
+) -> None:
+    from workers.repair.letters import drop_letters, name_operator
+
+    if not query.ids or not why.strip():
+        msg = "--drop needs the --id of each dead letter, and --why"
+        raise ValueError(msg)
+    dropped = drop_letters(query.ids, name_operator(), why.strip(), database)
+    closed = len(set(query.ids)) - len(dropped)
+    text = f"{len(dropped)} dropped" + (f", {closed} closed before" if closed else "")
+    print_value(text, {"dropped": len(dropped), "closed_before": closed}, as_json=as_json)
 
 
 def _replay_dead_letters(
     database: "Database", query: "DeadLetterQuery", rate: float, *, as_json: bool
 ) -> None:
     from shared.lanes.client import Lanes
-    from shared.redis import connect
     from shared.settings import EngineSettings, RedisSettings, load_settings
     from workers.dead_letters import Replayer
+    from workers.repair.letters import name_operator
+    from workers.repair.shard_clients import ShardClients
 
-    client = connect(load_settings(RedisSettings).redis_url)
-    replayer = Replayer(client, Lanes(client, load_settings(EngineSettings)), database, rate)
+    shards = ShardClients.connect(load_settings(RedisSettings))
+    lanes = Lanes(shards.home, load_settings(EngineSettings))
+
+    def find_client(letter: "DeadLetter") -> "redis.Redis":
+        return shards.of_owner(letter.organization_id, letter.account, database)
+
+    replayer = Replayer(shards.home, lanes, database, rate, by=name_operator())
+    replayer.find_client = find_client
     letters = database.dead_letters.iterate(query)
     total = database.dead_letters.count(query)
     replayed, skipped = replayer.replay(show_progress(letters, total, "replayed"))
@@ -276,6 +299,7 @@ def list_webhooks(  # noqa: PLR0913, PLR0917 - one option per filter
             until=_as_utc(until),
         )
         with Database(load_settings(SupabaseSettings)) as database:
+            require_account(database, account)
             if replay:
                 _replay_webhooks(database, query, as_json=as_json)
             elif unrecognized:
@@ -307,7 +331,7 @@ def _print_webhooks(database: "Database", query: "LogQuery", limit: int, *, as_j
 def _print_unrecognized(
     database: "Database", query: "LogQuery", limit: int, *, as_json: bool
 ) -> None:
-    from workers.cli.samples import mask_values
+    from workers.repair.samples import mask_values
 
     rows = [
         {
@@ -331,7 +355,7 @@ def _print_unrecognized(
 def _replay_webhooks(database: "Database", query: "LogQuery", *, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from workers.webhook.replay import replay_events
+    from workers.repair.webhooks import replay_events
 
     if not query.model_dump(exclude_defaults=True):
         msg = (
@@ -339,7 +363,9 @@ def _replay_webhooks(database: "Database", query: "LogQuery", *, as_json: bool) 
             "or --unrecognized"
         )
         raise ValueError(msg)
-    count = replay_events(database.webhook_log.iterate(query), database.outcomes.apply)
+    events = database.webhook_log.iterate(query)
+    moving = show_progress(events, database.webhook_log.count(query), "replayed")
+    count = replay_events(moving, database.outcomes.apply)
     text = (
         f"{count.events} events: {count.applied} outcomes applied, {count.skipped} skipped, "
         f"{count.refused} refused, {count.set_aside} set aside (see wpp lanes)"

@@ -1,7 +1,7 @@
 """What `wpp lanes` prints: backlog, gates, outbox, dead letters, clock. It reads indexes only."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
@@ -10,9 +10,11 @@ from shared.database import Database, DeadLetterQuery
 from shared.database.diagnosis import advise
 from shared.errors import DatabaseError
 from shared.events import QUEUE_NAMES
-from shared.lanes.records import total_waiting
-from shared.outbox import Outbox
+from shared.lanes.records import count_scheduled, total_waiting
+from shared.outbox import Outbox, count_left
 from shared.redis import keys
+from workers.cli.output import format_duration
+from workers.status import find_gates, read_paced
 
 CLOCK_STOPPED_S = 30
 """A running clock sweeps about once a second; without a sweep for this long, it has stopped."""
@@ -24,6 +26,9 @@ def print_status(client: "redis.Redis", database: Database | None) -> Iterator[s
     """Yield the lines of the status; without a database, dead letters are left out."""
     yield from _print_backlog(client)
     yield from _print_gates(client)
+    yield from _print_left(client)
+    if paced := describe_paced(read_paced(client)):
+        yield f"{INDENT}paced: {paced} (see wpp pacing)"
     outbox = Outbox(client)
     yield from _print_outbox(outbox)
     yield from _print_set_aside(outbox)
@@ -44,6 +49,8 @@ def read_lanes(client: "redis.Redis") -> dict[str, Any]:
             for count, kind, tenant in _find_backlog(client)
         ],
         "gates": find_gates(client),
+        "paced": read_paced(client),
+        "awaiting_newer": {kind: count for kind, count in count_left(client).items() if count},
         "outbox": {
             "outcomes": len(outbox),
             "oldest_s": outbox.age_s(),
@@ -54,19 +61,16 @@ def read_lanes(client: "redis.Redis") -> dict[str, Any]:
     }
 
 
-def find_gates(client: "redis.Redis") -> list[dict[str, Any]]:
-    """Return the closed gates."""
-    gates = []
-    names: Any = client.zrange(keys.GATE_ENDS, 0, -1)
-    for name in map(bytes.decode, names):
-        reason: Any = client.get(keys.gate(name))
-        left_s = int(client.pttl(keys.gate(name))) / 1000
-        if reason and left_s > 0:
-            lanes = client.scard(keys.gated_lanes(name))
-            gates.append(
-                {"gate": name, "lanes": lanes, "left_s": left_s, "reason": reason.decode()}
-            )
-    return gates
+def describe_paced(paced: Mapping[str, Any]) -> str:
+    """Return a sentence about them; empty if there are none."""
+    parts = []
+    if numbers := paced["numbers"]:
+        waiting = sum(each["waiting"] for each in numbers)
+        for_up_to = f"for up to {format_duration(numbers[0]['for_s'])}"
+        parts.append(f"{waiting} messages of {len(numbers)} numbers wait their turn, {for_up_to}")
+    if used_up := len(paced["warm_up_used_up"]):
+        parts.append(f"{used_up} new numbers wrote to all new people of today (warm-up)")
+    return "; ".join(parts)
 
 
 def _find_backlog(client: "redis.Redis") -> list[tuple[int, str, str]]:
@@ -83,6 +87,8 @@ def _print_backlog(client: "redis.Redis") -> Iterator[str]:
     yield " WAITING  KIND       ORGANIZATION" if rows else f"{INDENT}nothing waits"
     for count, kind, tenant in rows:
         yield f"{count:8}  {kind:10} {tenant}"
+    if scheduled := count_scheduled(client):
+        yield f"{scheduled:8}  of these messages for a later date"
 
 
 def _print_gates(client: "redis.Redis") -> Iterator[str]:
@@ -91,6 +97,19 @@ def _print_gates(client: "redis.Redis") -> Iterator[str]:
             f"{each['lanes']:8}  lanes held by {each['gate']} for {each['left_s']:.0f} s at most: "
             f"{each['reason']}"
         )
+
+
+def _print_left(client: "redis.Redis") -> Iterator[str]:
+    for kind, count in count_left(client).items():
+        if count:
+            yield f"{count:8}  {describe_left(kind)}"
+
+
+def describe_left(kind: str) -> str:
+    """Say for what events of a kind, or outcomes, wait that no running process can read."""
+    if kind == "outcome":
+        return "outcomes wait for a newer recorder, or for migrations (see docs/upgrading.md)"
+    return f"lanes wait for {kind} workers of a newer version (see docs/upgrading.md)"
 
 
 def _print_outbox(outbox: Outbox) -> Iterator[str]:
@@ -123,7 +142,7 @@ def _print_dead_letters(database: Database | None) -> Iterator[str]:
 
 def _print_clock(client: "redis.Redis") -> str:
     last_sweep_ms = client.get(keys.LAST_SWEEP)
-    consequence = "delayed and postponed events do not become ready"
+    consequence = "delayed, postponed and scheduled events do not become ready"
     if not isinstance(last_sweep_ms, bytes):
         return f"{INDENT}the clock has never run: {consequence}"
     age_s = max(0.0, time.time() - int(last_sweep_ms) / 1000)

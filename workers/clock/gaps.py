@@ -24,6 +24,7 @@ from shared.events import utc_now
 from shared.outbox import Outbox
 from shared.outcomes import SessionOutcome
 from shared.redis import keys
+from shared.shards import EVERYTHING, ShardPart
 from shared.webhooks import ClassifiedEvent
 from shared.webhooks.message_ids import read_listed_ids, read_message_ids
 from workers.context import WorkerContext
@@ -53,22 +54,31 @@ class Outage(NamedTuple):
     ended: datetime
 
 
-def run_gap_checks(ctx: WorkerContext, stopping: Flag, interval_s: float = INTERVAL_S) -> None:
+def run_gap_checks(
+    ctx: WorkerContext,
+    stopping: Flag,
+    interval_s: float = INTERVAL_S,
+    part: ShardPart = EVERYTHING,
+) -> None:
     """Search numbers for gaps until the process stops; any number of processes may do so."""
     while not stopping.wait(interval_s):
         try:
-            check_gaps(ctx, utc_now(), stopping)
+            check_gaps(ctx, utc_now(), stopping, part)
         except (DatabaseError, redis.RedisError) as error:
             log.warning("gap_check.round_failed", error=str(error))
 
 
-def check_gaps(ctx: WorkerContext, now: datetime, stopping: Flag) -> int:
+def check_gaps(
+    ctx: WorkerContext, now: datetime, stopping: Flag, part: ShardPart = EVERYTHING
+) -> int:
     """Search each connected number that is due; return how many were searched."""
     searched = 0
     for integration in ctx.database.integrations.iterate():
         if stopping.is_set():
             break
-        if integration.status == "connected" and integration.account:
+        if integration.status != "connected" or not integration.account:
+            continue
+        if part.has(integration.organization_id):
             searched += _search_if_due(integration, ctx, now)
     return searched
 

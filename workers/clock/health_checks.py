@@ -21,6 +21,7 @@ from typing import Any
 import redis
 import structlog
 
+from shared.causes import ACTIVE, POLLED, REPORTED_OFFLINE, RESTARTING, SILENT, UNLINKED
 from shared.database import Integration
 from shared.errors import DatabaseError, InvalidApiKeyError, PipelineError, RefusedError
 from shared.events import utc_now
@@ -29,8 +30,9 @@ from shared.outcomes import SessionOutcome, SessionStatus
 from shared.platform.models import AccountStatus
 from shared.redis import keys
 from shared.settings import EngineSettings
+from shared.shards import EVERYTHING, ShardPart
 from workers.context import WorkerContext, worker_context
-from workers.provision.pairing import POLLED, build_session_outcome
+from workers.provision.pairing import build_session_outcome
 
 ROUND_PAUSE_S = 15.0
 """Pause between two rounds over all integrations."""
@@ -40,27 +42,26 @@ MAX_THREADS = 128
 ERROR_INTERVALS = 12
 """After how many check intervals an integration with an error is checked again."""
 
-SILENT = "no webhook since a message was sent"
-ACTIVE = "webhook received"
-RESTARTING = "the platform restarts the account"
 DISCONNECTED_REASONS: dict[AccountStatus, str] = {
-    "offline": "the platform reports the account offline",
-    "qr_required": "the phone is no longer linked",
+    "offline": REPORTED_OFFLINE,
+    "qr_required": UNLINKED,
 }
 
 log = structlog.get_logger()
 
 
-def run_health_checks(stopping: Flag, pause_s: float = ROUND_PAUSE_S) -> None:
-    """Check all integrations in rounds until the process stops."""
+def run_health_checks(
+    stopping: Flag, pause_s: float = ROUND_PAUSE_S, part: ShardPart = EVERYTHING
+) -> None:
+    """Check all integrations of a shard in rounds until the process stops."""
     while not stopping.wait(pause_s):
         try:
-            check_all(worker_context(), stopping)
+            check_all(worker_context(), stopping, part)
         except (DatabaseError, redis.RedisError) as error:
             log.warning("health_checks.round_failed", error=str(error))
 
 
-def check_all(ctx: WorkerContext, stopping: Flag) -> int:
+def check_all(ctx: WorkerContext, stopping: Flag, part: ShardPart = EVERYTHING) -> int:
     """Check each integration that is due; return the number of status requests.
 
     The round ends while the circuit breaker of the platform is open.
@@ -70,7 +71,9 @@ def check_all(ctx: WorkerContext, stopping: Flag) -> int:
         for integration in ctx.database.integrations.iterate():
             if stopping.is_set() or ctx.breaker.state().name == "open":
                 break
-            if not _is_candidate(integration, ctx.engine):
+            if not _is_candidate(integration, ctx.engine) or not part.has(
+                integration.organization_id
+            ):
                 continue
             if is_active(integration, ctx.engine) and not integration.last_error:
                 if integration.status == "degraded":

@@ -37,17 +37,34 @@ def prune(
     """Apply the retention as of `now`.
 
     Returns the number of parked outcomes that were applied (`unparked`) or ended as dead letters
-    (`expired`), and of rows that were deleted (`pruned`). A task that fails counts 0, does
-    not stop the remaining tasks, and runs again the next time.
+    (`expired`), and of rows (`pruned`), `events`, `deliveries` and uploaded `files` that were
+    deleted. A task that fails counts 0, does not stop the remaining tasks, and runs again the next
+    time.
     """
     parked_before = now - timedelta(days=settings.wpp_parked_days)
     logged_before = now - timedelta(days=settings.wpp_log_days)
+    noted_before = now - timedelta(days=settings.wpp_event_days)
+    tried_before = now - timedelta(days=settings.wpp_delivery_days)
+    uploaded_before = now - timedelta(days=settings.wpp_file_days)
     maintenance = database.maintenance
     return {
         "unparked": _repeat("unparked", maintenance.apply_parked, stopping),
         "expired": _repeat("expired", lambda: maintenance.expire_parked(parked_before), stopping),
         "pruned": _repeat("pruned", lambda: maintenance.prune(logged_before), stopping),
+        "deliveries": _repeat(
+            "deliveries", lambda: maintenance.prune_deliveries(tried_before), stopping
+        ),
+        "events": _repeat("events", lambda: maintenance.prune_events(noted_before), stopping),
+        "files": _repeat("files", lambda: _prune_files(database, uploaded_before), stopping),
     }
+
+
+def _prune_files(database: Database, before: datetime) -> int:
+    """Delete uploaded files that no message uses: first their rows, so that none can use them."""
+    paths = database.files.prune(before)
+    if paths:
+        database.storage.remove(paths)
+    return len(paths)
 
 
 def _repeat(task: str, run_part: Callable[[], int], stopping: Flag) -> int:

@@ -11,6 +11,7 @@ from shared.errors import DatabaseError
 from shared.events import utc_now
 from shared.number_states import NumberReport, NumberStates
 from shared.route_cache import IntegrationRoute, RouteCache
+from shared.shards import EVERYTHING, ShardPart
 
 REFRESH_S = 60.0
 """How old Redis' copy of the integrations may be."""
@@ -19,13 +20,25 @@ log = structlog.get_logger()
 
 
 def refresh_routes(
-    routes: RouteCache, database: Database, stopping: Flag, numbers: NumberStates
+    routes: RouteCache,
+    database: Database,
+    stopping: Flag,
+    numbers: NumberStates,
+    part: ShardPart = EVERYTHING,
 ) -> None:
-    """Copy all integrations every minute until told to stop; report their states to `numbers`."""
+    """Copy all integrations every minute until told to stop.
+
+    The states of those of a shard are reported to `numbers`. Each shard has the routes of all: the
+    home finds the organization of an account among them.
+
+    Pauses that were not told when they came are told then.
+    """
     while True:
         try:
             integrations = copy_routes(routes, database)
-            numbers.reconcile(map(_report_state, integrations), utc_now())
+            ours = [each for each in integrations if part.has(each.organization_id)]
+            numbers.reconcile(map(_report_state, ours), utc_now())
+            database.integrations.tell_pauses()
         except (DatabaseError, redis.RedisError) as error:
             log.warning("route_cache.refresh_failed", error=str(error))
         if stopping.wait(REFRESH_S):
@@ -54,9 +67,14 @@ def copy_routes(routes: RouteCache, database: Database) -> list[Integration]:
         redis.RedisError: Redis did not answer.
     """
     resend = database.policies.resending_organizations()
+    pacing = database.pacing.of_numbers()
     integrations = [each for each in database.integrations.iterate() if each.account]
     found = [
-        IntegrationRoute.from_integration(each, resends_unknown=each.organization_id in resend)
+        IntegrationRoute.from_integration(
+            each,
+            resends_unknown=each.organization_id in resend,
+            pacing=pacing.get(each.id),
+        )
         for each in integrations
     ]
     routes.store_routes(found)

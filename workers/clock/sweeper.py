@@ -96,7 +96,7 @@ def describe_lost(lost: LostEvent) -> Sequence[Outcome]:
     if lost.why == "too many unknown":
         return []
     now = utc_now()
-    owned = lost.queue in {"send", "provision"}
+    owned = lost.queue in {"send", "provision", "callback"}
     letter = DeadLetterOutcome(
         at=now,
         id=lost.id,

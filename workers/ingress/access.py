@@ -7,6 +7,7 @@ one quota: that of its key or user, or, without valid credentials, that of its a
 """
 
 from http import HTTPStatus
+from typing import NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -32,8 +33,19 @@ from workers.ingress.errors import to_response
 from workers.ingress.request_limits import TooManyRequestsError, find_client
 
 PREFIX = "/v1/"
+BATCH = "send_messages"
+"""The operation whose body may be larger than that of the rest."""
+ADMITTED = "wpp.admitted"
+"""The key of an ASGI scope under which an `Admitted` stands, of a request that passed before."""
 PROBES = ("/health", "/ready")
 """Paths that a load balancer asks for: they have no quota."""
+
+
+class Admitted(NamedTuple):
+    """Who makes a request that its quota allows, and headers that say what is left of it."""
+
+    caller: Caller
+    limits: MutableHeaders
 
 
 class ApiAccess:
@@ -54,7 +66,7 @@ class ApiAccess:
         try:
             operation = self._find_operation(scope) if is_api else None
             if operation:
-                caller = await admit(scope, state, headers)
+                caller = await _admit_once(scope, state, headers)
                 caller.require(operation.action)
                 receive = await _read_request(scope, receive, operation, state)
                 effect = Effect(caller.subject, caller.organization_id, operation.id)
@@ -88,6 +100,14 @@ def _refuse_method(error: MethodNotAllowedError, scope: Scope, state: AppState) 
     if scope["method"] == "OPTIONS":
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": error.allow})
     return to_response(error)
+
+
+async def _admit_once(scope: Scope, state: AppState, headers: MutableHeaders) -> Caller:
+    admitted: Admitted | None = scope.get(ADMITTED)
+    if admitted is None:
+        return await admit(scope, state, headers)
+    headers.update(admitted.limits)
+    return admitted.caller
 
 
 async def admit(scope: Scope, state: AppState, headers: MutableHeaders) -> Caller:
@@ -124,9 +144,12 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
     token = read_bearer_token(scope)
     if not token:
         raise AccessError(MISSING_CREDENTIALS)
+    organization = Headers(scope=scope).get(ORGANIZATION_HEADER, "")
+    if known := state.callers.find_known(token, organization):
+        return known
     if not await state.callers.is_genuine(token):
         state.request_limits.check("failure", find_client(scope))
-    caller = await state.callers.find(token, Headers(scope=scope).get(ORGANIZATION_HEADER, ""))
+    caller = await state.callers.find(token, organization)
     if caller is None:
         raise AccessError(INVALID_CREDENTIALS)
     return caller
@@ -152,6 +175,13 @@ async def read_body(scope: Scope, receive: Receive, state: AppState) -> bytes:
     return await reader.read_all()
 
 
+async def _read_batch(scope: Scope, receive: Receive, state: AppState) -> bytes:
+    """Return the body of a batch of messages: at most `WPP_BATCH_BODY_LIMIT`, few at a time."""
+    reader = BodyReader(scope, receive, state.limits, state.limits.wpp_batch_body_limit)
+    async with reader.read_rest(b"", state.large_bodies, more=True) as body:
+        return bytes(body)
+
+
 def _has_body(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -168,17 +198,21 @@ async def _read_request(
         BodyTooLargeError, BodyTimeoutError, DisconnectedError: as `read_body`.
     """
     operation.check_query(scope["query_string"])
-    if not _has_body(scope):
+    if not _has_body(scope) or operation.takes_file:
         return receive
     operation.check_media_type(Headers(scope=scope).get("content-type", ""))
-    waiting: list[Message] = [
-        {"type": "http.request", "body": await read_body(scope, receive, state), "more_body": False}
-    ]
+    read = _read_batch if operation.id == BATCH else read_body
+    return receive_again(await read(scope, receive, state), receive)
 
-    async def receive_again() -> Message:
+
+def receive_again(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that begins with a body that was read."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_next() -> Message:
         return waiting.pop() if waiting else await receive()
 
-    return receive_again
+    return receive_next
 
 
 def _with_headers(send: Send, added: MutableHeaders, *, cached: bool) -> Send:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from shared.errors import PipelineError
 
 MAX_QUERY_FIELDS = 100
+FILE = "application/octet-stream"
 JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 
 
@@ -41,18 +42,22 @@ class Operation:
     id: str
     action: str
     takes_body: bool
+    takes_file: bool
+    """The body is the bytes of a file: the route reads it, within limits of its own."""
     query: frozenset[str]
     is_stream: bool
 
     @classmethod
-    def read(cls, path: str, method: str, documented: Mapping[str, Any]) -> Self:
-        """Read the OpenAPI description of an operation. `/v1/messages` needs `messages:…`."""
-        resource = [*path.split("/"), "", ""][2]
+    def read(cls, method: str, documented: Mapping[str, Any]) -> Self:
+        """Read the OpenAPI description of an operation: its tag is what it reads or writes."""
+        (resource,) = documented.get("tags", [""])[:1]
+        resource = "messages" if resource == "conversations" else resource
         success = documented.get("responses", {}).get("200", {})
         return cls(
             id=documented.get("operationId", ""),
             action=f"{resource}:{'read' if method == 'get' else 'write'}",
             takes_body="requestBody" in documented,
+            takes_file=FILE in documented.get("requestBody", {}).get("content", {}),
             query=frozenset(
                 each["name"] for each in documented.get("parameters", ()) if each["in"] == "query"
             ),
@@ -78,7 +83,8 @@ class Operation:
 
     def check_media_type(self, content_type: str) -> None:
         """Raise UnsupportedMediaTypeError unless a body of this type is read as JSON."""
-        if self.takes_body and not JSON.fullmatch(content_type.partition(";")[0].strip()):
+        reads_json = self.takes_body and not self.takes_file
+        if reads_json and not JSON.fullmatch(content_type.partition(";")[0].strip()):
             raise UnsupportedMediaTypeError(content_type)
 
 
@@ -101,8 +107,8 @@ class ApiRoutes:
         order = sorted(range(len(groups)), key=lambda index: "[^/]+" in groups[index])
         self._pattern = re.compile("|".join(f"({groups[index]})" for index in order))
         listed = [
-            {method.upper(): Operation.read(path, method, each) for method, each in methods.items()}
-            for path, methods in paths.items()
+            {method.upper(): Operation.read(method, each) for method, each in methods.items()}
+            for methods in paths.values()
         ]
         self._operations = [listed[index] for index in order]
 

@@ -16,10 +16,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Effect:
-    """What an authenticated request is about to change. `operation` is a name of the API."""
+    """What an authenticated request is about to change. `operation` is a name of the API.
+
+    An operator's requests concern no organization, or several: `resource` names what.
+    """
 
     caller: str
-    organization_id: UUID
+    organization_id: UUID | None
     operation: str
 
     def record(self, scope: Scope, status: int, headers: Headers) -> None:
@@ -31,7 +34,7 @@ class Effect:
             log.info(
                 "audit.effect",
                 caller=self.caller,
-                organization_id=str(self.organization_id),
+                organization_id=str(self.organization_id) if self.organization_id else None,
                 operation=self.operation,
                 resource=headers.get("location", scope["path"]),
                 status=status,

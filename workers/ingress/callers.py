@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from shared import signed_keys
+from fastapi.concurrency import run_in_threadpool
+
 from shared.database.models import ServiceKey
 from shared.errors import PipelineError
 from shared.service_keys import EVERYTHING, is_service_key
@@ -48,6 +49,11 @@ class Caller:
     actions: frozenset[str] | None = None
 
     @property
+    def is_user(self) -> bool:
+        """Whether it is a signed-in user, not a service."""
+        return self.subject.startswith("user ")
+
+    @property
     def lifetime_s(self) -> float:
         return max(0.0, self.expires_s - time.time())
 
@@ -64,20 +70,31 @@ class Callers:
 
     def __init__(
         self,
-        secrets: Sequence[bytes],
         sessions: SessionCache,
         service_keys: LookupCache[ServiceKey],
+        is_in_use: Callable[[str], bool],
     ) -> None:
-        self._secrets = secrets
+        """Create it; `is_in_use` blocks, and returns whether Redis has a copy of a key."""
         self._sessions = sessions
         self._service_keys = service_keys
+        self._is_in_use = is_in_use
 
     async def is_genuine(self, token: str) -> bool:
-        """Return whether a token was made by this server or by Supabase, before asking either."""
+        """Return whether this server or Supabase made a token, as far as is known here."""
         if is_service_key(token):
-            return self._service_keys.recognizes(token)
-        key = signed_keys.read_service_key(token, self._secrets)
-        return key is not None or await self._sessions.is_genuine(token)
+            return self._service_keys.recognizes(token) or await run_in_threadpool(
+                self._is_in_use, token
+            )
+        return await self._sessions.is_genuine(token)
+
+    def find_known(self, token: str, organization: str = "") -> Caller | None:
+        """Return the caller of a service key that was found lately, or None.
+
+        Raises:
+            ForbiddenError, OrganizationMissingError: as `find`.
+        """
+        key = self._service_keys.recall(token) if is_service_key(token) else None
+        return _act_for(key, token, organization) if key and key.organization_ids else None
 
     async def find(self, token: str, organization: str = "") -> Caller | None:
         """Return the caller of a token, or None if the token is not valid.
@@ -93,10 +110,13 @@ class Callers:
         if is_service_key(token):
             key = await self._service_keys.find(token)
             return _act_for(key, token, organization) if key and key.organization_ids else None
-        caller = await self._find_of_one(token)
-        if caller and organization and organization.lower() != str(caller.organization_id):
+        session = await self._sessions.find_session(token)
+        if session is None:
+            return None
+        if organization and organization.lower() != str(session.organization_id):
             raise _forbid(organization)
-        return caller
+        subject = f"user {session.user_id}"
+        return Caller(session.organization_id, subject, token, session.expires_s)
 
     async def is_valid(self, caller: Caller) -> bool:
         """Return whether a caller's credentials are still valid, as far as that can be told.
@@ -110,14 +130,6 @@ class Callers:
         except PipelineError:
             return True
         return found is not None
-
-    async def _find_of_one(self, token: str) -> Caller | None:
-        if organization_id := signed_keys.read_service_key(token, self._secrets):
-            return Caller(organization_id, f"organization {organization_id}", token)
-        if session := await self._sessions.find_session(token):
-            subject = f"user {session.user_id}"
-            return Caller(session.organization_id, subject, token, session.expires_s)
-        return None
 
 
 def _act_for(key: ServiceKey, token: str, organization: str) -> Caller:

@@ -22,7 +22,10 @@ MEDIA_TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-FILES = ("app.js", "api.js", "card.js", "session.js", "words.js", "connect.css", "icon.svg")
+FILES = (
+    *("app.js", "api.js", "card.js", "history.js", "session.js", "test-message.js"),
+    *("texts.js", "words.js", "connect.css", "icon.svg"),
+)
 
 
 class ConnectPage:

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from workers.ingress.body import WHOLE
 from workers.ingress.errors import problem
 
 MAX_HEAD_BYTES = 65_536
@@ -174,6 +175,7 @@ class IngressProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._pass_body_on()
         super().on_message_complete()
+        self.scope[WHOLE] = True  # type: ignore[literal-required] # our own key
         self._received_bytes = 0
         self._in_body = False
         if self._linger_timer:

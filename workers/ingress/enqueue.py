@@ -5,6 +5,7 @@ request of the batch gets the error.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import redis.asyncio
@@ -46,6 +47,18 @@ class BatchingProducer:
             batch = items[start : start + MAX_BATCH]
             accepted += await asyncio.gather(*(self.append(item) for item in batch))
         return accepted
+
+    async def append_each(self, items: Sequence[Append]) -> list[Accepted | Exception]:
+        """Append several events; return the reply to each, or the error that `append` raises.
+
+        A long list is appended batch by batch, as by `append_all`.
+        """
+        replies: list[Accepted | Exception] = []
+        for start in range(0, len(items), MAX_BATCH):
+            batch = items[start : start + MAX_BATCH]
+            found = await asyncio.gather(*map(self.append, batch), return_exceptions=True)
+            replies += [reply for reply in found if isinstance(reply, Accepted | Exception)]
+        return replies
 
     async def _flush(self) -> None:
         while self._waiting:

@@ -1,6 +1,6 @@
 """Error responses: RFC 9457 problem details, the same shape for every error.
 
-{"type": "about:blank", "title", "status", "code", "detail", "errors": [{"field", "message"}]}
+{"type", "title", "status", "code", "detail", "errors": [{"field", "message"}]}
 """
 
 import math
@@ -20,8 +20,10 @@ from shared.errors import (
     AccessError,
     DatabaseUnavailableError,
     IdempotencyConflictError,
+    ImpossibleChangeError,
     NotFoundError,
     NotUnknownError,
+    NotWaitingError,
     OverloadedError,
     PipelineError,
 )
@@ -29,6 +31,7 @@ from shared.redis import is_transient
 from shared.webhooks import TooManyEventsError
 from workers.ingress.api_routes import MethodNotAllowedError, UnsupportedMediaTypeError
 from workers.ingress.body import BodyTimeoutError, BodyTooLargeError
+from workers.ingress.callbacks.refusals import CallbackUrlError, TooManyCallbacksError
 from workers.ingress.callers import ForbiddenError, OrganizationMissingError
 from workers.ingress.integrations.open_streams import TooManyStreamsError
 from workers.ingress.request_limits import TooManyRequestsError
@@ -37,6 +40,8 @@ STATUS: dict[type[PipelineError], HTTPStatus] = {
     AccessError: HTTPStatus.UNAUTHORIZED,
     NotFoundError: HTTPStatus.NOT_FOUND,
     NotUnknownError: HTTPStatus.CONFLICT,
+    NotWaitingError: HTTPStatus.CONFLICT,
+    ImpossibleChangeError: HTTPStatus.CONFLICT,
     IdempotencyConflictError: HTTPStatus.UNPROCESSABLE_ENTITY,
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -48,9 +53,33 @@ STATUS: dict[type[PipelineError], HTTPStatus] = {
     ForbiddenError: HTTPStatus.FORBIDDEN,
     OrganizationMissingError: HTTPStatus.BAD_REQUEST,
     MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
+    CallbackUrlError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooManyCallbacksError: HTTPStatus.CONFLICT,
     UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
 """The status of each error, subclasses included; a PipelineError without an entry is a 500."""
+OTHERS: dict[str, tuple[HTTPStatus, str]] = {
+    "malformed": (HTTPStatus.BAD_REQUEST, "The body is not JSON; the answer says where it ends."),
+    "bad_request": (HTTPStatus.BAD_REQUEST, "The request is not HTTP as this server reads it."),
+    "invalid": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Fields or parameters of the request are wrong: `errors` names each with its fault.",
+    ),
+    "queue_unavailable": (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Redis did not confirm the request: send it again with the same `Idempotency-Key`.",
+    ),
+    "not_consumed": (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "No process consumes what is accepted: the answer of `/health/pipeline` names what is.",
+    ),
+    "internal_error": (
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "A fault of this server, which is in its log with the request's path.",
+    ),
+}
+"""Codes of answers that stand for no error class, for the page of errors."""
+ERRORS_PAGE = "/docs/reference/errors.html"
 RETRY_AFTER_S = 2
 
 log = structlog.get_logger()
@@ -66,7 +95,7 @@ class FieldError(BaseModel):
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str = Field(default="about:blank", description="Always `about:blank`.")
+    type: str = Field(description="Where the error is described, on this server.")
     title: str = Field(description="The HTTP status in words.")
     status: int = Field(description="The HTTP status code.")
     code: str = Field(description="A stable name of the error, for programs.")
@@ -74,32 +103,100 @@ class Problem(BaseModel):
     errors: list[FieldError] = Field(default=[], description="The invalid fields, if any.")
 
 
-def _describe(description: str) -> dict[str, Any]:
+def _describe(status: HTTPStatus, description: str, code: str, detail: str) -> dict[str, Any]:
+    """Return the documentation of an error, with an example."""
+    example = _make_problem(status, code, detail, ())
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        "description": description,
-        "content": {"application/problem+json": {"schema": schema}},
-    }
+    content = {"application/problem+json": {"schema": schema, "example": example}}
+    return {"description": description, "content": content}
+
+
+def _make_problem(
+    status: HTTPStatus, code: str, detail: str, errors: Sequence[FieldError]
+) -> dict[str, Any]:
+    return Problem(
+        type=f"{ERRORS_PAGE}#{code.replace('_', '-')}",
+        title=status.phrase,
+        status=status.value,
+        code=code,
+        detail=detail,
+        errors=list(errors),
+    ).model_dump(exclude=None if errors else {"errors"})
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    400: _describe("The body is not JSON, or the key needs `Wpp-Organization`."),
-    401: _describe("Missing or invalid credentials."),
-    403: _describe("The key does not allow this action, or not for this organization."),
-    404: _describe("Not found in this organization."),
-    405: _describe("The path exists without this method; `Allow` lists those it has."),
-    408: _describe("The body did not arrive in time."),
-    413: _describe("The body exceeds the limit."),
-    415: _describe("The body is not declared as JSON by `Content-Type: application/json`."),
-    422: _describe(
-        "Invalid field or parameter, or an Idempotency-Key that was used for another request."
-    ),
-    429: _describe("Too many requests; `RateLimit-Policy` names the quota. Wait `Retry-After` s."),
-    503: _describe("Temporarily unavailable, not confirmed. Retry after `Retry-After` s."),
+    status.value: _describe(status, *texts)
+    for status, *texts in (
+        (
+            HTTPStatus.BAD_REQUEST,
+            "The body is not JSON, or the key needs `Wpp-Organization`.",
+            "malformed",
+            "The body is not JSON: Expecting value at character 8.",
+        ),
+        (
+            HTTPStatus.UNAUTHORIZED,
+            "Missing or invalid credentials.",
+            "access_denied",
+            "Missing credentials: send the header Authorization.",
+        ),
+        (
+            HTTPStatus.FORBIDDEN,
+            "The key does not allow this action, or not for this organization.",
+            "forbidden",
+            "This key does not allow messages:write; it allows messages:read",
+        ),
+        (
+            HTTPStatus.NOT_FOUND,
+            "Not found in this organization.",
+            "not_found",
+            "There is no such resource in this organization.",
+        ),
+        (
+            HTTPStatus.REQUEST_TIMEOUT,
+            "The body did not arrive in time.",
+            "stalled",
+            "The body paused for too long.",
+        ),
+        (
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "The body exceeds the limit.",
+            "too_large",
+            "The body has more than 262144 bytes.",
+        ),
+        (
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "The body is not declared as JSON by `Content-Type: application/json`.",
+            "unsupported_media_type",
+            "Send the body as JSON with Content-Type: application/json, not as text/plain.",
+        ),
+        (
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "Invalid field or parameter, or an Idempotency-Key that was used for another request.",
+            "invalid",
+            "The request has invalid fields: `errors` names them.",
+        ),
+        (
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "Too many requests; `RateLimit-Policy` names the quota. Wait `Retry-After` s.",
+            "rate_limited",
+            "Too many requests: wait 1 s.",
+        ),
+        (
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "Temporarily unavailable, not confirmed. Retry after `Retry-After` s.",
+            "queue_unavailable",
+            "The queue did not confirm the request, so nothing was accepted.",
+        ),
+    )
 }
 """The errors that every route may answer with, for OpenAPI."""
 CONFLICT: dict[int | str, dict[str, Any]] = {
-    409: _describe("Not possible in the current status of the resource.")
+    409: _describe(
+        HTTPStatus.CONFLICT,
+        "Not possible in the current status of the resource.",
+        "not_unknown",
+        "The status of this message is known: sent.",
+    )
 }
 
 
@@ -111,9 +208,7 @@ def problem(
     **headers: str,
 ) -> JSONResponse:
     """Return a problem response; in the names of `headers`, an underscore stands for a hyphen."""
-    content = Problem(
-        title=status.phrase, status=status.value, code=code, detail=detail, errors=list(errors)
-    ).model_dump(exclude=None if errors else {"errors"})
+    content = _make_problem(status, code, detail, errors)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return JSONResponse(content, status, named, media_type="application/problem+json")
 

@@ -57,6 +57,10 @@ class LookupCache(Generic[Found]):
         """Return whether no look-up is needed, because the token was found lately."""
         return _digest(token) in self._confirmed
 
+    def recall(self, token: str) -> Found | None:
+        """Return what a token stands for if it was found lately, else None."""
+        return self._confirmed.get(_digest(token))
+
     def recognizes(self, token: str) -> bool:
         """Return whether the token was found within the last hour: it is no stranger's guess."""
         return _digest(token) in self._recognized

@@ -30,21 +30,44 @@ from starlette.routing import Route
 from shared import metrics as counted
 from shared import processes
 from shared.events import QUEUE_NAMES
-from shared.lanes.records import total_waiting
+from shared.lanes.records import count_scheduled, total_waiting
 from shared.number_states import NumberStates
-from shared.outbox import Outbox
+from shared.outbox import Outbox, count_left
 from shared.redis import keys
 from workers.ingress.errors import problem
 
+PACING = (
+    ("wpp_paced_numbers", "Numbers with messages that wait their turn", "paced|numbers"),
+    ("wpp_paced_messages", "Messages that wait their turn", "paced|messages"),
+    (
+        "wpp_warm_up_budget_left",
+        "New people to whom the numbers in warm-up that wrote today may still write today",
+        "warm_up|left",
+    ),
+    (
+        "wpp_warm_up_numbers_used_up",
+        "Numbers in warm-up whose messages to new people wait for the next day",
+        "warm_up|used_up",
+    ),
+)
+"""Name, text, and field of `keys.GAUGES`."""
+
 
 def build_routes(
-    token: SecretStr | None, client: "redis.Redis", outbox_limit: int = 0
+    token: SecretStr | None,
+    client: "redis.Redis",
+    outbox_limit: int = 0,
+    shards: Mapping[str, "redis.Redis"] | None = None,
 ) -> list[Route]:
-    """Return the route of the metrics, or no route without a token to protect it."""
+    """Return the route of the metrics, or no route without a token to protect it.
+
+    With `shards`, clients by name, each metric has the label `shard`.
+    """
     if token is None:
         return []
     registry = CollectorRegistry()
-    registry.register(PipelineCollector(client, outbox_limit))
+    parts = {name: PipelineCollector(each, outbox_limit) for name, each in (shards or {}).items()}
+    registry.register(ShardCollector(parts) if parts else PipelineCollector(client, outbox_limit))
     expected = f"Bearer {token.get_secret_value()}".encode()
 
     async def get_metrics(request: Request) -> Response:
@@ -161,6 +184,19 @@ class PipelineCollector(Collector):
             "1 while calls to the platform are stopped",
             found.get("breaker|platform", 0.0),
         )
+        callbacks = GaugeMetricFamily(
+            "wpp_callbacks", "Callbacks that work, fail or were disabled", labels=["state"]
+        )
+        for state in ("works", "failing", "disabled"):
+            callbacks.add_metric([state], found.get(f"callbacks|{state}", 0.0))
+        yield callbacks
+        yield GaugeMetricFamily(
+            "wpp_callback_oldest_due_seconds",
+            "Age of the oldest event that is due to a callback and was not posted",
+            max(found.get("callbacks|oldest_due_s", 0.0), ages["callback"]),
+        )
+        for name, text, field in PACING:
+            yield GaugeMetricFamily(name, text, found.get(field, 0.0))
         numbers = GaugeMetricFamily("wpp_numbers", "Numbers, by their state", labels=["state"])
         for state, count in NumberStates(self._client).count().items():
             numbers.add_metric([state], count)
@@ -197,6 +233,11 @@ class PipelineCollector(Collector):
             "Events that are not settled, in flight or not",
             {kind: sum(tenants.values()) for kind, tenants in waiting.items()},
         )
+        yield GaugeMetricFamily(
+            "wpp_scheduled_messages",
+            "Messages that wait for their date",
+            count_scheduled(self._client),
+        )
         yield _by_kind(
             "wpp_events_in_flight",
             "Events that a worker is handling",
@@ -206,6 +247,11 @@ class PipelineCollector(Collector):
             "wpp_bytes_waiting",
             "Bytes of the events that are not settled, and of the files beside them",
             {kind: sum(map(int, self._values(keys.waiting_bytes(kind)))) for kind in QUEUE_NAMES},
+        )
+        yield _by_kind(
+            "wpp_awaiting_newer_processes",
+            "Lanes, and outcomes, that wait for a process of a newer version",
+            count_left(self._client),
         )
         waiting_tenants = {tenant for tenants in waiting.values() for tenant in tenants}
         yield GaugeMetricFamily(
@@ -249,6 +295,39 @@ class PipelineCollector(Collector):
     def _values(self, key: str) -> list[bytes]:
         values: Any = self._client.hvals(key)
         return list(values)
+
+
+class ShardCollector(Collector):
+    """The metrics of all shards that answer, with the label `shard`."""
+
+    def __init__(self, parts: Mapping[str, PipelineCollector]) -> None:
+        self._parts = parts
+
+    def describe(self) -> list[Metric]:
+        """Return no names, as `PipelineCollector` does."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Read each shard once."""
+        families: dict[str, Metric] = {}
+        answers = GaugeMetricFamily(
+            "wpp_shard_answers", "1 while a shard answers", labels=["shard"]
+        )
+        for shard, part in self._parts.items():
+            try:
+                found = list(part.collect())
+            except redis.RedisError:
+                found = []
+            answers.add_metric([shard], float(bool(found)))
+            for family in found:
+                known = families.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
+                for sample in family.samples:
+                    labels = {**sample.labels, "shard": shard}
+                    known.add_sample(sample.name, labels, sample.value)
+        yield answers
+        yield from families.values()
 
 
 def _histogram(name: str, known: counted.Counted, values: dict[str, float]) -> Metric:

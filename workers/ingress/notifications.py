@@ -23,6 +23,9 @@ from workers.process import on_stop_signal
 IDLE_S = 20.0
 """After this time without a message the connection is checked with a PING."""
 RECONNECT_DELAY_S = 0.5
+NUMBERS = b'"session"'
+EVERYTHING = b""
+"""What a change has to contain for a subscription."""
 
 log = structlog.get_logger()
 
@@ -30,8 +33,9 @@ log = structlog.get_logger()
 class Subscription:
     """A request that waits for changes of an organization."""
 
-    def __init__(self, is_closing: Callable[[], bool]) -> None:
+    def __init__(self, is_closing: Callable[[], bool], about: bytes) -> None:
         self._is_closing = is_closing
+        self._about = about
         self._changed = asyncio.Event()
 
     @property
@@ -39,8 +43,10 @@ class Subscription:
         """Whether this process is about to stop, so that the request has to end."""
         return self._is_closing()
 
-    def notify(self) -> None:
-        self._changed.set()
+    def notify(self, changes: bytes | None = None) -> None:
+        """End the wait, if any of the changes is what it is for. None: changes may be lost."""
+        if changes is None or self._about in changes:
+            self._changed.set()
 
     async def wait(self, timeout_s: float) -> bool:
         """Return True after a change since the last call, False after the timeout."""
@@ -62,10 +68,21 @@ class Notifications:
         self._listener: asyncio.Task[None] | None = None
         self._closing = False
 
+    @property
+    def closing(self) -> bool:
+        """Whether this process is about to stop, so that waiting requests have to end."""
+        return self._closing
+
     @contextlib.asynccontextmanager
-    async def subscribe(self, organization_id: UUID) -> AsyncIterator[Subscription]:
-        """Receive the changes of an organization's integrations while the block runs."""
-        channel, subscription = _channel(organization_id), Subscription(lambda: self._closing)
+    async def subscribe(
+        self, organization_id: UUID, about: bytes = NUMBERS
+    ) -> AsyncIterator[Subscription]:
+        """Receive the changes of an organization's integrations while the block runs.
+
+        With `about=EVERYTHING` those of messages as well.
+        """
+        channel = _channel(organization_id)
+        subscription = Subscription(lambda: self._closing, about)
         first = channel not in self._subscriptions
         self._subscriptions.setdefault(channel, set()).add(subscription)
         try:
@@ -116,9 +133,9 @@ class Notifications:
                 message = await self._pubsub.get_message(timeout=IDLE_S)
                 if message is None:
                     await self._pubsub.ping()
-                elif message["type"] == "message" and b'"session"' in message["data"]:
+                elif message["type"] == "message":
                     for subscription in self._subscriptions.get(message["channel"], ()):
-                        subscription.notify()
+                        subscription.notify(message["data"])
             except (redis.RedisError, OSError, RuntimeError) as error:
                 log.warning("notifications.connection_lost", error=str(error))
                 await self._reconnect()

@@ -3,8 +3,9 @@
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
@@ -16,6 +17,9 @@ from shared import processes
 from shared.redis import explain_outage, keys
 from shared.redis.replication import check_writable_async
 from workers.ingress.errors import RETRY_AFTER_S, problem
+
+if TYPE_CHECKING:  # it has a field of this class
+    from workers.ingress.deps import AppState
 
 FAULTS_TTL_S = 1.0
 
@@ -62,11 +66,7 @@ async def get_pipeline_health(request: Request) -> Response:
     It turns red within 30 s when a consumption stops. No probe of a single process: it is about
     all of them.
     """
-    check: ReadinessCheck = request.app.state.ingress.readiness
-    try:
-        faults = await check.find_faults()
-    except redis.RedisError as error:
-        faults = [f"{explain_outage(error)}: nothing is consumed"]
+    faults = await _list_faults(_checks(request))
     if faults:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "not_consumed", "; ".join(faults))
     return JSONResponse({"ok": True})
@@ -75,12 +75,15 @@ async def get_pipeline_health(request: Request) -> Response:
 async def get_readiness(request: Request) -> Response:
     """Answer while Redis accepts writes, so that requests can be accepted; else say why not.
 
+    Of several shards the home has to: requests of organizations on the others do not wait for each.
+
     `not_consumed` says what accepted events wait for: no reason to refuse them.
     """
-    check: ReadinessCheck = request.app.state.ingress.readiness
+    checks = _checks(request)
+    home, *_ = checks.values()
     try:
-        await check.run()
-        faults = await check.find_faults()
+        await home.run()
+        await home.find_faults()
     except redis.RedisError as error:
         log.warning("redis.unavailable", error=str(error))
         return problem(
@@ -89,4 +92,24 @@ async def get_readiness(request: Request) -> Response:
             f"{explain_outage(error)}. Nothing can be accepted now.",
             Retry_After=str(RETRY_AFTER_S),
         )
-    return JSONResponse({"ok": True, "not_consumed": faults})
+    return JSONResponse({"ok": True, "not_consumed": await _list_faults(checks)})
+
+
+def _checks(request: Request) -> Mapping[str, ReadinessCheck]:
+    """Return the checks of all shards by name, the home's first; that of a single Redis as ""."""
+    state: AppState = request.app.state.ingress
+    if state.shards is None:
+        return {"": state.readiness}
+    return {name: each.readiness for name, each in state.shards.by_name.items()}
+
+
+async def _list_faults(checks: Mapping[str, ReadinessCheck]) -> list[str]:
+    """Return what accepted events wait for, on each shard."""
+    found: list[str] = []
+    for name, check in checks.items():
+        try:
+            faults = await check.find_faults()
+        except redis.RedisError as error:
+            faults = [f"{explain_outage(error)}: nothing is consumed"]
+        found += [f"shard {name}: {fault}" if name else fault for fault in faults]
+    return found

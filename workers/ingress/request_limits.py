@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 import redis
@@ -123,14 +124,17 @@ class Bucket:
         remaining = int(self.quota.requests * share + 1e-6)
         return Allowance(self.limit, self.quota, remaining, full_in_s)
 
-    def find_wait(self, now_s: float) -> float:
-        """Return how long it takes until a request may be taken; 0 for now."""
-        cost_s = self.quota.seconds / self.quota.requests
+    def find_wait(self, now_s: float, count: int = 1) -> float:
+        """Return how long it takes until `count` requests may be taken; 0 for now.
+
+        More than the whole quota may be taken once all of it is there.
+        """
+        cost_s = self.quota.seconds * min(1.0, count / self.quota.requests)
         return max(0.0, self.full_at_s - now_s + cost_s - self.quota.seconds - 1e-6)
 
-    def take(self, now_s: float) -> bool:
-        """Take a request; return whether that has to be settled soon."""
-        cost_s = self.quota.seconds / self.quota.requests
+    def take(self, now_s: float, count: int = 1) -> bool:
+        """Take `count` requests; return whether that has to be settled soon."""
+        cost_s = self.quota.seconds * count / self.quota.requests
         self.full_at_s = max(now_s, self.full_at_s) + cost_s
         self.unsettled_s += cost_s
         left_s = self.quota.seconds - (self.full_at_s - now_s)
@@ -174,19 +178,19 @@ class RequestLimits:
         self._settle_at_s = math.inf
         self._unshared_log_s = -math.inf
 
-    def take(self, limit: QuotaName, subject: str) -> Allowance | None:
-        """Count a request; return what is left, or None without a limit.
+    def take(self, limit: QuotaName, subject: str, count: int = 1) -> Allowance | None:
+        """Count `count` requests; return what is left, or None without a limit.
 
         Raises:
-            TooManyRequestsError: the quota is used up. The request is not counted.
+            TooManyRequestsError: less than that is left of the quota. Nothing is counted.
         """
         quota = self._quotas[limit]
-        if not quota.requests:
+        if not quota.requests or not count:
             return None
         now_s = time.monotonic()
         bucket = self._find_bucket(limit, subject)
-        self._check(bucket, now_s)
-        urgent = bucket.take(now_s)
+        self._check(bucket, now_s, count)
+        urgent = bucket.take(now_s, count)
         self._unsettled[limit, subject] = bucket
         self._settle_by(now_s + (SETTLE_S if urgent else REST_S))
         return bucket.read(now_s)
@@ -209,8 +213,8 @@ class RequestLimits:
             self._buckets[limit, subject] = bucket
         return bucket
 
-    def _check(self, bucket: Bucket, now_s: float) -> None:
-        wait_s = bucket.find_wait(now_s)
+    def _check(self, bucket: Bucket, now_s: float, count: int = 1) -> None:
+        wait_s = bucket.find_wait(now_s, count)
         if wait_s > 0:
             self._refused.add(bucket.limit, bucket.subject, now_s)
             self._settle_by(now_s + REST_S)
@@ -288,7 +292,11 @@ def find_client(scope: Scope) -> str:
 
     Of an IPv6 address the network (/64), which is what one subscriber has.
     """
-    host = scope["client"][0] if scope.get("client") else ""
+    return _name_client(scope["client"][0] if scope.get("client") else "")
+
+
+@lru_cache(maxsize=4096)
+def _name_client(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -6,9 +6,8 @@ vCards, and `mimetypes` knows 15 of our 25 types in Python 3.11 (docs/decisions.
 
 import re
 from collections.abc import Sequence
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
-from shared.outcomes import MessageOutcome
 from workers.media import hostile, size_limits
 from workers.media.errors import FileRefusedError, RefusalReason
 
@@ -113,7 +112,18 @@ _FAMILIES = {
 (application/was) and Telegram's hold an animation, a sticker pack holds pictures."""
 
 
-def detect_file_type(file: IO[bytes], message: MessageOutcome) -> FileType:
+class DeclaredFile(Protocol):
+    """What is said of a file: its name, its MIME type, and the kind of its message."""
+
+    @property
+    def file_name(self) -> str | None: ...
+    @property
+    def file_type(self) -> str | None: ...
+    @property
+    def content(self) -> str: ...
+
+
+def detect_file_type(file: IO[bytes], message: DeclaredFile) -> FileType:
     """Return what a file is; `message` holds its declared name, type and content.
 
     Raises:

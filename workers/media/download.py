@@ -5,14 +5,19 @@ The host of each redirect is checked like that of the link (`public_network` che
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
-import httpcore
 import httpx
 
 from shared.http.deadline import within
+from shared.http.public_network import (
+    ForbiddenAddressError,
+    PublicTransport,
+    Resolver,
+    matches_host,
+)
 from shared.settings import MediaSettings
 from workers.media.errors import FileGoneError, FileUnreachableError
-from workers.media.public_network import ForbiddenAddressError, PublicBackend, Resolver
 
 DOWNLOAD_TIMEOUT_S = 120.0
 MAX_REQUESTS = 4
@@ -46,7 +51,7 @@ class LinkFetcher:
         self._ports = ports
         self._timeout_s = timeout_s
         self._http = httpx.Client(
-            transport=_Transport(PublicBackend(resolve, self._is_private_allowed)),
+            transport=PublicTransport(resolve, self._is_private_allowed),
             headers={"Accept-Encoding": "identity", "User-Agent": "wpp-pipeline"},
             timeout=None,  # noqa: S113 - `within` limits the whole download
             trust_env=False,
@@ -70,6 +75,24 @@ class LinkFetcher:
                 yield _read_chunks(response)
             finally:
                 response.close()
+
+    def peek(self, url: str, max_bytes: int, max_size: int) -> "Peek":
+        """Return the first bytes behind a link, and what the server says of the rest.
+
+        Nothing is read of a file that has more than `max_size` bytes.
+
+        Raises:
+            FileGoneError, FileUnreachableError: as `open`.
+        """
+        with within(self._timeout_s):
+            response = self._follow_redirects(url)
+            try:
+                size = _read_size(response)
+                is_read = size is None or size <= max_size
+                head = _read_head(response, max_bytes) if is_read else b""
+            finally:
+                response.close()
+        return Peek(head, response.headers.get("content-type", ""), size)
 
     def _follow_redirects(self, link: str) -> httpx.Response:
         url = self._check_link(link)
@@ -107,7 +130,7 @@ class LinkFetcher:
         host, port = _split_host(url)
         if (host, port) == self._platform or self._is_private_allowed(host, port):
             return url
-        is_listed = ANY_HOST in self._hosts or _matches_host(host, port, self._hosts)
+        is_listed = ANY_HOST in self._hosts or matches_host(host, port, self._hosts)
         if host != self._platform[0] and not is_listed:
             msg = "The link leads to a host that is not in WPP_MEDIA_HOSTS"
             raise FileGoneError(msg)
@@ -117,30 +140,19 @@ class LinkFetcher:
         return url
 
     def _is_private_allowed(self, host: str, port: int) -> bool:
-        return _matches_host(host, port, self._private_hosts)
+        return matches_host(host, port, self._private_hosts)
 
 
-class _Transport(httpx.HTTPTransport):
-    """httpx takes a network backend only by its pool."""
+class Peek(NamedTuple):
+    """The beginning of a file, its declared type, and its size in bytes if that is known."""
 
-    def __init__(self, backend: httpcore.NetworkBackend) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
-            max_keepalive_connections=0,
-            network_backend=backend,
-        )
+    head: bytes
+    mime: str
+    size: int | None
 
 
 def _split_host(url: httpx.URL) -> tuple[str, int]:
     return url.raw_host.decode().lower(), url.port or _DEFAULT_PORTS[url.scheme]
-
-
-def _matches_host(host: str, port: int, names: tuple[str, ...]) -> bool:
-    """Return whether a host is named, with or without its port, or lies below a `.name`."""
-    spellings = {host, f"{host}:{port}", f"[{host}]:{port}"}
-    return any(
-        name in spellings or (name.startswith(".") and f".{host}".endswith(name)) for name in names
-    )
 
 
 def _check_response(response: httpx.Response) -> httpx.Response:
@@ -156,6 +168,21 @@ def _check_response(response: httpx.Response) -> httpx.Response:
     if status >= 500 or status in _RETRYABLE_STATUSES:
         raise FileUnreachableError(msg)
     raise FileGoneError(msg)
+
+
+def _read_size(response: httpx.Response) -> int | None:
+    """Return the announced size in bytes."""
+    length = response.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < 16 else None
+
+
+def _read_head(response: httpx.Response, max_bytes: int) -> bytes:
+    head = b""
+    for chunk in _read_chunks(response):
+        head += chunk
+        if len(head) >= max_bytes:
+            break
+    return head[:max_bytes]
 
 
 def _read_chunks(response: httpx.Response) -> Iterator[bytes]:

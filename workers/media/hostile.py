@@ -91,9 +91,14 @@ def refuse_hostile_content(head: bytes) -> None:
         raise FileRefusedError(RefusalReason.HOSTILE, "The file is a program")
     if head[:2] in _UTF16_MARKS:
         head = head.decode("utf-16", errors="ignore").encode()
-    if is_markup(head) and _ACTIVE_TAG.search(head):
+    if is_page(head):
         msg = "The file is a page or a drawing that may hold scripts"
         raise FileRefusedError(RefusalReason.HOSTILE, msg)
+
+
+def is_page(head: bytes) -> bool:
+    """Return whether the first bytes of a file are those of a web page."""
+    return is_markup(head) and bool(_ACTIVE_TAG.search(head))
 
 
 def refuse_active_name(extension: str) -> None:

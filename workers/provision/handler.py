@@ -12,6 +12,7 @@ from uuid import uuid4
 import structlog
 
 from shared import routing, signed_keys
+from shared.causes import STARTED
 from shared.database import Integration
 from shared.errors import InvalidApiKeyError, LeaseLostError, PlatformError, RefusedError
 from shared.events import ProvisionEvent, utc_now
@@ -77,13 +78,11 @@ def connect(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimRes
     requested_at = utc_now()
     started = _register_and_start(integration.account, claim, ctx)
     if started.status == "connected":
-        outcome = pairing.build_session_outcome(
-            integration, "connected", requested_at, pairing.STARTED
-        )
+        outcome = pairing.build_session_outcome(integration, "connected", requested_at, STARTED)
         return Settled("done", [outcome])
     status: SessionStatus = "qr_issued" if started.qr else "starting"
     outcome = pairing.build_session_outcome(
-        integration, status, requested_at, pairing.STARTED, qr=started.qr
+        integration, status, requested_at, STARTED, qr=started.qr
     )
     return Settled("done", [outcome], follow=[_begin_pairing(event, integration, ctx)])
 

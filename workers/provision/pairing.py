@@ -8,6 +8,7 @@ while webhooks arrive.
 from contextlib import suppress
 from datetime import datetime
 
+from shared.causes import NOT_SCANNED, POLLED, STARTED, TAKEN_OFFLINE
 from shared.database import Integration
 from shared.errors import PlatformError
 from shared.events import ProvisionEvent, utc_now
@@ -21,10 +22,6 @@ FIRST_POLL_S = 1.0
 MAX_PAUSE_S = 10.0
 OFFLINE_GRACE_S = 10.0
 """How long a started account may still report itself offline."""
-
-STARTED = "started"
-POLLED = "status polled"
-"""Reasons of a status that did not come from a webhook."""
 
 
 def poll_pairing(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> ClaimResult:
@@ -44,9 +41,9 @@ def poll_pairing(event: ProvisionEvent, claim: Claim, ctx: WorkerContext) -> Cla
             outcomes.append(build_session_outcome(integration, status, requested_at))
         return Settled("done", outcomes)
     if age_s > ctx.engine.wpp_watch_limit_s:
-        return _end_pairing(integration, "the code was not scanned in time", ctx)
+        return _end_pairing(integration, NOT_SCANNED, ctx)
     if status == "offline" and age_s > OFFLINE_GRACE_S:
-        return _end_pairing(integration, "the platform took the account offline", ctx)
+        return _end_pairing(integration, TAKEN_OFFLINE, ctx)
     qr = client.get_qr()
     if qr and qr != integration.qr:
         outcomes.append(build_session_outcome(integration, "qr_issued", requested_at, qr=qr))

@@ -17,11 +17,13 @@ from shared.events import SendEvent, utc_now
 from shared.lanes.client import Lanes
 from shared.lanes.records import Record, find_record, record_key
 from shared.lanes.types import Claim, ClaimResult, Postponed, Settled
-from shared.outcomes import MessageOutcome, Outcome
+from shared.outcomes import ContentType, MessageOutcome, Outcome
+from shared.platform.payloads import build_caption, compose_text
 from shared.route_cache import IntegrationRoute
 from shared.transitions import tell
 from workers.dead_letters import build_dead_letter
 from workers.retry import EVENT_BACKOFF
+from workers.send.captions import IN_DOUBT, make_caption_event
 from workers.send.matching import Proof
 
 ECHO_WINDOW = timedelta(minutes=10)
@@ -51,11 +53,11 @@ def settle_as_unknown(
             f"delivery unknown, sent again by the organization's policy: {reason}",
             fields={"resends": str(claim.resends + 1)},
         )
-    return _settle(event, reason)
+    return _settle(event, f"{IN_DOUBT}: {reason}" if claim.file_task else reason)
 
 
 def settle_resent(event: SendEvent, reason: str) -> Settled:
-    """Settle a message as unknown whose last attempt failed: an earlier one may have gone out."""
+    """Settle a message as unknown after its last attempt failed: an earlier try may be out."""
     return _settle(event, f"an earlier attempt may have been delivered; the last one: {reason}")
 
 
@@ -70,11 +72,12 @@ def resolve_unknown(
     event_id: UUID,
     resolution: Resolution,
     by: str | None = None,
+    operator: str | None = None,
 ) -> bool:
     """Resolve a message; return False where its delivery is not unknown, or no longer.
 
     `by` identifies the request. A repeated request returns True and has no effect, even if the
-    state of the message has changed since.
+    state of the message has changed since. `operator`: who resolves it; its record names them.
     """
     request_field = f"resolution:{by}"
     if by and client.hexists(record_key(event_id), request_field):
@@ -82,17 +85,24 @@ def resolve_unknown(
     record = find_record(client, event_id)
     if record is None or record.state != "unknown" or record.body is None:
         return False
-    fields = {request_field: resolution} if by else {}
+    fields: dict[str, str] = {request_field: resolution} if by else {}
+    fields |= {"settled_by": operator} if operator else {}
     if resolution == "again":
         resolved = lanes.resolve(event_id, Settled("queued", fields=fields))
     else:
         event = _parse_event(record)
         if event is None:
             return False
-        outcomes: list[Outcome] = [routing.build_message_outcome(event, resolution, utc_now())]
+        ended = routing.build_message_outcome(event, resolution, utc_now())
+        outcomes: list[Outcome] = [ended]
         if resolution == "failed":
             detail = "delivery was unknown; settled as failed by an operator or the CRM"
-            outcomes.append(build_dead_letter(event, record, "settled", detail))
+            fields |= {"reason": detail, "code": "settled"}
+            left = make_caption_event(event) if record.file_task else event
+            outcomes = [
+                ended.model_copy(update={"error": detail, "code": "settled"}),
+                build_dead_letter(left, record, "settled", detail),
+            ]
         resolved = lanes.resolve(event_id, Settled(resolution, outcomes, fields))
     if resolved:
         tell("message.resolved", event_id=event_id, organization_id=record.tenant, state=resolution)
@@ -141,12 +151,23 @@ def settle_reported(client: "redis.Redis", lanes: Lanes, proof: Proof) -> bool:
 
 
 def _proves(echo: MessageOutcome, event: SendEvent, record: Record) -> bool:
-    message = routing.build_message_outcome(event, "unknown", record.accepted)
-    if not message.text.strip() or (message.text, message.content) != (echo.text, echo.content):
+    text, content = _describe_on_phone(event, record)
+    if not text.strip() or (text, content) != (echo.text, echo.content):
         return False
     earliest = record.accepted - CLOCK_SKEW
     latest = (record.settled or record.accepted) + ECHO_WINDOW
     return earliest <= echo.at <= latest
+
+
+def _describe_on_phone(event: SendEvent, record: Record) -> tuple[str, ContentType]:
+    """Return text and content of what may have gone out, as an echo of the phone has them."""
+    caption = build_caption(event)
+    if record.file_task:
+        return caption, "text"
+    if event.contact:
+        return compose_text(event), "text"
+    shown = routing.build_message_outcome(event, "unknown", record.accepted)
+    return "" if caption else compose_text(event) or shown.text, shown.content
 
 
 def _parse_event(record: Record) -> SendEvent | None:

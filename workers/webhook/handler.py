@@ -9,6 +9,7 @@ from shared.events import WebhookEvent
 from shared.lanes.types import Append, Claim, ClaimResult, Settled
 from shared.numbering import find_twins
 from shared.outcomes import (
+    BECAME_PROOF,
     UNRECOGNIZED_RESULTS,
     LogOutcome,
     MessageOutcome,
@@ -24,8 +25,9 @@ from workers.context import WorkerContext
 from workers.dead_letters import build_dead_letter
 from workers.send import in_doubt
 
-BECAME_PROOF = "proof"
-"""In the log: an echo that proved a message in doubt. It gets no row of its own."""
+MAX_RUN = 10
+"""Events of a conversation that one claim is for: of a message that goes out, three acks arrive."""
+
 BECAME_DEAD_LETTER = "dead"
 """In the log: a dead letter, until it is replayed. The SQL of the log knows this word."""
 
@@ -56,6 +58,23 @@ def handle_webhook(event: WebhookEvent, claim: Claim, ctx: WorkerContext) -> Cla
     follow = _route_files(event, classified, outcomes, file_digest)
     _release_texts(event, file_digest if follow else None, ctx)
     return Settled("done", outcomes, follow=follow)
+
+
+def handle_following(claim: Claim, _ctx: WorkerContext) -> Settled | None:
+    """Turn an event behind a claimed one into outcomes; None: it takes more than computing."""
+    event = WebhookEvent.model_validate_json(claim.body)
+    if event.blobs or event.whole:
+        return None
+    payload = webhooks.parse_payload(event.payload)
+    classified = webhooks.classify_event(payload, event.account, event.accepted_at)
+    if classified.type == "echo" or classified.unreadable_sender:
+        return None
+    outcomes = webhooks.build_outcomes(classified, event.id)
+    if _find_result(outcomes) in UNRECOGNIZED_RESULTS or any(
+        isinstance(outcome, SessionOutcome) for outcome in outcomes
+    ):
+        return None
+    return Settled("done", outcomes, follow=_route_files(event, classified, outcomes, None))
 
 
 def dead_letter_webhook(event: WebhookEvent, claim: Claim, reason: str, detail: str) -> ClaimResult:

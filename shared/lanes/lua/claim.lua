@@ -1,5 +1,6 @@
 -- Claim the heads of ready lanes, tenants in turn. `request`: sequence, number, queue, count,
--- lease (ms), max_scans (lanes to look at, if all of them have to wait), outbox_limit.
+-- lease (ms), max_scans (lanes to look at, if all of them have to wait), outbox_limit, knows (the
+-- newest version of events that the worker can read), run (events of a lane that one claim is for).
 
 -- The gate that is closed, and how much longer: its key lives by the wall clock, which may step back.
 local function closed_gate(gates)
@@ -13,13 +14,14 @@ local function closed_gate(gates)
   end
 end
 
+-- `accepted`: since when it waits for its turn, of a scheduled event since it was due.
 local function read_event(id)
   local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'gates', 'expires', 'due', 'attempts',
     'accepted', 'body', 'reason', 'unexpected_errors', 'resends', 'state',
-    'lost_leases', 'fence')
-  return {gates = h[1], expires = h[2], due = h[3], attempts = h[4], accepted = h[5],
+    'lost_leases', 'fence', 'file_task', 'send_at', 'v')
+  return {gates = h[1], expires = h[2], due = h[3], attempts = h[4], accepted = h[14] or h[5],
     body = h[6], reason = h[7], unexpected_errors = h[8], resends = h[9], state = h[10],
-    lost_leases = h[11], fence = h[12]}
+    lost_leases = h[11], fence = h[12], file_task = h[13], version = tonumber(h[15] or 1)}
 end
 
 local function is_waiting(event) return event.state == 'queued' and event.body end
@@ -36,10 +38,26 @@ local function drop_head(queue, tenant, lane, id, event)
   end
 end
 
-local function describe(id, lane, fence, event)
+local function describe(id, lane, fence, event, following)
   return {id, lane, tostring(fence), tostring(event.attempts), event.accepted, event.expires,
     tostring(wall), event.body, event.reason or '', event.unexpected_errors or '0',
-    event.resends or '0', tostring(event.lost_leases or 0)}
+    event.resends or '0', tostring(event.lost_leases or 0), event.file_task or '', following or {}}
+end
+
+-- The events behind a claimed one that its worker may handle with it, up to one that has to wait or
+-- was tried before. They stay queued until the results of the claim settle them (conclude.lua), so
+-- whatever becomes of the worker, they are as if nobody had read them.
+local function read_following(request, lane, fence, ids)
+  local found = {}
+  for i = 2, #ids do
+    local event = read_event(ids[i])
+    local may_start = is_waiting(event) and event.attempts == '0' and event.gates == ''
+      and tonumber(event.due or 0) <= now and tonumber(event.expires) > wall
+    if not may_start or event.version > request.knows then break end
+    event.attempts = 1
+    found[#found + 1] = describe(ids[i], lane, fence, event)
+  end
+  return found
 end
 
 -- Whether a lane has to wait because its head is not due or a gate is closed; then it is placed
@@ -87,9 +105,8 @@ local function next_lane(queue, free)
   local rotation = PREFIX .. 'rr:tenants:' .. queue
   local tenant = next_tenant(queue, free)
   if not tenant then return nil end
-  local ready = PREFIX .. 'ready:' .. queue .. ':' .. tenant
-  local lane = redis.call('LPOP', ready)
-  if redis.call('EXISTS', ready) == 1 then
+  local lane = pop_ready(queue, tenant)
+  if count_lists(queue, tenant) > 0 then
     redis.call('LMOVE', rotation, rotation, 'LEFT', 'RIGHT')
   else
     redis.call('LPOP', rotation)
@@ -98,11 +115,16 @@ local function next_lane(queue, free)
   return lane, tenant
 end
 
+local function list_run(request, lane)
+  return redis.call('LRANGE', PREFIX .. 'lane:' .. lane, 0, (request.run or 1) - 1)
+end
+
 -- The reply to this very request was lost: repeat its claims that still hold, with a whole lease.
 local function claim_again(request)
   local stored = redis.call('GET', PREFIX .. 'reply:' .. request.sequence)
   local last = stored and cjson.decode(stored)
   if not last or last.number ~= request.number or last.queue ~= request.queue then return nil end
+  redis.call('DEL', PREFIX .. 'nothing') -- see main_operate.lua
   local found = {}
   for _, claim in ipairs(last.claims) do
     local id, lane, fence = claim[1], claim[2], claim[3]
@@ -110,7 +132,8 @@ local function claim_again(request)
     local event = read_event(id)
     if state[1] == 'claimed' and state[2] == fence and is_claimed(event) then
       redis.call('ZADD', PREFIX .. 'leases:' .. request.queue, now + request.lease, lane)
-      found[#found + 1] = describe(id, lane, fence, event)
+      local following = read_following(request, lane, fence, list_run(request, lane))
+      found[#found + 1] = describe(id, lane, fence, event, following)
     end
   end
   return found[1] and found
@@ -133,7 +156,8 @@ end
 
 -- Claim the first event of a ready lane; nil when the lane has to wait, or has no such event.
 local function claim_lane(request, tenant, lane)
-  local id = redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
+  local ids = list_run(request, lane)
+  local id = ids[1]
   if not id then -- emptied by a late result
     redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
     return nil
@@ -141,15 +165,34 @@ local function claim_lane(request, tenant, lane)
   local event = read_event(id)
   if is_waiting(event) then
     if must_wait(request.queue, tenant, lane, id, event) then return nil end
-    return describe(id, lane, hold(request, tenant, lane, id, event), event)
+    if event.version > request.knows then
+      leave_to_newer(request.queue, tenant, lane, event.version)
+      return nil
+    end
+    local fence = hold(request, tenant, lane, id, event)
+    return describe(id, lane, fence, event, read_following(request, lane, fence, ids))
   end
   if is_claimed(event) then -- its state was missing, so that the lane was placed twice
     keep_claimed(request.queue, tenant, lane)
     return nil
   end
   drop_head(request.queue, tenant, lane, id, event)
-  place_lane(request.queue, tenant, lane)
+  local h = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'high', 'low')
+  place_lane(request.queue, tenant, lane, 0, h[1], h[2])
   return nil
+end
+
+-- Claim lanes that workers of an earlier version left.
+local function claim_left(request, found, free)
+  local looks = request.max_scans + request.count
+  for _, version in ipairs(request.versions) do
+    while #found < request.count and looks > 0 do
+      local lane, tenant = next_newer(request.queue, version, free - #found)
+      if not lane then break end
+      found[#found + 1] = claim_lane(request, tenant, lane)
+      looks = looks - 1
+    end
+  end
 end
 
 -- Look at lanes until `count` are claimed. Returns them and `more` (another could be claimed),
@@ -158,6 +201,7 @@ end
 local function claim_new(request)
   local found = {}
   local free = count_free(request.queue)
+  claim_left(request, found, free)
   for _ = 1, request.max_scans + request.count do
     if #found == request.count then
       return found, next_tenant(request.queue, free - #found) and 'more' or 'none'
@@ -172,10 +216,15 @@ end
 local function claim_heads(request)
   local again = claim_again(request)
   if again then return {'more', again} end
-  -- Claims stop while Supabase is far behind: their results would be seen late.
-  if redis.call('XLEN', PREFIX .. 'outbox') >= request.outbox_limit then return {'full', {}} end
-  local found, status = claim_new(request)
-  if found[1] then store_reply(request, found) end
+  local found, status = {}, 'none'
+  request.versions = versions_left(request.queue, request.knows)
+  seen_head = redis.call('LINDEX', PREFIX .. 'rr:tenants:' .. request.queue, 0)
+  if request.versions[1] or seen_head then
+    -- Claims stop while Supabase is far behind: their results would be seen late.
+    if redis.call('XLEN', PREFIX .. 'outbox') >= request.outbox_limit then return {'full', {}} end
+    found, status = claim_new(request)
+    if found[1] then store_reply(request, found) end
+  end
   local bell = PREFIX .. 'bell:' .. request.queue
   -- Lanes that this call made ready need a bell, except those that it claimed. A caller that got
   -- all it asked for wakes the next one while there is more.

@@ -5,7 +5,7 @@ if ARGV[1] ~= 'replay' then redis.call('DEL', PREFIX .. 'nothing') end
 local commands = {
   register = register, extend = extend, sweep = sweep, tell_lost = tell_lost,
   close_gate = close_gate, open_gate = open_gate, resolve = resolve, replay = replay,
-  repair = repair,
+  repair = repair, cancel = cancel, reconcile = reconcile, recall = recall,
 }
 local reply = commands[ARGV[1]](cjson.decode(ARGV[2]))
 ring_bells()

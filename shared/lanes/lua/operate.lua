@@ -18,14 +18,14 @@ local function mend_rotation(queue)
 end
 
 -- How many more events could be worked on now, as far as the bell has tokens for them.
-local function count_workable(queue)
+local function count_workable(queue, levelled)
   local rotation = PREFIX .. 'rr:tenants:' .. queue
   local total = 0
   local free = count_free(queue)
   local tenants = redis.call('LRANGE', rotation, 0, BELL_CAP - 1)
   for _, tenant in ipairs(tenants) do
     local busy = count_busy(queue, tenant)
-    local ready = redis.call('LLEN', PREFIX .. 'ready:' .. queue .. ':' .. tenant)
+    local ready = count_lanes(queue, tenant, levelled)
     while ready > 0 and total < BELL_CAP and may_take(busy, free) do
       busy, free, ready, total = busy + 1, free - 1, ready - 1, total + 1
     end
@@ -34,14 +34,19 @@ local function count_workable(queue)
 end
 
 -- nil: what was claimed is missing, so that the claim ends here, and the lane goes on.
-local function take_over(lane, args)
+local function take_over(queue, lane, args)
   local id = redis.call('LINDEX', PREFIX .. 'lane:' .. lane, 0)
   local event = id and read_event(id)
-  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'tenant', 'fence')
+  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'tenant', 'fence',
+    'high', 'low')
   local tenant = state[1] or find_tenant(lane)
   if not event or not is_claimed(event) then
-    if event and not is_waiting(event) then drop_head(args.queue, tenant, lane, id, event) end
-    release(args.queue, tenant, lane)
+    if event and not is_waiting(event) then drop_head(queue, tenant, lane, id, event) end
+    release(queue, tenant, lane, 0, state[3], state[4])
+    return nil
+  end
+  if event.version > args.knows then -- a newer sweeper's: this one cannot read it
+    redis.call('ZADD', PREFIX .. 'leases:' .. queue, now + args.lease, lane)
     return nil
   end
   local record = PREFIX .. 'event:' .. id
@@ -50,46 +55,58 @@ local function take_over(lane, args)
   end
   local fence = next_fence(math.max(tonumber(state[2] or 0), tonumber(event.fence or 0)))
   redis.call('HSET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'claimed', 'fence', fence,
-    'queue', args.queue, 'tenant', tenant)
-  redis.call('ZADD', PREFIX .. 'leases:' .. args.queue, now + args.lease, lane)
+    'queue', queue, 'tenant', tenant)
+  redis.call('ZADD', PREFIX .. 'leases:' .. queue, now + args.lease, lane)
   return describe(id, lane, fence, event)
 end
 
 -- A lane that is neither delayed nor gated was placed twice, because its state was missing.
 local function end_due_delay(queue, lane)
-  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'tenant', 'gate')
+  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'tenant', 'gate',
+    'high', 'low')
   end_delay(queue, lane, state[3])
   if not state[1] or state[1] == 'delayed' or state[1] == 'gated' then
-    make_ready(queue, state[2] or find_tenant(lane), lane)
+    local level = find_level(lane, state[4], state[5])
+    make_ready(queue, state[2] or find_tenant(lane), lane, level)
   end
 end
 
 -- Make ready what is due and take over claims whose lease has ended. The caller concludes what it
 -- took over, under a lease of its own. The bell then has a token for each event that could be
 -- worked on, so that lost tokens are replaced.
--- `at_least`: what the clock of the lanes must show by now, as the sweeper knows.
-local function sweep(args)
-  local queue = args.queue
-  if args.at_least and args.at_least > now then now, is_stored = args.at_least, false end
+local function sweep_queue(queue, args)
   local delayed = PREFIX .. 'delayed:' .. queue
   local due_lanes = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, args.count)
   for _, lane in ipairs(due_lanes) do
     end_due_delay(queue, lane)
   end
+  local scheduled = enter_all_due(queue, args.wall, args.count)
   local leases = PREFIX .. 'leases:' .. queue
   local ended = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, args.count)
   local taken = {}
-  for _, lane in ipairs(ended) do taken[#taken + 1] = take_over(lane, args) end
+  for _, lane in ipairs(ended) do taken[#taken + 1] = take_over(queue, lane, args) end
   mend_rotation(queue)
-  redis.call('SET', PREFIX .. 'last_sweep', wall)
+  mend_newer_bells(queue)
+  local levelled = mend_levels(queue)
   return_aside(queue)
   next_tenant(queue, count_free(queue)) -- those that stand in front in vain go aside again
-  local workable = count_workable(queue)
+  local workable = count_workable(queue, levelled)
   rung[queue] = workable - redis.call('LLEN', PREFIX .. 'bell:' .. queue)
   local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  local next_due = math.min(due[2] and due[2] - now or math.huge, scheduled or math.huge)
   local lost = redis.call('LRANGE', PREFIX .. 'lost:' .. queue, 0, args.count - 1)
-  return {workable, due[2] and tostring(tonumber(due[2]) - now) or '-1', taken, lost,
-    tostring(now)}
+  return {workable, next_due < math.huge and tostring(math.max(0, next_due)) or '-1', taken, lost}
+end
+
+-- Sweep queues. `at_least`: what the clock of the lanes must show by now, as the sweeper knows.
+-- `wall`: its wall clock. `knows`: the newest version of events that it can read. Returns the time,
+-- and what was found for each queue.
+local function sweep(args)
+  if args.at_least and args.at_least > now then now, is_stored = args.at_least, false end
+  redis.call('SET', PREFIX .. 'last_sweep', wall)
+  local swept = {}
+  for i, queue in ipairs(args.queues) do swept[i] = sweep_queue(queue, args) end
+  return {tostring(now), swept}
 end
 
 -- What was told of lost events is on its way to Supabase.
@@ -116,11 +133,11 @@ local function open_gate(args)
   local lanes = redis.call('SPOP', PREFIX .. 'gated:' .. args.gate, args.count)
   for _, lane in ipairs(lanes) do
     local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'gate',
-      'queue', 'tenant')
+      'queue', 'tenant', 'high', 'low')
     -- Without a state, the lane is due later.
     if state[1] == 'gated' and state[2] == args.gate then
       end_delay(state[3], lane, args.gate)
-      make_ready(state[3], state[4], lane)
+      make_ready(state[3], state[4], lane, find_level(lane, state[5], state[6]))
     end
   end
   return #lanes
@@ -132,7 +149,7 @@ local function resolve(args)
   local event = read_record(args.id)
   local by = 'resolve' .. args.state
   if event.by == by then return 'ok' end -- this very call, again
-  if event.state ~= 'unknown' or not event.lane then return 'lost' end
+  if event.state ~= 'unknown' or not event.lane or is_closed(event.tenant) then return 'lost' end
   add_outcomes(event.tenant, args.outcomes)
   leave_unknown(event.tenant, event.lane, args.id)
   if args.state == 'queued' then
@@ -143,7 +160,7 @@ local function resolve(args)
     redis.call('HDEL', record, 'settled', 'unexpected_errors', 'lost_leases')
     redis.call('PERSIST', record)
     enter_waiting(event.queue, event.tenant, event.bytes)
-    push_event(event.queue, event.tenant, event.lane, args.id, 0)
+    push_event(event.queue, event.tenant, event.lane, args.id, 0, event.level)
   else
     event.state, event.settled, event.by = args.state, wall, by
     keep_record(args.id, event, args.fields, args.ttl)
@@ -154,6 +171,7 @@ end
 -- A failed event goes back as the last of its lane, as if new: earlier claims of it no longer
 -- count. In a different state it is queued or done already.
 local function replay(event)
+  if is_closed(event.tenant) then return {'moved'} end
   local record = PREFIX .. 'event:' .. event.id
   local state = redis.call('HGET', record, 'state')
   if not state then return append_event(event) end
@@ -161,15 +179,17 @@ local function replay(event)
   local bytes = #event.body + event.bytes_beside
   if not write_first('HSET', record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
     'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
-    'expires', wall + event.max_age, 'attempts', 0, 'bytes', bytes)
+    'expires', math.max(wall, event.at or 0) + event.max_age, 'attempts', 0, 'bytes', bytes)
   then
     return {'full', 'memory'}
   end
   redis.call('HDEL', record, 'settled', 'fence', 'by', 'reason', 'code', 'unexpected_errors',
-    'resends', 'lost_leases')
+    'resends', 'lost_leases', 'v')
   for piece = 1, PIECES - 1 do redis.call('HDEL', record, 'reason' .. piece) end
   redis.call('PERSIST', record)
   enter_waiting(event.queue, event.tenant, bytes)
-  push_event(event.queue, event.tenant, event.lane, event.id, 0)
-  return {'new', 'queued'}
+  if event.level then redis.call('HSET', record, 'level', event.level) end
+  if event.v then redis.call('HSET', record, 'v', event.v) end
+  enter(event, 0)
+  return {'new', is_later(event.at) and 'scheduled' or 'queued'}
 end

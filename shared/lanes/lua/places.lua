@@ -5,15 +5,23 @@
 -- sent twice, because its reply was lost, and has one effect. Any key may be missing, after a
 -- partial restore: that costs what the key held, and no script fails for it.
 --
---   event:{id}              hash    state queued|claimed|sent|failed|unknown|done, body, bytes, lane,
---                                   tenant, queue, gates, attempts, fence, accepted, expires, due,
---                                   reason, print, settled, by (the fence and state that ended the
---                                   last claim), unexpected_errors, resends, lost_leases (claims
---                                   in a row that ended without a result), + the handler's fields;
---                                   of a settled event what `keep_record` keeps
+--   event:{id}              hash    state scheduled|queued|claimed|sent|failed|cancelled|unknown|
+--                                   done, body, bytes, lane, tenant, queue, gates, attempts, fence,
+--                                   accepted, expires, due, reason, print, settled, by (the fence
+--                                   and state that ended the last claim), unexpected_errors,
+--                                   resends, lost_leases (claims in a row that ended without a
+--                                   result), file_task (the part that went out), level
+--                                   (high|low), send_at and order (of a scheduled event), v (its
+--                                   version, if that is not 1), + the
+--                                   handler's fields; of a settled event what `keep_record` keeps
 --   lane:{lane}             list    event ids, oldest first
---   lane:{lane}:state       hash    where ready|claimed|delayed|gated, fence, gate, queue, tenant
---   ready:{queue}:{tenant}  list    lanes to be claimed, in turn
+--   lane:{lane}:state       hash    where ready|claimed|delayed|gated, fence, gate, queue, tenant,
+--                                   high and low: how many events of these levels it has,
+--                                   twice: it may stand in two lists of ready lanes
+--   ready:{queue}:{tenant}  list    lanes to be claimed, in turn (ready.lua)
+--   ready_high:{queue}:{tenant}, ready_low:{queue}:{tenant}
+--                           list    the same of the levels high and low
+--   levels:{queue}          hash    tenant with ready lanes of these levels -> claims since
 --   rr:tenants:{queue}      list    tenants with ready lanes, in turn (round robin);
 --                                   rr:tenants:set:{queue} has the same members
 --   aside:{queue}           set     tenants with ready lanes that may take no thread now
@@ -23,9 +31,15 @@
 --   waiting_bytes:{queue}   hash    tenant -> bytes of these events
 --   leases:{queue}          zset    claimed lane -> end of its lease
 --   delayed:{queue}         zset    postponed lane -> due time
+--   scheduled:{queue}       zset    event that is to be sent later -> when, by the wall clock
+--   schedule_order          string  counter of such events
 --   gate:{name}             string  why it is closed, with a TTL
 --   gate_ends               zset    closed gate -> until when
 --   gated:{name}            set     lanes that wait at the gate
+--   newer:{queue}           set     versions of events for whose workers lanes wait (newer.lua)
+--   newer_lanes:{queue}:{version}:{tenant}
+--                           list    such lanes; newer_turns:{queue}:{version} the tenants, in turn;
+--                                   newer_bell:{queue}:{version} tokens for their workers
 --   bell:{queue}            list    a token for each lane that became ready; consumers block on it
 --   reply:{sequence}        string  last claims of a claim sequence, to repeat a lost reply
 --   unknown:{lane}          set     events of the lane whose effect is unknown
@@ -33,11 +47,13 @@
 --   unknown_tenants         set     tenants that have such events
 --   lost:{queue}            list    JSON of events that were lost, and why; the sweeper tells of them
 --   lost_events             hash    queue -> how many events had no record
+--   moving                  hash    tenant that moves, or has moved, to another Redis -> paused|closed
 --   fence                   string  counter of claims: a later claim has a higher fence
 --   outbox                  stream  outcomes on their way to Supabase
 --   outbox:ids:{tenant}     list    those of the tenant that no recorder has taken, oldest first
 --   outbox:turns            list    tenants with such outcomes, in turn
 --   outbox:taken            zset    outcome that a recorder has taken -> when
+--   outbox:newer            zset    outcome that waits for a newer recorder -> its version
 --   outbox:bell             list    tokens that wake recorders
 --   last_sweep              string  time of the last sweep
 --   clock                   hash    the clock of the lanes beside the wall clock
@@ -45,7 +61,9 @@
 local PREFIX = KEYS[1]
 local BELL_CAP = 64 -- tokens; each wakes a process, which claims for all of its free threads
 local RECORDER_BELL_CAP = 8
+local MAX_LISTED = 1000 -- outcomes of one command: a function of Lua takes so many arguments at most
 local wall, now, is_stored = read_clock(PREFIX .. 'clock')
+local outbox_length -- as far as this call has asked for it
 local rung = {} -- queue -> lanes that became ready during this call
 
 local function count_ready(queue) rung[queue] = (rung[queue] or 0) + 1 end
@@ -95,70 +113,38 @@ local function leave_waiting(queue, tenant, bytes)
   end
 end
 
--- Give a tenant its turn; return whether it had none.
-local function give_turn(queue, tenant)
-  if redis.call('SADD', PREFIX .. 'rr:tenants:set:' .. queue, tenant) == 0 then return false end
-  redis.call('RPUSH', PREFIX .. 'rr:tenants:' .. queue, tenant)
-  return true
-end
-
--- The same for a tenant that may have no ready lanes.
-local function enter_rotation(queue, tenant)
-  return redis.call('EXISTS', PREFIX .. 'ready:' .. queue .. ':' .. tenant) == 1
-    and give_turn(queue, tenant)
-end
-
-local function make_ready(queue, tenant, lane)
-  set_where(queue, tenant, lane, 'ready')
-  redis.call('RPUSH', PREFIX .. 'ready:' .. queue .. ':' .. tenant, lane)
-  give_turn(queue, tenant)
-  count_ready(queue)
-end
-
-local function make_delayed(queue, tenant, lane, due)
-  set_where(queue, tenant, lane, 'delayed')
-  redis.call('ZADD', PREFIX .. 'delayed:' .. queue, due, lane)
-end
-
--- End the waiting of a lane that is postponed or stands at `gate`.
-local function end_delay(queue, lane, gate)
-  redis.call('ZREM', PREFIX .. 'delayed:' .. queue, lane)
-  if gate then
-    redis.call('SREM', PREFIX .. 'gated:' .. gate, lane)
-    redis.call('HDEL', PREFIX .. 'lane:' .. lane .. ':state', 'gate')
-  end
-end
-
--- Place a lane that has no place: due in `delay` ms, ready at once, or gone when it is empty. Returns
--- whether it is ready.
-local function place_lane(queue, tenant, lane, delay)
-  if redis.call('EXISTS', PREFIX .. 'lane:' .. lane) == 0 then
-    redis.call('DEL', PREFIX .. 'lane:' .. lane .. ':state')
-  elseif delay and delay > 0 then
-    make_delayed(queue, tenant, lane, now + delay)
-  else
-    make_ready(queue, tenant, lane)
-    return true
-  end
-  return false
-end
-
 -- Have the sweeper tell of an event that is lost, and why.
 local function report_lost(queue, tenant, lane, id, why)
   redis.call('RPUSH', PREFIX .. 'lost:' .. queue,
     cjson.encode({id = id, lane = lane, tenant = tenant, why = why}))
 end
 
--- Add rows to the outbox, to be taken in the tenant's turn (main_outbox_take.lua).
-local function add_outcomes(tenant, rows)
-  for _, row in ipairs(rows or {}) do
-    local id = redis.call('XADD', PREFIX .. 'outbox', '*', 'r', row)
-    if redis.call('RPUSH', PREFIX .. 'outbox:ids:' .. (tenant or ''), id) == 1 then
-      redis.call('RPUSH', PREFIX .. 'outbox:turns', tenant or '')
-      local bell = PREFIX .. 'outbox:bell'
-      if redis.call('LLEN', bell) < RECORDER_BELL_CAP then redis.call('RPUSH', bell, 1) end
-    end
+-- Have outcomes of the outbox taken in the tenant's turn (main_outbox_take.lua).
+local function list_outcomes(tenant, ids)
+  if redis.call('RPUSH', PREFIX .. 'outbox:ids:' .. tenant, unpack(ids)) == #ids then
+    redis.call('RPUSH', PREFIX .. 'outbox:turns', tenant)
+    local bell = PREFIX .. 'outbox:bell'
+    if redis.call('LLEN', bell) < RECORDER_BELL_CAP then redis.call('RPUSH', bell, 1) end
   end
+end
+
+local function add_outcomes(tenant, rows)
+  local ids = {}
+  for _, row in ipairs(rows or {}) do
+    if #ids == MAX_LISTED then
+      list_outcomes(tenant or '', ids)
+      ids = {}
+    end
+    ids[#ids + 1] = redis.call('XADD', PREFIX .. 'outbox', '*', 'r', row)
+  end
+  if ids[1] then list_outcomes(tenant or '', ids) end
+  if outbox_length then outbox_length = outbox_length + #(rows or {}) end
+end
+
+-- How many outcomes wait for Supabase.
+local function count_outbox()
+  outbox_length = outbox_length or redis.call('XLEN', PREFIX .. 'outbox')
+  return outbox_length
 end
 
 local function set_fields(id, fields)

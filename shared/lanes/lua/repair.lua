@@ -1,15 +1,23 @@
 -- Put back what an index lacks because its key was missing. The caller found candidates by reading;
 -- each is looked at again here, and a candidate that is where it belongs stays there.
 
-local LOOK_AT = 10000 -- members of a list, counted from its end: what became ready since is there
+local NEWEST = 10000 -- members of a list, counted from its end: what became ready since is there
+
+local function is_listed(queue, tenant, lane)
+  for _, level in ipairs(HIGH_FIRST) do
+    local list = ready_key(queue, tenant, level)
+    if redis.call('LPOS', list, lane, 'RANK', -1, 'MAXLEN', NEWEST) then return true end
+  end
+  return false
+end
 
 local function mend_lane(lane, args)
-  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'queue', 'tenant')
+  local state = redis.call('HMGET', PREFIX .. 'lane:' .. lane .. ':state', 'where', 'queue', 'tenant',
+    'high', 'low')
   local where, queue, tenant = state[1], state[2], state[3]
   if where == 'ready' then
-    local ready = PREFIX .. 'ready:' .. queue .. ':' .. tenant
-    if redis.call('LPOS', ready, lane, 'RANK', -1, 'MAXLEN', LOOK_AT) then return 0 end
-    make_ready(queue, tenant, lane)
+    if is_listed(queue, tenant, lane) then return 0 end
+    make_ready(queue, tenant, lane, find_level(lane, state[4], state[5]))
   elseif where == 'claimed' then
     return redis.call('ZADD', PREFIX .. 'leases:' .. queue, 'NX', now + args.lease, lane)
   elseif where then
@@ -22,9 +30,13 @@ end
 -- appended later.
 local function mend_event(id, args)
   local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'state', 'lane', 'queue', 'tenant', 'body',
-    'settled')
+    'settled', 'order', 'send_at')
   local state, lane = h[1], h[2]
   if not h[5] then return 0 end
+  if state == 'scheduled' then
+    local entry = schedule_entry(h[7], id, h[4], lane)
+    return redis.call('ZADD', PREFIX .. 'scheduled:' .. h[3], 'NX', h[8], entry)
+  end
   if state == 'unknown' then
     list_unknown(h[4], lane, id, h[6], args.unknown_ttl)
     return 1
@@ -37,7 +49,7 @@ local function mend_event(id, args)
   else
     redis.call('LPUSH', PREFIX .. 'lane:' .. lane, id)
   end
-  if not where then place_lane(h[3], h[4], lane) end
+  if not where then place_lane(h[3], h[4], lane, 0) end
   return 1
 end
 

@@ -7,9 +7,11 @@ local LONGEST = 480 -- bytes: a longer reason is kept as a whole
 
 local function read_record(id)
   local h = redis.call('HMGET', PREFIX .. 'event:' .. id, 'state', 'fence', 'queue', 'tenant', 'by',
-    'print', 'attempts', 'accepted', 'resends', 'lane', 'bytes')
+    'print', 'attempts', 'accepted', 'resends', 'lane', 'bytes', 'level',
+    'send_at')
   return {state = h[1], fence = h[2], queue = h[3], tenant = h[4], by = h[5], print = h[6],
-    attempts = h[7], accepted = h[8], resends = h[9], lane = h[10], bytes = tonumber(h[11] or 0)}
+    attempts = h[7], accepted = h[8], resends = h[9], lane = h[10], bytes = tonumber(h[11] or 0),
+    level = h[12], send_at = h[13]}
 end
 
 local function add_field(list, name, value)
@@ -40,6 +42,7 @@ local function keep_record(id, event, fields, ttl)
   local list = {'state', event.state, 'queue', event.queue, 'tenant', event.tenant,
     'print', event.print, 'attempts', event.attempts, 'accepted', event.accepted,
     'settled', event.settled, 'by', event.by}
+  if event.send_at then add_field(list, 'send_at', event.send_at) end
   if event.resends then add_resolutions(list, record) end
   for name, value in pairs(fields or {}) do add_field(list, name, value) end
   redis.call('DEL', record)

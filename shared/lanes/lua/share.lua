@@ -27,11 +27,14 @@ end
 local function may_take(busy, free) return busy == 0 or busy + 1 <= SHARE * (free - 1) end
 
 -- The tenant whose turn it is; those before it that may take no thread stand aside.
+local seen_head -- the first tenant, where this call has just read it
 local function next_tenant(queue, free)
   local rotation = PREFIX .. 'rr:tenants:' .. queue
   while true do
-    local tenant = redis.call('LINDEX', rotation, 0)
-    if not tenant or may_take(count_busy(queue, tenant), free) then return tenant end
+    local tenant = seen_head or redis.call('LINDEX', rotation, 0)
+    seen_head = nil
+    if not tenant then return nil end
+    if may_take(count_busy(queue, tenant), free) and not find_move(tenant) then return tenant end
     redis.call('LPOP', rotation)
     redis.call('SREM', PREFIX .. 'rr:tenants:set:' .. queue, tenant)
     redis.call('SADD', PREFIX .. 'aside:' .. queue, tenant)

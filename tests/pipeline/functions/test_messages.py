@@ -145,7 +145,7 @@ def test_a_deleted_message_is_known_by_its_text(system: System, connected: Front
 
 
 def test_what_was_not_sent_by_us_is_deleted_in_its_row(system: System, connected: FrontEnd) -> None:
-    """A customer's message, and one that a page inserted without an id."""
+    """A customer's message, and a row that a page inserted without an id."""
     arrived = receive(system, connected, new_phone())
     inserted = str(uuid4())
     with psycopg.connect(system.database_url) as db:
@@ -174,7 +174,7 @@ def test_reactions_reach_the_customer(system: System, connected: FrontEnd) -> No
 
 
 def test_a_file_is_downloaded_without_headers(system: System, connected: FrontEnd) -> None:
-    """By the external id of its message; also one that was not stored when it arrived."""
+    """By the external id of its message; also if it was not stored at its arrival."""
     phone = new_phone()
     media = {"mimetype": "image/png", "filename": "a.png", "base64": PNG}
     row = receive(system, connected, phone, type="image", text="", media=media)

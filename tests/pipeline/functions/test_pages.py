@@ -4,7 +4,7 @@ from urllib.parse import unquote
 
 from tests.fixtures.system import System
 from tests.fixtures.waiting import wait_until
-from tests.pipeline.functions.front_end import FrontEnd
+from tests.pipeline.functions.front_end import FrontEnd, connect_by_panel
 from tests.pipeline.functions.test_sending import add_contact, new_phone
 
 CHAT_COLUMNS = (
@@ -72,3 +72,20 @@ def test_the_sessions_page_shows_the_stored_code(pages: FrontEnd) -> None:
     picture, _, fragment = row["last_qr_b64"].partition("#")
     assert picture.startswith("data:image/png;base64,")
     assert unquote(fragment) == code
+
+
+def test_the_sessions_page_deletes_rows_of_numbers_that_are_gone(
+    system: System, pages: FrontEnd, stranger: FrontEnd
+) -> None:
+    """A connected number's row stays, with a reason to show; of another organization none goes."""
+    account = connect_by_panel(system, pages)["session"]
+    [row] = pages.read("whatsapp_sessions", f"session_name=eq.wpp_{account}").json()
+    path = f"/rest/v1/whatsapp_sessions?id=eq.{row['id']}"
+    refused = pages.http.delete(path)
+    assert refused.status_code == 400
+    assert "disconnect it first" in refused.json()["message"]
+    assert pages.call("wpp-disconnect", {"integration_id": f"wpp_{account}"}).ok
+    assert stranger.http.delete(path).is_success  # row security hides the row
+    assert [each["id"] for each in pages.read("whatsapp_sessions").json()] == [row["id"]]
+    assert pages.http.delete(path).is_success
+    assert pages.read("whatsapp_sessions").json() == []

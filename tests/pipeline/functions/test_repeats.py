@@ -1,14 +1,19 @@
 """Calls that the CRM repeats without an Idempotency-Key."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 import redis
 
 from shared.redis import keys
-from tests.fixtures.system import System
+from tests.fixtures.ingress_process import IngressProcess
+from tests.fixtures.system import System, texts_sent_to
 from tests.pipeline.functions.front_end import FrontEnd, connect_by_panel
+from tests.pipeline.functions.test_sending import account_of, faults, new_phone
 
 
 def claims(client: "redis.Redis", organization_id: UUID) -> dict[str, int]:
@@ -47,3 +52,29 @@ def test_after_that_time_the_same_body_is_a_new_call(
             client.delete(*claims(client, pages.organization_id))
     second = pages.call("wpp-create", {"add_new": True}).data
     assert (first["session"] == second["session"]) is (pause == "within")
+
+
+def test_calls_at_two_processes_at_the_same_time_are_a_single_call(
+    system: System, connected: FrontEnd, tmp_path: Path
+) -> None:
+    """While the first is in work: all get its answer, and the customer gets a single message."""
+    phone = new_phone()
+    account = account_of(connected)
+    bearer = {"Authorization": connected.http.headers["Authorization"]}
+    body = {"phoneNumber": phone, "message": "Once in the fleet"}
+    environment = system.environment
+    with (
+        IngressProcess(environment["REDIS_URL"], tmp_path, **environment) as second,
+        faults(system, slow_accounts={account: 1.5}),
+    ):
+
+        def send(url: str) -> dict[str, Any]:
+            path = f"{url}/functions/v1/wpp-send"
+            answer = httpx.post(path, json=body, headers=bearer, timeout=20, trust_env=False)
+            return dict(answer.json())
+
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(send, [system.url, second.url] * 3))
+    assert [answer["success"] for answer in answers] == [True] * 6, answers
+    assert len({(answer["messageId"], answer["taskId"]) for answer in answers}) == 1
+    assert texts_sent_to(system, account, phone) == ["Once in the fleet"]

@@ -13,6 +13,7 @@ import pytest
 from tests.fixtures.system import System, texts_sent_to
 from tests.fixtures.waiting import wait_until
 from tests.pipeline.functions.front_end import FrontEnd, connect_by_panel, crm_server
+from tests.workers.media.servers import FileServer, respond
 
 
 def add_contact(system: System, pages: FrontEnd, table: str, phone: str | None) -> UUID:
@@ -126,40 +127,68 @@ def test_a_refused_message_is_answered_in_time_and_not_sent_again(
         )
     )
     assert row["metadata"]["retry_count"] >= 3
+    rows = system.rows("chat_messages", organization_id=str(connected.organization_id))
+    assert [each["id"] for each in rows if each["message_text"] == "To nobody"] == [row["id"]]
+
+
+CONTENT = {
+    "jpg": b"\xff\xd8\xff\xe0" + bytes(100),
+    "mp4": b"\x00\x00\x00\x18ftypmp42" + bytes(100),
+    "ogg": b"OggS" + bytes(100),
+    "pdf": b"%PDF-1.4 " + bytes(100),
+    "unknown": b"Homework",
+}
 
 
 @pytest.mark.parametrize(
-    ("extension", "kind", "mime"),
+    ("extension", "kinds", "mime"),
     [
-        ("jpg", "image", "image/jpeg"),
-        ("mp4", "file", "video/mp4"),
-        ("ogg", "file", "audio/ogg"),
-        ("pdf", "file", "application/pdf"),
-        ("unknown", "file", None),
+        ("jpg", ["image"], "image/jpeg"),
+        ("mp4", ["file", "text"], "video/mp4"),
+        ("ogg", ["file", "text"], "audio/ogg"),
+        ("pdf", ["file", "text"], "application/pdf"),
+        ("unknown", ["file", "text"], "text/plain"),
     ],
 )
 def test_files_by_their_extension(
-    system: System, connected: FrontEnd, extension: str, kind: str, mime: str | None
+    system: System, connected: FrontEnd, extension: str, kinds: list[str], mime: str
 ) -> None:
     """The text is their caption; the row names the file and its type."""
     phone = new_phone()
-    url = f"https://files.example.com/chat-files/a%20file.{extension}?token=1.2"
-    sent = connected.call(
-        "wpp-send",
-        {
-            "phoneNumber": phone,
-            "message": "See",
-            "fileUrl": url,
-            "fileName": f"Homework.{extension}",
-        },
-    )
+    name = f"a%20file.{extension}"
+    with FileServer(**{f"chat-files/{name}": respond(200, CONTENT[extension])}) as server:
+        url = f"{server.url}/chat-files/{name}?token=1.2"
+        sent = connected.call(
+            "wpp-send",
+            {
+                "phoneNumber": phone,
+                "message": "See",
+                "fileUrl": url,
+                "fileName": f"Homework.{extension}",
+            },
+        )
     assert sent.data["success"] is True, sent
-    row = row_of(system, sent.data["messageId"])
+    assert sent.data["status"] == "sent"
+    row = wait_until(
+        lambda: found if (found := row_of(system, sent.data["messageId"]))["file_type"] else None,
+        "the type of the file",
+    )
     assert (row["message_text"], row["file_url"], row["file_type"]) == ("See", url, mime)
     assert row["file_name"] == f"Homework.{extension}"
     with system.phone() as platform:
         messages = platform.get(f"/phone/{account_of(connected)}/messages").json()["messages"]
-    assert [each["type"] for each in messages if each.get("to") == phone] == [kind]
+    assert [each["type"] for each in messages if each.get("to") == phone] == kinds
+
+
+def test_a_file_that_is_not_there_is_told_to_the_page(system: System, connected: FrontEnd) -> None:
+    """Within the wait for the verdict; the platform is not called."""
+    phone = new_phone()
+    with FileServer() as server:
+        url = f"{server.url}/gone.pdf"
+        sent = connected.call("wpp-send", {"phoneNumber": phone, "message": "See", "fileUrl": url})
+    assert (sent.status, sent.data["success"]) == (200, False)
+    assert sent.data["error"] == "The file's address answers 404"
+    assert texts_sent_to(system, account_of(connected), phone) == []
 
 
 def test_a_reply_leaves_from_the_number_on_which_the_client_wrote_last(
@@ -261,6 +290,22 @@ def test_contacts_and_numbers_of_another_organization_are_unknown(
     assert texts_sent_to(system, account_of(connected), phone) == []
 
 
+def test_a_forwarded_message_reaches_a_phone_without_a_client(
+    system: System, connected: FrontEnd
+) -> None:
+    """The page forwards by whatsapp-send whatever the provider is; also to a teacher."""
+    phone, theirs = new_phone(), new_phone()
+    teacher = add_contact(system, connected, "teachers", theirs)
+    for named in (
+        {"clientId": "", "phoneNumber": phone},
+        {"teacherId": str(teacher), "phoneNumber": theirs},
+    ):
+        sent = connected.call("whatsapp-send", {**named, "message": "Forwarded"})
+        assert (sent.status, sent.data["success"]) == (200, True)
+        to = named["phoneNumber"]
+        assert texts_sent_to(system, account_of(connected), to) == ["Forwarded"]
+
+
 def test_servers_of_the_crm_send(system: System, connected: FrontEnd) -> None:
     """The payment's thanks, reminders, and the portal's invitations in their spellings."""
     phone = new_phone()
@@ -278,16 +323,17 @@ def test_servers_of_the_crm_send(system: System, connected: FrontEnd) -> None:
         ),
         ("whatsapp-send", {"clientId": str(client), "phoneNumber": phone, "message": "2"}),
         ("whatsapp-send", {"phone": phone, "message": "3", "organization_id": organization}),
+        ("whatsapp-send", {"phoneNumber": phone, "message": "4", "skipClientLookup": True}),
     ]
     with crm_server(system) as server:
         for function, body in calls:
             answer = server.post(f"/{function}", json=body)
             assert (answer.status_code, answer.json()["success"]) == (200, True)
-    assert texts_sent_to(system, account_of(connected), phone) == ["1", "2", "3"]
+    assert texts_sent_to(system, account_of(connected), phone) == ["1", "2", "3", "4"]
 
     def texts() -> bool:
         rows = system.rows("chat_messages", client_id=str(client))
-        return {row["message_text"] for row in rows} == {"1", "2", "3"}
+        return {row["message_text"] for row in rows} == {"1", "2", "3", "4"}
 
     wait_until(texts, "a row of each")
 

@@ -64,7 +64,10 @@ def test_the_page_shows_what_was_sent_and_how_far_it_got(
 @pytest.mark.parametrize(
     ("kind", "body", "shown"),
     [
-        ("image", {"url": "https://a.example/i.png"}, 'href="https://a.example/i.png"'),
+        ("image", {"url": "https://a.example/i.png"}, '<img alt="https://a.example/i.png" src'),
+        ("file", {"url": "https://a.example/v", "filename": "v.mp4"}, "<video controls"),
+        ("file", {"url": "https://a.example/a", "filename": "a.ogg"}, "<audio controls"),
+        ("file", {"url": "https://a.example/d", "filename": "d.pdf"}, "📎 d.pdf</a>"),
         ("file", {"url": "javascript:alert(1)", "filename": "a"}, "📎 file"),
         ("location", {"lat": 1.5, "lng": 2.5}, "📍 1.5, 2.5"),
     ],

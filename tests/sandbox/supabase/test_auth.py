@@ -3,6 +3,7 @@
 import time
 
 import jwt
+import psycopg
 import pytest
 import supabase
 from supabase_auth.errors import AuthApiError, AuthWeakPasswordError
@@ -155,3 +156,16 @@ def test_nobody_else_manages_users(client: supabase.Client) -> None:
     sign_up(client)
     with pytest.raises(AuthApiError, match="User not allowed"):
         client.auth.admin.list_users()
+
+
+def test_a_banned_user_does_not_sign_in(client: supabase.Client, database_url: str) -> None:
+    """And is shown with the end of the ban."""
+    token = sign_up(client)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update auth.users set banned_until = now() + interval '1 hour'")
+    with pytest.raises(AuthApiError, match="User is banned") as refused:
+        client.auth.sign_in_with_password({"email": EMAIL, "password": PASSWORD})
+    assert (refused.value.status, refused.value.code) == (400, "user_banned")
+    answer = client.auth.get_user(token)
+    assert answer
+    assert answer.user.banned_until

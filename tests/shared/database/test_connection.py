@@ -1,4 +1,4 @@
-"""Errors of Supabase: temporary ones and permanent ones."""
+"""Errors of Supabase, temporary and permanent."""
 
 import socket
 import time
@@ -172,11 +172,15 @@ READS: dict[str, Callable[[Database], object]] = {
     "save": lambda database: database.integrations.save(integration_id=ID, organization_id=ID),
     "remove": lambda database: database.integrations.remove(ID, ID),
     "message": lambda database: database.messages.get(ID, ID),
-    "history": lambda database: database.messages.status_history(ID, ID),
+    "history": lambda database: database.messages.list_history(ID, ID),
     "letters": lambda database: database.dead_letters.find(DeadLetterQuery()),
     "count": lambda database: database.dead_letters.count(DeadLetterQuery()),
     "policy": lambda database: database.policies.resends_unknown(ID),
     "policies": lambda database: database.policies.resending_organizations(),
+    "pacing": lambda database: database.pacing.of_numbers(),
+    "organization's pacing": lambda database: database.pacing.of_organization(ID),
+    "change of pacing": lambda database: database.pacing.change(ID, None, {}),
+    "acquaintance": lambda database: database.pacing.find_acquaintance(ID, "79990001122"),
     "parked": lambda database: database.maintenance.apply_parked(),
     "prune": lambda database: database.maintenance.prune(utc_now()),
     "settings": lambda database: database.tokens.load("1"),

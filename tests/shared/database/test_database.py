@@ -19,8 +19,9 @@ from pydantic import HttpUrl, SecretStr
 
 from sandbox.supabase.project import Supabase
 from shared.database import Database, DeadLetterQuery
-from shared.errors import DatabaseError, InvalidApiKeyError
-from shared.outcomes import DeadLetterOutcome, MessageOutcome, SessionOutcome
+from shared.database.connection import Connection
+from shared.errors import DatabaseError, DatabaseUnavailableError, InvalidApiKeyError
+from shared.outcomes import NEWEST_OUTCOME, DeadLetterOutcome, MessageOutcome, SessionOutcome
 from shared.settings import SupabaseSettings
 from shared.tokens.store import StoredCredentials, Token
 
@@ -454,6 +455,35 @@ def test_policies_are_set_and_read_page_by_page(
     assert caught.value.sqlstate == "23503"
 
 
+def test_pacing_is_set_for_an_organization_and_its_numbers(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
+    """A number's settings count before its organization's; null takes a setting back."""
+    table = database.pacing
+    assert table.of_organization(organization) == {}
+    assert table.change(organization, None, {"per_minute": 20, "burst": 3}) == {
+        "per_minute": 20,
+        "burst": 3,
+    }
+    assert table.change(organization, integration, {"per_minute": 5}) == {"per_minute": 5}
+    number = table.of_numbers(organization)[integration]
+    assert number.own == {"per_minute": 5}
+    assert number.settings == {"per_minute": 5, "burst": 3}
+    assert table.change(organization, integration, {"per_minute": None}) == {}
+    assert table.of_numbers()[integration].settings == {"per_minute": 20, "burst": 3}
+    assert table.of_organization(organization) == {"per_minute": 20, "burst": 3}
+
+
+def test_pacing_of_strangers_cannot_be_set(
+    database: Database, organization: UUID, integration: UUID
+) -> None:
+    """Neither an organization that does not exist, nor the number of another one."""
+    assert database.pacing.change(uuid4(), None, {"burst": 1}) is None
+    assert database.pacing.change(organization, uuid4(), {"burst": 1}) is None
+    assert database.pacing.change(uuid4(), integration, {"burst": 1}) is None
+    assert database.pacing.of_numbers(uuid4()) == {}
+
+
 def test_an_invalid_integration_hides_no_other(
     database: Database, organization: UUID, database_url: str
 ) -> None:
@@ -499,6 +529,48 @@ def test_an_invalid_integration_hides_no_other(
     assert {
         line["integration_id"] for line in logs if line["event"] == "integration.unreadable"
     } == {str(ids[1])}
+
+
+def test_organizations_have_names_for_a_minute(
+    database: Database, organization: UUID, database_url: str, settings: SupabaseSettings
+) -> None:
+    """Asked once; an organization that does not exist has none, and is no organization."""
+    missing = uuid4()
+    names = database.repair.name_organizations
+    assert names([organization, missing]) == {organization: "School"}
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update organizations set name = 'New' where id = %s", (organization,))
+    assert names([organization]) == {organization: "School"}
+    with Database(settings) as other:
+        assert other.repair.name_organizations([organization]) == {organization: "New"}
+    assert database.repair.find_organizations([organization, missing]) == {organization}
+
+
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        ("alter table organizations rename name to title", "rename title to name"),
+        ("alter table organizations rename to schools", "rename to organizations"),
+    ],
+)
+def test_without_names_organizations_have_none(
+    database: Database, organization: UUID, database_url: str, change: str, undo: str
+) -> None:
+    """As in a CRM that keeps them elsewhere."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(change)
+        try:
+            assert database.repair.name_organizations([organization]) == {}
+        finally:
+            table = "schools" if "schools" in change else "organizations"
+            connection.execute(f"alter table {table} {undo}")
+            connection.execute("notify pgrst, 'reload schema'")
+
+
+def test_a_supabase_that_is_away_is_no_crm_without_names(settings: SupabaseSettings) -> None:
+    away = settings.model_copy(update={"supabase_url": HttpUrl("http://127.0.0.1:9")})
+    with Database(away) as database, pytest.raises(DatabaseUnavailableError):
+        database.repair.name_organizations([uuid4()])
 
 
 def test_threads_share_one_database(
@@ -548,3 +620,17 @@ def test_a_database_used_before_a_fork_works_in_each_child(
         capture_output=True,
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_database_says_which_outcomes_it_knows(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The migrations of this version know its outcomes; those of before it know the first."""
+    assert database.outcomes.find_version() == NEWEST_OUTCOME
+    call = Connection.call
+
+    def call_before_the_migration(self: Connection, _name: str, *given: Any, **named: Any) -> Any:
+        return call(self, "wpp_not_there_yet", *given, **named)
+
+    monkeypatch.setattr(Connection, "call", call_before_the_migration)
+    assert database.outcomes.find_version() == 1

@@ -9,8 +9,13 @@ import redis
 
 from shared.events import QUEUE_NAMES
 
+LISTS = {"high": "ready_high", "normal": "ready", "low": "ready_low"}
+"""Where the ready lanes of a level stand."""
+RANKS = ("low", "normal", "high")
 READ = {
-    "ready": "lrange",
+    **dict.fromkeys(LISTS.values(), "lrange"),
+    "levels": "hgetall",
+    "scheduled": "zrange",
     "rr:tenants": "lrange",
     "rr:tenants:set": "smembers",
     "gated": "smembers",
@@ -33,7 +38,7 @@ SHARE = 4
 
 
 def may_take(busy: int, free: float) -> bool:
-    """Return whether a tenant with `busy` threads may take another one of the `free` ones."""
+    """Return whether a tenant with `busy` threads may take a further of the `free` threads."""
     return busy == 0 or busy + 1 <= SHARE * (free - 1)
 
 
@@ -72,16 +77,20 @@ class Invariants:
                 )
         for (family, rest), value in zip(found, pipe.execute(), strict=True):
             self.at[family][rest] = plain(value)
+        self.marked = {name for name, lanes in self.at["ready"].items() if lanes[0] == ""}
+        """Tenants, as `queue:tenant`, whose next claim looks at all levels."""
+        for name in self.marked:
+            self.at["ready"][name].remove("")
 
     def must(self, holds: object, told: str) -> None:
         if not holds:
             self.faults.append(told)
 
     def _places(self) -> None:
-        """Every lane is in exactly one place: where its state says."""
+        """Every lane is in a single place: where its state says."""
         places: dict[str, list[str]] = defaultdict(list)
         for family, word in (
-            ("ready", "ready"),
+            *((family, "ready") for family in LISTS.values()),
             ("leases", "claimed"),
             ("delayed", "delayed"),
             ("gated", "gated"),
@@ -93,7 +102,7 @@ class Invariants:
             says, gate = self._is(lane, "where"), self._is(lane, "gate")
             self.must(
                 places[lane] == (["delayed", "gated"] if says == "gated" else [says]),
-                f"{lane}: {says}, {places}",
+                f"{lane}: {says}, in {places[lane]}",
             )
             self.must(lane in self.at["lane"] or says == "ready", f"{lane} is empty and {says}")
             self.must(
@@ -104,10 +113,22 @@ class Invariants:
                 f"{lane} does not stand at {gate}",
             )
             turn = f"{self._is(lane, 'queue')}:{self._is(lane, 'tenant')}"
-            self.must(
-                says != "ready" or lane in self.at["ready"].get(turn, ()),
-                f"{lane} is not ready at {turn}",
-            )
+            listed = [
+                level for level, family in LISTS.items() if lane in self.at[family].get(turn, ())
+            ]
+            self.must(says != "ready" or listed, f"{lane} is not ready at {turn}")
+            self._level(lane, listed)
+
+    def _level(self, lane: str, listed: list[str]) -> None:
+        """A lane counts its events of each level, and is ready at the level of its highest."""
+        events = [self.at["event"].get(event, {}) for event in self.at["lane"].get(lane, ())]
+        levels = Counter(event.get("level", "normal") for event in events)
+        for level in ("high", "low"):
+            counted = int(self._is(lane, level) or 0)
+            self.must(counted == levels[level], f"{lane}: {counted} {level}, not {levels[level]}")
+        highest = max((RANKS.index(level) for level in levels), default=0)
+        for level in listed:  # that of an event that left it out of turn may remain
+            self.must(RANKS.index(level) >= highest, f"{lane} is ready as {level}: {levels}")
 
     def _is(self, lane: str, name: str) -> str | None:
         found: dict[str, str] = self.at["state"].get(lane, {})
@@ -124,8 +145,12 @@ class Invariants:
             )
             self.must(counts(self.at["busy"].get(queue)) == busy, f"{queue}: busy is not {busy}")
             ready = {
-                name.partition(":")[2] for name in self.at["ready"] if name.startswith(f"{queue}:")
+                name.partition(":")[2]
+                for family in LISTS.values()
+                for name in self.at[family]
+                if name.startswith(f"{queue}:")
             }
+            self._levels(queue)
             aside = self.at["aside"].get(queue, set())
             threads = self.at["fleet"].get(queue, {}).get("total")
             free = int(threads) - busy.total() if threads else math.inf
@@ -139,10 +164,23 @@ class Invariants:
             )
             self._waiting(queue)
 
+    def _levels(self, queue: str) -> None:
+        """The next claim of a tenant with lanes of several levels looks at all of them."""
+        levelled = {*self.at["ready_high"], *self.at["ready_low"]}
+        for name in levelled:
+            self.must(name in self.marked, f"{name} has no mark: {self.marked}")
+        for name in self.marked:
+            of, _, tenant = name.partition(":")
+            counts = self.at["levels"].get(of, {})
+            self.must(tenant in counts, f"{name} is marked, and its claims are not counted")
+        for tenant in self.at["levels"].get(queue, ()):
+            self.must(f"{queue}:{tenant}" in self.marked, f"{tenant} is counted, and not marked")
+
     def _waiting(self, queue: str) -> None:
         """Events, and their bytes, are counted for their tenants."""
         count, size = Counter[str | None](), Counter[str | None]()
-        for event in map(self.at["event"].get, self._inside()):
+        waiting = [*self._inside(), *self._scheduled()]
+        for event in map(self.at["event"].get, waiting):
             if event and event["queue"] == queue:
                 count[event["tenant"]] += 1
                 size[event["tenant"]] += int(event["bytes"])
@@ -158,9 +196,12 @@ class Invariants:
     def _inside(self) -> Iterable[str]:
         return (event for lane in self.at["lane"].values() for event in lane)
 
+    def _scheduled(self) -> list[str]:
+        return [entry.split("\n")[1] for each in self.at["scheduled"].values() for entry in each]
+
     def _events(self) -> None:
         """Every event is in its lane until it is settled; a claimed head is in a claimed lane."""
-        where = Counter(self._inside())
+        where, scheduled = Counter(self._inside()), Counter(self._scheduled())
         for event, record in self.at["event"].items():
             name = record.get("lane", "")
             lane = self.at["lane"].get(name, [])
@@ -168,6 +209,10 @@ class Invariants:
             self.must(
                 where[event] == inside and (event in lane) == inside,
                 f"{event} is {record['state']}, in {where[event]} lanes",
+            )
+            is_later = record["state"] == "scheduled"
+            self.must(
+                scheduled[event] == is_later, f"{event} is {record['state']}, and in the schedule"
             )
             claimed = inside and lane[:1] == [event] and self._is(name, "where") == "claimed"
             self.must(
@@ -182,7 +227,7 @@ class Invariants:
             )
             indexed = event in self.at["unknown_of"].get(record["tenant"], ())
             self.must(indexed == can_be_resolved, f"{event}: {record['state']}, indexed: {indexed}")
-            ended = not inside and record["state"] != "unknown"
+            ended = not inside and record["state"] not in ("unknown", "scheduled")
             self.must(
                 ended != ("body" in record),
                 f"{event} is {record['state']}: its body should be there or not",

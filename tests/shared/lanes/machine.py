@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from shared.events import QUEUE_NAMES
+from shared.events import QUEUE_NAMES, utc_now
 from shared.lanes import wire
 from shared.lanes.scripts import load_script
 from shared.lanes.types import (
@@ -19,6 +20,7 @@ from shared.lanes.types import (
     ClaimResult,
     ClaimSequence,
     Exchange,
+    LaneLevel,
     Postponed,
     Settled,
     State,
@@ -31,7 +33,16 @@ from tests.shared.lanes.model import ENDS, Lane, Model
 THREADS = 3
 """A tenant that is alone may have two of them, and a single thread beside another tenant."""
 HOUR_S = 3600
-LASTING_KEYS = {"event", "reply", "fence", "fleet", "outbox", "last_sweep", "clock"}
+LASTING_KEYS = {
+    "event",
+    "reply",
+    "fence",
+    "fleet",
+    "outbox",
+    "last_sweep",
+    "clock",
+    "schedule_order",
+}
 TRANSIENT_KEYS = (
     set(re.findall(r"^--   (\w+)", load_script("places").source, re.MULTILINE)) - LASTING_KEYS
 )
@@ -45,6 +56,8 @@ class Say:
     state: State
     later: bool = False
     follow: str | None = None
+    run: int = 0
+    """How many events behind the claimed event end as well, at most."""
 
 
 @dataclass
@@ -72,6 +85,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.harness = LaneHarness(self.client, max_scans=2, wpp_lease_s=HOUR_S)
         # No lease ends by itself, however slow the machine is: neither a worker's nor a sweeper's.
         self.harness.lanes.takeover_s = HOUR_S
+        self.harness.lanes.runs = dict.fromkeys(QUEUE_NAMES, 3)
         for queue in QUEUE_NAMES:
             self.client.hset(keys.fleet(queue), "total", THREADS)  # without a time to live
         self.told_more: set[str] = set()
@@ -81,7 +95,15 @@ class LaneMachine(RuleBasedStateMachine):
         self.held: list[Held] = []
         """Claims that workers believe to hold, valid or not, concluded ones included."""
 
-    def item(self, name: str, *, event_id: UUID | None = None, delayed: bool = False) -> Append:
+    def item(
+        self,
+        name: str,
+        *,
+        event_id: UUID | None = None,
+        delayed: bool = False,
+        level: LaneLevel = "normal",
+        scheduled: bool = False,
+    ) -> Append:
         lane = self.model.lanes[name]
         delay_s = HOUR_S if delayed else 0
         return self.harness.item(
@@ -91,6 +113,8 @@ class LaneMachine(RuleBasedStateMachine):
             tenant=lane.tenant,
             gates=lane.gates,
             delay_s=delay_s,
+            level=level,
+            send_at=utc_now() + timedelta(days=300) if scheduled else None,
         )
 
     def verdict(self, claim: Claim, say: Say) -> ClaimResult:
@@ -98,7 +122,12 @@ class LaneMachine(RuleBasedStateMachine):
         if say.state == "queued":
             return Postponed(HOUR_S if say.later else 0, "not now", told)
         follow = [self.item(say.follow, event_id=uuid4(), delayed=say.later)] if say.follow else []
-        return Settled(say.state, told, {}, follow)
+        behind = claim.following[: say.run] if say.state in ENDS else ()
+        run = [
+            (each, Settled(say.state, [outcome(f"{each.id}:{claim.fence}:{say.state}")]))
+            for each in behind
+        ]
+        return Settled(say.state, told, {}, follow, run)
 
     def say(self, held: Held, say: Say, sequence: ClaimSequence | None) -> Claim | None:
         """Conclude, in the same way after a lost reply; it counts when the model says so."""
@@ -112,9 +141,13 @@ class LaneMachine(RuleBasedStateMachine):
     def exchange(
         self, queue: str, sequence: ClaimSequence | None, results: Sequence[str] = ()
     ) -> Exchange:
-        """Conclude, and claim an event if there is a sequence."""
+        """Conclude, and claim an event if there is a sequence; ask again as workers do."""
         count = 1 if sequence else 0
-        found = self.harness.lanes.exchange(queue, sequence or ClaimSequence(), count, results)
+        sequence = sequence or ClaimSequence()
+        found = self.harness.lanes.exchange(queue, sequence, count, results)
+        while count and not found.claims and found.more:
+            further = self.harness.lanes.exchange(queue, sequence, count)
+            found = Exchange(found.counted, further.claims, further.more)
         if found.more:
             self.told_more.add(queue)
         elif count:
@@ -126,8 +159,12 @@ class LaneMachine(RuleBasedStateMachine):
         postponed = isinstance(verdict, Postponed) and verdict.delay_s > 0
         state: State = "queued" if isinstance(verdict, Postponed) else verdict.state
         record = self.model.records[claim.id]
+        holds = record.state == "claimed" and record.lane.holder == claim.fence
         counts, changes = self.model.conclude(record, claim.fence, state, postponed=postponed)
         if changes and isinstance(verdict, Settled):
+            if holds:
+                ends = [(each.id, end.state) for each, end in verdict.run]
+                self.model.end_run(record.lane, claim.fence, ends)
             for item in verdict.follow:
                 self.model.append(item.id, self.model.lanes[item.lane], early=item.delay_s > 0)
         return counts
@@ -189,6 +226,10 @@ class LaneMachine(RuleBasedStateMachine):
         lane = self.model.lanes[claim.lane]
         assert self.model.may_be_claimed(lane)
         assert lane.ids[0] == claim.id
+        behind = [each.id for each in claim.following]
+        assert behind == lane.ids[1 : 1 + len(behind)]
+        assert all(self.model.records[each].state == "queued" for each in behind)
+        assert not any(self.model.records[each].early for each in behind)
         self.model.claimed(self.model.records[claim.id], claim.fence)
 
     def ready(self, queue: str) -> list[str]:
@@ -246,5 +287,5 @@ class LaneMachine(RuleBasedStateMachine):
             left -= {"unknown", "unknown_of", "unknown_tenants"}
         assert not left, f"keys are left behind: {left}"
         told = [line.split(":") for line in self.model.outbox]
-        ends = Counter(event for event, _, state in told if state in ENDS)
+        ends = Counter(event for event, _, state in told if state in (*ENDS, "cancelled"))
         assert all(ends[str(r.id)] == r.replays + known[r.id] for r in self.model.records.values())

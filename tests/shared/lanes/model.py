@@ -7,6 +7,7 @@ from shared.lanes.types import State
 from tests.shared.lanes.invariants import may_take
 
 ENDS: tuple[State, ...] = ("sent", "failed", "done")
+"""How a result of a worker ends an event."""
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Record:
     early: bool = False
     """It was appended with a delay that isn't over."""
     expired: bool = False
+    resent: bool = False
+    """It goes out once more, although its effect was unknown."""
     replays: int = 0
 
 
@@ -55,9 +58,34 @@ class Model:
         self.outbox: list[str] = []
         self.fence = 0
 
-    def append(self, event_id: UUID, lane: Lane, *, early: bool) -> None:
+    def append(self, event_id: UUID, lane: Lane, *, early: bool, scheduled: bool = False) -> None:
         self.records[event_id] = Record(event_id, lane, early=early)
-        lane.ids.append(event_id)
+        if scheduled:
+            self.records[event_id].state = "scheduled"
+        else:
+            lane.ids.append(event_id)
+
+    def enter_due(self, record: Record) -> None:
+        """A scheduled event is due: it stands last in its lane."""
+        record.state = "queued"
+        record.lane.ids.append(record.id)
+
+    def cancel(self, record: Record) -> str:
+        """Return what the lanes answer."""
+        if record.state == "cancelled":
+            return "same"
+        if record.state not in ("scheduled", "queued"):
+            return record.state
+        if record.resent:
+            return "resent"
+        lane = record.lane
+        if record.state == "queued":
+            if lane.ids[0] == record.id:
+                lane.postponed = False
+            lane.ids.remove(record.id)
+        record.state, record.fence, record.by = "cancelled", "", "cancel"
+        self.outbox.append(f"{record.id}:cancel:cancelled")
+        return "ok"
 
     def busy(self, queue: str, tenant: str) -> int:
         return sum(
@@ -111,6 +139,17 @@ class Model:
         record.state = state
         return True, True
 
+    def end_run(self, lane: Lane, fence: str, ends: list[tuple[UUID, State]]) -> int:
+        """End events behind one that has just ended; return how many ended."""
+        for count, (event_id, state) in enumerate(ends):
+            record = self.records[event_id]
+            if lane.ids[:1] != [event_id] or record.state != "queued":
+                return count
+            self.outbox.append(f"{event_id}:{fence}:{state}")
+            record.by, record.fence, record.state = fence + state, "", state
+            lane.ids.remove(event_id)
+        return len(ends)
+
     def resolve(self, record: Record, state: State) -> bool:
         if record.by == f"resolve{state}":
             return True
@@ -119,7 +158,7 @@ class Model:
         record.by, record.state = f"resolve{state}", state
         self.outbox.append(f"{record.id}:resolve:{state}")
         if state == "queued":
-            record.expired = False
+            record.expired, record.resent = False, True
             record.lane.ids.append(record.id)
         return True
 
@@ -128,6 +167,6 @@ class Model:
             return False
         record.state, record.fence, record.by = "queued", "", ""
         record.replays += 1
-        record.early = record.expired = False
+        record.early = record.expired = record.resent = False
         record.lane.ids.append(record.id)
         return True

@@ -58,7 +58,7 @@ def test_the_same_key_for_something_else_is_refused(harness: LaneHarness) -> Non
 
 
 def test_a_given_fingerprint_tells_what_is_the_same(harness: LaneHarness) -> None:
-    """Two different bodies with one fingerprint are one request: the first body counts."""
+    """Two bodies with the same fingerprint are the same request: the first body counts."""
     event_id = harness.append("x", "first", fingerprint="same")
     assert harness.append("x", "second", id=event_id, fingerprint="same") == event_id
     assert harness.told(harness.claim().body) == "first"

@@ -18,22 +18,25 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.lanes.types import Claim, Settled, State
+from shared.lanes.types import Claim, LaneLevel, Settled, State
+from shared.redis import keys
 from tests.shared.lanes.harness import outcome
 from tests.shared.lanes.machine import HOUR_S, Held, LaneMachine, Say
-from tests.shared.lanes.model import Lane
+from tests.shared.lanes.model import Lane, Record
 
 LANES = st.sampled_from(["a1", "a2", "a3", "b1", "w1"])
 WORKERS = st.integers(0, 1)
+LEVEL = st.sampled_from(["normal", "normal", "high", "low"])
 KINDS = st.sampled_from(["send", "send", "send", "webhook"])
 GATES = st.sampled_from("gh")
 PICK = st.integers(0, 7)
-"""Which of the claims in somebody's hands, modulo how many there are."""
+"""Which of the claims that workers hold, modulo how many there are."""
 SAYINGS = st.builds(
     Say,
     state=st.sampled_from(["sent", "failed", "unknown", "queued"]),
     later=st.booleans(),
     follow=st.none() | LANES,
+    run=st.integers(0, 3),
 )
 CLOCK_SAYINGS = st.sampled_from([Say("unknown"), Say("queued"), Say("queued", later=True)])
 
@@ -45,16 +48,66 @@ class LaneStateMachine(LaneMachine):
             self.append(name, delayed=False)
 
     @precondition(lambda self: len(self.model.records) < 20)
-    @rule(name=LANES, delayed=st.booleans())
-    def append(self, name: str, *, delayed: bool) -> None:
+    @rule(name=LANES, delayed=st.booleans(), level=LEVEL)
+    def append(self, name: str, *, delayed: bool, level: LaneLevel = "normal") -> None:
         """An event appended twice exists once; the second reply has its state."""
-        item = self.item(name, delayed=delayed)
+        item = self.item(name, delayed=delayed, level=level)
         with self.ringing():
             assert self.harness.lanes.append(item).new
         self.model.append(item.id, self.model.lanes[name], early=delayed)
         record = next(iter(self.model.records.values()))
         answer = self.harness.lanes.append(self.item(record.lane.name, event_id=record.id))
         assert (answer.new, answer.state) == (False, record.state)
+
+    @precondition(lambda self: len(self.model.records) < 20)
+    @rule(name=LANES, level=LEVEL)
+    def schedule(self, name: str, level: LaneLevel) -> None:
+        """It stands in no lane, and holds none up."""
+        item = self.item(name, level=level, scheduled=True)
+        for new in (True, False):
+            answer = self.harness.lanes.append(item)
+            assert (answer.new, answer.state) == (new, "scheduled")
+        self.model.append(item.id, self.model.lanes[name], early=False, scheduled=True)
+
+    def scheduled(self, queue: str) -> list[Record]:
+        return [
+            record
+            for record in self.model.records.values()
+            if record.state == "scheduled" and record.lane.queue == queue
+        ]
+
+    @precondition(lambda self: self.scheduled("send"))
+    @rule(pick=PICK, swept=st.integers(1, 2))
+    def date_comes(self, pick: int, swept: int) -> None:
+        """It enters its lane as the last, once, however many clocks sweep."""
+        scheduled = self.scheduled("send")
+        record = scheduled[pick % len(scheduled)]
+        self.let_be_due(record)
+        for _ in range(swept):
+            self.sweep("send", Say("unknown"))
+
+    def all_dates_come(self) -> None:
+        for record in [*self.scheduled("send"), *self.scheduled("webhook")]:
+            self.let_be_due(record)
+
+    def let_be_due(self, record: Record) -> None:
+        schedule = keys.scheduled(record.lane.queue)
+        for entry in self.client.zrange(schedule, 0, -1):
+            if str(record.id).encode() in entry:
+                self.client.zadd(schedule, {entry: 1})
+        self.model.enter_due(record)
+
+    @precondition(lambda self: self.model.records)
+    @rule(data=st.data(), times=st.integers(1, 2))
+    def cancel(self, data: st.DataObject, times: int) -> None:
+        """What waits never begins; what has begun or ended stays as it is."""
+        record = data.draw(st.sampled_from(list(self.model.records.values())))
+        lane = record.lane
+        end = Settled("cancelled", [outcome(f"{record.id}:cancel:cancelled")])
+        with self.ringing():
+            for _ in range(times):
+                answer = self.harness.lanes.cancel(record.id, lane.queue, lane.tenant, end)
+                assert answer == self.model.cancel(record)
 
     @rule(who=WORKERS, queue=KINDS, lost=st.booleans())
     def claim(self, who: int, queue: str, *, lost: bool) -> None:
@@ -225,6 +278,7 @@ class LaneStateMachine(LaneMachine):
         for lane in self.model.lanes.values():
             if lane.holder:
                 self.end_lease(lane)
+        self.all_dates_come()
         while waiting := sum(len(lane.ids) for lane in self.model.lanes.values()):
             for lane in self.model.lanes.values():
                 if lane.ids and not lane.holder:
@@ -243,7 +297,7 @@ class LaneStateMachine(LaneMachine):
             self.say(Held(claim), Say("sent"), None)
         for claim in self.harness.claims(queue):
             self.validate(claim)
-            self.say(Held(claim), Say("sent"), None)
+            self.say(Held(claim), Say("sent", run=int(claim.fence) % 3), None)
 
 
 @pytest.fixture

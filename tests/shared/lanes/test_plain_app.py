@@ -154,16 +154,16 @@ def test_a_terminated_worker_finishes_hands_back_and_exits_with_0(
     server: RedisServer, broker: LaneBroker, tmp_path: Path
 ) -> None:
     """What runs is finished; the rest stays in its lanes, unclaimed and untried."""
-    with WorkerProgram(server.url, tmp_path / "one", threads=2) as worker:
+    with WorkerProgram(server.url, tmp_path / "one", threads=3) as worker:  # two for one tenant
         eventually(lambda: blocked_consumers(broker.client), 20)
         for number in range(8):
             send(broker, str(number), 1.5)
-        eventually(lambda: len(worker.lines()) == 2, 20)
+        eventually(lambda: sorted(names(worker.lines(), "began")) == ["0", "1"], 20)
         assert worker.terminate() == 0
         assert Counter(names(worker.lines(), "done")) == Counter("01")
     assert broker.client.hlen(keys.in_flight("default")) == 0
     assert broker.client.zcard(keys.leases("default")) == 0
-    with WorkerProgram(server.url, tmp_path / "two", threads=2) as worker:
+    with WorkerProgram(server.url, tmp_path / "two", threads=3) as worker:
         broker.join("default", timeout=20_000)
         assert Counter(names(worker.lines(), "done")) == Counter("234567")
 
@@ -172,7 +172,7 @@ def test_a_terminated_worker_finishes_hands_back_and_exits_with_0(
 def test_everything_runs_while_workers_and_redis_are_killed(
     server: RedisServer, broker: LaneBroker, tmp_path: Path
 ) -> None:
-    """600 messages, two workers of which one or the other is killed six times, Redis twice.
+    """600 messages; either of two workers is killed six times, Redis twice.
 
     No message is lost; only what was running at a kill runs again.
     """

@@ -31,7 +31,7 @@ def test_a_demoted_redis_gives_no_reply(server: RedisServer, *, busy: bool) -> N
         exchange.more = False
         consumer = LaneConsumer(exchange, 1, timeout_s=0.05)
         if busy:
-            exchange.capacity.take(1)
+            exchange.capacity.take("send", 1)
         assert next(consumer) is None
         replies = exchange.replies
         assert replies == (1 if busy else 2)

@@ -3,7 +3,13 @@
 import httpx
 import pytest
 
-from shared.errors import PlatformError, RefusedError, UnauthorizedError, UnavailableError
+from shared.errors import (
+    PlatformError,
+    RefusedError,
+    RouteMissingError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from tests.shared.platform.recording_transport import (
     RecordingTransport,
     account_answering,
@@ -58,7 +64,7 @@ def test_media_that_is_too_large_is_refused(*, announced: bool) -> None:
     ("answer", "error"),
     [
         (json_response({"error": "Media not found"}, 404), RefusedError),
-        (text_response("<pre>Cannot GET /api/messages/media/m</pre>", 404), RefusedError),
+        (text_response("<pre>Cannot GET /api/messages/media/m</pre>", 404), RouteMissingError),
         (text_response("404 page not found", 404), UnavailableError),
         (json_response({}, 401), UnauthorizedError),
         (json_response({}, 500), UnavailableError),

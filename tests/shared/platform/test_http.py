@@ -14,6 +14,7 @@ from shared.errors import (
     LimitedError,
     PlatformError,
     RefusedError,
+    RouteMissingError,
     UnauthorizedError,
     UnavailableError,
     UnknownEffectError,
@@ -285,7 +286,7 @@ def test_a_platform_without_any_variant() -> None:
 
 def test_an_unverified_endpoint_is_refused_when_its_route_is_missing() -> None:
     """Only the platform's own answer refuses it; after a proxy's 404 the call may be repeated."""
-    assert type(error_of(without_routes, endpoints.LOCATION)) is RefusedError
+    assert type(error_of(without_routes, endpoints.LOCATION)) is RouteMissingError
     proxy = answering(404, body=b"404 page not found")
     assert type(error_of(proxy, endpoints.LOCATION)) is UnavailableError
 

@@ -5,15 +5,23 @@ from uuid import uuid4
 
 import pytest
 
-from shared.events import Location, Media, SendEvent
-from shared.platform.payloads import build_message
+from shared.events import Reply, SendEvent, SentContact, SentLocation, SentMedia
+from shared.platform.payloads import (
+    build_caption,
+    build_message,
+    compose_map_link,
+    list_substitutes,
+)
 
 TO = "79990001122"
 URL = "https://files.test/folder/my%20report.pdf?v=1"
 
 
 def event(
-    text: str = "", media: dict[str, Any] | None = None, location: Location | None = None
+    text: str = "",
+    media: dict[str, Any] | None = None,
+    location: SentLocation | None = None,
+    **more: Any,
 ) -> SendEvent:
     return SendEvent(
         id=uuid4(),
@@ -21,8 +29,9 @@ def event(
         integration_id=uuid4(),
         to=TO,
         text=text,
-        media=Media.model_validate(media) if media else None,
+        media=SentMedia.model_validate(media) if media else None,
         location=location,
+        **more,
     )
 
 
@@ -42,12 +51,71 @@ def test_an_image_always_has_a_caption(text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["video", "audio", "voice", "document"])
 def test_other_media_are_sent_as_files(kind: str) -> None:
-    """The file has the given name, and the text as caption."""
-    endpoint, body = build_message(
-        "42", event("Look", {"type": kind, "url": URL, "filename": "a.bin"})
-    )
+    """The file has the given name; its caption is a text of its own."""
+    message = event("Look", {"type": kind, "url": URL, "filename": "a.bin"})
+    endpoint, body = build_message("42", message)
     assert endpoint.name == "file"
-    assert body == {"type": "file", "to": TO, "url": URL, "filename": "a.bin", "caption": "Look"}
+    assert body == {"type": "file", "to": TO, "url": URL, "filename": "a.bin"}
+    assert build_caption(message) == "Look"
+    assert list_substitutes(message) == [
+        "caption_as_text",
+        *(["voice_as_file"] if kind == "voice" else []),
+    ]
+
+
+CONTACT = SentContact(name="Anna", phones=("+7 999 000-11-22", "+7 999 000-33-44"))
+REPLY = Reply(message_id=uuid4(), quote="First\nSecond")
+PICTURE = {"type": "image", "url": URL}
+DOCUMENT = {"type": "document", "url": URL}
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "substitutes"),
+    [
+        (event("Yes", reply=REPLY), "> First\n> Second\nYes", ["quoted_text"]),
+        (
+            event(contact=CONTACT),
+            "👤 Anna\n+7 999 000-11-22\n+7 999 000-33-44",
+            ["contact_as_text"],
+        ),
+        (
+            event(contact=CONTACT, reply=REPLY),
+            "> First\n> Second\n👤 Anna\n+7 999 000-11-22\n+7 999 000-33-44",
+            ["contact_as_text", "quoted_text"],
+        ),
+    ],
+    ids=["reply", "contact", "contact as a reply"],
+)
+def test_what_the_platform_has_no_call_for_is_a_text(
+    message: SendEvent, text: str, substitutes: list[str]
+) -> None:
+    endpoint, body = build_message("42", message)
+    assert (endpoint.name, body["text"]) == ("text", text)
+    assert list_substitutes(message) == substitutes
+
+
+@pytest.mark.parametrize("text", ["", "Look"])
+def test_a_file_that_answers_has_the_quote_in_its_caption(text: str) -> None:
+    caption = "\n".join(filter(None, ("> First\n> Second", text)))
+    assert build_message("42", event(text, PICTURE, reply=REPLY))[1]["caption"] == caption
+    assert build_caption(event(text, PICTURE, reply=REPLY)) == ""
+    assert build_caption(event(text, DOCUMENT, reply=REPLY)) == caption
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "https://maps.google.com/?q=55.75,37.62"),
+        (
+            {"name": "Office", "address": "Main St 1"},
+            "📍 Office\nMain St 1\nhttps://maps.google.com/?q=55.75,37.62",
+        ),
+    ],
+    ids=["coordinates", "name and address"],
+)
+def test_a_location_as_a_text_leads_to_a_map(fields: dict[str, str], text: str) -> None:
+    place = SentLocation.model_validate({"lat": 55.75, "lng": 37.62, **fields})
+    assert compose_map_link(event(location=place)) == text
 
 
 @pytest.mark.parametrize(
@@ -70,7 +138,7 @@ def test_a_file_without_a_name_gets_one(kind: str, url: str, expected: str) -> N
 def test_a_location_names_its_account() -> None:
     """The body follows the older contract and omits unknown fields."""
     endpoint, body = build_message(
-        "42", event(location=Location(lat=55.75, lng=37.62, name="Moscow"))
+        "42", event(location=SentLocation(lat=55.75, lng=37.62, name="Moscow"))
     )
     assert endpoint.name == "location"
     assert body == {

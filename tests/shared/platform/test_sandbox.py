@@ -20,7 +20,7 @@ from shared.errors import (
     UnavailableError,
     UnknownEffectError,
 )
-from shared.events import Location, Media, SendEvent
+from shared.events import SendEvent, SentLocation, SentMedia
 from shared.platform import Platform
 from shared.platform.account import PlatformAccount
 from shared.platform.models import CreatedClient
@@ -88,9 +88,9 @@ def message(kind: str) -> SendEvent:
         return text()
     if kind == "location":
         return text(body="").model_copy(
-            update={"location": Location(lat=55.75, lng=37.62, name="Moscow")}
+            update={"location": SentLocation(lat=55.75, lng=37.62, name="Moscow")}
         )
-    media = Media.model_validate({"type": kind, "url": "https://files.test/a%20b.bin"})
+    media = SentMedia.model_validate({"type": kind, "url": "https://files.test/a%20b.bin"})
     return text(body="Look").model_copy(update={"media": media})
 
 

@@ -172,7 +172,7 @@ def test_replies_are_parsed_in_c() -> None:
 
 
 def test_a_start_asks_a_silent_redis_once() -> None:
-    """Its process can say why it does not start within 5 s: one connection, one timeout."""
+    """Its process can say why it does not start within 5 s: a connection, a timeout."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         with pytest.raises(redis.TimeoutError):

@@ -1,9 +1,13 @@
 """`wpp` does what its help says, and reports a mistake in a sentence."""
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +18,7 @@ import redis
 from typer.testing import CliRunner, Result
 
 from sandbox.redis import RedisServer
-from shared import routing, signed_keys
+from shared import routing
 from shared.events import Message
 from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
@@ -22,7 +26,9 @@ from shared.lanes.types import ClaimSequence, Settled
 from shared.producer import Producer
 from shared.redis import keys
 from shared.settings import EngineSettings
+from tests.fixtures.background import in_background
 from tests.fixtures.provision_env import ProvisionEnv, handle_next
+from tests.fixtures.waiting import wait_until
 from workers.cli.app import app
 from workers.cli.reconnect import enqueue_reconnects
 from workers.ingress.metrics import PipelineCollector
@@ -64,12 +70,6 @@ def unknown_message(lanes: Lanes) -> UUID:
     return accepted.id
 
 
-def test_key_prints_the_service_key_of_the_organization(wpp: CliRunner) -> None:
-    """The HTTP API accepts the printed key for this organization."""
-    key = output(wpp.invoke(app, ["key", str(ORGANIZATION)])).strip()
-    assert signed_keys.read_service_key(key, [SECRET.encode()]) == ORGANIZATION
-
-
 def test_send_enqueues_and_show_prints_the_record(wpp: CliRunner) -> None:
     """Two sends with the same idempotency key are a single message."""
     options = ["--integration-id", str(uuid4()), "--idempotency-key", "once"]
@@ -84,6 +84,17 @@ def test_send_enqueues_and_show_prints_the_record(wpp: CliRunner) -> None:
     )
     assert '"state": "queued"' in output(wpp.invoke(app, ["show", event_id]))
     assert "send" in output(wpp.invoke(app, ["lanes"]))
+
+
+def test_lanes_and_status_tell_what_waits_for_newer_processes(wpp: CliRunner, lanes: Lanes) -> None:
+    """An upgrade that stopped half-way is seen."""
+    item = routing.route_send(ORGANIZATION, uuid4(), Message(to="+79990001122", text="Hello"))
+    lanes.append(replace(item, version=2))
+    assert lanes.claim("send", ClaimSequence()) is None
+    assert "1  lanes wait for send workers of a newer version" in output(wpp.invoke(app, ["lanes"]))
+    listed = json.loads(output(wpp.invoke(app, ["lanes", "--json"])))
+    assert listed["awaiting_newer"] == {"send": 1}
+    assert "newer         1 lanes wait" in wpp.invoke(app, ["status"]).stdout
 
 
 @pytest.mark.parametrize(
@@ -158,6 +169,25 @@ def test_a_redis_that_is_down_is_reported_in_one_sentence(
     assert "Is REDIS_URL right" in result.output
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("wpp")
+def test_a_command_in_the_background_of_a_script_ends_on_a_stop_signal(
+    redis_client: redis.Redis, number: signal.Signals, code: int
+) -> None:
+    """The shell of a script ignores SIGINT for it; it ends without a word."""
+    program = subprocess.Popen(
+        in_background([sys.executable, "-m", "workers.cli.app", "tail"]),
+        env=os.environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    wait_until(lambda: redis_client.pubsub_numsub(keys.TAIL)[0][1], "the watcher")
+    program.send_signal(number)
+    output, _ = program.communicate(timeout=20)
+    assert (program.returncode, output) == (code, b"")
+
+
 def test_reconnect_needs_either_ids_or_all(wpp: CliRunner) -> None:
     """Without ids and with both, it starts nothing."""
     for arguments in (["reconnect"], ["reconnect", "--all", str(uuid4())]):
@@ -192,7 +222,12 @@ def test_reconnect_registers_the_webhook_of_each_enabled_integration(env: Provis
         before = count_registrations(env)
 
         integrations = list(ctx.database.integrations.iterate())
-        assert enqueue_reconnects(integrations, producer, per_second=4, sleep=pauses.append) == 1
+
+        def find_producer(_organization_id: UUID) -> Producer:
+            return producer
+
+        count = enqueue_reconnects(integrations, find_producer, per_second=4, sleep=pauses.append)
+        assert count == 1
         while handle_next(ctx):
             pass
         env.record_outcomes()

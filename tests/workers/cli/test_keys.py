@@ -83,3 +83,16 @@ def test_an_unknown_action_is_refused(wpp: Wpp, organization_id: UUID) -> None:
     assert answer.startswith("2")
     assert "messages:read" in answer
     assert wpp("list") == "no keys\n"
+
+
+def test_a_key_of_an_operator_opens_the_console_only(wpp: Wpp, organization_id: UUID) -> None:
+    """It names no organization, has a form of its own, and is listed and revoked as the rest."""
+    found = re.fullmatch(r"id   (\S+)\nkey  (wpo_[\w-]{43})\n", wpp("create", "Olga", "--operator"))
+    assert found
+    key_id = found[1]
+    assert wpp("list").splitlines()[1].split()[-2:] == ["all", "console"]
+    assert wpp("revoke", key_id) == "revoked Olga\n"
+    assert "revoked 20" in wpp("list")
+    assert wpp("create", "crm").startswith("2")
+    both = wpp("create", "crm", "--operator", "--organization", organization_id)
+    assert both.startswith("2")

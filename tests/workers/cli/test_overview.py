@@ -17,6 +17,7 @@ from shared import tail
 from shared.events import utc_now
 from shared.outbox import Outbox
 from shared.outcomes import SessionOutcome
+from shared.processes import CONSUMERS
 from shared.redis import keys
 from tests.fixtures.provision_env import ProvisionEnv, handle_next, supabase_settings
 from workers.cli import overview
@@ -41,7 +42,7 @@ def wpp(env: ProvisionEnv, redis_server: RedisServer, monkeypatch: pytest.Monkey
 
 
 def run_all_roles(client: redis.Redis) -> None:
-    Pulse(client, ["send", "provision", "webhook", "media", "record", "clock"]).report()
+    Pulse(client, CONSUMERS).report()
 
 
 def connect_two(env: ProvisionEnv) -> list[dict[str, Any]]:
@@ -125,7 +126,8 @@ def test_numbers_lists_them_with_a_header(wpp: CliRunner, env: ProvisionEnv) -> 
     _, down = connect_two(env)
     lines = wpp.invoke(app, ["numbers"]).stdout.splitlines()
     assert lines[0].split() == [
-        *["STATUS", "SINCE", "ORGANIZATION", "ID", "ID", "ACCOUNT", "NAME", "REASON", "ERROR"]
+        *["STATUS", "SINCE", "ORGANIZATION", "ID", "ID", "ACCOUNT", "PHONE", "NAME"],
+        *["REASON", "ERROR"],
     ]
     assert len(lines) == 3
     found = json.loads(wpp.invoke(app, ["numbers", "--down", "--json"]).stdout)
@@ -168,7 +170,7 @@ def test_tail_shows_what_is_asked_for(
             "mark": "2",
         },
     ]
-    monkeypatch.setattr(tail, "watch", lambda _client: iter(told))
+    monkeypatch.setattr(tail, "watch_all", lambda _clients: iter(told))
     result = CliRunner().invoke(app, ["tail", "--json", *options])
     assert [json.loads(line)["mark"] for line in result.stdout.splitlines()] == expected
     people = CliRunner().invoke(app, ["tail", *options]).stdout

@@ -24,6 +24,7 @@ from tests.draining import parse_first
 from tests.fixtures.provision_env import supabase_settings
 from tests.pipeline.inbound.conftest import pipeline
 from tests.pipeline.inbound.inbound_pipeline import PEER, InboundPipeline
+from workers.cli import output
 from workers.cli.app import app
 from workers.send import in_doubt
 
@@ -71,7 +72,9 @@ def add_dead_letter(pipeline: InboundPipeline, text: str = "Hello", **given: Any
     """Insert the dead letter of a message into Supabase; return its id."""
     message = Message(to=PEER, text=text)
     item = routing.route_send(
-        given.get("organization_id") or pipeline.organization, pipeline.integration, message
+        given.get("organization_id") or pipeline.organization,
+        given.pop("integration", pipeline.integration),
+        message,
     )
     values: dict[str, Any] = {
         "at": utc_now(),
@@ -110,11 +113,12 @@ def test_dead_lists_dead_letters_with_their_reasons_newest_first(
         ({"organization_id": UUID(int=7)}, ["--organization", UUID(int=7)]),
         ({"account": "0000000000099"}, ["--account", "0000000000099"]),
         ({"kind": "webhook"}, ["--kind", "webhook"]),
+        ({"integration": UUID(int=8)}, ["--number", UUID(int=8)]),
         ({"reason": "expired"}, ["--reason", "expired"]),
         ({"at": utc_now() - 3 * HOUR}, ["--until", f"{utc_now() - 2 * HOUR:%Y-%m-%dT%H:%M:%S}"]),
         ({"at": utc_now() - HOUR / 2}, ["--since", f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}"]),
     ],
-    ids=["organization", "account", "kind", "reason", "until", "since"],
+    ids=["organization", "account", "kind", "number", "reason", "until", "since"],
 )
 def test_dead_filters_the_list_and_the_replay(
     pipeline: InboundPipeline, wpp: Wpp, this: dict[str, Any], option: list[Any]
@@ -138,6 +142,21 @@ def test_dead_lists_replayed_dead_letters_only_with_replayed(
     assert wpp("dead", "--id", wanted) == "no dead letters\n"
     assert json.loads(wpp("dead", "--id", wanted, "--replayed", "--json"))[0]["replayed"]
     assert "0 replayed, 1 skipped" in wpp("dead", "--id", wanted, "--replayed", "--replay")
+
+
+def test_dead_drops_a_dead_letter_and_keeps_who_and_why(
+    pipeline: InboundPipeline, wpp: Wpp
+) -> None:
+    letter_id = add_dead_letter(pipeline)
+    assert "--why" in run_failing("dead", "--drop", "--id", letter_id)
+    assert "--id" in run_failing("dead", "--drop", "--why", "called")
+    drop = ("dead", "--drop", "--id", letter_id, "--why", "called")
+    assert wpp(*drop) == "1 dropped\n"
+    assert wpp(*drop) == "0 dropped, 1 closed before\n"
+    assert wpp("dead") == "no dead letters\n"
+    (line,) = listed(wpp("dead", "--replayed"))
+    assert "dropped by " in line
+    assert line.endswith(": called")
 
 
 def test_dead_replays_all_matches_beyond_the_limit_of_the_list(
@@ -173,7 +192,7 @@ def add_unknown_message(pipeline: InboundPipeline, organization_id: UUID, to: st
 
 def test_unknown_lists_messages_until_they_are_settled(pipeline: InboundPipeline, wpp: Wpp) -> None:
     """It lists all organizations, oldest first, or a single organization."""
-    other = uuid4()
+    other = pipeline.env.create_organization()
     first = add_unknown_message(pipeline, pipeline.organization)
     second = add_unknown_message(pipeline, other, "79990007777")
     lines = listed(wpp("unknown"))
@@ -249,6 +268,16 @@ def test_log_replay_restores_a_deleted_row_without_duplicates(
     assert "needs a filter" in run_failing("log", "--replay")
 
 
+def test_a_replay_of_the_log_tells_its_progress(
+    pipeline: InboundPipeline, wpp: Wpp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(pipeline, "one", "two", "three")
+    monkeypatch.setattr(output, "PROGRESS_EVERY_S", 0)
+    shown = wpp("log", "--account", pipeline.account, "--replay")
+    assert "1 of 3 replayed, " in shown
+    assert "2 of 3 replayed, " in shown
+
+
 def test_log_shows_what_was_not_understood_with_masked_samples(
     pipeline: InboundPipeline, wpp: Wpp
 ) -> None:
@@ -266,7 +295,7 @@ def test_log_shows_what_was_not_understood_with_masked_samples(
     assert json.loads(wpp("log", "--unrecognized", "--json"))[0]["sample"] == shown
     assert shown["vote"] == {"voter": "00000000000@c.us", "choice": "xxxx"}
     assert shown["type"] == "poll.created"
-    nothing = wpp("log", "--unrecognized", "--account", "another")
+    nothing = wpp("log", "--unrecognized", "--until", "2026-01-01T00:00:00")
     assert nothing == "nothing was not understood\n"
     replayed = wpp("log", "--replay", "--unrecognized")
     assert "3 events: 0 outcomes applied" in replayed

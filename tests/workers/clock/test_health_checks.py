@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from shared.causes import ACTIVE, SILENT
 from shared.database import Integration
 from shared.events import utc_now
 from shared.platform.models import AccountStatus
@@ -131,7 +132,7 @@ def test_an_integration_without_webhooks_after_a_send_is_degraded(
         organization_id,
     )
     assert check_all(env, ctx) == 1
-    assert get_status(ctx, organization_id) == ("degraded", health_checks.SILENT)
+    assert get_status(ctx, organization_id) == ("degraded", SILENT)
     assert check_all(env, ctx) == 1
     assert get_status(ctx, organization_id)[0] == "degraded"
     env.sql(
@@ -139,7 +140,7 @@ def test_an_integration_without_webhooks_after_a_send_is_degraded(
         "set ack_at = now() + interval '1 hour', awaited_since = null"
     )
     assert check_all(env, ctx) == 0
-    assert get_status(ctx, organization_id) == ("connected", health_checks.ACTIVE)
+    assert get_status(ctx, organization_id) == ("connected", ACTIVE)
     history = env.sql(
         "select status from wpp_session_history where organization_id = %s order by at",
         organization_id,

@@ -1,5 +1,6 @@
 """Retention deletes old logs and ends parked outcomes, and leaves the remaining rows."""
 
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 
 from sandbox.supabase.project import Supabase
 from shared.database import Database, DeadLetterQuery
+from shared.database.models import UploadedFile
 from shared.events import utc_now
 from shared.outcomes import MessageOutcome
 from shared.settings import RetentionSettings
@@ -53,7 +55,7 @@ def prune_after(pipeline: InboundPipeline, days: float) -> dict[str, int]:
 
 
 def test_recent_rows_stay(outdated: InboundPipeline) -> None:
-    assert prune_after(outdated, 6.9) == {"unparked": 0, "expired": 0, "pruned": 0}
+    assert set(prune_after(outdated, 6.9).values()) == {0}
     assert counts(outdated) == (1, 1, 0)
 
 
@@ -153,10 +155,37 @@ def test_a_task_that_fails_stops_no_other_task(outdated: InboundPipeline) -> Non
         "alter table wpp_dead_letters add constraint full_up check (kind <> 'outcome')"
     )
     try:
-        assert prune_after(outdated, 31) == {"unparked": 0, "expired": 0, "pruned": 1}
+        assert prune_after(outdated, 31)["pruned"] == 1
     finally:
         outdated.env.sql("alter table wpp_dead_letters drop constraint full_up")
     assert counts(outdated) == (0, 1, 0)
+
+
+def test_an_uploaded_file_goes_unless_a_message_uses_it(outdated: InboundPipeline) -> None:
+    """Its row and its content, after a week."""
+    database = outdated.ctx.database
+    for is_used in (False, True):
+        file_id = uuid4()
+        path = f"wpp/{outdated.organization}/files/{file_id}.txt"
+        with tempfile.TemporaryFile() as content:
+            content.write(b"hello")
+            link = database.storage.upload(path, content, "text/plain")
+        file = UploadedFile(
+            id=file_id,
+            organization_id=outdated.organization,
+            path=path,
+            name="a.txt",
+            mime="text/plain",
+            size=5,
+            sha256="0" * 64,
+            created_at=utc_now(),
+        )
+        database.files.add(file)
+        if is_used:
+            assert database.files.use(file_id, outdated.organization)
+        assert prune_after(outdated, 6.9)["files"] == 0
+        assert prune_after(outdated, 7.1)["files"] == int(not is_used)
+        assert httpx.get(link, trust_env=False).is_success == is_used
 
 
 @pytest.fixture

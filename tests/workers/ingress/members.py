@@ -17,6 +17,7 @@ class Member:
     """A signed-in user of an organization."""
 
     id: str
+    organization_id: str
     session: dict[str, Any]
     world: Supabase
     database_url: str
@@ -41,7 +42,7 @@ class Member:
                 "on conflict (id) do update set organization_id = excluded.organization_id",
                 (user_id, organization_id),
             )
-        return cls(user_id, sign_up, world, database_url)
+        return cls(user_id, str(organization_id), sign_up, world, database_url)
 
     def sign_out(self) -> None:
         self._call("POST", "logout", self.session["access_token"])
@@ -50,10 +51,20 @@ class Member:
         self._call("DELETE", f"admin/users/{self.id}", self.world.service_role_key)
 
     def leave(self) -> None:
-        """Have another organization from now on."""
+        """Belong to no organization from now on."""
         with psycopg.connect(self.database_url) as connection:
             connection.execute(
                 "update public.profiles set organization_id = null where id = %s", (self.id,)
+            )
+
+    def move(self) -> None:
+        """Belong to another organization from now on."""
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(
+                "with other as (insert into public.organizations (name) values ('Other') "
+                "returning id) update public.profiles set organization_id = other.id "
+                "from other where profiles.id = %s",
+                (self.id,),
             )
 
     def make_short_token(self, valid_s: float) -> str:

@@ -12,7 +12,6 @@ import redis
 from pydantic import SecretStr
 
 from sandbox.supabase.project import Supabase
-from shared import signed_keys
 from shared.database import Database
 from shared.events import QueueName, utc_now
 from shared.lanes.client import Lanes
@@ -20,7 +19,8 @@ from shared.lanes.types import ClaimSequence, Settled
 from shared.outcomes import SessionOutcome, SessionStatus
 from shared.redis import keys
 from shared.settings import EngineSettings, SupabaseSettings
-from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
+from tests.fixtures.ingress_process import IngressProcess
+from tests.fixtures.service_keys import store_key
 
 
 @contextmanager
@@ -56,7 +56,7 @@ class Tenant:
                 "insert into public.organizations (id, name) values (%s, 'Test')",
                 (organization_id,),
             )
-        key = signed_keys.make_service_key(organization_id, [KEY_SECRET.encode()])
+        key = store_key(world.database_url, organization_id)
         bearer = {"Authorization": f"Bearer {key}"}
         with (
             httpx.Client(base_url=ingress.url, headers=bearer, timeout=10, trust_env=False) as http,

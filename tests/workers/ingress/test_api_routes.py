@@ -15,8 +15,11 @@ from workers.ingress.api_routes import (
 STREAM: dict[str, Any] = {"responses": {"200": {"content": {"text/event-stream": {}}}}}
 ROUTES = ApiRoutes(
     {
-        "/v1/a": {"get": {"operationId": "list"}, "post": {"operationId": "add"}},
-        "/v1/a/{id}": {"patch": {"operationId": "change"}},
+        "/v1/a": {
+            "get": {"operationId": "list", "tags": ["a"]},
+            "post": {"operationId": "add", "tags": ["a"]},
+        },
+        "/v1/a/{id}": {"patch": {"operationId": "change", "tags": ["a"]}},
         "/v1/a/events": {"get": {"operationId": "stream", **STREAM}},
         "/v1/a/{id}/qr.png": {"get": {"operationId": "draw"}},
     }
@@ -59,7 +62,7 @@ def test_a_path_without_the_method_lists_those_it_has(method: str, path: str, al
 
 
 def make_operation(**documented: Any) -> Operation:
-    return Operation.read("/v1/a", "get", {"operationId": "x", **documented})
+    return Operation.read("get", {"operationId": "x", **documented})
 
 
 def test_query_parameters_are_those_of_the_document() -> None:
@@ -78,7 +81,7 @@ def test_query_parameters_are_those_of_the_document() -> None:
 
 
 def test_reading_is_an_action_of_its_own() -> None:
-    """An action is that of a resource, the first part of a path."""
+    """What is read or written is named by the tag of an operation."""
     actions = {
         ROUTES.find(method, path).action  # type: ignore[union-attr]
         for method, path in [("GET", "/v1/a"), ("HEAD", "/v1/a"), ("PATCH", "/v1/a/1")]

@@ -5,10 +5,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import redis
 
 from sandbox.redis import RedisServer
-from shared import signed_keys
-from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
+from tests.fixtures.api_document import read_document
+from tests.fixtures.ingress_process import IngressProcess
+from tests.fixtures.service_keys import copy_key
 
 CRM, OTHER_CRM, LOOKALIKE = (
     "https://crm.example.com",
@@ -51,9 +53,11 @@ def test_an_allowed_origin_may_call_the_api(http: httpx.Client, origin: str, pat
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-def test_an_allowed_origin_reads_every_response(http: httpx.Client) -> None:
+def test_an_allowed_origin_reads_every_response(
+    http: httpx.Client, redis_client: redis.Redis
+) -> None:
     """Also errors, with their headers."""
-    key = signed_keys.make_service_key(uuid4(), [KEY_SECRET.encode()])
+    key = copy_key(redis_client, uuid4())
     for bearer, status in (("Bearer invalid", 401), (f"Bearer {key}", 503)):
         answer = http.get("/v1/integrations", headers={"Origin": CRM, "Authorization": bearer})
         assert (answer.status_code, allowed(answer)) == (status, CRM)
@@ -87,19 +91,8 @@ def test_no_origin_is_allowed_by_default(ingress: IngressProcess) -> None:
     )
 
 
-def test_every_route_is_documented(ingress: IngressProcess) -> None:
-    """Summary, operation id, description, problems and security scheme, in the OpenAPI document."""
+def test_the_document_is_public(ingress: IngressProcess) -> None:
+    """It names this server, and its public address."""
     document = ingress.http.get("/openapi.json").json()
-    operations = [each for path in document["paths"].values() for each in path.values()]
-    assert len({each["operationId"] for each in operations}) == len(operations) > 10
-    for operation in operations:
-        assert operation["summary"]
-        assert operation["description"]
-        assert operation["security"] == [{"bearer": []}]
-        problems = {code: each for code, each in operation["responses"].items() if code >= "400"}
-        assert {"400", "401", "404", "422", "503"} <= set(problems)
-        assert {tuple(each["content"]) for each in problems.values()} == {
-            ("application/problem+json",)
-        }
-    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
-    assert "Problem" in document["components"]["schemas"]
+    assert [each["url"] for each in document["servers"]] == ["/", ingress.url]
+    assert document["paths"].keys() == read_document()["paths"].keys()

@@ -41,7 +41,8 @@ def test_each_effect_leaves_a_line(ingress_with_supabase: IngressProcess, tenant
     assert [line["replayed"] for line in lines] == [False, True, False, False]
     assert lines[0]["resource"] == sent[0].headers["Location"]
     assert [line["resource"] for line in lines[2:]] == [number, number]
-    assert {line["caller"] for line in lines} == {f"organization {tenant.id}"}
+    (key,) = tenant.database.service_keys.list_all()
+    assert {line["caller"] for line in lines} == {f"key {key.id}"}
     assert [line["address"] for line in lines] == ["127.0.0.1"] * 2 + ["203.0.113.7", "127.0.0.1"]
 
 

@@ -13,7 +13,6 @@ import redis
 
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
-from shared import signed_keys
 from shared.database.models import ServiceKey
 from shared.errors import DatabaseUnavailableError
 from shared.service_keys import hash_service_key, make_key
@@ -24,7 +23,6 @@ from workers.ingress.auth import SessionCache
 from workers.ingress.callers import Callers, ForbiddenError, OrganizationMissingError
 from workers.ingress.lookups import LookupCache
 
-SECRETS = [b"s" * 32]
 ONE, TWO, ALL = (f"wpk_{43 * letter}" for letter in "abc")
 
 
@@ -35,6 +33,9 @@ class FakeSupabase:
         self.organization_id: UUID | None = uuid4()
         self.away = False
         self.keys: dict[str, ServiceKey] = {}
+
+    def is_in_use(self, token: str) -> bool:
+        return token in self.keys
 
     def find_key(self, token: str) -> ServiceKey | None:
         return self.keys.get(token)
@@ -54,24 +55,60 @@ def run(story: Any) -> None:
     async def whole() -> None:
         supabase = FakeSupabase()
         cache = SessionCache(supabase.find_organization, 0.05, negative_ttl_s=0.05)
-        await story(Callers(SECRETS, cache, LookupCache(supabase.find_key, 0.05)), supabase)
+        service_keys = LookupCache(supabase.find_key, 0.05)
+        await story(Callers(cache, service_keys, supabase.is_in_use), supabase)
 
     asyncio.run(whole())
 
 
-def test_a_service_key_is_known_without_a_call() -> None:
-    """It does not expire; its quota is that of the organization."""
+def test_a_key_that_was_found_lately_is_known() -> None:
+    """With the rules of `find`; a key that was never found, or not lately, is not known."""
+    organization_id = uuid4()
 
     async def story(callers: Callers, supabase: FakeSupabase) -> None:
-        supabase.away = True
-        organization_id = uuid4()
-        key = signed_keys.make_service_key(organization_id, SECRETS)
-        assert await callers.is_genuine(key)
-        caller = await callers.find(key)
+        supabase.keys[ONE] = ServiceKey(
+            id=uuid4(), name="crm", organization_ids=[organization_id], actions=["messages:read"]
+        )
+        assert callers.find_known(ONE) is None
+        found = await callers.find(ONE)
+        del supabase.keys[ONE]
+        assert callers.find_known(ONE) == found
+        assert callers.find_known(ONE, str(organization_id).upper()) == found
+        with pytest.raises(ForbiddenError):
+            callers.find_known(ONE, str(uuid4()))
+        assert callers.find_known(TWO) is None
+        assert callers.find_known(make_token()) is None
+        await asyncio.sleep(0.06)
+        assert callers.find_known(ONE) is None
+
+    run(story)
+
+
+def test_a_service_key_does_not_expire() -> None:
+    """One that is in use is genuine before Supabase is asked."""
+
+    async def story(callers: Callers, supabase: FakeSupabase) -> None:
+        assert not await callers.is_genuine(ONE)
+        supabase.keys[ONE] = ServiceKey(
+            id=uuid4(), name="crm", organization_ids=[uuid4()], actions=["*"]
+        )
+        assert await callers.is_genuine(ONE)
+        caller = await callers.find(ONE)
         assert caller
-        assert (caller.organization_id, caller.lifetime_s) == (organization_id, float("inf"))
+        assert caller.lifetime_s == float("inf")
         assert await callers.is_valid(caller)
-        assert key not in repr(caller)
+        assert ONE not in repr(caller)
+
+    run(story)
+
+
+def test_a_key_that_is_derived_from_a_secret_is_refused() -> None:
+    """Earlier versions made such keys: wpp_<organization>_<signature>."""
+
+    async def story(callers: Callers, _supabase: FakeSupabase) -> None:
+        key = f"wpp_{uuid4().hex}_{43 * 's'}"
+        assert not await callers.is_genuine(key)
+        assert await callers.find(key) is None
 
     run(story)
 
@@ -165,13 +202,11 @@ def test_a_revoked_key_ends_a_stream() -> None:
 
 
 def test_a_request_may_name_no_other_organization() -> None:
-    """Also with a derived key or a session."""
+    """A session is of the organization in the user's profile."""
 
     async def story(callers: Callers, supabase: FakeSupabase) -> None:
-        key = signed_keys.make_service_key(uuid4(), SECRETS)
-        for token in (key, make_token()):
-            with pytest.raises(ForbiddenError):
-                await callers.find(token, str(uuid4()))
+        with pytest.raises(ForbiddenError):
+            await callers.find(make_token(), str(uuid4()))
         assert await callers.find(make_token(), str(supabase.organization_id))
 
     run(story)

@@ -1,5 +1,6 @@
 """Connections: each wait for a client ends, and there is always room for another client."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -7,11 +8,20 @@ from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
 
+from sandbox.ports import LOCALHOST, free_port
 from sandbox.redis import RedisServer
 from shared.settings import IngressSettings
 from tests.fixtures.ingress_process import IngressProcess, read_response
-from workers.ingress.connections import LINGER_S, MAX_HEAD_BYTES
+from workers.ingress.body import WHOLE
+from workers.ingress.connections import (
+    LINGER_S,
+    MAX_HEAD_BYTES,
+    ConnectionLimits,
+    make_protocol,
+)
 
 LIMIT = 20
 DEADLINE_S = 1.0
@@ -263,3 +273,48 @@ def test_strange_targets_are_no_errors_of_the_server(
         )
         status = int(connection.recv(65_536).split(b" ", 2)[1])
         assert 200 <= status < 500
+
+
+async def post_parts(port: int, *parts: bytes) -> bytes:
+    """Send the parts of a request, with a pause after each; return the head of the answer."""
+    reader, writer = await asyncio.open_connection(LOCALHOST, port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    writer.close()
+    return answer
+
+
+async def note_whole(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with whether the body was known to be whole before it was read, and after."""
+    before = scope.get(WHOLE, False)
+    while (await receive())["more_body"]:
+        pass
+    note = f"{before} {scope.get(WHOLE, False)}".encode()
+    headers = [(b"content-length", b"0"), (b"whole", note)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body"})
+
+
+def test_a_body_that_came_with_its_head_is_known_to_be_whole() -> None:
+    """A part of a body is not, until the rest is there."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+
+    async def serve() -> list[bytes]:
+        port = free_port()
+        protocol = make_protocol(ConnectionLimits(10, 10))
+        config = uvicorn.Config(note_whole, port=port, http=protocol, log_config=None)
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        cases = ((head + b"{}",), (head, b"{}"), (head + b"{", b"}"))
+        try:
+            return [await post_parts(port, *parts) for parts in cases]
+        finally:
+            await server.shutdown()
+
+    found = [answer.partition(b"whole: ")[2].split(b"\r\n")[0] for answer in asyncio.run(serve())]
+    assert found == [b"True True", b"False True", b"False True"]

@@ -1,16 +1,23 @@
 """Credentials: service keys, and Supabase sessions of members."""
 
+import inspect
+from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
+import redis
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
 from sandbox.supabase.project import Supabase
-from shared import signed_keys
+from shared.service_keys import make_key
 from tests.conftest import MakeClient
-from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
+from tests.fixtures.ingress_process import IngressProcess
+from tests.fixtures.service_keys import copy_key
 from tests.workers.ingress.tenants import Tenant
+from workers.ingress.app import ROUTERS
 
 
 def ask(ingress: IngressProcess, authorization: str) -> httpx.Response:
@@ -67,9 +74,33 @@ def test_keys_of_supabase_are_not_credentials(
         assert ask(ingress_with_supabase, f"Bearer {key}").status_code == 401
 
 
-def test_a_service_key_is_verified_without_supabase(ingress: IngressProcess) -> None:
-    """Supabase is down here: 503 comes after the key was accepted."""
-    good = signed_keys.make_service_key(uuid4(), [KEY_SECRET.encode()])
-    assert ask(ingress, f"Bearer {good}").status_code == 503
-    for bad in (good[:-1], good + "A", good.replace("wpp_", "wpq_"), good.upper()):
+def test_a_service_key_in_use_is_known_without_supabase(
+    ingress: IngressProcess, redis_client: redis.Redis
+) -> None:
+    """Supabase is down here: a route that needs only Redis works, an unknown key is no 401."""
+    good = copy_key(redis_client, uuid4())
+    assert ask(ingress, f"Bearer {good}").json()["code"] == "database_unavailable"
+    for bad in (good[:-1], good + "A", good.replace("wpk_", "wpq_"), good.upper()):
         assert ask(ingress, f"Bearer {bad}").status_code == 401
+    assert ask(ingress, f"Bearer {make_key()}").status_code == 503
+
+
+def list_dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    for each in dependant.dependencies:
+        yield each
+        yield from list_dependencies(each)
+
+
+def test_no_dependency_runs_in_a_thread() -> None:
+    """FastAPI calls a plain function, and a class, in a thread of its pool."""
+    found = {
+        each.call
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for each in list_dependencies(route.dependant)
+    }
+    assert len(found) > 5
+    for call in found:
+        called = call if inspect.isroutine(call) else type(call).__call__
+        assert inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called), call

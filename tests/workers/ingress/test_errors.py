@@ -163,8 +163,8 @@ def test_allow_lists_every_method_of_a_path(tenant: Tenant) -> None:
     for method, target, allow in [
         ("PUT", "/v1/integrations", "GET, HEAD, OPTIONS, POST"),
         ("POST", path, "DELETE, GET, HEAD, OPTIONS, PATCH"),
-        ("GET", "/v1/messages", "OPTIONS, POST"),
-        ("HEAD", "/v1/messages", "OPTIONS, POST"),
+        ("GET", "/v1/messages/batch", "OPTIONS, POST"),
+        ("HEAD", "/v1/messages/batch", "OPTIONS, POST"),
         ("HEAD", "/v1/integrations/events", "GET, OPTIONS"),
     ]:
         answer = tenant.http.request(method, target)

@@ -19,6 +19,7 @@ from shared.outbox import Outbox
 from shared.outcomes import SetAside
 from shared.redis import keys
 from shared.settings import EngineSettings
+from tests.fixtures.two_redis import TwoRedis
 from workers.ingress import metrics
 
 ONE, OTHER = uuid4(), uuid4()
@@ -112,3 +113,23 @@ def test_other_credentials_are_refused(busy: redis.Redis, headers: dict[str, str
 def test_without_a_token_there_is_no_route(redis_client: redis.Redis) -> None:
     """WPP_METRICS_TOKEN enables it."""
     assert metrics.build_routes(None, redis_client) == []
+
+
+def test_metrics_of_shards_have_their_name(
+    two_redis: TwoRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that does not answer is told, and the metrics of the rest are there."""
+    two_redis.other.hset(keys.waiting("send"), str(ONE), 4)
+    parts = {name: metrics.PipelineCollector(each) for name, each in two_redis.by_name.items()}
+    registry = CollectorRegistry()
+    registry.register(metrics.ShardCollector(parts))
+    value = registry.get_sample_value
+    assert value("wpp_events_waiting", {"kind": "send", "shard": "a"}) == 0
+    assert value("wpp_events_waiting", {"kind": "send", "shard": "b"}) == 4
+
+    def fail(*_: object) -> None:
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(parts["b"], "collect", fail)
+    assert [value("wpp_shard_answers", {"shard": each}) for each in "ab"] == [1, 0]
+    assert value("wpp_events_waiting", {"kind": "send", "shard": "a"}) == 0

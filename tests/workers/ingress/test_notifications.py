@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 import redis
 from pydantic import SecretStr
@@ -18,9 +19,9 @@ from pydantic import SecretStr
 from sandbox.ports import free_port
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
-from shared import signed_keys
 from shared.outbox import Outbox
 from shared.redis.client import connect_async
+from tests.fixtures.service_keys import store_key
 from workers.ingress.notifications import Notifications
 
 SECRET = "k" * 32
@@ -139,8 +140,12 @@ def test_an_open_stream_does_not_delay_the_stop_of_the_process(
     tmp_path: Path,
 ) -> None:
     """The stream ends at SIGTERM."""
-    del redis_client, database_url
+    del redis_client
     port, organization_id = free_port(), uuid4()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into public.organizations (id, name) values (%s, 'Test')", (organization_id,)
+        )
     environment = {
         "REDIS_URL": redis_server.url,
         "SUPABASE_URL": supabase_world.url,
@@ -150,8 +155,7 @@ def test_an_open_stream_does_not_delay_the_stop_of_the_process(
         "WPP_PUBLIC_URL": f"http://127.0.0.1:{port}",
     }
     command = [sys.executable, "-m", "workers.ingress", "--port", str(port)]
-    key = signed_keys.make_service_key(organization_id, [SECRET.encode()])
-    bearer = {"Authorization": f"Bearer {key}"}
+    bearer = {"Authorization": f"Bearer {store_key(database_url, organization_id)}"}
     with (
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from sandbox.ports import LOCALHOST, free_port
 from sandbox.redis import RedisServer
-from shared import signed_keys
 from shared.redis import connect_async, keys
 from shared.settings import IngressSettings
-from tests.fixtures.ingress_process import KEY_SECRET, IngressProcess
+from tests.fixtures.ingress_process import IngressProcess
+from tests.fixtures.service_keys import copy_key
 from tests.fixtures.waiting import wait_until
 from workers.ingress import request_limits
 from workers.ingress.request_limits import (
@@ -62,9 +62,9 @@ def pair(
         yield first, second
 
 
-def authorize(organization_id: UUID) -> dict[str, str]:
-    key = signed_keys.make_service_key(organization_id, [KEY_SECRET.encode()])
-    return {"Authorization": f"Bearer {key}"}
+def authorize(client: redis.Redis) -> dict[str, str]:
+    """Return the credentials of a new organization."""
+    return {"Authorization": f"Bearer {copy_key(client, uuid4())}"}
 
 
 def via_proxy(address: str) -> dict[str, str]:
@@ -80,7 +80,7 @@ def test_a_quota_holds_over_all_processes(
     pair: tuple[IngressProcess, IngressProcess], redis_client: redis.Redis
 ) -> None:
     """Two processes accept at most a quarter more than the quota; another key is not affected."""
-    greedy, modest = authorize(uuid4()), authorize(uuid4())
+    greedy, modest = authorize(redis_client), authorize(redis_client)
     statuses: Counter[int] = Counter()
 
     def ask(ingress: IngressProcess) -> None:
@@ -105,9 +105,23 @@ def test_a_quota_holds_over_all_processes(
     )
 
 
-def test_the_answers_tell_the_quota(pair: tuple[IngressProcess, IngressProcess]) -> None:
+def test_a_send_counts_once(
+    pair: tuple[IngressProcess, IngressProcess], redis_client: redis.Redis
+) -> None:
+    """Also one whose body turns out to be no message, which FastAPI answers."""
+    bearer = authorize(redis_client)
+    left: list[int] = []
+    for body in ({"to": "+79990001122", "text": "Hello"}, {"unknown": 1}, {"to": 1}):
+        answer = pair[0].http.post("/v1/messages", json=body, headers=bearer)
+        left.append(int(answer.headers["RateLimit"].split("r=")[1].partition(";")[0]))
+    assert [left[0] - each for each in left] == [0, 1, 2]
+
+
+def test_the_answers_tell_the_quota(
+    pair: tuple[IngressProcess, IngressProcess], redis_client: redis.Redis
+) -> None:
     """In the fields of the IETF draft; a refused request is a problem with Retry-After."""
-    bearer = authorize(uuid4())
+    bearer = authorize(redis_client)
     first, second = (pair[0].http.get(INVALID_PATH, headers=bearer) for _ in range(2))
     policy = f'"key";q={KEY_QUOTA};w={10 * KEY_QUOTA}'
     assert {first.headers["RateLimit-Policy"], second.headers["RateLimit-Policy"]} == {policy}
@@ -124,7 +138,7 @@ def test_the_answers_tell_the_quota(pair: tuple[IngressProcess, IngressProcess])
 
 
 def test_failed_credentials_are_counted_by_address(
-    pair: tuple[IngressProcess, IngressProcess],
+    pair: tuple[IngressProcess, IngressProcess], redis_client: redis.Redis
 ) -> None:
     """Beyond the quota they get 429; valid keys from there, and other addresses, are answered."""
     here, elsewhere = via_proxy("203.0.113.7"), via_proxy("203.0.113.8")
@@ -133,7 +147,7 @@ def test_failed_credentials_are_counted_by_address(
     assert count_statuses(pair[0], INVALID_PATH, 3, **here, **wrong) == [401] * 3
     assert [pair[0].http.post(path, headers=here).status_code for _ in range(3)] == [404, 404, 429]
     assert count_statuses(pair[0], INVALID_PATH, 1, **here) == [429]
-    assert count_statuses(pair[0], INVALID_PATH, 1, **here, **authorize(uuid4())) == [422]
+    assert count_statuses(pair[0], INVALID_PATH, 1, **here, **authorize(redis_client)) == [422]
     assert count_statuses(pair[0], INVALID_PATH, 1, **elsewhere, **wrong) == [401]
 
 
@@ -142,7 +156,14 @@ def test_requests_without_credentials_are_counted_by_address(
 ) -> None:
     """Pages and unknown paths; the probes of a load balancer are always answered."""
     here = via_proxy("203.0.113.17")
-    paths = ["/connect", "/openapi.json", "/v1/unknown", "/unknown", "/v1/messages", "/connect"]
+    paths = [
+        "/connect",
+        "/openapi.json",
+        "/v1/unknown",
+        "/unknown",
+        "/v1/messages/batch",
+        "/connect",
+    ]
     statuses = [pair[0].http.get(path, headers=here).status_code for path in paths]
     assert statuses == [200, 200, 404, 404, 405, 429]
     assert count_statuses(pair[0], "/health", 2 * FEW, **here) == [200] * 2 * FEW
@@ -151,7 +172,7 @@ def test_requests_without_credentials_are_counted_by_address(
 def test_only_a_trusted_proxy_names_the_client(
     pair: tuple[IngressProcess, IngressProcess],
 ) -> None:
-    """The header of anybody else is ignored: all its names are one address."""
+    """The header of a client is ignored: all its names count as the same address."""
     statuses = [
         pair[1].http.get("/unknown", headers=via_proxy(f"203.0.113.{number}")).status_code
         for number in range(FEW + 1)

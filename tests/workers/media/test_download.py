@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from shared.http.public_network import Resolver, is_public
 from shared.settings import MediaSettings
 from tests.workers.media.servers import FileServer, respond
 from workers.media import download
 from workers.media.download import WEB_PORTS, LinkFetcher
 from workers.media.errors import FileGoneError, FileUnreachableError
-from workers.media.public_network import Resolver, is_public
 
 FILE = b"\xff\xd8\xff" + bytes(200_000)
 

@@ -15,10 +15,10 @@ from shared.errors import (
     RefusedError,
     UnknownEffectError,
 )
-from shared.events import ChangeEvent, Message, SendEvent, is_change
+from shared.events import ChangeEvent, Message, SendEvent, SentMedia, is_change
 from shared.lanes.client import Lanes
 from shared.lanes.types import Claim, ClaimResult, ClaimSequence, Postponed, Settled
-from shared.outcomes import DeadLetterOutcome, EditOutcome, StatusOutcome
+from shared.outcomes import DeadLetterOutcome, EditOutcome, ReactionOutcome, StatusOutcome
 from shared.platform.models import SendResult
 from shared.settings import EngineSettings
 from tests.workers.send.test_handler import INTEGRATION, ORGANIZATION, ROUTE, FakeContext
@@ -85,6 +85,15 @@ def handle(event: ChangeEvent, ctx: ChangeContext) -> ClaimResult:
     return changes.handle_change(event, claim_of(event, ctx), cast("WorkerContext", ctx))
 
 
+def carry_out(event: ChangeEvent, ctx: ChangeContext) -> Settled:
+    """Handle a change and settle it, so that the next one of its conversation can follow."""
+    claim = claim_of(event, ctx)
+    found = changes.handle_change(event, claim, cast("WorkerContext", ctx))
+    assert isinstance(found, Settled)
+    ctx.lanes.conclude(claim, found)
+    return found
+
+
 def test_an_edit_deletes_and_sends(ctx: ChangeContext) -> None:
     """Its outcome names the message by its old id, and the new id."""
     result = handle(make_change("edit"), ctx)
@@ -148,6 +157,52 @@ def test_a_change_finds_the_id_of_the_message_before_it(ctx: ChangeContext) -> N
     assert ctx.calls == ["delete task_7"]
 
 
+@pytest.mark.parametrize(
+    ("second", "calls", "code"),
+    [
+        ("edit", ["delete task_1", "send Then"], None),
+        ("delete", ["delete task_1"], "deleted"),
+    ],
+)
+def test_a_change_of_an_edit_that_still_waited(
+    ctx: ChangeContext, second: str, calls: list[str], code: str | None
+) -> None:
+    """It knows the id from before the edit, and changes what the edit has sent."""
+    first = make_change("edit")
+    carry_out(first, ctx)
+    ctx.calls.clear()
+    ctx.answer = SendResult("task_2")
+    found = carry_out(make_change(second, message_id=first.message_id, text="Then"), ctx)
+    assert (found.state, found.fields.get("code"), ctx.calls) == ("done", code, calls)
+    [outcome] = found.outcomes
+    assert isinstance(outcome, EditOutcome | StatusOutcome)
+    assert outcome.external_ids == ["task_1"]
+
+
+@pytest.mark.parametrize(("second", "state"), [("edit", "failed"), ("delete", "done")])
+def test_a_change_of_a_deleted_message(ctx: ChangeContext, second: str, state: str) -> None:
+    """An edit that waited behind the delete does not bring the message back."""
+    first = make_change("delete")
+    carry_out(first, ctx)
+    ctx.calls.clear()
+    found = carry_out(make_change(second, message_id=first.message_id), ctx)
+    assert (found.state, found.fields["code"], found.outcomes) == (state, "deleted", [])
+    assert ctx.calls == []
+
+
+@pytest.mark.parametrize(
+    ("emoji", "stored"), [("🎉", "🎉"), ("", None)], ids=["given", "withdrawn"]
+)
+def test_a_reaction_is_stored(ctx: ChangeContext, emoji: str, stored: str | None) -> None:
+    """As the organization's own; without an emoji it is withdrawn."""
+    found = handle(make_change("react", emoji=emoji), ctx)
+    assert isinstance(found, Settled)
+    [outcome] = found.outcomes
+    assert isinstance(outcome, ReactionOutcome)
+    assert (outcome.outgoing, outcome.external_ids, outcome.emoji) == (True, ["wa_0"], stored)
+    assert ctx.calls == [f"react 79990001122 wa_0 {emoji}"]
+
+
 def test_a_message_that_was_never_sent_is_not_edited(ctx: ChangeContext) -> None:
     """No call is made; a delete of it is done at once."""
     edit = handle(make_change("edit", task_id=None), ctx)
@@ -184,6 +239,15 @@ def test_errors(
         assert len(letters) == int(replayable)
 
 
+def test_an_edit_whose_delete_is_refused_sends_nothing(ctx: ChangeContext) -> None:
+    """The recipient would have both texts."""
+    ctx.fault = RefusedError("cannot be deleted any more")
+    found = handle(make_change("edit"), ctx)
+    assert isinstance(found, Settled)
+    assert (found.state, found.fields["code"]) == ("failed", "refused")
+    assert ctx.calls == ["delete task_0"]
+
+
 def test_changes_of_a_removed_number_fail(ctx: ChangeContext) -> None:
     """With a dead letter, as its messages."""
     ctx.route = None
@@ -209,3 +273,25 @@ def test_a_text_that_looks_like_a_change_is_a_message() -> None:
     message = Message(to="79990001122", text='"kind":"change"')
     append = routing.route_send(ORGANIZATION, INTEGRATION, message)
     assert not is_change(append.body.encode())
+
+
+DOCUMENT = SentMedia(type="document", url="https://files.test/bill.pdf")
+
+
+def test_an_edited_caption_replaces_the_text_after_the_file(ctx: ChangeContext) -> None:
+    """The file stays, and keeps its id; the row learns the id of the new caption."""
+    result = handle(make_change("edit", media=DOCUMENT, caption_ids=("caption_0",)), ctx)
+    assert ctx.calls == ["delete caption_0", "send New"]
+    assert ctx.texts == ["New"]
+    assert isinstance(result, Settled)
+    [outcome] = result.outcomes
+    assert isinstance(outcome, EditOutcome)
+    assert (outcome.external_ids, outcome.task_id) == (["task_0", "task_1"], None)
+    assert result.fields == {"task_id": "task_0"}
+
+
+def test_a_deleted_file_takes_its_caption_with_it(ctx: ChangeContext) -> None:
+    result = handle(make_change("delete", media=DOCUMENT, caption_ids=("caption_0",)), ctx)
+    assert ctx.calls == ["delete caption_0", "delete task_0"]
+    assert isinstance(result, Settled)
+    assert result.fields == {"code": "deleted"}

@@ -63,8 +63,14 @@ class FakeContext:
     breaker_state: BreakerState = field(default_factory=lambda: BreakerState("closed"))
     engine: EngineSettings = field(default_factory=EngineSettings)
     reported: list[str] = field(default_factory=list)
+    contacts: dict[str, str | Exception] = field(default_factory=dict)
+    """What Supabase knows of a phone: when it wrote, `known`, or `stranger`, the default."""
+    asked: list[str] = field(default_factory=list)
+    """Phones that Supabase was asked about."""
     loses_redis: bool = False
     """Redis is away from the call of the platform on."""
+    texts: list[str] = field(default_factory=list)
+    """Captions that went out after their files."""
     deadlines_s: list[float] = field(default_factory=list)
     """Per call of the platform: the seconds that were left for it."""
 
@@ -72,7 +78,7 @@ class FakeContext:
     def route_cache(self) -> "FakeContext":
         return self
 
-    platform = database = integrations = breaker = tokens = route_cache
+    platform = database = integrations = breaker = tokens = pacing = route_cache
 
     @property
     def redis(self) -> "redis.Redis":
@@ -85,6 +91,13 @@ class FakeContext:
     def find_route(self, _integration_id: UUID) -> IntegrationRoute | None:
         return self.route
 
+    def find_acquaintance(self, _integration_id: UUID, phone: str) -> str:
+        self.asked.append(phone)
+        contact = self.contacts.get(phone, "stranger")
+        if isinstance(contact, Exception):
+            raise contact
+        return contact
+
     def as_account(self, account: str) -> "FakeContext":
         assert account == ROUTE.account
         return self
@@ -94,6 +107,10 @@ class FakeContext:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    def send_text(self, event: SendEvent, text: str) -> SendResult:
+        self.texts.append(text)
+        return self.send(event)
 
     def report_error(self, _integration_id: UUID, text: str) -> None:
         self.reported.append(text)
@@ -182,6 +199,17 @@ def test_a_refused_message_fails_with_a_dead_letter(
         "recipient has no WhatsApp",
     )
     assert (letter.reason, letter.event["text"]) == ("refused", "Hello")
+
+
+def test_a_location_that_went_out_as_a_link_says_so(
+    ctx: FakeContext, send_one: Callable[[], ClaimResult]
+) -> None:
+    """Its row names the substitute; the next answers of the API name it ahead."""
+    ctx.answer = SendResult("task_1", "map_link")
+    result = as_settled(send_one())
+    outcome = cast("MessageOutcome", result.outcomes[0])
+    assert outcome.metadata["substitutes"] == ["map_link"]
+    assert ctx.redis.exists(keys.NO_LOCATION_ROUTE)
 
 
 def test_a_lost_answer_is_settled_as_unknown(
@@ -323,7 +351,8 @@ def test_an_unlinked_phone_closes_the_gate_of_its_integration(
     """Its messages wait with that reason; lanes of further integrations go on."""
     ctx.answer = NotConnectedError("Account 0000000000042 is not connected")
     result = send_one()
-    assert result == Postponed(0, "Account 0000000000042 is not connected")
+    assert isinstance(result, Postponed)
+    assert (result.delay_s, result.reason) == (0, "Account 0000000000042 is not connected")
     ctx.lanes.append(
         routing.route_send(ORGANIZATION, INTEGRATION, Message(to="+79990003344", text="Other lane"))
     )

@@ -117,7 +117,7 @@ async def _respond(name: str, scope: Scope, receive: Receive, state: AppState) -
         body=body,
         fields=fields,
         organization_id=organization_id,
-        state=state,
+        state=await state.of_organization(organization_id),
     )
     response = await route.function(call)
     if scope["method"] not in SAFE_METHODS and name not in READING:

@@ -5,10 +5,12 @@ from uuid import UUID
 
 from starlette.responses import Response
 
+from shared.errors import ImpossibleChangeError
 from workers.ingress.functions.answers import FunctionError, not_found, succeed
 from workers.ingress.functions.calls import FunctionCall
 from workers.ingress.functions.repeats import claim_key
 from workers.ingress.messages import changes, downloads
+from workers.ingress.messages.changes import ChangeRequest
 
 EMOJIS = {"🔥", "😂", "👍", "❤️", "😡"}
 NO_MESSAGE = "Message not found"
@@ -21,10 +23,10 @@ async def edit(call: FunctionCall) -> Response:
     if not isinstance(text, str) or not text.strip():
         msg = "newMessage is required"
         raise FunctionError(msg)
-    key = await claim_key(call)
+    request = await _build_request(call, message_id)
     try:
-        found = await changes.edit_message(message_id, text, call.organization_id, key, call.state)
-    except changes.ImpossibleChangeError as error:
+        found = await changes.edit_message(request, text, call.state)
+    except ImpossibleChangeError as error:
         raise FunctionError(str(error)) from None
     return succeed(
         success=found.error is None,
@@ -37,9 +39,11 @@ async def edit(call: FunctionCall) -> Response:
 async def delete(call: FunctionCall) -> Response:
     """wpp-delete: for both sides where the platform can, in the row in any case."""
     message_id = _read_message_id(call)
-    found = await changes.delete_message(message_id, call.organization_id, call.state)
-    if found.error:
-        raise FunctionError(found.error, HTTPStatus.CONFLICT)
+    request = await _build_request(call, message_id)
+    try:
+        found = await changes.delete_message(request, call.state)
+    except ImpossibleChangeError as error:
+        raise FunctionError(str(error), HTTPStatus.CONFLICT) from None
     return succeed(wppDeleted=found.done)
 
 
@@ -50,7 +54,7 @@ async def react(call: FunctionCall) -> Response:
     if emoji not in EMOJIS:
         msg = f"emoji must be one of {' '.join(sorted(EMOJIS))}"
         raise FunctionError(msg)
-    found = await changes.react(message_id, emoji, call.organization_id, call.state)
+    found = await changes.react(await _build_request(call, message_id), emoji, call.state)
     return succeed(wppSent=found.done, wppError=found.error)
 
 
@@ -60,8 +64,12 @@ async def download(call: FunctionCall) -> Response:
     if external_id is None:
         msg = "messageId is required"
         raise FunctionError(msg)
-    found = await downloads.find_file(external_id, call.organization_id, call.state)
+    found = await downloads.find_file_by_external_id(external_id, call.organization_id, call.state)
     return succeed(downloadUrl=found.url, fileName=found.name, fileType=found.mime)
+
+
+async def _build_request(call: FunctionCall, message_id: UUID) -> ChangeRequest:
+    return ChangeRequest(message_id, call.organization_id, await claim_key(call))
 
 
 def _read_message_id(call: FunctionCall) -> UUID:

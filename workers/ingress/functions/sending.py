@@ -3,19 +3,19 @@
 from typing import Any
 from uuid import UUID
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.responses import Response
 
 from shared.events import Message
+from shared.file_types import find_kind
 from workers.ingress.functions import numbers
 from workers.ingress.functions.answers import FunctionError, not_found, succeed
 from workers.ingress.functions.calls import FunctionCall, read_uuid
 from workers.ingress.functions.integrations import is_ours
 from workers.ingress.functions.passing import pass_on
 from workers.ingress.functions.repeats import claim_key
-from workers.ingress.messages import service
-from workers.ingress.messages.files import find_kind
-from workers.ingress.messages.recipients import Recipient, find_recipient
+from workers.ingress.messages.preparation import prepare_message
 from workers.ingress.messages.verdicts import wait_for_verdict
 
 TEACHER_PREFIX = "teacher:"
@@ -31,12 +31,14 @@ async def send(call: FunctionCall) -> Response:
     if action:
         return await _act(call, action)
     key = await claim_key(call)
-    recipient = await _find_recipient(call)
-    message = _build_message(call, recipient)
-    item = await service.build_append(
-        message, call.organization_id, key, call.state, recipient.last_integration_id
-    )
-    accepted = await call.state.producer.append(item)
+    message = _build_message(call)
+    try:
+        prepared = await prepare_message(message, call.organization_id, key, call.state)
+    except RequestValidationError as error:
+        text = str(error.errors()[0]["msg"])
+        msg = f"{text[:1].upper()}{text[1:]}."
+        raise FunctionError(msg) from None
+    accepted = await call.state.producer.append(prepared.build_append())
     found = await wait_for_verdict(accepted.id, call.state)
     failed = found.status == "failed"
     return succeed(
@@ -71,12 +73,11 @@ async def _act(call: FunctionCall, action: str) -> Response:
     return succeed(success=is_connected, status=status, state=state, message=message, error=reason)
 
 
-async def _find_recipient(call: FunctionCall) -> Recipient:
-    """Return the recipient; an empty or made-up client id is ignored.
+def _read_recipient(call: FunctionCall) -> dict[str, Any]:
+    """Return the recipient's fields of a message; an empty or made-up client id is ignored.
 
     Raises:
-        FunctionError: the call has no recipient, or the recipient has no phone.
-        NotFoundError: the organization has no such client or teacher.
+        FunctionError: the call has no recipient.
     """
     phone = call.text("phoneNumber", "phone")
     client = call.text("clientId", "client_id")
@@ -87,28 +88,24 @@ async def _find_recipient(call: FunctionCall) -> Recipient:
     if not (phone or client or teacher):
         msg = "clientId, teacherId or phoneNumber is required"
         raise FunctionError(msg)
-    ids = (read_uuid(client), read_uuid(teacher))
-    if not (phone or any(ids)):
+    client_id, teacher_id = read_uuid(client), read_uuid(teacher)
+    if not (phone or client_id or teacher_id):
         msg = f"No such client: {client or teacher}"
         raise not_found(msg[:100])
-    found = await find_recipient(phone, *ids, call.organization_id, call.state)
-    if not found.phone:
-        msg = "This contact has no phone number."
-        raise FunctionError(msg)
-    return found
+    if client_id and not phone:
+        teacher_id = None
+    return {"to": phone, "client_id": client_id, "teacher_id": teacher_id}
 
 
-def _build_message(call: FunctionCall, recipient: Recipient) -> Message:
+def _build_message(call: FunctionCall) -> Message:
     """Return the message of a call, its text unchanged: the page recognises it by that.
 
     Raises:
         FunctionError: it has neither text nor file, or a phone or a link that cannot be one.
     """
     values: dict[str, Any] = {
-        "to": recipient.phone,
+        **_read_recipient(call),
         "text": _read_content(call),
-        "client_id": recipient.client_id,
-        "teacher_id": recipient.teacher_id,
         "sender_name": (call.text("senderName", "sender_name") or "")[:255] or None,
     }
     if url := call.text("fileUrl"):

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import AwareDatetime
 
-from shared.database.models import SessionChange
 from shared.errors import IntegrationNotFoundError
 from shared.events import ProvisionEvent
 from workers.ingress.deps import (
@@ -28,6 +28,7 @@ from workers.ingress.integrations.schemas import (
     PATH,
     ConnectIntegration,
     IntegrationState,
+    SessionState,
     UpdateIntegration,
 )
 
@@ -108,12 +109,16 @@ async def list_integration_history(
     limit: Annotated[
         int, Query(ge=1, le=500, description="Maximum number of statuses to return.")
     ] = 100,
-) -> list[SessionChange]:
+    until: Annotated[
+        AwareDatetime | None,
+        Query(description="Only statuses before this time. Default: from the newest on."),
+    ] = None,
+) -> list[SessionState]:
     """List the statuses of an integration with their reasons, newest first.
 
     The history remains readable after the integration is disconnected.
     """
-    return await queries.list_history(integration_id, organization_id, limit, state)
+    return await queries.list_history(integration_id, organization_id, limit, state, until)
 
 
 @router.patch(

@@ -66,7 +66,7 @@ class SharedLists:
     async def get(
         self, organization_id: UUID, read: Callable[[], Awaitable[str]], *, changed: bool
     ) -> str:
-        """Return a list: after a change one that is read from now on, else a recent one."""
+        """Return a list: after a change a list that is read from now on, else a recent list."""
         if not changed and (latest := self._latest.get(organization_id)):
             return latest
         task = self._next.get(organization_id)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from shared import routing
+from shared.causes import PLATFORM_FAILS_NUMBER
 from shared.events import ProvisionEvent
 from shared.lanes import records
 from shared.lanes.records import Record
@@ -59,6 +61,24 @@ async def find_removed(ids: Sequence[UUID], state: AppState) -> set[UUID]:
         return set()
     marks: Any = await state.redis.mget([keys.removed(each) for each in ids])
     return {each for each, mark in zip(ids, marks, strict=True) if mark}
+
+
+async def find_outages(ids: Sequence[UUID], state: AppState) -> dict[UUID, datetime]:
+    """Return since when the platform fails for integrations: their messages wait meanwhile."""
+    if not ids:
+        return {}
+    gates = [routing.PLATFORM_GATE, *map(routing.integration_gate, ids)]
+    pipe = state.redis.pipeline(transaction=False)
+    pipe.hmget(keys.CLOSED_GATES, gates)
+    pipe.mget([keys.gate(gate) for gate in gates])
+    replies: list[Any] = await pipe.execute()
+    since = [datetime.fromtimestamp(int(at) / 1000, UTC) if at else None for at in replies[0]]
+    fails = [reason == PLATFORM_FAILS_NUMBER.encode() for reason in replies[1]]
+    outages = {
+        each: since[0] or (at if is_failing else None)
+        for each, at, is_failing in zip(ids, since[1:], fails[1:], strict=True)
+    }
+    return {each: at for each, at in outages.items() if at}
 
 
 async def active_connect(

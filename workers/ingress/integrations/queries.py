@@ -1,5 +1,6 @@
 """Read integrations: rows of Supabase, combined with what Redis knows before Supabase does."""
 
+from datetime import datetime
 from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
@@ -9,7 +10,7 @@ from shared.database.models import SessionChange
 from shared.errors import IntegrationNotFoundError, NotFoundError
 from workers.ingress.deps import AppState
 from workers.ingress.integrations import pending
-from workers.ingress.integrations.schemas import IntegrationState, status_hint
+from workers.ingress.integrations.schemas import IntegrationState, SessionState, status_hint
 
 SETTLED = ("connected", "qr_issued", "starting")
 """Statuses that a connect in progress does not make obsolete."""
@@ -70,15 +71,19 @@ async def pending_integration(
 
 
 async def list_history(
-    integration_id: UUID, organization_id: UUID, limit: int, state: AppState
-) -> list[SessionChange]:
+    integration_id: UUID,
+    organization_id: UUID,
+    limit: int,
+    state: AppState,
+    until: datetime | None = None,
+) -> list[SessionState]:
     """Return the statuses of an integration, newest first, also after its removal."""
     history = await run_in_threadpool(
-        state.database.integrations.session_history, integration_id, organization_id, limit
+        state.database.integrations.number_history, integration_id, organization_id, limit, until
     )
     if not history:
         await get_integration(integration_id, organization_id, state)
-    return history
+    return [SessionState.from_change(each) for each in history]
 
 
 async def find_removed_number(
@@ -95,13 +100,18 @@ async def find_removed_number(
 
 async def _combine(rows: list[Integration], state: AppState) -> list[IntegrationState]:
     """Return the states of rows, with what is in progress for them."""
-    removed = await pending.find_removed([row.id for row in rows], state)
+    ids = [row.id for row in rows]
+    removed = await pending.find_removed(ids, state)
+    outages = await pending.find_outages(ids, state)
     states = []
     for row in rows:
         closing = row.id in removed
         found = IntegrationState.from_row(row).model_copy(update={"closing": closing})
-        if not closing and row.status not in SETTLED:
+        if not closing and (row.status not in SETTLED or found.error):
             connect = await pending.active_connect(row.id, row.status_at, state)
             found = found.as_starting(connect.reason) if connect else found
+        if row.id in outages and found.status == "connected" and not found.error:
+            away = {"cause": "platform_away", "cause_at": outages[row.id]}
+            found = found.model_copy(update=away)
         states.append(found)
     return states

@@ -1,13 +1,14 @@
 """Request and response bodies of /v1/integrations."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
+from shared.causes import Cause, NumberChange, find_cause
 from shared.database import Integration
-from shared.errors import InvalidApiKeyError
+from shared.database.models import SessionChange
 from shared.events import StrictModel
 from shared.lanes.records import Record
 from shared.outcomes import SessionStatus
@@ -62,14 +63,16 @@ class ConnectIntegration(StrictModel):
         default=None, description="The integration to connect, if there are several."
     )
     name: IntegrationName | None = Field(
-        default=None, description="Name of a new integration, for people."
+        default=None, description="Name of a new integration, for people.", examples=["Reception"]
     )
 
 
 class UpdateIntegration(StrictModel):
     """The changes of an integration. An absent field stays as it is."""
 
-    name: IntegrationName | None = None
+    name: IntegrationName | None = Field(
+        default=None, description="Its new name, for people.", examples=["Reception"]
+    )
     is_enabled: bool | None = Field(
         default=None, description="A disabled integration sends no messages."
     )
@@ -95,6 +98,11 @@ class IntegrationState(BaseModel):
     account_number: str | None = Field(
         default=None, description="Id of the account at the platform; not a phone number."
     )
+    phone: str | None = Field(
+        default=None,
+        description="The connected phone's number, international digits, once it is known.",
+        examples=["79990001122"],
+    )
     qr_issued_at: datetime | None = None
     qr_expires_at: datetime | None = None
     name: str | None = None
@@ -109,6 +117,12 @@ class IntegrationState(BaseModel):
     reason: str | None = Field(
         default=None, description="Why it has this status; for an error, the name of the error."
     )
+    cause: Cause = Field(
+        default="starting",
+        description="Why it has this status, as a name. `platform_away` with status `connected`: "
+        "the platform does not answer, so messages wait.",
+    )
+    cause_at: datetime | None = Field(default=None, description="Since when, if it is known.")
     error: str | None = Field(default=None, description="What is wrong, as a sentence for people.")
     error_at: datetime | None = None
     next_step: NextStep | None = Field(default=None, description="What the organization has to do.")
@@ -130,6 +144,10 @@ class IntegrationState(BaseModel):
     def from_row(cls, row: Integration) -> Self:
         """Read a row of Supabase."""
         issued = row.qr_at if row.qr else None
+        error = _find_present_error(row)
+        hint = status_hint(row.status, row.status_reason)
+        if error and row.status in {"connected", "degraded"}:  # found out while sending
+            hint |= {"cause": "key_refused", **_advise("force_recreate")}
         return cls(
             success=row.status != "error",
             status=row.status,
@@ -138,16 +156,18 @@ class IntegrationState(BaseModel):
             qr_expires_at=issued + timedelta(seconds=QR_TTL_S) if issued else None,
             integration_id=row.id,
             account_number=row.account or None,
+            phone=row.phone,
             name=row.name,
             is_primary=row.is_primary,
             is_enabled=row.is_enabled,
             status_at=row.status_at,
-            error=row.last_error,
-            error_at=row.last_error_at if row.last_error else None,
+            cause_at=row.last_error_at if error and row.status != "error" else row.status_at,
+            error=error,
+            error_at=row.last_error_at if error else None,
             last_inbound_at=row.last_inbound_at,
             last_ack_at=row.last_ack_at,
             created_at=row.created_at,
-            **status_hint(row.status, row.status_reason),
+            **hint,
         )
 
     @classmethod
@@ -172,7 +192,7 @@ class IntegrationState(BaseModel):
 
     def as_starting(self, reason: str | None) -> Self:
         """Return this state without what a connect that is in progress has made obsolete."""
-        obsolete = ("qrcode", "qr_issued_at", "qr_expires_at", "error", "error_at")
+        obsolete = ("qrcode", "qr_issued_at", "qr_expires_at", "error", "error_at", "cause_at")
         return self.model_copy(
             update={
                 **dict.fromkeys(obsolete),
@@ -183,9 +203,32 @@ class IntegrationState(BaseModel):
         )
 
 
+class SessionState(SessionChange):
+    """A status that an integration had, with its reason."""
+
+    cause: Cause = Field(description="Why, as a name.")
+
+    @classmethod
+    def from_change(cls, change: SessionChange) -> Self:
+        status = cast("NumberChange", change.status)
+        return cls(**change.model_dump(), cause=find_cause(status, change.reason))
+
+
 def status_hint(status: SessionStatus, reason: str | None = None) -> dict[str, Any]:
-    """Return reason, next step and advice; the `reason` of an error is its code."""
+    """Return reason, cause, next step and advice; the `reason` of an error is its code."""
+    cause = find_cause(status, reason)
     step = NEXT_STEPS.get(status, "reconnect")
-    if status == "error" and reason == InvalidApiKeyError.code:
+    if cause == "key_refused":
         step = "force_recreate"
-    return {"reason": reason, "next_step": step, "advice": ADVICE[step] if step else None}
+    return {"reason": reason, "cause": cause, **_advise(step)}
+
+
+def _advise(step: NextStep | None) -> dict[str, Any]:
+    return {"next_step": step, "advice": ADVICE[step] if step else None}
+
+
+def _find_present_error(row: Integration) -> str | None:
+    """Return the error of a row, unless a later state of its session has made it obsolete."""
+    if row.status == "error" or not (row.last_error_at and row.status_at):
+        return row.last_error
+    return row.last_error if row.last_error_at > row.status_at else None

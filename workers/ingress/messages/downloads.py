@@ -1,7 +1,9 @@
 """A link to the file of a message, which is fetched from the platform where it is not stored."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 from uuid import UUID
 
@@ -13,7 +15,8 @@ from shared.errors import NotFoundError
 from shared.events import MediaEvent
 from shared.outcomes import ContentType, MessageOutcome
 from workers.ingress.deps import AppState
-from workers.ingress.messages import service
+from workers.ingress.messages import senders
+from workers.ingress.messages.rows import find_row
 from workers.ingress.messages.verdicts import wait_for_record
 
 FETCH_WAIT_S = 15.0
@@ -28,18 +31,32 @@ class FileLink:
     mime: str | None
 
 
-async def find_file(external_id: str, organization_id: UUID, state: AppState) -> FileLink:
+async def find_file(message_id: UUID, organization_id: UUID, state: AppState) -> FileLink:
+    """Return a link to the file of a message, as `find_file_by_external_id` does."""
+    row = await find_row(message_id, organization_id, state)
+    return await _find_file(row, partial(find_row, message_id, organization_id, state), state)
+
+
+async def find_file_by_external_id(
+    external_id: str, organization_id: UUID, state: AppState
+) -> FileLink:
     """Return a link that works without credentials, for some time.
 
     Raises:
         NotFoundError: the organization has no such message, or the message has no file.
     """
-    row = await _find_row(external_id, organization_id, state)
+    read = partial(_find_by_external_id, external_id, organization_id, state)
+    return await _find_file(await read(), read, state)
+
+
+async def _find_file(
+    row: StoredMessage, read_again: Callable[[], Awaitable[StoredMessage]], state: AppState
+) -> FileLink:
     if link := await _make_link(row, state):
         return link
-    if await _fetch(row, external_id, state):
+    if await _fetch(row, state):
         for _ in range(ROW_POLLS):  # the recorder may be a moment behind
-            row = await _find_row(external_id, organization_id, state)
+            row = await read_again()
             if link := await _make_link(row, state):
                 return link
             await asyncio.sleep(ROW_POLL_S)
@@ -47,7 +64,9 @@ async def find_file(external_id: str, organization_id: UUID, state: AppState) ->
     raise NotFoundError(msg)
 
 
-async def _find_row(external_id: str, organization_id: UUID, state: AppState) -> StoredMessage:
+async def _find_by_external_id(
+    external_id: str, organization_id: UUID, state: AppState
+) -> StoredMessage:
     row: StoredMessage | None = await run_in_threadpool(
         state.database.messages.find_by_external_id, external_id, organization_id
     )
@@ -70,14 +89,15 @@ async def _make_link(row: StoredMessage, state: AppState) -> FileLink | None:
     return FileLink(row.file_url, row.file_name, row.file_type) if row.file_url else None
 
 
-async def _fetch(row: StoredMessage, external_id: str, state: AppState) -> bool:
+async def _fetch(row: StoredMessage, state: AppState) -> bool:
     """Let a worker fetch a file that arrived and was not stored; return whether it is stored."""
     content = row.metadata.get("content")
     if row.outgoing or content not in get_args(ContentType) or content in WITHOUT_FILE:
         return False
-    if row.integration_id is None:
+    external_id = row.external_message_id
+    if row.integration_id is None or external_id is None:
         return False
-    route = await service.find_connected(row.integration_id, row.organization_id, state)
+    route = await senders.find_connected(row.integration_id, row.organization_id, state)
     if route is None:
         return False
     event = MediaEvent(

@@ -1,111 +1,80 @@
-"""Messages: choose the sending integration, read the status, resolve messages in doubt."""
+"""Messages: accept them, read their status and their history, resolve messages in doubt."""
 
-from typing import Any
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 
-from shared import routing
-from shared.database.models import StatusChange
-from shared.errors import DatabaseError, IntegrationNotFoundError, NotFoundError, NotUnknownError
+from shared.database.models import StoredMessage
+from shared.errors import DatabaseError, NotFoundError, NotUnknownError
 from shared.events import Message
 from shared.lanes import records
-from shared.lanes.types import Append
-from shared.route_cache import IntegrationRoute
+from shared.lanes.types import Accepted, Append
+from shared.outcomes import MessageOutcome, Substitute
+from shared.redis import keys
+from shared.timeline import TimelineEvent, build_timeline
 from workers.ingress.deps import AppState
 from workers.ingress.idempotency import hash_key
-from workers.ingress.integrations import pending, queries
-from workers.ingress.messages.schemas import MessageResolution, MessageState
+from workers.ingress.messages.preparation import prepare_message
+from workers.ingress.messages.schemas import (
+    ROW_STATUS,
+    AcceptedMessage,
+    MessageResolution,
+    MessageState,
+    read_kind,
+    read_substitutes,
+)
 from workers.send import in_doubt
 
 
-async def build_append(
-    message: Message,
-    organization_id: UUID,
-    idempotency_key: str | None,
-    state: AppState,
-    preferred: UUID | None = None,
-) -> Append:
-    """Return the append of a message; a retry succeeds even if its integration is gone by now.
+class Sending(NamedTuple):
+    """A message in its lane. `integration_id` sends it, as far as that is known."""
 
-    A message that names no integration leaves from the `preferred` one if it is still connected,
-    else from the primary.
+    accepted: Accepted
+    item: Append
+    integration_id: UUID | None
 
-    Raises:
-        NotFoundError: unknown integration, or the organization has none.
-        RequestValidationError: the recipient is not a phone number of the organization's region.
-    """
-    event_id = await _find_event_id(organization_id, idempotency_key, state)
-    try:
-        route = await _find_route(message, organization_id, state, preferred)
-    except NotFoundError:
-        if not event_id or not await state.redis.exists(records.record_key(event_id)):
-            raise
-        integration_id = message.integration_id or UUID(int=0)
-        return routing.route_send(organization_id, integration_id, message, event_id)
-    try:
-        return routing.route_send(organization_id, route.id, message, event_id, route.region)
-    except ValueError as error:
-        raise RequestValidationError(
-            [{"type": "value_error", "loc": ("body", "to"), "msg": str(error)}]
-        ) from None
+    @property
+    def location(self) -> str:
+        """The path of its status."""
+        return f"/v1/messages/{self.accepted.id}"
 
 
-async def _find_event_id(
-    organization_id: UUID, idempotency_key: str | None, state: AppState
-) -> UUID | None:
-    """Return the id that a key stands for: the earlier one if that message was accepted."""
-    if idempotency_key is None:
-        return None
-    previous = state.event_ids.make_previous(organization_id, idempotency_key)
-    if previous and await state.redis.exists(records.record_key(previous)):
-        return previous
-    return state.event_ids.make(organization_id, idempotency_key)
+async def accept_message(
+    message: Message, organization_id: UUID, idempotency_key: str | None, state: AppState
+) -> Sending:
+    """Accept a message; raises what `prepare_message` and `BatchingProducer.append` raise."""
+    prepared = await prepare_message(message, organization_id, idempotency_key, state)
+    item = prepared.build_append()
+    accepted = await state.producer.append(item)
+    return Sending(accepted, item, prepared.integration_id)
 
 
-async def _find_route(
-    message: Message, organization_id: UUID, state: AppState, preferred: UUID | None
-) -> IntegrationRoute:
-    """Return the integration that sends a message, which is never a removed one."""
-    if message.integration_id:
-        route = await find_connected(message.integration_id, organization_id, state)
-        if route is None:
-            raise IntegrationNotFoundError(message.integration_id)
-        return route
-    route = await find_connected(preferred, organization_id, state) if preferred else None
-    if route is None or not route.is_enabled:
-        route = await find_primary(organization_id, state) or route
-    if route is None:
-        msg = (
-            "this organization has no connected integration: connect one with POST /v1/integrations"
-        )
-        raise NotFoundError(msg)
-    return route
-
-
-async def find_connected(
-    integration_id: UUID, organization_id: UUID, state: AppState
-) -> IntegrationRoute | None:
-    """Return the route of an organization's integration that is not being removed."""
-    route = state.route_cache.find_local_route(integration_id)
-    route = route or await run_in_threadpool(state.route_cache.find_route, integration_id)
-    if route is None or route.organization_id != organization_id:
-        return None
-    return None if await pending.find_removed([route.id], state) else route
-
-
-async def find_primary(organization_id: UUID, state: AppState) -> IntegrationRoute | None:
-    """Return the primary integration; while it is being removed, the next one that sends."""
-    route = await run_in_threadpool(state.route_cache.find_primary_route, organization_id)
-    if route is None or not await pending.find_removed([route.id], state):
-        return route
-    listed = await queries.list_integrations(organization_id, state)
-    others = [each for each in listed if each.account_number and not each.closing]
-    usable = sorted(others, key=lambda each: not each.is_enabled)
-    return (
-        await find_connected(usable[0].integration_id, organization_id, state) if usable else None
+async def describe_sending(
+    sending: Sending, organization_id: UUID, state: AppState
+) -> AcceptedMessage:
+    """Return the answer to a request; that to a repeated one has the present status."""
+    accepted = sending.accepted
+    answer = AcceptedMessage(
+        id=accepted.id,
+        status="scheduled" if accepted.state == "scheduled" else "queued",
+        integration_id=sending.integration_id,
+        substitutes=await list_substitutes(sending.item, state),
     )
+    if accepted.new:
+        return answer
+    present = await get_state(accepted.id, organization_id, state)
+    changed = {"status": present.status, "integration_id": present.integration_id}
+    return answer.model_copy(update=changed)
+
+
+async def list_substitutes(item: Append, state: AppState) -> list[Substitute]:
+    """Return what stands for a call that the platform lacks, as far as that is known."""
+    outcome = cast("MessageOutcome", item.outcomes[0])
+    found = list(outcome.metadata.get("substitutes", ()))
+    if outcome.content == "location" and await state.redis.exists(keys.NO_LOCATION_ROUTE):
+        found.append("map_link")
+    return found
 
 
 async def get_state(message_id: UUID, organization_id: UUID, state: AppState) -> MessageState:
@@ -143,23 +112,66 @@ async def _add_stored_status(
     if row is None or row.status == "queued":  # the recorder may be a moment behind
         return found
     known = found or MessageState(id=message_id, status=row.status)
-    return known.model_copy(update={"status": row.status})
+    integration_id = row.integration_id or known.integration_id
+    code = await _find_code(row, known, state)
+    return known.model_copy(
+        update={
+            "status": "cancelled" if code == "cancelled" else row.status,
+            "reason": _read_reason(row),
+            "code": code,
+            "integration_id": integration_id,
+            "kind": read_kind(row.metadata.get("content")),
+            "substitutes": read_substitutes(row.metadata.get("substitutes")),
+        }
+    )
 
 
-async def get_history(
-    message_id: UUID, organization_id: UUID, state: AppState
-) -> list[StatusChange]:
-    """Return the statuses of a message, oldest first; raises what `get_state` raises."""
+def _read_reason(row: StoredMessage) -> str | None:
+    """Return why a message failed or is unknown, as its row says it."""
+    reason = row.metadata.get("error")
+    return reason if row.status in {"failed", "unknown"} and isinstance(reason, str) else None
+
+
+async def _find_code(row: StoredMessage, known: MessageState, state: AppState) -> str | None:
+    """Return how a message failed: its record has it, or else its history."""
+    if row.status != "failed":
+        return None
+    if known.code:
+        return known.code
     history = await run_in_threadpool(
-        state.database.messages.status_history, message_id, organization_id
+        state.database.messages.list_history, row.id, row.organization_id
+    )
+    codes = [each.code for each in history if each.status == "failed" and each.code]
+    return codes[-1] if codes else None
+
+
+async def get_timeline(
+    message_id: UUID, organization_id: UUID, state: AppState
+) -> list[TimelineEvent]:
+    """Return what happened to a message, the earliest first; raises what `get_state` raises."""
+    history = await run_in_threadpool(
+        state.database.messages.list_history, message_id, organization_id
     )
     if history:
-        return history
+        return build_timeline(history)
     current = await get_state(message_id, organization_id, state)  # not yet in Supabase
-    at = current.settled_at or current.accepted_at
-    if at is None:
+    if current.accepted_at is None:
         return []
-    return [StatusChange(status=current.status, at=at, source="own")]
+    accepted = TimelineEvent(
+        event="accepted", at=current.accepted_at, source="own", status="queued"
+    )
+    if current.settled_at is None:
+        return [accepted]
+    status = ROW_STATUS.get(current.status, current.status)
+    ended = TimelineEvent(
+        event=status,
+        at=max(current.settled_at, current.accepted_at),
+        source="own",
+        status=status,
+        error=current.reason,
+        code=current.code,
+    )
+    return [accepted, ended]
 
 
 async def resolve(

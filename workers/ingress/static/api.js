@@ -3,7 +3,9 @@
 import { getToken, signOut } from "./session.js";
 
 const INTEGRATIONS = "v1/integrations";
+const MESSAGES = "v1/messages";
 const POLL_MS = 3000;
+const CHECK_ROUNDS = 10;
 const MAX_RETRY_MS = 15000;
 const SILENCE_MS = 40000;
 
@@ -20,7 +22,7 @@ export const onSignedOut = (callback) => { signedOut = callback; };
 async function request(path, options = {}) {
   const token = await getToken();
   if (!token) { signedOut(); throw new ApiError(401, ""); }
-  const response = await fetch(INTEGRATIONS + path, {
+  const response = await fetch(path, {
     cache: "no-store",
     ...options,
     headers: { ...options.headers, Authorization: `Bearer ${token}` },
@@ -38,17 +40,28 @@ const withBody = (method, value, headers = {}) => ({
 });
 const idempotencyKey = () => ({ "Idempotency-Key": crypto.randomUUID ? crypto.randomUUID() : String(Math.random()) });
 
-export const list = async () => (await request("")).json();
-export const connect = async (values) => (await request("", withBody("POST", values, idempotencyKey()))).json();
-export const update = (id, values) => request(`/${id}`, withBody("PATCH", values));
-export const post = (id, action) => request(`/${id}/${action}`, { method: "POST" });
-export const disconnect = (id) => request(`/${id}`, { method: "DELETE" });
-export const history = async (id) => (await request(`/${id}/history?limit=30`)).json();
-export const qrImage = async (id) => (await request(`/${id}/qr.svg`)).blob();
+const read = async (path, options) => (await request(path, options)).json();
+const integration = (id, action = "") => `${INTEGRATIONS}/${id}${action}`;
+
+export const list = () => read(INTEGRATIONS);
+export const connect = (values) => read(INTEGRATIONS, withBody("POST", values, idempotencyKey()));
+export const update = (id, values) => request(integration(id), withBody("PATCH", values));
+export const post = (id, action) => request(integration(id, `/${action}`), { method: "POST" });
+export const remove = (id) => request(integration(id), { method: "DELETE" });
+export const qrImage = async (id) => (await request(integration(id, "/qr.svg"))).blob();
+export const send = (message) => read(MESSAGES, withBody("POST", message, idempotencyKey()));
+export const message = (id) => read(`${MESSAGES}/${id}`);
+export const messageHistory = (id) => read(`${MESSAGES}/${id}/history`);
+
+/** Return the states of a number before `until`, the newest first; null: from the newest on. */
+export const history = (id, limit, until) => {
+  const before = until ? `&until=${encodeURIComponent(until)}` : "";
+  return read(integration(id, `/history?limit=${limit}${before}`));
+};
 
 /** Keeps the list up to date: by the stream, by polling while there is none, not while the page is hidden. */
 export class LiveList {
-  /** `onList` receives each list; `onOnline` receives whether the server can be reached. */
+  /** `onList` receives each list; `onOnline` whether there was one, and else the HTTP status. */
   constructor(onList, onOnline) {
     this.onList = onList;
     this.onOnline = onOnline;
@@ -76,13 +89,14 @@ export class LiveList {
       const found = await list();
       if (!signal?.aborted) { this.onOnline(true); this.onList(found); }
     } catch (error) {
-      if (!signal?.aborted && error.status !== 401) this.onOnline(false);
+      if (!signal?.aborted && error.status !== 401) this.onOnline(false, error.status);
     }
   }
 
   async poll(signal) {
-    while (!signal.aborted) {
-      if (!this.streaming) await this.refresh(signal);
+    for (let round = 0; !signal.aborted; round += 1) {
+      // A stream is silent while the database is away, so it is not enough for ever.
+      if (!this.streaming || round % CHECK_ROUNDS === CHECK_ROUNDS - 1) await this.refresh(signal);
       await sleep(POLL_MS, signal);
     }
   }
@@ -101,7 +115,7 @@ export class LiveList {
   async readStream(signal) {
     const timeout = new AbortController();
     signal.addEventListener("abort", () => timeout.abort());
-    const response = await request("/events", { signal: timeout.signal });
+    const response = await request(integration("events"), { signal: timeout.signal });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let text = ""; ; ) {
       const timer = setTimeout(() => timeout.abort(), SILENCE_MS);

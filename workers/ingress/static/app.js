@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { Card } from "./card.js";
 import * as session from "./session.js";
-import { language, setLanguage, translate, translateElements } from "./words.js";
+import { language, setLanguage, translate, translateCause, translateElements, translateState } from "./words.js";
 
 const TOAST_MS = 5000;
 const STORAGE_KEY = "wpp-new-numbers";
@@ -13,9 +13,15 @@ const element = (id) => document.getElementById(id);
 const cards = new Map();
 /** Ids of the numbers that were created on this page and are not connected yet. */
 const newNumbers = new Set(session.load(STORAGE_KEY) ?? []);
-const live = new api.LiveList(render, (online) => { element("offline").hidden = online; });
+const live = new api.LiveList(render, showOutage);
 let loaded = false;
 let busy = false;
+
+/** Say that the list may be out of date, and what happens next. */
+function showOutage(online, status) {
+  element("offline").hidden = online;
+  if (!online) element("offline").textContent = translate(status === 503 ? "unavailable" : "offline");
+}
 
 function showSection(id) {
   for (const each of SECTIONS) element(each).hidden = each !== id;
@@ -110,12 +116,13 @@ function announceChange(card, number) {
   if (card.number.status === status) return;
   if (status === "connected") {
     toast(translate("toastConnected", { name: number.name || card.name }), "good");
+    if (card.isNew) card.test.offer(number);
     markNew(number.integration_id, false);
     session.postToParent({ type: "wpp-connected", integration_id: number.integration_id });
   } else {
     element("announcement").textContent = status === "qr_issued"
       ? translate("qrReady", { name: card.name })
-      : `${card.name}: ${translate(status)}`;
+      : `${card.name}: ${translateCause(number.cause, "badge") || translateState(status)}`;
   }
 }
 
@@ -159,14 +166,32 @@ async function connect(values) {
 
 const add = () => connect(cards.size ? { add_new: true } : {});
 
-async function confirmDisconnect(name) {
-  element("question-title").textContent = translate("confirmTitle", { name });
-  element("question-text").textContent = translate("confirmText");
+/** Ask a question; `yes` is the text of the button that agrees. Escape declines, and the browser
+ *  returns the focus to where it was. */
+async function ask(title, texts, yes, kind) {
+  element("question-title").textContent = title;
+  element("question-text").replaceChildren(...texts.map((text) => {
+    const line = document.createElement("p");
+    line.textContent = text;
+    return line;
+  }));
+  element("question-yes").textContent = yes;
+  element("question-yes").className = kind;
   element("question").returnValue = "no";
   element("question").showModal();
   await new Promise((resolve) => element("question").addEventListener("close", resolve, { once: true }));
   return element("question").returnValue === "yes";
 }
+
+const confirmPause = (name) => ask(
+  translate("pauseTitle", { name }), [translate("pauseKeeps"), translate("pauseLoses")], translate("pause"), "primary",
+);
+
+/** Ask twice: what is kept and lost, then whether it is really meant. */
+const confirmRemove = async (name) =>
+  (await ask(
+    translate("removeTitle", { name }), [translate("removeKeeps"), translate("removeLoses")], translate("remove"), "danger",
+  )) && ask(translate("removeAgainTitle", { name }), [translate("removeAgain")], translate("removeYes"), "danger");
 
 /** Perform an action of a card; `value` is the new name of `rename`. */
 async function perform(action, card, value) {
@@ -174,14 +199,19 @@ async function perform(action, card, value) {
   const id = number.integration_id;
   const actions = {
     async fix() {
+      if (card.fix === "resume") return actions.toggle();
       card.dismissed = false;
-      await run(() => number.next_step === "force_recreate"
+      await run(() => card.fix === "repair"
         ? api.connect({ integration_id: id, force_recreate: true })
         : api.post(id, "reconnect"));
     },
     refresh: () => run(() => api.post(id, "refresh")),
     primary: () => run(() => api.post(id, "primary"), translate("toastPrimary", { name })),
-    toggle: () => run(() => api.update(id, { is_enabled: number.is_enabled === false }), translate("toastSaved")),
+    async toggle() {
+      const paused = number.is_enabled === false;
+      if (!paused && !(await confirmPause(name))) return;
+      await run(() => api.update(id, { is_enabled: paused }), translate(paused ? "toastResumed" : "toastPaused", { name }));
+    },
     async rename() {
       if (value.trim()) await run(() => api.update(id, { name: value }), translate("toastSaved"));
     },
@@ -190,17 +220,17 @@ async function perform(action, card, value) {
     },
     async cancel() {
       if (card.isNew || !number.account_number) {
-        await run(() => api.disconnect(id), translate("toastCancelled"));
+        await run(() => api.remove(id), translate("toastCancelled"));
         element(cards.size ? "add" : "add-first").focus();
       } else {
         card.dismissed = true;
         card.update(number);
       }
     },
-    async disconnect() {
-      if (await confirmDisconnect(name)) {
-        await run(() => api.disconnect(id), translate("toastDisconnected", { name }));
-      }
+    async remove() {
+      if (!(await confirmRemove(name))) return;
+      await run(() => api.remove(id), translate("toastRemoved", { name }));
+      element(cards.size ? "add" : "add-first").focus();
     },
   };
   await actions[action]();
@@ -248,6 +278,7 @@ async function main() {
     settings = await session.loadSettings().catch(() => new Promise((resolve) => setTimeout(resolve, 2000)));
   }
   element("demo").hidden = element("or").hidden = !settings.demo;
+  element("sign-in-button").classList.toggle("primary", !settings.demo); // one primary action
   // A new session may belong to another user, so the stream of the earlier one is closed.
   if (session.embedded) session.acceptSessions(() => { live.stop(); start(); });
   if (session.signedIn()) start(); else showSignIn();

@@ -1,11 +1,26 @@
 // One number on the page. Its elements are created once and then updated, so that input is not lost.
 
 import * as api from "./api.js";
-import { formatAge, formatTime, translate, translateElements, translateReason } from "./words.js";
+import { History } from "./history.js";
+import { TestMessage } from "./test-message.js";
+import { formatAge, formatPhone, formatTime, translate, translateCause, translateElements, translateState } from "./words.js";
 
 const AWAITING_SCAN = ["starting", "qr_issued"];
 const PROBLEMS = ["disconnected", "degraded", "error"];
 const SLOW_START_S = 8;
+/** The button that mends a cause; `reconnect` mends the rest, and nothing mends an outage. */
+const FIXES = {
+  platform_away: null,
+  code_expired: "code",
+  unlinked: "link",
+  key_refused: "repair",
+  session_failed: "retry",
+  blocked: "retry",
+  refused: "retry",
+  route_missing: "retry",
+  expired: "retry",
+  internal_error: "retry",
+};
 
 export class Card {
   /** `perform(action, card, value)` is called for each action of the user. */
@@ -15,6 +30,8 @@ export class Card {
     this.statusSince = Date.now();
     this.shownAt = null;
     this.dismissed = false;
+    this.history = new History(this.find(".history"), this.find("[data-do=history]"));
+    this.test = new TestMessage(this.find(".test"), this.find("[data-do=test]"));
     for (const button of this.root.querySelectorAll("[data-do]")) {
       button.addEventListener("click", () => this.handle(button.dataset.do, perform));
     }
@@ -22,6 +39,9 @@ export class Card {
       event.preventDefault();
       perform("rename", this, event.target.elements.name.value);
       this.showRename(false);
+    });
+    this.find(".rename").addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.showRename(false);
     });
     this.translate();
   }
@@ -33,10 +53,27 @@ export class Card {
     return AWAITING_SCAN.includes(this.number.status) && !this.number.closing && !this.dismissed;
   }
 
+  /** Whether there is a code that can be scanned now. */
+  get showsCode() {
+    const { number } = this;
+    const valid = number.qr_expires_at && new Date(number.qr_expires_at) > Date.now();
+    return number.status === "qr_issued" && !this.find(".code img").hidden && Boolean(valid);
+  }
+
+  /** What the box is about: a problem of the number, an outage while it is connected, or a pause. */
+  get trouble() {
+    const { number } = this;
+    const isKnown = Boolean(translateCause(number.cause, "text"));
+    if (number.closing) return null;
+    if (PROBLEMS.includes(number.status) || (number.status === "connected" && isKnown)) return "cause";
+    return number.is_enabled === false && !this.awaitsScan ? "paused" : null;
+  }
+
   handle(action, perform) {
     if (action === "edit-name") this.showRename(true);
     else if (action === "cancel-name") this.showRename(false);
-    else if (action === "history") this.toggleHistory();
+    else if (action === "history") this.history.toggle(this.number);
+    else if (action === "test") this.test.toggle(this.number);
     else perform(action, this);
   }
 
@@ -54,7 +91,8 @@ export class Card {
 
   translate() {
     translateElements(this.root);
-    this.find(".rename input").setAttribute("aria-label", translate("numberName"));
+    this.history.render();
+    this.test.render();
     this.update(this.number);
   }
 
@@ -63,27 +101,31 @@ export class Card {
     if (!AWAITING_SCAN.includes(number.status)) this.dismissed = false;
     this.number = number;
     this.root.dataset.status = number.closing ? "closing" : number.status;
+    this.root.dataset.cause = number.cause;
     this.root.dataset.id = number.integration_id;
     this.updateHead();
     this.updateQr();
-    this.updateProblem();
+    this.updateTrouble();
     this.updateButtons();
+    this.history.update(number);
+    this.test.number = number;
     this.tick();
   }
 
   updateHead() {
     const { number } = this;
+    const state = translateCause(number.cause, "badge") || translateState(number.status);
     this.find(".name").textContent = this.name;
-    this.find(".account").hidden = !number.account_number;
-    this.find(".account-word").textContent = translate("account");
+    this.find(".phone").hidden = !number.phone;
+    this.find(".phone").textContent = number.phone ? formatPhone(number.phone) : "";
+    this.find(".details").hidden = !number.account_number;
     this.find("code").textContent = number.account_number ?? "";
     this.find("[data-do=edit-name]").hidden = !number.account_number;
-    this.setBadge(".state", translate(number.closing ? "closing" : number.status));
+    this.setBadge(".state", number.closing ? translate("closing") : state);
     this.setBadge(".star", number.is_primary ? translate("primary") : "");
-    this.setBadge(".off", number.is_enabled === false ? translate("disabled") : "");
+    this.setBadge(".off", number.is_enabled === false ? translate("paused") : "");
     this.find("[data-do=edit-name]").setAttribute("aria-label", translate("rename", { name: this.name }));
     this.find("[data-do=copy]").setAttribute("aria-label", translate("copyAccount", { name: this.name }));
-    this.find(".how-title").textContent = translate("scanTitle");
   }
 
   setBadge(selector, text) {
@@ -112,25 +154,40 @@ export class Card {
     } catch { this.shownAt = null; /* it may have been scanned in between; the next update shows that */ }
   }
 
-  updateProblem() {
-    const { number } = this;
-    const hasProblem = PROBLEMS.includes(number.status) && !number.closing;
-    this.find(".problem").hidden = !hasProblem;
-    if (!hasProblem) return;
-    const problem = number.next_step === "force_recreate" ? "key" : number.status;
-    const error = number.error || translateReason(number.reason) || "";
-    this.find(".problem-text").textContent = translate(`problem_${problem}`, { error });
-    const fix = number.account_number ? number.next_step : "retry";
-    this.find("[data-do=fix]").textContent = translate(`fix_${fix}`);
+  /** Say what is wrong, since when, and which button mends it. */
+  updateTrouble() {
+    const { number, trouble } = this;
+    this.find(".problem").hidden = !trouble;
+    if (!trouble) return;
+    const paused = trouble === "paused";
+    const since = number.cause_at ?? number.error_at ?? number.status_at;
+    this.find(".problem-text").textContent = paused
+      ? translate("pausedText")
+      : translateCause(number.cause, "text") || number.advice || translateState(number.status);
+    this.find(".problem-since").textContent =
+      paused || !since ? "" : translate("since", { when: formatTime(since) });
+    const detail = paused || number.status === "connected" ? "" : number.error ?? "";
+    this.find(".problem-detail").textContent = detail ? translate("technical", { text: detail }) : "";
+    this.showFix(paused ? "resume" : number.cause in FIXES ? FIXES[number.cause] : "reconnect");
     this.find(".problem [data-do=cancel]").hidden = Boolean(number.account_number);
+  }
+
+  showFix(fix) {
+    const button = this.find(".problem .primary");
+    button.hidden = !fix;
+    button.textContent = fix ? translate(`fix_${fix}`) : "";
+    this.fix = fix;
   }
 
   updateButtons() {
     const { number } = this;
     const saved = Boolean(number.account_number) && !number.closing;
+    const working = number.status === "connected" && number.is_enabled !== false;
     this.find(".foot").hidden = !saved || (this.awaitsScan && this.isNew);
     this.find("[data-do=primary]").hidden = number.is_primary !== false;
-    this.find("[data-do=toggle]").textContent = translate(number.is_enabled === false ? "enable" : "disable");
+    this.find(".foot [data-do=toggle]").textContent = translate(number.is_enabled === false ? "resume" : "pause");
+    this.find("[data-do=test]").hidden = !working;
+    if (number.status !== "connected" || number.closing) this.test.show(false);
     this.find(".scan [data-do=cancel]").textContent = translate(this.isNew || !saved ? "cancel" : "later");
     this.find("[data-do=refresh]").hidden = number.status !== "qr_issued";
     this.root.classList.toggle("new", this.awaitsScan);
@@ -147,35 +204,23 @@ export class Card {
     const expires = number.qr_expires_at ? new Date(number.qr_expires_at) : Date.now();
     const left = Math.ceil((expires - Date.now()) / 1000);
     const shown = number.status === "qr_issued" && !this.find(".code img").hidden;
-    const valid = shown && left > 0;
+    const valid = this.showsCode;
     this.find(".code").setAttribute("aria-busy", String(!valid));
     this.find(".code").classList.toggle("old", shown && !valid);
     const slow = number.status === "starting" && Date.now() - this.statusSince > SLOW_START_S * 1000;
-    this.find(".code-note").textContent = valid
-      ? ""
-      : translate(slow ? "takesLong" : shown ? "renewing" : "preparing");
+    this.find(".code-note").textContent = valid ? "" : translate(shown ? "renewing" : "preparing");
     this.find(".renews").textContent = valid ? translate("renewsIn", { n: left }) : "";
+    this.explainScan(valid, shown, slow);
     return shown && left < -4;
   }
 
-  async toggleHistory() {
-    const open = this.find(".history").hidden;
-    this.find(".history").hidden = !open;
-    this.find("[data-do=history]").setAttribute("aria-expanded", String(open));
-    if (!open) return;
-    const rows = await api.history(this.number.integration_id).catch(() => []);
-    const items = rows.map((row) => {
-      const item = document.createElement("li");
-      item.dataset.status = row.status;
-      const [status, reason, time] = ["b", "span", "time"].map((tag) => document.createElement(tag));
-      status.textContent = translate(row.status);
-      reason.textContent = row.error || translateReason(row.reason);
-      time.textContent = formatTime(row.at);
-      time.dateTime = row.at;
-      item.append(status, reason, time);
-      return item;
-    });
-    this.find(".history").replaceChildren(...items);
-    if (!items.length) this.find(".history").textContent = translate("noHistory");
+  /** Ask for the scan only while there is a code; else say what the number waits for. */
+  explainScan(valid, shown, slow) {
+    this.find(".how ol").hidden = !valid;
+    const { cause } = this.number;
+    const title = translate(valid ? "scanTitle" : shown ? "renewingTitle" : "preparingTitle");
+    this.find(".how-title").textContent = (!shown && translateCause(cause, "badge")) || title;
+    const waits = translateCause(cause, "start") || translateCause(cause, "text") || translate(slow ? "takesLong" : "preparingText");
+    this.find(".how-text").textContent = valid || shown ? "" : waits;
   }
 }

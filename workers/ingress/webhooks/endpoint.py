@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import time
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from shared import payload_store, routing, signed_keys, webhooks
+from shared.errors import MovedError
 from shared.events import utc_now
 from shared.redis import keys
 from workers.ingress.body import (
@@ -31,6 +33,7 @@ from workers.ingress.body import (
 from workers.ingress.deps import AppState
 from workers.ingress.errors import problem, to_response
 from workers.ingress.request_limits import find_client
+from workers.ingress.shard_states import HOLD_S, LOOK_EVERY_S
 from workers.ingress.webhooks.storage import IncomingEvent, store_events
 
 PATH = "/webhooks/wpp"
@@ -59,7 +62,8 @@ async def handle_webhook(scope: Scope, receive: Receive, send: Send, state: AppS
     """Store an event or a list of events (ASGI, outside FastAPI for throughput).
 
     The response is 2xx only after Redis has stored every event. A URL with a wrong account or key
-    is answered with 404, so that it does not reveal which part is wrong.
+    is answered with 404, so that it does not reveal which part is wrong. With GET,
+    `wpp doctor` reads back what it stored in Redis: so the public address leads here.
     """
     try:
         response = await _respond(scope, receive, state)
@@ -77,6 +81,8 @@ async def _respond(scope: Scope, receive: Receive, state: AppState) -> Response:
         return problem(HTTPStatus.NOT_FOUND, "not_found", "There is no webhook at this URL.")
     state.request_limits.take("webhook", (account or "")[:64])
     if scope["method"] != "POST":
+        if account and (found := await state.redis.get(keys.reach_check(account))):
+            return Response(found, media_type="text/plain")
         return problem(
             HTTPStatus.METHOD_NOT_ALLOWED,
             "method_not_allowed",
@@ -135,12 +141,33 @@ async def _store(
     account: str | None, events: list[IncomingEvent], refused: list[str], state: AppState
 ) -> None:
     """Store events; log and count the items of their list that are none."""
-    await store_events(events, state)
+    until_s = time.monotonic() + HOLD_S
+    while True:
+        try:
+            for shard, part in await _group_by_shard(events, state):
+                await store_events(part, shard)
+            break
+        except MovedError:  # since its shard was found; what is stored is recognized
+            if time.monotonic() > until_s:
+                raise
+            await asyncio.sleep(LOOK_EVERY_S)
     for error in refused[:MAX_LOGGED]:
         log.warning("webhook.malformed_item", account=account, error=error)
     if refused:
         with suppress(redis.RedisError):
             await state.redis.hincrby(keys.UNRECOGNIZED_EVENTS, routing.MALFORMED, len(refused))
+
+
+async def _group_by_shard(
+    events: list[IncomingEvent], state: AppState
+) -> list[tuple[AppState, list[IncomingEvent]]]:
+    """Return events with the state of the shard of their account, in order for each account."""
+    if state.shards is None:
+        return [(state, events)]
+    accounts: dict[str, list[IncomingEvent]] = {}
+    for event in events:
+        accounts.setdefault(event.append.tenant, []).append(event)
+    return [(await state.shards.of_account(each), part) for each, part in accounts.items()]
 
 
 def _parse_body(

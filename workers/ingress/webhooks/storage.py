@@ -86,10 +86,7 @@ async def _find_accepted(ids: Iterable[UUID], state: AppState) -> set[UUID]:
     found: set[UUID] = set()
     remaining = iter(ids)
     while batch := tuple(islice(remaining, LOOKUP_BATCH)):
-        pipe = state.redis.pipeline(transaction=False)
-        for each in batch:
-            pipe.hget(keys.event(each), "accepted")
-        times: list[Any] = await pipe.execute()
+        times = await state.acceptances.read([keys.event(each) for each in batch])
         found.update(
             each
             for each, accepted_ms in zip(batch, times, strict=True)

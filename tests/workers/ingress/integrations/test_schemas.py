@@ -1,12 +1,22 @@
 """The state of an integration in each status."""
 
+from datetime import timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
+from shared import routing
+from shared.causes import PLATFORM_FAILS_NUMBER
+from shared.database import Integration
 from shared.errors import InvalidApiKeyError
+from shared.events import utc_now
 from shared.lanes.types import Settled
+from shared.redis import keys
 from tests.workers.ingress.tenants import Tenant
+from workers.ingress.integrations.schemas import IntegrationState
+
+NOW = utc_now()
 
 
 def failed(code: str, detail: str) -> Settled:
@@ -38,6 +48,7 @@ def test_a_failed_integration_has_reason_error_and_next_step(
     assert found["next_step"] == step
     assert found["advice"]
     assert found["error_at"]
+    assert found["cause"] in {"key_refused", "refused", "expired"}
     assert tenant.http.get("/v1/integrations").json() == [found]
 
 
@@ -93,3 +104,66 @@ def test_a_disconnected_integration_is_closing_at_once(tenant: Tenant) -> None:
     tenant.http.delete(coming)
     assert tenant.http.get(coming).status_code == 404
     assert [each["closing"] for each in tenant.http.get("/v1/integrations").json()] == [True]
+
+
+def build_integration(**given: Any) -> Integration:
+    defaults = {
+        "id": uuid4(),
+        "organization_id": uuid4(),
+        "name": "Shop",
+        "account": "1",
+        "is_primary": True,
+        "is_enabled": True,
+        "status": "connected",
+        "status_at": NOW,
+    }
+    return Integration.model_validate(defaults | given)
+
+
+def test_a_key_that_was_refused_while_sending_is_said_at_once() -> None:
+    """The session counts as connected until the next check."""
+    later = NOW + timedelta(seconds=5)
+    row = build_integration(last_error="403: Invalid API key", last_error_at=later)
+    found = IntegrationState.from_row(row)
+    assert (found.status, found.cause, found.cause_at) == ("connected", "key_refused", later)
+    assert (found.next_step, found.error) == ("force_recreate", "403: Invalid API key")
+
+
+def test_an_error_that_is_older_than_the_state_is_not_shown() -> None:
+    """A state that has changed since makes its reason obsolete, whoever left it there."""
+    before = NOW - timedelta(hours=1)
+    found = IntegrationState.from_row(build_integration(last_error="no", last_error_at=before))
+    assert (found.error, found.error_at, found.next_step) == (None, None, None)
+    assert found.cause == "connected"
+
+
+def test_an_outage_of_the_platform_is_the_cause(tenant: Tenant) -> None:
+    """Of every connected number, or of the number that fails; a limit (429) is no outage."""
+    path = tenant.add_integration("42")
+    tenant.set_status("42", "connected")
+    gate = routing.integration_gate(UUID(path.rpartition("/")[2]))
+
+    def read_cause() -> str:
+        return str(tenant.http.get(path).json()["cause"])
+
+    tenant.client.set(keys.gate(gate), "text: 429: slow down")
+    tenant.client.hset(keys.CLOSED_GATES, gate, 1_700_000_000_000)
+    assert read_cause() == "connected"
+    tenant.client.set(keys.gate(gate), PLATFORM_FAILS_NUMBER)
+    assert read_cause() == "platform_away"
+    tenant.client.delete(keys.gate(gate))
+    tenant.client.hdel(keys.CLOSED_GATES, gate)
+    assert read_cause() == "connected"
+    tenant.client.hset(keys.CLOSED_GATES, routing.PLATFORM_GATE, 1_700_000_000_000)
+    assert read_cause() == "platform_away"
+    assert tenant.http.get(path).json()["cause_at"].startswith("2023-11-14")
+
+
+def test_older_statuses_are_those_before_a_time(tenant: Tenant) -> None:
+    """With the cause of each."""
+    path = tenant.add_integration("42")
+    tenant.set_status("42", "disconnected", reason="logout")
+    newest, oldest = tenant.http.get(f"{path}/history").json()
+    assert (newest["cause"], oldest["cause"]) == ("unlinked", "connected")
+    assert tenant.http.get(f"{path}/history", params={"until": newest["at"]}).json() == [oldest]
+    assert tenant.http.get(f"{path}/history", params={"until": oldest["at"]}).json() == []

@@ -135,7 +135,7 @@ def member(supabase_world: Supabase, database_url: str) -> Member:
     return Member.new(supabase_world, database_url)
 
 
-@pytest.mark.parametrize("end", ["sign_out", "delete", "leave", "expire"])
+@pytest.mark.parametrize("end", ["sign_out", "delete", "leave", "move", "expire"])
 def test_a_stream_ends_with_its_session(
     attentive_ingress: IngressProcess, member: Member, end: str
 ) -> None:
@@ -151,7 +151,29 @@ def test_a_stream_ends_with_its_session(
             getattr(member, end)()
         for _ in lines:  # until the server ends the stream
             pass
-    assert attentive_ingress.http.get("/v1/integrations", headers=bearer).status_code == 401
+    left = {"Authorization": bearer["Authorization"], "Wpp-Organization": member.organization_id}
+    assert attentive_ingress.http.get("/v1/integrations", headers=left).status_code == (
+        403 if end == "move" else 401
+    )
+
+
+def test_a_stream_ends_with_its_key(
+    attentive_ingress: IngressProcess,
+    supabase_world: Supabase,
+    redis_client: redis.Redis,
+    database_url: str,
+) -> None:
+    """A revoked service key is refused as a session that has ended is."""
+    del database_url  # asked for because it empties the tables
+    with Tenant.new(attentive_ingress, supabase_world, redis_client) as tenant:
+        with tenant.http.stream("GET", "/v1/integrations/events") as stream:
+            lines = stream.iter_lines()
+            next_list(lines)
+            (key,) = tenant.database.service_keys.list_all()
+            tenant.database.service_keys.revoke(key.id)
+            for _ in lines:  # until the server ends the stream
+                pass
+        assert tenant.http.get("/v1/integrations").status_code == 401
 
 
 def test_a_session_is_looked_at_again_every_45_s() -> None:

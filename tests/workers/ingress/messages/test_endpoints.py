@@ -18,6 +18,7 @@ from shared.redis import keys
 from shared.routing import build_message_outcome
 from shared.settings import EngineSettings
 from tests.fixtures.ingress_process import IngressProcess
+from tests.workers.ingress.owned import Owner
 from tests.workers.ingress.tenants import Tenant
 
 HELLO = {"to": "+7 999 000-11-22", "text": "Hello"}
@@ -121,6 +122,23 @@ def test_the_history_lists_every_status(tenant: Tenant) -> None:
         ("read", "platform"),
     ]
     assert [each["at"] for each in found] == sorted(each["at"] for each in found)
+
+
+def test_edits_and_reactions_are_events_without_a_status(tenant: Tenant, database_url: str) -> None:
+    """They stand in the history too."""
+    message_id = Owner.new(tenant, database_url).add_message()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into public.wpp_message_history "
+            "(message_id, organization_id, event, source, at, arrived_at) "
+            "values (%s, %s, 'edited', 'own', now(), now())",
+            (message_id, tenant.id),
+        )
+    found = tenant.http.get(f"/v1/messages/{message_id}/history").json()
+    assert [(each["event"], each["status"]) for each in found] == [
+        ("sent", "sent"),
+        ("edited", None),
+    ]
 
 
 def test_the_history_of_an_unknown_message_is_404(tenant: Tenant) -> None:

@@ -1,0 +1,1 @@
+"""Figures of a run, kept as JSON, beside those of the run before."""

@@ -1,0 +1,1 @@
+"""Send processes under load, and a model of them."""

@@ -1,0 +1,99 @@
+"""The API conforms to its OpenAPI document: generated requests to every operation.
+
+Streams are left out because they do not end.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+
+from tests.fixtures.api_document import list_operations
+from tests.fixtures.system import System, connect_integration
+from tests.fixtures.waiting import wait_until
+
+SECONDS = 20
+"""A bound for slow machines: fewer generated requests then."""
+EXAMPLES = 8
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "ignored_auth",
+)
+PEER = "79990005500"
+
+
+def find_values(system: System, organization_id: UUID) -> dict[str, str]:
+    """Return what exists, by the name of a parameter in a path."""
+    integration_id = connect_integration(system, organization_id)["integration_id"]
+    with system.service_client(organization_id) as crm:
+        sent = crm.post("/v1/messages", json={"to": f"+{PEER}", "text": "Hello"})
+        place = sent.headers["Location"]
+        wait_until(lambda: crm.get(place).json()["status"] == "read", "the message to be read")
+    return {"integration_id": integration_id, "message_id": sent.json()["id"], "phone": PEER}
+
+
+def run_schemathesis(system: System, key: str, folder: Path, *more: str) -> None:
+    """Ask every operation; fail with the report of what did not conform."""
+    streams = [each.id for each in list_operations() if each.is_stream]
+    options = {
+        "--header": f"Authorization: Bearer {key}",
+        "--exclude-operation-id-regex": f"^({'|'.join(streams)})$",
+        "--checks": ",".join(CHECKS),
+        "--phases": "examples,coverage,fuzzing",
+        "--max-examples": str(EXAMPLES),
+        "--max-time": str(SECONDS),
+        "--workers": "1",  # two threads that parse at once fail in Python 3.11 (gh-106905)
+        "--request-timeout": "20",
+        "--warnings": "off",
+        "--seed": "1",
+    }
+    program = Path(sys.executable).with_name("schemathesis")
+    asked = subprocess.run(
+        [
+            *(program, "run", f"{system.url}/openapi.json"),
+            *(part for option in options.items() for part in option),
+            *("--generation-deterministic", "--no-color", *more),
+        ],
+        cwd=folder,  # schemathesis writes its cache here
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stdout[-6000:] + asked.stderr[-2000:]
+
+
+def test_every_answer_conforms_to_the_openapi_document(system: System, tmp_path: Path) -> None:
+    """Status, content type, headers and schema are documented, and none is a 5xx."""
+    organization_id = system.add_organization()
+    connect_integration(system, organization_id)
+    run_schemathesis(system, system.make_key(organization_id), tmp_path)
+
+
+def test_answers_about_what_exists_conform(system: System, tmp_path: Path) -> None:
+    """The same with ids that exist; they are not disconnected meanwhile."""
+    organization_id = system.add_organization()
+    values = find_values(system, organization_id)
+    lines = [f'"path.{name}" = "{value}"' for name, value in values.items()]
+    lines.append('"header.Prefer" = "wait=1"')
+    (tmp_path / "schemathesis.toml").write_text("\n".join(["[parameters]", *lines, ""]))
+    place = f"/v1/integrations/{values['integration_id']}"
+    with system.service_client(organization_id) as crm:
+        before = crm.get(place).json()
+        key = system.make_key(organization_id)
+        run_schemathesis(system, key, tmp_path, "--exclude-operation-id", "disconnect_integration")
+        wait_until(lambda: crm.get(place).json() != before, "an effect of what was asked")
+
+
+@pytest.mark.parametrize("path", ["/openapi.json"])
+def test_the_document_needs_no_credentials(system: System, path: str) -> None:
+    """It can be read by clients and their generators."""
+    answer = httpx.get(f"{system.url}{path}")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
