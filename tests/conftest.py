@@ -73,6 +73,7 @@ WHOLE_SYSTEM = {("browser",), ("pipeline",), ("pipeline", "functions")}
 """Folders of tests that run every process of the system, started once."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group tests for `pytest -n`: by file, and all tests of the whole system together."""
     for item in items:
