@@ -1,4 +1,4 @@
-"""Administration for tests: the faults in force, and the ledger."""
+"""Administration for tests: the faults in force, the ledger, webhooks that wait."""
 
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -33,7 +33,14 @@ async def handle_ledger(request: Request) -> Response:
     return JSONResponse(state.snapshot())
 
 
+async def drop_webhooks(request: Request) -> Response:
+    """DELETE drops the webhooks that wait."""
+    get_state(request).webhooks.drop_waiting()
+    return Response(status_code=204)
+
+
 ROUTES = [
     Route("/admin/faults", handle_faults, methods=["GET", "POST", "DELETE"]),
     Route("/admin/ledger", handle_ledger, methods=["GET", "DELETE"]),
+    Route("/admin/webhooks", drop_webhooks, methods=["DELETE"]),
 ]

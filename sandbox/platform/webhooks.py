@@ -98,6 +98,15 @@ class Webhooks:
         for lane in self._lanes.values():
             await lane.transport.aclose()
 
+    def drop_waiting(self) -> None:
+        """Drop the webhooks that wait, also for their next attempt. Posts under way end."""
+        for task in self._tasks:
+            task.cancel()
+        for lane in self._lanes.values():
+            lane.waiting.clear()
+            lane.busy = False
+        self._store.drop(PENDING)
+
     def post(self, account: Account, body: dict[str, Any]) -> None:
         """Queue `body`; it is lost if the account is muted or has no webhook URL."""
         if account.webhook is None or self._faults.is_muted(account.session):

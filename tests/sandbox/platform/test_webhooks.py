@@ -68,6 +68,22 @@ def test_a_webhook_nobody_takes_is_given_up(
     assert receiver.bodies == []
 
 
+def test_dropped_webhooks_never_come_and_the_next_ones_do(
+    start_platform: PlatformFactory, receiver: Receiver
+) -> None:
+    """Also of an account that is between two attempts, far apart."""
+    platform = start_platform(webhook_backoff_s=60, webhook_attempts=50)
+    number = platform.number().connect()
+    number.register("http://127.0.0.1:9/nobody")
+    task_id = number.send().json()["taskId"]
+    wait_until(lambda: platform.ledger()["messages"][0]["status"] == "read")
+    assert platform.http.delete("/admin/webhooks").status_code == 204
+    number.register(receiver.url)
+    number.phone("messages", **{"from": "79990001122"}, text="Hi")
+    assert [body["type"] for body in receiver.wait(1)] == ["chat"]
+    assert task_id not in str(receiver.bodies)
+
+
 def test_a_url_registered_anew_gets_what_waits(
     start_platform: PlatformFactory, receiver: Receiver
 ) -> None:
