@@ -1,6 +1,7 @@
 """Connection pools: of one address, or of the primary that sentinels name.
 
-Their connections follow a failover (`shared.redis.failover`).
+Their connections follow a failover (`shared.redis.failover`); sync ones may block for longer than
+their timeout (`shared.redis.blocking`).
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from shared.redis.blocking import WaitWhileBlocked
 from shared.redis.failover import FollowFailover, FollowFailoverAsync
 from shared.redis_url import SentinelUrl, check_url, is_sentinel_url, parse_sentinel_url
 
@@ -41,7 +43,8 @@ def make_pool(url: str, **options: Any) -> "redis.ConnectionPool":
         )
     else:
         pool = redis.ConnectionPool.from_url(url, **_supported(url, options))
-    pool.connection_class = type("Connection", (FollowFailover, pool.connection_class), {})
+    bases = (FollowFailover, WaitWhileBlocked, pool.connection_class)
+    pool.connection_class = type("Connection", bases, {})
     return pool
 
 
