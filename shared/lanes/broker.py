@@ -12,6 +12,8 @@ than the lease (`WPP_LEASE_S`) renews it with `lanes.extend(message.claim)`.
 """
 
 import time
+from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import redis
@@ -26,8 +28,12 @@ from shared.lanes.consumer import LaneConsumer
 from shared.lanes.exchange import ClaimExchange
 from shared.lanes.message import LaneMessage
 from shared.lanes.types import Postponed
+from shared.lanes.work_queue import WorkQueue
 from shared.redis import keys
 from shared.settings import EngineSettings
+
+IDLE_TIMEOUTS = 8
+"""For how many of Dramatiq's timeouts (1 s) idle threads wait: messages and a stop wake them."""
 
 
 class LaneBroker(Broker):
@@ -50,6 +56,7 @@ class LaneBroker(Broker):
         self.lanes = Lanes(client, settings or EngineSettings())
         self.codec: Codec = codec or MessageCodec(self)
         self.capacity = Capacity(1)
+        self.work_queue = WorkQueue()
         self.exchanges: dict[str, ClaimExchange] = {}
         self.add_middleware(_WorkerLifecycle())
 
@@ -107,6 +114,12 @@ class LaneBroker(Broker):
             self.lanes, thread.queue_name, self.codec, self.capacity, thread.handle_message
         )
 
+    def wake_consumers(self) -> None:
+        """End the waits of the consumers for messages, so that they see that the process stops."""
+        with suppress(redis.RedisError):  # they wait until their timeout is over
+            for exchange in self.exchanges.values():
+                exchange.wake()
+
 
 class _WorkerLifecycle(Middleware):
     """Opens and closes what the consumers of one worker process share."""
@@ -115,6 +128,8 @@ class _WorkerLifecycle(Middleware):
         if isinstance(broker, LaneBroker):
             broker.capacity = Capacity(worker.worker_threads)
             broker.exchanges = {}
+            worker.worker_timeout *= IDLE_TIMEOUTS
+            worker.work_queue = broker.work_queue = WorkQueue()
 
     def after_consumer_thread_boot(self, broker: Broker, thread: ConsumerThread) -> None:
         if isinstance(broker, LaneBroker):
@@ -123,4 +138,7 @@ class _WorkerLifecycle(Middleware):
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
         """Nothing more is claimed, while the rest is finished."""
         if isinstance(broker, LaneBroker):
-            broker.capacity.stopping = True
+            broker.capacity.stop()
+            broker.work_queue.stop()
+            # A thread of its own: Redis may not answer, and the rest is not kept waiting.
+            Thread(target=broker.wake_consumers, daemon=True, name="wake").start()

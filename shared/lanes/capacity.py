@@ -28,15 +28,25 @@ class Capacity:
             self._taken.setdefault(queue, 0)
 
     def wait_free(self, queue: str, timeout_s: float) -> bool:
-        """Wait until a thread is free for a queue; False when `timeout_s` is over before."""
+        """Wait until a thread is free for a queue.
+
+        False when `timeout_s` is over before, or the process stops.
+        """
         with self._changed:
             if self._free(queue) > 0:
                 return True
             self._waiting.add(queue)
             try:
-                return self._changed.wait_for(lambda: self._free(queue) > 0, timeout_s)
+                self._changed.wait_for(lambda: self.stopping or self._free(queue) > 0, timeout_s)
             finally:
                 self._waiting.discard(queue)
+            return not self.stopping and self._free(queue) > 0
+
+    def stop(self) -> None:
+        """Claim nothing more; who waits for a free thread goes on at once."""
+        with self._changed:
+            self.stopping = True
+            self._changed.notify_all()
 
     def take(self, queue: str, most: int) -> int:
         """Take up to `most` threads that are free for a queue; return how many."""

@@ -44,6 +44,8 @@ TAKEOVER_S = 5.0
 """How long a sweeper has to conclude what it took over, before the next sweeper takes it over."""
 FLEET_TTL_S = 30.0
 """How long the threads of a process that vanished still count."""
+STOP_BELL_TTL_S = 60
+"""Longer than a process takes to stop: its consumer may be at work when it is woken."""
 MAX_SCANS = 32
 """Lanes that one request looks at when all of them have to wait: Redis is blocked meanwhile."""
 GATE_SLICE = 50
@@ -342,10 +344,22 @@ class Lanes:
             arguments["first"] = False
         return total
 
-    def await_bell(self, queue: str, timeout_s: float) -> bool:
-        """Block until a lane of `queue` becomes ready; False when `timeout_s` is over."""
+    def await_bell(self, queue: str, timeout_s: float, consumer: str = "") -> bool:
+        """Block until a lane of `queue` becomes ready.
+
+        False when `timeout_s` is over, or `wake` was called for `consumer`.
+        """
+        stop = keys.stop_bell(consumer)
         newer = [keys.newer_bell(queue, version) for version in range(2, self._knows + 1)]
-        return self.client.blpop([keys.bell(queue), *newer], timeout=timeout_s) is not None
+        found = self.client.blpop([stop, keys.bell(queue), *newer], timeout=timeout_s)
+        return found is not None and found[0] != stop.encode()
+
+    def wake(self, consumer: str) -> None:
+        """End the wait of `await_bell` for one consumer, or its next wait."""
+        pipe = self.client.pipeline()
+        pipe.rpush(keys.stop_bell(consumer), 1)
+        pipe.expire(keys.stop_bell(consumer), STOP_BELL_TTL_S)
+        pipe.execute()
 
     def ring(self, queue: str) -> None:
         """Give back a token of `await_bell`."""

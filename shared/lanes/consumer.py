@@ -13,9 +13,6 @@ from shared.lanes.message import LaneMessage
 from shared.redis import is_transient
 
 STOPPING_POLL_S = 0.05
-IDLE_TIMEOUTS = 3.5
-"""For how many timeouts of the worker (1 s) an idle consumer blocks on the bell: less than the 5 s
-of silence after which redis-py takes a connection for dead."""
 REGISTER_EVERY_S = 12.0
 """How often a process says how many threads it has, busy or idle: for watchdog and pulse, too."""
 
@@ -23,7 +20,7 @@ REGISTER_EVERY_S = 12.0
 class LaneConsumer(Consumer):
     """Messages of one queue: claimed for free threads while more are ready, else after the bell.
 
-    `timeout_s`: how long `next` waits before it returns None.
+    `timeout_s`: how long `next` waits before it returns None, if nothing wakes it.
     """
 
     def __init__(self, exchange: ClaimExchange, prefetch: int, timeout_s: float) -> None:
@@ -79,8 +76,7 @@ class LaneConsumer(Consumer):
             return False
         if exchange.more:
             return True
-        rung = exchange.lanes.await_bell(exchange.queue, self._timeout_s * IDLE_TIMEOUTS)
-        exchange.replies += 1
+        rung = exchange.await_bell(self._timeout_s)
         if rung and exchange.capacity.stopping:
             exchange.lanes.ring(exchange.queue)
             return False

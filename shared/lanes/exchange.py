@@ -78,6 +78,16 @@ class ClaimExchange:
         self.lanes.register(self.queue, self._process, threads)
         self.replies += 1
 
+    def await_bell(self, timeout_s: float) -> bool:
+        """Block until a lane becomes ready; False when `timeout_s` is over, or `wake` is called."""
+        rung = self.lanes.await_bell(self.queue, timeout_s, self._process)
+        self.replies += 1
+        return rung
+
+    def wake(self) -> None:
+        """End the wait of `await_bell`; it is called from another thread."""
+        self.lanes.wake(self._process)
+
     def claim(self, most: int) -> None:
         """Claim events for the free threads, up to `most`; they are in `ready` then."""
         count = self.capacity.take(self.queue, min(most, MAX_CLAIMS))

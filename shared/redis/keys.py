@@ -167,6 +167,11 @@ def bell(queue: str) -> str:
     return f"{PREFIX}bell:{queue}"
 
 
+def stop_bell(consumer: str) -> str:
+    """List, 60 s. A token that wakes one consumer, which blocks on it too: its process stops."""
+    return f"{PREFIX}stop_bell:{consumer}"
+
+
 def unknown_events(lane_name: str) -> str:
     """Set, `WPP_UNKNOWN_TTL_S`. Ids of the events of a lane that have an unknown effect."""
     return f"{PREFIX}unknown:{lane_name}"

@@ -41,6 +41,7 @@
 --                           list    such lanes; newer_turns:{queue}:{version} the tenants, in turn;
 --                                   newer_bell:{queue}:{version} tokens for their workers
 --   bell:{queue}            list    a token for each lane that became ready; consumers block on it
+--   stop_bell:{consumer}    list    a token that wakes one consumer, which blocks on it too
 --   reply:{sequence}        string  last claims of a claim sequence, to repeat a lost reply
 --   unknown:{lane}          set     events of the lane whose effect is unknown
 --   unknown_of:{tenant}     zset    the same of a tenant -> since when

@@ -2,7 +2,9 @@
 
 from threading import Timer
 
+from shared.lanes.client import STOP_BELL_TTL_S
 from shared.lanes.types import ClaimSequence, Postponed
+from shared.redis import keys
 from tests.shared.lanes.harness import LaneHarness, settled
 
 
@@ -41,6 +43,16 @@ def test_a_token_that_is_given_back_wakes_another_consumer(harness: LaneHarness)
     assert harness.lanes.await_bell("send", 1)
     harness.lanes.ring("send")
     assert harness.lanes.await_bell("send", 1)
+
+
+def test_a_consumer_is_woken_without_a_token_of_the_bell(harness: LaneHarness) -> None:
+    """It alone, once: now, or when it waits next."""
+    harness.lanes.ring("send")
+    harness.lanes.wake("one")
+    assert 0 < harness.client.ttl(keys.stop_bell("one")) <= STOP_BELL_TTL_S
+    assert not harness.lanes.await_bell("send", 5, "one")
+    assert harness.lanes.await_bell("send", 5, "two")
+    assert not harness.client.exists(keys.stop_bell("one"))
 
 
 def test_once_nothing_is_ready_no_token_is_left(harness: LaneHarness) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 import dramatiq
 import pytest
 import redis
+from dramatiq import Worker
 from dramatiq.middleware import CurrentMessage, Retries, TimeLimit
 from dramatiq.middleware.time_limit import TimeLimitExceeded
 
@@ -289,6 +290,48 @@ def test_no_more_is_claimed_than_threads_are_free(redis_client: redis.Redis) -> 
         with working(brokers[1], threads=2):
             eventually(lambda: len(running[1]) == 1)
             over.set()
+
+
+def test_an_idle_worker_stops_at_once(redis_client: redis.Redis) -> None:
+    """Its threads wait for seconds, and are woken; no token of the bell is lost."""
+    broker = LaneBroker(connect_like(redis_client))
+
+    @dramatiq.actor(broker=broker)
+    def note() -> None:
+        """Do nothing."""
+
+    worker = Worker(broker, worker_threads=4)
+    worker.start()
+    eventually(lambda: blocked_consumers(redis_client))
+    began_s = time.monotonic()
+    worker.stop()
+    assert time.monotonic() - began_s < 1
+    note.send()
+    assert redis_client.llen(keys.bell("default")) == 1
+
+
+def test_a_worker_stops_while_redis_does_not_answer(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """Its consumers wait until their timeout; nothing else waits for Redis to wake them."""
+    assert redis_client.ping()
+    with (
+        TcpProxy(redis_server.port) as proxy,
+        short_timeouts(proxy.url, retries=0) as client,
+    ):
+        broker = LaneBroker(client)
+
+        @dramatiq.actor(broker=broker)
+        def note() -> None:
+            """Do nothing."""
+
+        worker = Worker(broker, worker_threads=4, worker_timeout=100)
+        worker.start()
+        eventually(lambda: blocked_consumers(redis_client))
+        proxy.swallow_after(b"RPUSH")
+        began_s = time.monotonic()
+        worker.stop()
+        assert time.monotonic() - began_s < 3
 
 
 def connect_like(client: redis.Redis) -> redis.Redis:

@@ -1,6 +1,7 @@
 """Threads of a process are shared by its queues, and none takes all of them."""
 
 import threading
+import time
 
 import dramatiq
 import redis
@@ -41,6 +42,18 @@ def test_few_threads_are_shared_by_who_comes_first() -> None:
     assert capacity.take("send", 32) == 2
     assert not capacity.wait_free("webhook", 0.01)
     assert not capacity.wanted_beside("webhook")
+
+
+def test_a_stop_ends_the_wait_for_a_free_thread() -> None:
+    """Nothing is claimed then, also when a thread becomes free."""
+    capacity = Capacity(1)
+    capacity.add_queue("send")
+    capacity.take("send", 1)
+    threading.Timer(0.1, capacity.stop).start()
+    began_s = time.monotonic()
+    assert not capacity.wait_free("send", 10)
+    assert time.monotonic() - began_s < 5
+    assert capacity.stopping
 
 
 def test_a_hanging_queue_does_not_stop_the_others(redis_client: redis.Redis) -> None:

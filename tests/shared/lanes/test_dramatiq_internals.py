@@ -28,12 +28,14 @@ LEANS_ON: dict[Any, str] = {
     Worker.__init__: "63b32f58a979",  # prefetch
     Worker.start: "d9d7a708be25",  # before_worker_boot comes before the first consumer
     Worker.stop: "af7d3f33ae8e",  # threads end, then requeue and close
+    Worker._add_worker: "167da364aa09",  # noqa: SLF001 - reads `work_queue` and `worker_timeout`
     Worker._add_consumer: "77c8892ce932",  # noqa: SLF001
     ConsumerThread.run: "a82a8efb986f",  # closes and rebuilds the consumer after an error
     ConsumerThread.handle_message: "687e40a82da6",
     ConsumerThread.post_process_message: "d2bba383331b",  # retried every 5 s
     ConsumerThread.requeue_messages: "d00991971cd6",
     ConsumerThread.close: "d13ece3176fe",  # requeues, then closes the consumer
+    WorkerThread.run: "aa0e1022d6b6",  # looks whether to end after each `get`
     WorkerThread.process_message: "b70d3c6c438a",  # emits process_message, then settles
 }
 
