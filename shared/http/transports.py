@@ -1,9 +1,9 @@
 """Transports of httpx: keep-alive connections within the deadline of a call.
 
-Both transports use httpcore's connections; `bench/transport.py` compares them. `PooledTransport`
-is httpx's own pool. It scans every connection under a lock for each request, so a request costs
-three times as much CPU with 64 threads as with 1. `DirectTransport` keeps idle connections on a
-stack instead.
+`bench/transport.py` compares them. `PooledTransport` is httpx's own pool. It scans every connection
+under a lock for each request, so a request costs three times as much CPU with 64 threads as with 1.
+`DirectTransport` keeps idle connections on a stack instead, and speaks HTTP/1.1 by h11 alone
+(`connection.py`).
 
 Rejected: pyreqwest 0.15, a Rust client behind httpx's API. It needs the least CPU, but reports a
 connection that was cut after the platform had read the request as a ConnectError. A retry on that
@@ -12,12 +12,13 @@ error sends a message twice.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 import httpcore
 import httpx
 
+from shared.http.connection import HttpConnection, Origin
 from shared.http.deadline import remaining
 from shared.http.network import DeadlineBackend
 
@@ -28,6 +29,7 @@ A message sent while the platform closes its connection has an unknown effect.
 """
 MAX_CONNECTIONS = 256
 TransportKind = Literal["direct", "httpx"]
+CONNECT_ERRORS = (httpcore.ConnectError, httpcore.ConnectTimeout)
 TRANSPORT_ERRORS = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
@@ -63,7 +65,7 @@ class PooledTransport(httpx.HTTPTransport):
 
 
 class DirectTransport(httpx.BaseTransport):
-    """An httpcore connection per running request; idle connections wait on a stack.
+    """A connection per running request; idle connections wait on a stack.
 
     The most recently used connection serves next. There are never more connections than threads
     with a request at the same time. A failed connect is retried once, and nothing else is.
@@ -72,77 +74,71 @@ class DirectTransport(httpx.BaseTransport):
     def __init__(self, keepalive_s: float = KEEPALIVE_S) -> None:
         self._keepalive_s = keepalive_s
         self._ssl_context = httpx.create_ssl_context()
+        self._ssl_context.set_alpn_protocols(["http/1.1"])
         self._backend = DeadlineBackend()
-        self._idle: deque[httpcore.HTTPConnection] = deque()  # both ends are thread-safe
+        self._idle: deque[HttpConnection] = deque()  # both ends are thread-safe
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         _check_deadline()
-        url = httpcore.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        )
-        core_request = httpcore.Request(
-            request.method,
-            url,
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        connection = self._take(url.origin)
+        timeouts = request.extensions.get("timeout", {})
+        connection = self._take(request.url, timeouts.get("connect"))
         try:
-            answer = connection.handle_request(core_request)
+            connection.send(request, timeouts.get("write"))
+            head = connection.read_head(timeouts.get("read"))
         except BaseException as error:
             connection.close()
             raise _map_error(error) from error
-        body = _ResponseBody(answer.iter_stream(), answer.close, connection, self._idle)
         return httpx.Response(
-            answer.status, headers=answer.headers, stream=body, extensions=answer.extensions
+            head.status_code,
+            headers=head.headers.raw_items(),
+            stream=_ResponseBody(connection, self._idle, timeouts.get("read")),
+            extensions={"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason},
         )
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
-    def _take(self, origin: httpcore.Origin) -> httpcore.HTTPConnection:
+    def _take(self, url: httpx.URL, timeout_s: float | None) -> HttpConnection:
+        origin = (url.scheme, url.raw_host, url.port)
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 break
-            is_usable = connection.can_handle_request(origin) and connection.is_available()
-            if is_usable and not connection.has_expired():
+            if connection.origin == origin and connection.is_usable:
                 return connection
             connection.close()
-        return httpcore.HTTPConnection(
-            origin,
-            ssl_context=self._ssl_context,
-            keepalive_expiry=self._keepalive_s,
-            retries=1,
-            network_backend=self._backend,
-        )
+        try:
+            stream = self._connect(origin, timeout_s)
+        except CONNECT_ERRORS:
+            try:
+                stream = self._connect(origin, timeout_s)
+            except CONNECT_ERRORS as error:
+                raise _map_error(error) from error
+        return HttpConnection(stream, origin, self._keepalive_s)
+
+    def _connect(self, origin: Origin, timeout_s: float | None) -> httpcore.NetworkStream:
+        scheme, raw_host, port = origin
+        host, is_tls = raw_host.decode("ascii"), scheme == "https"
+        stream = self._backend.connect_tcp(host, port or (443 if is_tls else 80), timeout_s)
+        return stream.start_tls(self._ssl_context, host, timeout_s) if is_tls else stream
 
 
 class _ResponseBody(httpx.SyncByteStream):
     """The body of a response; closing the body frees its connection."""
 
     def __init__(
-        self,
-        stream: Iterable[bytes],
-        close_answer: Callable[[], None],
-        connection: httpcore.HTTPConnection,
-        idle: deque[httpcore.HTTPConnection],
+        self, connection: HttpConnection, idle: deque[HttpConnection], timeout_s: float | None
     ) -> None:
-        self._stream = stream
-        self._close_answer = close_answer
         self._connection = connection
         self._idle = idle
+        self._timeout_s = timeout_s
         self._is_open = True
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from self._stream
+            yield from self._connection.read_body(self._timeout_s)
         except TRANSPORT_ERRORS as error:
             raise _map_error(error) from error
 
@@ -150,20 +146,19 @@ class _ResponseBody(httpx.SyncByteStream):
         if not self._is_open:
             return
         self._is_open = False
-        self._close_answer()
-        if self._connection.is_available():
+        if self._connection.finish():
             self._idle.append(self._connection)
         else:
             self._connection.close()
         _close_oldest_if_expired(self._idle)
 
 
-def _close_oldest_if_expired(idle: deque[httpcore.HTTPConnection]) -> None:
+def _close_oldest_if_expired(idle: deque[HttpConnection]) -> None:
     try:
         oldest = idle.popleft()
     except IndexError:
         return
-    if oldest.has_expired():
+    if oldest.has_expired:
         oldest.close()
     else:
         idle.appendleft(oldest)
