@@ -110,10 +110,10 @@ class PlatformResponse:
 
         A 404 with a JSON object is the platform's own answer about the resource in the path.
         """
-        if self.status == 405:
-            return True
+        if self.status != 404:
+            return self.status == 405
         is_from_proxy = self.fields is None or bool(NO_ROUTE_AT_PROXY.search(self._message))
-        return self.status == 404 and (is_from_proxy or self.is_route_missing_on_platform)
+        return is_from_proxy or self.is_route_missing_on_platform
 
     @property
     def is_route_missing_on_platform(self) -> bool:
