@@ -17,7 +17,7 @@ up: .venv/ready site/index.html ## Run everything locally: Redis, Postgres + Pos
 docs: site/index.html ## Build the site of the documentation into site/, which the ingress serves at /docs
 
 test: .venv/ready ## Run the tests, a process per core; they start the servers they need (browser tests need Chromium)
-	@exec pytest -m "not faults" -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@exec pytest -m "not faults" -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-faults: .venv/ready ## Run the fault tests: kill processes and cut connections, about ten minutes
 	@exec pytest -m faults $(ARGS)

@@ -29,6 +29,7 @@ import psycopg
 import pytest
 import redis
 import supabase
+from xdist.scheduler import LoadScopeScheduling
 
 from sandbox.platform.server import PlatformServer
 from sandbox.redis import RedisServer
@@ -73,14 +74,21 @@ WHOLE_SYSTEM = {("browser",), ("pipeline",), ("pipeline", "functions")}
 """Folders of tests that run every process of the system, started once."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests for `pytest -n`: by file, and all tests of the whole system together."""
-    for item in items:
-        file = item.path.relative_to(TESTS)
-        runs_system = file.parent.parts in WHOLE_SYSTEM
-        group = "system" if runs_system else str(file)
-        item.add_marker(pytest.mark.xdist_group(group))
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Runs the tests of a file in one process, and all tests of the whole system in one.
+
+    xdist's own groups do nothing with pytest 9.2: https://github.com/pytest-dev/pytest-xdist/issues/1386
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = Path(file).parent.parts[1:]
+        return "system" if folder in WHOLE_SYSTEM else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:
+    """Return how `pytest -n` spreads the tests."""
+    return FileScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

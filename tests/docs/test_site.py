@@ -27,13 +27,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
-@pytest.mark.xdist_group("docs")
 def test_each_page_is_on_the_site(site: Path) -> None:
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
     assert pages <= {path.stem for path in site.glob("*.html")}
 
 
-@pytest.mark.xdist_group("docs")
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     """Scripts, styles, pictures and fonts come from the site itself."""
     loaded = re.compile(
@@ -45,7 +43,6 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
         assert not re.search(r"url\(['\"]?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet
 
 
-@pytest.mark.xdist_group("docs")
 def test_each_error_has_an_anchor(site: Path) -> None:
     """The `type` of an error leads to its section."""
     page = (site / "reference" / "errors.html").read_text(encoding="utf-8")
