@@ -20,6 +20,7 @@ export const PAGES = [
 
 const main = document.getElementById("main");
 let stop = () => {};
+let turn = 0;
 
 /** #lanes?organization=… : the page, and what is asked of it. */
 function readPlace() {
@@ -34,10 +35,13 @@ export const address = (name, query = {}) => {
   return `#${name}${given ? `?${given}` : ""}`;
 };
 
+/** Show the page of the address. The one before goes at once: what is typed there while the next one loads would be lost. */
 async function show() {
+  const mine = ++turn;
   stop();
   stop = () => {};
   leave();
+  main.replaceChildren();
   const place = readPlace();
   const [, title] = PAGES.find(([name]) => name === place.name);
   document.title = `${title} – Console`;
@@ -45,8 +49,7 @@ async function show() {
     if (link.dataset.page === place.name) { link.setAttribute("aria-current", "page"); link.scrollIntoView({ block: "nearest", inline: "nearest" }); } else link.removeAttribute("aria-current");
   }
   const page = await import(`./${place.name}.js`);
-  if (readPlace().name !== place.name) return;
-  main.replaceChildren();
+  if (mine !== turn) return;
   stop = page.show(main, place) || (() => {});
 }
 
