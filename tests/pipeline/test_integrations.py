@@ -313,7 +313,7 @@ def test_the_stream_sends_changes_at_once(system: System, number: Number) -> Non
         with system.phone() as phone:
             began = time.monotonic()
             phone.post(f"/phone/{connected['account_number']}/offline").raise_for_status()
-        for state in found:  # something else of the new number may still change
+        for state in found:  # a new number may change in another way first
             assert [each["integration_id"] for each in state] == own
             if state[0]["status"] == "disconnected":
                 break

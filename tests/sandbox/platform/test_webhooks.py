@@ -71,7 +71,7 @@ def test_a_webhook_nobody_takes_is_given_up(
 def test_dropped_webhooks_never_come_and_the_next_ones_do(
     start_platform: PlatformFactory, receiver: Receiver
 ) -> None:
-    """Also of an account that is between two attempts, far apart."""
+    """The account may be between two attempts, far apart."""
     platform = start_platform(webhook_backoff_s=60, webhook_attempts=50)
     number = platform.number().connect()
     number.register("http://127.0.0.1:9/nobody")
