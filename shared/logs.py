@@ -1,14 +1,17 @@
 """Structured logs: a line per event, as JSON or text, with secrets and phones masked."""
 
+import json
 import logging
 import re
 import sys
+import time
 from collections.abc import MutableMapping
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Literal, TextIO
 
 import structlog
+from pydantic_core import to_json
 
 from shared import phones
 from shared.settings import SettingsGroup, load_settings
@@ -124,6 +127,32 @@ def _mask_value(value: object) -> object:
     return mask_text(str(value))
 
 
+def add_time(
+    _logger: object, _method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Add `timestamp`: ISO 8601 in UTC, with microseconds (structlog processor)."""
+    second, micros = divmod(time.time_ns() // 1000, 1_000_000)
+    fields["timestamp"] = f"{_format_second(second)}.{micros:06}Z"
+    return fields
+
+
+@lru_cache(maxsize=8)
+def _format_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), default=repr)
+
+
+def render_json(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> str:
+    """Return a line of JSON, in ASCII (structlog processor)."""
+    try:
+        line = to_json(fields, inf_nan_mode="constants", fallback=repr)
+    except ValueError:  # half of a surrogate pair
+        return _JSON.encode(fields)
+    return line.decode() if line.isascii() else _JSON.encode(fields)
+
+
 class LineWriter:
     """The end of structlog's chain: writes a whole line where the records of libraries go.
 
@@ -163,16 +192,14 @@ def configure_logging(process: str) -> None:
     text = settings.wpp_log_format == "text"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.format_exc_info,
+        mask_fields,  # all but what comes now, of which nothing is secret
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
-        structlog.processors.format_exc_info,
-        mask_fields,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False) if text else add_time,
     ]
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=False) if text else structlog.processors.JSONRenderer()
-    )
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=False) if text else render_json
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -304,3 +305,22 @@ def test_an_unknown_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WPP_LOG_LEVEL", "loud")
     with pytest.raises(ConfigurationError, match="WPP_LOG_LEVEL"):
         logs.configure_logging("test")
+
+
+@pytest.mark.parametrize("text", ["Grüße", "\ud83d", "a\nb", "•••"], ids=ascii)
+def test_a_line_is_ascii(written: io.StringIO, text: str) -> None:
+    """Every output can take it, and a line feed in a text starts no new line."""
+    structlog.get_logger("x").info("said", text=text, some=[1.5, None, True, float("inf")])
+    assert written.getvalue().isascii()
+    [line] = lines(written)
+    assert (line["text"], line["some"]) == (text, [1.5, None, True, float("inf")])
+
+
+def test_a_line_has_its_time_level_logger_and_process(written: io.StringIO) -> None:
+    """The time is that of the line, in UTC with microseconds."""
+    before = datetime.now(UTC)
+    structlog.get_logger("x").warning("said")
+    [line] = lines(written)
+    assert before <= datetime.fromisoformat(line["timestamp"]) <= datetime.now(UTC)
+    named = {name: line[name] for name in ("event", "level", "logger", "process")}
+    assert named == {"event": "said", "level": "warning", "logger": "x", "process": "test"}
