@@ -11,16 +11,19 @@ headers, of pipelined requests, or of bytes around a body that are no part of it
 
 import logging
 import time
-from asyncio import TimerHandle, Transport
+from asyncio import Event, TimerHandle, Transport
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from workers.ingress.body import WHOLE
 from workers.ingress.errors import problem
+from workers.ingress.joined_response import JoinedResponse
 
 MAX_HEAD_BYTES = 65_536
 """Request line and headers. A Supabase session is a header of up to 8 KB."""
@@ -136,7 +139,8 @@ class IngressProtocol(HttpToolsProtocol):
         if self._received_bytes > MAX_HEAD_BYTES + MAX_OVERHEAD * self._body_bytes:
             self.abort()
             return
-        if self._is_idle and self.timeout_keep_alive_task is None and self._head_timer is None:
+        waits = self._in_head or (self._is_idle and self.timeout_keep_alive_task is None)
+        if waits and self._head_timer is None:
             self._start_head_timer()
         if self._head_bytes > MAX_HEAD_BYTES and not self._in_body:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large.")
@@ -148,8 +152,6 @@ class IngressProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._unset_keepalive_if_required()
         self._in_head = True
-        if self._head_timer is None:
-            self._start_head_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:
@@ -165,7 +167,7 @@ class IngressProtocol(HttpToolsProtocol):
         self._in_body = True
         self._head_bytes = self._body_bytes = self._received_bytes = 0
         self._stop_head_timer()
-        super().on_headers_complete()
+        self._start_request()
 
     def on_body(self, body: bytes) -> None:
         """Collect the chunks of a body: uvicorn copies what came before for each of them."""
@@ -183,6 +185,37 @@ class IngressProtocol(HttpToolsProtocol):
             self._linger_timer = None
         if not self._is_responding and not self.pipeline:
             self._start_keep_alive()
+
+    def _start_request(self) -> None:
+        """Do what uvicorn does on a whole head, with a response of ours."""
+        scope: Any = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        version = self.parser.get_http_version()
+        scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        earlier: RequestResponseCycle | None = self.cycle
+        self.cycle = JoinedResponse(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     # Callbacks of a request and of the transport
 
