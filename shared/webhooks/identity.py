@@ -25,6 +25,7 @@ _VOLATILE = frozenset(
 _MAX_LEVELS = 64
 _LONG_TEXT = 4096
 _UNNAMED_EVENTS = SESSION_EVENTS | TARGETING_EVENTS | {"unknown", "sla", "notice"}
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _RECURRING_EVENTS = SESSION_EVENTS | TARGETING_EVENTS
 
 
@@ -69,7 +70,7 @@ def _list_message_ids(event: ClassifiedEvent) -> str | None:
 
 
 def _digest(raw: Mapping[str, Any]) -> str:
-    stable = json.dumps(_stabilize("", raw, 0), sort_keys=True, separators=(",", ":"))
+    stable = _CANONICAL.encode(_stabilize("", raw, 0))
     return hashlib.sha256(stable.encode()).hexdigest()[:32]
 
 

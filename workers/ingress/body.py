@@ -1,6 +1,7 @@
 """Read the body of a webhook with limits on its size, its duration and its pauses."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -48,7 +49,7 @@ class BodyReader:
         self._receive = receive
         self._limit = limit
         self._stall_s = limits.wpp_body_stall_s
-        self._deadline = self._now() + limits.wpp_body_deadline_s
+        self._deadline = math.inf if scope.get(WHOLE) else self._now() + limits.wpp_body_deadline_s
         if _content_length(scope) > self._limit:
             raise BodyTooLargeError(self._limit)
 

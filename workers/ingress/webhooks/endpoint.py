@@ -12,8 +12,10 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import redis
 import structlog
@@ -97,6 +99,12 @@ async def _respond(scope: Scope, receive: Receive, state: AppState) -> Response:
             await state.redis.hincrby(keys.UNRECOGNIZED_EVENTS, routing.MALFORMED, 1)
         detail = f"The body is not a JSON event or a list of them: {error}"[:300]
         return problem(HTTPStatus.BAD_REQUEST, "malformed", detail)
+    return _confirm(count)
+
+
+@lru_cache(maxsize=64)
+def _confirm(count: int) -> Response:
+    """Return the answer to that many events: it holds nothing of a request."""
     return Response(b'{"ok":true,"events":%d}' % count, media_type="application/json")
 
 
@@ -212,14 +220,19 @@ def _build_event(
         raise ValueError(msg)
     event = webhooks.classify_event(parsed, account, utc_now())
     identity = webhooks.identify_event(event)
-    referenced = payload_store.referenced_digests(payload, texts) if texts else ()
-    stored = {digest: texts[digest] for digest in referenced}
+    if not texts and not large:
+        append = routing.route_webhook(account, payload, identity.value, event.conversation)
+        return IncomingEvent(append, {}, _make_earlier(account, identity))
+    stored = {each: texts[each] for each in payload_store.referenced_digests(payload, texts)}
     whole = json.dumps(payload, separators=(",", ":")).encode() if large else b""
     digest = hashlib.sha256(whole).hexdigest() if len(whole) > LARGE_EVENT else None
     append = routing.route_webhook(
         account, payload, identity.value, event.conversation, tuple(stored), digest
     )
-    earlier = routing.make_webhook_id(account, identity.previous) if identity.previous else None
     stored |= {digest: whole} if digest else {}
     append = replace(append, bytes_beside=sum(map(len, stored.values())))
-    return IncomingEvent(append, stored, earlier)
+    return IncomingEvent(append, stored, _make_earlier(account, identity))
+
+
+def _make_earlier(account: str, identity: webhooks.EventIdentity) -> UUID | None:
+    return routing.make_webhook_id(account, identity.previous) if identity.previous else None

@@ -53,14 +53,18 @@ async def store_events(events: list[IncomingEvent], state: AppState) -> None:
     Texts are written outside the pipeline of the events, which would wait for them. They are kept
     for minutes until their event is accepted, and then for as long as it may need them.
     """
-    known = await _find_accepted({event.earlier for event in events if event.earlier}, state)
-    events = [event for event in events if event.earlier not in known]
+    if any(event.earlier for event in events):
+        known = await _find_accepted({event.earlier for event in events if event.earlier}, state)
+        events = [event for event in events if event.earlier not in known]
+    if not any(event.texts for event in events):
+        await state.producer.append_all([event.append for event in events])
+        return
     await _check_room({event.append.tenant for event in events if event.texts}, state)
     for append, texts, _ in events:
         for digest, text in texts.items():
             await _store_text(keys.payload(append.id, digest), text, state)
     appends = [event.append for event in events]
-    accepted = await state.producer.append_all(appends) if appends else []
+    accepted = await state.producer.append_all(appends)
     for (append, texts, _), answer in zip(events, accepted, strict=True):
         if texts and (answer.new or answer.state in {"queued", "claimed"}):
             names = [keys.payload(append.id, digest) for digest in texts]
