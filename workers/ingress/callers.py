@@ -136,7 +136,7 @@ def _act_for(key: ServiceKey, token: str, organization: str) -> Caller:
     named = organization.lower()
     if not named and len(key.organization_ids) > 1:
         raise OrganizationMissingError
-    chosen = [each for each in key.organization_ids if named in ("", str(each))]
+    chosen = [each for each in key.organization_ids if not named or named == str(each)]
     if not chosen:
         raise _forbid(organization)
     actions = None if EVERYTHING in key.actions else frozenset(key.actions)

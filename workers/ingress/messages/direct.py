@@ -12,7 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import ValidationError
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.events import Message
@@ -44,8 +44,19 @@ class Head(NamedTuple):
 
 
 class SendAnswer(NamedTuple):
-    headers: list[tuple[bytes, bytes]]
     body: bytes
+    location: str
+    replayed: bool
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        headers = [
+            (b"content-length", b"%d" % len(self.body)),
+            (b"location", self.location.encode()),
+        ]
+        if self.replayed:
+            headers.append((b"idempotent-replayed", b"true"))
+        return headers
 
 
 def read_head(scope: Scope) -> Head | None:
@@ -95,7 +106,7 @@ async def handle_send(
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
     effect = Effect(caller.subject, caller.organization_id, OPERATION)
-    effect.record(scope, status, Headers(raw=headers))
+    effect.log(scope, status, answer.location, replayed=answer.replayed)
 
 
 def _read_message(body: bytes) -> Message | None:
@@ -112,10 +123,4 @@ async def _accept(
     sending = await accept_message(message, organization_id, head.idempotency_key, state)
     described = await describe_sending(sending, organization_id, state)
     body = described.model_dump_json().encode()
-    headers = [
-        (b"content-length", b"%d" % len(body)),
-        (b"location", sending.location.encode()),
-    ]
-    if not sending.accepted.new:
-        headers.append((b"idempotent-replayed", b"true"))
-    return SendAnswer(headers, body)
+    return SendAnswer(body, sending.location, not sending.accepted.new)

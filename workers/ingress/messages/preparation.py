@@ -67,10 +67,17 @@ async def prepare_message(
 
     Raises: what `recipients.find_destination` raises.
     """
-    (found,) = await prepare_messages([(message, idempotency_key)], organization_id, state)
-    if isinstance(found, Exception):
-        raise found
-    return found
+    event_id = await _find_event_id(organization_id, idempotency_key, state)
+    try:
+        to = await recipients.find_destination(message, organization_id, state)
+        found = await find_references(message, to, organization_id, state)
+        if isinstance(found, Exception):
+            raise found
+    except (NotFoundError, RequestValidationError):
+        if event_id and await _find_accepted([event_id], state):
+            return Prepared(organization_id, message, event_id, None)
+        raise
+    return Prepared(organization_id, message, event_id, *found)
 
 
 async def prepare_messages(

@@ -39,7 +39,12 @@ async def find_destination(message: Message, organization_id: UUID, state: AppSt
             or a disabled integration.
         DatabaseError: Supabase did not answer, and Redis and the message do not suffice.
     """
-    (found,) = await find_destinations([message], organization_id, state)
+    named = (message.integration_id,) if message.integration_id else ()
+    numbers = await senders.read_numbers(organization_id, named, state)
+    query = _build_query(message, numbers)
+    if not _needs_look_up(query):
+        return await _build_destination(message, query, None, numbers, state)
+    (found,) = await _find_all([message], [query], numbers, state)
     if isinstance(found, Exception):
         raise found
     return found
@@ -52,7 +57,17 @@ async def find_destinations(
     named = {each.integration_id for each in messages if each.integration_id}
     numbers = await senders.read_numbers(organization_id, named, state)
     wanted = [_build_query(message, numbers) for message in messages]
-    found = await _look_up(wanted, organization_id, state)
+    return await _find_all(messages, wanted, numbers, state)
+
+
+async def _find_all(
+    messages: Sequence[Message],
+    wanted: Sequence[WantedRecipient],
+    numbers: Numbers,
+    state: AppState,
+) -> list[Destination | Exception]:
+    """Return where each message goes, by a single look-up of what is `wanted`."""
+    found = await _look_up(wanted, numbers.organization_id, state)
     last = {each.last_integration_id for each in found if isinstance(each, FoundRecipient)}
     known = {each for each in last if each in numbers.ids}
     await senders.add_routes(numbers, known, state)
@@ -77,15 +92,15 @@ def _build_query(message: Message, numbers: Numbers) -> WantedRecipient:
     return WantedRecipient(message.client_id, message.teacher_id, phone, wants_last)
 
 
+def _needs_look_up(query: WantedRecipient) -> bool:
+    return bool(query.client_id or query.teacher_id or query.wants_last)
+
+
 async def _look_up(
     wanted: Sequence[WantedRecipient], organization_id: UUID, state: AppState
 ) -> list[FoundRecipient | Exception | None]:
     """Return what is stored about recipients, None where nothing was asked, else the error."""
-    places = [
-        place
-        for place, each in enumerate(wanted)
-        if each.client_id or each.teacher_id or each.wants_last
-    ]
+    places = [place for place, each in enumerate(wanted) if _needs_look_up(each)]
     results: list[FoundRecipient | Exception | None] = [None] * len(wanted)
     if not places:
         return results

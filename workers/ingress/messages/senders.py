@@ -6,7 +6,7 @@ are read from Redis for each request, so that every process knows a removal, or 
 disabled, at once.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -91,19 +91,23 @@ async def add_routes(numbers: Numbers, wanted: Iterable[UUID], state: AppState) 
     listed = [each for each in wanted if each not in numbers.routes]
     if not listed:
         return
-    names = [name for each in listed for name in _name_keys(each)]
-    replies = await state.reader.read(names)
-    found = dict(zip(listed, zip(replies[::2], replies[1::2], strict=True), strict=True))
-    kept = [each for each, (_, removed) in found.items() if not removed]
-    loaded: Mapping[UUID, IntegrationRoute] = {}
-    if any(found[each][0] is None for each in kept):
+    replies = await state.reader.read([name for each in listed for name in _name_keys(each)])
+    missing = []
+    for each, stored, removed in zip(listed, replies[::2], replies[1::2], strict=True):
+        if stored and not removed:
+            _add_route(numbers, each, IntegrationRoute.parse(stored))
+        elif not removed:
+            missing.append(each)
+    if missing:
         load = state.route_cache.load_organization
         loaded = {each.id: each for each in await run_in_threadpool(load, numbers.organization_id)}
-    for each in kept:
-        stored = found[each][0]
-        route = IntegrationRoute.parse(stored) if stored else loaded.get(each)
-        if route and route.organization_id == numbers.organization_id:
-            numbers.routes[each] = route
+        for each in missing:
+            _add_route(numbers, each, loaded.get(each))
+
+
+def _add_route(numbers: Numbers, integration_id: UUID, route: IntegrationRoute | None) -> None:
+    if route and route.organization_id == numbers.organization_id:
+        numbers.routes[integration_id] = route
 
 
 @lru_cache(maxsize=4096)
