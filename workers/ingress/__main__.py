@@ -13,6 +13,7 @@ from shared.settings import IngressSettings, load_settings
 from shared.traces import find_traces
 from workers.ingress.app import create_app
 from workers.ingress.connections import ConnectionLimits, make_protocol
+from workers.ingress.server import QuietServer
 from workers.ingress.traced import TracedRequests
 from workers.process import exit_on_startup_error, on_stop_signal
 
@@ -91,7 +92,7 @@ def main() -> None:
     allow_open_files(limits.wpp_connection_limit)
     collect_rarely()
     on_stop_signal(lambda: None)  # uvicorn raises the signal again after its own shutdown
-    server = uvicorn.Server(
+    server = QuietServer(
         uvicorn.Config(
             TracedRequests(app, traces) if traces else app,
             host=arguments.host,
