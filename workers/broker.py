@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 TIME_LIMIT_MS = 300_000
 """An actor that has not ended by then is stuck."""
+TIME_LIMIT_CHECK_MS = 10_000
+"""How much later it may be stopped."""
 
 
 class ReportPulse(Middleware):
@@ -106,7 +108,10 @@ with exit_on_startup_error():
     broker = LaneBroker(
         connect(load_settings(RedisSettings).redis_url),
         settings=load_settings(EngineSettings),
-        middleware=[TimeLimit(time_limit=TIME_LIMIT_MS), CurrentMessage()],
+        middleware=[
+            TimeLimit(time_limit=TIME_LIMIT_MS, interval=TIME_LIMIT_CHECK_MS),
+            CurrentMessage(),
+        ],
     )
 broker.add_middleware(Watchdog(lambda: broker.replies))
 dramatiq.set_broker(broker)

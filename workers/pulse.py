@@ -1,22 +1,24 @@
 """The pulse of a process: reports to Redis that it runs and makes progress, and what it counted.
 
-A thread beats every second for `wpp tail`, and reports every few seconds. While Redis is away it
-keeps what it counted.
+A thread reports every few seconds, and publishes what happens for `wpp tail` within a second. While
+Redis is away it keeps what it counted.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import redis
 
 from shared import activity, metrics, processes, tail, transitions
 from shared.redis.failover import FAILOVERS
 
-BEAT_S = 1.0
-BEATS_PER_REPORT = 8
-"""Twice within `SILENT_S`, thrice within `STALLED_S`."""
+REPORT_EVERY_S = 8.0
+"""Twice within `SILENT_S`, and nearly thrice within `STALLED_S`."""
+GATHER_S = 1.0
+"""How long transitions gather, to be published together."""
 
 
 def count_reconnect(cause: str) -> None:
@@ -27,7 +29,7 @@ def count_reconnect(cause: str) -> None:
 class Pulse:
     """`progress` grows while the process does its work; None: it cannot stand still.
 
-    It beats inside a `with` block, or between `start` and `stop`.
+    It reports inside a `with` block, or between `start` and `stop`.
     """
 
     def __init__(
@@ -46,22 +48,24 @@ class Pulse:
         self._report: processes.RunningProcess | None = None
         self._publisher = tail.TailPublisher(client, "+".join(self._roles))
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def start(self) -> None:
         transitions.add_listener(metrics.count_transition)
         transitions.add_listener(activity.count_transition)
-        transitions.add_listener(self._publisher.hear)
+        transitions.add_listener(self._hear)
         FAILOVERS.listeners.append(count_reconnect)
         self._thread.start()
 
     def stop(self) -> None:
         """Report the end, and what was counted until now."""
         self._stopping.set()
-        self._thread.join(2 * BEAT_S)
+        self._woken.set()
+        self._thread.join(2 * GATHER_S)
         transitions.remove_listener(metrics.count_transition)
         transitions.remove_listener(activity.count_transition)
-        transitions.remove_listener(self._publisher.hear)
+        transitions.remove_listener(self._hear)
         FAILOVERS.listeners.remove(count_reconnect)
 
     def report(self) -> processes.RunningProcess:
@@ -75,12 +79,20 @@ class Pulse:
         self._seen = progress
         return self._report
 
+    def _hear(self, event: str, fields: Mapping[str, Any]) -> None:
+        self._publisher.hear(event, fields)
+        self._woken.set()
+
     def _run(self) -> None:
-        beat = 0
+        report_s = time.monotonic()
         while True:
-            stopped = self._stopping.wait(BEAT_S if beat else 0)
+            if self._woken.wait(max(0.0, report_s - time.monotonic())):
+                self._stopping.wait(max(0.0, min(GATHER_S, report_s - time.monotonic())))
+            self._woken.clear()
+            stopped = self._stopping.is_set()
             try:
-                if beat % BEATS_PER_REPORT == 0 or stopped:
+                if stopped or time.monotonic() >= report_s:
+                    report_s = time.monotonic() + REPORT_EVERY_S
                     at_ms = self.report().at_ms
                     metrics.flush(self._client)
                     activity.flush(self._client, at_ms)
@@ -88,10 +100,9 @@ class Pulse:
                 if stopped and self._report:
                     processes.forget(self._client, self._report.name)
             except redis.RedisError:
-                pass  # the work itself reports it; the next beat tries again
+                pass  # the work itself reports it; the next report tries again
             if stopped:
                 return
-            beat += 1
 
     def __enter__(self) -> Self:
         self.start()

@@ -1,12 +1,16 @@
 """A process reports that it runs and whether it moves, and hands over what it counted."""
 
+import threading
+import time
+
 import pytest
 import redis
 
-from shared import activity, metrics, processes, transitions
+from shared import activity, metrics, processes, tail, transitions
+from shared.redis import keys
 from shared.redis.failover import FAILOVERS
 from tests.fixtures.waiting import wait_until
-from workers.pulse import Pulse
+from workers.pulse import REPORT_EVERY_S, Pulse
 
 
 def reports(client: redis.Redis) -> list[processes.RunningProcess]:
@@ -46,6 +50,32 @@ def test_a_web_process_cannot_stand_still(redis_client: redis.Redis) -> None:
     pulse.report()
     (found,) = reports(redis_client)
     assert found.progress_ms == found.at_ms
+
+
+def test_what_happens_is_published_at_once(redis_client: redis.Redis) -> None:
+    """Long before the next report; again and again, and in order."""
+    told: list[str] = []
+
+    def hear() -> None:
+        for line in tail.watch(redis_client, 0.1):
+            if line:
+                told.append(line["event_id"])
+            if len(told) == 3:
+                return
+
+    watcher = threading.Thread(target=hear)
+    watcher.start()
+    wait_until(lambda: redis_client.pubsub_numsub(keys.TAIL)[0][1], "a watcher")
+    with Pulse(redis_client, ["send"]):
+        wait_until(lambda: reports(redis_client), "the first report")
+        began_s = time.monotonic()
+        for event_id in ("1", "2"):
+            transitions.tell("message.sent", event_id=event_id)
+        wait_until(lambda: told == ["1", "2"], "both")
+        transitions.tell("message.sent", event_id="3")
+        watcher.join(10)
+        assert time.monotonic() - began_s < REPORT_EVERY_S - 1
+    assert told == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(
