@@ -56,18 +56,18 @@ class Ours:
     def fill(self, lanes: Iterable[tuple[str, str]]) -> None:
         """Each event is a copy with its own id, tenant and lane."""
         item = routing.route_webhook("TENANT", {}, "any", "LANE")
-        [text] = Lanes(self.place.redis, EngineSettings()).append_arguments([item])
-        text = text.replace(str(item.id), "IDENTITY")
+        texts = Lanes(self.place.redis, EngineSettings()).append_arguments([item])
+        texts = [text.replace(str(item.id), "IDENTITY") for text in texts]
         self.place.redis.script_load(APPEND.source)
         for some in _batches(lanes):
             pipe = self.place.redis.pipeline(transaction=False)
             for tenant, lane in some:
-                named = (
-                    text.replace("IDENTITY", str(uuid4()))
-                    .replace("TENANT", tenant)
-                    .replace("LANE", lane)
-                )
-                APPEND.add_to(pipe, [keys.PREFIX], [named])
+                own_id = str(uuid4())
+                named = [
+                    text.replace("IDENTITY", own_id).replace("TENANT", tenant).replace("LANE", lane)
+                    for text in texts
+                ]
+                APPEND.add_to(pipe, [keys.PREFIX], named)
             pipe.execute()
 
     def waiting(self) -> bool:

@@ -66,23 +66,26 @@ def append_campaign(load: Load) -> None:
     for start in range(0, load.count, BATCH_SIZE):
         pipe = client.pipeline(transaction=False)
         for number in range(start, min(start + BATCH_SIZE, load.count)):
-            APPEND.add_to(pipe, [keys.PREFIX], [make(number)])
+            APPEND.add_to(pipe, [keys.PREFIX], make(number))
         replies: list[Any] = pipe.execute()
-        answers.update(bytes(reply[0][0]).decode() for reply in replies)
+        answers.update(bytes(reply[0]).split()[0].decode() for reply in replies)
 
 
-def make_arguments(load: Load, lanes: Lanes) -> Callable[[int], str]:
-    """Return a function that makes the argument of an append: the first, for another recipient."""
+def make_arguments(load: Load, lanes: Lanes) -> Callable[[int], list[str]]:
+    """Return a function that makes the arguments of an append: the first, for another recipient."""
 
     def phone(number: int) -> str:
         return f"7999{number:07}"
 
     message = Message(to=f"+{phone(0)}", text=load.text)
     item = routing.route_send(load.organization_id, load.integration_id, message)
-    [packed] = lanes.append_arguments([item])
-    return lambda number: packed.replace(str(item.id), str(uuid4())).replace(
-        phone(0), phone(number)
-    )
+    packed = lanes.append_arguments([item])
+
+    def make(number: int) -> list[str]:
+        own_id, own_phone = str(uuid4()), phone(number)
+        return [text.replace(str(item.id), own_id).replace(phone(0), own_phone) for text in packed]
+
+    return make
 
 
 def send_long_texts(load: Load) -> None:

@@ -92,25 +92,33 @@ class Lanes:
             redis.RedisError: Redis, or a replica, did not confirm; asking again with the same id is
                 safe.
         """
-        [reply] = self._run(APPEND, self.append_arguments([item]))
+        [reply] = self.append_all([item])
         return read_acceptance(item, reply)
 
     def append_all(self, items: Sequence[Append]) -> list[Any]:
         """Append several events atomically; return a reply for `read_acceptance` each."""
-        return list(self._run(APPEND, self.append_arguments(items)))
+        return self.append_packed(self.append_arguments(items))
+
+    def append_packed(self, arguments: Sequence[str]) -> list[Any]:
+        """Do what `append_all` does, with `append_arguments` of the events."""
+        return wire.split_replies(self._run(APPEND, arguments))
 
     async def append_async(
         self, client: "redis.asyncio.Redis", items: Sequence[Append]
     ) -> list[Any]:
         """Append several events atomically; return a reply for `read_acceptance` each."""
-        reply = await run_replicated_async(
-            client, APPEND, [keys.PREFIX], self.append_arguments(items), self.replicas
-        )
-        return list(reply)
+        return await self.append_packed_async(client, self.append_arguments(items))
+
+    async def append_packed_async(
+        self, client: "redis.asyncio.Redis", arguments: Sequence[str]
+    ) -> list[Any]:
+        """Do what `append_async` does, with `append_arguments` of the events."""
+        reply = await run_replicated_async(client, APPEND, [keys.PREFIX], arguments, self.replicas)
+        return wire.split_replies(reply)
 
     def append_arguments(self, items: Sequence[Append]) -> list[str]:
         """Return the arguments of the script `APPEND`."""
-        return [wire.dump_appends([wire.build_append(item, self.settings) for item in items])]
+        return wire.dump_appends(items, self.settings)
 
     def claim(self, queue: str, sequence: ClaimSequence) -> Claim | None:
         """Claim the next ready event of `queue`, or return None when none is ready."""

@@ -43,35 +43,62 @@ def dump_json(value: Any) -> str:
     return _COMPACT.encode(value)
 
 
-def dump_appends(appends: Sequence[Mapping[str, Any]]) -> str:
-    """Return appends as JSON: with letters beyond ASCII as they are, which are fewer bytes."""
-    return to_json(appends).decode()
+def dump_appends(items: Sequence[Append], settings: EngineSettings) -> list[str]:
+    """Return the arguments of the script `APPEND`.
+
+    The texts of events stand beside the JSON, not in it, where Redis would parse them.
+    """
+    request = {"events": [_build_head(item, settings) for item in items], **_limits(settings)}
+    arguments = [to_json(request).decode()]
+    for item in items:
+        arguments.append(item.body)
+        arguments += map(dump_model, item.outcomes)
+    return arguments
 
 
 def build_append(item: Append, settings: EngineSettings) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
+    """Return an append as an argument in JSON: that of a script which does more than append."""
+    outcomes = [dump_model(outcome) for outcome in item.outcomes]
+    head = _build_head(item, settings)
+    return {**head, **_limits(settings), "body": item.body, "outcomes": outcomes}
+
+
+def _limits(settings: EngineSettings) -> dict[str, Any]:
+    return {
+        "outbox_limit": settings.wpp_outbox_limit,
+        "waiting_limit": settings.wpp_waiting_limit,
+        "waiting_bytes_limit": settings.wpp_waiting_bytes_limit,
+    }
+
+
+def _build_head(item: Append, settings: EngineSettings) -> dict[str, Any]:
+    head: dict[str, Any] = {
         "id": str(item.id),
         "queue": item.queue,
         "lane": item.lane,
         "tenant": item.tenant,
-        "gates": list(item.gates),
+        "gates": " ".join(item.gates),
         "delay": int(item.delay_s * 1000),
         "max_age": int(min(item.max_age_s or math.inf, settings.wpp_max_age_s) * 1000),
-        "outbox_limit": settings.wpp_outbox_limit,
-        "waiting_limit": settings.wpp_waiting_limit,
-        "waiting_bytes_limit": settings.wpp_waiting_bytes_limit,
         "bytes_beside": item.bytes_beside,
         "print": item.fingerprint,
-        "body": item.body,
-        "outcomes": [dump_model(outcome) for outcome in item.outcomes],
+        "outcomes": len(item.outcomes),
     }
     if item.level != "normal":
-        arguments["level"] = item.level
+        head["level"] = item.level
     if item.version > 1:
-        arguments["v"] = item.version
+        head["v"] = item.version
     if item.send_at:
-        arguments["at"] = int(item.send_at.timestamp() * 1000)
-    return arguments
+        head["at"] = int(item.send_at.timestamp() * 1000)
+    return head
+
+
+def split_replies(replies: Sequence[bytes]) -> list[list[bytes]]:
+    """Return the words of each reply of the script `APPEND`.
+
+    They come as a string: Redis writes each list within a list to the connection on its own.
+    """
+    return [reply.split() for reply in replies]
 
 
 def read_accepted(item: Append, reply: Sequence[bytes]) -> Accepted:

@@ -221,7 +221,7 @@ def _append_incoming(env: FaultEnvironment, tag: str, count: int) -> list[str]:
             item = _incoming(env.integrations[one % len(env.integrations)], one, text)
             APPEND.add_to(pipe, [keys.PREFIX], lanes.append_arguments([item]))
         replies: list[Any] = pipe.execute()
-        assert {bytes(reply[0][0]) for reply in replies} == {b"new"}
+        assert {bytes(reply[0]).split()[0] for reply in replies} == {b"new"}
     return texts
 
 

@@ -36,12 +36,12 @@ local function remove_from_lane(event, lane, name, id)
   leave_waiting(event.queue, event.tenant, event.bytes)
 end
 
+local NO_LIMITS = {}
+
 -- Appends that follow a settled event: they were accepted with it.
 local function append_following(result)
   for _, follow in ipairs(result.follow or {}) do
-    follow.outbox_limit = nil
-    follow.waiting_limit = nil
-    append_event(follow)
+    append_event(follow, NO_LIMITS)
   end
 end
 

@@ -7,6 +7,7 @@ local keep = {ttl = ARGV[1], unknown_ttl = tonumber(ARGV[2]), unknown_limit = to
 for i = 5, #ARGV do words[i - 4] = {conclude(cjson.decode(ARGV[i]), keep)} end
 local claimed = {'none', {}}
 if ARGV[4] ~= '' then claimed = claim_heads(cjson.decode(ARGV[4])) end
+list_all_added()
 ring_bells()
 store_clock()
 return {words, claimed}

@@ -8,6 +8,7 @@ local commands = {
   repair = repair, cancel = cancel, reconcile = reconcile, recall = recall,
 }
 local reply = commands[ARGV[1]](cjson.decode(ARGV[2]))
+list_all_added()
 ring_bells()
 store_clock()
 return reply

@@ -174,11 +174,11 @@ local function replay(event)
   if is_closed(event.tenant) then return {'moved'} end
   local record = PREFIX .. 'event:' .. event.id
   local state = redis.call('HGET', record, 'state')
-  if not state then return append_event(event) end
+  if not state then return append_event(event, event) end
   if state ~= 'failed' then return {'same', state} end
   local bytes = #event.body + event.bytes_beside
   if not write_first('HSET', record, 'state', 'queued', 'body', event.body, 'lane', event.lane,
-    'tenant', event.tenant, 'queue', event.queue, 'gates', table.concat(event.gates, ' '),
+    'tenant', event.tenant, 'queue', event.queue, 'gates', event.gates,
     'expires', math.max(wall, event.at or 0) + event.max_age, 'attempts', 0, 'bytes', bytes)
   then
     return {'full', 'memory'}

@@ -129,16 +129,32 @@ local function list_outcomes(tenant, ids)
   end
 end
 
+local unlisted, unlisted_tenants = {}, {} -- tenant -> outcomes that this call has added
+
+local function list_added(tenant)
+  list_outcomes(tenant, unlisted[tenant])
+  unlisted[tenant] = nil
+end
+
+-- List what `add_outcomes` has added: every script that adds does so before it ends.
+local function list_all_added()
+  for _, tenant in ipairs(unlisted_tenants) do
+    if unlisted[tenant] then list_added(tenant) end
+  end
+end
+
 local function add_outcomes(tenant, rows)
-  local ids = {}
+  tenant = tenant or ''
   for _, row in ipairs(rows or {}) do
-    if #ids == MAX_LISTED then
-      list_outcomes(tenant or '', ids)
+    local ids = unlisted[tenant]
+    if not ids then
       ids = {}
+      unlisted[tenant] = ids
+      unlisted_tenants[#unlisted_tenants + 1] = tenant
     end
     ids[#ids + 1] = redis.call('XADD', PREFIX .. 'outbox', '*', 'r', row)
+    if #ids == MAX_LISTED then list_added(tenant) end
   end
-  if ids[1] then list_outcomes(tenant or '', ids) end
   if outbox_length then outbox_length = outbox_length + #(rows or {}) end
 end
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +18,7 @@ from pydantic import SecretStr
 from sandbox.redis import RedisServer
 from shared.errors import IdempotencyConflictError, OverloadedError
 from shared.lanes.records import total_waiting
-from shared.lanes.types import Postponed, Settled
+from shared.lanes.types import Append, Postponed, Settled
 from shared.lanes.wire import fingerprint, read_accepted
 from shared.redis import keys
 from shared.redis.client import connect_async
@@ -257,6 +259,89 @@ def test_appends_share_a_round_trip(redis_server: RedisServer, harness: LaneHarn
     assert [each.id for each in accepted] == [item.id for item in items[:3]]
     with pytest.raises(IdempotencyConflictError):
         read_accepted(items[3], last)
+
+
+def test_events_of_one_call_are_appended_as_one_by_one(redis_client: "redis.Redis") -> None:
+    """The same answers, and the same in Redis: also next to limits, ids twice, and every level."""
+    harness = LaneHarness(
+        redis_client, wpp_waiting_limit=9, wpp_waiting_bytes_limit=1700, wpp_outbox_limit=35
+    )
+    words = set()
+    for seed in range(25):
+        random = Random(seed)  # noqa: S311 - no secret
+        batches = [make_batch(harness, random) for _ in range(2)]
+        together = append_batches(harness, batches, harness.lanes.append_all)
+        one_by_one = append_batches(
+            harness, batches, lambda items: [harness.lanes.append_all([item])[0] for item in items]
+        )
+        assert together == one_by_one, seed
+        words |= {tuple(reply) for reply in together[0]}
+    assert words >= {
+        (b"new", b"queued"),
+        (b"new", b"scheduled"),
+        (b"same", b"queued"),
+        (b"conflict",),
+        (b"full", b"waiting"),
+        (b"full", b"bytes"),
+        (b"full", b"outbox"),
+    }
+
+
+def append_batches(
+    harness: LaneHarness,
+    batches: Sequence[list[Append]],
+    append: Callable[[list[Append]], list[Any]],
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the replies, and what is in Redis then: some events end between the batches."""
+    harness.client.flushall()
+    first, second = batches
+    replies = append(first)
+    for claim, _ in zip(harness.claims(), range(3), strict=False):
+        harness.conclude(claim)
+    return replies + append([*second, *first[:3]]), describe(harness.client)
+
+
+def make_batch(harness: LaneHarness, random: Random) -> list[Append]:
+    items: list[Append] = []
+    for number in range(random.choice((1, 12, 30))):
+        if items and random.random() < 0.1:
+            again = random.choice(items)
+            items.append(random.choice((again, replace(again, fingerprint="another request"))))
+            continue
+        tenant = random.choice(("one", "two", "three"))
+        item = harness.item(
+            f"{tenant} {random.randrange(6)}",
+            number,
+            tenant=tenant,
+            queue=random.choice(("send", "send", "webhook")),
+            level=random.choice(("normal", "normal", "high", "low")),
+            gates=random.choice(((), ("a", "b"))),
+            delay_s=random.choice((0, 0, 60)),
+            bytes_beside=random.choice((0, 100)),
+            send_at=random.choice((None, None, datetime(2999, 1, 1, tzinfo=UTC))),
+            outcomes=tuple(outcome(number) for _ in range(random.randrange(3))),
+        )
+        items.append(item)
+    return items
+
+
+def describe(client: Any) -> dict[str, Any]:
+    """Return all that is in Redis, but for times, and ids that are made from the time."""
+    rows = dict(client.xrange("wpp:outbox"))
+    read = {
+        b"string": client.get,
+        b"list": lambda key: [rows.get(each, each) for each in client.lrange(key, 0, -1)],
+        b"set": client.smembers,
+        b"zset": lambda key: set(client.zrange(key, 0, -1)),
+        b"stream": lambda key: [fields for _, fields in client.xrange(key)],
+        b"hash": lambda key: {
+            name: value
+            for name, value in client.hgetall(key).items()
+            if name not in {b"accepted", b"claimed", b"expires", b"due", b"settled"}
+        },
+    }
+    names = [key for key in client.keys("*") if b"clock" not in key and b"reply:" not in key]
+    return {key.decode(): read[client.type(key)](key) for key in names}
 
 
 def test_a_delayed_event_waits_its_time_also_behind_others(harness: LaneHarness) -> None:
