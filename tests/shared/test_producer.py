@@ -260,16 +260,16 @@ def test_after_an_outage_the_rest_is_not_tried(
     producer = Producer(redis_client)
     messages = [hello(to=f"7999{n:07}") for n in range(4 * SLICE)]
     names = [f"k{n}" for n in range(len(messages))]
-    append, calls = producer._lanes.append_all, []  # noqa: SLF001 - loses the answer of a slice
+    append, calls = producer._lanes.append_packed, []  # noqa: SLF001 - loses the answer of a slice
 
-    def lose_second(items: Sequence[object]) -> list[object]:
-        calls.append(len(items))
-        replies = append(items)  # type: ignore[arg-type]
+    def lose_second(arguments: Sequence[str]) -> list[object]:
+        calls.append(len(arguments))
+        replies = append(arguments)
         if len(calls) == 2:
             raise redis.ConnectionError
         return replies
 
-    monkeypatch.setattr(producer._lanes, "append_all", lose_second)  # noqa: SLF001
+    monkeypatch.setattr(producer._lanes, "append_packed", lose_second)  # noqa: SLF001
     outcomes = producer.send_many(ORGANIZATION, messages, names)
     assert len(calls) == 2
     ids_of(outcomes[:SLICE])
