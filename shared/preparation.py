@@ -137,7 +137,11 @@ def build_append(message: Message, event_id: UUID | None, numbers: KnownNumbers)
         msg = "media.file_id: the file is looked up by the API only"
         raise ValueError(msg)
     integration_id, region = numbers.choose(message)
-    return routing.route_send(numbers.organization_id, integration_id, message, event_id, region)
+    organization_id = numbers.organization_id
+    # An id that is a string after all, of a caller without types, is read by the event's model.
+    is_plain = routing.is_text(message) and isinstance(organization_id, UUID)
+    route = routing.route_text if is_plain else routing.route_send
+    return route(organization_id, integration_id, message, event_id, region)
 
 
 def _read_routes(organization_id: UUID, ids: Sequence[UUID]) -> NumberSteps:

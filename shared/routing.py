@@ -22,7 +22,7 @@ from shared.events import (
 from shared.feed import FeedEvent, format_id
 from shared.file_types import find_kind
 from shared.lanes.types import Append
-from shared.lanes.wire import dump_model, fingerprint
+from shared.lanes.wire import dump, dump_model, fingerprint, fingerprint_fields
 from shared.outcomes import ContentType, MessageOutcome, MessageStatus
 from shared.phones import DEFAULT_REGION, normalize
 from shared.platform.payloads import choose_filename, list_substitutes
@@ -43,6 +43,9 @@ REACTION_AGE_S = 60.0
 RESOLVED_FIELDS = {"to", "integration_id", "media", "reply_to", "send_at", "delay_s"}
 """Fields of a message that its event has in another form."""
 _KEPT_FIELDS = tuple(Message.model_fields.keys() - RESOLVED_FIELDS - {"location", "contact"})
+_CONTACT_FIELDS = ("client_id", "teacher_id", "sender_name")
+_TEXT_FIELDS = {"to", "text", "integration_id", "expires_in_s", "priority", *_CONTACT_FIELDS}
+"""Fields of a message that `route_text` reads."""
 PLATFORM_GATE = "platform"
 """Closed while the platform is down: every lane that calls it waits."""
 
@@ -61,7 +64,7 @@ class Resolved(NamedTuple):
 NOT_RESOLVED = Resolved()
 
 
-def integration_gate(integration_id: UUID) -> str:
+def integration_gate(integration_id: UUID | str) -> str:
     """Return the gate of an integration, closed while its key is refused or its phone offline."""
     return f"integration:{integration_id}"
 
@@ -162,7 +165,7 @@ def _append(
     )
 
 
-def send_lane(integration_id: UUID, to: str) -> str:
+def send_lane(integration_id: UUID | str, to: str) -> str:
     """Return the lane of a conversation: an integration and a recipient."""
     return f"send:{integration_id}:{to}"
 
@@ -207,6 +210,79 @@ def route_send(
     queued = build_message_outcome(event, "queued", event.accepted_at)
     request = fingerprint(_describe_request(message))
     return route_event(event, request, outcomes=(queued,))
+
+
+def is_text(message: Message) -> bool:
+    """Return whether `route_text` takes a message: it has a text, and nothing that it reads not."""
+    return message.model_fields_set <= _TEXT_FIELDS
+
+
+def route_text(
+    organization_id: UUID,
+    integration_id: UUID,
+    message: Message,
+    event_id: UUID | None = None,
+    region: str = DEFAULT_REGION,
+) -> Append:
+    """Return the append that `route_send` returns, for a message that `is_text`, in half the time.
+
+    The message has validated its fields. So the JSON of the event, and of its outcome, is written
+    without their models.
+
+    Raises:
+        ValueError: the recipient is not a phone number.
+    """
+    at, phone = utc_now(), normalize(message.to or "", region)
+    message_id = event_id or uuid4()
+    ids = {"organization_id": str(organization_id), "integration_id": str(integration_id)}
+    about = {
+        name: value for name in _CONTACT_FIELDS if (value := getattr(message, name)) is not None
+    }
+    request = {"to": message.to, "text": message.text, **about}
+    if message.integration_id is not None:
+        request["integration_id"] = message.integration_id
+    limit = {} if message.expires_in_s is None else {"expires_in_s": message.expires_in_s}
+    event = {
+        "v": 1,
+        "id": str(message_id),
+        "accepted_at": at,
+        "kind": "send",
+        **ids,
+        "to": phone,
+        "text": message.text,
+        **about,
+        **limit,
+        "priority": message.priority,
+    }
+    outcome = {
+        "v": 1,
+        "at": at,
+        "type": "message",
+        "id": event["id"],
+        **ids,
+        "outgoing": True,
+        "phone": phone,
+        **about,
+        "content": "text",
+        "text": message.text,
+        "media_state": "none",
+        "status": "queued",
+        "metadata": NO_AUTO_RETRY,
+    }
+    if message.priority != "normal":
+        request["priority"] = message.priority
+    return Append(
+        id=message_id,
+        queue="send",
+        lane=send_lane(ids["integration_id"], phone),
+        tenant=ids["organization_id"],
+        body=dump(event),
+        gates=(PLATFORM_GATE, integration_gate(ids["integration_id"])),
+        fingerprint=fingerprint_fields({**request, **limit}),
+        max_age_s=message.expires_in_s,
+        level=message.priority,
+        rows=(dump(outcome),),
+    )
 
 
 def _describe_request(message: Message) -> dict[str, Any]:

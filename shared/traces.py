@@ -136,8 +136,9 @@ def write_parent(span: "Span") -> str:
 
 def mark_append(item: Any, traceparent: str) -> Any:
     """Return an append (`shared.lanes.types`), its event and outcomes as parts of a trace."""
-    body = f'{{"{FIELD}":"{traceparent}",{item.body[1:]}'
-    return replace(item, body=body, outcomes=mark_outcomes(item.outcomes, traceparent))
+    body, *rows = (f'{{"{FIELD}":"{traceparent}",{text[1:]}' for text in (item.body, *item.rows))
+    outcomes = mark_outcomes(item.outcomes, traceparent)
+    return replace(item, body=body, outcomes=outcomes, rows=tuple(rows))
 
 
 def mark_outcomes(outcomes: Sequence[Any], traceparent: str) -> tuple[Any, ...]:

@@ -30,6 +30,8 @@ class Append:
     """For how long it may be tried; at most `WPP_MAX_AGE_S`."""
     outcomes: tuple[BaseModel, ...] = ()
     """They enter the outbox in the same atomic step."""
+    rows: tuple[str, ...] = ()
+    """Further outcomes, as JSON."""
     fingerprint: str = ""
     """Requests with the same id and fingerprint are the same request."""
     bytes_beside: int = 0

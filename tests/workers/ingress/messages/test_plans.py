@@ -44,7 +44,7 @@ def test_a_plan_names_the_message_that_it_would_repeat(tenant: Tenant) -> None:
 def test_a_plan_says_what_its_number_waits_for(tenant: Tenant) -> None:
     number = tenant.add_integration("42").rsplit("/", 1)[-1]
     lanes = Lanes(tenant.client, EngineSettings())
-    lanes.close_gate(f"{integration_gate(number)}", 60, "the phone is offline")  # type: ignore[arg-type]
+    lanes.close_gate(f"{integration_gate(number)}", 60, "the phone is offline")
     plan = tenant.post(PLAN, {"to": PHONE, "text": "Hello"}).json()
     assert plan["waits_for"] == "the phone is offline"
 
