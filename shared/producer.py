@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -37,6 +37,8 @@ from shared.shards import ShardTable
 
 SLICE = 100
 """Messages of a script call. Redis serves nobody else meanwhile: 2 to 3 ms."""
+SLICE_CHARS = 250_000
+"""Characters of events after which it ends: four of the longest texts keep Redis 1 to 2 ms."""
 
 StepsResult = TypeVar("StepsResult")
 SendOutcome = Accepted | Exception
@@ -308,9 +310,21 @@ class _Slice:
 
 
 def _cut(prepared: Iterator[AppendOrError], lanes: Lanes) -> Iterator[_Slice]:
-    while part := list(islice(prepared, SLICE)):
-        items = [each for each in part if isinstance(each, Append)]
-        yield _Slice(part, lanes.append_arguments(items) if items else [])
+    part: list[AppendOrError] = []
+    chars = 0
+    for each in prepared:
+        part.append(each)
+        chars += len(each.body) if isinstance(each, Append) else 0
+        if len(part) == SLICE or chars >= SLICE_CHARS:
+            yield _pack(part, lanes)
+            part, chars = [], 0
+    if part:
+        yield _pack(part, lanes)
+
+
+def _pack(part: Sequence[AppendOrError], lanes: Lanes) -> _Slice:
+    items = [each for each in part if isinstance(each, Append)]
+    return _Slice(part, lanes.append_arguments(items) if items else [])
 
 
 def _require(item: AppendOrError) -> Append:

@@ -22,7 +22,7 @@ from shared.errors import (
 )
 from shared.events import Media, Message
 from shared.lanes.types import Accepted
-from shared.producer import SLICE, AsyncProducer, Producer, SendOutcome
+from shared.producer import SLICE, SLICE_CHARS, AsyncProducer, Producer, SendOutcome
 from shared.redis import keys
 from shared.route_cache import IntegrationRoute, RouteCache
 from shared.settings import EngineSettings
@@ -182,16 +182,24 @@ def test_many_messages_keep_their_order(send_many: SendMany, redis_client: redis
     assert redis_client.xlen(keys.OUTBOX) == len(phones)
 
 
-def test_many_messages_take_few_round_trips(redis_client: redis.Redis) -> None:
-    """Two for the number, and one for each slice."""
+@pytest.mark.parametrize(
+    ("text", "count", "expected"),
+    [("Hello", 4 * SLICE, 4), ("x" * (SLICE_CHARS // 5), 11, 3)],
+    ids=["short", "long"],
+)
+def test_many_messages_take_few_round_trips(
+    redis_client: redis.Redis, text: str, count: int, expected: int
+) -> None:
+    """Two for the number, and one for each slice; fewer long texts make a slice."""
     known(redis_client)
     producer = Producer(redis_client)
     producer.send(ORGANIZATION, hello())
     before = redis_client.info("commandstats")
-    ids_of(producer.send_many(ORGANIZATION, [hello(to=f"7999{n:07}") for n in range(4 * SLICE)]))
+    messages = [hello(text=text, to=f"7999{n:07}") for n in range(count)]
+    ids_of(producer.send_many(ORGANIZATION, messages))
     after = redis_client.info("commandstats")
     calls = after["cmdstat_evalsha"]["calls"] - before["cmdstat_evalsha"]["calls"]
-    assert calls == 4
+    assert calls == expected
 
 
 def test_errors_stand_at_their_messages(send_many: SendMany, redis_client: redis.Redis) -> None:
