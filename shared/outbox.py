@@ -28,8 +28,9 @@ BATCH_BYTES = 1_000_000
 BLOCKED_TTL_S = 60
 SET_ASIDE_TTL_S = 90
 """Longer than a recorder's pause between two looks at what is set aside."""
-MAX_BLOCK_S = 3.0
-"""Longest blocking read: redis-py takes 5 s of silence, its timeout, for a dead connection."""
+MAX_BLOCK_S = 4.5
+"""Longest blocking read: a stop waits for it, and so do the entries of a dead recorder. A plain
+client of redis-py takes 5 s of silence for a dead connection."""
 
 ADD = load_script("clock", "places", "main_outbox_add")
 TAKE = load_script("clock", "places", "main_outbox_take")

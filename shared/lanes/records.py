@@ -164,8 +164,10 @@ def total_waiting(client: "redis.Redis", queues: Iterable[str]) -> dict[str, dic
 
 def count_left_lanes(client: "redis.Redis", queues: Iterable[str]) -> dict[str, int]:
     """Return by queue how many lanes wait for a worker that knows their next event's version."""
-    counts: dict[str, int] = {}
-    for queue in queues:
+    counts = dict.fromkeys(queues, 0)
+    if not client.exists(*map(keys.newer_versions, counts)):
+        return counts
+    for queue in counts:
         versions: Any = client.smembers(keys.newer_versions(queue))
         held = [keys.newer_held(queue, version.decode()) for version in versions]
         counts[queue] = sum(int(client.scard(key)) for key in held)

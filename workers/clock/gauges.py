@@ -111,6 +111,8 @@ def find_ages(client: "redis.Redis") -> Ages:
     A scheduled event waits from its date on. It looks at the heads of lanes: those due soonest,
     claimed longest and next in turn.
     """
+    if not client.exists(*map(keys.waiting, QUEUE_NAMES)):  # one command for an idle pipeline
+        return {kind: {} for kind in QUEUE_NAMES}
     return {kind: _find_ages(client, list(_some_lanes(client, kind))) for kind in QUEUE_NAMES}
 
 
