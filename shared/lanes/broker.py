@@ -32,7 +32,7 @@ from shared.lanes.work_queue import WorkQueue
 from shared.redis import keys
 from shared.settings import EngineSettings
 
-IDLE_TIMEOUTS = 8
+IDLE_TIMEOUTS = 10
 """For how many of Dramatiq's timeouts (1 s) idle threads wait: messages and a stop wake them."""
 
 

@@ -17,7 +17,7 @@ from shared.redis import keys
 from shared.route_cache import RouteCache
 from workers import gates
 
-PAUSE_S = 4.0
+PAUSE_S = 8.0
 GRACE_S = 8.0
 
 log = structlog.get_logger()
