@@ -39,7 +39,7 @@ class MessagePlan(BaseModel):
 
 async def plan_messages(prepared: Sequence[Prepared], state: AppState) -> list[MessagePlan]:
     """Return what would become of messages, in one round trip to Redis."""
-    items = [each.build_append() for each in prepared]
+    items = [each.build_described() for each in prepared]
     if not items:
         return []
     pipe = state.redis.pipeline(transaction=False)

@@ -40,6 +40,19 @@ class Prepared:
 
     def build_append(self) -> Append:
         """Return the append of the message."""
+        is_plain = self.message.to is not None and routing.is_text(self.message)
+        if self.destination is None or not is_plain:
+            return self.build_described()
+        return routing.route_text(
+            self.organization_id,
+            self.destination.route.id,
+            self.message,
+            self.event_id,
+            phone=self.destination.phone,
+        )
+
+    def build_described(self) -> Append:
+        """Return the append with the model of its row, which that of a text has as JSON only."""
         if self.destination is None:
             named = self.message.integration_id or UUID(int=0)
             return routing.route_send(

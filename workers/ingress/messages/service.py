@@ -70,6 +70,8 @@ async def describe_sending(
 
 async def list_substitutes(item: Append, state: AppState) -> list[Substitute]:
     """Return what stands for a call that the platform lacks, as far as that is known."""
+    if not item.outcomes:  # a text, whose row is JSON already
+        return []
     outcome = cast("MessageOutcome", item.outcomes[0])
     found = list(outcome.metadata.get("substitutes", ()))
     if outcome.content == "location" and await state.redis.exists(keys.NO_LOCATION_ROUTE):
