@@ -9,7 +9,7 @@ local function release(queue, tenant, lane, delay, high, low)
   if not place_lane(queue, tenant, lane, delay, high, low) and enter_rotation(queue, tenant) then
     count_ready(queue)
   end
-  return_aside(queue)
+  freed[queue] = true
 end
 
 -- The holder of the last claim may conclude an event. So may the sweeper that took over an ended

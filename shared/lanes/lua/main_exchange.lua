@@ -5,6 +5,7 @@ if ARGV[5] then redis.call('DEL', PREFIX .. 'nothing') end -- see main_operate.l
 local words = {}
 local keep = {ttl = ARGV[1], unknown_ttl = tonumber(ARGV[2]), unknown_limit = tonumber(ARGV[3])}
 for i = 5, #ARGV do words[i - 4] = {conclude(cjson.decode(ARGV[i]), keep)} end
+return_all_aside()
 local claimed = {'none', {}}
 if ARGV[4] ~= '' then claimed = claim_heads(cjson.decode(ARGV[4])) end
 list_all_added()

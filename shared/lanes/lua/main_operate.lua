@@ -9,6 +9,7 @@ local commands = {
 }
 local reply = commands[ARGV[1]](cjson.decode(ARGV[2]))
 list_all_added()
+return_all_aside()
 ring_bells()
 store_clock()
 return reply

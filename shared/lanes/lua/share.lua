@@ -26,33 +26,62 @@ end
 
 local function may_take(busy, free) return busy == 0 or busy + 1 <= SHARE * (free - 1) end
 
+local LOOK_AT_ONCE = 64 -- tenants, by one command
+
+-- How many threads each of these tenants has.
+local function list_busy(queue, tenants)
+  return redis.call('HMGET', PREFIX .. 'busy:' .. queue, unpack(tenants))
+end
+
 -- The tenant whose turn it is; those before it that may take no thread stand aside.
 local seen_head -- the first tenant, where this call has just read it
 local function next_tenant(queue, free)
   local rotation = PREFIX .. 'rr:tenants:' .. queue
   while true do
-    local tenant = seen_head or redis.call('LINDEX', rotation, 0)
+    local head = seen_head
     seen_head = nil
-    if not tenant then return nil end
-    if may_take(count_busy(queue, tenant), free) and not find_move(tenant) then return tenant end
-    redis.call('LPOP', rotation)
-    redis.call('SREM', PREFIX .. 'rr:tenants:set:' .. queue, tenant)
-    redis.call('SADD', PREFIX .. 'aside:' .. queue, tenant)
+    if head and may_take(count_busy(queue, head), free) and not find_move(head) then return head end
+    local tenants = redis.call('LRANGE', rotation, 0, LOOK_AT_ONCE - 1)
+    if not tenants[1] then return nil end
+    local busy, found, passed = list_busy(queue, tenants), nil, {}
+    for i, tenant in ipairs(tenants) do
+      if may_take(tonumber(busy[i] or 0), free) and not find_move(tenant) then
+        found = tenant
+        break
+      end
+      passed[i] = tenant
+    end
+    if passed[1] then
+      redis.call('LTRIM', rotation, #passed, -1)
+      redis.call('SREM', PREFIX .. 'rr:tenants:set:' .. queue, unpack(passed))
+      redis.call('SADD', PREFIX .. 'aside:' .. queue, unpack(passed))
+    end
+    if found then return found end
   end
 end
 
--- Let the tenants that stand aside have their turn again: a thread became free. Claims, which put
--- tenants aside, come last in a call, so once is enough.
-local returned = {}
+-- Let the tenants that stand aside have their turn again, as far as they may take a thread now.
 local function return_aside(queue)
-  if returned[queue] then return end
-  returned[queue] = true
   local tenants = redis.call('SMEMBERS', PREFIX .. 'aside:' .. queue)
-  if not tenants[1] then return end
-  redis.call('DEL', PREFIX .. 'aside:' .. queue)
-  for _, tenant in ipairs(tenants) do
-    if enter_rotation(queue, tenant) then count_ready(queue) end
+  local free = tenants[1] and count_free(queue)
+  for first = 1, #tenants, LOOK_AT_ONCE do
+    local some = {unpack(tenants, first, math.min(first + LOOK_AT_ONCE - 1, #tenants))}
+    local returned = {}
+    for i, busy in ipairs(list_busy(queue, some)) do
+      if may_take(tonumber(busy or 0), free) then returned[#returned + 1] = some[i] end
+    end
+    if returned[1] then redis.call('SREM', PREFIX .. 'aside:' .. queue, unpack(returned)) end
+    for _, tenant in ipairs(returned) do
+      if enter_rotation(queue, tenant) then count_ready(queue) end
+    end
   end
+end
+
+-- The queues of which this call has freed threads. Claims come last in a call, and see who may take
+-- one of them.
+local freed = {}
+local function return_all_aside()
+  for queue in pairs(freed) do return_aside(queue) end
 end
 
 -- Register the threads of a worker process for `ttl` ms, or remove them (threads = 0).
