@@ -52,7 +52,7 @@ class Number:
         lines = [
             json.loads(line[line.index("{") :])
             for line in written.splitlines()
-            if '"logger": "transitions"' in line and line.endswith("}")
+            if '"logger":"transitions"' in line and line.endswith("}")
         ]
         return [line for line in lines if self._is_mine(line) and line["level"] != "debug"]
 

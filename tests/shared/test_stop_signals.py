@@ -22,8 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def restored_signals() -> Iterator[None]:
-    """Restore the handlers of pytest after the test."""
+    """Restore the handlers of pytest after the test; `nohup make test` ignores SIGHUP."""
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
