@@ -22,6 +22,7 @@ OF_NO_ORGANIZATION = {
     "WRITE_CHECK",
     "FENCE",
     "LAST_SWEEP",
+    "stop_bell",
     "LANE_CLOCK",
     "fleet",
     "LOST_EVENT_COUNTS",
