@@ -7,16 +7,15 @@ import redis
 
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
-from shared.redis import keys
-from tests.fixtures.ingress_process import SHARED_SECRET, IngressProcess
+from tests.fixtures.ingress_process import SHARED_SECRET, IngressProcess, restore_secret
 from tests.workers.ingress.tenants import Tenant
 
-EVENT_ID_SECRET = "the secret of message ids, longer than the tests"
 
-
-def restore_secret(client: redis.Redis) -> None:
-    """Put back the secret that an ingress read at its start, and that an emptied Redis lacks."""
-    client.set(keys.EVENT_ID_SECRET, EVENT_ID_SECRET)
+@pytest.fixture
+def redis_client(redis_client: redis.Redis) -> redis.Redis:
+    """Return the client of the Redis that holds nothing but the secret of message ids."""
+    restore_secret(redis_client)
+    return redis_client
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +55,6 @@ def _ingress_with_supabase(
         "SUPABASE_ANON_KEY": supabase_world.anon_key,
         "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
     }
-    with redis.Redis.from_url(redis_server.url) as client:
-        restore_secret(client)
     with IngressProcess(
         redis_server.url, tmp_path_factory.mktemp("supabase"), **settings
     ) as ingress:
@@ -69,8 +66,7 @@ def ingress_with_supabase(
     _ingress_with_supabase: IngressProcess, redis_client: redis.Redis, database_url: str
 ) -> IngressProcess:
     """Return an ingress with Supabase, both empty. No worker runs, so accepted events wait."""
-    del database_url  # asked for because it empties the tables
-    restore_secret(redis_client)
+    del database_url, redis_client  # asked for because they empty tables and Redis
     return _ingress_with_supabase
 
 

@@ -16,10 +16,9 @@ import redis
 from sandbox.supabase.project import Supabase
 from shared.service_keys import ACTIONS
 from tests.fixtures.api_document import DocumentedOperation, list_operations
-from tests.fixtures.ingress_process import IngressProcess, read_response
+from tests.fixtures.ingress_process import IngressProcess, read_response, restore_secret
 from tests.fixtures.service_keys import store_key
 from tests.fixtures.waiting import wait_until
-from tests.workers.ingress.conftest import restore_secret
 from tests.workers.ingress.members import Member
 from tests.workers.ingress.owned import TEXT, Owner, fill_path, list_body_ids, list_query_ids
 from tests.workers.ingress.tenants import Tenant

@@ -17,7 +17,6 @@ from sandbox.supabase.project import Supabase
 from tests.fixtures.ingress_process import IngressProcess, read_response
 from tests.fixtures.service_keys import store_operator_key
 from tests.fixtures.waiting import wait_until
-from tests.workers.ingress.conftest import restore_secret
 from tests.workers.ingress.console.conftest import SignedIn, sign_in
 from tests.workers.ingress.members import Member
 from tests.workers.ingress.tenants import Tenant
@@ -151,8 +150,7 @@ def capped(
     tmp_path: Path,
 ) -> Iterator[IngressProcess]:
     """Return an ingress that lets an address fail three times an hour, as `WPP_FAILURE_QUOTA`."""
-    del database_url  # asked for because it empties the tables
-    restore_secret(redis_client)
+    del database_url, redis_client  # asked for because they empty tables and Redis
     settings = {
         "SUPABASE_URL": supabase_world.url,
         "SUPABASE_ANON_KEY": supabase_world.anon_key,
