@@ -75,7 +75,7 @@ WHOLE_SYSTEM = {("browser",), ("pipeline",), ("pipeline", "functions")}
 
 
 class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Runs the tests of a file in one process, and those of the whole system in one.
+    """Runs a file in a single process, and what starts the whole system in a single process.
 
     xdist's own groups do nothing with pytest 9.2: https://github.com/pytest-dev/pytest-xdist/issues/1386
     """

@@ -292,7 +292,7 @@ def test_what_cannot_be_read_ends_as_a_dead_letter_and_costs_only_itself(
 
 
 def test_what_cannot_be_read_ends_when_it_is_too_old(lanes: Lanes) -> None:
-    """As everything that could not be done in time; not one attempt later."""
+    """As work that could not be done in time; not an attempt later."""
     accept(lanes, "Hello")
     claim = lanes.claim("send", ClaimSequence())
     assert claim

@@ -13,7 +13,7 @@ from tests.workers.ingress.tenants import Tenant
 
 @pytest.fixture
 def redis_client(redis_client: redis.Redis) -> redis.Redis:
-    """Return the client of the Redis that holds nothing but the secret of message ids."""
+    """Return the client of a Redis that holds the secret of message ids alone."""
     restore_secret(redis_client)
     return redis_client
 
