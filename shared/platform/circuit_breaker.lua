@@ -204,13 +204,12 @@ if operation == 'report' then
   return reply()
 end
 
--- acquire jitter account owner lease: gives the probe or trial of a breaker to the caller, when
--- the state in the reply says "probe" or "trial". Account "": the platform's breaker.
+-- acquire jitter account owner lease wanted: gives the probe or trial of a breaker to the caller,
+-- when the state in the reply is the wanted one. Account "": the platform's breaker.
 if operation == 'acquire' then
   local account = ARGV[3]
   local found = reply()
-  local name = state(load(account))[1]
-  if name == 'probe' or name == 'trial' then
+  if state(load(account))[1] == ARGV[6] then
     redis.call('SET', breaker_key(account) .. ':probe', ARGV[4], 'PX', ARGV[5])
   end
   return found

@@ -164,11 +164,14 @@ class CircuitBreaker:
             return
         owner = uuid4().hex
         tested = account if state.scope == "account" and account else ""
-        if state.name == "trial" or (state.name == "probe" and may_probe):
-            self._run("acquire", tested, owner, int(PROBE_LEASE_S * 1000))
+        wanted = state.name
+        if wanted == "trial" or (wanted == "probe" and may_probe):
+            self._run("acquire", tested, owner, int(PROBE_LEASE_S * 1000), wanted)
             with self._lock:
                 state = self._select_state(account)
-        if state.name == "open" or (state.name == "probe" and not may_probe):
+        # A probe that comes too late is no trial: messages may fail where status calls succeed.
+        is_late = state.name in {"probe", "trial"} and state.name != wanted
+        if state.name == "open" or is_late or (state.name == "probe" and not may_probe):
             raise UnavailableError(
                 FAILING[state.scope], retry_after_s=max(0.1, state.retry_after_s)
             )

@@ -232,6 +232,22 @@ def test_after_its_probe_an_account_is_tried_with_one_call(
     assert not redis_client.exists(keys.open_breakers(HOST))
 
 
+def test_a_probe_that_comes_too_late_is_no_trial(redis_client: "redis.Redis", clock: Clock) -> None:
+    """Two messages were about to probe: the second status call would close the breaker."""
+    first, second = (CircuitBreaker(redis_client, URL, clock) for _ in range(2))
+    fail(first, ACCOUNT)
+    end_open_time(redis_client, clock, ACCOUNT_KEY)
+    assert first.needs_probe(ACCOUNT)
+    assert second.needs_probe(ACCOUNT)
+    probe(first, ACCOUNT)
+    with pytest.raises(UnavailableError):
+        probe(second, ACCOUNT)
+    assert second.state(ACCOUNT).name == "trial"
+    with second.call(ACCOUNT, may_probe=False) as trial:
+        trial.failed()
+    assert second.state(ACCOUNT).name == "open"
+
+
 def test_a_failed_probe_opens_it_for_longer(redis_client: "redis.Redis", clock: Clock) -> None:
     """5 s, 10 s, 20 s, up to a minute, each within 20 %."""
     breaker = open_breaker(redis_client, clock)
