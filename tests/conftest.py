@@ -18,7 +18,7 @@ import shutil
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,14 @@ def _shared_tls_context() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """Return the durable redis-server. A test that stops or kills it starts it again.
+    """Return the durable redis-server. A test that stops or kills it starts it again."""
+    with run_redis() as server:
+        yield server
+
+
+@contextmanager
+def run_redis() -> Iterator[RedisServer]:
+    """Run a durable redis-server.
 
     Its data is in memory where the machine has room for it: a disk takes milliseconds to confirm
     each write. That survives a killed server all the same.

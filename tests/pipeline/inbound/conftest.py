@@ -9,9 +9,9 @@ from sandbox.platform.server import PlatformServer
 from sandbox.supabase.project import Supabase
 from tests.fixtures.provision_env import ProvisionEnv
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline, open_pipeline
-from tests.workers.ingress.conftest import _ingress, ingress
+from tests.workers.ingress.conftest import _ingress, ingress, redis_client, redis_server
 
-__all__ = ["_ingress", "ingress", "pipeline"]
+__all__ = ["_ingress", "ingress", "pipeline", "redis_client", "redis_server"]
 
 
 @pytest.fixture

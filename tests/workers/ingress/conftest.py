@@ -7,8 +7,19 @@ import redis
 
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
+from tests.conftest import run_redis
 from tests.fixtures.ingress_process import SHARED_SECRET, IngressProcess, restore_secret
 from tests.workers.ingress.tenants import Tenant
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Return a Redis of these tests alone.
+
+    The ingress processes run on after a test and report to it, where other tests count commands.
+    """
+    with run_redis() as server:
+        yield server
 
 
 @pytest.fixture
