@@ -8,9 +8,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
+from sandbox.supabase.migrate import migrate
+from sandbox.supabase.project import MIGRATIONS, Supabase
 from shared.outcomes import (
     EditOutcome,
     MessageOutcome,
@@ -166,3 +169,20 @@ def tenant(db: Db) -> Tenant:
 @pytest.fixture
 def other(db: Db) -> Tenant:
     return Tenant(db, "0000000000042").connect()
+
+
+@pytest.fixture
+def untouched(supabase_world: Supabase) -> Iterator[Db]:
+    """Return a connection to a new database, whose tables Postgres has no statistics of."""
+    name = "effort"
+    with psycopg.connect(supabase_world.postgres.admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(name)))
+        url = psycopg.conninfo.make_conninfo(supabase_world.database_url, dbname=name)
+        with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
+            connection.execute("create schema auth")
+            connection.execute(
+                "create function auth.uid() returns uuid language sql as 'select null::uuid'"
+            )
+            migrate(url, MIGRATIONS)
+            yield connection
+        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

@@ -1,15 +1,9 @@
 """The cost of a batch is independent of the stored rows and of the planner's statistics."""
 
-from collections.abc import Iterator
 from uuid import UUID, uuid5
 
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.rows import dict_row
 
-from sandbox.supabase.migrate import migrate
-from sandbox.supabase.project import MIGRATIONS, Supabase
 from tests.migrations.conftest import Db, Tenant
 
 BATCH, BATCHES = 100, 8
@@ -24,23 +18,6 @@ from pg_stat_xact_user_tables where schemaname = 'public'
 def tuples(tenant: Tenant) -> dict[str, int]:
     """Return the number of rows of each table that this transaction has read so far."""
     return {row["relname"]: row["tuples"] for row in tenant.rows(READ)}
-
-
-@pytest.fixture
-def untouched(supabase_world: Supabase) -> Iterator[Db]:
-    """Return a connection to a new database, whose tables Postgres has no statistics of."""
-    name = "effort"
-    with psycopg.connect(supabase_world.postgres.admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(name)))
-        url = psycopg.conninfo.make_conninfo(supabase_world.database_url, dbname=name)
-        with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
-            connection.execute("create schema auth")
-            connection.execute(
-                "create function auth.uid() returns uuid language sql as 'select null::uuid'"
-            )
-            migrate(url, MIGRATIONS)
-            yield connection
-        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
