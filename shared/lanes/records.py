@@ -15,8 +15,16 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.lanes.types import State
 from shared.redis import keys
+from shared.redis.scripts import LuaScript
 
 SCAN_COUNT = 100
+
+READ_ACCEPTANCES = LuaScript("""
+local times = {}
+for index, key in ipairs(KEYS) do times[index] = redis.call('HGET', key, 'accepted') end
+return times
+""")
+"""One reply for many records: in a pipeline, reading each reply costs the ingress 20 µs."""
 
 FIELDS = (
     "state",
@@ -111,10 +119,7 @@ def find_record(client: "redis.Redis", event_id: UUID) -> Record | None:
 
 async def read_acceptances(client: "redis.asyncio.Redis", names: Iterable[str]) -> list[Any]:
     """Return when the events of these records were accepted, in ms since 1970, None for others."""
-    pipe = client.pipeline(transaction=False)
-    for name in names:
-        pipe.hget(name, "accepted")
-    times: list[Any] = await pipe.execute()
+    times: list[Any] = await READ_ACCEPTANCES.run_async(client, list(names))
     return times
 
 
