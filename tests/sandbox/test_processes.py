@@ -31,8 +31,11 @@ def start(tmp_path: Path, *command: str, stop_within_s: float = 10) -> Process:
 
 
 def has_ended(pid: int) -> bool:
-    for _ in range(500):
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+    for _ in range(2000):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
         time.sleep(0.01)
     return False
