@@ -4,6 +4,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ SHORT_DELAYS = {
 }
 
 
-def wait_until(condition: Callable[[], Any], within_s: float = 5) -> Any:
+def wait_until(condition: Callable[[], Any], within_s: float = 20) -> Any:
     """Return what `condition` gives as soon as it is true."""
     give_up = time.monotonic() + within_s
     while not (found := condition()):
@@ -35,25 +36,37 @@ def wait_until(condition: Callable[[], Any], within_s: float = 5) -> Any:
 
 
 class Receiver:
-    """An HTTP server that records webhooks and answers with `statuses` first, then 200."""
+    """An HTTP server that records webhooks and answers with `statuses` first, then 200.
+
+    Each test has a path of its own: the last post of a platform that has ended may still be read.
+    """
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.statuses: list[int] = []
         self.server = ThreadedServer(self)
+        self._path = ""
+
+    def begin(self) -> None:
+        """Forget what was received, and overlook what comes to an earlier path."""
+        self._path = f"/webhooks/{uuid4()}"
+        self.bodies.clear()
+        self.statuses.clear()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        self.bodies.append(await Request(scope, receive).json())
-        answer: Response = JSONResponse(
-            {"ok": True}, self.statuses.pop(0) if self.statuses else 200
-        )
+        body = await Request(scope, receive).json()
+        status = 200
+        if scope["path"] == self._path:
+            self.bodies.append(body)
+            status = self.statuses.pop(0) if self.statuses else 200
+        answer: Response = JSONResponse({"ok": True}, status)
         await answer(scope, receive, send)
 
     @property
     def url(self) -> str:
-        return f"{self.server.url}/webhooks"
+        return f"{self.server.url}{self._path}"
 
     @property
     def types(self) -> list[str]:
@@ -120,7 +133,7 @@ class Platform:
         self._server = PlatformServer(**{**SHORT_DELAYS, **options})
         self._server.__enter__()
         self.port = self._server.port
-        self.http = httpx.Client(base_url=self._server.url, timeout=5, verify=NO_TLS)
+        self.http = httpx.Client(base_url=self._server.url, timeout=20, verify=NO_TLS)
 
     def stop(self) -> None:
         self.http.close()
@@ -168,9 +181,8 @@ def one_receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def receiver(one_receiver: Receiver) -> Receiver:
-    """Return the empty receiver: the platform of the test before has stopped posting."""
-    one_receiver.bodies.clear()
-    one_receiver.statuses.clear()
+    """Return the empty receiver."""
+    one_receiver.begin()
     return one_receiver
 
 
