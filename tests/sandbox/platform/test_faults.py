@@ -9,6 +9,9 @@ import pytest
 from tests.fixtures.waiting import wait_until
 from tests.sandbox.platform.conftest import Number, Platform, Receiver
 
+IMPATIENT = httpx.Timeout(20, read=0.2)
+"""For requests whose answer takes a minute: it is not waited for."""
+
 
 def test_429_says_when_to_come_back(platform: Platform, number: Number) -> None:
     platform.faults(rate_429=1, retry_after_s=3)
@@ -57,11 +60,11 @@ def test_a_dropped_connection_has_no_answer(
 
 
 def test_slow_is_processed_at_once_and_answered_late(platform: Platform, number: Number) -> None:
-    platform.faults(slow={"rate": 1, "seconds": 0.5})
-    number.http = httpx.Client(base_url=number.http.base_url, timeout=0.2)
+    platform.faults(slow={"rate": 1, "seconds": 60})
+    number.http = httpx.Client(base_url=number.http.base_url, timeout=IMPATIENT)
     with number.http, pytest.raises(httpx.ReadTimeout):
         number.send()
-    assert len(platform.ledger()["messages"]) == 1
+    wait_until(lambda: len(platform.ledger()["messages"]) == 1)
 
 
 def test_latency(platform: Platform, number: Number) -> None:
@@ -138,11 +141,12 @@ def test_a_revoked_key_and_its_tokens_are_refused_until_created_again(
 
 
 def test_a_new_key_is_refused_at_first(platform: Platform) -> None:
-    platform.faults(new_key_refused_s=0.3)
+    platform.faults(new_key_refused_s=60)
     number = platform.number()
     ask = {"apiKey": number.api_key}
     answer = platform.http.post("/auth/token", json=ask)
     assert (answer.status_code, answer.json()) == (403, {"error": "Invalid API key"})
+    platform.faults(new_key_refused_s=0.3)
     wait_until(lambda: platform.http.post("/auth/token", json=ask).is_success)
 
 
@@ -177,8 +181,11 @@ def test_a_slow_account_delays_its_own_messages_only(platform: Platform, number:
 def test_an_account_over_its_limit_is_told_to_wait(platform: Platform, number: Number) -> None:
     """A second's worth of messages may go at once."""
     platform.faults(account_limits={number.session: 5})
-    answers = [number.send() for _ in range(8)]
-    assert [answer.status_code for answer in answers[:5]] == [200] * 5
+    began = time.monotonic()
+    answers = [number.send()]
+    while answers[-1].is_success and len(answers) < 500:
+        answers.append(number.send())
+    assert 5 <= len(answers) - 1 <= 5 * (1 + time.monotonic() - began)
     assert answers[-1].status_code == 429
     assert answers[-1].headers["retry-after"] == "1"
 
@@ -190,7 +197,7 @@ def test_the_status_of_a_hanging_account_is_not_answered(
     headers = {"Authorization": f"Bearer {number.token}"}
     path = f"/api/accounts/{number.session}/status"
     with pytest.raises(httpx.ReadTimeout):
-        platform.http.get(path, headers=headers, timeout=0.2)
+        platform.http.get(path, headers=headers, timeout=IMPATIENT)
 
 
 @pytest.mark.parametrize(

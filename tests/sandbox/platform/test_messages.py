@@ -1,9 +1,11 @@
 """Sending, what becomes of a message, and what the phone's side writes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fixtures.waiting import wait_until
 from tests.sandbox.platform.conftest import Number, Platform, PlatformFactory, Receiver
 
 SENDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -113,12 +115,17 @@ def test_a_message_is_taken_back_once(
 
 
 def test_a_message_taken_back_in_the_queue_never_leaves(
-    start_platform: PlatformFactory, receiver: Receiver
+    start_platform: PlatformFactory, receiver: Receiver, tmp_path: Path
 ) -> None:
-    number = start_platform(sent_s=0.1).number().connect()
+    """Nor after a restart, which sends at once what has waited."""
+    before = start_platform(state=tmp_path, sent_s=60)
+    number = before.number().connect()
     number.register(receiver.url)
     number.ask("DELETE", f"/api/messages/{number.send('first').json()['taskId']}")
     number.send("second")
+    wait_until(lambda: before.ledger()["webhooks"].get("delivery") == {"200": 1})
+    before.stop()
+    start_platform(state=tmp_path)
     assert [body.get("status", body["type"]) for body in receiver.wait(4)] == [
         "deleted",
         "message.sent",
@@ -143,12 +150,16 @@ def test_a_reaction_wants_the_whatsapp_id(platform: Platform, number: Number) ->
 
 
 def test_a_message_whose_phone_is_gone_is_dead(
-    start_platform: PlatformFactory, receiver: Receiver
+    start_platform: PlatformFactory, receiver: Receiver, tmp_path: Path
 ) -> None:
-    number = start_platform(sent_s=0.1).number().connect()
+    """It waits for its turn, which comes with the restart."""
+    before = start_platform(state=tmp_path, sent_s=60)
+    number = before.number().connect()
     task_id = number.send().json()["taskId"]
     number.phone("unlink")
     number.register(receiver.url)
+    before.stop()
+    start_platform(state=tmp_path)
     (body,) = receiver.wait(1)
     assert (body["type"], body["data"]["taskId"]) == ("message.dead", task_id)
 
