@@ -32,6 +32,7 @@ __all__ = ["pipeline"]
 
 Wpp = Callable[..., str]
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -115,8 +116,8 @@ def test_dead_lists_dead_letters_with_their_reasons_newest_first(
         ({"kind": "webhook"}, ["--kind", "webhook"]),
         ({"integration": UUID(int=8)}, ["--number", UUID(int=8)]),
         ({"reason": "expired"}, ["--reason", "expired"]),
-        ({"at": utc_now() - 3 * HOUR}, ["--until", f"{utc_now() - 2 * HOUR:%Y-%m-%dT%H:%M:%S}"]),
-        ({"at": utc_now() - HOUR / 2}, ["--since", f"{utc_now() - HOUR:%Y-%m-%dT%H:%M:%S}"]),
+        ({"at": utc_now() - 3 * DAY}, ["--until", f"{utc_now() - 2 * DAY:%Y-%m-%dT%H:%M:%S}"]),
+        ({"at": utc_now() - DAY / 2}, ["--since", f"{utc_now() - DAY:%Y-%m-%dT%H:%M:%S}"]),
     ],
     ids=["organization", "account", "kind", "number", "reason", "until", "since"],
 )
@@ -124,8 +125,8 @@ def test_dead_filters_the_list_and_the_replay(
     pipeline: InboundPipeline, wpp: Wpp, this: dict[str, Any], option: list[Any]
 ) -> None:
     """The same option selects what is listed and what is replayed."""
-    wanted = add_dead_letter(pipeline, **({"at": utc_now() - HOUR * 1.5} | this))
-    other = add_dead_letter(pipeline, at=utc_now() - HOUR * 1.5)
+    wanted = add_dead_letter(pipeline, **({"at": utc_now() - DAY * 1.5} | this))
+    other = add_dead_letter(pipeline, at=utc_now() - DAY * 1.5)
     (line,) = listed(wpp("dead", *option))
     assert str(wanted) in line
     assert "1 replayed" in wpp("dead", *option, "--replay", "--rate", 1000)
