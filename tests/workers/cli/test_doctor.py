@@ -20,7 +20,7 @@ from sandbox.platform.server import PlatformServer
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import MIGRATIONS, Supabase
 from shared.platform import Platform
-from shared.processes import CONSUMERS
+from shared.processes import CONSUMERS, RunningProcess
 from shared.redis import keys
 from shared.settings import PlatformSettings
 from tests.conftest import PLATFORM_SECRET
@@ -149,8 +149,8 @@ class World:
         self.redis.delete(keys.PROCESSES)
         Pulse(self.redis, [role for role in ROLES if role != without]).report()
         if version:
-            (name,) = self.redis.hkeys(keys.PROCESSES)
-            self.redis.hset(keys.PROCESS_VERSIONS, name, version)
+            this = RunningProcess.of_this_process([], 1, 0)  # the ingress may report meanwhile
+            self.redis.hset(keys.PROCESS_VERSIONS, this.name, version)
         yield
 
 
