@@ -13,6 +13,7 @@ from postgrest.types import CountMethod, ReturnMethod
 
 from sandbox.supabase.project import MAX_ROWS, Supabase
 from tests.conftest import MakeClient
+from tests.fixtures.waiting import wait_until
 
 NOTES = """
     create table public.notes (
@@ -39,13 +40,9 @@ def _notes(supabase_world: Supabase) -> Iterator[None]:
     """Make a table and functions, and wait until PostgREST has reloaded its schema cache."""
     table, key = f"{supabase_world.url}/rest/v1/notes", supabase_world.service_role_key
     _run(supabase_world, NOTES)
-    for _ in range(500):
-        if httpx.post(
-            table,
-            json={"body": "known yet?"},
-            headers={"apikey": key, "prefer": "return=representation"},
-        ).is_success:
-            break
+    headers = {"apikey": key, "prefer": "return=representation"}
+    body = {"body": "known yet?"}
+    wait_until(lambda: httpx.post(table, json=body, headers=headers).is_success, "the table", 60)
     yield
     _run(supabase_world, NO_NOTES)
 
@@ -236,10 +233,11 @@ def test_answers_503_while_postgres_is_down_and_recovers(
         supabase_world.postgres.start()
     # the first call may have been in flight at the kill (57P01)
     assert any(code.startswith("PGRST0") for code in codes), codes
-    for _ in range(100):
+
+    def read() -> list[dict[str, Any]]:
         try:
-            answer = client.table("notes").select("body").execute()
-            break
+            return rows(client.table("notes").select("body").execute())
         except APIError:
-            continue
-    assert rows(answer) == [{"body": "kept"}]
+            return []
+
+    assert wait_until(read, "an answer", 60) == [{"body": "kept"}]
