@@ -15,6 +15,13 @@ from workers.send import rate_limits
 LIMITED = LimitedError("slow down", retry_after_s=2)
 
 
+@pytest.fixture(autouse=True)
+def _stopped_clock(redis_client: redis.Redis) -> None:
+    """Stop the clock of the lanes: it never goes back to the time that the wall clock shows."""
+    now_ms = int(redis_client.time()[0]) * 1000
+    redis_client.hset(keys.LANE_CLOCK, mapping={"wall": now_ms + 3_600_000, "lanes": now_ms})
+
+
 def pass_time(client: redis.Redis, seconds: float, integration_id: UUID = INTEGRATION) -> None:
     """Move the stored times of a number into the past."""
     key = keys.rate_limit(integration_id)
