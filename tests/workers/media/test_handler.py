@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import hashlib
 import threading
-import time
 import tracemalloc
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -17,16 +16,17 @@ import redis
 from shared import payload_store, routing
 from shared.database import DeadLetterQuery
 from shared.events import MediaEvent, WebhookEvent
-from shared.lanes.client import Lanes
 from shared.lanes.records import find_record
 from shared.lanes.types import Claim, ClaimSequence, Postponed, Settled
 from shared.outcomes import MessageOutcome
 from shared.redis import keys
 from shared.webhooks.attachments import Attachment
 from tests.draining import parse_first
+from tests.fixtures.waiting import wait_until
 from tests.pipeline.inbound.inbound_pipeline import InboundPipeline, open_pipeline
 from tests.workers.media.samples import MP4, base64_of, jpeg, message, png
 from tests.workers.media.servers import FileServer, respond
+from tests.workers.send.test_pacing import advance
 from workers import media
 from workers.dead_letters import Replayer
 from workers.webhook import handler as webhook
@@ -407,12 +407,22 @@ def test_a_file_is_not_stored_after_the_claim_was_lost(
 def test_a_claim_is_renewed_while_its_file_is_fetched(
     pipeline: InboundPipeline, files: FileServer
 ) -> None:
-    """A server answers after more than a lease: the claim is renewed, and not swept."""
-    short = Lanes(pipeline.redis, pipeline.env.engine.model_copy(update={"wpp_lease_s": 0.5}))
-    ctx = dataclasses.replace(pipeline.ctx, lanes=short)
+    """A server answers after two leases: the claim is renewed, and not swept.
+
+    The clock of the lanes is set forward, so that a pause of the machine ends no lease.
+    """
+    lanes, lease_s = pipeline.ctx.lanes, pipeline.env.engine.wpp_lease_s
+    taken: list[int] = []
+
+    def read_end() -> float:
+        return float(pipeline.redis.zscore(keys.leases("media"), lane) or 0)
 
     def think(request: BaseHTTPRequestHandler) -> None:
-        time.sleep(1.5)
+        for _ in range(3):
+            before, sweeps = read_end(), len(taken)
+            wait_until(lambda: read_end() > before, "a renewal")  # noqa: B023
+            advance(pipeline.redis, lease_s * 2 / 3)
+            wait_until(lambda: len(taken) > sweeps + 1, "a sweep")  # noqa: B023
         respond(200, jpeg())(request)
 
     files.paths["file"] = think
@@ -426,19 +436,19 @@ def test_a_claim_is_renewed_while_its_file_is_fetched(
             )
         )
     )
-    claim = short.claim("media", ClaimSequence())
+    claim = lanes.claim("media", ClaimSequence())
     assert claim
-    taken: list[int] = []
+    lane = claim.lane
     over = threading.Event()
 
     def sweep() -> None:
         while not over.wait(0.1):
-            taken.append(len(short.sweep("media").expired_claims))
+            taken.append(len(lanes.sweep("media").expired_claims))
 
     sweeping = threading.Thread(target=sweep)
     sweeping.start()
     result = parse_first(MediaEvent, media.handle_media)(
-        claim, ctx, dataclasses.replace(pipeline.media, renew_every_s=0.1)
+        claim, pipeline.ctx, dataclasses.replace(pipeline.media, renew_every_s=0.1)
     )
     over.set()
     sweeping.join()
