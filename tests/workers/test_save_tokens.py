@@ -1,13 +1,15 @@
 """A worker that stops saves the token that it has got last."""
 
-import time
+import threading
 
 import redis
+import structlog
 from pydantic import SecretStr
 
 from shared.lanes.broker import LaneBroker
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken, Token
+from tests.fixtures.waiting import Stopwatch
 from tests.shared.lanes.workers import working
 from tests.shared.tokens.stores import MemoryStore
 from workers.broker import SaveTokens
@@ -16,16 +18,33 @@ ACCOUNT = "0000000000042"
 
 
 class Slow(MemoryStore):
+    """Saves a moment after the worker has begun to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_save = threading.Event()
+
     def save(self, account: str, token: Token) -> None:
-        time.sleep(0.3)
+        self.may_save.wait(20)
         super().save(account, token)
+
+    def save_soon(self) -> None:
+        threading.Timer(0.3, self.may_save.set).start()
+
+
+def ending_broker(client: redis.Redis, store: Slow, tokens: TokenCache) -> LaneBroker:
+    def find_tokens() -> TokenCache:
+        store.save_soon()
+        return tokens
+
+    return LaneBroker(client, middleware=[SaveTokens(find_tokens)])
 
 
 def test_a_worker_ends_after_its_tokens_are_saved(redis_client: redis.Redis) -> None:
     """A process that ends takes its threads with it, the one that saves included."""
     store = Slow()
     tokens = TokenCache(redis_client, lambda _key: MintedToken(SecretStr("last"), 900), store)
-    with working(LaneBroker(redis_client, middleware=[SaveTokens(lambda: tokens)]), threads=1):
+    with working(ending_broker(redis_client, store, tokens), threads=1):
         tokens.get(ACCOUNT)
         assert store.tokens == {}
     assert store.tokens[ACCOUNT].value.get_secret_value() == "last"
@@ -34,10 +53,14 @@ def test_a_worker_ends_after_its_tokens_are_saved(redis_client: redis.Redis) -> 
 def test_a_store_that_is_away_holds_no_worker_up(redis_client: redis.Redis) -> None:
     store = Slow()
     tokens = TokenCache(redis_client, lambda _key: MintedToken(SecretStr("last"), 900), store)
-    broker = LaneBroker(redis_client, middleware=[SaveTokens(lambda: tokens)])
-    began = time.monotonic()
-    with working(broker, threads=1):
+    broker = ending_broker(redis_client, store, tokens)
+    with (
+        structlog.testing.capture_logs() as logs,
+        Stopwatch() as watch,
+        working(broker, threads=1),
+    ):
         tokens.get(ACCOUNT)
         store.failure = RuntimeError("away")
-    assert time.monotonic() - began < 3
+    assert watch.seconds < 3
+    assert "token.not_saved_in_time" not in {line["event"] for line in logs}
     assert store.tokens == {}
