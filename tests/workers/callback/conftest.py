@@ -30,7 +30,7 @@ from workers.callback.poster import Poster
 from workers.event_codec import ACTORS
 from workers.runner import handle_claim
 
-SETTINGS = CallbackSettings(wpp_callback_private_hosts=("127.0.0.1",), wpp_callback_timeout_s=1)
+SETTINGS = CallbackSettings(wpp_callback_private_hosts=("127.0.0.1",))
 
 
 @pytest.fixture

@@ -97,19 +97,22 @@ def test_what_waits_for_a_broken_receiver_stays_in_supabase(
 
 
 def test_a_change_that_the_recorder_announces_is_dispatched_at_once(
-    env: CallbackEnv, receiver: Receiver
+    env: CallbackEnv, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Long before it would be looked for without a notification."""
+    monkeypatch.setattr(dispatch, "POLL_S", 60.0)
+    change: dict[str, Any] = {"organization_id": str(env.id), "what": "message"}
     env.add_callback(receiver.url)
     stopping = threading.Event()
     thread = threading.Thread(target=env.dispatcher.run, args=(stopping,))
     thread.start()
     try:
         env.arrive("one")
-        change: dict[str, Any] = {"organization_id": str(env.id), "what": "message"}
         Outbox(env.client).publish_changes([change])
-        wait_until(lambda: env.work() or None, "a post", 4)
+        wait_until(lambda: env.work() or None, "a post")
     finally:
         stopping.set()
+        Outbox(env.client).publish_changes([change])  # it waits for a change
         thread.join()
     assert receiver.texts == ["one"]
 

@@ -37,7 +37,7 @@ def server() -> Iterator[FileServer]:
 
 def check(server: FileServer, path: str, kind: Any = "document", **more: Any) -> str | None:
     settings = MediaSettings(wpp_media_hosts=("*",), wpp_media_private_hosts=(server.host,))
-    fetcher = LinkFetcher(settings, "https://wpp.example", ports=range(1, 65_536), timeout_s=2)
+    fetcher = LinkFetcher(settings, "https://wpp.example", ports=range(1, 65_536), timeout_s=20)
     try:
         url = path if "://" in path else f"{server.url}/{path}"
         return check_link(SentMedia(type=kind, url=url, **more), fetcher, LIMIT)
