@@ -29,6 +29,7 @@ import psycopg
 import pytest
 import redis
 import supabase
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from sandbox.platform.server import PlatformServer
@@ -37,6 +38,10 @@ from sandbox.supabase.project import Supabase
 from shared.stop_signals import accept_interrupts
 
 pytest_plugins = ["tests.fixtures.two_redis"]
+settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # a pause of the machine is no fault of an example
+settings.load_profile("tests")
 accept_interrupts()  # `make test &` in a script ignores SIGINT, also for what the tests start
 
 TESTS = Path(__file__).parent
