@@ -232,7 +232,7 @@ def test_a_signal_ends_every_process(directory: Path, number: signal.Signals) ->
         started = psutil.Process(launcher.pid).children(recursive=True)
         assert len(started) > 5
         launcher.send_signal(number)
-    _, left = psutil.wait_procs(started, timeout=10)
+    _, left = psutil.wait_procs(started, timeout=30)
     assert left == []
     assert (directory / "postgres" / "data" / "PG_VERSION").exists()
     stored = Secrets.load_or_create(directory / "secrets.json")

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from sandbox import ports
 from sandbox.errors import PortTakenError
 from sandbox.ports import FIRST, LOCALHOST, claim_port, free_port
 
@@ -26,7 +27,8 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
             claim_port("the server", port)
 
 
-def test_a_port_that_becomes_free_is_claimed() -> None:
+def test_a_port_that_becomes_free_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "CLAIM_WITHIN_S", 20.0)
     holder = socket.create_server((LOCALHOST, 0))
     port = holder.getsockname()[1]
     threading.Timer(0.2, holder.close).start()

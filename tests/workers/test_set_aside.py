@@ -196,6 +196,6 @@ def test_an_organization_that_the_crm_has_locked_delays_no_other(
             took.append(watch.seconds - began)
         crm.rollback()
         total = 1 + 40 * len(took)
-        wait_until(lambda: count(pipeline.organization) == total, "the rows that were locked")
-        wait_until(lambda: not pipeline.outbox.set_aside, "the end of the set-aside")
+        wait_until(lambda: count(pipeline.organization) == total, "the locked rows", 60)
+        wait_until(lambda: not pipeline.outbox.set_aside, "the end of the set-aside", 60)
     assert max(took) < 2

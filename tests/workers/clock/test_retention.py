@@ -209,7 +209,7 @@ def test_retention_goes_on_after_an_outage_of_supabase(
         time.sleep(0.1)
         assert thread.is_alive()
         stopping.set()
-        thread.join(5)
+        thread.join(20)
         assert not thread.is_alive()
         stopping.clear()
     assert counts(outdated) == (0, 0, 1)
