@@ -74,18 +74,26 @@ def test_a_filter_leaves_out_the_rest(operator: SignedIn, redis_client: redis.Re
 
 
 def test_a_look_costs_the_same_with_many_lanes(redis_client: redis.Redis) -> None:
-    """100,000 lanes that wait: no command of a look takes Redis 10 ms, and few are read."""
+    """100,000 lanes that wait: no command of a look takes Redis 10 ms, and few are read.
+
+    The machine may halt Redis within a command: a command that is slow is slow in each look.
+    """
     pipe = redis_client.pipeline(transaction=False)
     for start in range(0, 100_000, 10_000):
         due = {f"send:{LATE}:7{each}": each for each in range(start, start + 10_000)}
         pipe.zadd(keys.delayed("send"), due)
     pipe.execute()
     redis_client.config_set("slowlog-log-slower-than", 10_000)
-    redis_client.slowlog_reset()
-    before: Any = redis_client.info("stats")
+    redis_client.config_set("slowlog-max-len", 10_000)
     for first in (0, 90_000):
-        found = Look(redis_client, None, None).read(first)
-        assert found["next"] == first + LOOK
-    after: Any = redis_client.info("stats")
-    assert redis_client.slowlog_len() == 0
-    assert after["total_commands_processed"] - before["total_commands_processed"] < 2000
+        slow: list[set[bytes]] = []
+        before: Any = redis_client.info("stats")
+        for _ in range(3):
+            redis_client.slowlog_reset()
+            found = Look(redis_client, None, None).read(first)
+            assert found["next"] == first + LOOK
+            log: Any = redis_client.slowlog_get(10_000)
+            slow.append({each["command"].split()[0] for each in log})
+        after: Any = redis_client.info("stats")
+        assert set.intersection(*slow) == set()
+        assert after["total_commands_processed"] - before["total_commands_processed"] < 3000
