@@ -1,15 +1,19 @@
 """The ingress processes of these tests, each started once per session."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import redis
+from cachetools import TTLCache
 
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
 from tests.conftest import run_redis
 from tests.fixtures.ingress_process import SHARED_SECRET, IngressProcess, restore_secret
+from tests.workers.ingress.clocks import ManualClock
 from tests.workers.ingress.tenants import Tenant
+from workers.ingress import lookups
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +92,11 @@ def tenant(
     """Return an organization of the ingress with Supabase."""
     with Tenant.new(ingress_with_supabase, supabase_world, redis_client) as tenant:
         yield tenant
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """Return the clock of the look-ups that a test makes: what they remember ends by it alone."""
+    clock = ManualClock()
+    monkeypatch.setattr(lookups, "TTLCache", partial(TTLCache, timer=clock))
+    return clock

@@ -5,6 +5,7 @@ import base64
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,7 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import DatabaseUnavailableError, OverloadedError
-from workers.ingress import lookups
+from tests.fixtures.waiting import wait_until
+from tests.workers.ingress.clocks import ManualClock
+from workers.ingress import auth, lookups
 from workers.ingress.auth import SessionCache
 from workers.ingress.token_verifier import TokenVerifier
 
@@ -36,11 +39,14 @@ def with_payload(payload: bytes) -> str:
 
 
 class FakeLookup:
-    """Answers `answer` after `delay_s`, and records its calls."""
+    """Answers `answer` after `delay_s` or at an event, and records its calls."""
 
-    def __init__(self, answer: UUID | None, delay_s: float = 0) -> None:
+    def __init__(
+        self, answer: UUID | None, delay_s: float = 0, until: threading.Event | None = None
+    ) -> None:
         self.answer = answer
         self.delay_s = delay_s
+        self.until = until
         self.calls: list[str] = []
         self.max_concurrent = 0
         self._concurrent = 0
@@ -52,6 +58,8 @@ class FakeLookup:
             self._concurrent += 1
             self.max_concurrent = max(self.max_concurrent, self._concurrent)
         time.sleep(self.delay_s)
+        if self.until:
+            self.until.wait(30)
         with self._lock:
             self._concurrent -= 1
         return self.answer
@@ -105,27 +113,31 @@ def test_a_token_that_supabase_has_not_signed_is_rejected_without_a_call() -> No
     assert lookup.calls == []
 
 
-def test_a_confirmed_session_is_looked_up_once_per_ttl() -> None:
+def test_a_confirmed_session_is_looked_up_once_per_ttl(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Concurrent requests share the look-up; a session that has expired is rejected."""
+    began_s = clock.now_s
+    monkeypatch.setattr(auth, "time", SimpleNamespace(time=clock))
     organization_id = uuid4()
     lookup = FakeLookup(organization_id, delay_s=0.05)
 
     async def story(cache: SessionCache) -> None:
-        bearer, short = token(), token(exp=time.time() + 0.3)
+        bearer, short = token(exp=began_s + HOUR_S), token(exp=began_s + 20)
         for _ in range(2):
             found = await asyncio.gather(*(find(cache, bearer) for _ in range(20)))
             assert set(found) == {organization_id}
         assert len(lookup.calls) == 1
         assert await find(cache, short) == organization_id
-        await asyncio.sleep(0.6)
+        clock.pass_time(30)
         assert await find(cache, short) is None
         assert await find(cache, bearer) == organization_id
         assert lookup.calls == [bearer, short, bearer]
 
-    run(lookup, story, positive_ttl_s=0.5)
+    run(lookup, story, positive_ttl_s=30.0)
 
 
-def test_a_refused_token_is_looked_up_once_per_ttl() -> None:
+def test_a_refused_token_is_looked_up_once_per_ttl(clock: ManualClock) -> None:
     """Another token is looked up on its own."""
     lookup = FakeLookup(None)
 
@@ -135,21 +147,28 @@ def test_a_refused_token_is_looked_up_once_per_ttl() -> None:
             assert await find(cache, bearer) is None
         assert len(lookup.calls) == 1
         assert await find(cache, token()) is None
-        await asyncio.sleep(0.4)
+        clock.pass_time(10)
         await find(cache, bearer)
         assert len(lookup.calls) == 3
 
-    run(lookup, story, negative_ttl_s=0.3)
+    run(lookup, story, negative_ttl_s=10.0)
 
 
 def test_concurrent_lookups_are_limited() -> None:
     """A request that waits too long for a look-up is answered with 503, not with 401."""
-    lookup = FakeLookup(None, delay_s=0.2)
+    answered = threading.Event()
+    lookup = FakeLookup(None, until=answered)
 
     async def story(cache: SessionCache) -> None:
-        found = await asyncio.gather(
-            *(find(cache, token()) for _ in range(40)), return_exceptions=True
+        asked = [asyncio.create_task(find(cache, token())) for _ in range(40)]
+        waits = (lookups.MAX_LOOKUPS, 40 - lookups.MAX_LOOKUPS)
+        await asyncio.to_thread(
+            wait_until,
+            lambda: (lookup.max_concurrent, sum(each.done() for each in asked)) == waits,
+            "so many look-ups, and the end of the wait for one",
         )
+        answered.set()
+        found = await asyncio.gather(*asked, return_exceptions=True)
         assert lookup.max_concurrent == lookups.MAX_LOOKUPS
         assert found.count(None) == len(lookup.calls) < 40
         assert {type(each) for each in found} == {type(None), OverloadedError}
@@ -157,7 +176,7 @@ def test_concurrent_lookups_are_limited() -> None:
     run(lookup, story, max_wait_s=0.3)
 
 
-def test_strangers_do_not_delay_known_tokens() -> None:
+def test_strangers_do_not_delay_known_tokens(clock: ManualClock) -> None:
     """A token that was valid lately has look-ups of its own."""
     strange = threading.Event()
     known = token()
@@ -170,14 +189,14 @@ def test_strangers_do_not_delay_known_tokens() -> None:
 
     async def story(cache: SessionCache) -> None:
         assert await find(cache, known)
-        await asyncio.sleep(0.06)
+        clock.pass_time(30)
         strangers = [asyncio.create_task(find(cache, token())) for _ in range(20)]
         await asyncio.sleep(0.05)
         assert await find(cache, known)
         strange.set()
         await asyncio.gather(*strangers)
 
-    run(lookup, story, positive_ttl_s=0.05, max_wait_s=15)
+    run(lookup, story, positive_ttl_s=30.0, max_wait_s=15)
 
 
 def test_an_outage_of_supabase_is_not_cached() -> None:

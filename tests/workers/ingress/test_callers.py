@@ -18,11 +18,13 @@ from shared.errors import DatabaseUnavailableError
 from shared.service_keys import hash_service_key, make_key
 from tests.fixtures.ingress_process import IngressProcess
 from tests.fixtures.waiting import wait_until
+from tests.workers.ingress.clocks import ManualClock
 from tests.workers.ingress.tenants import Tenant
 from workers.ingress.auth import SessionCache
 from workers.ingress.callers import Callers, ForbiddenError, OrganizationMissingError
 from workers.ingress.lookups import LookupCache
 
+TTL_S = 30.0
 ONE, TWO, ALL = (f"wpk_{43 * letter}" for letter in "abc")
 
 
@@ -54,14 +56,14 @@ def make_token(valid_s: float = 3600) -> str:
 def run(story: Any) -> None:
     async def whole() -> None:
         supabase = FakeSupabase()
-        cache = SessionCache(supabase.find_organization, 0.05, negative_ttl_s=0.05)
-        service_keys = LookupCache(supabase.find_key, 0.05)
+        cache = SessionCache(supabase.find_organization, TTL_S, negative_ttl_s=TTL_S)
+        service_keys = LookupCache(supabase.find_key, TTL_S)
         await story(Callers(cache, service_keys, supabase.is_in_use), supabase)
 
     asyncio.run(whole())
 
 
-def test_a_key_that_was_found_lately_is_known() -> None:
+def test_a_key_that_was_found_lately_is_known(clock: ManualClock) -> None:
     """With the rules of `find`; a key that was never found, or not lately, is not known."""
     organization_id = uuid4()
 
@@ -78,7 +80,7 @@ def test_a_key_that_was_found_lately_is_known() -> None:
             callers.find_known(ONE, str(uuid4()))
         assert callers.find_known(TWO) is None
         assert callers.find_known(make_token()) is None
-        await asyncio.sleep(0.06)
+        clock.pass_time(TTL_S)
         assert callers.find_known(ONE) is None
 
     run(story)
@@ -113,7 +115,7 @@ def test_a_key_that_is_derived_from_a_secret_is_refused() -> None:
     run(story)
 
 
-def test_a_session_ends_when_supabase_says_so() -> None:
+def test_a_session_ends_when_supabase_says_so(clock: ManualClock) -> None:
     """Not while Supabase is away, unless the token expires."""
 
     async def story(callers: Callers, supabase: FakeSupabase) -> None:
@@ -123,13 +125,13 @@ def test_a_session_ends_when_supabase_says_so() -> None:
         assert caller
         assert await callers.is_genuine(token)
         assert 3500 < caller.lifetime_s <= 3600
-        await asyncio.sleep(0.06)
+        clock.pass_time(TTL_S)
         supabase.away = True
         assert await callers.is_valid(caller)
         supabase.away = False
         supabase.organization_id = uuid4()
         assert not await callers.is_valid(caller), "the user has another organization"
-        await asyncio.sleep(0.06)
+        clock.pass_time(TTL_S)
         supabase.organization_id = None
         assert not await callers.is_valid(caller)
         assert await callers.find(make_token(-1)) is None
@@ -183,7 +185,7 @@ def test_a_key_may_allow_everything() -> None:
     run(story)
 
 
-def test_a_revoked_key_ends_a_stream() -> None:
+def test_a_revoked_key_ends_a_stream(clock: ManualClock) -> None:
     """As soon as it is looked up again."""
 
     async def story(callers: Callers, supabase: FakeSupabase) -> None:
@@ -195,7 +197,7 @@ def test_a_revoked_key_ends_a_stream() -> None:
         assert await callers.is_valid(caller)
         assert await callers.is_genuine(ONE)
         supabase.keys.clear()
-        await asyncio.sleep(0.06)
+        clock.pass_time(TTL_S)
         assert not await callers.is_valid(caller)
 
     run(story)
