@@ -15,8 +15,14 @@ from workers.ingress.server import QuietServer
 class CountedServer(QuietServer):
     ticks = 0
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.has_ticked = asyncio.Event()
+        """It listens since before its first tick."""
+
     async def on_tick(self, counter: int) -> bool:
         self.ticks += 1
+        self.has_ticked.set()
         return await super().on_tick(counter)
 
 
@@ -40,9 +46,9 @@ def test_it_ticks_once_a_second_and_renews_the_date() -> None:
         serving = asyncio.create_task(server._serve())  # noqa: SLF001 - `serve` takes the signals
         address = f"http://{LOCALHOST}:{server.config.port}"
         async with httpx.AsyncClient(trust_env=False) as client:
-            await asyncio.sleep(0.3)
+            await server.has_ticked.wait()
             first = (await client.get(address)).headers["date"]
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(1.5)
             assert (await client.get(address)).headers["date"] != first
         server.handle_exit(signal.SIGTERM, None)
         await serving
@@ -56,9 +62,13 @@ def test_a_stop_signal_ends_the_pause_between_two_ticks() -> None:
     server = make_server()
     server.pause_s = 60
 
+    async def stop() -> None:
+        await server.has_ticked.wait()
+        await asyncio.sleep(0.5)  # it pauses
+        server.handle_exit(signal.SIGTERM, None)
+
     async def serve() -> None:
-        asyncio.get_running_loop().call_later(1, server.handle_exit, signal.SIGTERM, None)
-        await asyncio.wait_for(server._serve(), 10)  # noqa: SLF001
+        await asyncio.wait_for(asyncio.gather(server._serve(), stop()), 20)  # noqa: SLF001
 
     asyncio.run(serve())
     assert server.ticks == 2
