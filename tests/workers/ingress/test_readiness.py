@@ -42,7 +42,7 @@ def assert_red(answer: httpx.Response, reason: str) -> None:
 
 
 def wait_until_green(web: httpx.Client) -> None:
-    wait_until(lambda: web.get("/ready").status_code == 200, "the ingress", within_s=5)
+    wait_until(lambda: web.get("/ready").status_code == 200, "the ingress")
 
 
 def test_full_memory(servers: ReplicatedRedis, web: httpx.Client) -> None:
