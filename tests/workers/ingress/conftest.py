@@ -37,7 +37,7 @@ def redis_client(redis_client: redis.Redis) -> redis.Redis:
 def _ingress(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[IngressProcess]:
-    settings = {"WPP_WEBHOOK_SECRET": SHARED_SECRET, "WPP_BODY_STALL_S": "1"}
+    settings = {"WPP_WEBHOOK_SECRET": SHARED_SECRET}
     with IngressProcess(
         redis_server.url, tmp_path_factory.mktemp("ingress"), **settings
     ) as ingress:
@@ -46,9 +46,19 @@ def _ingress(
 
 @pytest.fixture
 def ingress(_ingress: IngressProcess, redis_client: redis.Redis) -> IngressProcess:
-    """Return the ingress, with an empty Redis. It rejects a body that pauses for a second."""
+    """Return the ingress, with an empty Redis."""
     del redis_client  # asked for because it empties Redis
     return _ingress
+
+
+@pytest.fixture(scope="session")
+def impatient_ingress(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[IngressProcess]:
+    """Return an ingress that rejects a body which pauses for a second, as the machine may, too."""
+    directory = tmp_path_factory.mktemp("impatient")
+    with IngressProcess(redis_server.url, directory, WPP_BODY_STALL_S="1") as ingress:
+        yield ingress
 
 
 @pytest.fixture(scope="session")

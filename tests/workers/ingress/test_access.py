@@ -87,9 +87,9 @@ def test_a_body_of_the_api_is_limited(ingress: IngressProcess, bearer: str) -> N
     assert announced.json()["code"] == "too_large"
 
 
-def test_a_stalled_body_of_the_api_is_408(ingress: IngressProcess, bearer: str) -> None:
+def test_a_stalled_body_of_the_api_is_408(impatient_ingress: IngressProcess, bearer: str) -> None:
     """The deadlines are those of webhooks."""
-    with ingress.connect() as connection:
+    with impatient_ingress.connect() as connection:
         head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer}\r\n"
         head += "Content-Type: application/json\r\n"
         connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())

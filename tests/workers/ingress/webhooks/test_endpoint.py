@@ -414,10 +414,12 @@ def test_a_slow_body_is_408(small_ingress: IngressProcess) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_stalled_body_is_408(ingress: IngressProcess, redis_client: redis.Redis) -> None:
+def test_a_stalled_body_is_408(
+    impatient_ingress: IngressProcess, redis_client: redis.Redis
+) -> None:
     """Nothing is stored."""
     began = time.monotonic()
-    with ingress.open_raw("Content-Length: 100", b'{"account"') as connection:
+    with impatient_ingress.open_raw("Content-Length: 100", b'{"account"') as connection:
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert time.monotonic() - began < 5
     assert list_accepted_events(redis_client) == []
