@@ -17,6 +17,7 @@ from shared.events import utc_now
 from shared.lanes import records
 from shared.redis import keys
 from shared.settings import EngineSettings
+from shared.webhooks import RETRY_WINDOW_S
 from tests.fixtures.ingress_process import (
     KEY_SECRET,
     SHARED_SECRET,
@@ -357,6 +358,8 @@ def test_a_retry_without_an_id_is_recognized_across_time_windows(
     ingress: IngressProcess, redis_client: redis.Redis, seconds: int, kept: int
 ) -> None:
     """One event within two minutes, two after that."""
+    while time.time() % RETRY_WINDOW_S > RETRY_WINDOW_S - 10:
+        time.sleep(1)  # the window before is another one from then on
     said = {"from": "+79990001122", "type": "chat", "text": "ok"}
     earlier = webhooks.identify_event(classify(said, accepted_at=utc_now())).previous
     assert earlier
