@@ -1,6 +1,5 @@
 """A log line for each effect."""
 
-import json
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ HELLO = {"to": "+79990001122", "text": "Hello"}
 
 def read_audit(ingress: IngressProcess, tenant: Tenant) -> list[dict[str, Any]]:
     """Return the lines about an organization."""
-    lines = [json.loads(line) for line in ingress.log.read_text().splitlines() if "{" in line]
     return [
         line
-        for line in lines
+        for line in ingress.read_log()
         if line["event"] == "audit.effect" and line["organization_id"] == str(tenant.id)
     ]
 

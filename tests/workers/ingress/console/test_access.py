@@ -1,6 +1,5 @@
 """Who may enter the console, from where, and for how long."""
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -228,11 +227,10 @@ def test_a_session_ends_by_signing_out(
 
 def read_audit(ingress: IngressProcess, operation: str, caller: str) -> list[dict[str, Any]]:
     """Return what an operator's lines of the audit log say about an operation."""
-    lines = [json.loads(line) for line in ingress.log.read_text().splitlines() if "{" in line]
     wanted = ("audit.effect", operation, caller)
     return [
         line
-        for line in lines
+        for line in ingress.read_log()
         if (line["event"], line.get("operation"), line.get("caller")) == wanted
     ]
 
