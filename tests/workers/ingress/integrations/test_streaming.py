@@ -147,7 +147,7 @@ def test_a_stream_ends_with_its_session(
 ) -> None:
     """Within a minute by the settings that are allowed; here the session is looked at sooner."""
     expires = end == "expire"
-    token = member.make_short_token(5) if expires else member.session["access_token"]
+    token = member.make_short_token(8) if expires else member.session["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
     with attentive_ingress.http.stream("GET", "/v1/integrations/events", headers=bearer) as stream:
         assert stream.status_code == 200, stream.read()
