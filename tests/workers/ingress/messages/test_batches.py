@@ -42,13 +42,13 @@ def send(tenant: Tenant, messages: list[Any], key: str | None = None) -> dict[st
 def limited(
     redis_server: RedisServer, supabase_world: Supabase, tenant: Tenant, tmp_path: Path
 ) -> Iterator[Tenant]:
-    """Return an organization at an ingress of low limits: 150 waiting messages, 300 a minute."""
+    """Return an organization at an ingress of low limits: 150 waiting messages, and 300 at once."""
     settings = {
         "SUPABASE_URL": supabase_world.url,
         "SUPABASE_ANON_KEY": supabase_world.anon_key,
         "SUPABASE_SERVICE_ROLE_KEY": supabase_world.service_role_key,
         "WPP_WAITING_LIMIT": "150",
-        "WPP_KEY_QUOTA": "300/60",
+        "WPP_KEY_QUOTA": "300/3000",
         "WPP_BATCH_BODY_LIMIT": "300000",
     }
     with IngressProcess(redis_server.url, tmp_path, **settings) as process:
