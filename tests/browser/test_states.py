@@ -103,7 +103,7 @@ def list_numbers() -> list[dict[str, Any]]:
             last_error=error,
             last_error_at=SINCE if error else None,
             qr="2@abc" if status == "qr_issued" else None,
-            qr_at=NOW + timedelta(minutes=5) if status == "qr_issued" else None,
+            qr_at=datetime.now(UTC) + timedelta(minutes=5) if status == "qr_issued" else None,
         )
         for at, (status, reason, error) in enumerate(STATES)
     ]
