@@ -12,7 +12,7 @@ import pytest
 import zxingcpp
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.fixtures.service_keys import store_operator_key
 from tests.fixtures.system import SHORT_DELAYS, System, run_system
@@ -30,6 +30,8 @@ ARGUMENTS = (
     "--disable-features=LocalNetworkAccessChecks",
 )
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+WITHIN_MS = 15_000
+"""How long a page may take to show what a test expects: it polls every 3 s, on a busy machine."""
 
 Open = Callable[..., Page]
 
@@ -55,6 +57,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail(why)
         pytest.skip(why)
+    expect.set_options(timeout=WITHIN_MS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
         yield chromium
@@ -79,7 +82,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
     def visit_(url: str, size: dict[str, int] | None = None, locale: str = "en-US") -> Page:
         context = browser.new_context(viewport=size or DESKTOP, locale=locale)  # type: ignore[arg-type]
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(WITHIN_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
@@ -121,9 +124,10 @@ def open_console(visit: Visit, system: System) -> Open:
 
 
 def take_screenshot(page: Page, name: str) -> bytes:
-    """Take a screenshot of the page and save it among the artefacts."""
+    """Take a screenshot of the page, its animations ended, and save it among the artefacts."""
     ARTEFACTS.mkdir(exist_ok=True)
-    return page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+    path = ARTEFACTS / f"{name}.png"
+    return page.screenshot(path=path, full_page=True, animations="disabled")
 
 
 def check_accessibility(page: Page) -> None:

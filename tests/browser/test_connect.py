@@ -67,11 +67,27 @@ def scan(page: Page, system: System, account: str) -> None:
 def connect_number(page: Page, system: System) -> str:
     """Connect a number on the page and return its account."""
     page.locator("#add-first:visible, #add:visible").first.click()
-    page.wait_for_selector(CODE)
+    wait_for_code(page)
     account = read_account(page)
     scan(page, system, account)
     expect(page.locator("li", has_text=account)).to_have_attribute("data-status", "connected")
     return account
+
+
+def wait_for_code(page: Page) -> None:
+    """Wait until the QR code is shown: its place is visible before its picture is loaded."""
+    expect(page.locator(CODE)).to_have_js_property("complete", value=True)
+
+
+def read_code(page: Page) -> str:
+    """Return the text of the QR code that is shown."""
+    wait_for_code(page)
+    return decode_qr(page.locator(".code").screenshot(animations="disabled"))
+
+
+def wait_for_focus(page: Page, text: str) -> None:
+    """Wait until what has this text has the focus: the page sets it after its last request."""
+    wait_until(lambda: page.evaluate(FOCUSED) == text, f"the focus on {text!r}")
 
 
 def read_account(page: Page) -> str:
@@ -88,7 +104,7 @@ def test_connect_repair_and_remove_without_a_reload(open_page: Open, system: Sys
     page.evaluate("window.sameAsBefore = true")
     page.get_by_role("button", name="Connect WhatsApp").click()
     expect(page.get_by_role("heading", name="Scan this QR code")).to_be_visible()
-    page.wait_for_selector(CODE)
+    wait_for_code(page)
     with system.service_client(ORGANIZATION) as crm:
         shown = crm.get("/v1/integrations").json()[0]
     assert decode_qr(take_screenshot(page, "3-code")) == shown["qrcode"]
@@ -169,7 +185,7 @@ def repair(page: Page, system: System, account: str) -> None:
     expect(broken.get_by_text("refuses the key of this number")).to_be_visible()
     take_screenshot(page, "6-error")
     broken.get_by_role("button", name="Repair with a new key").click()
-    page.wait_for_selector(CODE)
+    wait_for_code(page)
     scan(page, system, account)
     expect(broken).to_have_attribute("data-status", "connected")
 
@@ -196,7 +212,7 @@ def test_on_a_phone_in_russian_and_cancelled(open_page: Open, system: System) ->
     page = open_page(PHONE, "ru-RU")
     page.get_by_role("button", name="Войти как демо-пользователь").click()
     page.get_by_role("button", name="Подключить WhatsApp").click()
-    page.wait_for_selector(CODE)
+    wait_for_code(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert decode_qr(take_screenshot(page, "8-phone")).startswith("2@")
     account = read_account(page)
@@ -213,18 +229,16 @@ def test_the_qr_code_survives_a_reload_and_is_renewed(open_page: Open, system: S
     page = open_page()
     sign_in(page)
     page.get_by_role("button", name="Connect WhatsApp").click()
-    page.wait_for_selector(CODE)
+    wait_for_code(page)
     page.reload()
-    page.wait_for_selector(CODE)
-    first = decode_qr(page.locator(".code").screenshot())
+    first = read_code(page)
     account = read_account(page)
     with system.phone() as phone:  # the platform issues a new QR code, as it does every 20 s
         phone.post(f"/phone/{account}/offline").raise_for_status()
     expired = card(page, "disconnected")
     expect(expired.get_by_text("The QR code was not scanned in time")).to_be_visible()
     expired.get_by_role("button", name="Show a new QR code").click()
-    page.wait_for_selector(CODE)
-    assert decode_qr(page.locator(".code").screenshot()) != first
+    assert read_code(page) != first
 
 
 def test_without_the_stream_the_page_polls(open_page: Open, system: System) -> None:
@@ -263,8 +277,8 @@ def test_keyboard_and_screen_reader(open_page: Open, system: System) -> None:
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Connect WhatsApp").focus()
     page.keyboard.press("Enter")
-    page.wait_for_selector(CODE)
-    assert page.evaluate(FOCUSED) == "Cancel"
+    wait_for_code(page)
+    wait_for_focus(page, "Cancel")
     expect(page.get_by_role("img", name="QR code to connect")).to_be_visible()
     expect(page.locator("#announcement")).to_contain_text("ready to scan")
     nameless = (
