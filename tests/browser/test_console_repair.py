@@ -16,7 +16,7 @@ from shared import routing
 from shared.events import Message
 from tests.browser.conftest import DESKTOP, PHONE, check_accessibility, take_screenshot
 from tests.fixtures.service_keys import store_operator_key
-from tests.fixtures.system import System, connect_integration, texts_sent_to
+from tests.fixtures.system import System, connect_integration, texts_sent_to, wait_until_read
 from tests.fixtures.waiting import wait_until
 
 PEER = "79990008801"
@@ -119,12 +119,13 @@ def test_a_dead_letter_is_put_back_and_another_dropped(
 
 def test_an_unknown_message_is_settled_on_a_phone(system: System, open_signed_in: Open) -> None:
     organization_id = system.add_organization()
-    connect_integration(system, organization_id)
+    account = connect_integration(system, organization_id)["account_number"]
     with system.phone() as platform, system.service_client(organization_id) as crm:
         faults = {"drop_after": 1, "limit": 1, "paths": "^/api/messages/text$", "mute": True}
         platform.post("/admin/faults", json=faults).raise_for_status()
         sent = crm.post("/v1/messages", json={"to": f"+{PEER}", "text": "Perhaps"}).json()["id"]
         wait_until(lambda: read_status(crm, sent) == "unknown", "the message to be unknown")
+        wait_until_read(system, account, PEER)
         platform.delete("/admin/faults").raise_for_status()
         page = open_signed_in(f"unknown?organization_id={organization_id}", PHONE)
         row = row_of(page, "+7 999 000 88 01")

@@ -105,7 +105,7 @@ def test_messages_that_end_badly(make_number: Callable[[], Number]) -> None:
     assert failed["integration_id"] == number.integration["integration_id"]
     assert failed["reason"]
 
-    number.fail(drop_after=1, paths="^/api/messages/text$")
+    number.fail(drop_after=1, paths="^/api/messages/text$", mute=True)  # no report proves it
     lost_id = number.send(lost)
     seen = number.wait_for("message.failed", "message.given_up", "message.unknown")
     assert seen[-1]["event_id"] == str(lost_id)

@@ -16,7 +16,7 @@ from shared.producer import Producer
 from shared.redis import keys
 from shared.routing import integration_gate
 from shared.settings import EngineSettings, SupabaseSettings
-from tests.fixtures.system import System, connect_integration, texts_sent_to
+from tests.fixtures.system import System, connect_integration, texts_sent_to, wait_until_read
 from tests.fixtures.waiting import wait_until
 from workers.dead_letters import Replayer
 
@@ -52,16 +52,21 @@ def get_state(producer: Producer, event_id: UUID) -> str:
 
 
 def send_without_answer(
-    system: System, producer: Producer, organization_id: UUID, text: str, peer: str
+    system: System, producer: Producer, number: Connected, text: str, peer: str
 ) -> UUID:
-    """Send a message without an answer; return its id once its delivery is unknown."""
+    """Send a message without an answer; return its id once its delivery is unknown.
+
+    It stays unknown: the platform reports none of its steps.
+    """
+    organization_id, integration = number
     with system.phone() as phone:
-        plan = {"drop_after": 1.0, "paths": "^/api/messages/text$"}
+        plan = {"drop_after": 1.0, "paths": "^/api/messages/text$", "mute": True}
         phone.post("/admin/faults", json=plan).raise_for_status()
         accepted = producer.send(organization_id, Message(to=peer, text=text))
         wait_until(
             lambda: get_state(producer, accepted.id) == "unknown", "the message to be unknown"
         )
+        wait_until_read(system, integration["account_number"], peer)
         phone.delete("/admin/faults").raise_for_status()
     return accepted.id
 
@@ -72,7 +77,7 @@ def test_a_message_with_a_lost_answer_is_not_sent_again(
     """The platform has it once, its row is unknown, and a resolution settles it."""
     organization_id, integration = number
     peer = PEER.format(1)
-    message_id = send_without_answer(system, producer, organization_id, "Perhaps", peer)
+    message_id = send_without_answer(system, producer, number, "Perhaps", peer)
     wait_until(
         lambda: (
             [row["message_status"] for row in system.rows("chat_messages", id=str(message_id))]
@@ -101,7 +106,7 @@ def test_the_resolution_again_sends_a_message_twice(
     """The message goes back into its lane; its recipient may get it twice."""
     organization_id, integration = number
     peer = PEER.format(2)
-    message_id = send_without_answer(system, producer, organization_id, "Once more", peer)
+    message_id = send_without_answer(system, producer, number, "Once more", peer)
     with system.service_client(organization_id) as crm:
         assert (
             crm.post(f"/v1/messages/{message_id}/resolution", json={"outcome": "again"}).status_code
@@ -117,7 +122,7 @@ def test_an_echo_settles_an_unknown_message_as_sent(
     """The echo of the phone is the same message, not a second message."""
     organization_id, integration = number
     peer = PEER.format(3)
-    message_id = send_without_answer(system, producer, organization_id, "Did it arrive?", peer)
+    message_id = send_without_answer(system, producer, number, "Did it arrive?", peer)
     with system.phone() as phone:
         echo = {"to": f"+{peer}", "text": "Did it arrive?"}
         phone.post(f"/phone/{integration['account_number']}/echo", json=echo).raise_for_status()
