@@ -39,13 +39,14 @@ def wpp(system: System, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         program.communicate(timeout=20)
 
 
-def read(program: subprocess.Popen[str]) -> list[str]:
-    """Return a list that grows with the lines of a program."""
+def read(program: subprocess.Popen[str]) -> tuple[list[str], threading.Thread]:
+    """Return a list that grows with the lines of a program, and its reader, until their end."""
     lines: list[str] = []
     output = program.stdout
     assert output
-    threading.Thread(target=lambda: lines.extend(iter(output.readline, "")), daemon=True).start()
-    return lines
+    reader = threading.Thread(target=lambda: lines.extend(iter(output.readline, "")), daemon=True)
+    reader.start()
+    return lines, reader
 
 
 def test_connect_shows_the_code_until_it_is_scanned(system: System) -> None:
@@ -54,7 +55,7 @@ def test_connect_shows_the_code_until_it_is_scanned(system: System) -> None:
         wpp(system, "connect", str(organization_id), "--wait", "60") as program,
         system.phone() as phone,
     ):
-        lines = read(program)
+        lines, reader = read(program)
         wait_until(lambda: any("Linked devices" in line for line in lines), "the code")
         shown = "".join(lines)
         assert re.search("[█▀▄]{20}", shown)
@@ -64,6 +65,7 @@ def test_connect_shows_the_code_until_it_is_scanned(system: System) -> None:
         phone.post(f"/phone/{account}/scan").raise_for_status()
         wait_until(lambda: program.poll() is not None, "the end of the command")
         assert program.returncode == 0
+        reader.join(20)  # else the end of the block may take the last line
     assert lines[-1].startswith("connected")
 
 
@@ -74,7 +76,7 @@ def test_tail_shows_the_way_of_one_message(system: System) -> None:
         wpp(system, "tail", "--json", "--organization", str(organization_id)) as program,
         Producer.connect(system.environment["REDIS_URL"]) as producer,
     ):
-        lines = read(program)
+        lines, _ = read(program)
         sent: list[UUID] = []
 
         def send_one() -> bool:
