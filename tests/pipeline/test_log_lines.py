@@ -163,7 +163,8 @@ def test_an_account_that_answers_500(make_number: Callable[[], Number]) -> None:
 
     wait_until(send_until_closed, "the gate to close", within_s=40)
     number.fail()
-    wait_until(lambda: "gate.opened" in number.events(), "the gate to open", within_s=60)
+    both = {"gate.opened", "breaker.closed"}  # of different processes: their lines race
+    wait_until(lambda: both <= set(number.events()), "gate and breaker", within_s=60)
     counts = Counter(number.events())
     assert counts.pop("message.unknown") >= 10
     once = ("breaker.opened", "breaker.closed", "gate.closed", "gate.opened")
