@@ -182,7 +182,7 @@ def test_a_delete_cancels_a_message_that_waits(
 ) -> None:
     """It never goes out, and its row is shown as deleted; a repeat says the same."""
     more = {"delay_s": 3600} if waits == "for_its_date" else {}
-    with plan(system, slow_accounts={number[1]["account_number"]: 3}):
+    with plan(system, slow_accounts={number[1]["account_number"]: 10}):
         if waits == "in_its_lane":
             crm.post("/v1/messages", json={"to": phone, "text": "1st"})
         path = crm.post("/v1/messages", json={"to": phone, "text": "2nd", **more}).headers[
