@@ -18,16 +18,14 @@ def revoke_key(phone: httpx.Client, account: str) -> None:
     phone.post("/admin/faults", json={"revoked_keys": [account]}).raise_for_status()
 
 
-def minted(phone: httpx.Client, account: str) -> int:
-    return int(phone.get("/admin/ledger").json()["tokens"].get(account, {}).get("minted", 0))
-
-
 def read_states(producer: Producer, ids: list[UUID]) -> set[str]:
     return {record.state for event_id in ids if (record := producer.find(event_id))}
 
 
-def count_token_calls(phone: httpx.Client) -> int:
-    return sum(phone.get("/admin/ledger").json()["requests"].get("POST /auth/token", {}).values())
+def count_refused_calls(phone: httpx.Client) -> int:
+    """Return how often a key was refused: tokens of numbers with a good key are made meanwhile."""
+    calls = phone.get("/admin/ledger").json()["requests"].get("POST /auth/token", {})
+    return int(calls.get("403", 0))
 
 
 def test_messages_wait_for_the_repair_of_a_key_and_are_sent_in_order(system: System) -> None:
@@ -44,7 +42,7 @@ def test_messages_wait_for_the_repair_of_a_key_and_are_sent_in_order(system: Sys
         revoke_key(phone, account)
         client.delete(*client.keys(keys.token(account) + "*"))  # as after a quarter of an hour
         system.forget_token(integration["integration_id"])
-        calls_before = count_token_calls(phone)
+        calls_before = count_refused_calls(phone)
         producer = Producer(client)
         ids: list[UUID] = [
             producer.send(organization_id, Message(to=PEER, text=f"Waiting {n}")).id
@@ -56,7 +54,8 @@ def test_messages_wait_for_the_repair_of_a_key_and_are_sent_in_order(system: Sys
             lambda: read_states(producer, ids) == {"queued"},
             "all messages to wait: none fails, none is sent with a refused key",
         )
-        assert count_token_calls(phone) - calls_before <= 2, "the refused key was tried too often"
+        refused = count_refused_calls(phone) - calls_before
+        assert 1 <= refused <= 2, "the refused key was tried too often"
         body = {"force_recreate": True, "integration_id": integration["integration_id"]}
         assert crm.post("/v1/integrations", json=body).status_code == 202
         wait_until(lambda: read_states(producer, ids) == {"sent"}, "all messages to be sent")
