@@ -22,6 +22,8 @@ from tests.fixtures.sentinels import SentinelRedis
 from tests.fixtures.waiting import wait_until
 
 WORKS_WITHIN_S = 10.0
+ELECTED_WITHIN_S = 60.0
+"""A sentinel that was paused for 2 s, as on a busy machine, elects nobody for the next 30 s."""
 ADDRESS_LAGS_S = 2.0
 """How long the address leads to the demoted primary, as a DNS name or a virtual address may."""
 FAILOVERS_S = float(os.environ.get("FAILOVERS_S", "45"))
@@ -119,7 +121,7 @@ def test_sentinels_choose_a_new_primary(
         sending.start()
         time.sleep(2)
         servers.servers[0].kill()
-        took_s = send_probe(env, f"probe-{tag}", 20)
+        took_s = send_probe(env, f"probe-{tag}", ELECTED_WITHIN_S)
         print_progress(f"works again {took_s:.1f} s after the kill")
         sending.join()
         wait_until_drained(env, 60)
