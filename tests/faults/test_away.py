@@ -95,7 +95,7 @@ def test_a_full_outbox_refuses_messages(
     sending = threading.Thread(target=callers.send, args=(6,), kwargs={"first": 1})
     sending.start()
     wait_until(lambda: callers.answers["503"], "the ingress to refuse", within_s=30)
-    time.sleep(3)  # calls in flight end
+    wait_until(lambda: not env.client.zcard(keys.leases("send")), "the calls in flight to end")
     backlog = env.client.xlen(keys.OUTBOX)
     sent = len(env.messages())
     time.sleep(1)
