@@ -28,16 +28,11 @@ def test_postponed_and_claimed_work_survives_redis(
     env.gateway.rate = 1
     env.fail(rate_429=0.5, retry_after_s=5, slow={"rate": 0.5, "seconds": 1.5})
     accepted = callers.send(2, first=1)
-    lanes = {
-        "delayed": env.client.zcard(keys.delayed("send")),
-        "leases": env.client.zcard(keys.leases("send")),
-    }
-    pending = env.client.zcard(keys.OUTBOX_TAKEN)
+    delayed, claimed, taken = wait_until(lambda: count_held(env), "work of each kind in Redis")
     env.redis.kill()
     killed = time.monotonic()
     print_progress(
-        f"killed Redis with {lanes['delayed']} lanes delayed, {lanes['leases']} claimed, "
-        f"{pending} outcomes claimed"
+        f"killed Redis with {delayed} lanes delayed, {claimed} claimed, {taken} outcomes claimed"
     )
     time.sleep(DOWN_S)
     env.redis.start()
@@ -53,7 +48,13 @@ def test_postponed_and_claimed_work_survives_redis(
     assert audit.states == {"sent": len(accepted)}, (
         "every call was answered, so each is known to be sent"
     )
-    assert min(lanes["delayed"], lanes["leases"], pending) > 0
+
+
+def count_held(env: FaultEnvironment) -> tuple[int, int, int] | None:
+    """Return the delayed lanes, the claimed lanes and the claimed outcomes once there are each."""
+    names = (keys.delayed("send"), keys.leases("send"), keys.OUTBOX_TAKEN)
+    delayed, claimed, taken = (int(env.client.zcard(name)) for name in names)
+    return (delayed, claimed, taken) if delayed and claimed and taken else None
 
 
 @pytest.mark.faults
