@@ -83,12 +83,14 @@ def test_a_caller_gets_503_without_redis_and_is_accepted_once_afterwards(
         assert crm.get("/ready").status_code == 503
         assert crm.get("/health").status_code == 200
         assert took < 5
+        env.fail(rate_429=1, retry_after_s=1)  # an answer says `queued` until it is sent
         env.redis.start()
         accepted = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
         again = crm.post("/v1/messages", json=body, headers={"Idempotency-Key": tag})
         assert [accepted.status_code, again.status_code] == [202, 202]
         assert accepted.json() == again.json()
         assert again.headers["Idempotent-Replayed"] == "true"
+        env.fail()
         wait_until(
             lambda: crm.get(accepted.headers["Location"]).json()["status"] == "sent",
             "the message to be sent",
