@@ -40,11 +40,12 @@ def test_opening_an_open_gate_changes_nothing(harness: LaneHarness) -> None:
 
 def test_a_gate_opens_by_itself(harness: LaneHarness) -> None:
     """A gate that is not opened ends with its time: lanes go on, its list is gone."""
-    harness.lanes.close_gate("g", 0.05, "closed")
+    harness.lanes.close_gate("g", 60, "closed")
     harness.append("x", gates=("g",))
     assert harness.nothing_ready()
-    assert harness.lanes.sweep("send").next_due_ms in range(51)
-    time.sleep(0.06)
+    assert 30_000 < harness.client.pttl("wpp:gate:g") <= 60_000
+    assert harness.lanes.sweep("send").next_due_ms in range(30_000, 60_001)
+    harness.lanes.monotonic = lambda: time.monotonic() + 61
     assert harness.lanes.sweep("send").ready == 1
     assert harness.claim().lane == "x"
     assert not harness.client.exists("wpp:gated:g")
@@ -73,13 +74,15 @@ def test_of_two_closed_gates_each_holds(harness: LaneHarness) -> None:
 
 def test_an_event_that_expires_behind_a_gate_is_handed_out_as_expired(harness: LaneHarness) -> None:
     """The lane is due when its event expires, before the gate ends: its worker dead-letters it."""
-    harness.lanes.close_gate("g", 60, "closed")
+    harness.lanes.close_gate("g", 600, "closed")
     event_id = harness.append("x", gates=("g",))
-    harness.client.hset(f"wpp:event:{event_id}", "expires", int(time.time() * 1000) + 50)
+    harness.client.hset(f"wpp:event:{event_id}", "expires", int(time.time() * 1000) + 60_000)
     harness.append("x", "still young", gates=("g",))
     assert harness.nothing_ready()
-    time.sleep(0.06)
-    harness.lanes.sweep("send")
+    assert harness.lanes.sweep("send").next_due_ms in range(30_000, 60_001)
+    harness.lanes.monotonic = lambda: time.monotonic() + 61
+    assert harness.lanes.sweep("send").ready == 1
+    harness.client.hset(f"wpp:event:{event_id}", "expires", int(time.time() * 1000) - 1)
     claim = harness.claim()
     assert claim.expired
     harness.conclude(claim, "failed")

@@ -14,7 +14,7 @@ from shared.tokens.store import MintedToken, Token
 ACCOUNT = "0000000000042"
 KEY = keys.token(ACCOUNT)
 QUICK_POLICY = RefreshPolicy(
-    store_timeout_s=0.5, mint_timeout_s=1, lease_margin_s=0.5, pause_s=0.1, refusal_ttl_s=0.3
+    store_timeout_s=0.5, mint_timeout_s=1, lease_margin_s=0.5, pause_s=0.1, refusal_ttl_s=30
 )
 
 

@@ -251,6 +251,22 @@ def publish(flights: SingleFlight, life: TokenLifetime) -> int:
     return fence
 
 
+@contextmanager
+def pausing_for(flights: SingleFlight, pause_s: float) -> Iterator[None]:
+    """The body has the account pause for `pause_s`, or not at all for 0.
+
+    What is left of a pause is compared with the time that has passed since: it may be any time.
+    """
+    began_s = time.monotonic()
+    yield
+    answer = request_token(flights)
+    if not pause_s:
+        assert not isinstance(answer, Paused)
+        return
+    assert isinstance(answer, Paused)
+    assert answer.for_s - 0.01 <= pause_s <= answer.for_s + time.monotonic() - began_s + 0.01
+
+
 def test_a_finished_flight_wakes_late_waiters(flights: SingleFlight) -> None:
     """A wait for a finished flight returns at once, any number of times."""
     fence = elect(flights)
@@ -265,16 +281,13 @@ def test_failures_in_a_row_pause_for_longer(
     flights: SingleFlight, redis_client: "redis.Redis"
 ) -> None:
     """1 s, 2 s, 4 s, up to the limit; a success ends the series."""
-    pauses = []
-    for _ in range(4):
-        flights.fail(ACCOUNT, elect(flights), 1, 3)
-        answer = request_token(flights)
-        assert isinstance(answer, Paused)
-        pauses.append(round(answer.for_s, 1))
+    for pause_s in (1, 2, 3, 3):
+        fence = elect(flights)
+        with pausing_for(flights, pause_s):
+            flights.fail(ACCOUNT, fence, 1, 3)
         redis_client.setrange(
             keys.token_pause(ACCOUNT), 2, "0000000000000"
         )  # the pause has ended, its count remains
-    assert pauses == [1, 2, 3, 3]
     flights.finish(ACCOUNT, elect(flights), "token", LIFETIME)
     assert redis_client.get(keys.token_pause(ACCOUNT)) is None
 
@@ -283,9 +296,12 @@ def test_a_refusal_is_stored_for_its_ttl(
     flights: SingleFlight, redis_client: "redis.Redis"
 ) -> None:
     """Requests return the reason until the TTL ends; then a new election follows."""
-    flights.refuse(ACCOUNT, elect(flights), "Invalid API key", 0.05)
+    flights.refuse(ACCOUNT, elect(flights), "Invalid API key", 60)
     assert request_token(flights) == KeyRefused("Invalid API key")
-    time.sleep(0.06)
+    assert 30_000 < redis_client.pttl(keys.token_refusal(ACCOUNT)) <= 60_000
+    redis_client.pexpire(keys.token_refusal(ACCOUNT), 1)
+    while redis_client.exists(keys.token_refusal(ACCOUNT)):
+        time.sleep(0.001)
     assert isinstance(request_token(flights), Elected)
     assert redis_client.get(keys.token_refusal(ACCOUNT)) is None
 
@@ -384,13 +400,11 @@ def test_two_rejected_tokens_in_a_row_pause_the_account(
     flights: SingleFlight, redis_client: "redis.Redis"
 ) -> None:
     """The first may be revoked; each further rejection doubles the pause, up to the limit."""
-    pauses: list[float] = []
-    for _ in range(6):
-        assert flights.reject(ACCOUNT, publish(flights, LIFETIME), *LIMITS)
-        answer = request_token(flights)
-        pauses.append(round(answer.for_s) if isinstance(answer, Paused) else 0)
+    for pause_s in (0, 5, 10, 20, 40, 60):
+        generation = publish(flights, LIFETIME)
+        with pausing_for(flights, pause_s):
+            assert flights.reject(ACCOUNT, generation, *LIMITS)
         redis_client.delete(keys.token_pause(ACCOUNT), keys.token_lease(ACCOUNT))
-    assert pauses == [0, 5, 10, 20, 40, 60]
     worked = publish(flights, LIFETIME)
     redis_client.hincrby(KEY, "published_at", -11_000)
     assert flights.reject(ACCOUNT, worked, *LIMITS)
