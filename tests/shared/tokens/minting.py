@@ -19,7 +19,10 @@ QUICK_POLICY = RefreshPolicy(
 
 
 class FakeMint:
-    """Mints tokens that are valid for `lifetime_s`, and counts its calls."""
+    """Mints tokens that are valid for `lifetime_s`, and counts its calls.
+
+    While `go_on` is clear, a mint that has `begun` goes no further.
+    """
 
     def __init__(self, lifetime_s: float = 900, takes_s: float = 0.0) -> None:
         self.lifetime_s = lifetime_s
@@ -28,6 +31,8 @@ class FakeMint:
         self.max_concurrent = 0
         self.ends: dict[str, float] = {}
         self.failure: Exception | None = None
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
         self._concurrent = 0
         self._lock = threading.Lock()
 
@@ -37,7 +42,9 @@ class FakeMint:
             self._concurrent += 1
             self.max_concurrent = max(self.max_concurrent, self._concurrent)
             value = f"{api_key.get_secret_value()}-{self.calls}"
+        self.begun.set()
         time.sleep(self.takes_s)
+        assert self.go_on.wait(60)
         with self._lock:
             self._concurrent -= 1
             self.ends[value] = time.monotonic() + self.lifetime_s

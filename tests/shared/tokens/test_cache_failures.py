@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import redis
@@ -16,6 +17,7 @@ from shared.redis import keys
 from shared.tokens import TokenCache
 from shared.tokens.store import MintedToken, Token
 from tests.fixtures.tcp_proxy import TcpProxy
+from tests.fixtures.waiting import shortest_s
 from tests.shared.tokens.minting import ACCOUNT, QUICK_POLICY, FakeMint, token_value
 from tests.shared.tokens.stores import MemoryStore
 
@@ -78,23 +80,27 @@ def test_an_unexpected_error_ends_its_flight(redis_client: "redis.Redis") -> Non
 
 def test_waiting_ends_at_its_timeout(redis_client: "redis.Redis") -> None:
     """A caller that waits for another flight leaves at its own timeout with UnavailableError."""
-    mint = FakeMint(takes_s=1.5)
+    mint = FakeMint()
+    mint.go_on.clear()
     caches = [TokenCache(redis_client, mint, MemoryStore()) for _ in range(2)]
     minting = threading.Thread(target=caches[0].get, args=(ACCOUNT,))
     minting.start()
-    time.sleep(0.1)
-    for cache in caches:
-        began = time.monotonic()
+    assert mint.begun.wait(20)
+
+    def wait(cache: TokenCache) -> None:
         with pytest.raises(UnavailableError, match="another worker"):
             cache.get(ACCOUNT, timeout_s=0.3)
-        assert time.monotonic() - began < 0.6
+
+    for cache in caches:
+        assert shortest_s(partial(wait, cache), 0.6) < 0.6
+    mint.go_on.set()
     minting.join()
 
 
 def test_a_late_answer_does_not_replace_a_later_token(redis_client: "redis.Redis") -> None:
     """A holder that was paused past its lease gets the later token instead of its own."""
-    slow = FakeMint(takes_s=0.5)
-    quick = FakeMint()
+    slow, quick = FakeMint(), FakeMint()
+    slow.go_on.clear()
     paused = TokenCache(
         redis_client,
         slow,
@@ -104,8 +110,9 @@ def test_a_late_answer_does_not_replace_a_later_token(redis_client: "redis.Redis
     found: list[Token] = []
     thread = threading.Thread(target=lambda: found.append(paused.get(ACCOUNT)))
     thread.start()
-    time.sleep(0.2)
+    assert slow.begun.wait(20)
     later = TokenCache(redis_client, quick, MemoryStore()).get(ACCOUNT)
+    slow.go_on.set()
     thread.join()
     assert found[0].generation == later.generation
     assert slow.calls == quick.calls == 1

@@ -16,15 +16,16 @@ from shared.tokens.store import (
     is_header_safe,
     read_usable_token,
 )
+from tests.fixtures.waiting import shortest_s
 
 ACCOUNT = "0000000000042"
 
 
 class SlowStore:
-    """A store that takes `takes_s` to save, and records the saved tokens."""
+    """A store that records the saved tokens; a save that has `begun` waits for `go_on`."""
 
-    def __init__(self, takes_s: float = 0.0) -> None:
-        self.takes_s = takes_s
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
         self.saved: list[tuple[str, int]] = []
         self.failure: Exception | None = None
 
@@ -32,7 +33,8 @@ class SlowStore:
         return StoredCredentials()
 
     def save(self, account: str, token: Token) -> None:
-        time.sleep(self.takes_s)
+        self.begun.set()
+        assert self.go_on.wait(60)
         if self.failure:
             raise self.failure
         self.saved.append((account, token.generation))
@@ -97,40 +99,47 @@ def test_a_value_that_fits_no_header_is_no_token(value: object) -> None:
 
 def test_saving_does_not_block_the_caller() -> None:
     """A background thread waits for a slow store."""
-    store = SlowStore(takes_s=0.2)
+    store = SlowStore()
     saver = TokenSaver(store, lambda _account, _generation: True)
-    began = time.monotonic()
-    for account in ("1", "2"):
-        saver.put(account, token(generation=7))
-    assert time.monotonic() - began < 0.1
+
+    def put() -> None:
+        for account in ("1", "2"):
+            saver.put(account, token(generation=7))
+
+    saver.put("1", token(generation=7))
+    assert store.begun.wait(20)
+    assert shortest_s(put, 0.1) < 0.1
     names = [thread.name for thread in threading.enumerate() if thread.daemon]
     assert names.count("token-save") == 1
     assert not saver.flush(0.01)
-    assert saver.flush(5)
-    assert store.saved == [("1", 7), ("2", 7)]
+    store.go_on.set()
+    assert saver.flush(20)
+    assert store.saved == [("1", 7), ("1", 7), ("2", 7)]
 
 
 def test_only_the_newest_token_is_saved() -> None:
     """Waiting tokens replace each other; a token never follows a newer token."""
-    store = SlowStore(takes_s=0.1)
+    store = SlowStore()
     saver = TokenSaver(store, lambda _account, generation: generation != 5)
     for generation in (1, 4, 3):
         saver.put(ACCOUNT, token(generation=generation))
-        time.sleep(0.02)
-    assert saver.flush(5)
+        assert store.begun.wait(20)
+    store.go_on.set()
+    assert saver.flush(20)
     saver.put(ACCOUNT, token(generation=5))
-    assert saver.flush(5)
+    assert saver.flush(20)
     assert store.saved == [(ACCOUNT, 1), (ACCOUNT, 4)], "5 was no longer the newest"
 
 
 def test_the_saver_continues_after_an_error() -> None:
     """After an error of the store the next token is saved."""
     store = SlowStore()
+    store.go_on.set()
     saver = TokenSaver(store, lambda _account, _generation: True)
     store.failure = RuntimeError("broken")
     saver.put(ACCOUNT, token(generation=1))
-    assert saver.flush(5)
+    assert saver.flush(20)
     store.failure = None
     saver.put(ACCOUNT, token(generation=2))
-    assert saver.flush(5)
+    assert saver.flush(20)
     assert store.saved == [(ACCOUNT, 2)]
