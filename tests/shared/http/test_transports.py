@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -25,6 +26,7 @@ from shared.http.transports import (
     TransportKind,
     open_transport,
 )
+from tests.fixtures.waiting import shortest_s
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -100,21 +102,28 @@ def trickle_head(connection: socket.socket) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("behave", [trickle, trickle_head, lambda _connection: time.sleep(1.5)])
+def keep_silent(connection: socket.socket) -> None:
+    """Wait until the client leaves."""
+    connection.recv(1)
+
+
+@pytest.mark.parametrize("behave", [trickle, trickle_head, keep_silent])
 def test_a_deadline_holds_by_the_wall_clock(
     client: httpx.Client, behave: Callable[[socket.socket], None]
 ) -> None:
     """A slow or missing answer ends with the deadline, not with the last byte."""
     with server(behave) as url:
-        began = time.monotonic()
-        with within(0.3), pytest.raises(httpx.ReadTimeout):
-            client.get(url)
-        assert time.monotonic() - began < 0.6
+
+        def get() -> None:
+            with within(0.3), pytest.raises(httpx.ReadTimeout):
+                client.get(url)
+
+        assert shortest_s(get, 0.6) < 0.6
 
 
 def test_without_a_deadline_the_timeouts_count(client: httpx.Client) -> None:
     """The timeouts of httpx apply."""
-    with server(lambda _connection: time.sleep(0.5)) as url, pytest.raises(httpx.ReadTimeout):
+    with server(keep_silent) as url, pytest.raises(httpx.ReadTimeout):
         client.get(url, timeout=0.1)
 
 
@@ -192,17 +201,24 @@ def test_connections_are_reused(client: httpx.Client) -> None:
 
 def test_a_connection_that_the_server_has_closed_is_not_used(client: httpx.Client) -> None:
     """The transport notices the close before it sends."""
-    with server(lambda connection: connection.sendall(EMPTY)) as url:
+    closed = threading.Semaphore(0)
+
+    def answer_and_close(connection: socket.socket) -> None:
+        connection.sendall(EMPTY)
+        connection.close()
+        closed.release()
+
+    with server(answer_and_close) as url:
         for _ in range(5):
             assert client.post(url, json={"to": "1"}).status_code == 200
-            time.sleep(0.05)
+            assert closed.acquire(timeout=20)
 
 
 def test_threads_use_as_many_connections_as_they_need(kind: TransportKind) -> None:
     """16 threads at once: all get an answer, on at most 16 connections."""
     counter = ConnectionCounter()
     answered = []
-    with server(counter) as url, httpx.Client(transport=open_transport(kind), timeout=5) as client:
+    with server(counter) as url, httpx.Client(transport=open_transport(kind), timeout=30) as client:
         running = [
             threading.Thread(target=lambda: answered.append(client.get(url).status_code))
             for _ in range(16)
@@ -215,16 +231,19 @@ def test_threads_use_as_many_connections_as_they_need(kind: TransportKind) -> No
     assert 1 <= counter.connections <= 16
 
 
-def test_expired_idle_connections_are_closed() -> None:
+def test_expired_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection idle for longest is closed, while the most recent serves."""
     counter = ConnectionCounter()
-    transport = DirectTransport(keepalive_s=0.2)
-    with server(counter) as url, httpx.Client(transport=transport, timeout=5) as client:
+    transport = DirectTransport(keepalive_s=60)
+    now_s = 0.0
+    clock = SimpleNamespace(monotonic=lambda: now_s)
+    monkeypatch.setattr("shared.http.connection.time", clock)
+    with server(counter) as url, httpx.Client(transport=transport, timeout=30) as client:
         with client.stream("GET", url) as first, client.stream("GET", url) as second:
             assert (first.read(), second.read()) == (b"", b"")
         for _ in range(6):
             client.get(url)
-            time.sleep(0.05)
+            now_s += 15
         assert len(transport._idle) == 1  # noqa: SLF001 - has no public view
     assert counter.connections == 2
 
@@ -264,7 +283,7 @@ def test_https(kind: TransportKind, certificate: Path, monkeypatch: pytest.Monke
     with (
         server(trickle, tls_context(certificate)) as url,
         httpx.Client(transport=open_transport(kind)) as client,
-        within(0.5),
+        within(2),  # a connect within them
         pytest.raises(httpx.ReadTimeout),
     ):
         client.get(url)
@@ -293,14 +312,16 @@ def test_the_wait_for_a_pooled_connection_ends_with_the_deadline(
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
 
         def occupy() -> None:
-            with within(1), pytest.raises(httpx.ReadTimeout):
-                client.get(url, timeout=30)
+            with pytest.raises(httpx.TransportError):
+                client.get(url, timeout=60)
+
+        def wait() -> None:
+            with within(left_s), pytest.raises(httpx.PoolTimeout):
+                client.get(url, timeout=httpx.Timeout(30, pool=timeout_s))
 
         busy = threading.Thread(target=occupy)
         busy.start()
-        time.sleep(0.2)
-        began = time.monotonic()
-        with within(left_s), pytest.raises(httpx.PoolTimeout):
-            client.get(url, timeout=httpx.Timeout(30, pool=timeout_s))
-        assert 0.15 < time.monotonic() - began < 0.6
+        occupied, _ = silent.accept()
+        assert 0.15 < shortest_s(wait, 0.6) < 0.6
+        occupied.close()
         busy.join()
