@@ -157,7 +157,7 @@ def test_a_terminated_worker_finishes_hands_back_and_exits_with_0(
     with WorkerProgram(server.url, tmp_path / "one", threads=3) as worker:  # two for one tenant
         eventually(lambda: blocked_consumers(broker.client), 20)
         for number in range(8):
-            send(broker, str(number), 1.5)
+            send(broker, str(number), 5 if number < 2 else 0)
         eventually(lambda: sorted(names(worker.lines(), "began")) == ["0", "1"], 20)
         assert worker.terminate() == 0
         assert Counter(names(worker.lines(), "done")) == Counter("01")

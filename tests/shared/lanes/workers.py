@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from shared.lanes.broker import LaneBroker
 
-SOON_S = 8.0
+SOON_S = 30.0
 
 
 def short_timeouts(url: str, *, retries: int = 3) -> "redis.Redis":
@@ -86,7 +86,7 @@ class WorkerProgram:
         self._popen.terminate()
         return self.wait()
 
-    def wait(self, within_s: float = 15) -> int:
+    def wait(self, within_s: float = 30) -> int:
         return self._popen.wait(within_s)
 
     def kill(self) -> None:
