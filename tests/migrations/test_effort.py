@@ -63,13 +63,14 @@ def test_a_later_batch_reads_no_more_than_an_earlier_one(untouched: Db, *, analy
 
 def test_a_batch_keeps_its_plans(tenant: Tenant) -> None:
     """Whatever a batch holds, its statements run under the same setting, and others do not."""
-    tenant.db.execute("create table seen (setting text)")
-    tenant.db.execute(
-        "create function see() returns trigger language plpgsql as $$ begin"
-        " insert into seen values (current_setting('plan_cache_mode')); return null; end $$"
-    )
-    tenant.db.execute("create trigger see after insert on chat_messages execute function see()")
-    tenant.apply(tenant.arrived(wa_message_id="W1"))
-    settings = [row["setting"] for row in tenant.rows("select setting from seen")]
-    assert settings == ["force_generic_plan"]
-    assert tenant.rows("show plan_cache_mode") == [{"plan_cache_mode": "auto"}]
+    with tenant.db.transaction(force_rollback=True):  # further tests see no trigger of this one
+        tenant.db.execute("create table seen (setting text)")
+        tenant.db.execute(
+            "create function see() returns trigger language plpgsql as $$ begin"
+            " insert into seen values (current_setting('plan_cache_mode')); return null; end $$"
+        )
+        tenant.db.execute("create trigger see after insert on chat_messages execute function see()")
+        tenant.apply(tenant.arrived(wa_message_id="W1"))
+        settings = [row["setting"] for row in tenant.rows("select setting from seen")]
+        assert settings == ["force_generic_plan"]
+        assert tenant.rows("show plan_cache_mode") == [{"plan_cache_mode": "auto"}]
