@@ -1,7 +1,6 @@
 """Service keys: stored by their hash, revocable, known while Supabase is away."""
 
 import socket
-import time
 from uuid import UUID, uuid4
 
 import psycopg
@@ -23,6 +22,7 @@ from shared.service_keys import (
 )
 from shared.settings import SupabaseSettings
 from tests.fixtures.service_keys import copy_key
+from tests.fixtures.waiting import shortest_s
 
 
 def connect(world: Supabase, url: str | None = None) -> Database:
@@ -115,7 +115,10 @@ def test_a_hanging_supabase_delays_one_look_up(
     with socket.create_server((LOCALHOST, 0)) as silent:
         address = f"http://{LOCALHOST}:{silent.getsockname()[1]}"
         with connect(supabase_world, address) as hanging:
-            stored = StoredKeys(hanging, redis_client, away_s=600)
-            began_s = time.monotonic()
-            assert all(stored.find(key) for key in made)
-            assert time.monotonic() - began_s < 2 * LOOKUP_DEADLINE_S + 1
+
+            def find() -> None:
+                stored = StoredKeys(hanging, redis_client, away_s=600)
+                assert all(stored.find(key) for key in made)
+
+            most_s = 2 * LOOKUP_DEADLINE_S + 1
+            assert shortest_s(find, most_s) < most_s

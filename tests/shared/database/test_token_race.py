@@ -104,7 +104,7 @@ class Delayed(httpx.HTTPTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/wpp_save_token") and not self.held.is_set():
             self.held.set()
-            assert self.go_on.wait(10)
+            assert self.go_on.wait(60)
         return super().handle_request(request)
 
 
@@ -118,7 +118,7 @@ def test_an_older_token_that_arrives_late_leaves_the_newer_one(
         for each in (wire, httpx.HTTPTransport())
     )
     slow.install_first_token(ACCOUNT, first("older", 900))
-    assert wire.held.wait(5)
+    assert wire.held.wait(30)
     quick.install_first_token(ACCOUNT, first("newer", 901))
     assert quick.flush()
     wire.go_on.set()

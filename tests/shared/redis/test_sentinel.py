@@ -15,7 +15,7 @@ from shared.settings import RedisSettings
 from tests.fixtures.sentinels import NAME, SentinelRedis
 from tests.fixtures.waiting import wait_until
 
-WITHIN_S = 15.0
+WITHIN_S = 60.0
 
 
 @pytest.fixture
