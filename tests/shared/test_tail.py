@@ -3,12 +3,20 @@
 import redis
 
 from shared import tail
+from shared.redis import keys
+from tests.fixtures.waiting import wait_until
+
+
+def wait_for_watchers(client: redis.Redis, count: int) -> None:
+    """Wait until Redis has read what the watchers sent when they began."""
+    wait_until(lambda: client.pubsub_numsub(keys.TAIL) == [(keys.TAIL.encode(), count)])
 
 
 def test_a_watcher_gets_transitions_without_phones_and_keys(redis_client: redis.Redis) -> None:
     publisher = tail.TailPublisher(redis_client, "send")
     watching = tail.watch(redis_client, timeout_s=0.05)
-    assert next(watching) is None  # subscribed from here on
+    assert next(watching) is None
+    wait_for_watchers(redis_client, 1)
     publisher.publish()
     publisher.hear("message.sent", {"event_id": "1", "lane": "send:7:79990001122", "token": "x"})
     publisher.publish()
@@ -47,6 +55,7 @@ def test_a_watcher_of_shards_gets_the_transitions_of_all(redis_client: redis.Red
     """A shard has its own listener; here two listen to the same server, so a line comes twice."""
     watching = tail.watch_all([redis_client, redis_client])
     assert next(watching) is None
+    wait_for_watchers(redis_client, 2)
     publisher = tail.TailPublisher(redis_client, "send")
     publisher.hear("message.sent", {"event_id": "1"})
     publisher.publish()
