@@ -63,7 +63,7 @@ def test_a_later_batch_reads_no_more_than_an_earlier_one(untouched: Db, *, analy
 
 def test_a_batch_keeps_its_plans(tenant: Tenant) -> None:
     """Whatever a batch holds, its statements run under the same setting, and others do not."""
-    with tenant.db.transaction(force_rollback=True):  # further tests see no trigger of this one
+    with tenant.db.transaction(force_rollback=True):  # further tests see no trigger
         tenant.db.execute("create table seen (setting text)")
         tenant.db.execute(
             "create function see() returns trigger language plpgsql as $$ begin"

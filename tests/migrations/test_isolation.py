@@ -181,7 +181,7 @@ def test_recorders_share_what_is_set_aside(tenant: Tenant, database_url: str) ->
         tenant.apply(*(tenant.arrived(n, phone="79990000000") for n in range(4)))
     tenant.db.execute("update wpp.set_aside set retry_at = now()")
     claim = "wpp_claim_set_aside(3)"
-    # In one statement: the pause between two may be longer than that of what was claimed.
+    # In a single statement: a pause between two may be longer than that of the claimed rows.
     (row,) = tenant.rows(f"select {claim} as first, {claim} as second")
     assert len(row["first"]["claimed"]["rows"]) == 3
     assert row["second"]["claimed"] is None

@@ -95,7 +95,7 @@ def test_a_batch_is_never_larger_than_requested(
 
 
 def test_an_event_with_thousands_of_outcomes_enters_the_outbox_whole(recorder: Outbox) -> None:
-    """A history of old messages comes as a single webhook; all of it takes one turn."""
+    """A history of old messages comes as a single webhook; all of it takes a single turn."""
     harness = LaneHarness(recorder.client)
     harness.append("x")
     harness.lanes.conclude(harness.claim(), Settled("done", [outcome(n) for n in range(9000)]))

@@ -130,7 +130,7 @@ def test_more_than_a_thousand_parked_lanes_are_all_let_go(harness: LaneHarness) 
 
 
 MAX_COMMANDS = 800
-"""Commands of one script: Redis executes them in a few milliseconds."""
+"""Commands of a script: Redis executes them in a few milliseconds."""
 
 
 def test_no_script_works_on_a_whole_gate(

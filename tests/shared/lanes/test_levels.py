@@ -216,7 +216,7 @@ def test_nothing_is_left_behind(harness: LaneHarness) -> None:
 def count_commands(harness: LaneHarness) -> float:
     """Return the commands of Redis for a message, from its append to its end.
 
-    Those that note the time are left out: a script does so once in 250 ms, whatever it is for.
+    Those that note the time are left out: a script does so once in 250 ms, for any command.
     """
     harness.lanes.register("send", "process", 8)
     noted: list[bytes] = []
