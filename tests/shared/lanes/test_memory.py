@@ -59,9 +59,9 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("name", ["waiting message", "waiting webhook", *ENDS])
-def test_an_event_takes_what_the_docs_say(harness: LaneHarness, name: str) -> None:
-    """At most the documented bytes, and not much less."""
+def measure_anew(harness: LaneHarness, name: str) -> float:
+    """Return the bytes of an event of a row of the docs, in an empty Redis."""
+    harness.client.flushdb()
     organization_id, integration_id = uuid4(), uuid4()
     for number in range(EVENTS):
         is_webhook = name.endswith("webhook")
@@ -70,7 +70,16 @@ def test_an_event_takes_what_the_docs_say(harness: LaneHarness, name: str) -> No
     if end := ENDS.get(name):
         for claim in harness.claims(item.queue):
             assert harness.lanes.conclude(claim, end)[0]
-    used = measure(harness.client)
+    return measure(harness.client)
+
+
+@pytest.mark.parametrize("name", ["waiting message", "waiting webhook", *ENDS])
+def test_an_event_takes_what_the_docs_say(harness: LaneHarness, name: str) -> None:
+    """At most the documented bytes, and not much less.
+
+    Of three measurements the least: what events share grows in steps, at random moments.
+    """
+    used = min(measure_anew(harness, name) for _ in range(3))
     limit = documented()[name]
     assert 0.85 * limit <= used <= limit, f"{used:.0f} bytes"
 
