@@ -16,7 +16,7 @@ from shared.redis import connect
 from shared.settings import EngineSettings, RedisSettings, load_settings
 from shared.tokens import TokenCache
 from shared.traces import Traces, find_traces
-from workers.process import exit_on_startup_error
+from workers.process import collect_rarely, exit_on_startup_error
 from workers.pulse import Pulse
 from workers.traced import HandledEvent
 
@@ -35,6 +35,7 @@ class ReportPulse(Middleware):
         self._pulse: Pulse | None = None
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
+        collect_rarely()
         if isinstance(broker, LaneBroker):
             queues = worker.consumer_whitelist or broker.queues
             with exit_on_startup_error():

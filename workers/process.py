@@ -1,5 +1,6 @@
-"""What every process does alike: startup errors, exit codes, stop signals, supervised threads."""
+"""What every process does alike: startup errors, exit codes, garbage, stop signals, threads."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 FIRST_WORKER = "Process-1"
 """Name of the first child of a master of Dramatiq."""
+
+GARBAGE = (20_000, 20, 20)
+"""New objects until a collection begins, and collections until one looks at older objects."""
 
 JOIN_TIMEOUT_S = 10.0
 """How long a stopping process waits for each of its threads."""
@@ -69,6 +73,16 @@ def explain_redis_outage(error: redis.RedisError) -> str:
     if isinstance(error, CONNECTION_ERRORS):
         return f"Redis does not answer: {error}. Is REDIS_URL right, and is it running?"
     return f"{explain_outage(error)}: {error}."
+
+
+def collect_rarely() -> None:
+    """Leave what exists by now out of garbage collections, and collect less often.
+
+    Most of it stays as long as the process: looking through it took a tenth of a request's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 def on_stop_signal(call: Callable[[], object], *, chain: bool = False) -> None:

@@ -32,7 +32,12 @@ from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from shared.traces import find_traces, start_traces
 from workers.dead_letters import build_outcome_dead_letter
-from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_signal
+from workers.process import (
+    SupervisedThreads,
+    collect_rarely,
+    exit_on_startup_error,
+    on_stop_signal,
+)
 from workers.pulse import Pulse
 from workers.retry import Backoff
 from workers.set_aside import SetAsideRetrier, report_set_aside
@@ -314,6 +319,7 @@ def main() -> int:
         client = connect_durable(load_settings(RedisSettings))
         database = Database(load_settings(SupabaseSettings))
     recorder = start_recorder(threads, client, database)
+    collect_rarely()
     with Pulse(client, [processes.RECORDER], progress=lambda: recorder.progress):
         threads.stopping.wait()
     return threads.join()

@@ -19,7 +19,7 @@ from workers.actors import build_contexts
 from workers.broker import broker, require_threads, trace_events
 from workers.clock.__main__ import start_clock
 from workers.context import worker_context
-from workers.process import SupervisedThreads, exit_on_startup_error, on_stop_signal
+from workers.process import SupervisedThreads, collect_rarely, exit_on_startup_error, on_stop_signal
 from workers.pulse import Pulse
 from workers.recorder import start_recorder
 
@@ -64,6 +64,7 @@ def main() -> int:
     sweeper = start_clock(threads, client, ctx, kept)
     worker = Worker(broker, worker_threads=count)
     worker.start()
+    collect_rarely()
     progress = CommonProgress(
         lambda: broker.replies, lambda: recorder.progress, lambda: sweeper.ticks
     )

@@ -1,5 +1,6 @@
 """A process names what keeps it from starting, stops on signals, ends when a thread fails."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ from sandbox.redis import RedisServer
 from workers.process import (
     EXIT_CONFIG,
     EXIT_SOFTWARE,
+    GARBAGE,
     STOP_SIGNALS,
     SupervisedThreads,
+    collect_rarely,
     on_stop_signal,
 )
 
@@ -147,3 +150,27 @@ def test_a_thread_that_fails_is_logged_and_stops_the_process() -> None:
         threads.run(threads.stopping.wait)
         assert threads.join() == EXIT_SOFTWARE
     assert [(line["event"], line["log_level"]) for line in logs] == [("process.failed", "critical")]
+
+
+@pytest.fixture
+def usual_collections() -> Iterator[None]:
+    """Put the garbage collector back to what it was."""
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
+@pytest.mark.usefixtures("usual_collections")
+def test_what_the_start_made_is_left_out_of_collections() -> None:
+    """What comes later is collected, cycles too."""
+    kept: list[dict[str, str]] = [{} for _ in range(1000)]
+    collect_rarely()
+    assert gc.get_freeze_count() > len(kept)
+    assert gc.get_threshold() == GARBAGE
+    found = gc.collect()
+    cycles: list[list[object]] = [[] for _ in range(1000)]
+    for cycle in cycles:
+        cycle.append(cycle)
+    del cycles, cycle
+    assert gc.collect() >= found + 1000

@@ -1,7 +1,6 @@
 """The web process: `python -m workers.ingress --host 127.0.0.1 --port 8000`."""
 
 import argparse
-import gc
 import resource
 import socket
 
@@ -15,15 +14,13 @@ from workers.ingress.app import create_app
 from workers.ingress.connections import ConnectionLimits, make_protocol
 from workers.ingress.server import QuietServer
 from workers.ingress.traced import TracedRequests
-from workers.process import exit_on_startup_error, on_stop_signal
+from workers.process import collect_rarely, exit_on_startup_error, on_stop_signal
 
 SHUTDOWN_TIMEOUT_S = 25
 """How long open requests may take after a stop signal; supervisors kill after 30 s."""
 
 
 MAX_PORT = 65_535
-GARBAGE = (20_000, 20, 20)
-"""New objects until a collection begins, and collections until one looks at older objects."""
 RESERVED_FILES = 700
 """Open files besides the connections of clients: Redis, Supabase, modules, sockets."""
 
@@ -40,16 +37,6 @@ def allow_open_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         if limit < wanted:
             log.warning("connections.files_limited", open_files=limit, wanted=wanted)
-
-
-def collect_rarely() -> None:
-    """Leave what exists by now out of garbage collections, and collect less often.
-
-    Most of it stays as long as the process: looking through it took a tenth of a request's CPU.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE)
 
 
 def parse_port(text: str) -> int:
