@@ -3,8 +3,6 @@
 import random
 import socket
 import time
-from collections.abc import Iterator
-from functools import cache
 from itertools import cycle
 
 from sandbox.errors import PortTakenError, SandboxError
@@ -18,11 +16,17 @@ CLAIM_WITHIN_S = 1.5  # servers of a killed parent need a moment to end
 def free_port() -> int:
     """Return a port without a listener, a different port at each call."""
     for _ in range(END - FIRST):
-        port = next(_candidates())
+        port = next(_candidates)
         if _can_bind(port):
             return port
     msg = f"no free port on {LOCALHOST} between {FIRST} and {END}"
     raise SandboxError(msg)
+
+
+def use_part(part: int, parts: int) -> None:
+    """Have `free_port` use one part of the ports: processes beside this one use other parts."""
+    global _candidates  # noqa: PLW0603 - the ports of this process
+    _candidates = cycle(_shuffle(range(FIRST + part, END, parts)))
 
 
 def claim_port(name: str, port: int) -> None:
@@ -42,12 +46,14 @@ def claim_port(name: str, port: int) -> None:
         time.sleep(0.05)
 
 
-@cache
-def _candidates() -> Iterator[int]:
-    """Return all ports in a random order: two test processes rarely choose the same."""
-    ports = list(range(FIRST, END))
-    random.SystemRandom().shuffle(ports)  # not seeded: pytest plugins seed `random` alike
-    return cycle(ports)
+def _shuffle(ports: range) -> list[int]:
+    """Return ports in a random order: two programs rarely choose the same."""
+    order = list(ports)
+    random.SystemRandom().shuffle(order)  # not seeded: pytest plugins seed `random` alike
+    return order
+
+
+_candidates = cycle(_shuffle(range(FIRST, END)))
 
 
 def _can_bind(port: int) -> bool:

@@ -32,6 +32,7 @@ import supabase
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from sandbox import ports
 from sandbox.platform.server import PlatformServer
 from sandbox.redis import RedisServer
 from sandbox.supabase.project import Supabase
@@ -94,6 +95,13 @@ class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:
     """Return how `pytest -n` spreads the tests."""
     return FileScheduling(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of `pytest -n` ports of its own."""
+    worker = getattr(config, "workerinput", None)
+    if worker:
+        ports.use_part(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,15 @@ def test_free_ports_differ() -> None:
     assert max(found) < 32_768
 
 
+def test_parts_of_the_ports_have_none_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_candidates", None)  # puts it back afterwards
+    found = []
+    for part in range(2):
+        ports.use_part(part, 2)
+        found.append({free_port() for _ in range(20)})
+    assert found[0].isdisjoint(found[1])
+
+
 def test_a_taken_port_is_named_with_its_holder() -> None:
     with socket.create_server((LOCALHOST, 0)) as holder:
         port = holder.getsockname()[1]
