@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 def use_part(part: int, parts: int) -> None:
-    """Have `free_port` use one part of the ports: processes beside this one use other parts."""
+    """Have `free_port` use a part of the ports: processes beside it use the rest."""
     global _candidates  # noqa: PLW0603 - the ports of this process
     _candidates = cycle(_shuffle(range(FIRST + part, END, parts)))
 
@@ -47,7 +47,7 @@ def claim_port(name: str, port: int) -> None:
 
 
 def _shuffle(ports: range) -> list[int]:
-    """Return ports in a random order: two programs rarely choose the same."""
+    """Return ports in a random order: two programs rarely choose the same port."""
     order = list(ports)
     random.SystemRandom().shuffle(order)  # not seeded: pytest plugins seed `random` alike
     return order
