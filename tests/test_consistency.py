@@ -65,6 +65,15 @@ def test_the_example_contains_defaults_and_no_required_value(
             assert settings.load_settings(group).model_dump() == without
 
 
+def test_each_comment_of_the_example_is_whole() -> None:
+    """Each block of comments begins with a capital, and ends a sentence or leads to its setting."""
+    text = (ROOT / ".env.example").read_text()
+    blocks = re.findall(r"(?:^# .*\n)+", text, re.MULTILINE)
+    assert len(blocks) > len(example()) / 2
+    assert not [block for block in blocks if not re.match(r"# (--- )?[A-Z]", block)]
+    assert not [block for block in blocks if not block.endswith((".\n", ":\n"))]
+
+
 def test_compose_runs_every_process_of_the_procfile() -> None:
     """Local and container deployments start the same commands."""
     services = compose()["services"]
