@@ -108,8 +108,8 @@ def tell_unpaced(client: "redis.Redis", ctx: WorkerContext) -> None:
 def find_ages(client: "redis.Redis") -> Ages:
     """Return the ages of the oldest events by kind and tenant.
 
-    A scheduled event waits from its date on. It looks at the heads of lanes: those due soonest,
-    claimed longest and next in turn.
+    A scheduled event waits from its date on, a paced message from its turn on: until then no worker
+    could help. It looks at the heads of lanes: those due soonest, claimed longest and next in turn.
     """
     if not client.exists(*map(keys.waiting, QUEUE_NAMES)):  # one command for an idle pipeline
         return {kind: {} for kind in QUEUE_NAMES}
@@ -127,12 +127,13 @@ def _find_ages(client: "redis.Redis", lanes: Iterable[bytes]) -> dict[str, float
         pipe.lindex(keys.lane(lane.decode()), 0)
     heads = [head for head in pipe.execute() if head]
     for head in heads:
-        pipe.hmget(keys.event(head.decode()), "tenant", "send_at", "accepted")
+        pipe.hmget(keys.event(head.decode()), "tenant", "send_at", "accepted", "earliest")
     now_s = time.time()
     ages: dict[str, float] = {}
-    for tenant, send_at, accepted in pipe.execute():
+    for tenant, send_at, accepted, turn in pipe.execute():
         if tenant and accepted:
-            age_s = max(0.0, now_s - int(send_at or accepted) / 1000)
+            since_ms = max(int(send_at or accepted), int(turn or 0))
+            age_s = max(0.0, now_s - since_ms / 1000)
             ages[tenant.decode()] = max(age_s, ages.get(tenant.decode(), 0.0))
     return ages
 

@@ -54,6 +54,23 @@ def test_the_oldest_event_in_every_place(redis_client: redis.Redis) -> None:
     assert list(find_ages(redis_client)["send"]) == [str(ORGANIZATION)]
 
 
+def test_a_paced_message_waits_from_its_turn_on(redis_client: redis.Redis) -> None:
+    """Until then its pacing holds it back, and more workers would not help."""
+    lanes = Lanes(redis_client, EngineSettings())
+    number = Number(redis_client, per_minute=0.1, burst=1, jitter=0)
+    number.know(0, 1)
+    assert not number.take(message_to(0))
+    turn = number.take(message_to(1))
+    assert turn
+    accept(redis_client, lanes, "+79990001121", 5000)
+    claim = lanes.claim("send", ClaimSequence())
+    assert claim
+    lanes.conclude(claim, turn)
+    assert find_oldest(find_ages(redis_client))["send"] == 0
+    redis_client.hincrby(keys.event(claim.id), "earliest", -int(turn.delay_s + 100) * 1000)
+    assert 90 <= find_oldest(find_ages(redis_client))["send"] < 190
+
+
 def test_unknown_messages_are_counted(redis_client: redis.Redis) -> None:
     lanes = Lanes(redis_client, EngineSettings())
     for peer in ("+79990001121", "+79990001122"):
