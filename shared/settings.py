@@ -583,7 +583,8 @@ class TraceSettings(SettingsGroup):
 
     otel_exporter_otlp_endpoint: HttpUrl | None = Field(
         default=None,
-        description="Where traces go, over OTLP/HTTP; needs the extra `traces`. Unset: no traces.",
+        description="Where traces go, over OTLP/HTTP; needs the packages of "
+        "requirements/traces.txt. Unset: no traces.",
     )
 
     otel_exporter_otlp_headers: SecretStr = Field(

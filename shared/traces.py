@@ -72,7 +72,7 @@ def start_traces(process: str) -> None:
     """Begin to export the spans of this process, if the settings say so.
 
     Raises:
-        ConfigurationError: they say so, and the extra `traces` is not installed.
+        ConfigurationError: they say so, and the packages of `requirements/traces.txt` are missing.
     """
     settings = load_settings(TraceSettings)
     address = settings.otel_exporter_otlp_endpoint
@@ -87,8 +87,8 @@ def start_traces(process: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
         msg = (
-            "cannot start: OTEL_EXPORTER_OTLP_ENDPOINT: it needs the extra `traces`: "
-            "pip install 'wpp-pipeline[traces]'. See docs/traces.md."
+            "cannot start: OTEL_EXPORTER_OTLP_ENDPOINT: packages are missing. Install them with "
+            "`pip install --require-hashes -r requirements/traces.txt`: see docs/traces.md."
         )
         raise ConfigurationError(msg) from None
     service = os.environ.get("OTEL_SERVICE_NAME") or "wpp-pipeline"

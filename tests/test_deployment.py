@@ -65,6 +65,8 @@ GROUPS: dict[str, tuple[type[SettingsGroup], ...]] = {
         RetentionSettings,
     ),
 }
+READ_BY_SDK = {"OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_SERVICE_NAME"}
+"""Variables that docs/traces.md names, and that no setting of ours reads."""
 NOT_FOR_DEPLOYMENT = {"WPP_ALLOW_VOLATILE_REDIS", "WPP_DEMO_USER"}
 
 
@@ -77,7 +79,25 @@ def read_services() -> dict[str, Any]:
 def test_a_service_gets_the_settings_that_its_process_reads(service: str) -> None:
     """A stolen environment of one process holds no secret of another."""
     expected = {name.upper() for group in GROUPS[service] for name in group.model_fields}
-    assert set(read_services()[service]["environment"]) == expected - NOT_FOR_DEPLOYMENT
+    expected = expected - NOT_FOR_DEPLOYMENT | READ_BY_SDK
+    assert set(read_services()[service]["environment"]) == expected
+
+
+def test_variables_that_the_page_about_traces_names_reach_each_process() -> None:
+    page = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"OTEL_[A-Z_]+", page))
+    for service in GROUPS:
+        assert named <= set(read_services()[service]["environment"])
+
+
+@pytest.mark.parametrize("service", GROUPS)
+def test_a_build_of_compose_takes_the_arguments_of_the_dockerfile(service: str) -> None:
+    """So that `docker compose up --build` keeps what was chosen in `.env`."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    defaults = dict(re.findall(r"^ARG (\w+)=(\w+)$", dockerfile, re.MULTILINE))
+    assert defaults
+    args = read_services()[service]["build"]["args"]
+    assert args == {name: f"${{{name}:-{value}}}" for name, value in defaults.items()}
 
 
 def test_the_ingress_never_sees_the_secret_of_the_platform() -> None:

@@ -36,6 +36,15 @@ def test_each_command_of_wpp_exists(page: Path) -> None:
         check_command(WPP, shlex.split(line.replace("…", "ID")))
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_packages_are_installed_from_our_lists_with_hashes(page: Path) -> None:
+    """No registry has the pipeline: whoever took its name there would get into deployments."""
+    for line in find_commands(page, r"(?:\S*/)?(?:pip|pip3|uv pip)"):
+        found = re.fullmatch(r"install --require-hashes -r (\S+)", line.strip())
+        assert found, line
+        assert (ROOT / found[1]).is_file()
+
+
 def check_command(command: Any, words: list[str]) -> None:
     """Fail unless a command has the subcommand and the options that these words name."""
     while children := getattr(command, "commands", None):
