@@ -219,8 +219,11 @@ class RouteCache:
             self.delete_route(integration_id)
         return gone
 
-    def delete_route(self, integration_id: UUID) -> None:
-        """Delete a route from Redis; further processes use it for `LOCAL_TTL_S` at most."""
+    def delete_route(self, integration_id: UUID) -> bool:
+        """Delete a route from Redis; return whether it was there.
+
+        Further processes use it for `LOCAL_TTL_S` at most.
+        """
         stored: Any = self._client.get(keys.route(integration_id))
         self._local.pop(integration_id, None)
         names = [keys.route(integration_id)]
@@ -234,8 +237,9 @@ class RouteCache:
                 name for name in pointers if self._client.get(name) == str(integration_id).encode()
             ]
             self._client.srem(keys.organization_routes(route.organization_id), str(integration_id))
-        self._client.delete(*names)
+        deleted: Any = self._client.delete(*names)
         self._client.srem(keys.ROUTES, str(integration_id))
+        return bool(deleted)
 
     def refresh(self, integration_id: UUID, organization_id: UUID) -> None:
         """Reload an organization's routes because `integration_id` has changed.

@@ -35,6 +35,7 @@ TRANSITIONS: dict[str, Level] = {
     "warm_up.used_up": "warning",
     "gate.closed": "warning",
     "gate.opened": "info",
+    "organization.deleted": "warning",
     "organization.set_aside": "warning",
     "organization.resumed": "info",
     "breaker.opened": "warning",

@@ -31,6 +31,7 @@ from shared.redis import connect_durable, is_transient
 from shared.route_cache import RouteCache
 from shared.settings import RedisSettings, SupabaseSettings, load_settings
 from shared.traces import find_traces, start_traces
+from shared.transitions import tell
 from workers.dead_letters import build_outcome_dead_letter
 from workers.process import (
     SupervisedThreads,
@@ -83,8 +84,9 @@ class Recorder:
         self._on_set_aside = on_set_aside
         self.on_recorded: Callable[[list[dict[str, Any]]], object] = lambda _rows: None
         """Called with the outcomes that Supabase has taken."""
-        self.on_deleted: Callable[[UUID], object] = lambda _id: None
-        """Called with an integration of an organization that does not exist any more."""
+        self.on_deleted: Callable[[UUID], bool] = lambda _id: False
+        """Called with an integration of an organization that does not exist any more; returns
+        whether this was not known before."""
         self.newest = NEWEST_OUTCOME
         self.find_version: Callable[[], int] = lambda: self.newest
         """Returns the newest version of outcomes that the functions of Supabase know."""
@@ -201,15 +203,19 @@ class Recorder:
         self._report_waiting(set_aside, len(entries))
 
     def _report_refused(self, entries: Sequence[OutboxEntry], refused: Sequence[Refused]) -> None:
-        deleted = set()
+        deleted: dict[UUID, Any] = {}
         for each in refused:
             entry = entries[each.row]
             _warn("outcome.refused", entry, each.why)
             if each.reason == "organization_deleted" and entry.row.get("integration_id"):
-                deleted.add(UUID(entry.row["integration_id"]))
-        for integration_id in deleted:
-            log.warning("organization.deleted", integration_id=str(integration_id))
-            self.on_deleted(integration_id)
+                deleted[UUID(entry.row["integration_id"])] = entry.row.get("organization_id")
+        for integration_id, organization_id in deleted.items():
+            if self.on_deleted(integration_id):
+                tell(
+                    "organization.deleted",
+                    organization_id=organization_id,
+                    integration_id=str(integration_id),
+                )
 
     def _report_waiting(self, set_aside: Sequence[SetAside], waiting: int) -> None:
         for each in set_aside:

@@ -46,6 +46,14 @@ def test_the_table_has_every_event_with_its_level() -> None:
     assert documented == in_code
 
 
+def test_the_table_of_transitions_has_every_transition() -> None:
+    """The further lines stand in a table of their own: `wpp tail` shows none of them."""
+    text = (ROOT / "docs" / "log-events.md").read_text(encoding="utf-8")
+    first, further = text.split("\n## Further lines\n")
+    assert {event for event, _ in ROW.findall(first)} == set(TRANSITIONS)
+    assert ROW.findall(further)
+
+
 def test_every_transition_is_told() -> None:
     """A transition that no code tells would be waited for in vain."""
     source = "".join(path.read_text(encoding="utf-8") for path in list_files("shared", "workers"))

@@ -400,8 +400,20 @@ def test_the_numbers_of_a_deleted_organization_stop(pipeline: InboundPipeline) -
     pipeline.outbox.add([message])
     recorder = Recorder(pipeline.outbox, ctx.database.outcomes, Flag())
     recorder.on_deleted = routes.delete_route
-    while len(pipeline.outbox):
+    with structlog.testing.capture_logs() as logs:
+        while len(pipeline.outbox):
+            recorder.step(idle_s=0.01)
+        pipeline.outbox.add([a_message(pipeline)])
         recorder.step(idle_s=0.01)
+    told = [line for line in logs if line["event"] == "organization.deleted"]
+    assert told == [
+        {
+            "event": "organization.deleted",
+            "log_level": "warning",
+            "organization_id": str(organization),
+            "integration_id": str(integration),
+        }
+    ], "once, also when more of its outcomes follow"
     assert routes.find_route(integration) is None
     assert ctx.database.messages.get(message.id, other)
 
