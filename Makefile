@@ -19,7 +19,7 @@ docs: site/index.html ## Build the site of the documentation into site/, which t
 test: .venv/ready ## Run the tests, a process per core; they start the servers they need (browser tests need Chromium)
 	@exec pytest -m "not faults" -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(ARGS)
 
-test-faults: .venv/ready ## Run the fault tests: kill processes and cut connections, about ten minutes
+test-faults: .venv/ready ## Run the fault tests: kill processes and cut connections, some twenty minutes
 	@exec pytest -m faults $(ARGS)
 
 check: .venv/ready ## Format, lint, types, import layers; words, names, Redis keys, links
