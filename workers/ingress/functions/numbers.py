@@ -1,8 +1,8 @@
 """Functions of numbers: connect, look, pair, disconnect.
 
 A number is named by its id, its account, or its session's name `wpp_<account>`; without a name it
-is the organization's primary number. Pages that draw a QR code themselves get the pairing string,
-pages that show it in an `<img>` get a picture.
+is the organization's primary number, but for `wpp-qr`, which needs a name. Pages that draw a QR
+code themselves get the pairing string, pages that show it in an `<img>` get a picture.
 """
 
 import asyncio
