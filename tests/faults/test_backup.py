@@ -1,21 +1,27 @@
 """Redis is lost and restored from a backup: nothing is sent twice, and all is accounted for."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-import redis
 
+from sandbox.pipeline import ROOT
 from sandbox.ports import LOCALHOST
-from sandbox.redis import find_executable
+from sandbox.processes import Program
+from sandbox.redis import RedisServer, find_executable
 from shared.redis import keys
+from shared.redis.client import check_durability
 from tests.faults.audit import wait_until_drained
 from tests.faults.callers import AcceptedMessage, Callers, make_conversations
 from tests.faults.conftest import PrintProgress, wait_until_ready
@@ -24,6 +30,7 @@ from tests.fixtures.fleet import Fleet
 from tests.fixtures.waiting import wait_until
 
 START_WITHIN_S = 100.0
+PAGE = ROOT / "docs" / "backup.md"
 
 
 @pytest.mark.faults
@@ -42,17 +49,21 @@ def test_a_restored_redis_sends_nothing_twice(
     send_round(env, callers, 2)
     accept_round(env, callers, 3)
     accepted = list(callers.accepted)
-    restore(env, backup)
-    counts = reconcile(env)
-    print_progress(f"{len(accepted)} messages, restored and reconciled: {counts}")
-    each = len(accepted) // 4
-    assert counts == {"sent": each, "recalled": 2 * each, "lost": each, "applied": True}
-    send_round(env, callers, 2)  # repeats requests of the lost time, with their keys
-    assert {message.id for message in callers.accepted} == {message.id for message in accepted}
-    known = {message.text for message in accepted if message.seq != 3}
-    assert Counter(sent_texts(env, tag)) == Counter(known)
-    assert statuses(env, accepted) == {0: "sent", 1: "sent", 2: "sent", 3: "unknown"}
-    assert reconcile(env) == {"applied": True}, "once more, nothing is left to do"
+    with restored(env, backup) as server:
+        counts = reconcile(env)
+        print_progress(f"{len(accepted)} messages, restored and reconciled: {counts}")
+        each = len(accepted) // 4
+        assert counts == {"sent": each, "recalled": 2 * each, "lost": each, "applied": True}
+        send_round(env, callers, 2)  # repeats requests of the lost time, with their keys
+        assert {message.id for message in callers.accepted} == {message.id for message in accepted}
+        known = {message.text for message in accepted if message.seq != 3}
+        assert Counter(sent_texts(env, tag)) == Counter(known)
+        assert statuses(env, accepted) == {0: "sent", 1: "sent", 2: "sent", 3: "unknown"}
+        assert reconcile(env) == {"applied": True}, "once more, nothing is left to do"
+        accept_round(env, callers, 4)
+        server.restart()
+        since = [message.id for message in callers.accepted if message.seq == 4]
+        assert [id_ for id_ in since if not env.client.exists(keys.event(id_))] == []
 
 
 def send_round(env: FaultEnvironment, callers: Callers, seq: int) -> None:
@@ -68,7 +79,7 @@ def accept_round(env: FaultEnvironment, callers: Callers, seq: int) -> None:
     with Fleet(env.environment, env.logs / "backup", {"web": 1, "record": 1}):
         wait_until_ready(env, START_WITHIN_S)
         callers.send(1, first=seq)
-        ids = [message.id for message in callers.accepted]
+        ids = list({message.id for message in callers.accepted})
         count = "select count(*) from chat_messages where id = any(%s)"
         wait_until(lambda: env.rows(count, ids) == [(len(ids),)], "the rows", 60)
         wait_until(lambda: env.client.xlen(keys.OUTBOX) == 0, "an empty outbox", 60)
@@ -82,27 +93,62 @@ def back_up(env: FaultEnvironment) -> Path:
     return place
 
 
-def restore(env: FaultEnvironment, backup: Path) -> None:
-    """Lose Redis with its disk, and bring the backup back by the steps of docs/backup.md."""
+class ConfiguredRedis(RedisServer):
+    """A Redis with a configuration file, which begins as docs/backup.md says for a restore."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        super().__init__(directory, port)
+        lines = (
+            f"bind {LOCALHOST}",
+            f"port {port}",
+            f"dir {directory}",
+            "appendonly no",
+            "appendfsync always",
+            "maxmemory-policy noeviction",
+            'save ""',
+        )
+        self.file = directory / "redis.conf"
+        self.file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _make_program(self) -> Program:
+        command = (str(find_executable()), str(self.file))
+        return Program("redis-server", command, self.directory / "redis.log", self.port)
+
+
+@contextmanager
+def restored(env: FaultEnvironment, backup: Path) -> Iterator[ConfiguredRedis]:
+    """Lose Redis with its disk; run a new one from the backup, by the steps of docs/backup.md."""
     env.redis.kill()
     shutil.rmtree(env.redis.directory)
     env.redis.directory.mkdir()
     shutil.copy(backup, env.redis.directory / "dump.rdb")
-    listen = ["--bind", LOCALHOST, "--port", str(env.redis.port), "--dir", str(env.redis.directory)]
-    command = [str(find_executable()), *listen, "--appendonly", "no"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        wait_until(lambda: answers(env), "Redis with the backup")
-        env.client.config_set("appendonly", "yes")
-        wait_until(lambda: not rewrites(env), "the file of commands")
-        server.terminate()
-    env.redis.start()
-
-
-def answers(env: FaultEnvironment) -> bool:
     try:
-        return bool(env.client.ping())
-    except redis.RedisError:
-        return False
+        with ConfiguredRedis(env.redis.directory, env.redis.port) as server:
+            for command in read_commands():
+                run_command(env, command)
+            server.restart()
+            check_durability(env.client)
+            yield server
+    finally:
+        env.redis.start()
+
+
+def read_commands() -> list[list[str]]:
+    """Return the arguments of each redis-cli of the page's steps."""
+    found = re.search(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, "no commands"
+    commands = [shlex.split(line, comments=True) for line in found[1].splitlines()]
+    assert {command[0] for command in commands if command} == {"redis-cli"}
+    return [command[1:] for command in commands if command]
+
+
+def run_command(env: FaultEnvironment, arguments: list[str]) -> None:
+    """Run redis-cli; with `info` the page says how long."""
+    if arguments[0] == "info":
+        wait_until(lambda: not rewrites(env), "the append-only file")
+    program = [str(find_executable().with_name("redis-cli")), "-p", str(env.redis.port)]
+    answer = subprocess.run([*program, *arguments], check=True, capture_output=True, text=True)
+    assert not answer.stdout.startswith("ERR"), answer.stdout
 
 
 def rewrites(env: FaultEnvironment) -> bool:
