@@ -37,6 +37,8 @@ class AcceptedMessage:
     conversation: Conversation
     seq: int
     text: str
+    is_replayed: bool = False
+    """The answer was that of an earlier request with this key."""
 
 
 def make_conversations(
@@ -118,7 +120,9 @@ class Callers:
             with self._lock:
                 self.answers[result] += 1
             if result == "202" and answer is not None:
-                message = AcceptedMessage(UUID(answer.json()["id"]), conversation, seq, text)
+                is_replayed = answer.headers.get("Idempotent-Replayed") == "true"
+                id_ = UUID(answer.json()["id"])
+                message = AcceptedMessage(id_, conversation, seq, text, is_replayed)
                 with self._lock:
                     self.accepted.append(message)
                 return

@@ -55,7 +55,11 @@ def test_a_restored_redis_sends_nothing_twice(
         each = len(accepted) // 4
         assert counts == {"sent": each, "recalled": 2 * each, "lost": each, "applied": True}
         send_round(env, callers, 2)  # repeats requests of the lost time, with their keys
-        assert {message.id for message in callers.accepted} == {message.id for message in accepted}
+        repeated = callers.accepted[len(accepted) :]
+        assert {message.id for message in repeated} == {
+            message.id for message in accepted if message.seq == 2
+        }
+        assert all(message.is_replayed for message in repeated)
         known = {message.text for message in accepted if message.seq != 3}
         assert Counter(sent_texts(env, tag)) == Counter(known)
         assert statuses(env, accepted) == {0: "sent", 1: "sent", 2: "sent", 3: "unknown"}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -136,14 +136,15 @@ def test_a_claimed_message_frees_its_lane(stores: Stores) -> None:
 
 
 def test_messages_that_redis_lost_keep_their_ids(stores: Stores) -> None:
-    """A repeated request is answered, and sends nothing; what had waited is unknown."""
+    """A repeated request is answered, with any body, and sends nothing; what waited is unknown."""
     sent, waiting = stores.make(1), stores.make(2)
     stores.show(sent, "sent")
     stores.show(waiting, "queued")
     assert stores.follow_supabase() == {"recalled": 2, "lost": 1}
     stores.record_all()
     assert (stores.status(sent), stores.status(waiting)) == ("sent", "unknown")
-    assert [stores.lanes.append(each).new for each in (sent, waiting)] == [False, False]
+    changed = replace(sent, fingerprint="another request")
+    assert [stores.lanes.append(each).new for each in (sent, waiting, changed)] == [False] * 3
     assert stores.nothing_ready()
     assert stores.follow_supabase() == {}
 
