@@ -8,14 +8,16 @@ import pytest
 import yaml
 
 from tests.test_consistency import procfile
+from workers.cli.settings_checks import check_names
 
 MANIFEST = Path(__file__).parents[2] / "deploy" / "kubernetes.yaml"
 OBJECTS: list[dict[str, Any]] = list(yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8")))
-CONTAINERS = {
-    each["metadata"]["name"].removeprefix("wpp-"): each["spec"]["template"]["spec"]["containers"][0]
+PODS: dict[str, dict[str, Any]] = {
+    each["metadata"]["name"].removeprefix("wpp-"): each["spec"]["template"]["spec"]
     for each in OBJECTS
     if each["kind"] == "Deployment"
 }
+CONTAINERS = {name: pod["containers"][0] for name, pod in PODS.items()}
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.33"])
@@ -49,3 +51,23 @@ def test_each_process_is_probed() -> None:
             assert each["readinessProbe"]["httpGet"]["path"] == "/ready"
         else:
             assert probe["exec"]["command"] == ["python", "-m", "workers.health", name]
+
+
+def list_service_links() -> list[str]:
+    """Return the variables that Kubernetes gives to each pod with service links, its default."""
+    names = []
+    for each in OBJECTS:
+        if each["kind"] == "Service":
+            prefix = each["metadata"]["name"].upper().replace("-", "_")
+            names += [f"{prefix}_SERVICE_HOST", f"{prefix}_SERVICE_PORT", f"{prefix}_PORT"]
+            names += [f"{prefix}_PORT_{port['port']}_TCP" for port in each["spec"]["ports"]]
+    return names
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_the_doctor_finds_no_unknown_variable(name: str) -> None:
+    """Kubernetes adds none, and each name of the settings is known."""
+    [settings] = [each["data"] for each in OBJECTS if each["kind"] == "ConfigMap"]
+    links = list_service_links() if PODS[name].get("enableServiceLinks", True) else []
+    found = check_names([*settings, *links])
+    assert [each.detail for each in found if each.result != "ok"] == []
