@@ -1,8 +1,9 @@
 """ASGI middleware: what a request has to pass before FastAPI sees it.
 
 FastAPI parses a body before it runs the dependencies of a route. So credentials are checked here,
-and only then is the body read, within limits of size and time. A path or a method that does not
-exist goes to the router at once, which answers without reading a body. Each request counts against
+and only then is the body read, within limits of size and time. A path of the API that is not in the
+OpenAPI document, and a method that a path does not have, are answered here: the router never sees
+them, since it may find a route where this module finds none. Each request counts against
 one quota: that of its key or user, or, without valid credentials, that of its address.
 """
 
@@ -10,6 +11,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -75,7 +77,7 @@ class ApiAccess:
                 method = "GET" if scope["method"] == "HEAD" else scope["method"]
                 scope = {**scope, CALLER: caller, "method": method}
             else:
-                state.request_limits.take("address", find_client(scope))
+                _require_page(scope, state)
         except DisconnectedError:
             return
         except MethodNotAllowedError as error:
@@ -90,6 +92,23 @@ class ApiAccess:
         if self._routes is None:
             self._routes = ApiRoutes(scope["app"].openapi()["paths"])
         return self._routes.find(scope["method"], scope["path"])
+
+
+def _require_page(scope: Scope, state: AppState) -> None:
+    """Take the quota of an address; refuse what is no page, nor anything else outside the API.
+
+    The router's patterns end in `$`, which matches before a final line feed as well: it would find
+    routes that checks by path, here and of the console, miss.
+
+    Raises:
+        TooManyRequestsError: the quota is used up.
+        HTTPException: the path is one of the API, which the document does not have, or ends in a
+            line feed.
+    """
+    state.request_limits.take("address", find_client(scope))
+    path: str = scope["path"]
+    if path.startswith(PREFIX) or path.endswith("\n"):
+        raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
 def _refuse_method(error: MethodNotAllowedError, scope: Scope, state: AppState) -> Response:

@@ -115,12 +115,15 @@ class ApiRoutes:
     def find(self, method: str, path: str) -> Operation | None:
         """Return the operation of a request, or None if there is no such path.
 
+        A path that ends in a line feed is none: the router's patterns end in `$`, which matches
+        before it too, so that the router could find another operation than this method.
+
         HEAD is answered as GET, except for a stream, which has no end.
 
         Raises:
             MethodNotAllowedError: the path has other methods.
         """
-        found = self._pattern.fullmatch(path)
+        found = None if path.endswith("\n") else self._pattern.fullmatch(path)
         if found is None or not found.lastindex:
             return None
         operations = self._operations[found.lastindex - 1]

@@ -1,22 +1,38 @@
 """What a request to the API has to pass: credentials first, then the limits of its body."""
 
+import asyncio
+import json
 import threading
 import time
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import psutil
 import pytest
 import redis
+from fastapi import FastAPI
+from starlette.types import Message
 
+from tests.fixtures.api_document import list_operations
 from tests.fixtures.ingress_process import IngressProcess, read_response
 from tests.fixtures.service_keys import copy_key
 from tests.workers.ingress.tenants import Tenant
+from workers.ingress.access import ApiAccess
+from workers.ingress.app import create_api
+from workers.ingress.console.access import ConsoleAccess
+from workers.ingress.console.routes import ROUTERS
 
 LIMIT = 256 * 1024
 MEGABYTE = 1 << 20
 JSON = {"Content-Type": "application/json"}
 HELLO = {"to": "+79990001122", "text": "Hello"}
+
+
+BODIES = sorted({(each.method, each.path) for each in list_operations() if each.is_write})
+"""Each method and path of the API that may come with a body."""
 
 
 @pytest.fixture
@@ -75,6 +91,91 @@ def test_no_body_is_awaited_without_credentials(
             connection.sendall(f"{head}Content-Length: 9\r\n\r\n".encode())
             assert read_response(connection).startswith(b"HTTP/1.1 401 ")
             connection.sendall(b"123456789")
+
+
+@cache
+def make_app() -> FastAPI:
+    """Return the app with the routes of the API and the console, and with their middleware."""
+    app = create_api()
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(ConsoleAccess)
+    app.add_middleware(ApiAccess)
+    return app
+
+
+def ask_unread(method: str, path: str) -> tuple[int, dict[str, Any], int, list[str]]:
+    """Send a request without credentials and with a long body.
+
+    Return the status, the body of the answer, how often the request was read, and which quotas
+    were taken.
+    """
+    app = make_app()
+    taken: list[str] = []
+    limits = SimpleNamespace(take=lambda quota, _subject: taken.append(quota))
+    app.state.ingress = SimpleNamespace(request_limits=limits)
+    reads = 0
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        nonlocal reads
+        reads += 1
+        return {"type": "http.request", "body": b" " * 1024, "more_body": reads < 100}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")],
+        "client": ("203.0.113.9", 1),
+        "app": app,
+    }
+    asyncio.run(app(scope, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"]), reads, taken
+
+
+@pytest.mark.parametrize(("method", "path"), BODIES)
+@pytest.mark.parametrize("ending", ["\n", "/", "\r\n", "/x\n"], ids=repr)
+def test_no_body_of_an_unknown_path_is_read(method: str, path: str, ending: str) -> None:
+    """The router's patterns end in `$`, which matches before a final line feed (`%0A`) as well."""
+    status, problem, reads, taken = ask_unread(method, f"{path}{ending}")
+    assert (status, problem["code"], reads, taken) == (404, "not_found", 0, ["address"])
+
+
+@pytest.mark.parametrize("path", ["/console\n", "/console/session\n", "/console/data/keys\n"])
+def test_no_body_of_an_unknown_path_of_the_console_is_read(path: str) -> None:
+    """Its access goes by the path, too."""
+    assert ask_unread("POST", path)[0::2] == (404, 0)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PROPFIND"])
+@pytest.mark.parametrize("path", ["/v1/", "/v1/unknown", "/v1/messages\n", "/v1/messages/"])
+def test_an_unknown_path_is_the_same_problem_by_every_method(method: str, path: str) -> None:
+    """Without a look at credentials or the body."""
+    status, problem, reads, taken = ask_unread(method, path)
+    assert (status, reads, taken) == (404, 0, ["address"])
+    assert problem == {
+        "type": "/docs/reference/errors.html#not-found",
+        "title": "Not Found",
+        "status": 404,
+        "code": "not_found",
+        "detail": "Not Found",
+    }
+
+
+def test_no_body_of_a_line_feed_after_a_path_is_awaited(ingress: IngressProcess) -> None:
+    """The answer comes although only the head was sent."""
+    with ingress.connect() as connection:
+        connection.settimeout(5)
+        head = "POST /v1/messages%0A HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: 314572800\r\n\r\n".encode())
+        assert read_response(connection).startswith(b"HTTP/1.1 404 ")
 
 
 def test_a_body_of_the_api_is_limited(ingress: IngressProcess, bearer: str) -> None:

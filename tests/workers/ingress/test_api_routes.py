@@ -39,6 +39,8 @@ ROUTES = ApiRoutes(
         ("GET", "/v1/a/1/qrxpng", None),
         ("GET", "/v1/a/", None),
         ("GET", "/v1/ab", None),
+        ("POST", "/v1/a\n", None),
+        ("PATCH", "/v1/a/1\n", None),
     ],
 )
 def test_routes_are_known_by_method_and_path(method: str, path: str, operation: str | None) -> None:
