@@ -15,10 +15,11 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import redis
 import redis.asyncio
@@ -173,6 +174,7 @@ class RequestLimits:
         self._quotas = quotas
         self._buckets: LRUCache[tuple[QuotaName, str], Bucket] = LRUCache(MAX_BUCKETS)
         self._unsettled: dict[tuple[QuotaName, str], Bucket] = {}
+        self._held: Counter[tuple[QuotaName, str]] = Counter()
         self._refused = RefusedRequests()
         self._settler: asyncio.Task[None] | None = None
         self._settle_at_s = math.inf
@@ -200,6 +202,26 @@ class RequestLimits:
         if self._quotas[limit].requests and (limit, subject) in self._buckets:
             self._check(self._buckets[limit, subject], time.monotonic())
 
+    @contextmanager
+    def hold(self, limit: QuotaName, subject: str) -> Iterator[None]:
+        """Hold a place in a quota while it is not known yet whether a request counts.
+
+        Whoever finds that it counts calls `take` afterwards, before anything is awaited.
+
+        Raises:
+            TooManyRequestsError: the quota is used up, or the rest of it is held.
+        """
+        name = (limit, subject)
+        if self._quotas[limit].requests:
+            self._check_held(self._find_bucket(limit, subject), self._held[name])
+        self._held[name] += 1
+        try:
+            yield
+        finally:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]
+
     async def aclose(self) -> None:
         """Stop settling."""
         if self._settler:
@@ -216,9 +238,17 @@ class RequestLimits:
     def _check(self, bucket: Bucket, now_s: float, count: int = 1) -> None:
         wait_s = bucket.find_wait(now_s, count)
         if wait_s > 0:
-            self._refused.add(bucket.limit, bucket.subject, now_s)
-            self._settle_by(now_s + REST_S)
-            raise TooManyRequestsError(bucket.read(now_s), wait_s)
+            self._refuse(bucket, now_s, wait_s)
+
+    def _check_held(self, bucket: Bucket, held: int) -> None:
+        now_s = time.monotonic()
+        if held >= bucket.read(now_s).remaining:
+            self._refuse(bucket, now_s, bucket.find_wait(now_s, held + 1) or RETRY_S)
+
+    def _refuse(self, bucket: Bucket, now_s: float, wait_s: float) -> NoReturn:
+        self._refused.add(bucket.limit, bucket.subject, now_s)
+        self._settle_by(now_s + REST_S)
+        raise TooManyRequestsError(bucket.read(now_s), wait_s)
 
     # Settling
 

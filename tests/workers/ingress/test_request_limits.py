@@ -285,6 +285,27 @@ def test_a_bucket_refills_evenly() -> None:
     assert bucket.read(1000.0).remaining == 20
 
 
+def test_what_is_held_is_not_given_out_again() -> None:
+    """Requests at the same time, of which it is told later that they count."""
+
+    async def story(limits: RequestLimits) -> None:
+        with ExitStack() as held:
+            for _ in range(3):
+                held.enter_context(limits.hold("failure", "a"))
+            with pytest.raises(TooManyRequestsError) as refused, limits.hold("failure", "a"):
+                pass
+            assert refused.value.retry_after_s > 0
+            with limits.hold("failure", "b"):
+                pass
+        limits.take("failure", "a")
+        with limits.hold("failure", "a"), limits.hold("failure", "a"):
+            with pytest.raises(TooManyRequestsError), limits.hold("failure", "a"):
+                pass
+            assert take_all(limits, "failure", "a") == 2
+
+    run(f"redis://{LOCALHOST}:{free_port()}", {"failure": Quota(3, 3000)}, story)
+
+
 def test_without_redis_each_process_limits_alone() -> None:
     """No request fails because of Redis."""
 

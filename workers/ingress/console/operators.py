@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from fastapi.concurrency import run_in_threadpool
 from redis import Redis
 
 from shared.database import Database
@@ -37,6 +36,8 @@ class Operators:
         self._database = database
         self._verifier = verifier
         self._known = LookupCache(self._find, check_s)
+        # Anyone can send tokens: their look-ups are limited, and each sign-in asks anew.
+        self._tokens = LookupCache(database.users.find_operator, 0.0)
 
     @classmethod
     def new(
@@ -59,11 +60,12 @@ class Operators:
         """Return the operator of a session of Supabase; None: it is no operator's.
 
         Raises:
+            OverloadedError: no look-up became free in time.
             DatabaseUnavailableError: Supabase did not answer.
         """
         if read_claims(token) is None or await self._verifier.verify(token) is False:
             return None
-        found = await run_in_threadpool(self._database.users.find_operator, token)
+        found = await self._tokens.find(token)
         return _name_user(*found) if found else None
 
     async def is_valid(self, credential: str) -> bool:

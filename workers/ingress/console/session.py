@@ -38,10 +38,13 @@ class Credentials(BaseModel):
 
 @router.post(SIGN_IN, status_code=HTTPStatus.NO_CONTENT)
 async def sign_in(body: Credentials, request: Request, response: Response, state: StateDep) -> None:
-    """Begin a session, as a cookie. Refused attempts count against the quota of their address."""
+    """Begin a session, as a cookie. Refused attempts count against the quota of their address.
+
+    So do attempts at the same time: each holds its place in the quota until it is decided.
+    """
     address = find_client(request.scope)
-    state.request_limits.check("failure", address)
-    operator = await _find_operator(body, state)
+    with state.request_limits.hold("failure", address):
+        operator = await _find_operator(body, state)
     if operator is None:
         state.request_limits.take("failure", address)
         log.warning("console.refused", address=address)

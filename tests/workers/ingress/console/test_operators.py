@@ -1,9 +1,12 @@
 """Who is an operator, and until when."""
 
+import asyncio
+import threading
 from asyncio import run
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -11,9 +14,13 @@ import redis
 
 from sandbox.supabase.project import Supabase
 from shared.database import Database
+from shared.errors import OverloadedError
 from shared.settings import SupabaseSettings
 from tests.fixtures.service_keys import store_operator_key
+from tests.fixtures.waiting import wait_until
 from tests.workers.ingress.members import Member
+from tests.workers.ingress.test_auth import FakeLookup, token
+from workers.ingress import lookups
 from workers.ingress.console.operators import Operators
 from workers.ingress.token_verifier import TokenVerifier
 
@@ -119,3 +126,29 @@ def test_a_banned_user_is_no_operator_until_the_ban_ends(
         now = start()
         assert run(now.is_valid(found.credential)) == is_operator
         assert (run(now.find_by_token(token)) == found) == is_operator
+
+
+def test_forged_tokens_leave_threads_to_the_rest() -> None:
+    """Supabase answers late: few tokens are looked up at a time, and the rest is told to wait."""
+    answered = threading.Event()
+    lookup = cast("Any", FakeLookup(None, until=answered))
+    database: Any = SimpleNamespace(users=SimpleNamespace(find_operator=lookup))
+    unsure: Any = SimpleNamespace(verify=lambda _: asyncio.sleep(0, None))
+
+    async def story() -> list[Any]:
+        operators = Operators(cast("Any", None), database, unsure, CHECK_S)
+        asked = [asyncio.create_task(operators.find_by_token(token())) for _ in range(80)]
+        waits = (lookups.MAX_LOOKUPS, 80 - lookups.MAX_LOOKUPS)
+        await asyncio.to_thread(
+            wait_until,
+            lambda: (lookup.max_concurrent, sum(each.done() for each in asked)) == waits,
+            "so many look-ups, and the end of the wait for one",
+        )
+        answered.set()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = run(story())
+    assert lookup.max_concurrent == len(lookup.calls) == found.count(None) == lookups.MAX_LOOKUPS
+    refused = [each for each in found if isinstance(each, OverloadedError)]
+    assert len(refused) == 80 - lookups.MAX_LOOKUPS
+    assert {each.retry_after_s for each in refused} == {1}
