@@ -5,13 +5,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 import redis
 
+from sandbox.supabase.project import Supabase
 from shared.events import Message
 from shared.lanes.types import Settled
 from shared.producer import Producer
 from shared.redis import keys
+from tests.fixtures.ingress_process import IngressProcess
 from tests.workers.ingress.tenants import Tenant
 
 HELLO = {"to": "+79990001122", "text": "Hello"}
@@ -135,6 +138,33 @@ class TestResolution:
             key=key,
         )
         assert strange.status_code == 404
+
+    @pytest.mark.parametrize("outcome", ["sent", "failed", "again"])
+    def test_a_message_of_another_organization_stays_unknown(
+        self,
+        ingress_with_supabase: IngressProcess,
+        supabase_world: Supabase,
+        tenant: Tenant,
+        message: str,
+        outcome: str,
+    ) -> None:
+        """Its id, in a row that a user of this organization has written, resolves no record."""
+        event_id = UUID(message.rsplit("/", 1)[-1])
+        with psycopg.connect(supabase_world.database_url) as connection:
+            connection.execute("delete from chat_messages where id = %s", (event_id,))
+        with Tenant.new(ingress_with_supabase, supabase_world, tenant.client) as forger:
+            with psycopg.connect(supabase_world.database_url) as connection:
+                connection.execute(
+                    "insert into chat_messages (id, organization_id, message_text, message_type, "
+                    "message_status, is_outgoing) values (%s, %s, 'Hi', 'client', 'unknown', true)",
+                    (event_id, forger.id),
+                )
+            before = tenant.client.hgetall(keys.event(event_id))
+            for key in (None, "k"):
+                answer = forger.post(f"{message}/resolution", {"outcome": outcome}, key=key)
+                assert (answer.status_code, answer.json()["code"]) == (409, "not_unknown")
+        assert tenant.client.hgetall(keys.event(event_id)) == before
+        assert tenant.count_waiting("send") == 0
 
 
 class TestConnecting:

@@ -86,8 +86,7 @@ async def get_state(message_id: UUID, organization_id: UUID, state: AppState) ->
         NotFoundError: the organization does not have the message.
         DatabaseError: only Supabase can know the message, and it did not answer.
     """
-    reply: Any = await state.redis.hmget(records.record_key(message_id), list(records.FIELDS))
-    record = records.parse_record(message_id, reply)
+    record = await _read_record(message_id, state)
     if record and (
         record.queue != "send" or record.tenant != str(organization_id) or record.state == "done"
     ):
@@ -99,6 +98,11 @@ async def get_state(message_id: UUID, organization_id: UUID, state: AppState) ->
         msg = f"no message {message_id} in this organization"
         raise NotFoundError(msg)
     return found
+
+
+async def _read_record(message_id: UUID, state: AppState) -> records.Record | None:
+    reply: Any = await state.redis.hmget(records.record_key(message_id), list(records.FIELDS))
+    return records.parse_record(message_id, reply)
 
 
 async def _add_stored_status(
@@ -187,7 +191,8 @@ async def resolve(
 
     Raises:
         NotFoundError: the organization does not have the message.
-        NotUnknownError: the status of the message is known.
+        NotUnknownError: the status of the message is known, or its record is of another
+            organization: users may write rows with any id.
         IdempotencyConflictError: the key was used for a different request.
     """
     current = await get_state(message_id, organization_id, state)
@@ -198,7 +203,9 @@ async def resolve(
     }
     stored = await state.idempotency.claim(organization_id, idempotency_key, request, {})
     by = hash_key(idempotency_key) if idempotency_key else None
-    resolved = await run_in_threadpool(
+    record = await _read_record(message_id, state)
+    is_own = record is not None and record.tenant == str(organization_id)
+    resolved = is_own and await run_in_threadpool(
         in_doubt.resolve_unknown,
         state.sync_redis,
         state.lanes,
