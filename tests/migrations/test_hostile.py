@@ -4,19 +4,20 @@ import json
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tests.migrations.conftest import Db, Tenant, at
+from tests.migrations.conftest import PHONE, Db, Tenant, at
 
-TIMES = st.sampled_from(
-    [
-        *(None, "infinity", "-infinity", "4713-01-01 BC", "294276-12-31", "1969-01-01"),
-        *("2026-11-21T12:00:01Z", "2099-01-01T00:00:00Z"),
-    ]
-)
+TIME = "2026-11-21T12:00:01Z"
+HOSTILE_TIMES = [
+    *(None, "infinity", "-infinity", "4713-01-01 BC", "294276-12-31", "1969-01-01"),
+    *(TIME, "2099-01-01T00:00:00Z"),
+]
+TIMES = st.sampled_from(HOSTILE_TIMES)
 TEXTS = st.one_of(st.none(), TIMES, st.sampled_from(["", "not a time", "stored", "W1", "T1", "😀"]))
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), TEXTS),
@@ -137,3 +138,30 @@ def test_a_row_of_another_organization_captures_no_message(tenant: Tenant, other
     assert [each["row"] for each in answer["refused"]] == [0, 1]
     assert len(tenant.messages()) == 1
     assert dump(other) == before
+
+
+def acquaintance(tenant: Tenant) -> Any:
+    query = "select wpp_acquaintance(%s, %s) as it"
+    return tenant.rows(query, tenant.integration, PHONE)[0]["it"]
+
+
+def test_a_foreign_row_changes_no_acquaintance(tenant: Tenant, other: Tenant) -> None:
+    """A user writes rows that name the client and the number of another organization."""
+    tenant.add_client(PHONE)
+    other.add_client(PHONE)
+    for moment in (at(0), at(3600)):
+        write(other, tenant, {"metadata": {}, "created_at": moment, "is_foreign": True})
+        assert acquaintance(tenant) == "stranger"
+    tenant.apply(tenant.sent("sent", task_id="T1"))
+    assert acquaintance(tenant) == "known"
+
+
+@pytest.mark.parametrize("moment", [each for each in HOSTILE_TIMES if each != TIME])
+def test_a_time_that_no_message_has_changes_no_acquaintance(
+    tenant: Tenant, other: Tenant, moment: str | None
+) -> None:
+    tenant.add_client(PHONE)
+    write(tenant, other, {"metadata": {}, "created_at": moment}, is_outgoing=False)
+    assert acquaintance(tenant) == "stranger"
+    write(tenant, other, {"metadata": {}, "created_at": TIME}, is_outgoing=False)
+    assert acquaintance(tenant) == str(int(at(1).timestamp() * 1000))
