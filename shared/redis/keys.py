@@ -462,9 +462,10 @@ def idempotency_key(organization_id: UUID | str, digest: str) -> str:
 
 
 def function_call(organization_id: UUID | str, function: str, digest: str) -> str:
-    """String, 10 s. The Idempotency-Key of a call of `/functions/v1`, by the SHA-256 of its body.
+    """String, 10 s. The Idempotency-Key of a call of `/functions/v1`.
 
-    Repeats of the call find it (workers/ingress/functions/repeats.py).
+    Repeats of the call find it by the SHA-256 of its method, query and body
+    (workers/ingress/functions/repeats.py).
     """
     return f"{PREFIX}function_call:{organization_id}:{function}:{digest}"
 

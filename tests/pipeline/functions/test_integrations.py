@@ -104,6 +104,24 @@ def test_a_deleted_card_is_disconnected(system: System, pages: FrontEnd) -> None
     assert status["status"] == "disconnected"
 
 
+def test_cards_are_deleted_in_a_row(system: System, pages: FrontEnd, stranger: FrontEnd) -> None:
+    """Each within seconds of the former. A repeat has the same answer, but not for strangers."""
+    numbers = [
+        connect_by_panel(system, pages)["integration_id"],
+        connect_by_panel(system, pages, add_new=True)["integration_id"],
+    ]
+
+    def delete(owner: FrontEnd, number: str) -> tuple[int, Any]:
+        answer = owner.call("messenger-integrations", method="DELETE", query=f"?id={number}")
+        return answer.status, answer.data.get("id")
+
+    assert [delete(pages, number) for number in numbers] == [(200, each) for each in numbers]
+    assert cards(pages) == []
+    assert [delete(pages, number) for number in numbers] == [(200, each) for each in numbers]
+    assert delete(stranger, numbers[0])[0] == 404
+    assert delete(pages, str(uuid4()))[0] == 404
+
+
 @pytest.mark.parametrize(
     ("method", "query", "body", "status"),
     [

@@ -6,6 +6,7 @@ A change of another provider's row is the CRM's own business: its function may r
 import re
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
@@ -33,7 +34,12 @@ async def handle(call: FunctionCall) -> Response:
         return await list_rows(call)
     if call.method == "POST":
         return await create_row(call)
-    row = await _find_row(call)
+    wanted = _read_id(call)
+    row = await _find_row(call, wanted)
+    if row is None and call.method == "DELETE" and await numbers.was_removed(call, str(wanted)):
+        return succeed(id=str(wanted))
+    if row is None:
+        raise not_found(NO_ROW)
     if row.provider != OURS:
         return await pass_on(call)
     return await (change_row if call.method == "PUT" else remove_row)(call, row)
@@ -72,11 +78,14 @@ async def change_row(call: FunctionCall, row: MessengerRow) -> Response:
     if call.flag("is_primary"):
         await run_in_threadpool(state.database.integrations.set_primary, row.id, organization_id)
     await service.propagate_change(row.id, organization_id, state)
-    return succeed(integration=_show(await _find_row(call)))
+    changed = await _find_row(call, row.id)
+    if changed is None:
+        raise not_found(NO_ROW)
+    return succeed(integration=_show(changed))
 
 
 async def remove_row(call: FunctionCall, row: MessengerRow) -> Response:
-    """Disconnect a number, as wpp-disconnect does."""
+    """Disconnect a number, as wpp-disconnect does; a repeat has the same answer."""
     await numbers.remove_number(call, "id")
     return succeed(id=str(row.id))
 
@@ -88,16 +97,17 @@ async def is_ours(call: FunctionCall) -> bool:
     return bool(enabled) and enabled[0].provider == OURS
 
 
-async def _find_row(call: FunctionCall) -> MessengerRow:
+def _read_id(call: FunctionCall) -> UUID:
     wanted = call.uuid("id")
     if wanted is None:
         msg = "id is required"
         raise FunctionError(msg)
+    return wanted
+
+
+async def _find_row(call: FunctionCall, wanted: UUID) -> MessengerRow | None:
     rows = await _read_rows(call, None)
-    row = next((row for row in rows if row.id == wanted), None)
-    if row is None:
-        raise not_found(NO_ROW)
-    return row
+    return next((row for row in rows if row.id == wanted), None)
 
 
 async def _read_rows(call: FunctionCall, messenger_type: str | None) -> list[MessengerRow]:

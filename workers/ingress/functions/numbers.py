@@ -171,7 +171,7 @@ async def remove_number(call: FunctionCall, *names: str) -> None:
     """
     integration_id = await _claim_removal(call, await find_number(call, *names))
     if integration_id is None:
-        if not await _was_removed(call, call.text(*(names or NUMBER_FIELDS))):
+        if not await was_removed(call, call.text(*(names or NUMBER_FIELDS))):
             raise not_found(NOT_CONNECTED)
         return
     until = asyncio.get_running_loop().time() + REMOVAL_WAIT_S
@@ -197,7 +197,7 @@ async def _claim_removal(call: FunctionCall, number: IntegrationState | None) ->
     return UUID(stored.values["integration"]) if stored else None
 
 
-async def _was_removed(call: FunctionCall, named: str | None) -> bool:
+async def was_removed(call: FunctionCall, named: str | None) -> bool:
     """Return whether a name is that of a number which the organization has had."""
     if named is None:
         return False
