@@ -182,3 +182,46 @@ def test_a_phone_of_two_organizations_has_none(tenant: Tenant, other: Tenant) ->
     other.add_client("89990001122")
     [found] = tenant.rows("select wpp_find_organization_by_phone('79990001122') as id")
     assert found["id"] is None
+
+
+FURTHER = "insert into client_phone_numbers (client_id, phone) values (%s, %s)"
+
+
+@pytest.mark.parametrize("stored", ["79990001133", "8 (999) 000-11-33", "+7 999 0001133"])
+def test_the_organization_of_a_further_phone(tenant: Tenant, other: Tenant, stored: str) -> None:
+    """Of an active client, in every usual spelling; a client of a second one makes it unclear."""
+    client = tenant.add_client("79990001122")
+    tenant.db.execute(FURTHER, (client, stored))
+
+    def found() -> Any:
+        [row] = tenant.rows("select wpp_find_organization_by_phone('79990001133') as id")
+        return row["id"]
+
+    assert found() == tenant.id
+    theirs = other.add_client(None)
+    other.db.execute(FURTHER, (theirs, "79990001133"))
+    assert found() is None
+    tenant.db.execute("update clients set is_active = false where id = %s", (client,))
+    assert found() == other.id
+
+
+def test_the_organization_of_a_phone_is_found_by_indexes(tenant: Tenant) -> None:
+    """Also where a table was analyzed while it was empty, and then filled."""
+    db = tenant.db
+    with db.transaction(force_rollback=True):
+        db.execute("analyze clients, teachers, client_phone_numbers")
+        db.execute(
+            "insert into clients (id, organization_id, name, phone) select gen_random_uuid(), %s, "
+            "'Anna', '7999' || lpad(n::text, 7, '0') from generate_series(1, 20000) n",
+            (tenant.id,),
+        )
+        client = tenant.add_client(None)
+        db.execute(FURTHER, (client, "78880001133"))
+        read = (
+            "select coalesce(sum(seq_tup_read), 0) as rows from pg_stat_xact_user_tables "
+            "where relname in ('clients', 'teachers', 'client_phone_numbers')"
+        )
+        [before] = tenant.rows(read)
+        [row] = tenant.rows("select wpp_find_organization_by_phone('78880001133') as id")
+        assert row["id"] == tenant.id
+        assert tenant.rows(read) == [before]

@@ -50,6 +50,10 @@ class CrmFunctions:
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
 
+    @property
+    def exist(self) -> bool:
+        return self._url is not None
+
     async def call(self, call: PassedOn) -> CrmAnswer:
         """Return the answer of the CRM's function with the same name.
 

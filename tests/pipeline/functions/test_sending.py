@@ -4,15 +4,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 import pytest
 
+from tests.fixtures.ingress_process import IngressProcess
+from tests.fixtures.receiver import run_receiver
 from tests.fixtures.system import System, texts_sent_to
 from tests.fixtures.waiting import wait_until
 from tests.pipeline.functions.front_end import FrontEnd, connect_by_panel, crm_server
+from tests.workers.ingress.messages.contacts import add_further_phone
 from tests.workers.media.servers import FileServer, respond
 
 
@@ -342,3 +347,47 @@ def test_whatsapp_that_is_not_ours_is_not_taken(stranger: FrontEnd) -> None:
     """Without the address of the CRM's own functions: a permanent error."""
     answer = stranger.call("whatsapp-send", {"phoneNumber": "+79990001122", "message": "Hi"})
     assert (answer.status, bool(answer.error)) == (404, True)
+
+
+def test_a_phone_that_is_not_ours_is_passed_on(system: System, tmp_path: Path) -> None:
+    """A reminder of a server names the phone alone: the CRM's function gets it as it came."""
+    environment = system.environment
+    with run_receiver() as crm:
+        crm.answer = lambda _post: 200
+        crm.headers = {"Content-Type": "application/json"}
+        crm.text = b'{"success": true, "messageId": "theirs"}'
+        settings = {**environment, "WPP_CRM_FUNCTIONS_URL": crm.url}
+        with IngressProcess(environment["REDIS_URL"], tmp_path, **settings) as ingress:
+            key = f"Bearer {environment['SUPABASE_SERVICE_ROLE_KEY']}"
+            bodies = [
+                b'{"phoneNumber": "+70000000001",  "message": "Lesson at six"}',
+                b'{"phone": "+70000000001", "organization_id": "none of ours", "message": "Hi"}',
+            ]
+            for body in bodies:
+                answer = ingress.http.post(
+                    "/functions/v1/whatsapp-send", content=body, headers={"Authorization": key}
+                )
+                assert (answer.status_code, answer.json()["messageId"]) == (200, "theirs")
+                assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            refused = httpx.post(
+                f"{ingress.url}/functions/v1/wpp-send",
+                content=bodies[0],
+                headers={"Authorization": key},
+                trust_env=False,
+            )
+            assert refused.status_code == 404
+    assert [post.body for post in crm.posts] == bodies
+    assert {post.headers["authorization"] for post in crm.posts} == {key}
+
+
+def test_a_further_phone_of_a_client_names_the_organization(
+    system: System, connected: FrontEnd
+) -> None:
+    """A server's reminder to it leaves from that organization's number."""
+    phone = new_phone()
+    client = add_contact(system, connected, "clients", new_phone())
+    add_further_phone(system.database_url, client, f"+7 ({phone[1:4]}) {phone[4:]}")
+    with crm_server(system) as server:
+        answer = server.post("/whatsapp-send", json={"phoneNumber": phone, "message": "At six"})
+    assert (answer.status_code, answer.json()["success"]) == (200, True), answer.text
+    assert texts_sent_to(system, account_of(connected), phone) == ["At six"]

@@ -15,10 +15,13 @@ from starlette.types import Receive, Scope, Send
 from workers.ingress.access import read_body
 from workers.ingress.audit import SAFE_METHODS, Effect
 from workers.ingress.body import DisconnectedError
+from workers.ingress.crm_functions import PassedOn
 from workers.ingress.deps import AppState
 from workers.ingress.functions import answers, integrations, messages, numbers, sending
+from workers.ingress.functions.answers import FunctionError
 from workers.ingress.functions.calls import FunctionCall, authenticate_caller, parse_fields
 from workers.ingress.functions.organizations import find_organization
+from workers.ingress.functions.passing import pass_to
 from workers.ingress.request_limits import find_client
 from workers.ingress.webhooks import endpoint as webhooks
 
@@ -108,12 +111,20 @@ async def _respond(name: str, scope: Scope, receive: Receive, state: AppState) -
     body = await read_body(scope, receive, state)
     query = dict(QueryParams(scope["query_string"]))
     fields = parse_fields(query, body)
-    organization_id = caller.organization_id or await find_organization(name, fields, state)
+    headers = Headers(scope=scope)
+    try:
+        organization_id = caller.organization_id or await find_organization(name, fields, state)
+    except FunctionError:
+        if name != "whatsapp-send" or not state.crm_functions.exist:
+            raise
+        # A reminder to a contact that only another provider's organization has.
+        passed = PassedOn(name, scope["method"], query, headers, body)
+        return await pass_to(state.crm_functions, passed)
     call = FunctionCall(
         name=name,
         method=scope["method"],
         query=query,
-        headers=Headers(scope=scope),
+        headers=headers,
         body=body,
         fields=fields,
         organization_id=organization_id,
