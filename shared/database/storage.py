@@ -19,6 +19,9 @@ from shared.settings import MediaSettings
 
 BUCKET = "chat-media"
 TOO_LARGE = "413"
+NOT_FOUND = "404"
+MISSING = {"not_found", "NoSuchKey"}
+"""What Storage calls a file that it does not have; a missing bucket has another name."""
 RECENT_S = 600
 
 
@@ -26,6 +29,10 @@ class FileTooLargeError(DatabaseError):
     """The file exceeds the size limit of the project or of the bucket, which is below our own."""
 
     code = "file_too_large"
+
+
+class FileMissingError(DatabaseError):
+    """The bucket has no such file: it was deleted."""
 
 
 class Storage:
@@ -64,12 +71,27 @@ class Storage:
         return self.link(path)
 
     def link(self, path: str) -> str:
-        """Return a link to a file: signed, or plain where the bucket is public."""
+        """Return a link to a file: signed, or plain where the bucket is public.
+
+        Raises:
+            FileMissingError: the bucket is not public and has no such file.
+        """
         bucket = self._connection.client.storage.from_(BUCKET)
         if self._public:
             return bucket.get_public_url(path).rstrip("?")
-        with map_errors():
+        with map_errors(), _map_missing():
             return bucket.create_signed_url(path, self._link_s)["signedUrl"] or ""
+
+    def find_link(self, path: str) -> str | None:
+        """Return a link to a file that the bucket has; None if it has none of this path."""
+        if self._public:
+            with map_errors():
+                if not self._connection.client.storage.from_(BUCKET).exists(path):
+                    return None
+        try:
+            return self.link(path)
+        except FileMissingError:
+            return None
 
     def recent_link(self, path: str) -> str:
         """Return a link to a file that is at most ten minutes old."""
@@ -104,4 +126,15 @@ def _map_too_large() -> Iterator[None]:
     except StorageApiError as error:
         if str(error.status) == TOO_LARGE or "too large" in error.message.lower():
             raise FileTooLargeError(error.message) from None
+        raise
+
+
+@contextmanager
+def _map_missing() -> Iterator[None]:
+    """Raise FileMissingError for the refusal that is about the path, not about the bucket."""
+    try:
+        yield
+    except StorageApiError as error:
+        if str(error.status) == NOT_FOUND and error.code in MISSING:
+            raise FileMissingError(error.message) from None
         raise

@@ -13,6 +13,7 @@ from tests.fixtures.system import System, texts_sent_to
 from tests.fixtures.waiting import wait_until
 from tests.pipeline.functions.front_end import FrontEnd, crm_server
 from tests.pipeline.functions.test_sending import account_of, add_contact, faults, new_phone
+from tests.workers.media.servers import FileServer, respond
 
 DELETED = "[Сообщение удалено]"
 PNG = base64.b64encode(
@@ -197,6 +198,45 @@ def test_a_file_is_downloaded_without_headers(system: System, connected: FrontEn
             (row["id"],),
         )
     assert download() == base64.b64decode(PNG)
+
+
+def delete_object(system: System, path: str) -> None:
+    """Delete a file from Storage, as a rule of the CRM's owner may."""
+    key = system.environment["SUPABASE_SERVICE_ROLE_KEY"]
+    httpx.request(
+        "DELETE",
+        f"{system.environment['SUPABASE_URL'].rstrip('/')}/storage/v1/object/chat-media",
+        json={"prefixes": [path]},
+        headers={"apikey": key, "Authorization": f"Bearer {key}"},
+        trust_env=False,
+    ).raise_for_status()
+
+
+@pytest.mark.parametrize("on_platform", [True, False], ids=["kept", "gone"])
+def test_a_file_that_storage_no_longer_has(
+    system: System,
+    connected: FrontEnd,
+    on_platform: bool,  # noqa: FBT001
+) -> None:
+    """It is fetched from the platform anew. Where that has it no more, a single 404 tells so."""
+    phone = new_phone()
+    media = {"mimetype": "image/png", "filename": "a.png"}
+    with FileServer(**{"a.png": respond(200, base64.b64decode(PNG))}) as server:
+        where = {"base64": PNG} if on_platform else {"url": f"{server.url}/a.png"}
+        row = receive(system, connected, phone, type="image", text="See", media={**media, **where})
+        path = wait_until(
+            lambda: row_of(system, row["id"])["metadata"].get("media_path"), "the stored file"
+        )
+    delete_object(system, path)
+    before = len(connected.attempts)
+    answer = connected.call("wpp-download", {"messageId": row["external_message_id"]})
+    assert len(connected.attempts) == before + 1
+    with system.service_client(connected.organization_id) as crm:
+        file = crm.get(f"/v1/messages/{row['id']}/file")
+    assert (answer.status, file.status_code) == ((200, 200) if on_platform else (404, 404))
+    if on_platform:
+        for link in (answer.data["downloadUrl"], file.json()["url"]):
+            assert httpx.get(link, trust_env=False).content == base64.b64decode(PNG)
 
 
 def test_a_path_that_a_user_wrote_is_not_signed(

@@ -122,3 +122,19 @@ def test_a_wrong_key_is_not_reported_as_a_large_file(
     with pytest.raises(DatabaseError) as refused, httpx.Client(trust_env=False) as http:
         Database(wrong, http).storage.upload("wpp/a/b.jpg", file, "image/jpeg")
     assert not isinstance(refused.value, FileTooLargeError)
+
+
+@pytest.mark.parametrize("public", [False, True], ids=["private", "public"])
+def test_a_file_that_was_deleted_has_no_link(
+    open_bucket: Open,
+    file: IO[bytes],
+    public: bool,  # noqa: FBT001
+) -> None:
+    """Its path has a link again once it is stored again."""
+    bucket = open_bucket(wpp_media_public=public)
+    bucket.upload("wpp/a/deleted.jpg", file, "image/jpeg")
+    assert bucket.find_link("wpp/a/deleted.jpg")
+    bucket.remove(["wpp/a/deleted.jpg"])
+    assert bucket.find_link("wpp/a/deleted.jpg") is None
+    link = bucket.upload("wpp/a/deleted.jpg", file, "image/jpeg")
+    assert get(link).content == b"\xff\xd8\xff a picture"

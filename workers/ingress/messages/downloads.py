@@ -13,6 +13,7 @@ from shared import routing
 from shared.database.models import StoredMessage
 from shared.errors import NotFoundError
 from shared.events import MediaEvent
+from shared.lanes.records import record_key
 from shared.outcomes import ContentType, MessageOutcome
 from workers.ingress.deps import AppState
 from workers.ingress.messages import senders
@@ -77,20 +78,20 @@ async def _find_by_external_id(
 
 
 async def _make_link(row: StoredMessage, state: AppState) -> FileLink | None:
-    """Return a new link to a stored file, or the link that the row has.
+    """Return a new link to a stored file, or the link that the row has; None if it is gone.
 
     Users may write metadata: only a path of their own organization is signed.
     """
     path = row.metadata.get("media_path")
     own = f"wpp/{row.organization_id}/"
     if isinstance(path, str) and path.startswith(own) and ".." not in path:
-        url = await run_in_threadpool(state.database.storage.link, path)
-        return FileLink(url, row.file_name, row.file_type)
+        url = await run_in_threadpool(state.database.storage.find_link, path)
+        return FileLink(url, row.file_name, row.file_type) if url else None
     return FileLink(row.file_url, row.file_name, row.file_type) if row.file_url else None
 
 
 async def _fetch(row: StoredMessage, state: AppState) -> bool:
-    """Let a worker fetch a file that arrived and was not stored; return whether it is stored."""
+    """Let a worker fetch a file that arrived and is not stored; return whether it is stored now."""
     content = row.metadata.get("content")
     if row.outgoing or content not in get_args(ContentType) or content in WITHOUT_FILE:
         return False
@@ -122,4 +123,6 @@ async def _fetch(row: StoredMessage, state: AppState) -> bool:
     )
     accepted = await state.producer.append(routing.route_event(event))
     record = await wait_for_record(accepted.id, state, FETCH_WAIT_S)
-    return bool(record and record.state == "done")
+    if record is None or record.state != "done":
+        return False
+    return await state.redis.hget(record_key(accepted.id), "media") == b"stored"

@@ -7,6 +7,7 @@ from cachetools import TTLCache
 from fastapi.concurrency import run_in_threadpool
 
 from shared.database.models import UploadedFile
+from shared.database.storage import FileMissingError
 from shared.errors import NotFoundError
 from shared.events import Message, SentMedia
 from workers.ingress.deps import AppState
@@ -31,9 +32,13 @@ async def find_upload(message: Message, organization_id: UUID, state: AppState) 
     if file_id is None:
         return None
     file = await _use(file_id, organization_id, state)
+    try:
+        url = await run_in_threadpool(state.database.storage.recent_link, file.path)
+    except FileMissingError:
+        raise _not_found(file_id) from None
     return SentMedia(
         type=media.type,
-        url=await run_in_threadpool(state.database.storage.recent_link, file.path),
+        url=url,
         filename=media.filename or file.name,
         mime=media.mime or file.mime,
         path=file.path,
