@@ -464,7 +464,8 @@ def idempotency_key(organization_id: UUID | str, digest: str) -> str:
 def function_call(organization_id: UUID | str, function: str, digest: str) -> str:
     """String, 10 s. The Idempotency-Key of a call of `/functions/v1`.
 
-    Repeats of the call find it by the SHA-256 of its method, query and body
+    Repeats of the call find it by the SHA-256 of its method, query and body. For an edit, `digest`
+    is the id of the message, and the SHA-256 of the text stands before the key
     (workers/ingress/functions/repeats.py).
     """
     return f"{PREFIX}function_call:{organization_id}:{function}:{digest}"

@@ -108,6 +108,30 @@ def test_an_edit_is_a_new_message_under_the_same_row(system: System, connected: 
     assert len(system.rows("chat_messages", client_id=row["client_id"])) == 1
 
 
+def test_an_edit_that_is_changed_back_ends_with_the_last_text(
+    system: System, connected: FrontEnd
+) -> None:
+    """Within 10 s, and with a repeat of each call: every text goes out once."""
+    phone = new_phone()
+    row = send(system, connected, phone, "At five")
+    for text in ("At six", "At five", "At six"):
+        for _ in range(2):
+            edited = connected.call("wpp-edit", {"messageId": row["id"], "newMessage": text})
+            assert edited.data["success"] is True, edited
+    shown = on_the_phone(system, connected, phone)
+    assert [(each["text"], each["status"] == "deleted") for each in shown] == [
+        ("At five", True),
+        ("At six", True),
+        ("At five", True),
+        ("At six", False),
+    ]
+    wait_until(
+        lambda: row_of(system, row["id"])["external_message_id"] == edited.data["newTaskId"],
+        "the id of the last text",
+    )
+    assert row_of(system, row["id"])["message_text"] == "At six"
+
+
 def test_a_message_to_a_teacher_is_edited_too(system: System, connected: FrontEnd) -> None:
     """The chat passes `teacher:<id>` as the client: the row says who it is."""
     phone = new_phone()
@@ -172,6 +196,19 @@ def test_reactions_reach_the_customer(system: System, connected: FrontEnd) -> No
     assert on_the_phone(system, connected, phone)[0]["reaction"] == "🔥"
     wrong = connected.call("wpp-react", {"messageId": arrived["id"], "emoji": "👎"})
     assert (wrong.status, bool(wrong.error)) == (400, True)
+
+
+def test_a_reaction_that_is_changed_back_ends_with_the_last(
+    system: System, connected: FrontEnd
+) -> None:
+    """Within 10 s, and with a repeat of each call."""
+    phone = new_phone()
+    arrived = receive(system, connected, phone)
+    for emoji in ("👍", "❤️", "👍"):
+        for _ in range(2):
+            answer = connected.call("wpp-react", {"messageId": arrived["id"], "emoji": emoji})
+            assert (answer.data["success"], answer.data["wppSent"]) == (True, True)
+        assert on_the_phone(system, connected, phone)[0]["reaction"] == emoji
 
 
 def test_a_file_is_downloaded_without_headers(system: System, connected: FrontEnd) -> None:

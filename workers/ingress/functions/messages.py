@@ -8,7 +8,7 @@ from starlette.responses import Response
 from shared.errors import ImpossibleChangeError
 from workers.ingress.functions.answers import FunctionError, not_found, succeed
 from workers.ingress.functions.calls import FunctionCall
-from workers.ingress.functions.repeats import claim_key
+from workers.ingress.functions.repeats import claim_edit_key, claim_key
 from workers.ingress.messages import changes, downloads
 from workers.ingress.messages.changes import ChangeRequest
 
@@ -23,7 +23,8 @@ async def edit(call: FunctionCall) -> Response:
     if not isinstance(text, str) or not text.strip():
         msg = "newMessage is required"
         raise FunctionError(msg)
-    request = await _build_request(call, message_id)
+    key = await claim_edit_key(call, message_id, text)
+    request = ChangeRequest(message_id, call.organization_id, key)
     try:
         found = await changes.edit_message(request, text, call.state)
     except ImpossibleChangeError as error:
@@ -39,7 +40,7 @@ async def edit(call: FunctionCall) -> Response:
 async def delete(call: FunctionCall) -> Response:
     """wpp-delete: for both sides where the platform can, in the row in any case."""
     message_id = _read_message_id(call)
-    request = await _build_request(call, message_id)
+    request = ChangeRequest(message_id, call.organization_id, await claim_key(call))
     try:
         found = await changes.delete_message(request, call.state)
     except ImpossibleChangeError as error:
@@ -48,13 +49,17 @@ async def delete(call: FunctionCall) -> Response:
 
 
 async def react(call: FunctionCall) -> Response:
-    """wpp-react: the page has stored the reaction itself; this shows it in WhatsApp."""
+    """wpp-react: the page has stored the reaction itself; this shows it in WhatsApp.
+
+    It has no key: a repeat does no harm, and a reaction that is changed back is a new one.
+    """
     message_id = _read_message_id(call)
     emoji = call.text("emoji")
     if emoji not in EMOJIS:
         msg = f"emoji must be one of {' '.join(sorted(EMOJIS))}"
         raise FunctionError(msg)
-    found = await changes.react(await _build_request(call, message_id), emoji, call.state)
+    request = ChangeRequest(message_id, call.organization_id)
+    found = await changes.react(request, emoji, call.state)
     return succeed(wppSent=found.done, wppError=found.error)
 
 
@@ -66,10 +71,6 @@ async def download(call: FunctionCall) -> Response:
         raise FunctionError(msg)
     found = await downloads.find_file_by_external_id(external_id, call.organization_id, call.state)
     return succeed(downloadUrl=found.url, fileName=found.name, fileType=found.mime)
-
-
-async def _build_request(call: FunctionCall, message_id: UUID) -> ChangeRequest:
-    return ChangeRequest(message_id, call.organization_id, await claim_key(call))
 
 
 def _read_message_id(call: FunctionCall) -> UUID:

@@ -9,14 +9,26 @@ for the API, whichever process serves them, also while the first is in work.
 import hashlib
 import json
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from shared.redis import keys
+from shared.redis.scripts import LuaScript
 from workers.ingress.functions.calls import FunctionCall
 
 REPEAT_S = 10
 """The wrapper repeats within 9 s. A person who means the same text twice waits longer, or changes
 it."""
+
+CLAIM_NEWEST = LuaScript("""
+local held = redis.call('GET', KEYS[1])
+local start = ARGV[1] .. ':'
+if held and string.sub(held, 1, #start) == start then
+  return string.sub(held, #start + 1)
+end
+redis.call('SET', KEYS[1], start .. ARGV[2], 'EX', ARGV[3])
+return ARGV[2]
+""")
+"""Return the id of the newest text of a message; a text that differs from it gets a new id."""
 
 
 async def claim_key(call: FunctionCall) -> str:
@@ -27,6 +39,18 @@ async def claim_key(call: FunctionCall) -> str:
     pipe.get(name)
     replies: list[Any] = await pipe.execute()
     return f"function:{call.name}:{replies[1].decode()}"
+
+
+async def claim_edit_key(call: FunctionCall, message_id: UUID, text: str) -> str:
+    """Return the Idempotency-Key of an edit: a repeat has the text of the message's newest edit.
+
+    A text that was changed and then changed back is an edit of its own, within `REPEAT_S` too.
+    """
+    name = keys.function_call(call.organization_id, call.name, str(message_id))
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    given = [digest, uuid4().hex, REPEAT_S]
+    newest: bytes = await CLAIM_NEWEST.run_async(call.state.redis, [name], given)
+    return f"function:{call.name}:{newest.decode()}"
 
 
 def _digest(call: FunctionCall) -> str:
