@@ -47,7 +47,8 @@ class TimelineEvent(BaseModel):
     event: str = Field(
         description="`accepted`, `attempt` (a worker calls the platform), `postponed` (that "
         "attempt did not send it), `sent`, `delivered`, `read`, `failed`, `unknown`, `deleted`, "
-        "`cancelled`, `received`, `edited`, `reaction`, `reaction_removed`; more may come.",
+        "`cancelled`, `received`, `edited`, `replaced` (an edit deleted the former message at the "
+        "platform), `reaction`, `reaction_removed`; more may come.",
         examples=["sent"],
     )
     at: datetime = Field(description="When it happened, as exactly as that is known; never falls.")
@@ -84,7 +85,7 @@ def build_timeline(rows: Iterable[HistoryRow]) -> list[TimelineEvent]:
     taken: int | None = None
     for row in order_history(rows):
         if row.source == "own":
-            taken = len(events) + bool(row.started_at) if row.event == "sent" else None
+            taken = len(events) + bool(row.started_at) if row.status == "sent" else None
         elif row.event == "sent" and taken is not None:
             known = events[taken]
             reported = known.reported_at or row.at
@@ -122,9 +123,12 @@ def order_history(rows: Iterable[HistoryRow]) -> list[HistoryRow]:
 
 
 def _find_moments(rows: Sequence[HistoryRow]) -> dict[int, datetime]:
-    """Return by row id when a report counts as made: a lower ack not after a higher one."""
+    """Return by row id when a report counts as made: a lower ack not after a higher one.
+
+    An ack without a status is about a text that an edit replaced: it says nothing about later ones.
+    """
     moments = {row.id: row.at for row in rows}
-    reports = [row for row in rows if row.source == "platform" and row.event in ACKS]
+    reports = [row for row in rows if row.source == "platform" and row.event in ACKS and row.status]
     earliest: datetime | None = None
     for event in reversed(ACKS):
         same = [row for row in reports if row.event == event]
@@ -138,11 +142,15 @@ def _find_step(report: HistoryRow, own: Sequence[HistoryRow], moment: datetime) 
     """Return after which of our steps a report stands; 0 is before all of them.
 
     After all that we did before it can have been made, and after the end of the attempt that it is
-    about: the last end before it came.
+    about: the last end before it came. A report without a status is not about the text of an edit.
     """
     latest = min(_end_of_second(moment), max(report.arrived_at, moment))
     index = sum(row.at <= latest for row in own)
-    ends = [number for number, row in enumerate(own, 1) if row.status in ENDINGS]
+    ends = [
+        number
+        for number, row in enumerate(own, 1)
+        if row.status in ENDINGS and (report.status or row.event != "edited")
+    ]
     known = [number for number in ends if own[number - 1].at <= report.arrived_at + RACE]
     about = known[-1] if known else (ends[0] if ends else 0)
     following = next((number for number in ends if number > about), None)

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from shared.outcomes import EditOutcome
 from tests.migrations.conftest import Tenant, at
 
 OWN = "own"
@@ -169,6 +170,91 @@ def test_the_newest_edit_counts_and_the_first_text_is_kept(tenant: Tenant) -> No
         row = tenant.message()
         assert (row["message_text"], row["metadata"]["original_text"]) == ("three", "one")
         assert "conflicts" not in row["metadata"]
+
+
+def edit_anew(tenant: Tenant, old: str, new: str, second: float) -> EditOutcome:
+    """Return an edit of ours: the platform deleted the message and took another one."""
+    edit = tenant.edit(f"Text of {new}", second, old)
+    return edit.model_copy(update={"task_id": new, "own": True})
+
+
+def test_the_status_of_an_edited_message_is_that_of_its_new_text(tenant: Tenant) -> None:
+    """In any order, repeated, and by any id: the delete of the former text does not count."""
+    message = tenant.sent(task_id="T1")
+    reports = [
+        tenant.status("read", 5, task_id="T1", wa_message_id="W1"),
+        tenant.status("deleted", 10, "T1"),
+        edit_anew(tenant, "T1", "T2", 10.5),
+        tenant.status("delivered", 11, task_id="T2", wa_message_id="W2"),
+    ]
+    for order in permutations(reports):
+        for size in (1, len(reports)):
+            tenant.db.execute("truncate chat_messages, wpp.parked_outcomes cascade")
+            tenant.apply(message)
+            for start in range(0, len(order), size):
+                tenant.apply(*order[start : start + size])
+            tenant.apply(*order, tenant.status("deleted", 10, "W1", arrived_at=at(20)))
+            row = tenant.message()
+            assert row["message_status"] == "delivered"
+            assert row["metadata"]["waMessageId"] == "W2"
+            assert tenant.rows("select * from wpp.parked_outcomes") == []
+            tenant.apply(tenant.status("read", 12, "W2"))
+            assert tenant.message()["message_status"] == "read"
+            tenant.apply(tenant.status("deleted", 30, "W2"))
+            assert tenant.message()["message_status"] == "deleted"
+
+
+def test_an_edit_anew_is_sent_until_the_platform_reports_on_it(tenant: Tenant) -> None:
+    """Its recipient has not read the new text; the history keeps the reports on the former."""
+    tenant.apply(tenant.sent(task_id="T1"), tenant.status("read", 5, "T1"))
+    tenant.apply(tenant.status("deleted", 9, "T1"))
+    assert tenant.message()["message_status"] == "deleted"
+    tenant.apply(edit_anew(tenant, "T1", "T2", 10))
+    tenant.apply(tenant.status("failed", 11, "T1"))
+    assert tenant.message()["message_status"] == "sent"
+    history = tenant.rows("select event, status from wpp_message_history order by at")
+    assert [(row["event"], row["status"]) for row in history] == [
+        ("sent", "sent"),
+        ("read", None),
+        ("replaced", None),
+        ("edited", "sent"),
+        ("failed", None),
+    ]
+
+
+def test_reports_on_both_texts_in_the_same_second_count_once(tenant: Tenant) -> None:
+    """Whole seconds are the platform's only times."""
+    tenant.apply(tenant.sent(task_id="T1"), tenant.status("delivered", 5, "T1"))
+    tenant.apply(edit_anew(tenant, "T1", "T2", 5.5), tenant.status("delivered", 5, "T2"))
+    assert tenant.message()["message_status"] == "delivered"
+
+
+def test_a_further_edit_replaces_the_edit_before_it(tenant: Tenant) -> None:
+    """Both deletes are of former texts; our own delete of the last text counts."""
+    tenant.apply(tenant.sent(task_id="T1"), edit_anew(tenant, "T1", "T2", 5))
+    tenant.apply(tenant.status("deleted", 5, "T1"), tenant.status("deleted", 8, "T2"))
+    tenant.apply(edit_anew(tenant, "T2", "T3", 8.5), edit_anew(tenant, "T1", "T2", 5))
+    tenant.apply(tenant.status("deleted", 8, "T2"), tenant.status("read", 9, "T3"))
+    assert tenant.message()["message_status"] == "read"
+    tenant.apply(tenant.status("deleted", 20, "T3", own=True))
+    assert tenant.message()["message_status"] == "deleted"
+
+
+def test_the_delete_of_a_replaced_caption_is_not_that_of_its_file(tenant: Tenant) -> None:
+    """A caption is a text of its own at the platform; a delete of the file counts."""
+    tenant.apply(tenant.sent(task_id="T1"))
+    tenant.apply(
+        tenant.status("read", 2, task_id="T1", wa_message_id="W1"),
+        tenant.status("sent", 3, "T1", "C1", own=True),
+    )
+    for second, caption in enumerate(("C2", "C3"), 5):
+        edit = tenant.edit("New", second + 0.5, "T1", caption)
+        tenant.apply(edit.model_copy(update={"own": True}))
+        former = f"C{second - 4}"
+        tenant.apply(tenant.status("deleted", second, former))
+        assert tenant.message()["message_status"] == "read"
+    tenant.apply(tenant.status("deleted", 9, "W1"))
+    assert tenant.message()["message_status"] == "deleted"
 
 
 def test_the_newest_reaction_of_each_person_counts(tenant: Tenant) -> None:

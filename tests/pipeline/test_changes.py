@@ -107,6 +107,24 @@ def test_an_edit_is_said_to_be_a_delete_and_a_send(
     ]
 
 
+def test_an_edited_message_has_the_status_of_its_new_text(crm: httpx.Client, phone: str) -> None:
+    """The platform's report of the delete reaches the history, and not the status."""
+    path = send(crm, phone)
+    assert crm.patch(path, json={"text": "Second"}).json()["state"] == "done"
+
+    def told() -> list[tuple[str, str | None]]:
+        events = crm.get(f"{path}/history").json()
+        return [(event["event"], event.get("status")) for event in events]
+
+    wait_until(lambda: ("replaced", None) in told(), "the report of the delete")
+    wait_until(lambda: crm.get(path).json()["status"] == "read", "the new text to be read")
+    assert told()[-1] == ("read", "read")
+    listed = crm.get("/v1/messages", params={"phone": phone}).json()["items"]
+    assert [(each["text"], each["status"]) for each in listed] == [("Second", "read")]
+    crm.delete(path).raise_for_status()
+    wait_until(lambda: crm.get(path).json()["status"] == "deleted", "the delete of the new text")
+
+
 def test_an_edit_of_a_caption_keeps_the_picture(
     system: System, number: Number, crm: httpx.Client, phone: str
 ) -> None:

@@ -97,6 +97,16 @@ CASES = [
         [own("sent", 1), platform("read", 3, 4), platform("deleted", 2, 5)], id="deleted is last"
     ),
     pytest.param(
+        [
+            own("sent", 1),
+            platform("read", 3, 4, status=None),
+            platform("replaced", 9, 9.2),
+            own("edited", 9.5, status="sent"),
+            platform("delivered", 12, 12.5),
+        ],
+        id="an edit by a new message",
+    ),
+    pytest.param(
         [platform("received", 2, 3), platform("reaction", 4, 5), platform("edited", 4, 6)],
         id="a message that arrived",
     ),
@@ -195,3 +205,17 @@ def test_that_the_platform_took_it_is_told_once_for_an_attempt(
     found = build_timeline(rows(*given))
     assert [f"{each.source} {each.event}" for each in found] == told
     assert found[-1].reported_at is not None
+
+
+def test_the_platform_s_report_on_a_new_text_adds_its_time_to_the_edit() -> None:
+    """The edit is the moment at which the platform took the new text."""
+    _, edited, delivered = build_timeline(
+        rows(
+            own("sent", 1),
+            own("edited", 9.5, status="sent"),
+            platform("sent", 9, 9.8),
+            platform("delivered", 10, 10.2),
+        )
+    )
+    assert (edited.event, edited.status, edited.reported_at) == ("edited", "sent", at(9))
+    assert (delivered.event, delivered.status) == ("delivered", "delivered")

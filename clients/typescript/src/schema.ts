@@ -2101,7 +2101,7 @@ export interface components {
         TimelineEvent: {
             /**
              * Event
-             * @description `accepted`, `attempt` (a worker calls the platform), `postponed` (that attempt did not send it), `sent`, `delivered`, `read`, `failed`, `unknown`, `deleted`, `cancelled`, `received`, `edited`, `reaction`, `reaction_removed`; more may come.
+             * @description `accepted`, `attempt` (a worker calls the platform), `postponed` (that attempt did not send it), `sent`, `delivered`, `read`, `failed`, `unknown`, `deleted`, `cancelled`, `received`, `edited`, `replaced` (an edit deleted the former message at the platform), `reaction`, `reaction_removed`; more may come.
              * @example sent
              */
             event: string;

@@ -14,7 +14,7 @@ const EVENTS = {
   accepted: "Accepted", attempt: "An attempt began", postponed: "It was not sent yet", sent: "The platform took it",
   delivered: "Delivered to the phone", read: "Read", failed: "It failed", unknown: "Nobody knows whether it went out",
   deleted: "Deleted", cancelled: "Cancelled before it was sent", received: "It arrived", edited: "Edited",
-  reaction: "A reaction", reaction_removed: "A reaction was removed",
+  replaced: "The text before an edit was deleted", reaction: "A reaction", reaction_removed: "A reaction was removed",
 };
 export const STATES = {
   scheduled: ["Waits for its date", ""], queued: ["Waits to be sent", ""], sent: ["Sent", "good"], delivered: ["Delivered", "good"],
