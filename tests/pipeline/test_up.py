@@ -21,7 +21,14 @@ from tests.conftest import TOOLS
 from tests.fixtures.background import in_background
 
 GONE_S = 45
+ROOT = Path(__file__).parents[2]
 WPP = Path(sys.executable).parent / "wpp"
+MAKE_UP = f"""
+make -f {ROOT}/Makefile -o .venv/ready -o site/index.html up &
+trap 'kill $!; wait $!; echo "status $?"' EXIT
+read -r
+"""
+"""A script that stops `make up &` as README says, at the end of its input; both files exist."""
 
 
 @pytest.fixture
@@ -47,18 +54,29 @@ def first_of_six_free() -> int:
 
 @contextmanager
 def up(home: Path, first: int) -> Iterator[subprocess.Popen[str]]:
-    """Run `wpp up` as `make up &` in a script does: SIGINT is ignored, no setting is inherited.
+    """Run `wpp up` as a script does in its background: SIGINT is ignored, no setting is inherited.
 
     It is stopped at the end of the block if it still runs.
     """
+    command = in_background([str(WPP), "up", "--directory", str(home)])
+    with started(command, Path.cwd(), first) as program:
+        yield program
+
+
+@contextmanager
+def started(command: list[str], folder: Path, first: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a program in a folder without the settings of this process, and stop it at the end."""
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("WPP_", "SUPABASE_", "REDIS_"))
+        if not name.startswith(("WPP_", "SUPABASE_", "REDIS_", "MAKE"))
     }
+    environment["PATH"] = f"{WPP.parent}:{environment['PATH']}"
     program = subprocess.Popen(
-        in_background([str(WPP), "up", "--directory", str(home)]),
+        command,
+        cwd=folder,
         env={**environment, "WPP_FIRST_PORT": str(first), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -134,29 +152,43 @@ def test_it_prints_the_addresses_and_leaves_no_process(home: Path) -> None:
             "/env",
         ):
             assert needed in shown
-        started = descendants(program)
-        assert len(started) > 10
+        processes = descendants(program)
+        assert len(processes) > 10
         assert (home / "env").stat().st_mode & 0o777 == 0o600
         assert "outcomes on their way" in in_another_terminal(home, "wpp lanes")
         program.send_signal(signal.SIGINT)
         program.communicate(timeout=GONE_S)
         assert program.returncode == 0
-    assert left_of(started) == []
+    assert left_of(processes) == []
     assert not (home / "env").exists()
+
+
+def test_kill_stops_make_up_in_the_background_of_a_script(home: Path) -> None:
+    """SIGTERM to `make`, which ignores SIGINT there, ends every process that it started."""
+    (home / ".local").mkdir()
+    (home / ".local" / "tools").symlink_to(TOOLS)
+    with started(["bash", "-c", MAKE_UP], home, first_of_six_free()) as script:
+        read_until(script, "Ctrl-C stops everything")
+        processes = descendants(script)
+        assert "make" in {process.name() for process in processes}
+        assert len(processes) > 10
+        shown, _ = script.communicate("\n", timeout=GONE_S)
+        assert f"status {128 + signal.SIGTERM}" in shown
+    assert left_of(processes) == []
 
 
 def test_a_part_that_dies_is_named_and_everything_ends(home: Path) -> None:
     """The error names the killed process and its log; every other process is stopped."""
     with up(home, first_of_six_free()) as program:
         read_until(program, "Ctrl-C stops everything")
-        started = descendants(program)
-        next(filter(is_recorder, started)).kill()
+        processes = descendants(program)
+        next(filter(is_recorder, processes)).kill()
         rest, _ = program.communicate(timeout=GONE_S)
         assert program.returncode == 1
         assert "record.1 stopped" in rest
         assert "pipeline.log" in rest
         assert "Traceback" not in rest
-    assert left_of(started) == []
+    assert left_of(processes) == []
 
 
 def test_a_taken_port_is_named(home: Path) -> None:
