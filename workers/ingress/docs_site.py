@@ -1,8 +1,8 @@
 """GET /docs/: the pages of documentation, as `make docs` built them.
 
 They are files without a key or a token, readable without credentials. Where they were not built,
-`/docs` leads to the reference of the API alone. Links are relative: they work behind the path of a
-proxy.
+`/docs`, and the page of errors that each error names as its `type`, lead to the reference of the
+API. Links are relative: they work behind the path of a proxy.
 """
 
 from pathlib import Path
@@ -12,6 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from workers.ingress.errors import ERRORS_PAGE
 
 SITE = Path(__file__).parents[2] / "site"
 HEADERS = {
@@ -39,6 +41,8 @@ def list_routes(site: Path = SITE) -> list[BaseRoute]:
     is_built = (site / "index.html").is_file()
     start = "index.html" if is_built else "api"
     targets = {"/": f"docs/{start}", "/docs": f"docs/{start}", "/docs/": start}
+    if not is_built:
+        targets[ERRORS_PAGE] = "../api"
 
     async def redirect(request: Request) -> Response:
         return RedirectResponse(targets[request.url.path], 307)

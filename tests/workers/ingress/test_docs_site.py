@@ -8,6 +8,7 @@ import pytest
 from starlette.applications import Starlette
 
 from workers.ingress import docs_site
+from workers.ingress.errors import ERRORS_PAGE
 
 
 @pytest.fixture
@@ -55,4 +56,6 @@ def test_files_beside_the_site_are_not_found(site: Path, path: str) -> None:
 
 def test_without_a_site_docs_lead_to_the_reference_of_the_api(tmp_path: Path) -> None:
     assert get(tmp_path, "/docs").headers["location"] == "docs/api"
+    found = get(tmp_path, f"{ERRORS_PAGE}?next=//elsewhere.example")
+    assert (found.status_code, found.headers["location"]) == (307, "../api")
     assert get(tmp_path, "/docs/index.html").status_code == 404
