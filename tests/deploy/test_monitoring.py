@@ -1,28 +1,21 @@
 """Alert rules and the dashboard name metrics that exist, in expressions that Prometheus reads."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.fixtures.metrics_docs import documented
+from tests.fixtures.promtool import needs_promtool, promtool
 from workers.ingress.metrics import PipelineCollector
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "alerts.yml"
-PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(
-    not PROMTOOL and "CI" not in os.environ, reason="promtool is not installed"
-)
 
 
 def rules() -> list[dict[str, Any]]:
@@ -71,19 +64,6 @@ def test_the_panels_do_not_overlap() -> None:
         for dx in range(panel["gridPos"]["w"])
     ]
     assert len(places) == len(set(places))
-
-
-def promtool(*arguments: str, given: bytes = b"") -> str:
-    done = subprocess.run(
-        [PROMTOOL or "promtool", *arguments],
-        input=given,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout.decode()
-    return done.stdout.decode()
 
 
 @needs_promtool
