@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.outcomes import MessageStatus
+from shared.stored_times import ClampedTime, StoredTime
 
 SECOND = timedelta(seconds=1)
 RACE = timedelta(seconds=2)
@@ -31,9 +32,9 @@ class HistoryRow(BaseModel):
     event: str
     status: MessageStatus | None
     source: Literal["own", "platform"]
-    at: datetime
-    arrived_at: datetime
-    started_at: datetime | None = None
+    at: ClampedTime
+    arrived_at: ClampedTime
+    started_at: StoredTime = None
     attempt: int | None = None
     code: str | None = None
     error: str | None = None

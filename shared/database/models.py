@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from shared import qr_pictures
 from shared.outcomes import MessageStatus, SessionStatus, SetAside
 from shared.phones import DEFAULT_REGION
+from shared.stored_times import ClampedTime, StoredTime
 
 
 class Row(BaseModel):
@@ -206,12 +207,17 @@ class StoredMessage(Row):
     file_name: str | None
     file_type: str | None
     metadata: dict[str, Any]
-    created_at: datetime
+    created_at: ClampedTime
+
+    @field_validator("outgoing", mode="before")
+    @classmethod
+    def _fill_direction(cls, value: object) -> object:
+        return value or False
 
     @field_validator("metadata", mode="before")
     @classmethod
     def _fill_metadata(cls, value: object) -> object:
-        return value or {}
+        return value if isinstance(value, dict) else {}
 
     @field_validator("status", mode="before")
     @classmethod
@@ -302,7 +308,7 @@ class SearchHit(Row):
     organization_id: UUID | None
     organization: str | None = None
     title: str | None = None
-    at: datetime | None = None
+    at: StoredTime = None
 
 
 class OrphanReport(Row):
@@ -324,7 +330,7 @@ class UnnamedMessage(Row):
     id: UUID
     phone: str
     status: MessageStatus
-    created_at: datetime
+    created_at: ClampedTime
     lacks_task_id: bool
     lacks_wa_message_id: bool
 

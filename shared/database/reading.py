@@ -19,7 +19,7 @@ class Reading:
         self,
         organization_id: UUID,
         filters: Mapping[str, Any],
-        after: Sequence[str] | None,
+        after: Sequence[str | None] | None,
         *,
         ascending: bool,
         limit: int,
@@ -39,7 +39,7 @@ class Reading:
         )
 
     def list_conversations(
-        self, organization_id: UUID, after: Sequence[str] | None, limit: int
+        self, organization_id: UUID, after: Sequence[str | None] | None, limit: int
     ) -> Page:
         """Return a page of an organization's conversations, that of the newest message first.
 

@@ -165,3 +165,35 @@ def test_a_time_that_no_message_has_changes_no_acquaintance(
     assert acquaintance(tenant) == "stranger"
     write(tenant, other, {"metadata": {}, "created_at": TIME}, is_outgoing=False)
     assert acquaintance(tenant) == str(int(at(1).timestamp() * 1000))
+
+
+def test_foreign_rows_and_hostile_times_are_no_evidence(tenant: Tenant, other: Tenant) -> None:
+    """Of which messages of unknown delivery the orphan reports of an account may be about."""
+    query = "select wpp_evidence(%s) as it"
+    tenant.apply(tenant.sent("unknown"), tenant.status("sent", 3, "T9"))
+    before = tenant.rows(query, at(-60))[0]["it"]
+    assert len(before["messages"]) == len(before["reports"]) == 1
+    forged = {"metadata": {"phone": PHONE}, "is_outgoing": True, "message_status": "unknown"}
+    other.add_client(PHONE)
+    write(other, tenant, {**forged, "created_at": TIME, "is_foreign": True})
+    for moment in ("infinity", "294276-12-31", "2099-01-01T00:00:00Z"):
+        write(tenant, other, {**forged, "created_at": moment})
+    assert tenant.rows(query, at(-60))[0]["it"] == before
+
+
+def test_a_row_without_a_time_gets_its_sender_and_its_history(tenant: Tenant) -> None:
+    """A user has taken or changed the times: outcomes are applied, and times are those of now."""
+    lid = "123456789012345@lid"
+    for moment in HOSTILE_TIMES:
+        tenant.apply(tenant.arrived(0, phone="", lid=lid, wa_message_id="W1"))
+        tenant.db.execute("update chat_messages set created_at = %s", (moment,))
+        tenant.db.execute("delete from wpp_message_history")
+        answer = tenant.apply(
+            tenant.arrived(1, lid=lid, wa_message_id="W2"), tenant.status("read", 2, "W1")
+        )
+        assert (answer["refused"], answer["set_aside"]) == ([], [])
+        old = "select count(*) as it from wpp_message_history where at not between %s and now()"
+        assert tenant.rows(old, "1970-01-01")[0]["it"] == 0
+        tenant.db.execute("delete from chat_messages")
+        tenant.db.execute("delete from wpp.hidden_ids")
+        tenant.db.execute("delete from wpp.conversations")

@@ -6,7 +6,7 @@ import json
 import pytest
 from fastapi.exceptions import RequestValidationError
 
-from workers.ingress.paging import read_cursor, write_cursor
+from workers.ingress.paging import read_cursor, read_stored_cursor, write_cursor
 
 PLACE = ["2026-11-29T12:00:00.123456+00:00", "79990001122"]
 
@@ -40,5 +40,20 @@ def test_without_a_cursor_it_is_the_first_page() -> None:
     ],
 )
 def test_any_other_text_is_refused(cursor: str) -> None:
-    with pytest.raises(RequestValidationError):
-        read_cursor("desc", cursor)
+    for read in (read_cursor, read_stored_cursor):
+        with pytest.raises(RequestValidationError):
+            read("desc", cursor)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        *(None, "infinity", "-infinity", "294276-12-31T00:00:00+00:00"),
+        *("4713-01-01T00:00:00+00:00 BC", "2026-11-29T12:00:00.123456+00:00"),
+    ],
+)
+def test_a_cursor_may_have_any_time_of_postgres(time: str | None) -> None:
+    """In lists by times that users may write."""
+    cursor = write_cursor("desc", [time, "7"])
+    assert read_stored_cursor("desc", cursor) == (time, "7")
+    assert read_stored_cursor("desc", None) is None

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from shared.database import DeadLetterQuery
 from shared.lanes.client import Lanes
+from shared.stored_times import clamp_time
 from workers.dead_letters import parse_uuid
 from workers.ingress.console.access import OperatorDep
 from workers.ingress.console.dead_letters import describe_letter
@@ -33,7 +34,8 @@ def list_conversation(
         limit=PAGE,
     )
     names = state.database.repair.name_organizations([organization_id])
-    return {"organization": names.get(organization_id), "items": found}
+    items = [{**row, "created_at": clamp_time(row.get("created_at"))} for row in found]
+    return {"organization": names.get(organization_id), "items": items}
 
 
 @router.get("/{message_id}")

@@ -10,7 +10,7 @@ from workers.ingress.deps import OrganizationId, StateDep
 from workers.ingress.errors import RESPONSES
 from workers.ingress.messages.reading import PageDep, find_chat, read_page, read_phone
 from workers.ingress.messages.reading_schemas import MessagePage
-from workers.ingress.paging import PageCursor, PageLimit, read_cursor, write_cursor
+from workers.ingress.paging import PageCursor, PageLimit, read_stored_cursor, write_cursor
 
 router = APIRouter(prefix="/v1/conversations", tags=["messages"], responses=RESPONSES)
 ORDER = "newest"
@@ -32,7 +32,7 @@ async def list_conversations(
 
     A conversation in which a message comes meanwhile moves to the front: read the first page again.
     """
-    after = read_cursor(ORDER, cursor)
+    after = read_stored_cursor(ORDER, cursor)
     rows = await run_in_threadpool(
         state.database.reading.list_conversations, organization_id, after, limit + 1
     )

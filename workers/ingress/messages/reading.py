@@ -16,7 +16,7 @@ from workers.ingress.deps import AppState, OrganizationId, StateDep, in_loop
 from workers.ingress.errors import RESPONSES
 from workers.ingress.messages import senders
 from workers.ingress.messages.reading_schemas import Direction, MessageItem, MessagePage
-from workers.ingress.paging import PageCursor, PageLimit, read_cursor, write_cursor
+from workers.ingress.paging import PageCursor, PageLimit, read_stored_cursor, write_cursor
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"], responses=RESPONSES)
 
@@ -107,9 +107,8 @@ async def read_page(
     organization_id: UUID, conditions: Mapping[str, Any], page: PageRequest, state: AppState
 ) -> MessagePage:
     """Return a page of messages; raises RequestValidationError for a foreign cursor."""
-    after = read_cursor(page.order, page.cursor)
-    if after:
-        after[1] = str(_read_id(after[1]))
+    found = read_stored_cursor(page.order, page.cursor)
+    after = (found[0], str(_read_id(found[1]))) if found else None
     rows = await run_in_threadpool(
         state.database.reading.list_messages,
         organization_id,
@@ -119,7 +118,7 @@ async def read_page(
         limit=page.limit + 1,
     )
     shown = rows[: page.limit]
-    place = (shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > page.limit else None
+    place = (shown[-1].get("created_at"), shown[-1]["id"]) if len(rows) > page.limit else None
     return MessagePage(
         items=[MessageItem.from_row(row) for row in shown],
         next=write_cursor(page.order, place) if place else None,

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, ValidationError
 
 from shared.outcomes import ContentType
+from shared.stored_times import ClampedTime, StoredTime, read_time
 from workers.ingress.messages.schemas import SendStatus
 
 Direction = Literal["incoming", "outgoing"]
@@ -68,15 +69,15 @@ class MessageItem(BaseModel):
     reactions: list[Reaction] = []
     reply_to: QuotedMessage | None = None
     is_edited: bool = False
-    edited_at: datetime | None = None
+    edited_at: StoredTime = None
     is_read: bool | None = Field(
         default=None, description="Of an incoming message: whether somebody has read it here."
     )
-    created_at: datetime
-    send_at: datetime | None = Field(default=None, description="The date it was accepted for.")
-    sent_at: datetime | None = None
-    delivered_at: datetime | None = None
-    read_at: datetime | None = Field(default=None, description="When the other end read it.")
+    created_at: ClampedTime
+    send_at: StoredTime = Field(default=None, description="The date it was accepted for.")
+    sent_at: StoredTime = None
+    delivered_at: StoredTime = None
+    read_at: StoredTime = Field(default=None, description="When the other end read it.")
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -96,6 +97,7 @@ class MessageItem(BaseModel):
                 "reactions": _read_reactions(row.get("reactions")),
                 "reply_to": _read_quoted(row.get("reply_id"), row.get("reply_to")),
                 "is_edited": "edited_at" in row,
+                "created_at": row.get("created_at"),
             }
         )
 
@@ -114,8 +116,8 @@ def _read_status(row: Mapping[str, Any]) -> str:
     status: str = {None: "sent", "noAccount": "failed"}.get(row.get("status")) or row["status"]
     if status == "failed" and row.get("code") == "cancelled":
         return "cancelled"
-    send_at = row.get("send_at")
-    if status == "queued" and send_at and datetime.fromisoformat(send_at) > datetime.now(UTC):
+    send_at = read_time(row.get("send_at"))
+    if status == "queued" and send_at and send_at > datetime.now(UTC):
         return "scheduled"
     return status
 

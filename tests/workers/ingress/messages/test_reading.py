@@ -6,12 +6,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from psycopg.rows import dict_row
 
 from sandbox.supabase.project import Supabase
 from shared.outcomes import MessageOutcome, Outcome, ReactionOutcome, StatusOutcome
 from tests.fixtures.ingress_process import IngressProcess
+from tests.migrations import conftest, test_hostile
 from tests.workers.ingress.tenants import Tenant
 from workers.ingress.messages.reading_schemas import MessageItem
 
@@ -229,6 +234,117 @@ def test_any_metadata_can_be_shown(written: dict[str, Any]) -> None:
     row |= {"has_file": False, "created_at": START.isoformat()}
     found = MessageItem.from_row({**row, **written, "kind": str(written.get("kind", "text"))})
     assert (found.reactions, found.phone, found.file) == ([], None, None)
+
+
+def read_all(tenant: Tenant, path: str, at_most: int, **query: Any) -> list[dict[str, Any]]:
+    """Return the items of all pages, which end after so many items."""
+    seen: list[dict[str, Any]] = []
+    while True:
+        page = get(tenant, path, **query)
+        seen += page["items"]
+        assert len(seen) <= at_most
+        if page["next"] is None:
+            return seen
+        query["cursor"] = page["next"]
+
+
+@pytest.fixture
+def writers(
+    school: Tenant, stranger: Tenant, supabase_world: Supabase
+) -> Iterator[tuple[conftest.Tenant, conftest.Tenant]]:
+    """Return what writes rows as users of both organizations do, each with a client."""
+    with psycopg.connect(
+        supabase_world.database_url, autocommit=True, row_factory=dict_row
+    ) as connection:
+        found = []
+        for tenant, account in ((school, ACCOUNT), (stranger, "0000000000043")):
+            (number,) = tenant.http.get("/v1/integrations").json()
+            writer = conftest.Tenant(connection, account, tenant.id, UUID(number["integration_id"]))
+            writer.add_client(PHONE)
+            found.append(writer)
+        yield found[0], found[1]
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=st.lists(test_hostile.ROW, min_size=1, max_size=5))
+@example(rows=[{"metadata": {}, "created_at": moment} for moment in test_hostile.HOSTILE_TIMES])
+@example(rows=[{"metadata": {}, "created_at": moment} for moment in ("infinity", None) * 3])
+@example(rows=[{"metadata": {"edited_at": "infinity"}, "created_at": START}])
+@example(
+    rows=[
+        {
+            "metadata": {"send_at": moment},
+            "created_at": START,
+            "message_status": "queued",
+            "is_outgoing": True,
+        }
+        for moment in test_hostile.HOSTILE_TIMES
+    ]
+)
+def test_whatever_a_user_writes_its_pages_are_there(
+    school: Tenant,
+    writers: tuple[conftest.Tenant, conftest.Tenant],
+    rows: list[dict[str, Any]],
+) -> None:
+    """Each message is in a page once, in both orders; each conversation is listed."""
+    user, victim = writers
+    user.rows("delete from chat_messages where organization_id = %s returning id", user.id)
+    user.rows("delete from wpp.conversations where organization_id = %s returning chat", user.id)
+    chats = (PHONE, OTHER_PHONE)
+    written = [
+        str(
+            test_hostile.write(
+                user, victim, row, messenger_type="whatsapp", wpp_chat=chats[number % 2]
+            )
+        )
+        for number, row in enumerate(rows)
+    ]
+    ids = [UUID(each) for each in written]
+    user.rows("select wpp.touch_conversations(%s)", ids)
+    user.rows("select wpp.begin_history(%s)", ids[::2])
+    for limit in (1, 3):
+        newest = [each["id"] for each in read_all(school, "/v1/messages", len(rows), limit=limit)]
+        oldest = read_all(school, "/v1/messages", len(rows), limit=limit, order="asc")
+        assert sorted(newest) == sorted(written)
+        assert newest[::-1] == [each["id"] for each in oldest]
+        shown: list[str] = []
+        for chat in chats:
+            path = f"/v1/conversations/{chat}/messages"
+            listed = read_all(school, path, len(rows), limit=limit)
+            shown += [each["id"] for each in listed]
+        assert sorted(shown) == sorted(written)
+        conversations = read_all(school, "/v1/conversations", 2, limit=limit)
+        assert len(conversations) == min(2, len(rows))
+        found = {each["hidden_id"] or each["phone"]: each for each in conversations}
+        for chat, conversation in found.items():
+            listed = read_all(school, f"/v1/conversations/{chat}/messages", len(rows))
+            assert conversation["last_message"] == listed[0]
+    for each in written:
+        for path in (f"/v1/messages/{each}", f"/v1/messages/{each}/history"):
+            known = {200, 404}  # a queued message that Redis does not know is not found
+            assert school.http.get(path).status_code in known
+
+
+def test_a_message_whose_time_cannot_be_shown_has_the_nearest(
+    school: Tenant, writers: tuple[conftest.Tenant, conftest.Tenant]
+) -> None:
+    """One without a time is the oldest."""
+    user, victim = writers
+    for moment in ("infinity", None, "2026-11-21T12:00:01Z", "4713-01-01 BC"):
+        row = {"metadata": {"edited_at": "infinity"}, "created_at": moment}
+        test_hostile.write(user, victim, row, messenger_type="whatsapp")
+    items = get(school)["items"]
+    assert [each["created_at"] for each in items] == [
+        "9999-12-30T00:00:00Z",
+        "2026-11-21T12:00:01Z",
+        "0001-01-02T00:00:00Z",
+        "0001-01-02T00:00:00Z",
+    ]
+    assert {(each["is_edited"], each["edited_at"]) for each in items} == {(True, None)}
+    assert len(get(school, until="2026-11-21T12:00:01Z")["items"]) == 2
+    assert len(get(school, since="2026-11-21T12:00:01Z")["items"]) == 2
 
 
 def test_a_number_shows_its_phone_once_a_message_names_it(school: Tenant) -> None:
