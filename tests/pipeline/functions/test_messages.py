@@ -1,6 +1,7 @@
 """wpp-edit, wpp-delete, wpp-react and wpp-download, as the chat calls them."""
 
 import base64
+import json
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -130,6 +131,29 @@ def test_an_edit_that_is_changed_back_ends_with_the_last_text(
         "the id of the last text",
     )
     assert row_of(system, row["id"])["message_text"] == "At six"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 70_000, "\N{GRINNING FACE}" * 40_000, "Cut \ud83d"],
+    ids=["characters", "bytes", "surrogate"],
+)
+def test_a_text_that_cannot_be_sent_is_no_edit(
+    system: System, connected: FrontEnd, text: str
+) -> None:
+    """It is refused once, as the API refuses it; the message stays on both sides."""
+    phone = new_phone()
+    row = send(system, connected, phone, "At five")
+    body = json.dumps({"messageId": row["id"], "newMessage": text}, ensure_ascii=False)
+    content = body.encode(errors="surrogatepass")
+    answer = connected.http.post("/functions/v1/wpp-edit", content=content)
+    assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
+    assert [each["status"] for each in on_the_phone(system, connected, phone)] == ["read"]
+    after = row_of(system, row["id"])
+    assert [after[name] for name in ("message_text", "external_message_id")] == [
+        "At five",
+        row["external_message_id"],
+    ]
 
 
 def test_a_message_to_a_teacher_is_edited_too(system: System, connected: FrontEnd) -> None:

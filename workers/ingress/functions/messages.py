@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from uuid import UUID
 
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from shared.errors import ImpossibleChangeError
@@ -10,6 +11,7 @@ from workers.ingress.functions.answers import FunctionError, not_found, succeed
 from workers.ingress.functions.calls import FunctionCall
 from workers.ingress.functions.repeats import claim_edit_key, claim_key
 from workers.ingress.messages import changes, downloads
+from workers.ingress.messages.change_schemas import MessageEdit
 from workers.ingress.messages.changes import ChangeRequest
 
 EMOJIS = {"🔥", "😂", "👍", "❤️", "😡"}
@@ -19,10 +21,7 @@ NO_MESSAGE = "Message not found"
 async def edit(call: FunctionCall) -> Response:
     """wpp-edit: the platform cannot edit, so the message is deleted and sent anew."""
     message_id = _read_message_id(call)
-    text = call.fields.get("newMessage") or call.fields.get("message")
-    if not isinstance(text, str) or not text.strip():
-        msg = "newMessage is required"
-        raise FunctionError(msg)
+    text = _read_new_text(call)
     key = await claim_edit_key(call, message_id, text)
     request = ChangeRequest(message_id, call.organization_id, key)
     try:
@@ -81,3 +80,21 @@ def _read_message_id(call: FunctionCall) -> UUID:
     if message_id is None:  # a bubble that is not stored yet
         raise not_found(NO_MESSAGE)
     return message_id
+
+
+def _read_new_text(call: FunctionCall) -> str:
+    """Return the new text of an edit, within the limits of the API.
+
+    Raises:
+        FunctionError: it has none, or one that could not be sent.
+    """
+    text = call.fields.get("newMessage") or call.fields.get("message")
+    if not isinstance(text, str) or not text.strip():
+        msg = "newMessage is required"
+        raise FunctionError(msg)
+    try:
+        return MessageEdit(text=text).text
+    except ValidationError as error:
+        fault = error.errors()[0]
+        msg = f"newMessage: {fault['msg'].removeprefix('Value error, ')}"
+        raise FunctionError(msg) from None
