@@ -55,14 +55,41 @@ def test_without_credentials_every_answer_is_readable(
             assert answer.json()["error"]
 
 
+DEEP = b'{"a": ' + b"[" * 2000 + b'"\\u0000"' + b"]" * 2000 + b"}"
+
+
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b'"text"', b"\xff", b"[" * 100_000, b"7"], ids=range(6)
+    "body", [b"{", b"[]", b'"text"', b"\xff", b"[" * 100_000, b"7", DEEP], ids=range(7)
 )
 def test_a_malformed_body_is_400(connected: FrontEnd, body: bytes) -> None:
     """The error is a text for people."""
     answer = connected.http.post("/functions/v1/wpp-status", content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("field", ["clientId", "messageId"])
+def test_half_of_a_surrogate_pair_is_400(connected: FrontEnd, name: str, field: str) -> None:
+    """A text that was cut within an emoji: the answer is JSON that a page can read."""
+    body = f'{{"{field}": "\\ud83d", "emoji": "👍", "newMessage": "x"}}'.encode()
+    for method in set(FUNCTIONS[name].methods) - {"GET"}:
+        answer = connected.http.request(
+            method, f"/functions/v1/{name}", content=body, headers=ORIGIN
+        )
+        assert (answer.status_code, answer.json()["success"]) == (400, False)
+        assert answer.json()["error"]
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["Access-Control-Allow-Origin"] in {"*", ORIGIN["Origin"]}
+
+
+@pytest.mark.parametrize("name", ["wpp-download", "wpp-edit", "wpp-disconnect", "wpp-send"])
+def test_a_nul_names_nothing(connected: FrontEnd, name: str) -> None:
+    """Postgres has no NUL in texts: an id with it is unknown."""
+    named = ("messageId", "integration_id", "clientId")
+    body = {**dict.fromkeys(named, "a\0"), "newMessage": "x", "message": "x"}
+    answer = connected.call(name, body)
+    assert (answer.status, bool(answer.error)) == (404, True)
 
 
 def test_a_large_body_is_413(connected: FrontEnd) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Scope
 
+from shared.database.connection import storable
 from workers.ingress.access import admit, read_bearer_token
 from workers.ingress.deps import AppState
 from workers.ingress.functions.answers import FunctionError
@@ -68,24 +69,41 @@ async def authenticate_caller(scope: Scope, action: str, state: AppState) -> Fun
 
 
 def parse_fields(query: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """Return the fields of a call; the CRM also sends JSON calls without a body.
+    """Return the fields of a call, as Supabase can hold them.
+
+    Half of a surrogate pair is refused: it could not be sent, nor be shown in an answer.
 
     Raises:
-        FunctionError: the body is not a JSON object.
+        FunctionError: the body is not a JSON object, or has half of a surrogate pair.
     """
+    fields: dict[str, Any] = {**query, **_parse_body(body)}
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+        kept: dict[str, Any] = storable(fields)
+    except UnicodeEncodeError:
+        msg = "The body has half of a surrogate pair: a text was cut within an emoji."
+        raise FunctionError(msg) from None
+    except RecursionError:
+        msg = "The body is nested too deeply."
+        raise FunctionError(msg) from None
+    return kept
+
+
+def _parse_body(body: bytes) -> dict[str, Any]:
+    """Return the fields of a body; the CRM also sends JSON calls without one."""
     if not body.strip():
-        return dict(query)
+        return {}
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
         msg = "The body is not JSON."
         raise FunctionError(msg) from None
     if found is None:
-        return dict(query)
+        return {}
     if not isinstance(found, dict):
         msg = "The body is not a JSON object."
         raise FunctionError(msg)
-    return {**query, **found}
+    return found
 
 
 def read_text(fields: Mapping[str, Any], *names: str) -> str | None:
