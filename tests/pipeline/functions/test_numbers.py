@@ -68,6 +68,22 @@ def test_each_number_has_its_own_status_in_every_spelling(system: System, pages:
         )
 
 
+def test_a_degraded_number_is_connected_in_every_answer(system: System, pages: FrontEnd) -> None:
+    """Its phone is linked, and its reports are late: status, test button and diagnostics agree."""
+    created = connect_by_panel(system, pages)
+    system.update(
+        "whatsapp_sessions", {"status": "degraded"}, session_name=f"wpp_{created['session']}"
+    )
+    tested = pages.call("wpp-send", {"action": "test_connection"}).data
+    diagnosed = pages.call("wpp-diagnostics", {}).data
+    assert pages.call("wpp-status", {}).data["status"] == "connected"
+    assert (tested["success"], tested["state"]["status"]) == (True, "connected")
+    assert (diagnosed["ok"], diagnosed["summary"]["successful"]) == (True, 1)
+    assert [each["status"] for each in diagnosed["results"]] == ["connected"]
+    rows = system.rows("whatsapp_sessions", session_name=f"wpp_{created['session']}")
+    assert [row["status"] for row in rows] == ["degraded"]
+
+
 def test_add_new_by_repeats_creates_one_number(system: System, pages: FrontEnd) -> None:
     """Also when the repeats come while the first call is in work."""
     connect_by_panel(system, pages)

@@ -94,7 +94,7 @@ async def get_status(call: FunctionCall) -> Response:
         message = "WhatsApp is not connected"
         return succeed(status="disconnected", message=message)
     return succeed(
-        status=WORDS.get(number.status, number.status),
+        status=show_status(number),
         qrcode=_picture(number),
         account_number=number.account_number,
         session_name=_name_session(number),
@@ -124,9 +124,9 @@ async def disconnect(call: FunctionCall) -> Response:
 async def diagnose(call: FunctionCall) -> Response:
     """wpp-diagnostics: which of the organization's numbers are connected."""
     numbers = await list_numbers(call)
-    connected = [number for number in numbers if number.status == "connected"]
+    connected = [number for number in numbers if is_connected(number)]
     results = [
-        {"session": number.account_number, "status": number.status, "error": number.error}
+        {"session": number.account_number, "status": show_status(number), "error": number.error}
         for number in numbers
     ]
     summary = {
@@ -235,8 +235,18 @@ def _is_named(number: IntegrationState, named: str) -> bool:
     )
 
 
+def show_status(number: IntegrationState) -> str:
+    """Return the status of a number in the words of the CRM's pages."""
+    return WORDS.get(number.status, number.status)
+
+
+def is_connected(number: IntegrationState) -> bool:
+    """Return whether a phone is linked; a number whose reports are late (`degraded`) has one."""
+    return show_status(number) == "connected"
+
+
 def _connect_status(number: IntegrationState) -> str:
-    if number.status in {"connected", "degraded"}:
+    if is_connected(number):
         return "connected"
     return number.status if number.status in {"qr_issued", "error"} else "starting"
 

@@ -62,8 +62,8 @@ async def _act(call: FunctionCall, action: str) -> Response:
     if action not in STATE_ACTIONS:
         return succeed(success=False, error=f"{action!r} is not supported."[:100])
     number = await numbers.find_number(call, "integration_id")
-    status = number.status if number else "disconnected"
-    is_connected = status == "connected"
+    status = numbers.show_status(number) if number else "disconnected"
+    is_connected = number is not None and numbers.is_connected(number)
     state = {
         "status": status,
         "stateInstance": "authorized" if is_connected else "notAuthorized",
