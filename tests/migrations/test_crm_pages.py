@@ -10,6 +10,7 @@ from sandbox.supabase.project import MIGRATIONS
 from tests.migrations.conftest import Db, Tenant
 
 PAGES = (MIGRATIONS / "20261121000019_crm_pages.sql").read_bytes()
+FORMER_PROVIDER = (MIGRATIONS / "20261121000132_former_provider.sql").read_bytes()
 
 
 def settings(tenant: Tenant) -> list[dict[str, Any]]:
@@ -17,6 +18,14 @@ def settings(tenant: Tenant) -> list[dict[str, Any]]:
         "select messenger_type, provider, is_enabled, settings from messenger_settings "
         "where organization_id = %s",
         tenant.id,
+    )
+
+
+def add_other_provider(tenant: Tenant, *, is_primary: bool = False) -> None:
+    tenant.db.execute(
+        "insert into messenger_integrations (organization_id, messenger_type, provider, name, "
+        "is_primary) values (%s, 'whatsapp', 'green_api', 'Other', %s)",
+        (tenant.id, is_primary),
     )
 
 
@@ -39,11 +48,7 @@ def test_the_settings_of_another_provider_stay(db: Db) -> None:
     """While it is the primary; what the row holds besides our marks stays in any case."""
     tenant = Tenant(db, "0000000000043")
     db.execute("insert into organizations (id, name) values (%s, 'School')", (tenant.id,))
-    db.execute(
-        "insert into messenger_integrations (organization_id, messenger_type, provider, name, "
-        "is_primary) values (%s, 'whatsapp', 'green_api', 'Other', true)",
-        (tenant.id,),
-    )
+    add_other_provider(tenant, is_primary=True)
     db.execute(
         "insert into messenger_settings (organization_id, messenger_type, provider, is_enabled, "
         "settings) values (%s, 'whatsapp', 'greenapi', true, %s)",
@@ -58,6 +63,61 @@ def test_the_settings_of_another_provider_stay(db: Db) -> None:
     db.execute("select wpp_set_primary(%s, %s)", (tenant.integration, tenant.id))
     [row] = settings(tenant)
     assert (row["provider"], row["settings"]["instanceId"]) == ("wpp", "7")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("is_primary", [True, False])
+def test_the_settings_are_as_before_after_the_last_number_is_removed(
+    db: Db, *, enabled: bool, is_primary: bool
+) -> None:
+    """The former provider, and no mark of WPP: whether an integration of it is left or not."""
+    tenant = Tenant(db, "0000000000045")
+    db.execute("insert into organizations (id, name) values (%s, 'School')", (tenant.id,))
+    db.execute(
+        "insert into messenger_settings (organization_id, messenger_type, provider, is_enabled, "
+        "settings) values (%s, 'whatsapp', 'green_api', %s, %s)",
+        (tenant.id, enabled, Jsonb({"instanceId": "7"})),
+    )
+    before = settings(tenant)
+    if is_primary:
+        add_other_provider(tenant)
+    numbers = [(tenant.integration, tenant.account), (uuid4(), "0000000000046")]
+    for number, account in numbers:
+        db.execute(
+            "select wpp_save_integration(%s, %s, 'First', %s, 'key')", (number, tenant.id, account)
+        )
+        db.execute("select wpp_set_primary(%s, %s)", (number, tenant.id))
+        [row] = settings(tenant)
+        assert (row["provider"], row["is_enabled"]) == ("wpp", True)
+    if is_primary:
+        db.execute("update messenger_integrations set is_primary = false")
+        db.execute("update messenger_integrations set is_primary = provider = 'green_api'")
+    for number, _ in numbers:
+        db.execute("select wpp_remove_integration(%s, %s)", (number, tenant.id))
+    assert settings(tenant) == before
+
+
+def test_settings_that_began_with_wpp_follow_the_provider_that_is_left(tenant: Tenant) -> None:
+    """The gate of the chat stays open for it, without the marks of the removed number."""
+    add_other_provider(tenant)
+    tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
+    [row] = settings(tenant)
+    assert (row["provider"], row["is_enabled"], row["settings"]) == ("green_api", True, {})
+
+
+def test_the_settings_of_numbers_that_were_removed_before_are_mended(tenant: Tenant) -> None:
+    """By the migration, once."""
+    [stale] = settings(tenant)
+    tenant.db.execute("select wpp_remove_integration(%s, %s)", (tenant.integration, tenant.id))
+    add_other_provider(tenant)
+    tenant.db.execute(
+        "update messenger_settings set is_enabled = true, settings = %s",
+        (Jsonb(stale["settings"]),),
+    )
+    for _ in range(2):
+        tenant.db.execute(FORMER_PROVIDER)
+        [row] = settings(tenant)
+        assert (row["provider"], row["is_enabled"], row["settings"]) == ("green_api", True, {})
 
 
 def test_a_table_of_settings_that_refuses_us_keeps_no_number_from_connecting(db: Db) -> None:
