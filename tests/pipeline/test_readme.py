@@ -1,9 +1,10 @@
-"""README and the pages of the API and of operating it are true: their commands run as written."""
+"""README and the docs are true: their commands run as written."""
 
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -15,46 +16,90 @@ from tests.fixtures.system import System, connect_integration
 from workers.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/api.md", "docs/operating.md")
-TEXT = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
-BLOCKS = re.findall(r"^( *)```(\w+)\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
-CURLS = [
-    command.replace("\\\n", " ").strip()
-    for _, language, text in BLOCKS
-    if language == "console"
-    for command in re.findall(r"^ *(curl (?:.*\\\n)*.*)$", text, re.MULTILINE)
-]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+STREAM_S = 3
+"""How long an example reads a stream, which does not end."""
+TIMED_OUT = 28
+"""The status of curl then."""
+
+
+def read(pages: Iterable[Path]) -> str:
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+def find_commands(program: str) -> list[str]:
+    """Return the command lines of a program in the console blocks of every page."""
+    return [
+        command.replace("\\\n", " ").strip()
+        for _, language, text in BLOCK.findall(read(PAGES))
+        if language == "console"
+        for command in re.findall(rf"^ *({program} (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    ]
+
+
+TEXT = read(ROOT / page for page in ("README.md", "docs/api.md", "docs/operating.md"))
+CURLS = find_commands("curl")
 
 
 @pytest.fixture(scope="module")
-def demo(system: System) -> UUID:
-    """Return the demo organization with its integration connected."""
+def demo(system: System) -> Iterator[UUID]:
+    """Return the demo organization with its integration connected; examples leave no callback."""
     connect_integration(system, ORGANIZATION)
-    return ORGANIZATION
+    yield ORGANIZATION
+    with system.service_client(ORGANIZATION) as crm:
+        for callback in crm.get("/v1/callbacks").raise_for_status().json():
+            crm.delete(f"/v1/callbacks/{callback['id']}").raise_for_status()
 
 
-@pytest.mark.parametrize("command", CURLS)
-def test_every_curl_works(system: System, demo: UUID, command: str) -> None:
-    """Each request succeeds; only the address differs from what a reader types."""
-    ctx = command.replace("localhost:8000", system.url.removeprefix("http://")).replace(
-        "curl ", "curl -sS --fail ", 1
-    )
-    environment = {**os.environ, "KEY": system.make_key(demo)}
-    done = subprocess.run(
-        ["bash", "-c", ctx],
-        env=environment,
+def run(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a reader does who has `wpp` on the path."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, **environment, "PATH": path},
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
+
+
+def test_every_page_with_curl_is_read() -> None:
+    named = {page.stem for page in PAGES if "curl " in read([page])}
+    assert {"README", "api", "reading", "events", "sending", "callbacks"} <= named
+    assert len(CURLS) >= 8
+
+
+@pytest.mark.parametrize("command", CURLS)
+def test_every_curl_works(system: System, demo: UUID, tmp_path: Path, command: str) -> None:
+    """Each request succeeds; only the address differs from what a reader types.
+
+    A stream answers 200, and goes on until the time is up.
+    """
+    (tmp_path / "price-list.pdf").write_bytes(b"%PDF-1.7\n%%EOF\n")
+    is_stream = " -N " in command
+    options = f"-sS --fail -w ' %{{http_code}}' --max-time {STREAM_S if is_stream else 30}"
+    ctx = command.replace("localhost:8000", system.url.removeprefix("http://")).replace(
+        "curl ", f"curl {options} ", 1
+    )
+    done = run(tmp_path, ctx, KEY=system.make_key(demo))
+    assert done.returncode == (TIMED_OUT if is_stream else 0), done.stderr
+    assert re.search(" 20[0-9]$", done.stdout)
+
+
+@pytest.mark.parametrize("command", find_commands("wpp"))
+def test_every_command_of_wpp_works(system: System, tmp_path: Path, command: str) -> None:
+    done = run(tmp_path, command, **system.environment)
     assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_the_python_example_works(system: System, demo: UUID) -> None:
     """The producer's example enqueues, with the address of this Redis."""
     assert isinstance(demo, UUID)
-    (example,) = [text for _, language, text in BLOCKS if language == "python"]
+    (example,) = [text for _, language, text in BLOCK.findall(TEXT) if language == "python"]
     ctx = example.replace("redis://127.0.0.1:8003/0", system.environment["REDIS_URL"])
     assert ctx != example, "the example names another Redis than `make up` starts"
     done = subprocess.run(
