@@ -126,6 +126,27 @@ def test_a_report_waits_for_its_message_and_is_not_parked(recorders: Recorders) 
     assert row["message_status"] == "delivered"
 
 
+@pytest.mark.parametrize("edit_is_first", [True, False])
+def test_an_edit_beside_the_report_of_its_delete(
+    recorders: Recorders, *, edit_is_first: bool
+) -> None:
+    """Another id names the message in each of them: the delete does not count in either order."""
+    tenant = recorders.tenant
+    tenant.apply(tenant.sent(second=1, task_id="T1", phone=FIRST))
+    tenant.apply(tenant.status("read", 2, task_id="T1", wa_message_id="W1"))
+    edit = tenant.edit("New", 5.5, "T1").model_copy(update={"task_id": "T2", "own": True})
+    batches = [edit, tenant.status("deleted", 5, "W1")]
+    earlier, later = batches if edit_is_first else reversed(batches)
+    with psycopg.connect(recorders.url) as first:
+        rows = [earlier.model_dump(mode="json")]
+        first.execute("select wpp.apply_batch(%s)", (Jsonb(rows),))
+        second = recorders.begin(later)
+        recorders.wait_for_waiting(1)
+    second.result()
+    (row,) = tenant.rows("select message_status from chat_messages where is_outgoing")
+    assert row["message_status"] == "sent"
+
+
 def test_ids_of_events_rise_in_the_order_of_commits(recorders: Recorders) -> None:
     """A batch writes its events after those of a transaction that has not committed yet."""
     tenant = recorders.tenant
