@@ -226,6 +226,34 @@ def test_a_reply_leaves_from_the_number_on_which_the_client_wrote_last(
     assert (gone.status, gone.ok) == (404, False)
 
 
+def test_the_sending_number_is_named_by_its_account_too(
+    system: System, pages: FrontEnd, connected: FrontEnd
+) -> None:
+    """In every spelling, also by the CRM's servers; a number of strangers is unknown."""
+    connect_by_panel(system, pages)
+    second = connect_by_panel(system, pages, add_new=True)
+    account = second["session"]
+    phone = new_phone()
+    spellings = [
+        {"integration_id": second["integration_id"]},
+        {"integration_id": account},
+        {"integration_id": f"wpp_{account}"},
+        {"integrationId": f"wpp_{account}"},
+    ]
+    for number, named in enumerate(spellings):
+        body = {"phoneNumber": phone, "message": f"By page {number}", **named}
+        sent = pages.call("wpp-send", body)
+        assert (sent.status, sent.data["success"]) == (200, True), sent
+        assert connected.call("wpp-send", body).status == 404
+    with crm_server(system) as server:
+        for number, named in enumerate(spellings):
+            body = {"phoneNumber": phone, "message": f"By server {number}", **named}
+            assert server.post("/wpp-send", json=body).json()["success"] is True
+    assert texts_sent_to(system, account, phone) == [
+        f"By {who} {number}" for who in ("page", "server") for number in range(4)
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

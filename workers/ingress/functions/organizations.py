@@ -11,6 +11,7 @@ from workers.ingress.deps import AppState
 from workers.ingress.functions.answers import not_found
 from workers.ingress.functions.calls import SESSION_PREFIX, read_text, read_uuid
 
+NUMBER_FIELDS = ("integration_id", "integrationId", "session_name", "session", "account_number")
 ORGANIZATION_FIELDS = ("organizationId", "organization_id")
 
 
@@ -46,7 +47,7 @@ def _find_owner(fields: Mapping[str, Any], state: AppState) -> UUID | None:
             return contact.organization_id
     if message := read_text(fields, "messageId", "message_id"):
         return state.database.messages.find_organization(message)
-    named = read_text(fields, "integration_id", "session_name", "session")
+    named = read_text(fields, *NUMBER_FIELDS)
     integration_id = read_uuid(named)
     if integration_id:
         integration = state.database.integrations.get(integration_id)

@@ -19,6 +19,7 @@ from workers.ingress.messages.preparation import prepare_message
 from workers.ingress.messages.verdicts import wait_for_verdict
 
 TEACHER_PREFIX = "teacher:"
+NUMBER_FIELDS = ("integration_id", "integrationId")
 STATE_ACTIONS = {"test_connection", "get_state"}
 
 
@@ -31,7 +32,7 @@ async def send(call: FunctionCall) -> Response:
     if action:
         return await _act(call, action)
     key = await claim_key(call)
-    message = _build_message(call)
+    message = await _build_message(call)
     try:
         prepared = await prepare_message(message, call.organization_id, key, call.state)
     except RequestValidationError as error:
@@ -61,7 +62,7 @@ async def send_whatsapp(call: FunctionCall) -> Response:
 async def _act(call: FunctionCall, action: str) -> Response:
     if action not in STATE_ACTIONS:
         return succeed(success=False, error=f"{action!r} is not supported."[:100])
-    number = await numbers.find_number(call, "integration_id")
+    number = await numbers.find_number(call, *NUMBER_FIELDS)
     status = numbers.show_status(number) if number else "disconnected"
     is_connected = number is not None and numbers.is_connected(number)
     state = {
@@ -97,11 +98,12 @@ def _read_recipient(call: FunctionCall) -> dict[str, Any]:
     return {"to": phone, "client_id": client_id, "teacher_id": teacher_id}
 
 
-def _build_message(call: FunctionCall) -> Message:
+async def _build_message(call: FunctionCall) -> Message:
     """Return the message of a call, its text unchanged: the page recognises it by that.
 
     Raises:
-        FunctionError: it has neither text nor file, or a phone or a link that cannot be one.
+        FunctionError: it has neither text nor file, or a phone or a link that cannot be one; or it
+            names a number that the organization does not have.
     """
     values: dict[str, Any] = {
         **_read_recipient(call),
@@ -112,8 +114,8 @@ def _build_message(call: FunctionCall) -> Message:
         name = call.text("fileName")
         kind, mime = find_kind(url, name)
         values["media"] = {"type": kind, "url": url, "filename": name, "mime": mime}
-    if named := call.text("integration_id", "integrationId"):
-        values["integration_id"] = _read_integration_id(named)
+    if call.text(*NUMBER_FIELDS):
+        values["integration_id"] = await _find_integration_id(call)
     try:
         return Message.model_validate(values)
     except ValidationError as error:
@@ -128,9 +130,12 @@ def _read_content(call: FunctionCall) -> str:
     return next((value for value in values if isinstance(value, str) and value.strip()), "")
 
 
-def _read_integration_id(named: str) -> UUID:
-    integration_id = read_uuid(named)
-    if integration_id is None:
+async def _find_integration_id(call: FunctionCall) -> UUID:
+    """Return the id of the number that a call names by its id, account or `wpp_<account>`."""
+    if integration_id := call.uuid(*NUMBER_FIELDS):
+        return integration_id
+    number = await numbers.find_number(call, *NUMBER_FIELDS)
+    if number is None:
         msg = "This organization has no such number."
         raise not_found(msg)
-    return integration_id
+    return number.integration_id
