@@ -29,6 +29,9 @@ HOT = {
         "wpp_list_messages($1, jsonb_build_object('since', now() - interval '90 days'), null, "
         f"true, {PAGE})"
     ),
+    "messages without a time": (
+        f'wpp_list_messages($1, \'{{"until": "1990-01-01"}}\', null, false, {PAGE})'
+    ),
     "a conversation's messages": (
         f'wpp_list_messages($1, \'{{"chat": "{PHONE}", "phone": "{PHONE}"}}\', null, false, {PAGE})'
     ),
