@@ -1,5 +1,6 @@
 """Read the contacts that a message shares: vCards 2.1 to 4.0, and Meta's contact objects."""
 
+import codecs
 import quopri
 import re
 from collections.abc import Iterator, Mapping
@@ -12,14 +13,16 @@ _MAX_VCARD = 65_536
 _MAX_NAME = 255
 _MAX_PHONES = 5
 _MAX_PHONE = 64
+_SLOW_CODECS = frozenset({"punycode", "idna"})
+"""Python's codecs of host names: they take a second for 64 KB, and no vCard is written in them."""
 _LIST_FIELDS = ("vcardList", "contacts", "vCards", "vcards", "contactsArray")
 _VCARD_FIELDS = ("vcard", "vCard", "body", "text")
 _FOLD = re.compile(r"\r?\n[ \t]|\r[ \t]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_NAME = re.compile(r"(?:[\w-]+\.)?([A-Za-z-]+)((?:;[^:;]*(?:\"[^\"]*\")?)*)\Z")
+_NAME = re.compile(r"(?:[\w-]+\.)?([A-Za-z-]+)((?:;.*)?)", re.DOTALL)
 _ESCAPED = re.compile(r"\\([\\,;:nN])")
 _SCHEME = re.compile(r"tel:", re.IGNORECASE)
-_END_OF_CARD = re.compile(r"\s*END:VCARD\s*", re.IGNORECASE)
+_END_OF_CARD = re.compile(r"END:VCARD", re.IGNORECASE)
 
 
 class _Line(NamedTuple):
@@ -128,7 +131,8 @@ def _decode(value: str, parameters: str) -> str:
     encoded = quopri.decodestring(value.encode("utf-8", "replace"))
     charset = re.search(r"CHARSET=\"?([\w.-]+)", parameters)
     try:
-        return encoded.decode(charset[1] if charset else "utf-8")
+        codec = codecs.lookup(charset[1] if charset else "utf-8").name
+        return encoded.decode("utf-8" if codec in _SLOW_CODECS else codec)
     except (LookupError, ValueError):
         return encoded.decode("utf-8", "replace")
 

@@ -1,5 +1,6 @@
 """Contacts are read from vCards 2.1 to 4.0, in every encoding, and from Meta's objects."""
 
+import time
 from typing import Any
 
 import pytest
@@ -74,3 +75,36 @@ def test_a_contact_of_meta_is_an_object() -> None:
 def test_any_vcard_is_read_without_an_error(lines: list[str]) -> None:
     contacts: list[dict[str, Any]] = parse_vcards({"body": card(*lines)})
     assert all(isinstance(each["name"], str) for each in contacts)
+
+
+@pytest.mark.parametrize("char", ' \n\t\r=;:"\\,.-aM\u3000')
+def test_a_long_run_of_a_character_is_read_quickly(char: str) -> None:
+    """A stranger writes the card, and meanwhile no other event is read."""
+    began = time.thread_time()
+    parse_vcards({"vcard": f"BEGIN:VCARD\nFN:A{char * 65_000}"})
+    assert time.thread_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A" + ';""' * 20_000 + ';":"y:x',
+        "A" + ';"' * 30_000 + '":"y:x',
+        "FN;CHARSET=PUNYCODE;QUOTED-PRINTABLE:" + "1" * 65_000,
+        "FN;CHARSET=IDNA;QUOTED-PRINTABLE:" + "a." * 32_000,
+        "FN;QUOTED-PRINTABLE:" + "a=\n" * 20_000,
+        "FN:" + "END:VCARD " * 6_500,
+    ],
+    ids=range(6),
+)
+def test_a_hostile_line_is_read_quickly(line: str) -> None:
+    """Quotes that close and open again, and codecs that are slow."""
+    began = time.thread_time()
+    parse_vcards({"vcard": f"BEGIN:VCARD\n{line}"})
+    assert time.thread_time() - began < 1
+
+
+def test_whitespace_around_cards_is_no_part_of_them() -> None:
+    text = " \n\t".join(["", card("FN:A", "TEL:1"), card("FN:B", "TEL:2"), ""])
+    found = parse_vcards({"body": text})
+    assert found == [{"name": "A", "phones": ["1"]}, {"name": "B", "phones": ["2"]}]
