@@ -18,8 +18,11 @@ MAX_EVENTS = 10_000
 """Events of one body: a longer list takes minutes to store, and its sender waits for seconds."""
 
 _CUT_DEPTH = 2 * MAX_DEPTH
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
-"""A text, or a bracket outside of texts."""
+TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A text, which may lack its end, or a bracket outside of texts.
+
+A text without an end is one token: else it would be tried again from each of its quotes.
+"""
 
 
 class TooManyEventsError(PipelineError):
@@ -42,11 +45,22 @@ def parse_json(body: bytes | bytearray) -> Any:
     """Return the value of a JSON body. What is nested too deeply for the parser is null.
 
     An event that holds it is refused by `split_body`, and the rest of its list is kept.
+
+    Raises:
+        ValueError: the body is not JSON, or is nested too deeply in another encoding than UTF-8.
     """
     try:
         return json.loads(body)
     except RecursionError:
-        return json.loads(_cut_depth(bytes(body)))
+        return _parse_cut(_cut_depth(bytes(body)))
+
+
+def _parse_cut(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except RecursionError:  # brackets in UTF-16 may look like parts of a text
+        msg = "the body is nested too deeply"
+        raise ValueError(msg) from None
 
 
 def split_body(body: Any, max_events: int = MAX_EVENTS) -> SplitBody:
@@ -134,7 +148,7 @@ def _cut_depth(body: bytes) -> bytes:
     """Return JSON with null in place of each value that is nested deeper than `_CUT_DEPTH`."""
     parts: list[bytes] = []
     depth = start = 0
-    for token in _TOKEN.finditer(body):
+    for token in TOKEN.finditer(body):
         if token[0] in (b"[", b"{"):
             depth += 1
             if depth == _CUT_DEPTH:

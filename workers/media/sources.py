@@ -135,7 +135,8 @@ def decode_base64(chunks: Chunks) -> Iterator[bytes]:
     is_first = True
     try:
         for chunk in chunks:
-            text = _DATA_URL.sub(b"", chunk, count=1) if is_first else chunk
+            prefix = _DATA_URL.match(chunk) if is_first else None
+            text = chunk[prefix.end() :] if prefix else chunk
             text = rest + text.translate(_FROM_URL_SAFE, b" \t\r\n")
             is_first = False
             whole = len(text) // 4 * 4

@@ -1,11 +1,16 @@
 """Bodies are split into events that can be stored, or refused with a reason."""
 
 import json
+import re
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.webhooks.bodies import MAX_DEPTH, TooManyEventsError, parse_json, split_body
+from shared.webhooks.bodies import MAX_DEPTH, TOKEN, TooManyEventsError, parse_json, split_body
 
 
 def nest(depth: int) -> dict[str, Any]:
@@ -137,3 +142,38 @@ def test_a_list_does_not_copy_large_fields() -> None:
     ).events
     assert len(events) == 1000
     assert all(event == ONE for event in events)
+
+
+@pytest.mark.parametrize("text", [b'"\\"\\"', b'"', b"\\", b'"\\', b'\\"', b'"a', b'"]['])
+def test_a_text_without_an_end_is_examined_quickly(text: bytes) -> None:
+    """Behind brackets too deep for the parser, in the process that answers every sender."""
+    body = b"[" * 3000 + b'"' + text * (1_000_000 // len(text))
+    began = time.thread_time()
+    with suppress(ValueError):
+        parse_json(body)
+    assert time.thread_time() - began < 1
+
+
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text('"\\[]{}:,aя\n\ud83d', max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text('"\\]{a'), inner, max_size=4)
+    ),
+)
+
+
+@given(value=VALUES, ascii_only=st.booleans())
+def test_a_deep_list_keeps_every_value_beside_it(value: Any, *, ascii_only: bool) -> None:
+    """Texts with quotes, backslashes and brackets included: the former pattern is the measure."""
+    body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    former = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+    assert TOKEN.findall(body) == former.findall(body)
+    deep = b"[" * 3000 + b"]" * 3000
+    assert parse_json(b"[%s,%s,%s]" % (body, deep, body))[::2] == [value, value]
+
+
+def test_a_deep_body_in_another_encoding_is_refused() -> None:
+    """Half of a character may be the byte of a quote."""
+    for text in ("", "\u2241"):
+        with suppress(ValueError):
+            parse_json(f'["{text}", {"[" * 50_000}{"]" * 50_000}]'.encode("utf-16-le"))
