@@ -31,9 +31,13 @@ SECRET_VALUE = re.compile(
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"  # user:password in a URL
 )
 NAMED_VALUE = re.compile(
-    r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}"
+    r"(?i)(\b(?>\w*?(?:secret|token|password|api_?key)\w*)[\"']?\s*+[:=]\s*+[\"']?)"
+    r"[^\s\"',;&}]{6,}"
 )
-"""A value that its name marks as a secret: in a query, in JSON, in the text of an error."""
+"""A value that its name marks as a secret: in a query, in JSON, in the text of an error.
+
+A name is read once, from its beginning: `tokentokentoken…` is not tried again at every `token`.
+"""
 PHONE_IN_CONTEXT = re.compile(
     r"(\b(?:send|event):[^:\s]+:)(\d{7,15})\b"  # the lane of a conversation: kind:account:phone
     r"|(\+)(\d{7,15})\b"

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from shared.outcomes import Substitute
 
 AccountStatus = Literal["connected", "starting", "offline", "qr_required"]
-BASE64_IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}\s*")
+BASE64_IMAGE = re.compile(r"(iVBORw0KGgo|/9j/)[A-Za-z0-9+/\s]{60,}={0,2}")
 
 
 class QrCode(str):

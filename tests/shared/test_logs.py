@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -324,3 +325,15 @@ def test_a_line_has_its_time_level_logger_and_process(written: io.StringIO) -> N
     assert before <= datetime.fromisoformat(line["timestamp"]) <= datetime.now(UTC)
     named = {name: line[name] for name in ("event", "level", "logger", "process")}
     assert named == {"event": "said", "level": "warning", "logger": "x", "process": "test"}
+
+
+FORMER_NAMED_VALUE = re.compile(
+    r"(?i)((?:secret|token|password|api_?key)\w*[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}]{6,}"
+)
+PIECES = ["token", "api_key", "SECRET", "a", "_", "1", " ", ":", "=", '"', "'", "-", ";", "abcdef"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
+def test_a_name_that_is_read_once_masks_what_each_try_would(text: str) -> None:
+    masked = r"\1" + logs.MASK
+    assert logs.NAMED_VALUE.sub(masked, text) == FORMER_NAMED_VALUE.sub(masked, text)
