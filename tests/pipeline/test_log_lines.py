@@ -3,17 +3,23 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import cycle
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 import redis
 
-from shared.events import Message
+from shared.events import Message, utc_now
+from shared.lanes.client import Lanes
+from shared.lanes.types import Append
 from shared.producer import Producer
 from shared.redis import keys
+from shared.settings import EngineSettings
+from tests.fixtures.service_keys import store_operator_key
 from tests.fixtures.system import System, connect_integration
 from tests.fixtures.waiting import wait_until
 
@@ -73,7 +79,7 @@ class Number:
 
     def _is_mine(self, line: dict[str, Any]) -> bool:
         return (
-            line.get("organization_id") == str(self.organization_id)
+            str(self.organization_id) in {line.get("organization_id"), line.get("organization")}
             or line.get("account") == self.account
         )
 
@@ -169,3 +175,78 @@ def test_an_account_that_answers_500(make_number: Callable[[], Number]) -> None:
     assert counts.pop("message.unknown") >= 10
     once = ("breaker.opened", "breaker.closed", "gate.closed", "gate.opened")
     assert counts == dict.fromkeys(once, 1)
+
+
+def test_a_message_that_is_taken_back(make_number: Callable[[], Number]) -> None:
+    """One line, although it is taken back twice."""
+    number = make_number()
+    message_id = number.send(PEER.format(12), send_at=utc_now() + timedelta(days=1))
+    for _ in range(2):
+        number.post(f"/v1/messages/{message_id}/cancel")
+    (cancelled,) = number.wait_for("message.cancelled")
+    assert cancelled["event_id"] == str(message_id)
+
+
+def test_a_dead_letter_that_is_replayed(make_number: Callable[[], Number]) -> None:
+    """One line, although an operator presses the button twice."""
+    number = make_number()
+    peer = PEER.format(13)
+    number.fail(refused_recipients=[peer])
+    message_id = number.send(peer)
+    number.wait_for("message.failed")
+    number.phone.delete("/admin/faults").raise_for_status()
+    wait_until(lambda: number.system.rows("wpp_dead_letters", id=str(message_id)), "a dead letter")
+    key = store_operator_key(number.system.database_url)
+    origin = {"Origin": number.system.url}
+    with httpx.Client(base_url=number.system.url, headers=origin, trust_env=False) as http:
+        http.post("/console/session", json={"key": key}).raise_for_status()
+        token = http.get("/console/session").raise_for_status().json()["csrf_token"]
+        for _ in range(2):
+            place = f"/console/data/dead-letters/{message_id}/replay"
+            http.post(place, json={}, headers={"X-CSRF-Token": token}).raise_for_status()
+    (replayed,) = [
+        line
+        for line in number.wait_for("message.failed", "dead_letter.replayed")
+        if line["event"] == "dead_letter.replayed"
+    ]
+    assert replayed["event_id"] == str(message_id)
+
+
+def test_an_event_that_cannot_be_read(make_number: Callable[[], Number]) -> None:
+    """One line, after the last of its tries."""
+    number = make_number()
+    organization = str(number.organization_id)
+    malformed = Append(
+        id=uuid4(),
+        queue="webhook",
+        lane=f"{number.account}:malformed",
+        tenant=organization,
+        body=json.dumps({"organization_id": organization, "kind": "webhook"}),
+        max_age_s=2,  # else it is tried for a minute or two
+    )
+    Lanes(number.client, EngineSettings()).append(malformed)
+    (dead,) = number.wait_for("event.dead_lettered")
+    assert (dead["event_id"], dead["kind"]) == (str(malformed.id), "webhook")
+    assert dead["reason"]
+
+
+def test_an_organization_whose_rows_are_locked(make_number: Callable[[], Number]) -> None:
+    """A line when it is set aside and a line when it is resumed, whatever is retried between."""
+    number = make_number()
+    organization = str(number.organization_id)
+    peer = PEER.format(14)
+
+    def write() -> None:
+        place = f"/phone/{number.account}/messages"
+        number.phone.post(place, json={"from": f"+{peer}", "text": "Hello"}).raise_for_status()
+
+    write()
+    wait_until(lambda: number.system.rows("clients", organization_id=organization), "the client")
+    with psycopg.connect(number.system.database_url) as crm:
+        crm.execute("select from clients where organization_id = %s for update", (organization,))
+        write()
+        (line,) = number.wait_for("organization.set_aside", within_s=60)
+        assert line["action"]
+        crm.rollback()
+    number.wait_for("organization.set_aside", "organization.resumed", within_s=90)
+    assert len(number.system.rows("chat_messages", organization_id=organization)) == 2
