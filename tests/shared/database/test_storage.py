@@ -21,8 +21,10 @@ Open = Callable[..., Storage]
 
 
 @pytest.fixture
-def open_bucket(supabase_world: Supabase, database_url: str) -> Iterator[Open]:
-    """Return a function that opens the storage with given settings."""
+def open_bucket(
+    supabase_world: Supabase, database_url: str, service_client: supabase.Client
+) -> Iterator[Open]:
+    """Return a function that opens the storage with given settings; make it private afterwards."""
     del database_url  # asked for because it empties the tables
     with httpx.Client(trust_env=False) as http:
         yield (
@@ -32,6 +34,7 @@ def open_bucket(supabase_world: Supabase, database_url: str) -> Iterator[Open]:
                 ).storage
             )
         )
+    service_client.storage.update_bucket(BUCKET, {"public": False})
 
 
 @pytest.fixture
@@ -78,14 +81,11 @@ def test_the_same_key_again_replaces_the_file(open_bucket: Open, file: IO[bytes]
     )
 
 
-def test_a_public_bucket_has_plain_links(
-    open_bucket: Open, file: IO[bytes], service_client: supabase.Client
-) -> None:
+def test_a_public_bucket_has_plain_links(open_bucket: Open, file: IO[bytes]) -> None:
     """A setting makes it public at the first upload."""
     link = open_bucket(wpp_media_public=True).upload("wpp/a/b.jpg", file, "image/jpeg")
     assert "?" not in link
     assert get(link).content == b"\xff\xd8\xff a picture"
-    service_client.storage.update_bucket(BUCKET, {"public": False})
 
 
 @pytest.fixture
