@@ -77,7 +77,7 @@ class ApiAccess:
                 method = "GET" if scope["method"] == "HEAD" else scope["method"]
                 scope = {**scope, CALLER: caller, "method": method}
             else:
-                _require_page(scope, state)
+                _require_no_api_path(scope, state)
         except DisconnectedError:
             return
         except MethodNotAllowedError as error:
@@ -94,8 +94,8 @@ class ApiAccess:
         return self._routes.find(scope["method"], scope["path"])
 
 
-def _require_page(scope: Scope, state: AppState) -> None:
-    """Take the quota of an address; refuse what is no page, nor anything else outside the API.
+def _require_no_api_path(scope: Scope, state: AppState) -> None:
+    """Take the quota of an address; refuse a path of the API that is no operation.
 
     The router's patterns end in `$`, which matches before a final line feed as well: it would find
     routes that checks by path, here and of the console, miss.
